@@ -1,0 +1,78 @@
+//! What can go wrong with a disk.
+
+use crate::{ErrorKind, image};
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// A failure of a chain of images.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An image of the chain.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// A range leaves the disk. All in bytes.
+    #[error("Bytes {offset} to {end} lie outside the disk of {size} bytes; stay within it")]
+    PastEnd {
+        /// First byte of the range.
+        offset: u64,
+        /// First byte after the range.
+        end: u128,
+        /// The disk's size.
+        size: u64,
+    },
+    /// The disk was opened read-only.
+    #[error("The disk is open read-only; use --rw to write")]
+    ReadOnly,
+    /// A header's UUID is not the one that the registry or the child states.
+    #[error("{} is not the image it should be: {what} expected {expected}, found {found}; find the right file, or \
+             correct the registry with VBoxManage", path.display())]
+    Identity {
+        /// The image.
+        path: PathBuf,
+        /// Which statement it breaks.
+        what: String,
+        /// The UUID that was stated.
+        expected: String,
+        /// What the header holds.
+        found: String,
+    },
+    /// A parent was changed after its child was made.
+    #[error("{} was changed after {} was made from it (modification UUID {found}, the child expects {expected}): the \
+             snapshot may show mixed data; use --force to write all the same", parent.display(), child.display())]
+    ParentChanged {
+        /// The parent.
+        parent: PathBuf,
+        /// The child.
+        child: PathBuf,
+        /// What the child recorded.
+        expected: Uuid,
+        /// What the parent has now.
+        found: Uuid,
+    },
+    /// The leaf's format cannot be written.
+    #[error("{} cannot be written: {reason}; mount it without --rw", path.display())]
+    NotWritable {
+        /// The leaf image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The kind of this failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Image(e) => e.kind(),
+            Self::PastEnd { .. } => ErrorKind::Usage,
+            Self::ReadOnly | Self::ParentChanged { .. } => ErrorKind::Refused,
+            Self::NotWritable { .. } => ErrorKind::Unsupported,
+            Self::Identity { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// The result of an operation on a disk.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,1 @@
+//! Merging the links' answers.

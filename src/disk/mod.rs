@@ -1,0 +1,89 @@
+//! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
+
+pub mod chain;
+pub mod error;
+pub mod flat;
+pub mod open;
+pub mod slice;
+pub mod write;
+
+pub use chain::ChainDisk;
+pub use error::{Error, Result};
+pub use open::{OpenMode, open_chain};
+pub use slice::Slice;
+
+/// A stretch of a disk, for reporting holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Bytes that some image of the chain stores, this many.
+    Data(u64),
+    /// Known zeros, this many bytes.
+    Zero(u64),
+}
+
+impl Span {
+    /// How many bytes.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        match self {
+            Self::Data(len) | Self::Zero(len) => len,
+        }
+    }
+
+    /// Whether it is empty; no disk answers an empty span.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Anything with the shape of a disk: a chain, a volume of one, a layer over one. Offsets and lengths are bytes and
+/// need no alignment. All methods may be called from several threads at once.
+pub trait Disk: Send + Sync {
+    /// The size in bytes.
+    fn size(&self) -> u64;
+
+    /// Bytes of a sector: 512, 2048 or 4096.
+    fn sector_size(&self) -> u32;
+
+    /// Whether [`write_at`](Disk::write_at) can work.
+    fn writable(&self) -> bool;
+
+    /// Fills `buf` from `offset` on.
+    ///
+    /// # Errors
+    /// [`Error::PastEnd`] when the range leaves the disk; whatever the images say.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Whether data or zeros begin at `offset`, which is below the size, and how far at least.
+    ///
+    /// # Errors
+    /// Whatever the images say.
+    fn span(&self, offset: u64) -> Result<Span>;
+
+    /// Writes all of `buf` at `offset`. Durable after [`flush`](Disk::flush).
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::PastEnd`]; whatever the images say.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Makes a range read as zeros, giving its space back where that is possible.
+    ///
+    /// # Errors
+    /// As [`write_at`](Disk::write_at).
+    fn discard(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Returns when everything written is durable.
+    ///
+    /// # Errors
+    /// Whatever the images say; what failed is tried again by the next flush.
+    fn flush(&self) -> Result<()>;
+
+    /// The last flush: also clears the images' marks of being in use. Nothing may be written after it.
+    ///
+    /// # Errors
+    /// As [`flush`](Disk::flush).
+    fn close(&self) -> Result<()> {
+        self.flush()
+    }
+}

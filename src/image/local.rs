@@ -1,0 +1,143 @@
+//! [`Storage`] on a file or block device of this machine.
+
+use super::storage::{File, Storage, Stretch};
+use super::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::FallocateFlags;
+use nix::unistd::{Whence, lseek};
+use std::fs;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Zeros are written in pieces of this many bytes where a hole cannot be punched.
+const ZERO_PIECE: usize = 1 << 20;
+
+/// A local file.
+#[derive(Debug)]
+struct LocalFile {
+    file: fs::File,
+    path: PathBuf,
+    /// Block devices have no length in their attributes; they do not grow, so it is asked once.
+    device_len: Option<u64>,
+}
+
+/// Whether a path may be a device: only one that the user gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// The user named this path: files and block devices.
+    Allowed,
+    /// A file or a registry named this path: regular files only.
+    Refused,
+}
+
+/// Opens `path`.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Refused`] for what is neither a regular file nor an allowed block device.
+pub fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
+    // O_NONBLOCK: a FIFO in the place of an image must not hang us before its type is known.
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(writable)
+        .custom_flags((nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .map_err(|e| {
+            let how = if writable { "open for writing" } else { "open" };
+            Error::io(path, how, e)
+        })?;
+    let kind = file.metadata().map_err(|e| Error::io(path, "read the attributes of", e))?.file_type();
+    let device_len = if kind.is_file() {
+        None
+    } else if kind.is_block_device() && devices == Devices::Allowed {
+        let end = (&file).seek(SeekFrom::End(0)).map_err(|e| Error::io(path, "find the length of", e))?;
+        Some(end)
+    } else {
+        let reason = if kind.is_dir() {
+            "it is a folder, and an image is a file".to_owned()
+        } else if kind.is_block_device() {
+            "it is a device, and devices are opened only when given with -i".to_owned()
+        } else {
+            "it is neither a regular file nor a block device".to_owned()
+        };
+        return Err(Error::Refused { path: path.to_path_buf(), reason });
+    };
+    Ok(Arc::new(LocalFile { file, path: path.to_path_buf(), device_len }))
+}
+
+impl LocalFile {
+    fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        let zeros = vec![0; ZERO_PIECE.min(usize::try_from(len).unwrap_or(ZERO_PIECE))];
+        let mut done = 0;
+        while done < len {
+            let piece = usize::try_from(len - done).unwrap_or(ZERO_PIECE).min(ZERO_PIECE);
+            self.file.write_all_at(&zeros[..piece], offset + done)?;
+            done += piece as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Storage for LocalFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        match self.device_len {
+            Some(len) => Ok(len),
+            None => Ok(self.file.metadata()?.len()),
+        }
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.device_len.is_some() {
+            return Err(io::Error::other("a device cannot change its size"));
+        }
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        let signed = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match nix::fcntl::fallocate(&self.file, flags, signed(offset)?, signed(len)?) {
+            Ok(()) => Ok(()),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::ENODEV) => self.write_zeros(offset, len),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn stretch(&self, offset: u64) -> io::Result<Stretch> {
+        let end = self.length()?;
+        let to_end = end.saturating_sub(offset);
+        let from = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // The file's own position is not used by anything else: all reads and writes name theirs.
+        let data = match lseek(&self.file, from, Whence::SeekData) {
+            Ok(at) => u64::try_from(at).unwrap_or(offset),
+            Err(Errno::ENXIO) => return Ok(Stretch::Hole(to_end)),
+            Err(_) => return Ok(Stretch::Data(to_end)),
+        };
+        if data > offset {
+            return Ok(Stretch::Hole((data - offset).min(to_end)));
+        }
+        match lseek(&self.file, from, Whence::SeekHole) {
+            Ok(at) => {
+                Ok(Stretch::Data(u64::try_from(at).unwrap_or(end).saturating_sub(offset).clamp(1, to_end.max(1))))
+            }
+            Err(_) => Ok(Stretch::Data(to_end)),
+        }
+    }
+}

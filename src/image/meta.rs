@@ -1,0 +1,200 @@
+//! A bounded cache of a file's metadata (block maps, grain tables), read and changed by file offset.
+//!
+//! Changes stay in memory until [`MetaCache::write_back`], so that a format can put data on the disk first.
+
+use super::storage::{self, File};
+use super::{Fault, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a page. Pages start at multiples of it in the file.
+pub const PAGE: usize = 4096;
+const PAGE_U64: u64 = 4096;
+
+#[derive(Debug)]
+struct Page {
+    bytes: Box<[u8]>,
+    /// How many of the bytes the file had when the page was read or has been given since.
+    valid: usize,
+    /// The range of bytes that changed, for writing back no more than that.
+    dirty: Option<(usize, usize)>,
+    used: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pages: HashMap<u64, Page>,
+    dirty: usize,
+    clock: u64,
+    /// Counts changes, so that a page read without the lock is not put in over a newer one.
+    changes: u64,
+}
+
+/// The cache of one file.
+#[derive(Debug)]
+pub struct MetaCache {
+    file: File,
+    limit: usize,
+    state: Mutex<State>,
+}
+
+impl MetaCache {
+    /// A cache of at most `limit` bytes of `file`, not counting changed pages, which stay until written back.
+    #[must_use]
+    pub fn new(file: File, limit: usize) -> Self {
+        Self { file, limit: (limit / PAGE).max(4), state: Mutex::default() }
+    }
+
+    /// The file behind the cache.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills `buf` from `offset` on. `what` names the structure for an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`](super::Error::Io); [`Error::Corrupt`](super::Error::Corrupt) when the file ends before that.
+    pub fn read(&self, offset: u64, buf: &mut [u8], what: &str) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset.checked_add(done as u64).ok_or_else(|| self.ends(offset, what, buf.len()))?;
+            let (number, skip) = split(at);
+            let len = (PAGE - skip).min(buf.len() - done);
+            self.with_page(number, |page| {
+                let end = (skip + len).min(page.valid);
+                let have = end.saturating_sub(skip);
+                buf[done..done + have].copy_from_slice(&page.bytes[skip..skip + have]);
+                have == len
+            })?
+            .then_some(())
+            .ok_or_else(|| self.ends(offset, what, buf.len()))?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    fn ends(&self, offset: u64, what: &str, len: usize) -> super::Error {
+        let end = self.file.length().unwrap_or(0);
+        Fault::corrupt(offset, what, format_args!("{len} bytes"), format_args!("the end of the file at {end}"))
+            .in_file(self.file.path())
+    }
+
+    /// Changes bytes in memory; they reach the file with [`write_back`](Self::write_back).
+    ///
+    /// # Errors
+    /// [`Error::Io`](super::Error::Io) when the page around them cannot be read.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let (number, skip) = split(offset.saturating_add(done as u64));
+            let len = (PAGE - skip).min(bytes.len() - done);
+            let piece = &bytes[done..done + len];
+            // The page may be dropped between reading and changing it, so it is looked up again under one lock.
+            loop {
+                self.with_page(number, |_| ())?;
+                let mut state = self.lock();
+                let state = &mut *state;
+                if let Some(page) = state.pages.get_mut(&number) {
+                    page.bytes[skip..skip + len].copy_from_slice(piece);
+                    page.valid = page.valid.max(skip + len);
+                    let (from, to) = page.dirty.unwrap_or_else(|| {
+                        state.dirty += 1;
+                        (skip, skip + len)
+                    });
+                    page.dirty = Some((from.min(skip), to.max(skip + len)));
+                    state.changes += 1;
+                    break;
+                }
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// Bytes of changed pages that wait for [`write_back`](Self::write_back).
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.lock().dirty * PAGE
+    }
+
+    /// Writes all changes to the file, in the order of their offsets. Does not wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`](super::Error::Io); what was not written stays changed.
+    pub fn write_back(&self) -> Result<()> {
+        let mut numbers: Vec<u64> = {
+            let state = self.lock();
+            state.pages.iter().filter(|(_, p)| p.dirty.is_some()).map(|(n, _)| *n).collect()
+        };
+        numbers.sort_unstable();
+        for number in numbers {
+            // Held over the write: a change to this page meanwhile would otherwise be marked as written.
+            let mut state = self.lock();
+            let state = &mut *state;
+            if let Some(page) = state.pages.get_mut(&number)
+                && let Some((from, to)) = page.dirty
+            {
+                storage::write_all(&*self.file, &page.bytes[from..to], number * PAGE_U64 + from as u64)?;
+                page.dirty = None;
+                state.dirty -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn with_page<T>(&self, number: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
+        let mut f = Some(f);
+        loop {
+            let changes = {
+                let mut state = self.lock();
+                state.clock += 1;
+                let clock = state.clock;
+                if let Some(page) = state.pages.get_mut(&number) {
+                    page.used = clock;
+                    if let Some(f) = f.take() {
+                        return Ok(f(page));
+                    }
+                }
+                state.changes
+            };
+            let bytes = storage::read_up_to(&*self.file, number * PAGE_U64, PAGE)?;
+            let mut state = self.lock();
+            if state.changes != changes {
+                continue;
+            }
+            let valid = bytes.len();
+            let mut full = bytes;
+            full.resize(PAGE, 0);
+            let used = state.clock;
+            state.pages.entry(number).or_insert_with(|| Page {
+                bytes: full.into_boxed_slice(),
+                valid,
+                dirty: None,
+                used,
+            });
+            self.evict(&mut state);
+        }
+    }
+
+    /// Drops the older half of the clean pages when there are too many.
+    fn evict(&self, state: &mut State) {
+        if state.pages.len().saturating_sub(state.dirty) <= self.limit {
+            return;
+        }
+        let mut ages: Vec<u64> = state.pages.values().filter(|p| p.dirty.is_none()).map(|p| p.used).collect();
+        let middle = ages.len() / 2;
+        let (_, median, _) = ages.select_nth_unstable(middle);
+        let median = *median;
+        state.pages.retain(|_, p| p.dirty.is_some() || p.used >= median);
+        state.changes += 1;
+    }
+}
+
+fn split(offset: u64) -> (u64, usize) {
+    (offset / PAGE_U64, usize::try_from(offset % PAGE_U64).unwrap_or(0))
+}

@@ -1,0 +1,201 @@
+//! One image file: its header, its identity, and the map from places of the disk to places of the file.
+//!
+//! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
+//! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
+
+pub mod error;
+pub mod fields;
+pub mod format;
+pub mod local;
+pub mod meta;
+pub mod open;
+pub mod storage;
+
+pub mod raw;
+pub mod vdi;
+
+pub use error::{Error, Fault, FaultKind, Result};
+pub use format::{Format, Variant};
+pub use open::{OpenOptions, identify, open};
+pub use storage::{File, Storage};
+
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// What holds the bytes of a stretch of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The bytes as they are, at `offset` (bytes) of the file number `file` in [`Image::files`].
+    Stored {
+        /// Index into [`Image::files`].
+        file: usize,
+        /// Bytes from the start of that file.
+        offset: u64,
+    },
+    /// Zeros, whatever the parent says.
+    Zero,
+    /// Ask the parent; zeros in a base.
+    Absent,
+    /// Compressed: [`Image::decode`] gives the whole cluster, and the bytes begin at `skip` in it.
+    Encoded {
+        /// The image's own name of the cluster, unique in the image.
+        cluster: u64,
+        /// Bytes of the decoded cluster before the ones asked for.
+        skip: u64,
+        /// Bytes of the whole decoded cluster; at most [`MAX_CLUSTER`].
+        size: u64,
+    },
+}
+
+/// The largest decoded cluster that any format may ask for, in bytes. Larger ones are refused at open.
+pub const MAX_CLUSTER: u64 = 64 << 20;
+
+/// An [`Extent`] and for how many bytes of the disk it is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// What holds the bytes.
+    pub extent: Extent,
+    /// How many bytes of the disk; at least 1.
+    pub len: u64,
+}
+
+/// The identity of a parent as the child's header states it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParentLink {
+    /// The parent's creation UUID, where the format has one.
+    pub uuid: Option<Uuid>,
+    /// The parent's modification UUID when the child was made, where the format has one.
+    pub modification: Option<Uuid>,
+    /// The parent's content id when the child was made (VMware's `parentCID`).
+    pub content_id: Option<u32>,
+    /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the
+    /// child's folder. Never trusted without an identity check where the format has an identity.
+    pub hints: Vec<String>,
+    /// The format that the header says the parent has, as it writes it, such as qcow2's backing format.
+    pub format: Option<String>,
+}
+
+/// What an image's header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// The image's main file.
+    pub path: PathBuf,
+    /// The file format.
+    pub format: Format,
+    /// How the format stores the disk.
+    pub variant: Variant,
+    /// The format's version and other words on it for `-v`, such as `version 1.1, 1 MiB blocks`.
+    pub details: String,
+    /// The disk's size in bytes.
+    pub size: u64,
+    /// Bytes of a sector of the disk: 512, 2048 or 4096.
+    pub sector_size: u32,
+    /// Bytes of a block, grain or cluster; 0 where the format has none.
+    pub block_size: u64,
+    /// The creation UUID; none where the format has none or it is null.
+    pub uuid: Option<Uuid>,
+    /// The modification UUID; none where the format has none or it is null.
+    pub modification: Option<Uuid>,
+    /// The content id (VMware's `CID`).
+    pub content_id: Option<u32>,
+    /// The parent, for a differencing image.
+    pub parent: Option<ParentLink>,
+    /// The comment that the header carries.
+    pub comment: String,
+    /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a damaged table.
+    pub notes: Vec<String>,
+}
+
+/// An open image file.
+pub trait Image: Send + Sync {
+    /// What the header says.
+    fn info(&self) -> &ImageInfo;
+
+    /// The files that [`Extent::Stored`] points into. The first one is the main file.
+    fn files(&self) -> &[File];
+
+    /// What holds the bytes from `offset` on, and for how many bytes, at most `len`. `offset` is below the disk's
+    /// size and `len` at least 1. The run may be shorter than the answer is true for.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Corrupt`] for a map that cannot be read or points outside of its file.
+    fn extent(&self, offset: u64, len: u64) -> Result<Run>;
+
+    /// Decodes one cluster of an [`Extent::Encoded`] into `out`, which has the extent's `size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the cluster does not decode to exactly that many bytes.
+    fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
+        let _ = out;
+        let info = self.info();
+        Err(Fault::corrupt(cluster, "compressed cluster", "none in this format", cluster).in_file(&info.path))
+    }
+
+    /// The way to write; none for an image opened read-only or of a format that cannot be written.
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        None
+    }
+}
+
+/// An image opened for writing.
+///
+/// Metadata changes stay in memory until [`flush`](ImageMut::flush), which orders them after the data. The caller
+/// makes sure that no two calls for overlapping ranges run at once; calls for other ranges and [`Image::extent`]
+/// may run at the same time.
+pub trait ImageMut: Image {
+    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units. A power of two.
+    fn unit(&self) -> u64;
+
+    /// Like [`Image::extent`], but `Stored` only where the bytes may be overwritten in place.
+    ///
+    /// # Errors
+    /// As [`Image::extent`].
+    fn in_place(&self, offset: u64, len: u64) -> Result<Run> {
+        self.extent(offset, len)
+    }
+
+    /// Called before data is written in place or allocated. The first call after opening or flushing records in the
+    /// file, durably, that the image changes (VDI's modification UUID, a dirty flag).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn touch(&self) -> Result<()>;
+
+    /// Reserves space for `offset` to `offset + len`, whole units (the last one may be cut by the disk's end). The
+    /// space reads as zeros, and nothing points to it until [`commit`](ImageMut::commit). Space that is never
+    /// committed is lost to the file, no more.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Refused`] when the format's limit is reached.
+    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>>;
+
+    /// Makes the map say `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is
+    /// written, or `Zero`. Whole units.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`].
+    fn commit(&self, offset: u64, runs: &[Run]) -> Result<()>;
+
+    /// Makes whole units read as zeros, hiding the parent, and gives their space back when next flushed.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Corrupt`].
+    fn discard(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Returns when all data and then the metadata that points to it are on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what failed is tried again by the next flush.
+    fn flush(&self) -> Result<()>;
+
+    /// Flushes, and clears what [`touch`](ImageMut::touch) set where the format has a mark for "in use".
+    ///
+    /// # Errors
+    /// As [`flush`](ImageMut::flush).
+    fn close(&self) -> Result<()> {
+        self.flush()
+    }
+
+    /// How much metadata waits in memory for a flush, in bytes; the caller flushes when it grows large.
+    fn pending(&self) -> usize;
+}

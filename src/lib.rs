@@ -1,0 +1,30 @@
+//! Reads and mounts the disks of VirtualBox machines without VirtualBox.
+//!
+//! Data flows one way through the modules, and each knows only those before it:
+//!
+//! ```text
+//! argv > cli > registry > lock > image > disk > volume > guestfs > mount
+//! ```
+//!
+//! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
+//! * [`lock`]: who may read or write an image at the moment
+//! * [`image`]: one image file: its header, and where in the file each byte of the disk is
+//! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
+//! * [`volume`]: partition tables: named ranges of a disk
+//! * [`mount`]: the tree a user sees, served over FUSE
+//! * [`listing`]: tables of machines, media and partitions
+//! * [`cli`]: the command line
+//!
+//! The library prints nothing; it reports through return values and the `log` crate.
+
+pub mod cli;
+pub mod disk;
+pub mod error;
+pub mod image;
+pub mod listing;
+pub mod lock;
+pub mod mount;
+pub mod registry;
+pub mod volume;
+
+pub use error::{Error, ErrorKind};

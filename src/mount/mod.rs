@@ -1,0 +1,5 @@
+//! The tree a user sees, served over FUSE.
+
+pub mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,231 @@
+//! Machines, snapshots and media as plain data, resolved.
+
+use super::Error;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// Everything that VirtualBox's settings files say, after all of them were read.
+#[derive(Debug)]
+pub struct Registry {
+    /// The settings folder, absolute.
+    pub folder: PathBuf,
+    /// The machines in the order of `VirtualBox.xml`.
+    pub machines: Vec<MachineEntry>,
+    /// All media of the global and the machines' registries.
+    pub media: Media,
+    /// What was wrong but stops nothing, such as two media with one UUID.
+    pub problems: Vec<Error>,
+}
+
+/// A registered machine, whether or not its settings could be read.
+#[derive(Debug)]
+pub struct MachineEntry {
+    /// The UUID that `VirtualBox.xml` gives.
+    pub uuid: Uuid,
+    /// Its `.vbox` file, absolute.
+    pub path: PathBuf,
+    /// What the file says, or why it could not be read.
+    pub machine: Result<Machine, Error>,
+}
+
+/// The state that a settings file records. A running machine looks as one that is powered off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MachineState {
+    /// Powered off, or running.
+    PoweredOff,
+    /// There is a saved state: its disks must not be changed.
+    Saved,
+    /// VirtualBox found it gone without a shutdown.
+    Aborted,
+}
+
+/// One machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The UUID in the machine's own file.
+    pub uuid: Uuid,
+    /// The name.
+    pub name: String,
+    /// VirtualBox's id of the guest system, such as `Linux_64`.
+    pub os_type: String,
+    /// The description; empty when there is none.
+    pub description: String,
+    /// The groups, such as `/lab/empty`; `/` when the file names none.
+    pub groups: Vec<String>,
+    /// Saved, aborted or off.
+    pub state: MachineState,
+    /// The saved state's file, absolute.
+    pub state_file: Option<PathBuf>,
+    /// When the state last changed, as written (`2026-11-23T13:49:46Z`).
+    pub last_state_change: String,
+    /// Where snapshot images are put, absolute.
+    pub snapshot_folder: PathBuf,
+    /// The snapshots in the order of the file: a parent before its children.
+    pub snapshots: Vec<Snapshot>,
+    /// The snapshot that the current state is based on: an index into `snapshots`.
+    pub current_snapshot: Option<usize>,
+    /// Whether the current state differs from the current snapshot.
+    pub current_state_modified: bool,
+    /// What is attached in the current state, in the order of the file.
+    pub attachments: Vec<Attachment>,
+}
+
+/// One snapshot.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The UUID of the snapshot (not of a medium).
+    pub uuid: Uuid,
+    /// The name that the user gave.
+    pub name: String,
+    /// The description; empty when there is none.
+    pub description: String,
+    /// When it was taken, as written.
+    pub time_stamp: String,
+    /// Whether it was taken of a running machine (it has a saved state).
+    pub online: bool,
+    /// The parent: an index into [`Machine::snapshots`], smaller than its own.
+    pub parent: Option<usize>,
+    /// What was attached: the media frozen at this snapshot.
+    pub attachments: Vec<Attachment>,
+}
+
+/// What kind of device or medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// A hard disk.
+    HardDisk,
+    /// A CD or DVD.
+    Dvd,
+    /// A floppy disk.
+    Floppy,
+}
+
+/// One slot of a storage controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The controller's name, such as `SATA`.
+    pub controller: String,
+    /// The port, from 0.
+    pub port: u32,
+    /// The device on the port, from 0.
+    pub device: u32,
+    /// What kind of device.
+    pub kind: DeviceKind,
+    /// The medium in it; none for an empty drive or a host drive.
+    pub medium: Option<Uuid>,
+    /// The host's drive that is passed through.
+    pub host_drive: Option<String>,
+}
+
+/// An index into [`Media`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MediumId(pub usize);
+
+/// How VirtualBox treats writes to a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediumKind {
+    /// Part of snapshots.
+    Normal,
+    /// Never written; a difference is thrown away at power-on.
+    Immutable,
+    /// Not part of snapshots.
+    Writethrough,
+    /// Written by several machines at once.
+    Shareable,
+    /// Never written: a DVD.
+    Readonly,
+    /// Each machine has its own difference.
+    MultiAttach,
+}
+
+impl MediumKind {
+    /// The word of upstream's listing.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Immutable => "immutable",
+            Self::Writethrough => "writethrough",
+            Self::Shareable => "shareable",
+            Self::Readonly => "readonly",
+            Self::MultiAttach => "multiattach",
+        }
+    }
+}
+
+/// One registered medium.
+#[derive(Debug, Clone)]
+pub struct Medium {
+    /// The UUID that the registry gives.
+    pub uuid: Uuid,
+    /// The image's path, absolute. For media that are no files (iSCSI), what the registry says.
+    pub location: PathBuf,
+    /// The format as the registry writes it, such as `VDI`.
+    pub format: String,
+    /// Hard disk, DVD or floppy.
+    pub device: DeviceKind,
+    /// How writes are treated. Children have their base's kind only in effect; here they are `Normal`.
+    pub kind: MediumKind,
+    /// Whether VirtualBox empties it at power-on (a difference of an immutable medium).
+    pub auto_reset: bool,
+    /// The description; empty when there is none.
+    pub description: String,
+    /// Properties, such as `CRYPT/KeyId`.
+    pub properties: BTreeMap<String, String>,
+    /// The parent.
+    pub parent: Option<MediumId>,
+    /// The children in the order of the file.
+    pub children: Vec<MediumId>,
+    /// The settings file that registers it, absolute.
+    pub registered_in: PathBuf,
+}
+
+impl Medium {
+    /// The file name of the location.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        self.location
+            .file_name()
+            .map_or_else(|| self.location.display().to_string(), |n| n.to_string_lossy().into_owned())
+    }
+}
+
+/// All media of a registry: a forest.
+#[derive(Debug, Default)]
+pub struct Media {
+    pub(super) list: Vec<Medium>,
+    pub(super) by_uuid: std::collections::HashMap<Uuid, MediumId>,
+}
+
+impl Media {
+    /// The medium with a UUID.
+    #[must_use]
+    pub fn find(&self, uuid: Uuid) -> Option<MediumId> {
+        self.by_uuid.get(&uuid).copied()
+    }
+
+    /// A medium.
+    ///
+    /// # Panics
+    /// For an id of another registry.
+    #[must_use]
+    pub fn get(&self, id: MediumId) -> &Medium {
+        &self.list[id.0]
+    }
+
+    /// All media with their ids, a parent before its children.
+    pub fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> {
+        self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
+    }
+
+    /// The medium at the root of the tree that `id` is in.
+    #[must_use]
+    pub fn base(&self, id: MediumId) -> MediumId {
+        let mut at = id;
+        while let Some(parent) = self.get(at).parent {
+            at = parent;
+        }
+        at
+    }
+}
