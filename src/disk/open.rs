@@ -31,7 +31,8 @@ pub fn open_chain(chain: &Chain, mode: OpenMode) -> Result<ChainDisk> {
         images.push(image);
     }
     for (child, rest) in images.iter().zip(1..) {
-        check_parent(child.info(), chain.links.get(rest).zip(images.get(rest)), mode, &mut warnings)?;
+        let parent = chain.links.get(rest).zip(images.get(rest).map(|image| image.info()));
+        check_parent(child.info(), parent, mode, &mut warnings)?;
     }
     Ok(ChainDisk::new(images, warnings))
 }
@@ -93,7 +94,7 @@ fn same_format(registered: &str, found: Format) -> bool {
 /// Holds a child's header against its parent, or against there being none.
 fn check_parent(
     child: &ImageInfo,
-    parent: Option<(&Link, &Box<dyn Image>)>,
+    parent: Option<(&Link, &ImageInfo)>,
     mode: OpenMode,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -111,7 +112,7 @@ fn check_parent(
                 found: "a header that names none".to_owned(),
             });
         }
-        (Some(stated), Some((link, parent))) => (stated, (link, parent.info())),
+        (Some(stated), Some(parent)) => (stated, parent),
     };
     if let Some(expected) = stated.uuid {
         // A parent of a format without UUIDs has only the one that the registry gave it.
