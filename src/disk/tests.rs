@@ -274,3 +274,28 @@ fn a_raw_image_that_a_child_states_is_not_probed() {
     let disk = ChainDisk::new(vec![image], Vec::new());
     assert_eq!(all(&disk), bytes);
 }
+
+#[test]
+fn readers_and_writers_of_different_blocks_do_not_disturb_each_other() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), true);
+    std::thread::scope(|scope| {
+        for block in 0..7_u8 {
+            let disk = &disk;
+            scope.spawn(move || {
+                let at = u64::from(block) * 4096;
+                for round in 1..40_u8 {
+                    disk.write_at(at, &[block ^ round; BLOCK]).unwrap();
+                    let mut back = [0; BLOCK];
+                    disk.read_at(at, &mut back).unwrap();
+                    assert_eq!(back, [block ^ round; BLOCK]);
+                    if round % 8 == block % 8 {
+                        disk.flush().unwrap();
+                    }
+                    disk.discard(at, 4096).unwrap();
+                    disk.read_at(at, &mut back).unwrap();
+                    assert_eq!(back, [0; BLOCK]);
+                }
+            });
+        }
+    });
+}
