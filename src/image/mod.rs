@@ -3,6 +3,7 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
+pub mod bitmap;
 pub mod error;
 pub mod fields;
 pub mod format;
@@ -15,6 +16,7 @@ pub(crate) mod testing;
 
 pub mod raw;
 pub mod vdi;
+pub mod vhd;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi, vhd};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -72,11 +72,7 @@ pub fn probe(sample: &Sample) -> Format {
                 || s.starts_with(0, &0xCAFE_BABE_u64.to_le_bytes())
         }),
         (Format::Vdi, vdi::probe),
-        (Format::Vhd, |s| {
-            s.tail.starts_with(b"conectix")
-                || s.tail.get(1..).is_some_and(|t| t.starts_with(b"conectix"))
-                || s.starts_with(0, b"conectix")
-        }),
+        (Format::Vhd, vhd::probe),
         (Format::Parallels, |s| s.starts_with(0, b"WithoutFreeSpace") || s.starts_with(0, b"WithouFreSpacExt")),
         (Format::Dmg, |s| s.tail.starts_with(b"koly")),
         (Format::Qed, |s| s.starts_with(0, b"QED\0")),
@@ -114,6 +110,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     log::debug!("{}: {format}", sample.path.display());
     match format {
         Format::Vdi => vdi::open(file, options),
+        Format::Vhd => vhd::open(file, options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
     }
@@ -132,6 +129,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Vdi => vdi::identify(&sample),
+        Format::Vhd => vhd::identify(&file),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),
     }
