@@ -4,7 +4,7 @@ use super::flat::{Flat, Piece, REGION, Source, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Result, Span};
-use crate::image::{self, Fault, Image, ImageMut, MAX_CLUSTER, storage};
+use crate::image::{Fault, Image, ImageMut, MAX_CLUSTER, storage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl ChainDisk {
     fn odd_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {
         let path = &self.links[link].info().path;
         let fault = Fault::corrupt(cluster, "compressed cluster", expected, format_args!("{size} bytes"));
-        image::Error::from(fault.in_file(path)).into()
+        fault.in_file(path).into()
     }
 }
 

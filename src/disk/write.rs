@@ -33,6 +33,9 @@ impl Default for WriteState {
     }
 }
 
+/// What is done to a part of a range.
+type Each<'a> = &'a dyn Fn(&dyn ImageMut, Range) -> Result<()>;
+
 /// A range of the disk in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Range {
@@ -78,8 +81,8 @@ impl ChainDisk {
     }
 
     /// Calls `each` for the parts of a range that one lock covers, with that lock and the right to write held; flushes
-    /// after a part when much metadata waits, and, should a part find no free space, before it is tried once more.
-    fn in_stripes(&self, offset: u64, len: u64, each: &dyn Fn(&dyn ImageMut, Range) -> Result<()>) -> Result<()> {
+    /// after a part when much metadata waits.
+    fn in_stripes(&self, offset: u64, len: u64, each: Each<'_>) -> Result<()> {
         check_range(offset, len, self.size)?;
         let writer = self.writer()?;
         let width = writer.unit().max(STRIPE);
@@ -88,17 +91,14 @@ impl ChainDisk {
         while start < end {
             let stripe_end = (start - start % width).saturating_add(width);
             let part = Range { start, end: end.min(stripe_end) };
-            let once = || {
+            let shared = || {
                 let _flush = self.write.flush.read().unwrap_or_else(PoisonError::into_inner);
                 let _stripe = self.stripe(writer.unit(), part.start);
                 writer.touch()?;
                 each(writer, part)
             };
-            match once() {
-                Err(super::Error::Image(crate::image::Error::Refused { .. })) => {
-                    self.flush_leaf()?;
-                    once()?;
-                }
+            match shared() {
+                Err(super::Error::Image(crate::image::Error::Refused { .. })) => self.with_space(writer, part, each)?,
                 other => other?,
             }
             if writer.pending() > MAX_PENDING {
@@ -107,6 +107,14 @@ impl ChainDisk {
             start = part.end;
         }
         Ok(())
+    }
+
+    /// Calls `each` once more after it found no free space: a flush makes some, and no other write may take it.
+    fn with_space(&self, writer: &dyn ImageMut, part: Range, each: Each<'_>) -> Result<()> {
+        let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        writer.flush()?;
+        writer.touch()?;
+        each(writer, part)
     }
 
     pub(super) fn write_range(&self, offset: u64, buf: &[u8]) -> Result<()> {

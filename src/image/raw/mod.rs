@@ -140,3 +140,62 @@ impl ImageMut for Raw {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::local::{self, Devices};
+    use std::os::unix::fs::FileExt;
+
+    fn file(name: &str, len: u64) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::File::create(&path).unwrap().set_len(len).unwrap();
+        (folder, path)
+    }
+
+    fn open_path(path: &Path, writable: bool) -> Result<Box<dyn Image>> {
+        let file = local::open(path, writable, Devices::Refused)?;
+        open(file, OpenOptions { writable, ..OpenOptions::default() })
+    }
+
+    #[test]
+    fn holes_of_the_file_are_zeros_and_the_rest_is_stored() {
+        let (_folder, path) = file("disk.img", 1 << 20);
+        let handle = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        handle.write_all_at(&[7; 4096], 512 << 10).unwrap();
+        let image = open_path(&path, false).unwrap();
+        assert_eq!(image.info().size, 1 << 20);
+        let hole = image.extent(0, 1 << 20).unwrap();
+        assert_eq!(hole, Run { extent: Extent::Zero, len: 512 << 10 });
+        let data = image.extent(512 << 10, 100).unwrap();
+        assert_eq!(data, Run { extent: Extent::Stored { file: 0, offset: 512 << 10 }, len: 100 });
+        let writable = open_path(&path, true).unwrap();
+        assert_eq!(writable.extent(0, 100).unwrap().extent, Extent::Stored { file: 0, offset: 0 });
+    }
+
+    #[test]
+    fn a_file_named_after_another_format_is_not_shown_as_a_disk() {
+        for name in ["a.vdi", "a.VMDK", "a.qcow2"] {
+            let (_folder, path) = file(name, 4096);
+            let error = open_path(&path, false).err().unwrap().to_string();
+            assert!(error.contains("the format's magic number, found other bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_not_a_disk() {
+        let (_folder, path) = file("disk.img", 0);
+        assert!(open_path(&path, false).err().unwrap().to_string().contains("an empty file"));
+    }
+
+    #[test]
+    fn folders_and_pipes_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open_path(folder.path(), false).err().unwrap().to_string();
+        assert!(error.contains("is refused: it is a folder"), "{error}");
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open_path(&pipe, false).is_err());
+    }
+}

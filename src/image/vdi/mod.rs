@@ -5,6 +5,10 @@
 mod compact;
 pub mod header;
 mod map;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use super::open::Sample;

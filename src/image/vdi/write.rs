@@ -31,6 +31,19 @@ pub(super) struct Space {
     leaving: Vec<u32>,
 }
 
+impl Space {
+    /// An index of the data area that nothing points to, of `blocks` that there may be.
+    fn take(&mut self, blocks: u32) -> Option<u32> {
+        self.free.pop().or_else(|| {
+            let index = self.next;
+            (index < blocks).then(|| {
+                self.next += 1;
+                index
+            })
+        })
+    }
+}
+
 impl Writer {
     /// `blocks_allocated` is the header's; after a crash the map may be ahead of it.
     pub(super) fn new(blocks_allocated: u32, used: &Used) -> Self {
@@ -61,6 +74,11 @@ impl Vdi {
     fn blocks(&self, offset: u64, len: u64) -> std::ops::Range<u64> {
         let size = u64::from(self.map.header.block_size);
         offset / size..offset.saturating_add(len).div_ceil(size)
+    }
+
+    fn full(&self) -> Error {
+        let reason = "all its blocks are in use until it is flushed; flush it and try again".to_owned();
+        Error::Refused { path: self.info.path.clone(), reason }
     }
 
     fn write_modification_uuid(&self) -> Result<()> {
@@ -106,33 +124,27 @@ impl ImageMut for Vdi {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
-        let writer = self.state()?;
+        let header = &self.map.header;
         let mut runs = Vec::new();
-        let size = u64::from(self.map.header.block_size);
+        // Held over clearing, so that the file grows in order.
+        let mut space = self.state()?.space();
+        let mut taken = Vec::new();
         for block in self.blocks(offset, len) {
-            // Held over clearing, so that the file grows in order.
-            let mut space = writer.space();
-            let index = match space.free.pop() {
-                Some(index) => {
-                    self.clear(index)?;
-                    index
-                }
-                None if space.next < self.map.header.blocks => {
-                    self.clear(space.next)?;
-                    space.next += 1;
-                    space.next - 1
-                }
-                None => {
-                    return Err(Error::Refused {
-                        path: self.info.path.clone(),
-                        reason: "all its blocks are in use until it is flushed".to_owned(),
-                    });
-                }
-            };
-            runs.push(Run {
-                extent: Extent::Stored { file: 0, offset: self.map.header.data_at(index) },
-                len: self.map.header.bytes_of_block(block).clamp(1, size),
+            let cleared = space.take(header.blocks).ok_or_else(|| self.full()).and_then(|index| {
+                taken.push(index);
+                self.clear(index)?;
+                Ok(index)
             });
+            match cleared {
+                Ok(index) => runs.push(Run {
+                    extent: Extent::Stored { file: 0, offset: header.data_at(index) },
+                    len: header.bytes_of_block(block),
+                }),
+                Err(error) => {
+                    space.free.append(&mut taken);
+                    return Err(error);
+                }
+            }
         }
         Ok(runs)
     }
