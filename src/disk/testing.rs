@@ -76,8 +76,7 @@ impl Lab<'_> {
     /// and holds at least what was flushed: bytes that no later step touched are as they were.
     pub(crate) fn play(&self, steps: &[Step], crash: &Crash) -> Result<Arc<MemFile>, TestCaseError> {
         let file = MemFile::new(self.path, self.leaf.to_vec());
-        let mut past =
-            Past { model: self.model.clone(), safe: vec![(0, self.model.clone())], touched: Vec::new() };
+        let mut past = Past { model: self.model.clone(), safe: vec![(0, self.model.clone())], touched: Vec::new() };
         let mut disk = (self.open)(file.clone(), true);
         for step in steps {
             if matches!(step, Step::Reopen) {

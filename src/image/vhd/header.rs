@@ -90,7 +90,8 @@ impl Header {
             locator.length = f.u32_be(at + 8)?;
             locator.offset = f.u64_be(at + 16)?;
         }
-        let name: Vec<u16> = f.bytes(64, 512)?.as_chunks::<2>().0.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+        let name: Vec<u16> =
+            f.bytes(64, 512)?.as_chunks::<2>().0.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
         Ok(Self {
             offset: base,
             table_offset: f.u64_be(16)?,

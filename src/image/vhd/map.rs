@@ -121,11 +121,8 @@ impl Map {
         let most = usize::try_from(last - first).unwrap_or(usize::MAX);
         let (stored, count) = BitOrder::HighestFirst.run(piece, bit_of(first), most);
         let run = (count as u64 * SECTOR - skip % SECTOR).min(len);
-        let extent = if stored {
-            Extent::Stored { file: 0, offset: self.data_at(sector) + skip }
-        } else {
-            Extent::Absent
-        };
+        let extent =
+            if stored { Extent::Stored { file: 0, offset: self.data_at(sector) + skip } } else { Extent::Absent };
         Ok(Run { extent, len: run })
     }
 

@@ -9,6 +9,8 @@ mod map;
 mod parent;
 mod size;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod write;
 
@@ -171,7 +173,9 @@ fn read_footer(file: &File, notes: &mut Vec<String>) -> Result<(Footer, End)> {
         }
         (_, Some(fault)) => Err(fault.in_file(file.path())),
         (Err(fault), None) => Err(fault.in_file(file.path())),
-        (Ok(_), None) => Err(Fault::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path())),
+        (Ok(_), None) => {
+            Err(Fault::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path()))
+        }
     }
 }
 
