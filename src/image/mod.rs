@@ -17,6 +17,7 @@ pub(crate) mod testing;
 pub mod raw;
 pub mod vdi;
 pub mod vhd;
+pub mod vhdx;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -70,6 +71,8 @@ pub struct ParentLink {
     pub uuid: Option<Uuid>,
     /// The parent's modification UUID when the child was made, where the format has one.
     pub modification: Option<Uuid>,
+    /// Another modification UUID that is as good, where the format has one (VHDX's `parent_linkage2`).
+    pub modification2: Option<Uuid>,
     /// The parent's content id when the child was made (VMware's `parentCID`).
     pub content_id: Option<u32>,
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the

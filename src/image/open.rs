@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi, vhd};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi, vhd, vhdx};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -77,7 +77,7 @@ pub fn probe(sample: &Sample) -> Format {
         (Format::Dmg, |s| s.tail.starts_with(b"koly")),
         (Format::Qed, |s| s.starts_with(0, b"QED\0")),
         (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
-        (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
+        (Format::Vhdx, vhdx::probe),
         (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
         (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
     ];
@@ -111,6 +111,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     match format {
         Format::Vdi => vdi::open(file, options),
         Format::Vhd => vhd::open(file, options),
+        Format::Vhdx => vhdx::open(file, options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
     }
@@ -130,6 +131,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     match probe(&sample) {
         Format::Vdi => vdi::identify(&sample),
         Format::Vhd => vhd::identify(&file),
+        Format::Vhdx => vhdx::identify(&file),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),
     }

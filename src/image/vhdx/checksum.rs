@@ -1,0 +1,37 @@
+//! The checksum of headers, region tables and log entries: CRC-32C with the field itself as zeros.
+
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use crc::{CRC_32_ISCSI, Crc};
+
+const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+/// Where `Checksum` is in all structures that have one.
+const AT: usize = 4;
+
+/// The checksum that a structure should have.
+pub(super) fn of(bytes: &[u8]) -> u32 {
+    let mut digest = CRC32C.digest();
+    digest.update(&bytes[..AT]);
+    digest.update(&[0; 4]);
+    digest.update(&bytes[AT + 4..]);
+    digest.finalize()
+}
+
+/// Puts the right checksum into a structure.
+pub(super) fn put(bytes: &mut [u8]) {
+    let sum = of(bytes);
+    bytes[AT..AT + 4].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Checks the checksum of a structure.
+///
+/// # Errors
+/// [`Fault`] called `what`.
+pub(super) fn check(f: &Fields<'_>, what: &str) -> Result<(), Fault> {
+    let stored = f.u32_le(AT)?;
+    let right = of(f.bytes(0, f.len())?);
+    if stored == right {
+        return Ok(());
+    }
+    Err(Fault::corrupt(f.offset(AT), what, format_args!("{right:#010x}"), format_args!("{stored:#010x}")))
+}
