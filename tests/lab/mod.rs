@@ -5,6 +5,8 @@
 //! so on standard error, past the test harness, which would hide it. Other programs must be there.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod recorder;
+
 use nix::unistd::{Whence, lseek};
 use std::ffi::OsStr;
 use std::fs;

@@ -214,7 +214,7 @@ fn many_pages_go_through_the_log_in_several_entries() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_differencing_disk_is_an_array_also_after_a_crash(steps in steps(3 * MIB + 4096, MIB + 9000), crash in crash()) {
