@@ -102,7 +102,7 @@ impl Lab<'_> {
 
 impl Past {
     fn step(&mut self, disk: &dyn Disk, file: &MemFile, step: &Step) {
-        let ops = file.ops().len();
+        let ops = file.op_count();
         match *step {
             Step::Write { at, len, fill } => {
                 let end = self.model.len().min(at + len);
@@ -120,7 +120,7 @@ impl Past {
             Step::Reopen => {}
         }
         if matches!(step, Step::Flush | Step::Reopen) {
-            self.safe.push((file.ops().len(), self.model.clone()));
+            self.safe.push((file.op_count(), self.model.clone()));
         }
     }
 

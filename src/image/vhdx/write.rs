@@ -27,7 +27,7 @@ pub(super) struct Writer {
 /// Where new blocks go.
 #[derive(Default)]
 struct Space {
-    /// Places of discarded blocks that the table on the disk does not point to any more.
+    /// Places of discarded blocks, cleared, that the table on the disk does not point to any more.
     free: Vec<u64>,
     /// Places of discarded blocks that the table on the disk may still point to.
     leaving: Vec<u64>,
@@ -108,14 +108,10 @@ impl Vhdx {
             return Ok(*place);
         }
         let size = self.map.block_size();
-        let place = match space.free.last() {
-            Some(place) => {
-                self.clear(*place, size)?;
-                *place
-            }
+        let place = match space.free.pop() {
+            Some(place) => place,
             None => self.grow(size)?,
         };
-        space.free.pop();
         space.reserved.insert(block, place);
         space.fresh.insert(block);
         Ok(place)
@@ -274,14 +270,13 @@ impl ImageMut for Vhdx {
         }
         self.map.cache.written(&pages);
         let mut space = writer.space();
-        let leaving = std::mem::take(&mut space.leaving);
-        for place in &leaving {
-            // Only gives space back; a block is cleared again before its place is used.
-            if let Err(error) = self.clear(*place, self.map.block_size()) {
-                log::debug!("{error}");
+        for place in std::mem::take(&mut space.leaving) {
+            match self.clear(place, self.map.block_size()) {
+                Ok(()) => space.free.push(place),
+                // The space is lost to the file, no more.
+                Err(error) => log::debug!("{}", crate::error::message(&error)),
             }
         }
-        space.free.extend(leaving);
         writer.written.store(false, Ordering::Release);
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::disk::testing::{Lab, all, crash, steps};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::Extent;
-use crate::image::testing::Op;
+use crate::image::testing::{Op, after_power_loss};
 use crate::image::vhdx::testing::LOG;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -148,18 +148,56 @@ fn blocks_of_a_fixed_disk_stay_allocated() {
 
 #[test]
 fn a_write_to_part_of_a_block_of_zeros_hides_the_parent_in_all_of_it() {
-    let file = file(&leaf());
+    let build = Build { block_size: 2 << 20, map: vec![(2, 0); 2], data: Vec::new(), bitmap: None, ..leaf() };
+    let file = file(&build);
     let disk = chain(file.clone(), true);
-    let mut expected = chain_bytes();
-    // Both parts were read as zeros before; each write must be seen.
+    let mut expected = vec![0; 3 * MIB + 4096];
+    // All parts were read as zeros before; each write must be seen.
     assert!(all(&disk) == expected);
-    for at in [3 * MIB + 512, 3 * MIB + 2048] {
+    for at in [512, 2048, MIB + 2048, MIB + 2050] {
         disk.write_at(at as u64, &[5; 100]).unwrap();
         expected[at..at + 100].fill(5);
-        assert!(all(&disk) == expected);
+        assert!(all(&disk) == expected, "after the write at {at}");
     }
     disk.close().unwrap();
     assert!(all(&chain(file, false)) == expected);
+}
+
+/// What a crash leaves in sectors without a bit.
+#[test]
+fn stale_bytes_of_a_block_do_not_surface() {
+    let file = file(&leaf());
+    let empty =
+        || open_file(MemFile::new("/t/base.vhdx", Build { size: leaf().size, ..Build::default() }.bytes()), false);
+    let disk = ChainDisk::new(vec![open_file(file.clone(), true), empty()], Vec::new());
+    let mut expected = all(&disk);
+    disk.write_at(2 * MB + 8192 + 10, &[5]).unwrap();
+    expected[2 * MIB + 8192 + 10] = 5;
+    assert!(all(&disk) == expected);
+    disk.close().unwrap();
+    assert!(all(&ChainDisk::new(vec![open_file(file, false), empty()], Vec::new())) == expected);
+}
+
+/// Power is lost after each operation of two flushes, and any of those that were not waited for are lost.
+#[test]
+fn every_power_loss_leaves_an_image_that_opens() {
+    let start = two_blocks().bytes();
+    let file = MemFile::new("/t/a.vhdx", start.clone());
+    let disk = alone(file.clone(), true);
+    for (at, fill) in [(MB, 1), (3 * MB, 2)] {
+        disk.write_at(at, &[fill; 512]).unwrap();
+        disk.flush().unwrap();
+    }
+    let ops = file.ops();
+    for cut in 0..=ops.len() {
+        let waited = ops[..cut].iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |sync| sync + 1);
+        assert!(cut - waited < 8, "too many ways to lose {} operations", cut - waited);
+        for kept in 0..1_u32 << (cut - waited) {
+            let bytes = after_power_loss(&start, &ops[..cut], |op| op < waited || kept >> (op - waited) & 1 == 1);
+            let result = open(MemFile::new("/t/a.vhdx", bytes), OpenOptions::default());
+            assert!(result.is_ok(), "after {cut} operations, {kept:b} kept: {:?}", result.err());
+        }
+    }
 }
 
 #[test]
