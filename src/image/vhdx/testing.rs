@@ -63,7 +63,7 @@ pub(crate) fn header(sequence: u64, data_write: Uuid, log: Uuid) -> Vec<u8> {
     put(&mut out, 32, &data_write.to_bytes_le());
     put(&mut out, 48, &log.to_bytes_le());
     put(&mut out, 66, &1_u16.to_le_bytes());
-    put(&mut out, 68, &(MIB as u32).to_le_bytes());
+    put(&mut out, 68, &(1_u32 << 20).to_le_bytes());
     put(&mut out, 72, &(LOG as u64).to_le_bytes());
     sum(&mut out);
     out
@@ -82,7 +82,7 @@ fn regions() -> Vec<u8> {
         let at = 16 + 32 * i;
         put(&mut out, at, &guid.to_bytes_le());
         put(&mut out, at + 16, &(*offset as u64).to_le_bytes());
-        put(&mut out, at + 24, &(MIB as u32).to_le_bytes());
+        put(&mut out, at + 24, &(1_u32 << 20).to_le_bytes());
         put(&mut out, at + 28, &1_u32.to_le_bytes());
     }
     sum(&mut out);
@@ -151,17 +151,17 @@ impl Build {
         put(&mut out, 192 << 10, &regions());
         put(&mut out, 256 << 10, &regions());
         put(&mut out, METADATA, &self.metadata());
-        let ratio = (u64::from(self.sector) << 23) / u64::from(self.block_size);
+        let ratio = ((self.sector as usize) << 23) / self.block_size as usize;
         for (block, (state, index)) in self.map.iter().enumerate() {
             let place = if *state >= 6 { self.block_at(*index) } else { 0 };
-            put(&mut out, TABLE + 8 * (block + block / ratio as usize), &(place | state).to_le_bytes());
+            put(&mut out, TABLE + 8 * (block + block / ratio), &(place | state).to_le_bytes());
         }
         for fill in &self.data {
             out.extend(vec![*fill; self.block_size as usize]);
         }
         if let Some(bitmap) = &self.bitmap {
             let at = out.len();
-            put(&mut out, TABLE + 8 * ratio as usize, &(at as u64 | 6).to_le_bytes());
+            put(&mut out, TABLE + 8 * ratio, &(at as u64 | 6).to_le_bytes());
             out.resize(at + MIB, 0);
             put(&mut out, at, bitmap);
         }

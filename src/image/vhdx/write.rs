@@ -262,7 +262,7 @@ impl ImageMut for Vhdx {
         }
         // From the end of the file on, so that the entry of a bitmap block, which follows those of its blocks, is there
         // before they are partially present, also when not all pages fit into one entry of the log.
-        pages.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        pages.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
         let mut journal = writer.journal();
         let file_len = self.map.file_len.load(Ordering::Acquire);
         for pages in pages.chunks(journal.capacity().max(1)) {

@@ -28,8 +28,8 @@ fn check(good: &[u8], at: usize, new: &[u8], summed: Summed, fault: &str) {
 fn each_broken_field_of_the_headers_has_its_own_message() {
     let good = two_blocks().bytes();
     let h = 128 << 10;
-    let u32 = |number: u32| number.to_le_bytes();
-    let u64 = |number: u64| number.to_le_bytes();
+    let four = |number: u32| number.to_le_bytes();
+    let eight = |number: u64| number.to_le_bytes();
     check(
         &good,
         h + 100,
@@ -48,20 +48,20 @@ fn each_broken_field_of_the_headers_has_its_own_message() {
         assert!(text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
     };
     only_second(h + 66, &[2], "VHDX version at offset 65602 (0x10042): expected 1, found 2");
-    only_second(h + 68, &u32(5), "VHDX log length at offset 65604 (0x10044): expected a multiple of 1 MiB, found 5");
+    only_second(h + 68, &four(5), "VHDX log length at offset 65604 (0x10044): expected a multiple of 1 MiB, found 5");
     only_second(
         h + 72,
-        &u64(5),
+        &eight(5),
         "VHDX log offset at offset 65608 (0x10048): expected a multiple of 1 MiB, at least 1 MiB, found 5",
     );
     only_second(
         h + 72,
-        &u64(0),
+        &eight(0),
         "VHDX log offset at offset 65608 (0x10048): expected a multiple of 1 MiB, at least 1 MiB, found 0",
     );
     only_second(
         h + 72,
-        &u64(1 << 40),
+        &eight(1 << 40),
         "VHDX log or region at offset 1099511627776 (0x10000000000): expected 1048576 bytes of its own in a file of 6291456 bytes, found another one's bytes, or the end of the file",
     );
     let mut twins = good.clone();
@@ -82,8 +82,8 @@ fn each_broken_field_of_the_headers_has_its_own_message() {
 fn each_broken_field_of_the_region_table_has_its_own_message() {
     let good = two_blocks().bytes();
     let r = 192 << 10;
-    let u32 = |number: u32| number.to_le_bytes();
-    let u64 = |number: u64| number.to_le_bytes();
+    let four = |number: u32| number.to_le_bytes();
+    let eight = |number: u64| number.to_le_bytes();
     check(
         &good,
         r,
@@ -95,21 +95,21 @@ fn each_broken_field_of_the_region_table_has_its_own_message() {
     check(
         &good,
         r + 8,
-        &u32(2048),
+        &four(2048),
         REGIONS,
         "number of VHDX regions at offset 196616 (0x30008): expected at most 2047, found 2048",
     );
     check(
         &good,
         r + 8,
-        &u32(1),
+        &four(1),
         REGIONS,
         "VHDX region of the metadata at offset 196624 (0x30010): expected 8b7ca206-4790-4b9a-b8fe-575f050f886e, found no such region",
     );
     check(
         &good,
         r + 8,
-        &u32(0),
+        &four(0),
         REGIONS,
         "VHDX region of the block allocation table at offset 196624 (0x30010): expected 2dc27766-f623-4200-9d64-115e9bfd4a08, found no such region",
     );
@@ -131,35 +131,35 @@ fn each_broken_field_of_the_region_table_has_its_own_message() {
     check(
         &good,
         r + 32,
-        &u64(0),
+        &eight(0),
         REGIONS,
         "VHDX region offset at offset 196640 (0x30020): expected a multiple of 1 MiB, at least 1 MiB, found 0",
     );
     check(
         &good,
         r + 32,
-        &u64(u64::MAX << 20),
+        &eight(u64::MAX << 20),
         REGIONS,
         "VHDX region offset at offset 196640 (0x30020): expected a multiple of 1 MiB, at least 1 MiB, found 18446744073708503040",
     );
     check(
         &good,
         r + 40,
-        &u32(4096),
+        &four(4096),
         REGIONS,
         "VHDX region length at offset 196648 (0x30028): expected a multiple of 1 MiB, at least 1 MiB, found 4096",
     );
     check(
         &good,
         r + 32,
-        &u64(2 << 20),
+        &eight(2 << 20),
         REGIONS,
         "VHDX log or region at offset 2097152 (0x200000): expected 1048576 bytes of its own",
     );
     check(
         &good,
         r + 64,
-        &u64(1 << 40),
+        &eight(1 << 40),
         REGIONS,
         "VHDX metadata table at offset 1099511627776 (0x10000000000): expected 65536 bytes, found the end of the file at 6291456",
     );
@@ -169,8 +169,8 @@ fn each_broken_field_of_the_region_table_has_its_own_message() {
 fn each_broken_field_of_the_metadata_has_its_own_message() {
     let good = two_blocks().bytes();
     let m = METADATA;
-    let u32 = |number: u32| number.to_le_bytes();
-    let u64 = |number: u64| number.to_le_bytes();
+    let four = |number: u32| number.to_le_bytes();
+    let eight = |number: u64| number.to_le_bytes();
     check(
         &good,
         m,
@@ -222,50 +222,50 @@ fn each_broken_field_of_the_metadata_has_its_own_message() {
         "VHDX metadata item at offset 2097216 (0x200040): expected one of each kind, found caa16737-fa36-4d43-b3b6-33f0aa44e76b again",
     );
     let place = "place of a VHDX metadata item at offset 2097200 (0x200030): expected at most 1048576 bytes, from 65536 to 1048576 of the region, found";
-    check(&good, m + 48, &u32(100), None, &format!("{place} 8 bytes at 100"));
-    check(&good, m + 48, &u32(u32::MAX), None, &format!("{place} 8 bytes at 4294967295"));
-    check(&good, m + 52, &u32(u32::MAX), None, &format!("{place} 4294967295 bytes at 65536"));
+    check(&good, m + 48, &four(100), None, &format!("{place} 8 bytes at 100"));
+    check(&good, m + 48, &four(u32::MAX), None, &format!("{place} 8 bytes at 4294967295"));
+    check(&good, m + 52, &four(u32::MAX), None, &format!("{place} 4294967295 bytes at 65536"));
     check(
         &good,
         m + 52,
-        &u32(4),
+        &four(4),
         None,
         "VHDX file parameters at offset 2162688 (0x210000): expected at least 8 bytes, found 4 bytes",
     );
     let block = "VHDX block size at offset 2162688 (0x210000): expected a power of two from 1 MiB to 256 MiB, found";
     for size in [0, 1 << 19, 3 << 20, 1 << 29] {
-        check(&good, ITEMS, &u32(size), None, &format!("{block} {size}"));
+        check(&good, ITEMS, &four(size), None, &format!("{block} {size}"));
     }
     check(
         &good,
         ITEMS + 4,
-        &u32(4),
+        &four(4),
         None,
         "flags of the VHDX file parameters at offset 2162692 (0x210004): expected 0 to 3, found 0x4",
     );
     check(
         &good,
         ITEMS + 4,
-        &u32(2),
+        &four(2),
         None,
         "VHDX metadata table at offset 2097152 (0x200000): expected the VHDX parent locator, found none",
     );
     let size =
         "VHDX virtual disk size at offset 2162720 (0x210020): expected whole sectors of 512 bytes, up to 64 TiB, found";
     for wrong in [0, 1000, (64 << 40) + 512, u64::MAX] {
-        check(&good, ITEMS + 32, &u64(wrong), None, &format!("{size} {wrong}"));
+        check(&good, ITEMS + 32, &eight(wrong), None, &format!("{size} {wrong}"));
     }
     check(
         &good,
         ITEMS + 32,
-        &u64(64 << 40),
+        &eight(64 << 40),
         None,
         "VHDX block allocation table at offset 3145728 (0x300000): expected at least 537001976 bytes for a disk of 70368744177664 bytes, found 1048576",
     );
     check(
         &good,
         ITEMS + 96,
-        &u32(1024),
+        &four(1024),
         None,
         "VHDX logical sector size at offset 2162784 (0x210060): expected 512 or 4096, found 1024",
     );
@@ -310,12 +310,12 @@ fn each_broken_field_of_the_parent_locator_has_its_own_message() {
 fn each_broken_entry_of_the_table_has_its_own_message() {
     let good = two_blocks().bytes();
     let mb = MIB as u64;
-    let u64 = |number: u64| number.to_le_bytes();
+    let eight = |number: u64| number.to_le_bytes();
     for state in [4, 5, 7] {
         check(
             &good,
             TABLE,
-            &u64(state),
+            &eight(state),
             None,
             &format!("state of VHDX block 0 at offset 3145728 (0x300000): expected 0 to 3 or 6, found {state}"),
         );
@@ -324,7 +324,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
         check(
             &good,
             TABLE,
-            &u64(offset | 6),
+            &eight(offset + 6),
             None,
             &format!(
                 "place of a VHDX block in table entry 0 at offset 3145728 (0x300000): expected 1048576 bytes from 1 MiB to the end of the file at 6291456, found offset {offset}"
@@ -335,7 +335,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
         check(
             &good,
             TABLE,
-            &u64(offset | 6),
+            &eight(offset + 6),
             None,
             &format!(
                 "place of table entry 0 at offset 3145728 (0x300000): expected bytes of its own, found offset {offset}, where another block, the log or a region is too"
@@ -345,7 +345,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
     check(
         &good,
         TABLE + 16,
-        &u64(5 * mb | 6),
+        &eight(5 * mb + 6),
         None,
         "place of table entry 2 at offset 3145744 (0x300010): expected bytes of its own, found offset 5242880",
     );
@@ -354,35 +354,35 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
     check(
         &good,
         TABLE,
-        &u64(4),
+        &eight(4),
         None,
         "state of VHDX block 0 at offset 3145728 (0x300000): expected 0 to 3, 6 or 7, found 4",
     );
     check(
         &good,
         entry,
-        &u64(0),
+        &eight(0),
         None,
         "sector bitmap of VHDX block 2, which is partially present, at offset 3178496 (0x308000): expected a block of the file, found none",
     );
     check(
         &good,
         entry,
-        &u64(7 | 6 * mb),
+        &eight(7 + 6 * mb),
         None,
         "state of a VHDX sector bitmap block at offset 3178496 (0x308000): expected 0 or 6, found 7",
     );
     check(
         &good,
         entry,
-        &u64(6 | 7 * mb),
+        &eight(6 + 7 * mb),
         None,
         "place of a VHDX sector bitmap block in table entry 4096 at offset 3178496 (0x308000): expected 1048576 bytes from 1 MiB to the end of the file at 7340032, found offset 7340032",
     );
     check(
         &good,
         entry,
-        &u64(6 | 4 * mb),
+        &eight(6 + 4 * mb),
         None,
         "place of table entry 4096 at offset 3178496 (0x308000): expected bytes of its own, found offset 4194304",
     );

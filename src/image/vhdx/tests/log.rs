@@ -53,7 +53,7 @@ fn an_entry_is_replayed() {
 fn the_table_is_replayed_before_it_is_read() {
     // Block 1 gets the place of block 0, and all of the rest of the table is not there.
     let mut sector = vec![0; 4096];
-    sector[8..16].copy_from_slice(&(5 * MB | 6).to_le_bytes());
+    sector[8..16].copy_from_slice(&(5 * MB + 6).to_le_bytes());
     let mut log = entry(GUID, 7, 0, LENGTHS, &[Change::Fill(TABLE as u64, 0)]);
     log[64 + 4..64 + 16].fill(0);
     log[4096 + 8..][..4084].copy_from_slice(&sector[8..4092]);
@@ -152,7 +152,7 @@ fn a_wrong_entry_is_not_replayed() {
         (8, &4096_u32.to_le_bytes()),
         (8, &8193_u32.to_le_bytes()),
         (8, &0_u32.to_le_bytes()),
-        (8, &(MIB as u32 + 4096).to_le_bytes()),
+        (8, &((1_u32 << 20) + 4096).to_le_bytes()),
         (12, &100_u32.to_le_bytes()),
         (12, &4096_u32.to_le_bytes()),
         (16, &0_u64.to_le_bytes()),
@@ -194,7 +194,7 @@ fn a_file_shorter_than_the_log_says_was_cut() {
 fn a_log_that_is_too_long_to_hold_is_refused() {
     let mut bytes = logged(&[]);
     let header = &mut bytes[128 << 10..][..4096];
-    header[68..72].copy_from_slice(&(65 * MIB as u32).to_le_bytes());
+    header[68..72].copy_from_slice(&(65_u32 << 20).to_le_bytes());
     sum(header);
     let text = message(bytes);
     assert!(text.contains("VHDX log at offset 1048576 (0x100000): expected 1 to 67108864 bytes for a log that is not empty, found 68157440"), "{text}");
@@ -206,7 +206,7 @@ fn a_log_full_of_torn_entries_does_not_take_forever() {
     let mut bytes = logged(&[]);
     for sector in bytes[LOG..2 * MIB].chunks_mut(4096) {
         sector[..4096].copy_from_slice(&fills(7, 0, 1)[..4096]);
-        sector[8..12].copy_from_slice(&(MIB as u32).to_le_bytes());
+        sector[8..12].copy_from_slice(&(1_u32 << 20).to_le_bytes());
     }
     let text = message(bytes);
     assert!(text.contains("expected valid entries, found more that are torn than a crash leaves"), "{text}");
