@@ -147,13 +147,13 @@ impl MetaCache {
         Ok(())
     }
 
-    /// The changed pages, whole, and where they are in the file, in bytes: for a format that brings them to the file by
-    /// way of a log. They must not change again before [`written`](Self::written) is called.
+    /// The changed pages, [`PAGE`] bytes each, and where they are in the file, in bytes: for a format that brings them
+    /// to the file by way of a log. They must not change again before [`written`](Self::written) is called.
     #[must_use]
     pub fn changed(&self) -> Vec<(u64, Vec<u8>)> {
         let state = self.lock();
         let changed = state.pages.iter().filter(|(_, page)| page.dirty.is_some());
-        changed.map(|(number, page)| (number * PAGE_U64, page.bytes[..page.valid].to_vec())).collect()
+        changed.map(|(number, page)| (number * PAGE_U64, page.bytes.to_vec())).collect()
     }
 
     /// Takes pages that [`changed`](Self::changed) gave as written to the file.

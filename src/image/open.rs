@@ -118,7 +118,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
 }
 
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, VHD, VHDX or raw", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.

@@ -3,12 +3,15 @@
 use super::checksum;
 use super::header::Header;
 use crate::image::fields::Fields;
+use crate::image::meta::PAGE;
 use crate::image::storage::{self, Storage};
 use crate::image::{Fault, Result};
 use uuid::Uuid;
 
 /// Bytes of a sector of the log: entries are whole sectors.
 pub(super) const SECTOR: usize = 4096;
+// A changed page of the cache becomes a sector of the log.
+const _: () = assert!(SECTOR == PAGE);
 /// Bytes of an entry's header, before its descriptors.
 pub(super) const ENTRY_HEADER: usize = 64;
 /// Bytes of a descriptor.

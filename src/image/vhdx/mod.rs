@@ -52,7 +52,11 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
 /// file and blocks that overlap are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let Parts { file, header, slot, regions, metadata, mut info } = Parts::read(file, options)?;
+    let dirty = options.writable && replay_in_file(&file)?;
+    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file, options)?;
+    if dirty {
+        info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
+    }
     let map = Map::new(file.clone(), metadata, &regions)?;
     match map.check(&header, &regions) {
         Err(error) if options.force && !options.writable => {
@@ -73,6 +77,20 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     Ok(Box::new(Vhdx { info, files: [file], map, writer }))
 }
 
+/// Brings what the log holds to its place in the file; false when the log was empty. The file is changed only when all
+/// that follows from it is sound.
+fn replay_in_file(file: &File) -> Result<bool> {
+    let (header, slot) = header::read(&**file)?;
+    let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };
+    let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), OpenOptions::default())?;
+    Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
+    let mut journal = Journal::new(file.clone(), header, slot);
+    journal.mark_file()?;
+    replay::write_back(&**file, &replay)?;
+    journal.empty()?;
+    Ok(true)
+}
+
 /// All that the headers of a VHDX hold.
 struct Parts {
     /// The file, or what it is once the log is replayed.
@@ -88,24 +106,15 @@ impl Parts {
     fn read(file: File, options: OpenOptions) -> Result<Self> {
         let mut notes = Vec::new();
         let (header, slot) = header::read(&*file)?;
-        let (file, header, slot) = match log::read(&*file, &header) {
-            Ok(None) => (file, header, slot),
-            Ok(Some(replay)) if options.writable => {
-                let mut journal = Journal::new(file.clone(), header, slot);
-                journal.mark_file()?;
-                replay::write_back(&*file, &replay)?;
-                journal.empty()?;
-                let (header, slot) = header::read(&*file)?;
-                notes.push("It was not cleanly closed; its log was replayed".to_owned());
-                (file, header, slot)
-            }
+        let file = match log::read(&*file, &header) {
+            Ok(None) => file,
             Ok(Some(replay)) => {
                 notes.push("It was not cleanly closed; its log is replayed in memory".to_owned());
-                (Arc::new(Replayed::new(file, replay)) as File, header, slot)
+                Arc::new(Replayed::new(file, replay))
             }
             Err(error) if options.force && !options.writable => {
                 notes.push(format!("{}; reading without it", crate::error::message(&error)));
-                (file, header, slot)
+                file
             }
             Err(error) => return Err(error),
         };

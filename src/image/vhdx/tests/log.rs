@@ -133,6 +133,14 @@ fn reading_leaves_the_file_alone_and_replay_keeps_its_order() {
 }
 
 #[test]
+fn a_log_that_makes_the_image_unsound_is_not_written_to_the_file() {
+    let bytes = logged(&[(0, entry(GUID, 7, 0, LENGTHS, &[Change::Fill(TABLE as u64, 0xFC)]))]);
+    let file = MemFile::new("/t/a.vhdx", bytes);
+    assert!(open(file.clone(), OpenOptions { writable: true, ..OpenOptions::default() }).is_err());
+    assert!(file.ops().is_empty());
+}
+
+#[test]
 fn a_log_without_a_whole_sequence_is_an_error() {
     let mut torn = fills(7, 0, 1);
     torn[5000] ^= 1;
