@@ -2,11 +2,13 @@
 
 mod lab;
 
+use lab::recorder::Recorder;
 use lab::{Reference, all, assert_same, assert_same_file, disk, open, run, sample, scribble, sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
-use vboximg_mount::disk::Disk;
-use vboximg_mount::image::{Format, Variant};
+use vboximg_mount::disk::{ChainDisk, Disk};
+use vboximg_mount::image::open::open_file;
+use vboximg_mount::image::{Format, OpenOptions, Variant};
 
 /// Makes `raw` what QEMU reads from a VHD, whose size is by its footer's current size or `by_geometry`.
 fn qemu_convert(path: &Path, raw: &Path, by_geometry: bool) {
@@ -130,6 +132,31 @@ fn what_is_written_is_what_qemu_reads() {
         model[25_000_448..][..100_352].fill(5);
         assert_same(&disk(&[&path], false), &model, "after QEMU wrote again");
     }
+}
+
+/// The process is killed at each moment of writing: the file ends with a footer, and QEMU reads what we read.
+#[test]
+fn qemu_reads_an_image_whose_writer_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, raw) = (folder.path().join("a.vhd"), folder.path().join("out.raw"));
+    qemu_create(&path, "subformat=dynamic,force_size=on", "12M");
+    qemu_write(&path, &["write -P 1 0 1048576"]);
+    let file = Recorder::new(&path);
+    let options = OpenOptions { writable: true, ..OpenOptions::default() };
+    let disk = ChainDisk::new(vec![open_file(file.clone(), options).unwrap()], Vec::new());
+    for at in [3, 9, 5, 0] {
+        disk.write_at(at << 20, &[7; 5000]).unwrap();
+        disk.flush().unwrap();
+    }
+    let expected = all(&disk);
+    disk.close().unwrap();
+    for moment in 0..=file.moments() {
+        file.save(moment, &path);
+        let image = lab::disk(&[&path], false);
+        assert_eq!(image.links()[0].info().notes, Vec::<String>::new(), "after {moment} operations");
+        assert!(qemu_bytes(&path, &raw, false) == all(&image), "QEMU and we differ after {moment} operations");
+    }
+    assert_same(&lab::disk(&[&path], false), &expected, "in the end");
 }
 
 #[test]

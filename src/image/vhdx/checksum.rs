@@ -2,19 +2,14 @@
 
 use crate::image::Fault;
 use crate::image::fields::Fields;
-use crc::{CRC_32_ISCSI, Crc};
+use crc32c::{crc32c, crc32c_append};
 
-const CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 /// Where `Checksum` is in all structures that have one.
 const AT: usize = 4;
 
 /// The checksum that a structure should have.
 pub(super) fn of(bytes: &[u8]) -> u32 {
-    let mut digest = CRC32C.digest();
-    digest.update(&bytes[..AT]);
-    digest.update(&[0; 4]);
-    digest.update(&bytes[AT + 4..]);
-    digest.finalize()
+    crc32c_append(crc32c_append(crc32c(&bytes[..AT]), &[0; 4]), &bytes[AT + 4..])
 }
 
 /// Puts the right checksum into a structure.
