@@ -4,7 +4,8 @@
 use super::place::Target;
 use super::{Error, Result};
 use nix::fcntl::OFlag;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -37,11 +38,7 @@ impl User {
 /// processes of other users are seen by root only.
 #[must_use]
 pub fn users(images: &[&Path]) -> Vec<User> {
-    let wanted: HashMap<Identity, PathBuf> = images
-        .iter()
-        .filter_map(|image| Target::find(image).ok())
-        .map(|target| (Identity::of(&target.attributes), target.path))
-        .collect();
+    let wanted = Wanted::new(images);
     let ourselves = std::process::id();
     // Processes come and go while they are looked at, and others are not ours to see: what cannot be read is skipped.
     entries(Path::new("/proc"))
@@ -105,10 +102,42 @@ impl Identity {
     }
 }
 
-fn users_in_process(pid: u32, wanted: &HashMap<Identity, PathBuf>) -> Vec<User> {
+/// The images to look for.
+struct Wanted {
+    images: HashMap<Identity, PathBuf>,
+    /// Their file names, unless one of them has several. What has another name is then not one of them, and need not be
+    /// asked for its attributes: that takes time, and for ever on a network file system that is gone.
+    names: Option<HashSet<OsString>>,
+}
+
+impl Wanted {
+    fn new(images: &[&Path]) -> Self {
+        let targets: Vec<Target> = images.iter().filter_map(|image| Target::find(image).ok()).collect();
+        let one_name = |target: &Target| target.is_block_device() || target.attributes.nlink() == 1;
+        let names = targets
+            .iter()
+            .all(one_name)
+            .then(|| targets.iter().filter_map(|target| target.path.file_name().map(OsStr::to_os_string)).collect());
+        let identified = targets.into_iter().map(|target| (Identity::of(&target.attributes), target.path));
+        Self { images: identified.collect(), names }
+    }
+
+    /// The image that is behind `/proc/PID/fd/N`.
+    fn find(&self, open_file: &Path) -> Option<&PathBuf> {
+        let path = fs::read_link(open_file).ok()?;
+        let other_name = |names: &HashSet<OsString>| path.file_name().is_none_or(|name| !names.contains(name));
+        // Sockets, pipes and the like have names such as `pipe:[123]`.
+        if !path.is_absolute() || self.names.as_ref().is_some_and(other_name) {
+            return None;
+        }
+        self.images.get(&Identity::of(&fs::metadata(open_file).ok()?))
+    }
+}
+
+fn users_in_process(pid: u32, wanted: &Wanted) -> Vec<User> {
     let mut found: Vec<User> = Vec::new();
     for open_file in entries(Path::new(&format!("/proc/{pid}/fd"))) {
-        let Some(path) = image_behind(&open_file.path(), wanted) else { continue };
+        let Some(path) = wanted.find(&open_file.path()) else { continue };
         let number = open_file.file_name();
         let writes = may_write(&Path::new(&format!("/proc/{pid}/fdinfo")).join(number));
         match found.iter_mut().find(|user| &user.path == path) {
@@ -117,16 +146,6 @@ fn users_in_process(pid: u32, wanted: &HashMap<Identity, PathBuf>) -> Vec<User> 
         }
     }
     found
-}
-
-/// The image that an open file of a process is. Sockets, pipes and the like are told by their names, which is faster
-/// than asking for attributes.
-fn image_behind<'a>(open_file: &Path, wanted: &'a HashMap<Identity, PathBuf>) -> Option<&'a PathBuf> {
-    let name = fs::read_link(open_file).ok()?;
-    if !name.is_absolute() || name.starts_with("/dev/null") || name.starts_with("/dev/pts") {
-        return None;
-    }
-    wanted.get(&Identity::of(&fs::metadata(open_file).ok()?))
 }
 
 /// Whether `/proc/PID/fdinfo/N` says that the file is open for writing. Source: Linux `proc_pid_fdinfo(5)`: a line
