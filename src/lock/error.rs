@@ -48,10 +48,16 @@ pub enum Error {
         processes: Vec<User>,
     },
     /// A program that takes no locks, such as a virtual machine, has the image open.
-    #[error("Medium '{}' is in use by process {} ({}), which has it open for {}; {}", user.path.display(), user.pid, user.name, access(user.writes), "end it first")]
+    #[error("Medium '{}' is in use by process {} ({}), which has it open for {}; end it first", user.path.display(), user.pid, user.name, access(user.writes))]
     InUse {
         /// The process.
         user: User,
+    },
+    /// The kernel itself uses the device.
+    #[error("Device '{}' is in use by this system: mounted, or part of another device; unmount it first", path.display())]
+    DeviceInUse {
+        /// The device.
+        path: PathBuf,
     },
     /// The kernel serves the image as a disk.
     #[error("Medium '{}' is in use by the loop device {device}; detach it first (losetup -d {device})", path.display())]
@@ -70,7 +76,9 @@ impl Error {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } | Self::Folder { .. } | Self::ForeignLockFile { .. } => ErrorKind::Io,
-            Self::Locked { .. } | Self::InUse { .. } | Self::LoopDevice { .. } => ErrorKind::Locked,
+            Self::Locked { .. } | Self::InUse { .. } | Self::DeviceInUse { .. } | Self::LoopDevice { .. } => {
+                ErrorKind::Locked
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 
 use super::Mode;
 use super::place::Target;
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -31,12 +30,9 @@ pub(super) enum Outcome {
 }
 
 /// Locks the image without waiting (but for a moment). A block device that is to be written is also claimed: the
-/// kernel then refuses to mount it, and refuses us while it is mounted.
+/// kernel then refuses to mount it, and refuses us with `ResourceBusy` while it is mounted.
 pub(super) fn lock(target: &Target, mode: Mode) -> io::Result<Outcome> {
-    let file = match open(target, mode) {
-        Err(e) if e.raw_os_error() == Some(Errno::EBUSY as i32) => return Ok(Outcome::Conflict),
-        opened => opened?,
-    };
+    let file = open(target, mode)?;
     // The kernel's number is 32 bits wide in a field whose size and sign depend on the machine.
     if fstatfs(&file).is_ok_and(|fs| MANDATORY.contains(&(i128::from(fs.filesystem_type().0) & 0xffff_ffff))) {
         return Ok(Outcome::NoLocks);

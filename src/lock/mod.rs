@@ -28,6 +28,7 @@ use image_lock::{Flock, Outcome};
 use place::Target;
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -102,8 +103,8 @@ impl Drop for Guard {
 /// Locks an image without waiting. `mount_point` is for the messages of those who come later.
 ///
 /// # Errors
-/// [`Error::Locked`] when another process holds it in a way that conflicts; [`Error::ForeignLockFile`];
-/// [`Error::Io`] when the image or the lock file cannot be opened.
+/// [`Error::Locked`] when another process holds it in a way that conflicts; [`Error::DeviceInUse`];
+/// [`Error::ForeignLockFile`]; [`Error::Io`] when the image or the lock file cannot be opened.
 pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<Guard> {
     let target = Target::find(image)?;
     let mut attempt = 1;
@@ -147,10 +148,14 @@ fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Resul
     if !lock_file.lock(mode).map_err(|e| Error::io(&target.path, "lock", e))? {
         return Ok(None);
     }
-    let image = match image_lock::lock(target, mode).map_err(|e| Error::io(&target.path, "open", e))? {
-        Outcome::Held(image) => Some(image),
-        Outcome::NoLocks => None,
-        Outcome::Conflict => return Ok(None),
+    let image = match image_lock::lock(target, mode) {
+        Ok(Outcome::Held(image)) => Some(image),
+        Ok(Outcome::NoLocks) => None,
+        Ok(Outcome::Conflict) => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+            return Err(Error::DeviceInUse { path: target.path.clone() });
+        }
+        Err(e) => return Err(Error::io(&target.path, "open", e)),
     };
     if let Err(e) = lock_file.write_record(&record::of_this_process(mode, mount_point)) {
         log::debug!("No record in the lock file of {}: {e}", target.path.display());

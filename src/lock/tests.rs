@@ -1,9 +1,10 @@
 //! Locks among real processes: this test program starts itself again, with [`holder_process`] as the only test to run.
 
 use super::*;
+use nix::fcntl::OFlag;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -372,4 +373,48 @@ fn an_image_that_is_not_there_is_not_found() {
     assert_eq!(refused.kind(), crate::ErrorKind::NotFound);
     assert_eq!(refused.to_string(), format!("Cannot find {}", missing.display()));
     assert!(state(&missing).is_err());
+}
+
+/// A loop device on a file, detached when dropped.
+struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    fn attach(file: &Path) -> Self {
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        assert!(output.status.success(), "loop devices are made by root: {}", String::from_utf8_lossy(&output.stderr));
+        Self(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        Command::new("losetup").arg("-d").arg(&self.0).status().unwrap();
+    }
+}
+
+#[test]
+fn devices_are_locked_and_claimed() {
+    let (folder, image) = folder_with_image();
+    File::options().write(true).open(&image).unwrap().set_len(1 << 20).unwrap();
+    let device = LoopDevice::attach(&image);
+    let link = folder.path().join("device");
+    symlink(&device.0, &link).unwrap();
+
+    let writer = HolderProcess::start(&link, Mode::Write);
+    assert_eq!(writer.report, "held");
+    let Err(Error::Locked { holders, .. }) = acquire(&device.0, Mode::Read, None) else { panic!("it is locked") };
+    assert_eq!(holders[0].pid, writer.child.id());
+    drop(writer);
+
+    // As a mount does.
+    let claimed = File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&device.0).unwrap();
+    let refused = acquire(&device.0, Mode::Write, None).unwrap_err();
+    assert!(matches!(refused, Error::DeviceInUse { .. }), "{refused}");
+    assert_eq!(refused.kind(), crate::ErrorKind::Locked);
+    acquire(&device.0, Mode::Read, None).unwrap();
+    drop(claimed);
+    acquire(&device.0, Mode::Write, None).unwrap();
+
+    let refused = check_writable(&image, &[]).unwrap_err().to_string();
+    assert!(refused.contains(&format!("loop device {}; detach it first", device.0.display())), "{refused}");
 }
