@@ -130,8 +130,14 @@ pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<G
 /// # Errors
 /// As [`acquire`]; then nothing stays locked.
 pub fn acquire_chain(images: &[&Path], mode: Mode, mount_point: Option<&Path>) -> Result<Vec<Guard>> {
+    log::info!("Attempting to lock medium chain from leaf image to base image");
     let modes = std::iter::once(mode).chain(std::iter::repeat(Mode::Read));
-    images.iter().zip(modes).map(|(image, mode)| acquire(image, mode, mount_point)).collect()
+    let lock = |(image, mode): (&&Path, Mode)| {
+        let purpose = if mode == Mode::Write { "write" } else { "read" };
+        log::info!("  {} ... Locking for {purpose}", image.display());
+        acquire(image, mode, mount_point)
+    };
+    images.iter().zip(modes).map(lock).collect()
 }
 
 /// Who holds an image now, without taking or disturbing any lock.
