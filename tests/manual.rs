@@ -6,14 +6,14 @@ use std::process::Command;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/man/vboximg-mount.1");
 
-/// The long options that `--help` names.
+/// The long options that `--help` describes, in lines such as `  -i, --image <DISK>  The disk`.
 fn options_of_the_program() -> BTreeSet<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    let is_part_of_name = |c: char| c.is_ascii_lowercase() || c == '-';
-    // `[--rw]`, `--image=<IMAGE>` and `--list,` are options too.
-    let words = help.split(|c| !is_part_of_name(c)).filter_map(|word| word.strip_prefix("--"));
-    words.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let flags = lines
+        .filter_map(|line| line.split("  ").next()?.split([' ', '=', '[']).find_map(|word| word.strip_prefix("--")));
+    flags.map(str::to_owned).collect()
 }
 
 /// The long options that have an entry in the page, which is in mdoc(7): `.It Fl l , Fl -list`.
