@@ -1,15 +1,58 @@
-//! The chain as one flat disk.
+//! The chain as one flat disk: reading.
 
-use super::{Disk, Result, Span};
-use crate::image::Image;
+use super::flat::{Flat, Piece, REGION, Source, resolve};
+use super::slice::check_range;
+use super::write::WriteState;
+use super::{Disk, Error, Result, Span};
+use crate::image::{Fault, Image, ImageMut, MAX_CLUSTER, storage};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::sync::Arc;
+
+/// Bytes of decoded clusters kept in memory.
+const DECODED: u64 = 16 << 20;
+/// How many clusters that cache is laid out for.
+const DECODED_CLUSTERS: usize = 256;
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<(usize, u64), Arc<[u8]>> for ByLength {
+    fn weight(&self, _cluster: &(usize, u64), bytes: &Arc<[u8]>) -> u64 {
+        64 + bytes.len() as u64
+    }
+}
 
 /// A chain of images, merged.
 pub struct ChainDisk {
-    links: Vec<Box<dyn Image>>,
+    /// Leaf first.
+    pub(super) links: Vec<Box<dyn Image>>,
+    pub(super) size: u64,
+    pub(super) flat: Flat,
+    pub(super) write: WriteState,
+    decoded: Cache<(usize, u64), Arc<[u8]>, ByLength>,
     warnings: Vec<String>,
 }
 
 impl ChainDisk {
+    /// A disk of these images, leaf first, which fit each other. `warnings` are what the user should know of them, a
+    /// sentence each. Writable when the leaf has a [`writer`](Image::writer).
+    ///
+    /// # Panics
+    /// Without any image.
+    #[must_use]
+    pub fn new(links: Vec<Box<dyn Image>>, warnings: Vec<String>) -> Self {
+        let size = links[0].info().size;
+        Self {
+            links,
+            size,
+            flat: Flat::new(),
+            write: WriteState::default(),
+            decoded: Cache::with_weighter(DECODED_CLUSTERS, DECODED, ByLength),
+            warnings,
+        }
+    }
+
     /// The images, leaf first.
     #[must_use]
     pub fn links(&self) -> &[Box<dyn Image>] {
@@ -21,31 +64,133 @@ impl ChainDisk {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+
+    pub(super) fn leaf(&self) -> &dyn Image {
+        &*self.links[0]
+    }
+
+    pub(super) fn writer(&self) -> Result<&dyn ImageMut> {
+        self.leaf().writer().ok_or(Error::ReadOnly)
+    }
+
+    /// Calls `each` with the pieces of a range in order, joined across regions, and where in the range each begins.
+    fn pieces(&self, offset: u64, len: u64, each: &mut dyn FnMut(u64, Piece) -> Result<()>) -> Result<()> {
+        let end = offset + len;
+        let mut at = offset;
+        let mut open: Option<(u64, Piece)> = None;
+        while at < end {
+            let number = at / REGION;
+            let region = self.flat.region(&self.links, self.size, number)?;
+            let mut start = number * REGION;
+            for piece in region.iter() {
+                let (from, to) = (start.max(at), (start + piece.len).min(end));
+                start += piece.len;
+                if from >= to {
+                    continue;
+                }
+                let skipped = from + piece.len - start;
+                let part = Piece { source: piece.source.advance(skipped), len: to - from };
+                if open.as_mut().is_some_and(|(_, last)| last.join(part)) {
+                    continue;
+                }
+                if let Some((begin, done)) = open.replace((from - offset, part)) {
+                    each(begin, done)?;
+                }
+            }
+            at = start.min(end);
+        }
+        open.map_or(Ok(()), |(begin, last)| each(begin, last))
+    }
+
+    /// Fills `buf` with the bytes of a piece of the same length.
+    pub(super) fn read_piece(&self, source: Source, buf: &mut [u8]) -> Result<()> {
+        match source {
+            Source::Zero => buf.fill(0),
+            Source::Stored { link, file, offset } => {
+                let image = &self.links[link];
+                storage::read_exact(&*image.files()[file], buf, offset, "disk data")?;
+            }
+            Source::Encoded { link, cluster, skip, size } => {
+                let bytes = self.decode(link, cluster, size)?;
+                let part = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..)?.get(..buf.len()));
+                let part =
+                    part.ok_or_else(|| self.odd_cluster(link, cluster, "a cluster that holds its bytes", size))?;
+                buf.copy_from_slice(part);
+            }
+        }
+        Ok(())
+    }
+
+    fn decode(&self, link: usize, cluster: u64, size: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.decoded.get(&(link, cluster)) {
+            return Ok(bytes);
+        }
+        let len = usize::try_from(size)
+            .ok()
+            .filter(|_| size <= MAX_CLUSTER)
+            .ok_or_else(|| self.odd_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size))?;
+        let mut bytes = vec![0; len];
+        self.links[link].decode(cluster, &mut bytes)?;
+        let bytes: Arc<[u8]> = bytes.into();
+        self.decoded.insert((link, cluster), bytes.clone());
+        Ok(bytes)
+    }
+
+    fn odd_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {
+        let path = &self.links[link].info().path;
+        let fault = Fault::corrupt(cluster, "compressed cluster", expected, format_args!("{size} bytes"));
+        fault.in_file(path).into()
+    }
 }
 
 impl Disk for ChainDisk {
     fn size(&self) -> u64 {
-        todo!()
+        self.size
     }
+
     fn sector_size(&self) -> u32 {
-        todo!()
+        self.leaf().info().sector_size
     }
+
     fn writable(&self) -> bool {
-        todo!()
+        self.leaf().writer().is_some()
     }
-    fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<()> {
-        todo!()
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(offset, buf.len() as u64, self.size)?;
+        self.flat.stable(|| {
+            self.pieces(offset, buf.len() as u64, &mut |begin, piece| {
+                // A piece lies within the buffer, so its numbers fit.
+                let begin = usize::try_from(begin).unwrap_or(usize::MAX);
+                let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
+                self.read_piece(piece.source, &mut buf[begin..][..len])
+            })
+        })
     }
-    fn span(&self, _offset: u64) -> Result<Span> {
-        todo!()
+
+    fn span(&self, offset: u64) -> Result<Span> {
+        check_range(offset, 1, self.size)?;
+        // Not through the regions: an empty disk of many terabytes is then a few long runs.
+        let piece = resolve(&self.links, offset, self.size - offset)?;
+        Ok(match piece.source {
+            Source::Zero => Span::Zero(piece.len),
+            Source::Stored { .. } | Source::Encoded { .. } => Span::Data(piece.len),
+        })
     }
-    fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {
-        todo!()
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.write_range(offset, buf)
     }
-    fn discard(&self, _offset: u64, _len: u64) -> Result<()> {
-        todo!()
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.discard_range(offset, len)
     }
+
     fn flush(&self) -> Result<()> {
-        todo!()
+        self.flush_leaf()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.close_leaf()
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::{ErrorKind, image};
 use std::path::PathBuf;
-use uuid::Uuid;
 
 /// A failure of a chain of images.
 #[derive(Debug, thiserror::Error)]
@@ -37,18 +36,27 @@ pub enum Error {
         /// What the header holds.
         found: String,
     },
+    /// The base of the chain is a differencing image.
+    #[error("{} needs its parent {parent}, which is not known; put the parent's file beside it, or use the registry that \
+             has both (VBOX_USER_HOME)", path.display())]
+    NoParent {
+        /// The image.
+        path: PathBuf,
+        /// The parent's UUID or file name.
+        parent: String,
+    },
     /// A parent was changed after its child was made.
-    #[error("{} was changed after {} was made from it (modification UUID {found}, the child expects {expected}): the \
-             snapshot may show mixed data; use --force to write all the same", parent.display(), child.display())]
+    #[error("{} was changed after {} was made from it (its modification id is {found}, the child expects {expected}), \
+             so the disk may show mixed data; use --force to write to it all the same", parent.display(), child.display())]
     ParentChanged {
         /// The parent.
         parent: PathBuf,
         /// The child.
         child: PathBuf,
-        /// What the child recorded.
-        expected: Uuid,
+        /// What the child recorded: a modification UUID, or VMware's content id.
+        expected: String,
         /// What the parent has now.
-        found: Uuid,
+        found: String,
     },
     /// The leaf's format cannot be written.
     #[error("{} cannot be written: {reason}; mount it without --rw", path.display())]
@@ -69,6 +77,7 @@ impl Error {
             Self::PastEnd { .. } => ErrorKind::Usage,
             Self::ReadOnly | Self::ParentChanged { .. } => ErrorKind::Refused,
             Self::NotWritable { .. } => ErrorKind::Unsupported,
+            Self::NoParent { .. } => ErrorKind::NotFound,
             Self::Identity { .. } => ErrorKind::Corrupt,
         }
     }

@@ -1,1 +1,166 @@
-//! Merging the links' answers.
+//! The merged answer of all links, region by region, in a bounded cache: the depth of a chain costs at the first touch
+//! of a region, not at each read.
+
+use super::Result;
+use crate::image::{Extent, Image};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Bytes of the disk that are merged at once.
+pub(super) const REGION: u64 = 1 << 20;
+/// Bytes of merged runs kept in memory. A region of unfragmented images takes about 100 bytes.
+const CACHE: u64 = 16 << 20;
+/// How many regions the cache is laid out for.
+const CACHE_REGIONS: usize = 64 << 10;
+
+/// What supplies a stretch of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A place in a file of a link (0 is the leaf).
+    Stored { link: usize, file: usize, offset: u64 },
+    /// Zeros.
+    Zero,
+    /// A part of a compressed cluster of a link.
+    Encoded { link: usize, cluster: u64, skip: u64, size: u64 },
+}
+
+impl Source {
+    /// The same source, `by` bytes further on.
+    pub(super) fn advance(self, by: u64) -> Self {
+        match self {
+            Self::Stored { link, file, offset } => Self::Stored { link, file, offset: offset.saturating_add(by) },
+            Self::Zero => Self::Zero,
+            Self::Encoded { link, cluster, skip, size } => Self::Encoded { link, cluster, skip: skip + by, size },
+        }
+    }
+}
+
+/// A source and for how many bytes of the disk it is the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) source: Source,
+    pub(super) len: u64,
+}
+
+impl Piece {
+    /// Takes `next` in when it goes on where this piece ends.
+    pub(super) fn join(&mut self, next: Piece) -> bool {
+        // A part of a cluster is decoded as it is; joining only matters for what is read from files.
+        let follows = !matches!(self.source, Source::Encoded { .. }) && self.source.advance(self.len) == next.source;
+        if follows {
+            self.len += next.len;
+        }
+        follows
+    }
+}
+
+#[derive(Clone)]
+struct ByRuns;
+
+impl Weighter<u64, Arc<[Piece]>> for ByRuns {
+    fn weight(&self, _region: &u64, pieces: &Arc<[Piece]>) -> u64 {
+        64 + size_of_val::<[Piece]>(pieces) as u64
+    }
+}
+
+/// The cache of merged regions.
+pub(super) struct Flat {
+    regions: Cache<u64, Arc<[Piece]>, ByRuns>,
+    /// Counts changes of the map; see [`Flat::region`].
+    changes: AtomicU64,
+    /// Counts the changes after which the place of a piece may come to hold other bytes of the disk.
+    moved: AtomicU64,
+    /// Held for reading over putting a region in, for writing over taking some out.
+    gate: RwLock<()>,
+}
+
+impl Flat {
+    pub(super) fn new() -> Self {
+        Self {
+            regions: Cache::with_weighter(CACHE_REGIONS, CACHE, ByRuns),
+            changes: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            gate: RwLock::new(()),
+        }
+    }
+
+    /// The pieces of a region of a disk of `size` bytes.
+    pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, number: u64) -> Result<Arc<[Piece]>> {
+        if let Some(pieces) = self.regions.get(&number) {
+            return Ok(pieces);
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        let start = number * REGION;
+        let mut left = REGION.min(size - start);
+        let mut at = start;
+        let mut pieces: Vec<Piece> = Vec::new();
+        while left > 0 {
+            let piece = resolve(links, at, left)?;
+            at += piece.len;
+            left -= piece.len;
+            if !pieces.last_mut().is_some_and(|last| last.join(piece)) {
+                pieces.push(piece);
+            }
+        }
+        let pieces: Arc<[Piece]> = pieces.into();
+        // An answer from before a change must not be kept after it.
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        if self.changes.load(Ordering::Acquire) == changes {
+            self.regions.insert(number, pieces.clone());
+        }
+        Ok(pieces)
+    }
+
+    /// Runs `read` until no place that it may have read from was given up meanwhile.
+    pub(super) fn stable<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            let moved = self.moved.load(Ordering::Acquire);
+            let result = read()?;
+            if self.moved.load(Ordering::Acquire) == moved {
+                return Ok(result);
+            }
+        }
+    }
+
+    /// Like [`forget`](Self::forget), for places that may be used again.
+    pub(super) fn forget_moved(&self, offset: u64, len: u64) {
+        self.forget(offset, len);
+        self.moved.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets what is known of a range, after the map of the leaf has changed there.
+    pub(super) fn forget(&self, offset: u64, len: u64) {
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        let (first, last) = (offset / REGION, offset.saturating_add(len).div_ceil(REGION));
+        if last - first > CACHE_REGIONS as u64 {
+            self.regions.clear();
+            return;
+        }
+        for number in first..last {
+            self.regions.remove(&number);
+        }
+    }
+}
+
+/// Asks the links, leaf first, what supplies the bytes from `offset` on; the answer holds for at most `len` bytes.
+pub(super) fn resolve(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Piece> {
+    let mut len = len;
+    for (link, image) in links.iter().enumerate() {
+        let size = image.info().size;
+        // A child may be larger than its parent: what the parent does not have is zero.
+        let Some(within) = size.checked_sub(offset).filter(|within| *within > 0) else { break };
+        let run = image.extent(offset, len.min(within))?;
+        len = run.len;
+        let source = match run.extent {
+            Extent::Stored { file, offset } => Source::Stored { link, file, offset },
+            Extent::Zero => Source::Zero,
+            Extent::Encoded { cluster, skip, size } => Source::Encoded { link, cluster, skip, size },
+            Extent::Absent => continue,
+        };
+        return Ok(Piece { source, len });
+    }
+    Ok(Piece { source: Source::Zero, len })
+}

@@ -2,10 +2,12 @@
 
 pub mod chain;
 pub mod error;
-pub mod flat;
+mod flat;
 pub mod open;
 pub mod slice;
-pub mod write;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use chain::ChainDisk;
 pub use error::{Error, Result};

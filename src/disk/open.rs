@@ -1,7 +1,9 @@
 //! Opening a chain and checking that each image is the one it should be.
 
-use super::{ChainDisk, Result};
-use crate::registry::Chain;
+use super::{ChainDisk, Error, Result};
+use crate::image::local::Devices;
+use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
+use crate::registry::{Chain, Link};
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,8 +17,321 @@ pub struct OpenMode {
 /// Opens all images of a chain and checks their identities.
 ///
 /// # Errors
-/// What an image says; [`super::Error::Identity`]; [`super::Error::ParentChanged`] for a writable open without force.
+/// What an image says; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`];
+/// [`Error::ParentChanged`] for a writable open without force.
 pub fn open_chain(chain: &Chain, mode: OpenMode) -> Result<ChainDisk> {
-    let _ = (chain, mode);
-    todo!()
+    let mut images = Vec::with_capacity(chain.links.len());
+    let mut warnings = Vec::new();
+    for (index, link) in chain.links.iter().enumerate() {
+        let image = open_link(link, mode, index == 0)?;
+        let info = image.info();
+        log::info!("  Open: {} ({}, {}, {})", link.path.display(), info.format, info.variant, info.details);
+        check_registered(link, info)?;
+        warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", link.path.display())));
+        images.push(image);
+    }
+    for (child, rest) in images.iter().zip(1..) {
+        let parent = chain.links.get(rest).zip(images.get(rest).map(|image| image.info()));
+        check_parent(child.info(), parent, mode, &mut warnings)?;
+    }
+    Ok(ChainDisk::new(images, warnings))
+}
+
+fn open_link(link: &Link, mode: OpenMode, leaf: bool) -> Result<Box<dyn Image>> {
+    let writable = mode.writable && leaf;
+    let given_by_user = leaf && link.registered_uuid.is_none();
+    let options = OpenOptions {
+        writable,
+        devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
+        force: mode.force && !mode.writable,
+        format: stated_format(link),
+    };
+    let image = image::open(&link.path, options)?;
+    if writable && image.writer().is_none() {
+        let info = image.info();
+        let reason = format!("{} images of the kind {} are only read", info.format, info.variant);
+        return Err(Error::NotWritable { path: link.path.clone(), reason });
+    }
+    Ok(image)
+}
+
+/// A child that says its parent is raw means it: guest bytes that look like an image header must not be followed.
+fn stated_format(link: &Link) -> Option<Format> {
+    let stated = link.stated_format.as_deref()?;
+    stated.eq_ignore_ascii_case("raw").then_some(Format::Raw)
+}
+
+/// Holds the header against what the registry says of the image.
+fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
+    let differs = |what: &str, expected: String, found: String| {
+        Err(Error::Identity { path: link.path.clone(), what: what.to_owned(), expected, found })
+    };
+    if let Some(format) = &link.registered_format
+        && !same_format(format, info.format)
+    {
+        return differs("the registered format:", format.clone(), info.format.to_string());
+    }
+    // Formats without UUIDs have nothing to compare, and a VMDK by VMware may lack the one that its format can have.
+    match (link.registered_uuid, info.uuid) {
+        (Some(expected), Some(found)) if expected != found => {
+            differs("the registered UUID:", expected.to_string(), found.to_string())
+        }
+        (Some(expected), None) if info.format == Format::Vdi => {
+            differs("the registered UUID:", expected.to_string(), "no UUID".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the registry's word for a format fits what the content is. VirtualBox registers optical and floppy images
+/// of any content as `RAW`.
+fn same_format(registered: &str, found: Format) -> bool {
+    registered.eq_ignore_ascii_case(found.name())
+        || registered.eq_ignore_ascii_case("raw") && matches!(found, Format::Iso | Format::Raw)
+        || registered.eq_ignore_ascii_case("parallels") && found == Format::Raw
+}
+
+/// Holds a child's header against its parent, or against there being none.
+fn check_parent(
+    child: &ImageInfo,
+    parent: Option<(&Link, &ImageInfo)>,
+    mode: OpenMode,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let (stated, (link, parent)) = match (&child.parent, parent) {
+        (None, None) => return Ok(()),
+        (Some(stated), None) => {
+            let name = stated.uuid.map(|uuid| uuid.to_string()).or_else(|| stated.hints.first().cloned());
+            return Err(Error::NoParent { path: child.path.clone(), parent: name.unwrap_or_default() });
+        }
+        (None, Some((link, _))) => {
+            return Err(Error::Identity {
+                path: child.path.clone(),
+                what: "the parent:".to_owned(),
+                expected: format!("{}, as the registry says", link.path.display()),
+                found: "a header that names none".to_owned(),
+            });
+        }
+        (Some(stated), Some(parent)) => (stated, parent),
+    };
+    if let Some(expected) = stated.uuid {
+        // A parent of a format without UUIDs has only the one that the registry gave it.
+        match parent.uuid.or(link.registered_uuid) {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                return Err(Error::Identity {
+                    path: link.path.clone(),
+                    what: format!("the parent that {} names:", child.path.display()),
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                });
+            }
+            None => warnings.push(format!(
+                "{} has no UUID, so it cannot be checked that {} was made from it",
+                link.path.display(),
+                child.path.display()
+            )),
+        }
+    }
+    let change =
+        changed(stated.modification, parent.modification).map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
+            changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
+        });
+    if let Some((expected, found)) = change {
+        let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
+        if mode.writable && !mode.force {
+            return Err(error);
+        }
+        warnings.push(error.to_string());
+    }
+    Ok(())
+}
+
+/// Both values, when both are known and differ.
+fn changed<T: PartialEq>(expected: Option<T>, found: Option<T>) -> Option<(T, T)> {
+    expected.zip(found).filter(|(a, b)| a != b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use crate::disk::Disk;
+    use crate::image::vdi::testing::Build;
+    use crate::registry::MediumKind;
+    use std::path::PathBuf;
+    use uuid::Uuid;
+
+    struct Files(tempfile::TempDir);
+
+    impl Files {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn link(&self, name: &str, bytes: &[u8], uuid: Option<u128>) -> Link {
+            let path = self.0.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            Link {
+                path,
+                registered_uuid: uuid.map(Uuid::from_u128),
+                registered_format: None,
+                stated_format: None,
+                found_by: String::new(),
+            }
+        }
+    }
+
+    fn chain(links: Vec<Link>) -> Chain {
+        Chain {
+            links,
+            uuid: None,
+            kind: MediumKind::Normal,
+            children: Vec::new(),
+            saved_in: Vec::new(),
+            base_properties: Default::default(),
+        }
+    }
+
+    fn child(parent: u128, parent_modify: u128) -> Vec<u8> {
+        let (parent, parent_modify) = (Uuid::from_u128(parent), Uuid::from_u128(parent_modify));
+        Build { kind: 4, uuid: Uuid::from_u128(5), parent, parent_modify, ..Build::default() }.bytes()
+    }
+
+    fn failure(links: Vec<Link>, mode: OpenMode) -> (ErrorKind, String) {
+        let error = open_chain(&chain(links), mode).err().expect("the chain is wrong");
+        (error.kind(), error.to_string())
+    }
+
+    const READ: OpenMode = OpenMode { writable: false, force: false };
+    const WRITE: OpenMode = OpenMode { writable: true, force: false };
+
+    #[test]
+    fn a_chain_that_fits_opens_without_warning() {
+        let files = Files::new();
+        let links = vec![
+            files.link("child.vdi", &child(1, 2), Some(5)),
+            files.link("base.vdi", &Build::default().bytes(), Some(1)),
+        ];
+        let disk = open_chain(&chain(links), WRITE).unwrap();
+        assert!(disk.writable() && disk.warnings().is_empty());
+    }
+
+    #[test]
+    fn an_image_with_another_uuid_than_registered_is_refused() {
+        let files = Files::new();
+        let link = files.link("base.vdi", &Build::default().bytes(), Some(9));
+        let (kind, text) = failure(vec![link], READ);
+        assert_eq!(kind, ErrorKind::Corrupt);
+        let (expected, found) = (Uuid::from_u128(9), Uuid::from_u128(1));
+        assert!(
+            text.contains(&format!(
+                "base.vdi is not the image it should be: the registered UUID: expected {expected}, found {found}"
+            )),
+            "{text}"
+        );
+        let nil = Build { uuid: Uuid::nil(), ..Build::default() };
+        let (_, text) = failure(vec![files.link("nil.vdi", &nil.bytes(), Some(9))], READ);
+        assert!(text.contains("found no UUID"), "{text}");
+    }
+
+    #[test]
+    fn an_image_of_another_format_than_registered_is_refused() {
+        let files = Files::new();
+        let link = files.link("base.vdi", &Build::default().bytes(), None);
+        let link = Link { registered_format: Some("VMDK".to_owned()), ..link };
+        let (_, text) = failure(vec![link.clone()], READ);
+        assert!(text.contains("the registered format: expected VMDK, found VDI"), "{text}");
+        assert!(open_chain(&chain(vec![Link { registered_format: Some("vdi".to_owned()), ..link }]), READ).is_ok());
+    }
+
+    #[test]
+    fn a_parent_with_another_uuid_than_the_child_names_is_refused() {
+        let files = Files::new();
+        let links = vec![
+            files.link("child.vdi", &child(7, 2), Some(5)),
+            files.link("base.vdi", &Build::default().bytes(), Some(1)),
+        ];
+        let (kind, text) = failure(links, OpenMode { force: true, ..READ });
+        assert_eq!(kind, ErrorKind::Corrupt);
+        assert!(text.contains("the parent that") && text.contains(&Uuid::from_u128(7).to_string()), "{text}");
+    }
+
+    #[test]
+    fn a_difference_without_its_parent_and_a_base_with_one_are_refused() {
+        let files = Files::new();
+        let (kind, text) = failure(vec![files.link("child.vdi", &child(7, 2), None)], READ);
+        assert_eq!(kind, ErrorKind::NotFound);
+        assert!(text.contains(&format!("needs its parent {}", Uuid::from_u128(7))), "{text}");
+        let bytes = Build::default().bytes();
+        let links = vec![files.link("a.vdi", &bytes, None), files.link("b.vdi", &bytes, None)];
+        let (_, text) = failure(links, READ);
+        assert!(text.contains("found a header that names none"), "{text}");
+    }
+
+    #[test]
+    fn a_parent_that_changed_is_warned_of_and_not_written_over_without_force() {
+        let files = Files::new();
+        let links = vec![
+            files.link("child.vdi", &child(1, 3), Some(5)),
+            files.link("base.vdi", &Build::default().bytes(), Some(1)),
+        ];
+        let disk = open_chain(&chain(links.clone()), READ).unwrap();
+        assert!(disk.warnings()[0].contains("was changed after"), "{:?}", disk.warnings());
+        let (kind, text) = failure(links.clone(), WRITE);
+        assert_eq!(kind, ErrorKind::Refused);
+        assert!(text.contains(&Uuid::from_u128(3).to_string()), "{text}");
+        assert!(open_chain(&chain(links), OpenMode { writable: true, force: true }).is_ok());
+    }
+
+    #[test]
+    fn a_raw_parent_goes_by_the_uuid_that_the_registry_gives_it() {
+        let files = Files::new();
+        let raw = vec![0xAB; 16384];
+        let base = files.link("base.raw", &raw, Some(7));
+        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), base]), READ).unwrap();
+        let mut bytes = vec![0; 16384];
+        disk.read_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes, raw);
+        assert!(disk.warnings().is_empty());
+        let unknown = files.link("base.raw", &raw, None);
+        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), unknown]), READ).unwrap();
+        assert!(disk.warnings()[0].contains("cannot be checked"), "{:?}", disk.warnings());
+    }
+
+    #[test]
+    fn a_missing_file_is_not_found() {
+        let files = Files::new();
+        let link = files.link("gone.vdi", b"", None);
+        std::fs::remove_file(&link.path).unwrap();
+        let (kind, text) = failure(vec![Link { path: PathBuf::from(&link.path), ..link }], READ);
+        assert_eq!(kind, ErrorKind::NotFound);
+        assert!(text.starts_with("Cannot open ") && text.contains("gone.vdi"), "{text}");
+    }
+
+    #[test]
+    fn a_chain_of_300_links_opens_and_reads() {
+        let files = Files::new();
+        let mut links = Vec::new();
+        for i in (1..300_u128).rev() {
+            let entry = usize::try_from(i % 4).unwrap();
+            let mut map = vec![0xFFFF_FFFF; 4];
+            map[entry] = 0;
+            let build = Build {
+                kind: 4,
+                uuid: Uuid::from_u128(1000 + i),
+                parent: Uuid::from_u128(if i == 1 { 1 } else { 999 + i }),
+                map,
+                data: vec![u8::try_from(i % 256).unwrap()],
+                ..Build::default()
+            };
+            links.push(files.link(&format!("{i}.vdi"), &build.bytes(), None));
+        }
+        links.push(files.link("base.vdi", &Build::default().bytes(), None));
+        let disk = open_chain(&chain(links), READ).unwrap();
+        let mut bytes = vec![0; 16384];
+        disk.read_at(0, &mut bytes).unwrap();
+        let fills: Vec<u8> = bytes.chunks(4096).map(|block| block[0]).collect();
+        assert_eq!(fills, [296 % 256, 297 % 256, 298 % 256, 299 % 256].map(|i: u16| u8::try_from(i).unwrap()));
+    }
 }

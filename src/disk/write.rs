@@ -1,1 +1,290 @@
-//! The write path.
+//! The chain as one flat disk: writing. Only the leaf changes.
+//!
+//! Bytes that the leaf stores already are overwritten in place. Others get whole units of the leaf's allocation: the
+//! units' old bytes from the chain around the new ones are written to the new place, and then the map points to it.
+//! The map stays in memory until a flush has brought the data to the disk.
+
+use super::flat::{Source, resolve};
+use super::slice::check_range;
+use super::{ChainDisk, Disk, Result};
+use crate::image::{Extent, ImageMut, Run, storage};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+/// Writers to different stretches of the disk don't wait for each other; this many stretches have locks of their own.
+const STRIPES: usize = 64;
+/// The least that one lock covers, in bytes: no request of the kernel is larger.
+const STRIPE: u64 = 1 << 20;
+/// Metadata that may wait in memory, in bytes, before a write flushes it.
+const MAX_PENDING: usize = 1 << 20;
+/// Old bytes are copied into new blocks in pieces of this size.
+const COPY: u64 = 1 << 20;
+
+/// Locks of the write path.
+pub(super) struct WriteState {
+    stripes: [Mutex<()>; STRIPES],
+    /// Held for reading by writes, for writing by flushes: nothing may be committed between a flush's sync of the
+    /// data and its writing of the map.
+    flush: RwLock<()>,
+}
+
+impl Default for WriteState {
+    fn default() -> Self {
+        Self { stripes: [const { Mutex::new(()) }; STRIPES], flush: RwLock::new(()) }
+    }
+}
+
+/// What is done to a part of a range.
+type Each<'a> = &'a dyn Fn(&dyn ImageMut, Range) -> Result<()>;
+
+/// A range of the disk in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    start: u64,
+    end: u64,
+}
+
+impl Range {
+    fn len(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// The whole units that the range touches, cut at the disk's end.
+    fn widen(self, unit: u64, size: u64) -> Self {
+        let start = self.start - self.start % unit;
+        let end = self.end.checked_next_multiple_of(unit).unwrap_or(size).min(size);
+        Self { start, end }
+    }
+
+    /// The units that the range covers whole (one that the disk's end cuts counts), if any, and what is left of the
+    /// range before and after them.
+    fn split(self, unit: u64, size: u64) -> (Self, Option<Self>, Self) {
+        let start = self.start.checked_next_multiple_of(unit).unwrap_or(self.end);
+        let end = if self.end == size { size } else { self.end - self.end % unit };
+        if start >= end {
+            return (self, None, Self { start: self.end, end: self.end });
+        }
+        (Self { end: start, ..self }, Some(Self { start, end }), Self { start: end, ..self })
+    }
+
+    /// The range in pieces of at most [`COPY`] bytes.
+    fn in_pieces(self) -> impl Iterator<Item = Self> {
+        let step = usize_of(COPY);
+        (self.start..self.end).step_by(step).map(move |start| Self { start, end: self.end.min(start + COPY) })
+    }
+}
+
+impl ChainDisk {
+    fn stripe(&self, unit: u64, offset: u64) -> MutexGuard<'_, ()> {
+        let number = offset / unit.max(STRIPE) % STRIPES as u64;
+        let lock = &self.write.stripes[usize::try_from(number).unwrap_or(0)];
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `each` for the parts of a range that one lock covers, with that lock and the right to write held; flushes
+    /// after a part when much metadata waits.
+    fn in_stripes(&self, offset: u64, len: u64, each: Each<'_>) -> Result<()> {
+        check_range(offset, len, self.size)?;
+        let writer = self.writer()?;
+        let width = writer.unit().max(STRIPE);
+        let end = offset + len;
+        let mut start = offset;
+        while start < end {
+            let stripe_end = (start - start % width).saturating_add(width);
+            let part = Range { start, end: end.min(stripe_end) };
+            let shared = || {
+                let _flush = self.write.flush.read().unwrap_or_else(PoisonError::into_inner);
+                let _stripe = self.stripe(writer.unit(), part.start);
+                writer.touch()?;
+                each(writer, part)
+            };
+            match shared() {
+                Err(super::Error::Image(crate::image::Error::Refused { .. })) => self.with_space(writer, part, each)?,
+                other => other?,
+            }
+            if writer.pending() > MAX_PENDING {
+                self.flush_leaf()?;
+            }
+            start = part.end;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` once more after it found no free space: a flush makes some, and no other write may take it.
+    fn with_space(&self, writer: &dyn ImageMut, part: Range, each: Each<'_>) -> Result<()> {
+        let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        writer.flush()?;
+        writer.touch()?;
+        each(writer, part)
+    }
+
+    pub(super) fn write_range(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.in_stripes(offset, buf.len() as u64, &|writer, part| {
+            let data = slice(buf, part.start - offset, part.len());
+            self.write_part(writer, part, data)
+        })
+    }
+
+    /// Writes `data` to a part that is locked.
+    fn write_part(&self, writer: &dyn ImageMut, part: Range, data: &[u8]) -> Result<()> {
+        let mut at = part.start;
+        while at < part.end {
+            let run = writer.in_place(at, part.end - at)?;
+            let now = Range { start: at, end: at + run.len.min(part.end - at) };
+            let bytes = slice(data, at - part.start, now.len());
+            match run.extent {
+                Extent::Stored { file, offset } => {
+                    storage::write_all(&*writer.files()[file], bytes, offset)?;
+                    at = now.end;
+                }
+                _ => at = self.write_new(writer, now, bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `data` to a range that the leaf does not store: up to the first place where units of zeros and others
+    /// meet. Returns where it stopped.
+    fn write_new(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<u64> {
+        let unit = writer.unit();
+        let unit_of = |at: u64| Range { start: at, end: at + 1 }.widen(unit, range.end);
+        let zero = |at: u64| {
+            let end = unit_of(at).end;
+            is_zero(slice(data, at - range.start, end - at))
+        };
+        let zeros = zero(range.start);
+        let mut end = unit_of(range.start).end;
+        while end < range.end && zero(end) == zeros {
+            end = unit_of(end).end;
+        }
+        let now = Range { start: range.start, end };
+        if zeros {
+            self.write_zeros(writer, now)?;
+        } else {
+            self.write_units(writer, now, slice(data, 0, now.len()))?;
+        }
+        Ok(end)
+    }
+
+    /// Makes a range that the leaf does not store read as zeros.
+    fn write_zeros(&self, writer: &dyn ImageMut, range: Range) -> Result<()> {
+        if self.reads_zero(range)? {
+            return Ok(());
+        }
+        let (head, whole, tail) = range.split(writer.unit(), self.size);
+        for edge in [head, tail].into_iter().flat_map(Range::in_pieces) {
+            self.write_units(writer, edge, &vec![0; usize_of(edge.len())])?;
+        }
+        if let Some(whole) = whole {
+            writer.commit(whole.start, &[Run { extent: Extent::Zero, len: whole.len() }])?;
+            self.flat.forget(whole.start, whole.len());
+        }
+        Ok(())
+    }
+
+    /// Whether the chain shows known zeros in all of a range.
+    fn reads_zero(&self, range: Range) -> Result<bool> {
+        let mut at = range.start;
+        while at < range.end {
+            let piece = resolve(&self.links, at, range.end - at)?;
+            if piece.source != Source::Zero {
+                return Ok(false);
+            }
+            at += piece.len;
+        }
+        Ok(true)
+    }
+
+    /// Allocates the units of a range, fills them with `data` and, around it, with what the chain shows.
+    fn write_units(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<()> {
+        let units = range.widen(writer.unit(), self.size);
+        let runs = writer.allocate(units.start, units.len())?;
+        let place = |at: u64, bytes: &[u8]| self.write_runs(writer, &runs, at - units.start, bytes);
+        self.copy_old(Range { start: units.start, end: range.start }, &place)?;
+        place(range.start, data)?;
+        self.copy_old(Range { start: range.end, end: units.end }, &place)?;
+        writer.commit(units.start, &runs)?;
+        self.flat.forget(units.start, units.len());
+        Ok(())
+    }
+
+    /// Passes what the chain shows in a range to `place`, leaving out zeros: new space reads as zeros.
+    fn copy_old(&self, range: Range, place: &dyn Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let piece = resolve(&self.links, at, (range.end - at).min(COPY))?;
+            if piece.source != Source::Zero {
+                let mut bytes = vec![0; usize_of(piece.len)];
+                self.read_piece(piece.source, &mut bytes)?;
+                place(at, &bytes)?;
+            }
+            at += piece.len;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes into allocated runs, from `skip` bytes after their start on.
+    fn write_runs(&self, writer: &dyn ImageMut, runs: &[Run], skip: u64, bytes: &[u8]) -> Result<()> {
+        let (mut skip, mut rest) = (skip, bytes);
+        for run in runs {
+            if skip >= run.len {
+                skip -= run.len;
+                continue;
+            }
+            let (now, later) = rest.split_at(usize_of(run.len - skip).min(rest.len()));
+            if let Extent::Stored { file, offset } = run.extent
+                && !now.is_empty()
+            {
+                storage::write_all(&*writer.files()[file], now, offset + skip)?;
+            }
+            (skip, rest) = (0, later);
+        }
+        Ok(())
+    }
+
+    pub(super) fn discard_range(&self, offset: u64, len: u64) -> Result<()> {
+        self.in_stripes(offset, len, &|writer, part| {
+            if self.reads_zero(part)? {
+                return Ok(());
+            }
+            let (head, whole, tail) = part.split(writer.unit(), self.size);
+            for edge in [head, tail].into_iter().flat_map(Range::in_pieces) {
+                self.write_part(writer, edge, &vec![0; usize_of(edge.len())])?;
+            }
+            if let Some(whole) = whole {
+                writer.discard(whole.start, whole.len())?;
+                self.flat.forget_moved(whole.start, whole.len());
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn flush_leaf(&self) -> Result<()> {
+        let Some(writer) = self.leaf().writer() else { return Ok(()) };
+        let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(writer.flush()?)
+    }
+
+    pub(super) fn close_leaf(&self) -> Result<()> {
+        let Some(writer) = self.leaf().writer() else { return Ok(()) };
+        let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        writer.close()?;
+        // Closing may move blocks.
+        self.flat.forget_moved(0, self.size());
+        Ok(())
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// The part of a buffer; the caller knows that it lies within.
+fn slice(bytes: &[u8], from: u64, len: u64) -> &[u8] {
+    &bytes[usize_of(from)..][..usize_of(len)]
+}
+
+/// Lengths here are bounded by a buffer or a stripe, so they fit.
+fn usize_of(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

@@ -198,3 +198,62 @@ impl MetaCache {
 fn split(offset: u64) -> (u64, usize) {
     (offset / PAGE_U64, usize::try_from(offset % PAGE_U64).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::testing::{MemFile, Op};
+
+    fn cache(len: usize, limit: usize) -> (std::sync::Arc<MemFile>, MetaCache) {
+        let bytes = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let file = MemFile::new("/t/map", bytes);
+        (file.clone(), MetaCache::new(file, limit))
+    }
+
+    #[test]
+    fn reads_cross_pages_and_stop_at_the_end_of_the_file() {
+        let (file, cache) = cache(3 * PAGE + 10, 1 << 20);
+        let mut buf = [0; 2 * PAGE];
+        cache.read(100, &mut buf, "map").unwrap();
+        assert_eq!(buf, file.bytes()[100..100 + 2 * PAGE]);
+        let mut last = [0; 11];
+        cache.read(3 * PAGE as u64, &mut last[..10], "map").unwrap();
+        let error = cache.read(3 * PAGE as u64, &mut last, "map").unwrap_err();
+        assert!(
+            error.to_string().contains("map at offset 12288 (0x3000): expected 11 bytes, found the end"),
+            "{error}"
+        );
+        assert!(cache.read(u64::MAX - 3, &mut last, "map").is_err());
+    }
+
+    #[test]
+    fn changes_reach_the_file_only_when_written_back_and_only_their_bytes() {
+        let (file, cache) = cache(4 * PAGE, 1 << 20);
+        let before = file.bytes();
+        cache.write(PAGE as u64 - 2, &[1, 2, 3, 4]).unwrap();
+        assert_eq!(file.bytes(), before);
+        assert_eq!(cache.pending(), 2 * PAGE);
+        let mut buf = [0; 4];
+        cache.read(PAGE as u64 - 2, &mut buf, "map").unwrap();
+        assert_eq!(buf, [1, 2, 3, 4]);
+        cache.write_back().unwrap();
+        assert_eq!(cache.pending(), 0);
+        let written: Vec<usize> =
+            file.ops().iter().map(|op| if let Op::Write { bytes, .. } = op { bytes.len() } else { 0 }).collect();
+        assert_eq!(written, [2, 2]);
+        assert_eq!(file.bytes()[PAGE - 2..PAGE + 2], [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_limit_but_never_drops_a_change() {
+        let (_, cache) = cache(300 * PAGE, 8 * PAGE);
+        cache.write(0, &[0xFF]).unwrap();
+        let mut byte = [0];
+        for page in 0..300_u64 {
+            cache.read(page * PAGE_U64 + 1, &mut byte, "map").unwrap();
+            assert!(cache.lock().pages.len() <= 10);
+        }
+        cache.read(0, &mut byte, "map").unwrap();
+        assert_eq!(byte, [0xFF]);
+    }
+}

@@ -10,6 +10,8 @@ pub mod local;
 pub mod meta;
 pub mod open;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub mod raw;
 pub mod vdi;
@@ -140,8 +142,9 @@ pub trait Image: Send + Sync {
 /// An image opened for writing.
 ///
 /// Metadata changes stay in memory until [`flush`](ImageMut::flush), which orders them after the data. The caller
-/// makes sure that no two calls for overlapping ranges run at once; calls for other ranges and [`Image::extent`]
-/// may run at the same time.
+/// makes sure that no two calls for overlapping ranges run at once, and that nothing is written, allocated or
+/// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
+/// and [`Image::extent`] may run at the same time.
 pub trait ImageMut: Image {
     /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units. A power of two.
     fn unit(&self) -> u64;
@@ -166,7 +169,8 @@ pub trait ImageMut: Image {
     /// committed is lost to the file, no more.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Refused`] when the format's limit is reached.
+    /// [`Error::Io`]; [`Error::Refused`] when no space is left until the next flush, or the format's limit is reached:
+    /// the caller flushes and tries once more.
     fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>>;
 
     /// Makes the map say `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is

@@ -14,11 +14,13 @@ pub struct OpenOptions {
     pub devices: Devices,
     /// Open a damaged image as far as it can be read; reads of what is missing fail. Never together with `writable`.
     pub force: bool,
+    /// Take it for this format whatever the content looks like: the user or the child's header says so.
+    pub format: Option<Format>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { writable: false, devices: Devices::Refused, force: false }
+        Self { writable: false, devices: Devices::Refused, force: false, format: None }
     }
 }
 
@@ -108,8 +110,8 @@ pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
 /// As [`open`].
 pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
-    let format = probe(&sample);
-    log::debug!("{}: {format} by content", sample.path.display());
+    let format = options.format.unwrap_or_else(|| probe(&sample));
+    log::debug!("{}: {format}", sample.path.display());
     match format {
         Format::Vdi => vdi::open(file, options),
         Format::Raw => raw::open(file, options),

@@ -1,19 +1,38 @@
 //! Raw images: the disk's bytes as they are.
 
 use super::open::Sample;
-use super::{File, Format, Image, ImageInfo, OpenOptions, Result, Variant};
+use super::storage::{self, Stretch};
+use super::{Error, Extent, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
+use std::path::Path;
 
-/// What a raw image is taken for.
+/// File name extensions of formats that have a magic number. A file so named without the number is damaged or cut,
+/// and showing its bytes as a disk would be a lie.
+const NOT_RAW: [&str; 9] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow", "qcow2", "qed"];
+
+/// What a raw image is taken for: a disk as long as the file.
 ///
 /// # Errors
-/// None now.
+/// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    Ok(ImageInfo {
-        path: sample.path.clone(),
+    let extension = sample.path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    if NOT_RAW.contains(&extension.as_str()) {
+        let found = if sample.len == 0 { "an empty file" } else { "other bytes" };
+        let what = format!("signature of a .{extension} file");
+        return Err(Fault::corrupt(0, what, "the format's magic number", found).in_file(&sample.path));
+    }
+    if sample.len == 0 {
+        return Err(Fault::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
+    }
+    Ok(info(&sample.path, sample.len))
+}
+
+fn info(path: &Path, size: u64) -> ImageInfo {
+    ImageInfo {
+        path: path.to_path_buf(),
         format: Format::Raw,
         variant: Variant::Fixed,
         details: String::new(),
-        size: sample.len,
+        size,
         sector_size: 512,
         block_size: 0,
         uuid: None,
@@ -22,13 +41,156 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
-    })
+    }
 }
 
 /// Opens a raw image.
 ///
 /// # Errors
-/// None now.
-pub fn open(_file: File, _options: OpenOptions) -> Result<Box<dyn Image>> {
-    todo!()
+/// As [`identify`].
+pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    // A format stated by the user or by a child overrules the name.
+    let info = if options.format == Some(Format::Raw) {
+        info(file.path(), storage::length(&*file)?)
+    } else {
+        identify(&Sample::read(&*file)?)?
+    };
+    Ok(Box::new(Raw { info, files: [file], writable: options.writable }))
+}
+
+/// An open raw image.
+struct Raw {
+    info: ImageInfo,
+    files: [File; 1],
+    writable: bool,
+}
+
+impl Image for Raw {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
+        // A hole may be written at any time, so only an image that stays as it is tells of them.
+        if self.writable {
+            return Ok(stored);
+        }
+        let file = &self.files[0];
+        match file
+            .stretch(offset)
+            .map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))?
+        {
+            Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
+            // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
+            Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
+            Stretch::Hole(_) => Ok(stored),
+        }
+    }
+
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        self.writable.then_some(self)
+    }
+}
+
+impl ImageMut for Raw {
+    fn unit(&self) -> u64 {
+        512
+    }
+
+    fn touch(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+        Ok(vec![Run { extent: Extent::Stored { file: 0, offset }, len }])
+    }
+
+    fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
+        let mut at = offset;
+        for run in runs {
+            if run.extent == Extent::Zero {
+                self.discard(at, run.len)?;
+            }
+            at += run.len;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let file = &self.files[0];
+        file.zero(offset, len)
+            .map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {offset} of"), e))
+    }
+
+    fn flush(&self) -> Result<()> {
+        storage::sync(&*self.files[0])
+    }
+
+    fn pending(&self) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::local::{self, Devices};
+    use std::os::unix::fs::FileExt;
+
+    fn file(name: &str, len: u64) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::File::create(&path).unwrap().set_len(len).unwrap();
+        (folder, path)
+    }
+
+    fn open_path(path: &Path, writable: bool) -> Result<Box<dyn Image>> {
+        let file = local::open(path, writable, Devices::Refused)?;
+        open(file, OpenOptions { writable, ..OpenOptions::default() })
+    }
+
+    #[test]
+    fn holes_of_the_file_are_zeros_and_the_rest_is_stored() {
+        let (_folder, path) = file("disk.img", 1 << 20);
+        let handle = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        handle.write_all_at(&[7; 4096], 512 << 10).unwrap();
+        let image = open_path(&path, false).unwrap();
+        assert_eq!(image.info().size, 1 << 20);
+        let hole = image.extent(0, 1 << 20).unwrap();
+        assert_eq!(hole, Run { extent: Extent::Zero, len: 512 << 10 });
+        let data = image.extent(512 << 10, 100).unwrap();
+        assert_eq!(data, Run { extent: Extent::Stored { file: 0, offset: 512 << 10 }, len: 100 });
+        let writable = open_path(&path, true).unwrap();
+        assert_eq!(writable.extent(0, 100).unwrap().extent, Extent::Stored { file: 0, offset: 0 });
+    }
+
+    #[test]
+    fn a_file_named_after_another_format_is_not_shown_as_a_disk() {
+        for name in ["a.vdi", "a.VMDK", "a.qcow2"] {
+            let (_folder, path) = file(name, 4096);
+            let error = open_path(&path, false).err().unwrap().to_string();
+            assert!(error.contains("the format's magic number, found other bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_not_a_disk() {
+        let (_folder, path) = file("disk.img", 0);
+        assert!(open_path(&path, false).err().unwrap().to_string().contains("an empty file"));
+    }
+
+    #[test]
+    fn folders_and_pipes_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = open_path(folder.path(), false).err().unwrap().to_string();
+        assert!(error.contains("is refused: it is a folder"), "{error}");
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open_path(&pipe, false).is_err());
+    }
 }

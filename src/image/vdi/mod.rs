@@ -1,26 +1,130 @@
-//! VDI.
+//! VirtualBox Disk Images: dynamic, fixed and differencing.
+//!
+//! A header, a map with one 32-bit entry per block of the disk, and blocks, each at any index of the data area.
+
+mod compact;
+pub mod header;
+mod map;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use super::open::Sample;
-use super::{File, Image, ImageInfo, OpenOptions, Result};
+use super::storage;
+use super::{File, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use header::{Header, Kind, MAX_HEADER, SIGNATURE, SIGNATURE_AT};
+use map::Map;
+use std::path::Path;
+use uuid::Uuid;
+use write::Writer;
 
 /// Whether a file is a VDI.
 #[must_use]
 pub fn probe(sample: &Sample) -> bool {
-    sample.starts_with(64, &0xBEDA_107F_u32.to_le_bytes())
+    sample.starts_with(SIGNATURE_AT, &SIGNATURE.to_le_bytes())
 }
 
-/// Header only.
+/// What the header of a VDI says.
 ///
 /// # Errors
-/// See open.
-pub fn identify(_sample: &Sample) -> Result<ImageInfo> {
-    todo!()
+/// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
+pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    Ok(info(&sample.path, &header))
+}
+
+fn info(path: &Path, header: &Header) -> ImageInfo {
+    let known = |uuid: Uuid| Some(uuid).filter(|u| !u.is_nil());
+    let mut notes = Vec::new();
+    let parent = (header.kind == Kind::Diff).then(|| ParentLink {
+        uuid: known(header.uuid_linkage),
+        modification: known(header.uuid_parent_modify),
+        ..ParentLink::default()
+    });
+    if parent.is_none() && !header.uuid_linkage.is_nil() {
+        notes.push(format!(
+            "The header names a parent ({}) although the image is not a differencing one, as VirtualBox 3 wrote by \
+             mistake; it is read as a base, as VirtualBox does",
+            header.uuid_linkage
+        ));
+    }
+    ImageInfo {
+        path: path.to_path_buf(),
+        format: Format::Vdi,
+        variant: match header.kind {
+            Kind::Normal => Variant::Dynamic,
+            Kind::Fixed => Variant::Fixed,
+            Kind::Diff => Variant::Differencing,
+        },
+        details: format!(
+            "version {}.{}, {} of {} blocks of {} bytes allocated",
+            header.version >> 16,
+            header.version & 0xFFFF,
+            header.blocks_allocated,
+            header.blocks,
+            header.block_size
+        ),
+        size: header.disk_size,
+        sector_size: 512,
+        block_size: u64::from(header.block_size),
+        uuid: known(header.uuid_create),
+        modification: known(header.uuid_modify),
+        content_id: None,
+        parent,
+        comment: header.comment.clone(),
+        notes,
+    }
 }
 
 /// Opens a VDI.
 ///
 /// # Errors
-/// Later.
-pub fn open(_file: File, _options: OpenOptions) -> Result<Box<dyn Image>> {
-    todo!()
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. The whole map is checked: blocks
+/// past the end of the file or used twice are an error here already, unless `options.force` is given.
+pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
+    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    let mut info = info(file.path(), &header);
+    let map = Map::new(file.clone(), header)?;
+    let used = match map.check() {
+        Ok(used) => Some(used),
+        Err(error) if options.force && !options.writable => {
+            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let writer = match used {
+        Some(used) if options.writable => Some(Writer::new(map.header.blocks_allocated, &used)),
+        _ => None,
+    };
+    Ok(Box::new(Vdi { info, files: [file], map, writer }))
+}
+
+/// An open VDI.
+struct Vdi {
+    info: ImageInfo,
+    files: [File; 1],
+    map: Map,
+    writer: Option<Writer>,
+}
+
+impl Image for Vdi {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        self.map.extent(offset, len)
+    }
+
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        self.writer.is_some().then_some(self)
+    }
 }

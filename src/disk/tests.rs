@@ -1,0 +1,301 @@
+//! Chains against a plain array in memory, and crashes at every moment of a write.
+
+use super::*;
+use crate::image::testing::{MemFile, Op, after_power_loss};
+use crate::image::vdi::testing::Build;
+use crate::image::{self, Format, OpenOptions};
+use proptest::prelude::*;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const BLOCK: usize = 4096;
+const FREE: u32 = 0xFFFF_FFFF;
+const ZERO: u32 = 0xFFFF_FFFE;
+
+fn open(file: Arc<MemFile>, writable: bool) -> Box<dyn image::Image> {
+    image::open::open_file(file, OpenOptions { writable, ..OpenOptions::default() }).unwrap()
+}
+
+fn base() -> Build {
+    Build {
+        disk_size: 5 * 4096 + 1024,
+        map: vec![1, FREE, 0, ZERO, FREE, 2],
+        data: vec![11, 22, 33],
+        ..Build::default()
+    }
+}
+
+/// A difference larger than its parent, whose last block is cut by the disk's end.
+fn leaf() -> Build {
+    Build {
+        kind: 4,
+        disk_size: 7 * 4096 + 512,
+        map: vec![FREE, 0, ZERO, FREE, FREE, FREE, FREE, FREE],
+        data: vec![44],
+        uuid: Uuid::from_u128(5),
+        parent: Uuid::from_u128(1),
+        ..Build::default()
+    }
+}
+
+/// What the chain of [`base`] and [`leaf`] shows.
+fn flat() -> Vec<u8> {
+    let mut bytes = vec![0; 7 * BLOCK + 512];
+    bytes[..BLOCK].fill(22);
+    bytes[BLOCK..2 * BLOCK].fill(44);
+    bytes[5 * BLOCK..5 * BLOCK + 1024].fill(33);
+    bytes
+}
+
+fn chain(leaf: Arc<MemFile>, writable: bool) -> ChainDisk {
+    let base = MemFile::new("/t/base.vdi", base().bytes());
+    ChainDisk::new(vec![open(leaf, writable), open(base, false)], Vec::new())
+}
+
+fn all(disk: &dyn Disk) -> Vec<u8> {
+    let mut bytes = vec![0xAA; usize::try_from(disk.size()).unwrap()];
+    disk.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_chain_reads_as_its_links_say() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), false);
+    let expected = flat();
+    assert_eq!(all(&disk), expected);
+    for start in (0..expected.len()).step_by(509) {
+        for len in [1, 511, 512, 4097, 9000] {
+            let end = expected.len().min(start + len);
+            let mut part = vec![0xAA; end - start];
+            disk.read_at(start as u64, &mut part).unwrap();
+            assert_eq!(part, expected[start..end], "{start}..{end}");
+        }
+    }
+}
+
+#[test]
+fn reads_and_writes_past_the_end_are_errors() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), true);
+    let size = disk.size();
+    assert!(matches!(disk.read_at(size - 1, &mut [0; 2]), Err(Error::PastEnd { .. })));
+    assert!(matches!(disk.read_at(u64::MAX, &mut [0; 2]), Err(Error::PastEnd { .. })));
+    assert!(matches!(disk.write_at(size, &[0]), Err(Error::PastEnd { .. })));
+    assert!(matches!(disk.span(size), Err(Error::PastEnd { .. })));
+    disk.read_at(size, &mut []).unwrap();
+}
+
+#[test]
+fn a_disk_without_writer_refuses_writes() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), false);
+    assert!(matches!(disk.write_at(0, &[1]), Err(Error::ReadOnly)));
+    assert!(matches!(disk.discard(0, 1), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn spans_tell_data_from_zeros() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), false);
+    let span = |block: u64| disk.span(block * 4096).unwrap();
+    assert_eq!(span(0), Span::Data(4096));
+    assert_eq!(span(1), Span::Data(4096));
+    assert_eq!(span(2), Span::Zero(4096));
+    assert_eq!(span(5), Span::Data(1024));
+    assert_eq!(disk.span(5 * 4096 + 1024).unwrap(), Span::Zero(2 * 4096 - 512));
+}
+
+#[test]
+fn zeros_over_a_parent_become_zero_blocks_and_others_take_no_space() {
+    let file = MemFile::new("/t/leaf.vdi", leaf().bytes());
+    let before = file.bytes().len();
+    let disk = chain(file.clone(), true);
+    disk.write_at(0, &[0; 2 * BLOCK]).unwrap();
+    disk.write_at(4 * BLOCK as u64, &[0; BLOCK]).unwrap();
+    disk.close().unwrap();
+    let entry = |i: usize| u32::from_le_bytes(file.bytes()[512 + 4 * i..][..4].try_into().unwrap());
+    assert_eq!(entry(0), ZERO, "zeros hide the parent's block");
+    assert_eq!(entry(1), 0, "a block that the leaf stores is overwritten in place");
+    assert_eq!(entry(4), FREE, "zeros over zeros change nothing");
+    assert_eq!(file.bytes().len(), before);
+}
+
+#[test]
+fn a_write_in_a_block_keeps_the_rest_of_the_parents_block() {
+    let file = MemFile::new("/t/leaf.vdi", leaf().bytes());
+    let disk = chain(file.clone(), true);
+    disk.write_at(100, &[99; 10]).unwrap();
+    let mut expected = flat();
+    expected[100..110].fill(99);
+    assert_eq!(all(&disk), expected);
+    disk.close().unwrap();
+    assert_eq!(all(&chain(file, false)), expected);
+}
+
+#[test]
+fn holes_of_discards_are_filled_at_close() {
+    let file = MemFile::new("/t/leaf.vdi", leaf().bytes());
+    let disk = chain(file.clone(), true);
+    for block in [0, 3, 4, 6] {
+        disk.write_at(block * 4096, &[u8::try_from(100 + block).unwrap(); BLOCK]).unwrap();
+    }
+    disk.flush().unwrap();
+    disk.discard(4096, 4096).unwrap();
+    disk.discard(3 * 4096, 4096).unwrap();
+    disk.close().unwrap();
+    let mut expected = flat();
+    for (block, fill) in [(0, 100), (1, 0), (3, 0), (4, 104), (6, 106)] {
+        expected[block * BLOCK..(block + 1) * BLOCK].fill(fill);
+    }
+    assert_eq!(all(&chain(file.clone(), false)), expected);
+    let allocated = u32::from_le_bytes(file.bytes()[388..392].try_into().unwrap());
+    assert_eq!(allocated, 3, "VirtualBox gives out this index next");
+    assert_eq!(file.bytes().len(), leaf().data_offset() + 3 * BLOCK);
+}
+
+#[test]
+fn the_modification_uuid_changes_with_the_first_write_only() {
+    let file = MemFile::new("/t/leaf.vdi", leaf().bytes());
+    let disk = chain(file.clone(), true);
+    let uuid = || file.bytes()[408..424].to_vec();
+    let before = uuid();
+    disk.flush().unwrap();
+    assert_eq!(uuid(), before, "opening for writing changes nothing");
+    assert!(file.ops().is_empty());
+    disk.write_at(0, &[1]).unwrap();
+    assert_ne!(uuid(), before);
+    let first_data = file.ops().iter().position(|op| matches!(op, Op::Write { offset, .. } if *offset > 1000));
+    let first_sync = file.ops().iter().position(|op| matches!(op, Op::Sync));
+    assert!(first_sync < first_data, "the new UUID is on the disk before the data");
+}
+
+/// A write that found no room halfway once lost the room that it had taken already.
+#[test]
+fn a_full_image_makes_room_by_flushing() {
+    let full = Build { map: (0..8).collect(), data: vec![1; 8], ..leaf() };
+    let file = MemFile::new("/t/leaf.vdi", full.bytes());
+    let disk = chain(file.clone(), true);
+    disk.discard(0, 2 * BLOCK as u64).unwrap();
+    disk.flush().unwrap();
+    disk.discard(2 * BLOCK as u64, BLOCK as u64).unwrap();
+    disk.write_at(0, &[9; 3 * BLOCK]).unwrap();
+    assert_eq!(all(&disk)[..3 * BLOCK], [9; 3 * BLOCK]);
+}
+
+/// One step of a random history.
+#[derive(Debug, Clone)]
+enum Step {
+    Write { at: usize, len: usize, fill: u8 },
+    Discard { at: usize, len: usize },
+    Flush,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let size = 7 * BLOCK + 512;
+    let range = (0..size, prop_oneof![1..600usize, 1..3 * BLOCK]);
+    let step = prop_oneof![
+        5 => (range.clone(), prop_oneof![Just(0u8), any::<u8>()])
+            .prop_map(|((at, len), fill)| Step::Write { at, len, fill }),
+        2 => range.prop_map(|(at, len)| Step::Discard { at, len }),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The disk is an array of bytes, and whatever moment the power is lost at, the image opens and holds at least
+    /// what was flushed: bytes that no later step touched are as they were.
+    #[test]
+    fn a_disk_is_an_array_also_after_a_crash(steps in steps(), cut in any::<prop::sample::Index>(), lost in any::<u64>()) {
+        let start = leaf().bytes();
+        let file = MemFile::new("/t/leaf.vdi", start.clone());
+        let mut disk = chain(file.clone(), true);
+        let mut model = flat();
+        // After each flush: how many operations the file had seen, and the bytes that are safe from then on.
+        let mut safe: Vec<(usize, Vec<u8>)> = vec![(0, model.clone())];
+        let mut touched: Vec<(usize, usize, usize)> = Vec::new();
+        for step in &steps {
+            let ops = file.ops().len();
+            match *step {
+                Step::Write { at, len, fill } => {
+                    let end = model.len().min(at + len);
+                    touched.push((ops, at, end));
+                    disk.write_at(at as u64, &vec![fill; end - at]).unwrap();
+                    model[at..end].fill(fill);
+                }
+                Step::Discard { at, len } => {
+                    let end = model.len().min(at + len);
+                    touched.push((ops, at, end));
+                    disk.discard(at as u64, (end - at) as u64).unwrap();
+                    model[at..end].fill(0);
+                }
+                Step::Flush => disk.flush().unwrap(),
+                Step::Reopen => {
+                    disk.close().unwrap();
+                    disk = chain(file.clone(), true);
+                }
+            }
+            if matches!(step, Step::Flush | Step::Reopen) {
+                safe.push((file.ops().len(), model.clone()));
+            }
+            prop_assert_eq!(all(&disk), model.clone());
+        }
+        disk.close().unwrap();
+        prop_assert_eq!(all(&chain(file.clone(), false)), model);
+
+        let ops = file.ops();
+        let cut = cut.index(ops.len() + 1);
+        for killed in [true, false] {
+            let bytes = after_power_loss(&start, &ops[..cut], |i| killed || lost >> (i % 64) & 1 == 1);
+            let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+            let end = (0..8).map(|i| number(512 + 4 * i)).filter(|i| *i < ZERO).max().map_or(0, |i| i + 1);
+            prop_assert!(number(388) >= end, "VirtualBox would use index {} again", number(388));
+            let after = all(&chain(MemFile::new("/t/leaf.vdi", bytes), true));
+            let (flushed, expected) = safe.iter().rev().find(|(at, _)| *at <= cut).unwrap();
+            let mut changed = vec![false; expected.len()];
+            for (at, from, to) in &touched {
+                if at >= flushed || *at >= cut {
+                    changed[*from..*to].fill(true);
+                }
+            }
+            for (i, byte) in after.iter().enumerate() {
+                prop_assert!(changed[i] || *byte == expected[i], "byte {} after a crash at operation {}", i, cut);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_raw_image_that_a_child_states_is_not_probed() {
+    let bytes = base().bytes();
+    let options = OpenOptions { format: Some(Format::Raw), ..OpenOptions::default() };
+    let image = image::open::open_file(MemFile::new("/t/x.vdi", bytes.clone()), options).unwrap();
+    let disk = ChainDisk::new(vec![image], Vec::new());
+    assert_eq!(all(&disk), bytes);
+}
+
+#[test]
+fn readers_and_writers_of_different_blocks_do_not_disturb_each_other() {
+    let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), true);
+    std::thread::scope(|scope| {
+        for block in 0..7_u8 {
+            let disk = &disk;
+            scope.spawn(move || {
+                let at = u64::from(block) * 4096;
+                for round in 1..40_u8 {
+                    disk.write_at(at, &[block ^ round; BLOCK]).unwrap();
+                    let mut back = [0; BLOCK];
+                    disk.read_at(at, &mut back).unwrap();
+                    assert_eq!(back, [block ^ round; BLOCK]);
+                    if round % 8 == block % 8 {
+                        disk.flush().unwrap();
+                    }
+                    disk.discard(at, 4096).unwrap();
+                    disk.read_at(at, &mut back).unwrap();
+                    assert_eq!(back, [0; BLOCK]);
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,93 @@
+//! Filling the holes that discards leave in the data area.
+//!
+//! VirtualBox puts a new block at the index `cBlocksAllocated` and refuses an image where that exceeds `cBlocks`, so
+//! an image with unused indices below it could not be filled any more. As VirtualBox does on a discard, the last
+//! blocks are moved into the holes and the file is cut behind the last one.
+
+use super::Vdi;
+use super::map::Entry;
+use crate::image::storage;
+use crate::image::{Error, Result};
+use std::sync::atomic::Ordering;
+
+/// Bytes copied at once.
+const PIECE: usize = 1 << 20;
+
+/// A block to be moved: where it is on the disk, and its old and new index of the data area.
+struct Move {
+    block: u64,
+    from: u32,
+    to: u32,
+}
+
+impl Vdi {
+    /// Moves the last blocks into the holes and cuts the file. The map on the disk must be up to date. A crash at any
+    /// moment leaves each block at its old or its new place, both whole.
+    pub(super) fn compact(&self) -> Result<()> {
+        let writer = self.state()?;
+        let mut space = writer.space();
+        if space.free.is_empty() {
+            return Ok(());
+        }
+        let holes = u32::try_from(space.free.len()).unwrap_or(u32::MAX);
+        let end = space.next.saturating_sub(holes);
+        let mut low: Vec<u32> = space.free.iter().copied().filter(|index| *index < end).collect();
+        low.sort_unstable();
+
+        let moves = self.moves(end, &low)?;
+        let file = self.file();
+        for step in &moves {
+            self.copy(step)?;
+        }
+        storage::sync(&**file)?;
+        for step in &moves {
+            self.map.set(step.block, Entry::Index(step.to))?;
+        }
+        self.map.cache.write_back()?;
+        storage::sync(&**file)?;
+
+        let header = &self.map.header;
+        storage::write_all(&**file, &end.to_le_bytes(), header.blocks_allocated_at)?;
+        storage::sync(&**file)?;
+        let len = header.block_at(end);
+        file.set_len(len).map_err(|e| Error::io(file.path(), format!("cut to {len} bytes"), e))?;
+        self.map.file_len.store(len, Ordering::Release);
+        storage::sync(&**file)?;
+        space.next = end;
+        space.free.clear();
+        Ok(())
+    }
+
+    /// Which block goes into which of the `low` holes: those with an index from `end` on.
+    fn moves(&self, end: u32, low: &[u32]) -> Result<Vec<Move>> {
+        let mut holes = low.iter();
+        let mut moves = Vec::with_capacity(low.len());
+        for block in 0..u64::from(self.map.header.blocks) {
+            if moves.len() == low.len() {
+                break;
+            }
+            if let Entry::Index(from) = self.map.entry(block)?
+                && from >= end
+                && let Some(to) = holes.next()
+            {
+                moves.push(Move { block, from, to: *to });
+            }
+        }
+        Ok(moves)
+    }
+
+    fn copy(&self, step: &Move) -> Result<()> {
+        let header = &self.map.header;
+        let (from, to) = (header.block_at(step.from), header.block_at(step.to));
+        let mut buf = vec![0; PIECE.min(usize::try_from(header.stride()).unwrap_or(PIECE))];
+        let mut done = 0;
+        while done < header.stride() {
+            let len = usize::try_from(header.stride() - done).unwrap_or(PIECE).min(buf.len());
+            let piece = &mut buf[..len];
+            storage::read_exact(&**self.file(), piece, from + done, "VDI block to be moved")?;
+            storage::write_all(&**self.file(), piece, to + done)?;
+            done += len as u64;
+        }
+        Ok(())
+    }
+}

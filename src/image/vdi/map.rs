@@ -1,0 +1,198 @@
+//! The block map: reading entries and checking them against the file.
+
+use super::header::{BLOCK_FREE, BLOCK_ZERO, Header};
+use crate::image::meta::MetaCache;
+use crate::image::storage::{self, File};
+use crate::image::{Error, Extent, Fault, Result, Run};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of the map kept in memory: one MiB is the map of a 256 GiB disk with blocks of 1 MiB.
+const CACHE: usize = 4 << 20;
+/// Entries looked at together: a run never spans more blocks than this.
+const BATCH: usize = 1024;
+/// Bytes of the map read at once when all of it is checked.
+const CHECK_PIECE: usize = 1 << 20;
+
+/// What a map entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Free,
+    Zero,
+    Index(u32),
+}
+
+impl Entry {
+    pub(super) fn decode(raw: u32) -> Self {
+        match raw {
+            BLOCK_FREE => Self::Free,
+            BLOCK_ZERO => Self::Zero,
+            index => Self::Index(index),
+        }
+    }
+
+    pub(super) fn encode(self) -> u32 {
+        match self {
+            Self::Free => BLOCK_FREE,
+            Self::Zero => BLOCK_ZERO,
+            Self::Index(index) => index,
+        }
+    }
+}
+
+/// The indices of the data area that the map uses, a bit for each.
+#[derive(Debug)]
+pub(super) struct Used {
+    bits: Vec<u64>,
+    /// One more than the largest index in use.
+    pub(super) end: u32,
+}
+
+impl Used {
+    fn new(blocks: u32) -> Self {
+        Self { bits: vec![0; (blocks as usize).div_ceil(64)], end: 0 }
+    }
+
+    pub(super) fn contains(&self, index: u32) -> bool {
+        self.bits.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
+    /// Adds an index; false when it was there already. The index is below the number of blocks.
+    fn insert(&mut self, index: u32) -> bool {
+        let Some(word) = self.bits.get_mut(index as usize / 64) else { return false };
+        let bit = 1 << (index % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        self.end = self.end.max(index + 1);
+        new
+    }
+}
+
+/// The map of an open VDI.
+#[derive(Debug)]
+pub(super) struct Map {
+    pub(super) header: Header,
+    pub(super) cache: MetaCache,
+    /// The file's length in bytes; grows as blocks are allocated.
+    pub(super) file_len: AtomicU64,
+}
+
+impl Map {
+    pub(super) fn new(file: File, header: Header) -> Result<Self> {
+        let file_len = storage::length(&*file)?;
+        let map_end = header.entry_at(u64::from(header.blocks));
+        if file_len < map_end {
+            return Err(Fault::corrupt(
+                header.blocks_offset,
+                "VDI block map",
+                format_args!("{} entries up to offset {map_end}", header.blocks),
+                format_args!("the end of the file at {file_len}"),
+            )
+            .in_file(file.path()));
+        }
+        Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len) })
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        fault.in_file(self.cache.file().path())
+    }
+
+    /// The entry of one block.
+    pub(super) fn entry(&self, block: u64) -> Result<Entry> {
+        let mut raw = [0; 4];
+        self.cache.read(self.header.entry_at(block), &mut raw, "VDI block map entry")?;
+        Ok(Entry::decode(u32::from_le_bytes(raw)))
+    }
+
+    /// Changes the entry of one block in memory.
+    pub(super) fn set(&self, block: u64, entry: Entry) -> Result<()> {
+        self.cache.write(self.header.entry_at(block), &entry.encode().to_le_bytes())
+    }
+
+    pub(super) fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        let size = u64::from(self.header.block_size);
+        let (first, skip) = (offset / size, offset % size);
+        let wanted = (skip + len).div_ceil(size).min(u64::from(self.header.blocks) - first);
+        let count = usize::try_from(wanted).unwrap_or(BATCH).clamp(1, BATCH);
+        let mut raw = [0; 4 * BATCH];
+        let raw = &mut raw[..4 * count];
+        self.cache.read(self.header.entry_at(first), raw, "VDI block map entry")?;
+        let mut entries = raw.as_chunks::<4>().0.iter().map(|raw| Entry::decode(u32::from_le_bytes(*raw)));
+
+        let Some(first_entry) = entries.next() else { return Ok(Run { extent: Extent::Absent, len }) };
+        self.check_entry(first, first_entry)?;
+        let mut blocks = 1;
+        for entry in entries {
+            let follows = match (first_entry, entry) {
+                (Entry::Free, Entry::Free) | (Entry::Zero, Entry::Zero) => true,
+                (Entry::Index(a), Entry::Index(b)) => {
+                    self.header.block_extra == 0 && u64::from(b) == u64::from(a) + blocks
+                }
+                _ => false,
+            };
+            if !follows || self.check_entry(first + blocks, entry).is_err() {
+                break;
+            }
+            blocks += 1;
+        }
+        let extent = match first_entry {
+            Entry::Free => Extent::Absent,
+            Entry::Zero => Extent::Zero,
+            Entry::Index(index) => Extent::Stored { file: 0, offset: self.header.data_at(index) + skip },
+        };
+        Ok(Run { extent, len: (blocks * size - skip).min(len) })
+    }
+
+    /// Whether the block that an entry points to lies within the file.
+    fn check_entry(&self, block: u64, entry: Entry) -> Result<()> {
+        let Entry::Index(index) = entry else { return Ok(()) };
+        let at = self.header.entry_at(block);
+        if index >= self.header.blocks {
+            return Err(self.fault(Fault::corrupt(
+                at,
+                format!("VDI block map entry {block}"),
+                format_args!("an index below {}", self.header.blocks),
+                index,
+            )));
+        }
+        let end = self.header.data_at(index) + self.header.bytes_of_block(block);
+        let file_len = self.file_len.load(Ordering::Acquire);
+        if end > file_len {
+            return Err(self.fault(Fault::corrupt(
+                at,
+                format!("VDI block {block}, index {index} of the data area,"),
+                format_args!("its data up to offset {end}"),
+                format_args!("the end of the file at {file_len}"),
+            )));
+        }
+        Ok(())
+    }
+
+    /// Checks every entry: each block lies in the file and belongs to one place of the disk only.
+    pub(super) fn check(&self) -> Result<Used> {
+        let mut used = Used::new(self.header.blocks);
+        let mut piece = vec![0; CHECK_PIECE];
+        let mut block = 0;
+        let blocks = u64::from(self.header.blocks);
+        while block < blocks {
+            let count = usize::try_from(blocks - block).unwrap_or(CHECK_PIECE / 4).min(CHECK_PIECE / 4);
+            let raw = &mut piece[..4 * count];
+            storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VDI block map")?;
+            for raw in raw.as_chunks::<4>().0 {
+                let entry = Entry::decode(u32::from_le_bytes(*raw));
+                self.check_entry(block, entry)?;
+                if let Entry::Index(index) = entry
+                    && !used.insert(index)
+                {
+                    return Err(self.fault(Fault::corrupt(
+                        self.header.entry_at(block),
+                        format!("VDI block map entry {block}"),
+                        "a block of its own",
+                        format_args!("index {index}, which an earlier entry has too"),
+                    )));
+                }
+                block += 1;
+            }
+        }
+        Ok(used)
+    }
+}
