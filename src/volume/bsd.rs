@@ -72,3 +72,61 @@ fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, Fault> {
     }
     Ok(Some(list.into_table(Scheme::Bsd)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::volume::test_disk::TestDisk;
+    use crate::volume::{Scheme, read_table};
+
+    /// A disk with a label of partitions: first sector, sectors.
+    fn disk_of(partitions: &[(u32, u32)], sector_size: u32) -> TestDisk {
+        let mut label = vec![0; 148 + 16 * partitions.len()];
+        label[..4].copy_from_slice(&0x8256_4557_u32.to_le_bytes());
+        label[40..44].copy_from_slice(&sector_size.to_le_bytes());
+        label[132..136].copy_from_slice(&0x8256_4557_u32.to_le_bytes());
+        label[138..140].copy_from_slice(&u16::try_from(partitions.len()).unwrap().to_le_bytes());
+        for ((first, count), raw) in partitions.iter().zip(label[148..].chunks_mut(16)) {
+            raw[..4].copy_from_slice(&count.to_le_bytes());
+            raw[4..8].copy_from_slice(&first.to_le_bytes());
+        }
+        let checksum = label.chunks(2).fold(0, |sum, word| sum ^ u16::from_le_bytes([word[0], word[1]]));
+        label[136..138].copy_from_slice(&checksum.to_le_bytes());
+        let mut disk = TestDisk::new(1 << 20, 512);
+        disk.put(512, &label);
+        // FreeBSD's boot record of such a disk has one entry that covers everything, the table included.
+        disk.put(446 + 48, &[0x80, 0, 1, 0, 0xA5, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0x50, 0xC3, 0, 0]);
+        disk.put(510, &[0x55, 0xAA]);
+        disk
+    }
+
+    #[test]
+    fn partitions_with_sectors_are_volumes() {
+        let mut partitions = vec![(16, 100), (0, 0), (0, 2048), (200, 5000)];
+        partitions.resize(8, (0, 0));
+        let table = read_table(&disk_of(&partitions, 512)).unwrap();
+        assert_eq!(table.scheme, Scheme::Bsd);
+        let found: Vec<_> = table.volumes.iter().map(|v| (v.index, v.linux_number, v.offset, v.size)).collect();
+        assert_eq!(found, [(0, 1, 8192, 51200), (1, 3, 0, 1 << 20), (2, 4, 102_400, 946_176)]);
+        assert!(table.volumes.iter().all(|v| v.type_name == "Unknown"));
+        assert_eq!(table.notes, ["Volume 2 ends at byte 2662400, past the end of the disk at 1048576; it is cut"]);
+    }
+
+    #[test]
+    fn a_label_of_other_sizes_is_read() {
+        let table = read_table(&disk_of(&[(2, 8); 22], 4096)).unwrap();
+        assert_eq!((table.sector_size, table.volumes.len(), table.volumes[0].offset), (4096, 22, 8192));
+    }
+
+    #[test]
+    fn what_breaks_the_rules_of_a_label_is_none() {
+        for at in [0, 132, 137, 148] {
+            let mut disk = disk_of(&[(16, 100); 8], 512);
+            disk.damage(512 + at);
+            assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Mbr, "damage at {at}");
+        }
+        for sector_size in [0, 256, 513, u32::MAX] {
+            assert_eq!(read_table(&disk_of(&[(16, 100); 8], sector_size)).unwrap().scheme, Scheme::Mbr);
+        }
+        assert_eq!(read_table(&disk_of(&[(16, 100); 23], 512)).unwrap().scheme, Scheme::Mbr);
+    }
+}

@@ -8,7 +8,13 @@ use crate::{ErrorKind, disk};
 pub enum Error {
     /// The disk cannot be read where its table is.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(Box<disk::Error>),
+}
+
+impl From<disk::Error> for Error {
+    fn from(error: disk::Error) -> Self {
+        Self::Disk(Box::new(error))
+    }
 }
 
 impl Error {

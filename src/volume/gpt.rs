@@ -226,3 +226,223 @@ fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, Fa
     let name = String::from_utf16_lossy(&units);
     Ok(Some(Partition { linux_number: number, first, count, type_name: type_names::gpt(kind), name, bootable: false }))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::disk::Disk;
+    use crate::volume::test_disk::TestDisk;
+    use crate::volume::{Scheme, Table, read_table};
+    use uuid::uuid;
+
+    const SIZE: u64 = 1 << 20;
+    /// The boot record's protective entry for the whole of the disk.
+    const PROTECTIVE: [u8; 16] = [0, 0, 2, 0, 0xEE, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0, 0xFF, 0x07, 0, 0];
+
+    /// A GPT to be written to a disk.
+    struct Writer {
+        sector_size: u64,
+        header_size: u32,
+        entry_size: u32,
+        entry_count: u32,
+        /// First and last sector.
+        partitions: Vec<(u64, u64)>,
+    }
+
+    impl Default for Writer {
+        fn default() -> Self {
+            let partitions = vec![(40, 49), (50, 99)];
+            Self { sector_size: 512, header_size: 92, entry_size: 128, entry_count: 128, partitions }
+        }
+    }
+
+    impl Writer {
+        /// A disk with the protective entry, a primary, and a backup in the last sector.
+        fn disk(&self) -> TestDisk {
+            let mut disk = TestDisk::new(SIZE, 512);
+            disk.put(446, &PROTECTIVE);
+            disk.put(510, &[0x55, 0xAA]);
+            let last = SIZE / self.sector_size - 1;
+            let entry_sectors = u64::from(self.entry_count * self.entry_size).div_ceil(self.sector_size);
+            self.put_copy(&mut disk, 1, last, 2);
+            self.put_copy(&mut disk, last, 1, last - entry_sectors);
+            disk
+        }
+
+        fn put_copy(&self, disk: &mut TestDisk, lba: u64, alternate: u64, entries_lba: u64) {
+            let entries = self.entries();
+            let mut header = vec![0; self.header_size as usize];
+            header[..8].copy_from_slice(b"EFI PART");
+            header[8..12].copy_from_slice(&[0, 0, 1, 0]);
+            header[12..16].copy_from_slice(&self.header_size.to_le_bytes());
+            header[24..32].copy_from_slice(&lba.to_le_bytes());
+            header[32..40].copy_from_slice(&alternate.to_le_bytes());
+            header[72..80].copy_from_slice(&entries_lba.to_le_bytes());
+            header[80..84].copy_from_slice(&self.entry_count.to_le_bytes());
+            header[84..88].copy_from_slice(&self.entry_size.to_le_bytes());
+            header[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+            put_header(disk, lba * self.sector_size, &mut header);
+            disk.put(entries_lba * self.sector_size, &entries);
+        }
+
+        fn entries(&self) -> Vec<u8> {
+            let mut entries = vec![0; (self.entry_count * self.entry_size) as usize];
+            for (entry, (first, last)) in entries.chunks_mut(self.entry_size as usize).zip(&self.partitions) {
+                let kind = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+                entry[..16].copy_from_slice(&kind.to_bytes_le());
+                entry[32..40].copy_from_slice(&first.to_le_bytes());
+                entry[40..48].copy_from_slice(&last.to_le_bytes());
+                // "hé" and half a surrogate pair.
+                entry[56..62].copy_from_slice(&[b'h', 0, 0xE9, 0, 0x00, 0xD8]);
+            }
+            entries
+        }
+    }
+
+    fn put_header(disk: &mut TestDisk, offset: u64, header: &mut [u8]) {
+        header[16..20].fill(0);
+        let checksum = crc32fast::hash(header);
+        header[16..20].copy_from_slice(&checksum.to_le_bytes());
+        disk.put(offset, header);
+    }
+
+    /// Sets a field of the primary header and makes its checksum right again.
+    fn set_field(disk: &mut TestDisk, at: usize, value: &[u8]) {
+        let mut header = vec![0; 92];
+        disk.read_at(512, &mut header).unwrap();
+        header[at..at + value.len()].copy_from_slice(value);
+        put_header(disk, 512, &mut header);
+    }
+
+    /// Damages the first byte of the disk's GUID in the primary and the backup header.
+    fn damage_both(disk: &mut TestDisk) {
+        disk.damage(512 + 56);
+        disk.damage(SIZE - 512 + 56);
+    }
+
+    fn ranges(table: &Table) -> Vec<(u64, u64)> {
+        assert_eq!(table.scheme, Scheme::Gpt);
+        table.volumes.iter().map(|v| (v.offset, v.size)).collect()
+    }
+
+    const USUAL: [(u64, u64); 2] = [(40 * 512, 10 * 512), (50 * 512, 50 * 512)];
+
+    #[test]
+    fn every_entry_and_header_size_of_the_specification_is_read() {
+        for entry_size in [128, 256, 512, 1024, 4096] {
+            for header_size in [92, 96, 512] {
+                let writer = Writer { entry_size, header_size, entry_count: 4, ..Writer::default() };
+                let table = read_table(&writer.disk()).unwrap();
+                assert_eq!(ranges(&table), USUAL, "entries of {entry_size}, header of {header_size}");
+                assert_eq!(table.notes, Vec::<String>::new());
+                assert_eq!(table.volumes[0].name, "hé\u{fffd}");
+            }
+        }
+    }
+
+    #[test]
+    fn sectors_of_4096_bytes_are_found_on_a_disk_of_512() {
+        let table = read_table(&Writer { sector_size: 4096, ..Writer::default() }.disk()).unwrap();
+        assert_eq!(table.sector_size, 4096);
+        assert_eq!(ranges(&table), [(40 * 4096, 10 * 4096), (50 * 4096, 50 * 4096)]);
+    }
+
+    #[test]
+    fn a_damaged_field_of_the_primary_is_named_and_the_backup_used() {
+        let cases: [(&str, usize, &[u8], &str); 7] = [
+            ("HeaderSize", 12, &91_u32.to_le_bytes(), "expected 92 to 512, found 91"),
+            ("HeaderSize", 12, &u32::MAX.to_le_bytes(), "expected 92 to 512, found 4294967295"),
+            ("MyLBA", 24, &7_u64.to_le_bytes(), "expected 1, found 7"),
+            ("PartitionEntryLBA", 72, &u64::MAX.to_le_bytes(), "found 18446744073709551615"),
+            ("PartitionEntryLBA", 72, &2047_u64.to_le_bytes(), "expected 16384 bytes within the disk of 1048576 bytes"),
+            ("NumberOfPartitionEntries", 80, &u32::MAX.to_le_bytes(), "found 4294967295 of 128 bytes each"),
+            ("SizeOfPartitionEntry", 84, &192_u32.to_le_bytes(), "expected 128 times a power of two, found 192"),
+        ];
+        for (field, at, value, message) in cases {
+            let mut disk = Writer::default().disk();
+            set_field(&mut disk, at, value);
+            let table = read_table(&disk).unwrap();
+            assert_eq!(ranges(&table), USUAL, "{field}");
+            let [note] = &table.notes[..] else { panic!("{field}: {:?}", table.notes) };
+            assert!(note.contains(&format!("GPT {field} at offset {}", 512 + at)), "{note}");
+            assert!(note.contains(message) && note.contains("backup at sector 2047 was used"), "{note}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_entry_of_the_primary_is_not_believed() {
+        let mut disk = Writer::default().disk();
+        disk.damage(1024 + 40);
+        let table = read_table(&disk).unwrap();
+        assert_eq!(ranges(&table), USUAL);
+        assert!(table.notes[0].contains("GPT PartitionEntryArrayCRC32"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn two_damaged_copies_are_a_note_and_no_volumes() {
+        let mut disk = Writer::default().disk();
+        damage_both(&mut disk);
+        let table = read_table(&disk).unwrap();
+        assert_eq!(ranges(&table), []);
+        assert!(table.notes[0].starts_with("The GPT is damaged and has no sound backup (GPT HeaderCRC32"));
+        assert_eq!(table.notes.len(), 1);
+    }
+
+    #[test]
+    fn a_protective_entry_without_any_gpt_is_a_note() {
+        let mut disk = TestDisk::new(SIZE, 512);
+        disk.put(446, &PROTECTIVE);
+        disk.put(510, &[0x55, 0xAA]);
+        let table = read_table(&disk).unwrap();
+        assert_eq!(ranges(&table), []);
+        assert!(table.notes[0].contains("there is none at sector 1"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn the_backup_is_found_where_the_disk_ended_before_it_was_enlarged() {
+        let mut disk = Writer::default().disk().resized(4 * SIZE);
+        disk.put(512, &[0; 512]);
+        let table = read_table(&disk).unwrap();
+        assert_eq!(ranges(&table), USUAL);
+        assert!(table.notes[0].contains("its backup at sector 2047 was used"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn volumes_stay_in_the_disk_and_keep_their_numbers() {
+        let partitions = vec![(40, 99), (2000, 3000), (4000, 4001), (u64::MAX - 1, u64::MAX), (100, 50), (101, 101)];
+        let table = read_table(&Writer { partitions, ..Writer::default() }.disk()).unwrap();
+        let (outside, far_outside, inverted) = ((4000 * 512, 0), (u64::MAX, 0), (100 * 512, 0));
+        let whole = [(40 * 512, 60 * 512), (2000 * 512, 48 * 512), outside, far_outside, inverted, (101 * 512, 512)];
+        assert_eq!(ranges(&table), whole);
+        assert_eq!(table.volumes.iter().map(|v| v.linux_number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(table.notes.len(), 4, "{:?}", table.notes);
+        assert!(table.notes[0].contains("Volume 1 ends at byte 1536512, past the end of the disk at 1048576"));
+        assert!(table.notes[3].contains("Volume 4 has no sectors"));
+    }
+
+    #[test]
+    fn a_left_over_gpt_does_not_hide_the_partitions_of_the_boot_record() {
+        let mut disk = Writer::default().disk();
+        disk.put(446, &[0x80, 0, 0, 0, 0x07, 0, 0, 0, 64, 0, 0, 0, 128, 0, 0, 0]);
+        let table = read_table(&disk).unwrap();
+        assert_eq!((table.scheme, table.volumes.len()), (Scheme::Mbr, 1));
+        assert!(table.notes[0].starts_with("There is also a GPT"), "{:?}", table.notes);
+    }
+
+    #[test]
+    fn a_gpt_is_read_though_the_boot_record_was_wiped() {
+        let mut disk = Writer::default().disk();
+        disk.put(446, &[0; 66]);
+        assert_eq!(ranges(&read_table(&disk).unwrap()), USUAL);
+    }
+
+    #[test]
+    fn of_a_hybrid_with_a_damaged_gpt_the_boot_record_is_left() {
+        let mut disk = Writer::default().disk();
+        disk.put(462, &[0, 0, 0, 0, 0x83, 0, 0, 0, 40, 0, 0, 0, 10, 0, 0, 0]);
+        assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Gpt);
+        damage_both(&mut disk);
+        let table = read_table(&disk).unwrap();
+        assert_eq!((table.scheme, table.volumes.len(), table.notes.len()), (Scheme::Mbr, 1, 1));
+        assert_eq!((table.volumes[0].linux_number, table.volumes[0].type_name), (2, "Linux native"));
+    }
+}

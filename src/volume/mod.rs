@@ -11,6 +11,8 @@ mod list;
 mod mbr;
 #[cfg(test)]
 mod test_disk;
+#[cfg(test)]
+mod tool_tests;
 mod type_names;
 
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 /// Bytes of the pages that hold what is not zero.
 const PAGE: u64 = 512;
 
+#[derive(Clone)]
 pub(super) struct TestDisk {
     size: u64,
     sector_size: u32,
@@ -30,6 +31,11 @@ impl TestDisk {
         let mut byte = [0];
         self.read_at(offset, &mut byte).unwrap();
         self.put(offset, &[!byte[0]]);
+    }
+
+    /// The same bytes on a disk that claims another sector size.
+    pub(super) fn with_sector_size(self, sector_size: u32) -> Self {
+        Self { sector_size, ..self }
     }
 
     /// The same bytes on a disk of another size.

@@ -81,3 +81,17 @@ const GPT: [(Uuid, &str); 39] = [
     (uuid!("37affc90-ef7d-4e96-91c3-2d7ae055b174"), "IBM GPFS"),
     (uuid!("90b6ff38-b98f-4358-a21f-48f35b4a8ad3"), "OS/2"), // ArcaOS
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_has_one_name() {
+        for (i, (uuid, _)) in GPT.iter().enumerate() {
+            assert!(GPT[i + 1..].iter().all(|(other, _)| other != uuid), "{uuid} is there twice");
+        }
+        let home = uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915");
+        assert_eq!((gpt(home), mbr(0x39)), (UNKNOWN, UNKNOWN));
+    }
+}
