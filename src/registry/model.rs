@@ -261,3 +261,12 @@ impl Media {
         at
     }
 }
+
+#[cfg(test)]
+impl Media {
+    /// These media, whose parents and children are set, for tests.
+    pub(crate) fn of(list: Vec<Medium>) -> Self {
+        let by_uuid = list.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
+        Self { list, by_uuid }
+    }
+}
