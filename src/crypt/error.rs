@@ -14,6 +14,14 @@ pub enum Error {
         /// The id of the key, which VirtualBox shows to the user.
         key_id: String,
     },
+    /// A password file cannot be read.
+    #[error("Cannot read the password file {}: {reason}", path.display())]
+    PasswordFile {
+        /// The file; `-` is standard input.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The password does not open the key store.
     #[error(
         "The password for the key {key_id:?} of {what} is wrong; check the password file for a line end or blanks too many"
@@ -71,7 +79,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoPassword { .. } | Self::WrongPassword { .. } => ErrorKind::Password,
+            Self::NoPassword { .. } | Self::PasswordFile { .. } | Self::WrongPassword { .. } => ErrorKind::Password,
             Self::KeyStore { .. } | Self::Tampered { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
         }

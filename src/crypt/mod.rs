@@ -6,6 +6,7 @@
 pub mod error;
 pub mod keystore;
 pub mod machine;
+pub mod passwords;
 pub mod sectors;
 #[cfg(test)]
 mod tests;
@@ -13,4 +14,5 @@ mod tests;
 pub use error::{Error, Result};
 pub use keystore::{Key, KeyStore};
 pub use machine::decrypt_machine;
+pub use passwords::{PasswordFile, Passwords};
 pub use sectors::SectorCipher;
