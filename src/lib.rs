@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
+//! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
 //! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
@@ -18,6 +19,7 @@
 //! The library prints nothing; it reports through return values and the `log` crate.
 
 pub mod cli;
+pub mod crypt;
 pub mod disk;
 pub mod error;
 pub mod image;
