@@ -1,5 +1,6 @@
 //! What can go wrong with a guest's file system.
 
+use crate::image::Fault;
 use crate::{ErrorKind, disk};
 
 /// A failure of a guest's file system.
@@ -8,23 +9,14 @@ use crate::{ErrorKind, disk};
 pub enum Error {
     /// The disk below.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(Box<disk::Error>),
     /// The file system breaks its own rules.
-    #[error(
-        "The {type_name} file system is damaged: {what} at byte {offset} of the volume: expected {expected}, found \
-             {found}; check it from within the guest"
-    )]
+    #[error("The {type_name} file system is damaged: {fault}; check it from within the guest")]
     Corrupt {
         /// Its type.
         type_name: &'static str,
-        /// The structure or field.
-        what: String,
-        /// Bytes from the start of the volume.
-        offset: u64,
-        /// What would have been right.
-        expected: String,
-        /// What is there.
-        found: String,
+        /// What is wrong, with offsets from the start of the volume.
+        fault: Box<Fault>,
     },
     /// The file system uses a feature that cannot be read here.
     #[error("The {type_name} file system cannot be read: {what}; use the guest itself")]
@@ -55,6 +47,12 @@ impl Error {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NotFolder | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
         }
+    }
+}
+
+impl From<disk::Error> for Error {
+    fn from(error: disk::Error) -> Self {
+        Self::Disk(Box::new(error))
     }
 }
 
