@@ -4,6 +4,7 @@
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
 pub mod error;
+pub mod ext;
 pub mod read;
 
 pub use error::{Error, Result};
