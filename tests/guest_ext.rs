@@ -42,7 +42,8 @@ impl Mounted {
 
     /// What the kernel shows, then the image once it is unmounted, opened by us.
     fn both(self) -> (Walk, Walk) {
-        sh(self.folder.path(), "cd $1; mount -o remount,ro m");
+        // What the kernel still has in memory may be more than the disk can hold, such as times after 2038.
+        sh(self.folder.path(), "cd $1; umount m; mount -o loop,ro image m");
         let theirs = kernel(&self.path("m"));
         sh(self.folder.path(), "cd $1; umount m");
         (theirs, ours(&open(&self.path("image"))))

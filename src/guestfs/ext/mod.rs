@@ -166,6 +166,8 @@ impl Ext {
         let per_block = u64::from(self.sb.block_size) / u64::from(self.sb.descriptor_size);
         let index = group / per_block;
         let place = usize::try_from(group % per_block).unwrap_or(0) * usize::from(self.sb.descriptor_size);
+        // With blocks of 1 KiB the superblock is block 1, also where (BIGALLOC) the first group begins with block 0.
+        let superblock = u64::from(self.sb.block_size == 1024);
         let first = u64::from(self.sb.first_data_block);
         let block = match self.sb.first_meta_group {
             // With META_BG each block of descriptors is in the first of the groups that it is for, behind that
@@ -173,9 +175,10 @@ impl Ext {
             Some(meta) if index >= u64::from(meta) => {
                 let home = index * per_block;
                 let start = first + home * u64::from(self.sb.blocks_per_group);
-                start + u64::from(self.has_superblock(home))
+                let shifted = if index == 0 { superblock - first.min(superblock) } else { 0 };
+                start + u64::from(self.has_superblock(home)) + shifted
             }
-            _ => first + 1 + index,
+            _ => superblock + 1 + index,
         };
         (block, place)
     }
