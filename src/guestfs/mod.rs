@@ -3,10 +3,12 @@
 //! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
+pub mod detect;
 pub mod error;
 pub mod ext;
 pub mod read;
 
+pub use detect::{Content, detect};
 pub use error::{Error, Result};
 
 use std::ops::ControlFlow;

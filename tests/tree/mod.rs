@@ -11,10 +11,10 @@ use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::{GuestFs, Node, NodeKind, read};
 
 /// A path within the tree, and all that can be seen of it.
-pub type Walk = BTreeMap<String, String>;
+pub(crate) type Walk = BTreeMap<String, String>;
 
 /// The tree that the kernel shows under a folder.
-pub fn kernel(root: &Path) -> Walk {
+pub(crate) fn kernel(root: &Path) -> Walk {
     let mut walk = Walk::new();
     let mut open = vec![root.to_path_buf()];
     while let Some(folder) = open.pop() {
@@ -68,7 +68,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 /// The same tree as our reader shows it.
-pub fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
+pub(crate) fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
     let (disk, fs) = opened;
     let mut walk = Walk::new();
     let mut open = vec![(fs.root(), String::new())];
@@ -139,7 +139,7 @@ fn describe(disk: &dyn Disk, fs: &dyn GuestFs, node: Node, path: &str) -> String
 }
 
 /// Fails with the first differences.
-pub fn assert_same(what: &str, theirs: &Walk, ours: &Walk) {
+pub(crate) fn assert_same(what: &str, theirs: &Walk, ours: &Walk) {
     assert!(theirs.len() > 20, "{what}: the kernel's tree has only {} names", theirs.len());
     let mut differences = Vec::new();
     for name in theirs.keys().chain(ours.keys()) {

@@ -48,6 +48,14 @@ pub fn probe(head: &[u8]) -> bool {
     head.get(1024 + 0x38..).is_some_and(|rest| rest.starts_with(&[0x53, 0xEF]))
 }
 
+/// Which version a superblock is of, for a volume that [`probe`] knows; `head` is its first 2 KiB at least.
+#[must_use]
+pub fn type_name(head: &[u8]) -> &'static str {
+    let word =
+        |at: usize| head.get(1024 + at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw));
+    superblock::type_name(word(0x5C), word(0x60))
+}
+
 fn damage(fault: Fault) -> Error {
     Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
 }

@@ -81,6 +81,17 @@ pub(super) struct Superblock {
     pub(super) type_name: &'static str,
 }
 
+/// Which version has these features.
+pub(super) fn type_name(compat: u32, features: u32) -> &'static str {
+    if features & (incompat::EXTENTS | incompat::BITS_64 | incompat::FLEX_BG) != 0 {
+        "ext4"
+    } else if compat & COMPAT_HAS_JOURNAL != 0 {
+        "ext3"
+    } else {
+        "ext2"
+    }
+}
+
 fn bad(what: &str, at: u64, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
     super::damage(Fault::corrupt(AT + at, what, expected, found))
 }
@@ -159,13 +170,7 @@ impl Superblock {
             checksum_seed,
             uuid: uuid(f)?,
             label: f.text(0x78, 16)?,
-            type_name: if features & (incompat::EXTENTS | incompat::BITS_64 | incompat::FLEX_BG) != 0 {
-                "ext4"
-            } else if journal {
-                "ext3"
-            } else {
-                "ext2"
-            },
+            type_name: type_name(compat, features),
         })
     }
 
