@@ -1,6 +1,7 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
 use super::ext::{self, Ext};
+use super::ntfs::{self, Ntfs};
 use super::{GuestFs, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
@@ -59,6 +60,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     volume.read_at(0, &mut head)?;
     if ext::probe(&head) {
         return Ok(Some(Box::new(Ext::open(volume)?)));
+    }
+    if ntfs::probe(&head) {
+        return Ok(Some(Box::new(Ntfs::open(volume)?)));
     }
     Ok(None)
 }

@@ -6,6 +6,7 @@
 pub mod detect;
 pub mod error;
 pub mod ext;
+pub mod ntfs;
 pub mod read;
 
 pub use detect::{Content, detect};
