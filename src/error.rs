@@ -1,6 +1,6 @@
 //! The error that leaves the library: one enum per room, joined here, with one errno and one exit code per kind.
 
-use crate::{crypt, disk, image, listing, lock, mount, registry, volume};
+use crate::{crypt, disk, guestfs, image, listing, lock, mount, registry, volume};
 
 /// What kind of failure an error is; decides the exit code and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +79,9 @@ pub enum Error {
     /// Reading a partition table.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// Reading a guest's file system.
+    #[error(transparent)]
+    GuestFs(#[from] guestfs::Error),
     /// Writing a listing.
     #[error(transparent)]
     Listing(#[from] listing::Error),
@@ -98,6 +101,7 @@ impl Error {
             Self::Disk(e) => e.kind(),
             Self::Crypt(e) => e.kind(),
             Self::Volume(e) => e.kind(),
+            Self::GuestFs(e) => e.kind(),
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
         }

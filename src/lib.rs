@@ -12,6 +12,7 @@
 //! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
+//! * [`guestfs`]: file systems inside a volume
 //! * [`mount`]: the tree a user sees, served over FUSE
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`cli`]: the command line
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod crypt;
 pub mod disk;
 pub mod error;
+pub mod guestfs;
 pub mod image;
 pub mod listing;
 pub mod lock;
