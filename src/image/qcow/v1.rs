@@ -73,7 +73,6 @@ impl Header {
             l1_entries: self.size.div_ceil(1 << span_bits),
             l2_entries: 1 << self.l2_bits,
             cluster_size: 1 << self.cluster_bits,
-            size: self.size,
         }
     }
 

@@ -6,7 +6,7 @@ mod tests;
 
 use super::open::Sample;
 use super::two_level::{Dialect, InUse, Shape, TwoLevel};
-use super::{Error, File, Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow, storage};
+use super::{File, Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow, storage};
 use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, MAX_HEADER, NEED_CHECK};
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// What the header of a QED says.
 ///
 /// # Errors
-/// [`Error::Corrupt`], [`Error::Unsupported`].
+/// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
     info(&sample.path, &header)
@@ -56,7 +56,8 @@ fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
 /// Opens a QED. For writing, the whole map is checked.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
+/// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
+/// [`Error::Unsupported`](super::Error::Unsupported).
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
     let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
@@ -68,7 +69,6 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         l1_entries: entries,
         l2_entries: entries,
         cluster_size: u64::from(header.cluster_size),
-        size: header.image_size,
     };
     let in_use = InUse {
         offset: FEATURES_AT,

@@ -36,8 +36,6 @@ pub(super) struct Shape {
     pub(super) l2_entries: u64,
     /// A power of two from 512 on.
     pub(super) cluster_size: u64,
-    /// The disk's size.
-    pub(super) size: u64,
 }
 
 /// A field of 8 bytes in the header that says whether the image is being written.
