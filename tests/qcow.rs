@@ -311,10 +311,21 @@ fn encrypted_images_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.qcow2");
     let secret = "secret,id=s,data=abc123";
-    qemu("qemu-img", &[
-        "create", "-q", "--object", secret, "-f", "qcow2", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        text(&path), "4M",
-    ]);
+    qemu(
+        "qemu-img",
+        &[
+            "create",
+            "-q",
+            "--object",
+            secret,
+            "-f",
+            "qcow2",
+            "-o",
+            "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+            text(&path),
+            "4M",
+        ],
+    );
     let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
     assert!(error.contains("expected an image without encryption, found LUKS"), "{error}");
 }
@@ -324,9 +335,12 @@ fn converted_images_with_everything_compressed_are_read_and_rewritten() {
     let folder = tempfile::tempdir().unwrap();
     let raw = folder.path().join("a.raw");
     let mut numbers = qemu::Numbers(3);
-    let bytes: Vec<u8> = (0..3 << 20).map(|i| if i % 7 < 3 { u8::try_from(numbers.below(16)).unwrap() } else { 0 }).collect();
+    let bytes: Vec<u8> =
+        (0..3 << 20).map(|i| if i % 7 < 3 { u8::try_from(numbers.below(16)).unwrap() } else { 0 }).collect();
     std::fs::write(&raw, &bytes).unwrap();
-    for options in ["compression_type=zlib", "compression_type=zstd", "cluster_size=512", "extended_l2=on,compression_type=zstd"] {
+    for options in
+        ["compression_type=zlib", "compression_type=zstd", "cluster_size=512", "extended_l2=on,compression_type=zstd"]
+    {
         let path = folder.path().join("a.qcow2");
         qemu("qemu-img", &["convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, text(&raw), text(&path)]);
         assert_reads(&open(&path, OpenOptions::default()), &bytes, options);

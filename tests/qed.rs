@@ -9,7 +9,8 @@ use vboximg_mount::image::OpenOptions;
 /// Sizes are small, odd and end within a cluster.
 const SIZE: u64 = (6 << 20) + 3 * 512;
 
-const VARIANTS: [&str; 4] = ["", "cluster_size=4096,table_size=1", "cluster_size=4096,table_size=16", "cluster_size=1M"];
+const VARIANTS: [&str; 4] =
+    ["", "cluster_size=4096,table_size=1", "cluster_size=4096,table_size=16", "cluster_size=1M"];
 
 fn commands() -> Vec<String> {
     ["write -P 1 0 200k", "write -P 2 300k 3000", "write -z 64k 64k", "write -z 1M 1M", "write -P 5 3M 70k"]

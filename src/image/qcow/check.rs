@@ -85,7 +85,10 @@ impl Check<'_> {
         let count = self.refs.get(cluster)?;
         if count == 0 || claim == Claim::Own && count != 1 {
             let expected = if claim == Claim::Own { "a cluster with the refcount 1" } else { "a counted cluster" };
-            return fault(expected, format_args!("one at {place} with the refcount {count}; run qemu-img check -r all"));
+            return fault(
+                expected,
+                format_args!("one at {place} with the refcount {count}; run qemu-img check -r all"),
+            );
         }
         let is_table = claim == Claim::SharedTable;
         let seen = self.used.contains(cluster);

@@ -56,8 +56,7 @@ pub(super) struct Plain {
 
 impl Entry {
     pub(super) const ABSENT: Self = Self::Plain(Plain { host: None, exclusive: false, allocated: 0, zero: 0 });
-    pub(super) const ALL_ZERO: Self =
-        Self::Plain(Plain { host: None, exclusive: false, allocated: 0, zero: u32::MAX });
+    pub(super) const ALL_ZERO: Self = Self::Plain(Plain { host: None, exclusive: false, allocated: 0, zero: u32::MAX });
 
     /// All of the cluster is stored at `host`, which nothing else uses.
     pub(super) fn stored(host: u64) -> Self {

@@ -305,7 +305,8 @@ impl Features {
         };
         let flagged = incompatible & incompatible::COMPRESSION != 0;
         if flagged != (compression != Compression::Zlib) {
-            let expected = if flagged { "another than zlib, as feature bit 3 says" } else { "0, as feature bit 3 says" };
+            let expected =
+                if flagged { "another than zlib, as feature bit 3 says" } else { "0, as feature bit 3 says" };
             return Err(Fault::corrupt(104, "QCOW2 compression_type", expected, stated));
         }
         Ok(Self { incompatible, autoclear: f.u64_be(88)?, refcount_order, compression })

@@ -13,6 +13,8 @@ mod refcount;
 pub mod snapshots;
 mod space;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod v1;
 mod write;
@@ -71,7 +73,9 @@ fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
     let parent = header.backing_file.as_deref().map(|name| parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
     if header.incompatible & incompatible::DIRTY != 0 {
-        notes.push("It was not closed cleanly and its refcounts may be wrong, which matters only for writing".to_owned());
+        notes.push(
+            "It was not closed cleanly and its refcounts may be wrong, which matters only for writing".to_owned(),
+        );
     }
     let mut details = format!("version {}, clusters of {} bytes", header.version, header.cluster_size());
     if header.compression == header::Compression::Zstd {
@@ -187,12 +191,16 @@ fn open_data_file(file: &File, header: &Header, writable: bool) -> Result<File> 
 fn writer(file: &File, header: &Header, snapshots: &[Snapshot], table_len: u64) -> Result<Writer> {
     let refused = |reason: &str| Error::Refused { path: file.path().to_path_buf(), reason: reason.to_owned() };
     if header.incompatible & incompatible::DIRTY != 0 {
-        return Err(refused("it was not closed cleanly, and its refcounts must be rebuilt before it is written; run \
-                            qemu-img check -r all on it, or open it without writing"));
+        return Err(refused(
+            "it was not closed cleanly, and its refcounts must be rebuilt before it is written; run \
+                            qemu-img check -r all on it, or open it without writing",
+        ));
     }
     if header.has_data_file() && !snapshots.is_empty() {
-        return Err(refused("it has internal snapshots beside an external data file, which cannot share clusters; \
-                            open it without writing"));
+        return Err(refused(
+            "it has internal snapshots beside an external data file, which cannot share clusters; \
+                            open it without writing",
+        ));
     }
     let refs = Refcounts::read(file, header)?;
     let used = check::check(file, header, &refs, snapshots, table_len)?;

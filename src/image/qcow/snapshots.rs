@@ -61,8 +61,8 @@ fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
     })?;
     let mut rest = vec![0; extra_len + id_len + name_len];
     storage::read_exact(&**file, &mut rest, at + FIXED as u64, "QCOW2 snapshot table entry")?;
-    let snapshot = parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64))
-        .map_err(fault)?;
+    let snapshot =
+        parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64)).map_err(fault)?;
     Ok((snapshot, (FIXED + rest.len()).next_multiple_of(8) as u64))
 }
 
@@ -103,10 +103,7 @@ pub(super) fn find<'a>(file: &File, snapshots: &'a [Snapshot], wanted: &str) -> 
             None if snapshots.is_empty() => refused(format!(
                 "it has no internal snapshots, so there is none named {wanted:?}; leave the snapshot out"
             )),
-            None => refused(format!(
-                "it has no internal snapshot named {wanted:?}; it has {}",
-                names(snapshots)
-            )),
+            None => refused(format!("it has no internal snapshot named {wanted:?}; it has {}", names(snapshots))),
         },
     }
 }

@@ -14,8 +14,7 @@ const HEADER: u64 = 48;
 /// QEMU's bound of a backing file's name, in bytes.
 const MAX_NAME: u32 = 1023;
 
-const DIALECT: Dialect =
-    Dialect { name: "QCOW", big_endian: true, zero: None, compressed: 1 << 63, aligned: false };
+const DIALECT: Dialect = Dialect { name: "QCOW", big_endian: true, zero: None, compressed: 1 << 63, aligned: false };
 
 /// A header whose numbers were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -241,7 +241,11 @@ impl Map {
         let file_len = self.file_len.load(Ordering::Acquire);
         for cluster in offset / size..(offset + len).div_ceil(size) {
             if cluster * size >= file_len {
-                return Err(self.odd_entry(at, format_args!("a place before the end of the file at {file_len}"), offset));
+                return Err(self.odd_entry(
+                    at,
+                    format_args!("a place before the end of the file at {file_len}"),
+                    offset,
+                ));
             }
             if !used.insert(cluster) {
                 return Err(self.odd_entry(at, "a place of its own, not one that something else uses too", offset));
