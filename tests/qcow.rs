@@ -2,7 +2,10 @@
 
 mod qemu;
 
-use qemu::{assert_reads, assert_same, check, create, flat, open, qemu, qemu_io, sample, text, write_at_random};
+use qemu::{
+    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, flat, open, qemu, qemu_io, sample, text,
+    write_at_random,
+};
 use std::path::Path;
 use vboximg_mount::disk::Disk;
 use vboximg_mount::image::{self, OpenOptions};
@@ -358,5 +361,17 @@ fn converted_images_with_everything_compressed_are_read_and_rewritten() {
 #[test]
 fn samples_of_other_programs_read_as_in_qemu() {
     let folder = tempfile::tempdir().unwrap();
-    assert_same(&sample(folder.path(), "dissect-basic.qcow2.gz"), "qcow2");
+    if let Some(path) = sample(folder.path(), "dissect-basic.qcow2.gz") {
+        assert_same(&path, "qcow2");
+    }
+}
+
+#[test]
+fn an_image_by_virtualbox_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qcow") {
+        assert_sum(&path, &sum);
+        assert_same(&path, "qcow");
+        assert_v1_writes(&path);
+    }
 }

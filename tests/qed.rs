@@ -2,7 +2,7 @@
 
 mod qemu;
 
-use qemu::{assert_same, create, flat, open, qemu_io, write_at_random};
+use qemu::{assert_same, assert_sum, by_virtualbox, create, flat, open, qemu_io, write_at_random};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::image::OpenOptions;
 
@@ -10,7 +10,7 @@ use vboximg_mount::image::OpenOptions;
 const SIZE: u64 = (6 << 20) + 3 * 512;
 
 const VARIANTS: [&str; 4] =
-    ["", "cluster_size=4096,table_size=1", "cluster_size=4096,table_size=16", "cluster_size=1M"];
+    ["", "cluster_size=4096,table_size=2", "cluster_size=4096,table_size=16", "cluster_size=1M"];
 
 fn commands() -> Vec<String> {
     ["write -P 1 0 200k", "write -P 2 300k 3000", "write -z 64k 64k", "write -z 1M 1M", "write -P 5 3M 70k"]
@@ -44,6 +44,16 @@ fn chains_are_read_and_written_over_their_parents() {
         qemu_io(&path, "qed", &commands());
         assert_same(&path, "qed");
         write_at_random(&path, "qed", 60, 9);
+    }
+}
+
+#[test]
+fn an_image_by_virtualbox_is_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qed") {
+        assert_sum(&path, &sum);
+        assert_same(&path, "qed");
+        write_at_random(&path, "qed", 30, 4);
     }
 }
 

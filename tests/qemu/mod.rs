@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -153,19 +154,50 @@ pub(crate) fn check(path: &Path, format: &str) {
     assert!(out.contains("No errors were found"), "{}: {out}", path.display());
 }
 
-/// The file with the bytes of a packed sample, in `folder`.
-///
-/// # Panics
-/// When the samples are not there: they are part of the project.
-pub(crate) fn sample(folder: &Path, name: &str) -> PathBuf {
+/// The file `name` of the folder of samples and of what VirtualBox made; none, with a word that no test harness hides,
+/// where there is no such file.
+fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let packed = root.join("samples").join(name);
-    assert!(packed.exists(), "{} is missing; set VBOXIMG_SHARED to the folder that has samples/", packed.display());
+    let path = root.join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    // Not eprintln, which the test harness catches.
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED: {} is missing; set VBOXIMG_SHARED", path.display()).unwrap();
+    None
+}
+
+/// The image `name` that VirtualBox made, unpacked into `folder`, and the SHA-256 that its disk has.
+pub(crate) fn by_virtualbox(folder: &Path, name: &str) -> Option<(PathBuf, String)> {
+    let packed = shared("oracle/registry.tar.zst")?;
+    let inside = format!("home/Machines/odd formats/{name}");
+    let mut tar = Command::new("tar");
+    tar.args(["--zstd", "-xf"]).arg(packed).arg("-C").arg(folder).args([&inside, "expected/media.tsv"]);
+    assert!(tar.status().unwrap_or_else(|e| panic!("tar: {e}")).success(), "tar with zstd unpacks {inside}");
+    // Made of the same disk as this one, of which VirtualBox told the sum.
+    let media = std::fs::read_to_string(folder.join("expected/media.tsv")).unwrap();
+    let line = media.lines().find(|line| line.ends_with("esx import/flat.vmdk")).unwrap();
+    let sum = line.split_whitespace().nth(2).unwrap();
+    Some((folder.join(inside), sum.to_owned()))
+}
+
+/// Asserts that the disk of an image has a SHA-256.
+pub(crate) fn assert_sum(path: &Path, sum: &str) {
+    use sha2::{Digest, Sha256};
+    let found = Sha256::digest(all(&open(path, OpenOptions::default())));
+    let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(found, sum, "{}", path.display());
+}
+
+/// The file with the bytes of a packed sample, in `folder`.
+pub(crate) fn sample(folder: &Path, name: &str) -> Option<PathBuf> {
+    let packed = shared(&format!("samples/{name}"))?;
     let unpack = if name.ends_with(".bz2") { "bzcat" } else { "zcat" };
     let out = Command::new(unpack).arg(&packed).output().unwrap_or_else(|e| panic!("{unpack}: {e}"));
     assert!(out.status.success(), "{unpack} {name}");
     let path = folder.join(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
     std::fs::write(&path, out.stdout).unwrap();
-    path
+    Some(path)
 }

@@ -373,7 +373,7 @@ fn leaf(version: u32, backing: bool, snapshot: bool) -> Build {
         size: 12 * CLUSTER as u64,
         backing: backing.then_some("base.raw"),
         entries,
-        data: vec![vec![7; CLUSTER], compressed, vec![8; CLUSTER]],
+        data: vec![vec![7; CLUSTER], compressed, vec![8; CLUSTER], vec![0xEE; CLUSTER]],
         ..Build::default()
     }
 }
@@ -381,6 +381,8 @@ fn leaf(version: u32, backing: bool, snapshot: bool) -> Build {
 /// The file of an image, with a snapshot in clusters of its own where asked for.
 fn leaf_bytes(version: u32, backing: bool, snapshot: bool) -> Vec<u8> {
     let mut bytes = leaf(version, backing, snapshot).bytes();
+    // The last cluster was given up: its bytes are still there, and no longer of the disk.
+    bytes[REFCOUNT_BLOCK + 2 * 8..][..2].fill(0);
     if snapshot {
         let table = bytes.len();
         let mut put = |at: usize, new: &[u8]| {

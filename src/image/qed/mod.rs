@@ -1,8 +1,6 @@
 //! QEMU's enhanced disks: a header and a two-level map, without refcounts.
 
 pub mod header;
-#[cfg(test)]
-mod tests;
 
 use super::open::Sample;
 use super::two_level::{Dialect, InUse, Shape, TwoLevel};

@@ -2,6 +2,8 @@
 //! at the end of the file.
 
 mod map;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use super::{Extent, File, Image, ImageInfo, ImageMut, Result, Run, storage};
