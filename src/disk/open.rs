@@ -192,7 +192,6 @@ mod tests {
             saved_in: Vec::new(),
             base_properties: Default::default(),
             notes: Vec::new(),
-            notes: Vec::new(),
         }
     }
 
