@@ -42,7 +42,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
 pub fn identify(file: &File) -> Result<ImageInfo> {
-    Ok(Parts::read(file.clone(), OpenOptions::default())?.info)
+    Ok(Parts::read(file.clone(), &OpenOptions::default())?.info)
 }
 
 /// Opens a VHDX. One that was not cleanly closed has its log replayed: in memory, or in the file when it is opened
@@ -53,7 +53,7 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 /// file and blocks that overlap are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let dirty = options.writable && replay_in_file(&file)?;
-    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file, options)?;
+    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file, &options)?;
     if dirty {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }
@@ -82,7 +82,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
 fn replay_in_file(file: &File) -> Result<bool> {
     let (header, slot) = header::read(&**file)?;
     let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };
-    let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), OpenOptions::default())?;
+    let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), &OpenOptions::default())?;
     Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
     let mut journal = Journal::new(file.clone(), header, slot);
     journal.mark_file()?;
@@ -103,7 +103,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(file: File, options: OpenOptions) -> Result<Self> {
+    fn read(file: File, options: &OpenOptions) -> Result<Self> {
         let mut notes = Vec::new();
         let (header, slot) = header::read(&*file)?;
         let file = match log::read(&*file, &header) {

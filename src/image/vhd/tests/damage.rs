@@ -129,7 +129,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     let mut bytes = two_blocks().bytes();
     bytes.truncate(bytes.len() - 1000);
     let forced = OpenOptions { force: true, ..OpenOptions::default() };
-    let image = open_bytes(bytes.clone(), forced).unwrap();
+    let image = open_bytes(bytes.clone(), forced.clone()).unwrap();
     assert!(image.info().notes[1].contains("reading what is left"), "{:?}", image.info().notes);
     assert_eq!(image.extent(8192, 8192).unwrap().len, 4096);
     assert!(matches!(image.extent(4096, 1), Err(Error::Corrupt { .. })));

@@ -401,7 +401,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     let mut bytes = two_blocks().bytes();
     bytes.truncate(5 * MIB + 1000);
     let forced = OpenOptions { force: true, ..OpenOptions::default() };
-    let image = open_bytes(bytes.clone(), forced).unwrap();
+    let image = open_bytes(bytes.clone(), forced.clone()).unwrap();
     assert!(image.info().notes[0].contains("reading what is left"), "{:?}", image.info().notes);
     assert_eq!(image.extent(2 << 20, 1 << 20).unwrap().len, 1 << 20);
     assert!(matches!(image.extent(0, 1), Err(Error::Corrupt { .. })));

@@ -147,7 +147,7 @@ fn a_log_without_a_whole_sequence_is_an_error() {
     let text = message(logged(&[(0, torn.clone())]));
     assert!(text.contains(&format!("VHDX log at offset 1048576 (0x100000): expected a whole sequence of valid entries, found none with the header's LogGuid {GUID}")), "{text}");
     let forced = OpenOptions { force: true, ..OpenOptions::default() };
-    let image = open_bytes(logged(&[(0, torn.clone())]), forced).unwrap();
+    let image = open_bytes(logged(&[(0, torn.clone())]), forced.clone()).unwrap();
     assert!(image.info().notes[0].ends_with("; reading without it"), "{:?}", image.info().notes);
     assert!(open_bytes(logged(&[(0, torn)]), OpenOptions { writable: true, ..forced }).is_err());
 }
