@@ -10,12 +10,6 @@ pub enum Error {
     /// The output cannot be written. A [`io::ErrorKind::BrokenPipe`] means that the reader has seen enough.
     #[error("Cannot write the listing")]
     Write(#[from] io::Error),
-    /// No machine is called that.
-    #[error("No virtual machine has the name or UUID {wanted}; list them all with -l")]
-    NoSuchMachine {
-        /// What was asked for.
-        wanted: String,
-    },
 }
 
 impl Error {
@@ -24,7 +18,6 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Write(_) => ErrorKind::Io,
-            Self::NoSuchMachine { .. } => ErrorKind::NotFound,
         }
     }
 
