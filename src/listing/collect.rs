@@ -1,5 +1,6 @@
 //! Gathering a report from a registry.
 
+use super::Result;
 use super::examine::{self, Examine};
 use super::media_list::MediaList;
 use super::report::{AttachmentReport, MachineReport, MachineState, Report, SnapshotReport};
@@ -9,25 +10,30 @@ use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, Mediu
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// Gathers what a listing says of a registry: all machines and media, or one machine, an index into
-/// [`Registry::machines`]. Every image file that is shown is opened once, to read its header.
-#[must_use]
-pub fn collect(registry: &Registry, machine: Option<usize>) -> Report {
-    collect_with(registry, machine, &examine::all)
+/// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
+/// [`Registry::find_machine`] understands it. Every image file that is shown is opened once, to read its header.
+///
+/// # Errors
+/// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
+pub fn collect(registry: &Registry, wanted: Option<&str>) -> Result<Report> {
+    collect_with(registry, wanted, &examine::all)
 }
 
 /// As [`collect`], with the facts about media from `examine`.
-pub(super) fn collect_with(registry: &Registry, machine: Option<usize>, examine: &Examine<'_>) -> Report {
-    let chosen = match machine {
-        Some(at) => &registry.machines[at..=at],
+pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &Examine<'_>) -> Result<Report> {
+    let chosen = match wanted {
+        Some(wanted) => {
+            let at = registry.find_machine(wanted)?;
+            &registry.machines[at..=at]
+        }
         None => &registry.machines,
     };
     let forest = Forest::new(registry);
     let mut media = MediaList::new(registry);
     let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
-    let unattached = if machine.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
+    let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
     let problems = registry.problems.iter().map(|e| error::message(e)).collect();
-    Report { machines, media: media.finish(&forest, examine), problems, unattached }
+    Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
 }
 
 fn report_on(
@@ -105,6 +111,9 @@ fn attachments(attachments: &[Attachment]) -> Vec<AttachmentReport> {
     attachments.iter().map(report).collect()
 }
 
+/// The base of a tree, or the UUID of a medium that is not registered.
+type Base = std::result::Result<MediumId, Uuid>;
+
 /// The trees of a machine's hard disks: those attached now in the order of their attachments, then those that only
 /// snapshots have. A tree that several attachments share is there once.
 fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
@@ -112,7 +121,7 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
     let frozen = frozen.flat_map(|(i, snapshot)| snapshot.attachments.iter().map(move |a| (a, Some(i))));
     let current = machine.attachments.iter().map(|a| (a, None));
     let mut uses: HashMap<MediumId, Uses> = HashMap::new();
-    let mut bases: Vec<Result<MediumId, Uuid>> = Vec::new();
+    let mut bases: Vec<Base> = Vec::new();
     let mut seen = HashSet::new();
     for (attachment, snapshot) in current.chain(frozen).filter(|(a, _)| a.kind == DeviceKind::HardDisk) {
         let Some(uuid) = attachment.medium else { continue };
@@ -130,7 +139,7 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
             bases.push(base);
         }
     }
-    let tree = |base: &Result<MediumId, Uuid>| match base {
+    let tree = |base: &Base| match base {
         Ok(base) => forest.tree(*base, &uses, media),
         Err(uuid) => Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk)),
     };

@@ -120,17 +120,17 @@ impl Lab {
 
     /// What a listing of all says.
     pub(super) fn report(self) -> Report {
-        self.report_on(None)
+        self.report_on(None).unwrap()
     }
 
     /// What a listing of one machine says.
-    pub(super) fn report_on(self, machine: Option<usize>) -> Report {
+    pub(super) fn report_on(self, wanted: Option<&str>) -> crate::listing::Result<Report> {
         let registry = Registry::of(self.machines, self.media);
         let facts = self.facts;
         let examine = |media: &[Option<&Medium>]| {
             media.iter().map(|m| m.map_or_else(unregistered, |m| facts[&m.uuid].clone())).collect()
         };
-        collect::collect_with(&registry, machine, &examine)
+        collect::collect_with(&registry, wanted, &examine)
     }
 }
 

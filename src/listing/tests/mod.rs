@@ -270,9 +270,12 @@ fn encrypted_media_say_so_and_name_their_key() {
 
 #[test]
 fn a_listing_of_one_machine_shows_and_examines_no_other() {
-    let report = mixed().report_on(Some(0));
+    let report = mixed().report_on(Some("alpine tree")).unwrap();
     golden("one-short.txt", &text(&report, SHORT, PLAIN));
     assert_eq!(report.media.len(), 5);
+    let report = mixed().report_on(Some("{5BD1E995-77A6-4C08-9F3E-000000000006}")).unwrap();
+    assert_eq!(report.machines[0].name, "lost vm");
+    assert_eq!(mixed().report_on(Some("unknown")).unwrap_err().kind(), crate::ErrorKind::NotFound);
 }
 
 #[test]
