@@ -263,10 +263,12 @@ impl Media {
 }
 
 #[cfg(test)]
-impl Media {
-    /// These media, whose parents and children are set, for tests.
-    pub(crate) fn of(list: Vec<Medium>) -> Self {
-        let by_uuid = list.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
-        Self { list, by_uuid }
+impl Registry {
+    /// A registry of these machines and media, whose parents and children are set, for tests.
+    pub(crate) fn of(machines: Vec<MachineEntry>, media: Vec<Medium>) -> Self {
+        let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
+        let media = Media { list: media, by_uuid };
+        let (uses, problems) = Uses::collect(&machines, &media);
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, uses }
     }
 }
