@@ -47,14 +47,14 @@ fn unmount(arguments: &Arguments) -> Result<u8, Error> {
 
 /// Mounts in this process with `--foreground`, and otherwise in one that stays in the background.
 fn mount_disk(arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
-    let options = mount_options(arguments)?;
+    if !(arguments.foreground || arguments.debug || arguments.in_background) {
+        return Ok(background::start(words)?);
+    }
     if arguments.guest_filesystem {
         let what = "Showing the file systems of the guest (-g)";
         return Err(mount::Error::Unsupported { what, instead: "mount a vol<N> with the kernel's driver" }.into());
     }
-    if !(arguments.foreground || arguments.debug || arguments.in_background) {
-        return Ok(background::start(words)?);
-    }
+    let options = mount_options(arguments)?;
     let (Some(image), Some(point)) = (&arguments.image, &arguments.mount_point) else { return Ok(0) };
     let chain = find(image);
     if options.writable {

@@ -241,8 +241,19 @@ mod tests {
     #[test]
     fn senseless_lines_are_refused() {
         for line in [
-            "-x", "-v", "-i a", "/mnt", "-w", "--json", "--vm a -i b /mnt", "-l /mnt", "-u /mnt -i a", "-u", "-l --json -w",
-            "-i a /mnt /other", "--completions bash -l",
+            "-x",
+            "-v",
+            "-i a",
+            "/mnt",
+            "-w",
+            "--json",
+            "--vm a -i b /mnt",
+            "-l /mnt",
+            "-u /mnt -i a",
+            "-u",
+            "-l --json -w",
+            "-i a /mnt /other",
+            "--completions bash -l",
         ] {
             assert_eq!(parse(&format!("x {line}")).unwrap_err().exit_code(), 2, "{line}");
         }
