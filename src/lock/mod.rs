@@ -119,7 +119,9 @@ pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<G
             }
             (State::Read(holders), processes) => (Mode::Read, holders, processes),
             (State::Write(holder), processes) => (Mode::Write, holder.into_iter().collect(), processes),
-            (State::Free, processes) => (Mode::Write, Vec::new(), processes),
+            // A holder that this system does not show. Only a writer keeps a reader out; a writer, mostly readers.
+            (State::Free, processes) if mode == Mode::Read => (Mode::Write, Vec::new(), processes),
+            (State::Free, processes) => (Mode::Read, Vec::new(), processes),
         };
         return Err(Error::Locked { path: target.path, mode: locked, holders, processes });
     }
