@@ -3,16 +3,21 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
+mod clusters;
 pub mod error;
 pub mod fields;
 pub mod format;
 pub mod local;
 pub mod meta;
 pub mod open;
+pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
+mod two_level;
 
+pub mod qcow;
+pub mod qed;
 pub mod raw;
 pub mod vdi;
 

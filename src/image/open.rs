@@ -2,11 +2,11 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, qcow, qed, raw, vdi};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// For writing too.
     pub writable: bool,
@@ -16,11 +16,13 @@ pub struct OpenOptions {
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
     pub format: Option<Format>,
+    /// Show this internal snapshot (its name or id) instead of the current state; qcow2 only, and only for reading.
+    pub snapshot: Option<String>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { writable: false, devices: Devices::Refused, force: false, format: None }
+        Self { writable: false, devices: Devices::Refused, force: false, format: None, snapshot: None }
     }
 }
 
@@ -79,8 +81,8 @@ pub fn probe(sample: &Sample) -> Format {
         }),
         (Format::Parallels, |s| s.starts_with(0, b"WithoutFreeSpace") || s.starts_with(0, b"WithouFreSpacExt")),
         (Format::Dmg, |s| s.tail.starts_with(b"koly")),
-        (Format::Qed, |s| s.starts_with(0, b"QED\0")),
-        (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
+        (Format::Qed, qed::probe),
+        (Format::Qcow, qcow::probe),
         (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
         (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
         (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
@@ -112,15 +114,36 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let format = options.format.unwrap_or_else(|| probe(&sample));
     log::debug!("{}: {format}", sample.path.display());
+    if format != Format::Qcow {
+        no_snapshot(&sample.path, &options)?;
+    }
     match format {
+        Format::Qcow => qcow::open(file, options),
+        Format::Qed => qed::open(file, options),
         Format::Vdi => vdi::open(file, options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
     }
 }
 
+/// Refuses options that ask for an internal snapshot, for formats that have none.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
+    match &options.snapshot {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!(
+                "its format has no internal snapshots, so there is none named {name:?}; leave the snapshot out"
+            );
+            Err(Error::Refused { path: path.to_path_buf(), reason })
+        }
+    }
+}
+
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, QCOW, QED or raw", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -131,6 +154,8 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let file = local::open(path, false, devices)?;
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
+        Format::Qcow => qcow::identify(&sample),
+        Format::Qed => qed::identify(&sample),
         Format::Vdi => vdi::identify(&sample),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),

@@ -73,6 +73,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: BTreeMap::new(),
+            notes: Vec::new(),
         }
     }
 
