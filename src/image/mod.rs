@@ -3,6 +3,7 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
+pub mod bitmap;
 mod clusters;
 pub mod error;
 pub mod fields;
@@ -20,6 +21,8 @@ pub mod qcow;
 pub mod qed;
 pub mod raw;
 pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -73,6 +76,8 @@ pub struct ParentLink {
     pub uuid: Option<Uuid>,
     /// The parent's modification UUID when the child was made, where the format has one.
     pub modification: Option<Uuid>,
+    /// Another modification UUID that is as good, where the format has one (VHDX's `parent_linkage2`).
+    pub modification2: Option<Uuid>,
     /// The parent's content id when the child was made (VMware's `parentCID`).
     pub content_id: Option<u32>,
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, qcow, qed, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, qcow, qed, raw, vdi, vhd, vhdx};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -74,16 +74,12 @@ pub fn probe(sample: &Sample) -> Format {
                 || s.starts_with(0, &0xCAFE_BABE_u64.to_le_bytes())
         }),
         (Format::Vdi, vdi::probe),
-        (Format::Vhd, |s| {
-            s.tail.starts_with(b"conectix")
-                || s.tail.get(1..).is_some_and(|t| t.starts_with(b"conectix"))
-                || s.starts_with(0, b"conectix")
-        }),
+        (Format::Vhd, vhd::probe),
         (Format::Parallels, |s| s.starts_with(0, b"WithoutFreeSpace") || s.starts_with(0, b"WithouFreSpacExt")),
         (Format::Dmg, |s| s.tail.starts_with(b"koly")),
         (Format::Qed, qed::probe),
         (Format::Qcow, qcow::probe),
-        (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
+        (Format::Vhdx, vhdx::probe),
         (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
         (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
     ];
@@ -121,6 +117,8 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         Format::Qcow => qcow::open(file, options),
         Format::Qed => qed::open(file, options),
         Format::Vdi => vdi::open(file, options),
+        Format::Vhd => vhd::open(file, options),
+        Format::Vhdx => vhdx::open(file, options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
     }
@@ -143,7 +141,7 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
 }
 
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI, QCOW, QED or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, VHD, VHDX, QCOW, QED or raw", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -157,6 +155,8 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
         Format::Qcow => qcow::identify(&sample),
         Format::Qed => qed::identify(&sample),
         Format::Vdi => vdi::identify(&sample),
+        Format::Vhd => vhd::identify(&file),
+        Format::Vhdx => vhdx::identify(&file),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),
     }

@@ -55,7 +55,12 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     } else {
         identify(&Sample::read(&*file)?)?
     };
-    Ok(Box::new(Raw { info, files: [file], writable: options.writable }))
+    Ok(flat(file, info, options.writable))
+}
+
+/// An image whose file begins with the disk's bytes as they are, whatever follows them.
+pub(super) fn flat(file: File, info: ImageInfo, writable: bool) -> Box<dyn Image> {
+    Box::new(Raw { info, files: [file], writable })
 }
 
 /// An open raw image.
