@@ -45,6 +45,7 @@ fn open_link(link: &Link, mode: OpenMode, leaf: bool) -> Result<Box<dyn Image>> 
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
         force: mode.force && !mode.writable,
         format: stated_format(link),
+        snapshot: None,
     };
     let image = image::open(&link.path, options)?;
     if writable && image.writer().is_none() {

@@ -9,12 +9,16 @@ pub mod format;
 pub mod local;
 pub mod meta;
 pub mod open;
+pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod parallels;
 pub mod raw;
 pub mod vdi;
+
+mod xml;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -146,7 +150,7 @@ pub trait Image: Send + Sync {
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
 /// and [`Image::extent`] may run at the same time.
 pub trait ImageMut: Image {
-    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units. A power of two.
+    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units.
     fn unit(&self) -> u64;
 
     /// Like [`Image::extent`], but `Stored` only where the bytes may be overwritten in place.
