@@ -113,7 +113,12 @@ pub(super) fn walk(
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::DocType(_) => {}
             Event::Eof if seen && place.names.is_empty() => return Ok(()),
             Event::Eof => {
-                return Err(Fault::corrupt(place.offset(), "XML", "the end of every element", "the end of the document"));
+                return Err(Fault::corrupt(
+                    place.offset(),
+                    "XML",
+                    "the end of every element",
+                    "the end of the document",
+                ));
             }
         }
     }
@@ -146,7 +151,10 @@ mod tests {
             ("", "XML at offset 100 (0x64): expected the end of every element, found the end of the document"),
             ("<a>", "XML at offset 103 (0x67): expected the end of every element, found the end of the document"),
             ("<a>\n</b>", "in line 2"),
-            ("<a>&lol;</a>", "XML entity at offset 103 (0x67): expected one of the five that XML defines, found \"lol\""),
+            (
+                "<a>&lol;</a>",
+                "XML entity at offset 103 (0x67): expected one of the five that XML defines, found \"lol\"",
+            ),
             (deep.as_str(), "expected at most 64 elements within each other, found more"),
         ] {
             let error = seen(document).unwrap_err().to_string();

@@ -148,7 +148,8 @@ impl Opening<'_> {
             Kind::Plain => {
                 let found = storage::length(&*file)?;
                 if found < len {
-                    let fault = Fault::corrupt(0, "plain file of a Parallels bundle", format_args!("{len} bytes"), found);
+                    let fault =
+                        Fault::corrupt(0, "plain file of a Parallels bundle", format_args!("{len} bytes"), found);
                     return Err(fault.in_file(file.path()));
                 }
                 Ok((Layer::Plain(number), None))

@@ -37,6 +37,11 @@ impl Map {
             )
             .in_file(file.path()));
         }
+        if header.data_offset > file_len.next_multiple_of(header.cluster) {
+            let expected = format_args!("at most {file_len}, the end of the file");
+            let fault = Fault::corrupt(48, "offset of the Parallels data", expected, header.data_offset);
+            return Err(fault.in_file(file.path()));
+        }
         Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len), file: number })
     }
 
@@ -158,6 +163,11 @@ impl Map {
             return Ok(());
         }
         let found = format_args!("{} clusters and the flag of an empty image", places.len());
-        Err(self.fault(Fault::corrupt(super::header::FLAGS_AT, "Parallels flags", "no clusters in an empty image", found)))
+        Err(self.fault(Fault::corrupt(
+            super::header::FLAGS_AT,
+            "Parallels flags",
+            "no clusters in an empty image",
+            found,
+        )))
     }
 }

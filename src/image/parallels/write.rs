@@ -3,10 +3,10 @@
 //! Data reaches the disk before the map that points to it. As VirtualBox does, new clusters go behind all others. The
 //! header says "in use" from the first write on until the image is closed.
 
+use super::Parallels;
 use super::header::{FLAG_EMPTY, FLAGS_AT, Header, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
-use super::Parallels;
 use crate::image::storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// A place that reads as zeros and that nothing points to.
-    fn allocate(&self, map: &Map) -> Result<u64> {
+    pub(super) fn allocate(&self, map: &Map) -> Result<u64> {
         // Held over clearing, so that the file grows in order.
         let mut space = self.space();
         let place = space.free.last().copied().unwrap_or(space.end);
