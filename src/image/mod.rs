@@ -14,6 +14,7 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod dmg;
 pub mod parallels;
 pub mod raw;
 pub mod vdi;

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, parallels, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, dmg, parallels, raw, vdi};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,7 @@ pub fn probe(sample: &Sample) -> Format {
                 || s.starts_with(0, b"conectix")
         }),
         (Format::Parallels, parallels::probe),
-        (Format::Dmg, |s| s.tail.starts_with(b"koly")),
+        (Format::Dmg, dmg::probe),
         (Format::Qed, |s| s.starts_with(0, b"QED\0")),
         (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
         (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
@@ -119,6 +119,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     log::debug!("{}: {format}", sample.path.display());
     match format {
         Format::Vdi => vdi::open(file, options),
+        Format::Dmg => dmg::open(file, &options),
         Format::Parallels => parallels::open(file, &options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
@@ -143,6 +144,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Vdi => vdi::identify(&sample),
+        Format::Dmg => dmg::identify(&sample),
         Format::Parallels => parallels::identify(&file, &sample),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),

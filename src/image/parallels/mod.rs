@@ -129,7 +129,7 @@ fn single_info(path: &Path, header: &Header) -> ImageInfo {
 
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
-    if sample.len == 0 || sample.len % 512 != 0 {
+    if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";
         let found = format_args!("{} bytes without signature", sample.len);
         return Err(Fault::corrupt(0, "Parallels image", expected, found).in_file(&sample.path));
