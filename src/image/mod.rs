@@ -14,7 +14,9 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub mod cue;
 pub mod dmg;
+pub mod iso;
 pub mod parallels;
 pub mod raw;
 pub mod vdi;

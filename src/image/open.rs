@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, dmg, parallels, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, raw, vdi};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -85,8 +85,8 @@ pub fn probe(sample: &Sample) -> Format {
         (Format::Qed, |s| s.starts_with(0, b"QED\0")),
         (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
         (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
-        (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
-        (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
+        (Format::Cue, cue::probe),
+        (Format::Iso, iso::probe),
         (Format::Parallels, parallels::probe_flat),
     ];
     probes.iter().find(|(_, is)| is(sample)).map_or(Format::Raw, |(format, _)| *format)
@@ -119,7 +119,9 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     log::debug!("{}: {format}", sample.path.display());
     match format {
         Format::Vdi => vdi::open(file, options),
+        Format::Cue => cue::open(&file),
         Format::Dmg => dmg::open(file, &options),
+        Format::Iso => iso::open(file, &options),
         Format::Parallels => parallels::open(file, &options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
@@ -132,7 +134,7 @@ fn bundle_file(path: &Path) -> Cow<'_, Path> {
 }
 
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, Parallels, DMG, CUE, ISO or raw", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -144,7 +146,9 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Vdi => vdi::identify(&sample),
+        Format::Cue => cue::identify(&file),
         Format::Dmg => dmg::identify(&sample),
+        Format::Iso => iso::identify(&sample),
         Format::Parallels => parallels::identify(&file, &sample),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),
