@@ -1,6 +1,6 @@
 //! The error that leaves the library: one enum per room, joined here, with one errno and one exit code per kind.
 
-use crate::{disk, image, listing, lock, mount, registry, volume};
+use crate::{crypt, disk, guestfs, image, listing, lock, mount, registry, volume};
 
 /// What kind of failure an error is; decides the exit code and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Refused,
     /// Another process holds the lock.
     Locked,
+    /// A password is missing or wrong.
+    Password,
 }
 
 impl ErrorKind {
@@ -35,6 +37,7 @@ impl ErrorKind {
             Self::Unsupported => 5,
             Self::Refused => 6,
             Self::Locked => 7,
+            Self::Password => 8,
         }
     }
 
@@ -49,6 +52,7 @@ impl ErrorKind {
             Self::Unsupported => Errno::EOPNOTSUPP,
             Self::Refused => Errno::EROFS,
             Self::Locked => Errno::EBUSY,
+            Self::Password => Errno::EACCES,
         }
     }
 }
@@ -69,9 +73,15 @@ pub enum Error {
     /// Opening, reading or writing a chain of images.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// Opening an encrypted disk or machine.
+    #[error(transparent)]
+    Crypt(#[from] crypt::Error),
     /// Reading a partition table.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// Reading a guest's file system.
+    #[error(transparent)]
+    GuestFs(#[from] guestfs::Error),
     /// Writing a listing.
     #[error(transparent)]
     Listing(#[from] listing::Error),
@@ -89,7 +99,9 @@ impl Error {
             Self::Lock(e) => e.kind(),
             Self::Image(e) => e.kind(),
             Self::Disk(e) => e.kind(),
+            Self::Crypt(e) => e.kind(),
             Self::Volume(e) => e.kind(),
+            Self::GuestFs(e) => e.kind(),
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
         }

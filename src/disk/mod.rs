@@ -1,6 +1,7 @@
 //! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
 
 pub mod chain;
+pub mod decrypted;
 pub mod error;
 mod flat;
 pub mod open;
@@ -10,6 +11,7 @@ mod tests;
 mod write;
 
 pub use chain::ChainDisk;
+pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, open_chain};
 pub use slice::Slice;

@@ -191,6 +191,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: Default::default(),
+            notes: Vec::new(),
         }
     }
 
