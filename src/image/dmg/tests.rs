@@ -41,9 +41,28 @@ fn lzfse(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Literals only.
+/// Literals for the first 512 bytes, then copies of what was 512 bytes before, in both kinds of codes.
 fn adc(bytes: &[u8]) -> Vec<u8> {
-    bytes.chunks(128).flat_map(|part| [&[0x7F + u8::try_from(part.len()).unwrap()], part].concat()).collect()
+    let (first, rest) = bytes.split_at(512);
+    let mut out: Vec<u8> =
+        first.chunks(128).flat_map(|part| [&[0x7F + u8::try_from(part.len()).unwrap()], part].concat()).collect();
+    let mut left = rest.len();
+    while left > 0 {
+        let long = left.min(67);
+        out.extend(match long {
+            0..4 => vec![0x80 - 1 + u8::try_from(long).unwrap()],
+            _ => vec![0x40 + u8::try_from(long - 4).unwrap(), 1, 255],
+        });
+        if long < 4 {
+            out.extend(&rest[rest.len() - left..][..long]);
+        }
+        left -= long;
+        if left >= 18 {
+            out.extend([(18 - 3) << 2 | 1, 255]);
+            left -= 18;
+        }
+    }
+    out
 }
 
 /// One sector of [`content`] as `xz --check=crc32` packs it.
@@ -180,6 +199,17 @@ fn the_trailer_may_be_at_the_start() {
         trailer[at..at + 8].copy_from_slice(&number.to_be_bytes());
     }
     assert_eq!(read(open_bytes([&trailer[..], rest].concat(), false).unwrap()).unwrap(), flat());
+}
+
+/// 7-Zip has decoders of its own for all kinds of chunks.
+#[test]
+fn another_program_reads_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.dmg");
+    std::fs::write(&path, good().bytes()).unwrap();
+    let output = std::process::Command::new("7zz").args(["e", "-tdmg", "-so"]).arg(&path).output();
+    let output = output.expect("7zz is needed for this test (Debian: 7zip)");
+    assert!(output.stdout == flat(), "7zz differs: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// One field of the trailer broken at a time.
