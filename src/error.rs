@@ -63,31 +63,31 @@ impl ErrorKind {
 pub enum Error {
     /// Finding or reading VirtualBox's settings.
     #[error(transparent)]
-    Registry(#[from] registry::Error),
+    Registry(Box<registry::Error>),
     /// Locking an image.
     #[error(transparent)]
-    Lock(#[from] lock::Error),
+    Lock(Box<lock::Error>),
     /// Reading an image file's structures.
     #[error(transparent)]
-    Image(#[from] image::Error),
+    Image(Box<image::Error>),
     /// Opening, reading or writing a chain of images.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(Box<disk::Error>),
     /// Opening an encrypted disk or machine.
     #[error(transparent)]
-    Crypt(#[from] crypt::Error),
+    Crypt(Box<crypt::Error>),
     /// Reading a partition table.
     #[error(transparent)]
-    Volume(#[from] volume::Error),
+    Volume(Box<volume::Error>),
     /// Reading a guest's file system.
     #[error(transparent)]
-    GuestFs(#[from] guestfs::Error),
+    GuestFs(Box<guestfs::Error>),
     /// Writing a listing.
     #[error(transparent)]
-    Listing(#[from] listing::Error),
+    Listing(Box<listing::Error>),
     /// Mounting or unmounting.
     #[error(transparent)]
-    Mount(#[from] mount::Error),
+    Mount(Box<mount::Error>),
 }
 
 impl Error {
@@ -106,6 +106,28 @@ impl Error {
             Self::Mount(e) => e.kind(),
         }
     }
+}
+
+macro_rules! from_rooms {
+    ($($variant:ident($room:ident),)*) => {
+        $(impl From<$room::Error> for Error {
+            fn from(error: $room::Error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })*
+    };
+}
+
+from_rooms! {
+    Registry(registry),
+    Lock(lock),
+    Image(image),
+    Disk(disk),
+    Crypt(crypt),
+    Volume(volume),
+    GuestFs(guestfs),
+    Listing(listing),
+    Mount(mount),
 }
 
 /// The message of an error and of all that caused it, joined by `: `, each said once.

@@ -33,7 +33,9 @@ fn an_image_with_zlib_reads_as_qemu_and_7_zip_read_it() {
 
 #[test]
 fn images_by_macos_read_as_7_zip_reads_them() {
-    for (name, chunks) in [("keramics-hfsplus-zlib.dmg", "6 zero, 8 zlib"), ("keramics-hfsplus-bzip2.dmg", "6 zero, 8 bzip2")] {
+    for (name, chunks) in
+        [("keramics-hfsplus-zlib.dmg", "6 zero, 8 zlib"), ("keramics-hfsplus-bzip2.dmg", "6 zero, 8 bzip2")]
+    {
         let path = shared().join("samples").join(name);
         if !path.exists() {
             return skipped(&format!("no sample {}", path.display()));

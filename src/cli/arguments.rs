@@ -1,6 +1,7 @@
 //! The options as clap types.
 
 use super::spelling;
+use crate::crypt::PasswordFile;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
@@ -87,6 +88,11 @@ pub(super) struct Arguments {
     /// List more; say on standard error what is found, locked and opened
     #[arg(short, long, help_heading = LISTS)]
     pub(super) verbose: bool,
+
+    /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
+    /// key of several
+    #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
+    pub(super) password_files: Vec<PasswordFile>,
 
     /// Let writes through to the disk
     #[arg(long, help_heading = MOUNTS)]
@@ -241,8 +247,19 @@ mod tests {
     #[test]
     fn senseless_lines_are_refused() {
         for line in [
-            "-x", "-v", "-i a", "/mnt", "-w", "--json", "--vm a -i b /mnt", "-l /mnt", "-u /mnt -i a", "-u", "-l --json -w",
-            "-i a /mnt /other", "--completions bash -l",
+            "-x",
+            "-v",
+            "-i a",
+            "/mnt",
+            "-w",
+            "--json",
+            "--vm a -i b /mnt",
+            "-l /mnt",
+            "-u /mnt -i a",
+            "-u",
+            "-l --json -w",
+            "-i a /mnt /other",
+            "--completions bash -l",
         ] {
             assert_eq!(parse(&format!("x {line}")).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod arguments;
+mod password;
 mod spelling;
 mod terminal;
 

@@ -1,6 +1,7 @@
 //! What the program says on standard error, and what kind of thing standard output is.
 
-use std::io::{self, Write};
+use crate::listing::Style;
+use std::io::{self, IsTerminal, Write};
 
 /// The name that messages begin with.
 const NAME: &str = "vboximg-mount";
@@ -34,6 +35,18 @@ pub(super) fn start_log(talk: Talk) {
     });
     // A second call in one process, as in tests, keeps the first log.
     let _ = builder.try_init();
+}
+
+/// How lists are to look: as wide as the terminal, or `COLUMNS`, and in colour unless `NO_COLOR` is set; plain when
+/// standard output is no terminal.
+pub(super) fn style() -> Style {
+    if !io::stdout().is_terminal() {
+        return Style::default();
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let width = columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Style { width, color }
 }
 
 /// Says why the program ends without having done what it should.

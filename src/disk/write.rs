@@ -113,7 +113,7 @@ impl ChainDisk {
     /// Calls `each` once more after it found no free space: a flush makes some, and no other write may take it.
     fn with_space(&self, writer: &dyn ImageMut, part: Range, each: Each<'_>) -> Result<()> {
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
-        writer.flush()?;
+        self.flush_writer(writer)?;
         writer.touch()?;
         each(writer, part)
     }
@@ -262,12 +262,20 @@ impl ChainDisk {
     pub(super) fn flush_leaf(&self) -> Result<()> {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        self.flush_writer(writer)
+    }
+
+    /// Flushes, with the right to do so held. After that the places of units that were replaced may be used again, so
+    /// a read that began before must not trust them.
+    fn flush_writer(&self, writer: &dyn ImageMut) -> Result<()> {
+        self.flat.forget_moved(0, 0);
         Ok(writer.flush()?)
     }
 
     pub(super) fn close_leaf(&self) -> Result<()> {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        self.flat.forget_moved(0, 0);
         writer.close()?;
         // Closing may move blocks.
         self.flat.forget_moved(0, self.size());

@@ -3,6 +3,7 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
+mod clusters;
 pub mod error;
 pub mod fields;
 pub mod format;
@@ -13,11 +14,14 @@ pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
+mod two_level;
 
 pub mod cue;
 pub mod dmg;
 pub mod iso;
 pub mod parallels;
+pub mod qcow;
+pub mod qed;
 pub mod raw;
 pub mod vdi;
 

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,8 @@ pub struct OpenOptions {
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
     pub format: Option<Format>,
-    /// Show this internal snapshot instead of the current state, only for reading: a GUID for Parallels bundles.
+    /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
+    /// only for reading.
     pub snapshot: Option<String>,
 }
 
@@ -82,8 +83,8 @@ pub fn probe(sample: &Sample) -> Format {
         }),
         (Format::Parallels, parallels::probe),
         (Format::Dmg, dmg::probe),
-        (Format::Qed, |s| s.starts_with(0, b"QED\0")),
-        (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
+        (Format::Qed, qed::probe),
+        (Format::Qcow, qcow::probe),
         (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
         (Format::Cue, cue::probe),
         (Format::Iso, iso::probe),
@@ -117,7 +118,12 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let format = options.format.unwrap_or_else(|| probe(&sample));
     log::debug!("{}: {format}", sample.path.display());
+    if !matches!(format, Format::Qcow | Format::Parallels) {
+        no_snapshot(&sample.path, &options)?;
+    }
     match format {
+        Format::Qcow => qcow::open(file, options),
+        Format::Qed => qed::open(file, options),
         Format::Vdi => vdi::open(file, options),
         Format::Cue => cue::open(&file),
         Format::Dmg => dmg::open(file, &options),
@@ -133,8 +139,25 @@ fn bundle_file(path: &Path) -> Cow<'_, Path> {
     parallels::descriptor_in(path).map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
+/// Refuses options that ask for an internal snapshot, for formats that have none.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
+    match &options.snapshot {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!(
+                "its format has no internal snapshots, so there is none named {name:?}; leave the snapshot out"
+            );
+            Err(Error::Refused { path: path.to_path_buf(), reason })
+        }
+    }
+}
+
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI, Parallels, DMG, CUE, ISO or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, Parallels, DMG, QED, QCOW, CUE, ISO or raw", format)
+        .in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -145,6 +168,8 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let file = local::open(&bundle_file(path), false, devices)?;
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
+        Format::Qcow => qcow::identify(&sample),
+        Format::Qed => qed::identify(&sample),
         Format::Vdi => vdi::identify(&sample),
         Format::Cue => cue::identify(&file),
         Format::Dmg => dmg::identify(&sample),

@@ -100,7 +100,9 @@ fn explain(point: &Path, source: io::Error) -> Error {
             format!("{}; {DEVICE} must be there and open to you", text.trim())
         }
         Some(Errno::EPERM) => format!("{}; in a container, give it {DEVICE} and the right to mount", text.trim()),
-        None if source.kind() == io::ErrorKind::NotFound => "fusermount3 is not there; install the package fuse3".into(),
+        None if source.kind() == io::ErrorKind::NotFound => {
+            "fusermount3 is not there; install the package fuse3".into()
+        }
         _ => text.trim().to_owned(),
     };
     Error::Io { path: point.to_path_buf(), action: "mount on", source: io::Error::new(source.kind(), hint) }

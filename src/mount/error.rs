@@ -35,8 +35,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// `/etc/fuse.conf` does not let ordinary users open their mounts to others.
-    #[error("Other users, root among them, can be let in only when /etc/fuse.conf has the line user_allow_other; add it, \
-             or mount without --root, allow_root and allow_other")]
+    #[error(
+        "Other users, root among them, can be let in only when /etc/fuse.conf has the line user_allow_other; add it, \
+             or mount without --root, allow_root and allow_other"
+    )]
     OthersNotAllowed,
     /// Writing to the medium would break something else.
     #[error("{} is not mounted for writing: {reason}", image.display())]

@@ -185,7 +185,10 @@ mod tests {
             assert!(matches!(parse(word), Err(Error::Option { option, .. }) if option == word), "{word}");
         }
         let message = parse("ro,allow_al").unwrap_err().to_string();
-        assert!(message.starts_with("The mount option allow_al is not known; known are ro, rw, allow_other,"), "{message}");
+        assert!(
+            message.starts_with("The mount option allow_al is not known; known are ro, rw, allow_other,"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
         return refuse("it is not a folder; give an empty folder");
     }
     if table::at(&path)?.is_some_and(|entry| entry.is_ours()) {
-        return refuse("a disk is mounted there already; unmount it with vboximg-mount --unmount, or use another folder");
+        return refuse(
+            "a disk is mounted there already; unmount it with vboximg-mount --unmount, or use another folder",
+        );
     }
     if !nonempty && std::fs::read_dir(&path).map_err(Error::io(&path, "list"))?.next().is_some() {
         return refuse("it is not empty; give an empty folder, or hide what it holds with -o nonempty");

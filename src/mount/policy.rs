@@ -16,10 +16,14 @@ pub fn check_writable(chain: &Chain) -> Result<()> {
     let kept = "writes go to a difference that each machine has of its own; mount that one, or a clone";
     let reason = if !chain.children.is_empty() {
         let children = names(chain.children.iter().map(|path| file_name(path)));
-        format!("{children} would no longer fit it; mount the newest snapshot image, or a clone (VBoxManage clonemedium)")
+        format!(
+            "{children} would no longer fit it; mount the newest snapshot image, or a clone (VBoxManage clonemedium)"
+        )
     } else if !chain.saved_in.is_empty() {
         let machines = names(chain.saved_in.iter().cloned());
-        format!("it belongs to the saved state of {machines}; start and shut down the machine, or discard the state, first")
+        format!(
+            "it belongs to the saved state of {machines}; start and shut down the machine, or discard the state, first"
+        )
     } else {
         match chain.kind {
             MediumKind::Normal | MediumKind::Writethrough | MediumKind::Shareable => return Ok(()),
@@ -69,6 +73,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: BTreeMap::new(),
+            notes: Vec::new(),
         }
     }
 

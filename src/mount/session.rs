@@ -49,7 +49,11 @@ impl Server {
         if self.tree.writable() { SHORT } else { LONG }
     }
 
-    fn write_to(&self, number: u64, write: impl FnOnce(&dyn crate::disk::Disk) -> Result<usize, Errno>) -> Result<u32, Errno> {
+    fn write_to(
+        &self,
+        number: u64,
+        write: impl FnOnce(&dyn crate::disk::Disk) -> Result<usize, Errno>,
+    ) -> Result<u32, Errno> {
         if !self.tree.writable() {
             return Err(Errno::EROFS);
         }
@@ -292,7 +296,14 @@ impl Filesystem for Server {
         reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
     }
 
-    fn readdir(&self, _request: &Request, folder: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _request: &Request,
+        folder: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let mut entries = match self.tree.list(folder.0, offset) {
             Ok(entries) => entries,
             Err(e) => return reply.error(code(e)),

@@ -27,9 +27,9 @@ pub struct Source {
 impl Source {
     /// What a chain of images gives to mount.
     #[must_use]
-    pub fn of_chain(disk: Arc<ChainDisk>, volumes: Vec<Volume>) -> Self {
-        let image = disk.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
-        let files = disk.links().iter().flat_map(|link| link.files());
+    pub fn of_chain(chain: &ChainDisk, disk: Arc<dyn Disk>, volumes: Vec<Volume>) -> Self {
+        let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
+        let files = chain.links().iter().flat_map(|link| link.files());
         let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
         Self { disk, volumes, image, stored }
     }

@@ -56,7 +56,8 @@ pub fn unmount(folder: &Path) -> Result<()> {
 
 fn not_mounted(point: &Path) -> Error {
     let other = table::at(point).ok().flatten();
-    let found = other.map_or("nothing at all is".to_owned(), |entry| format!("but a file system of type {}", entry.kind));
+    let found =
+        other.map_or("nothing at all is".to_owned(), |entry| format!("but a file system of type {}", entry.kind));
     Error::NotMounted { path: point.to_path_buf(), found }
 }
 

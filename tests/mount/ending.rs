@@ -105,7 +105,10 @@ fn a_mount_in_use_is_not_unmounted() {
     let output = run(program().arg("-u").arg(&mount.point));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let point = mount.point.canonicalize().unwrap();
-    assert!(error(&output).contains(&format!("error: {} is in use; close what is open", point.display())), "{output:?}");
+    assert!(
+        error(&output).contains(&format!("error: {} is in use; close what is open", point.display())),
+        "{output:?}"
+    );
     assert!(mount.is_running() && fs::metadata(mount.file("vhdd")).is_ok());
     drop(file);
     mount.unmount();

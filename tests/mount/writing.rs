@@ -103,7 +103,9 @@ fn holes_can_be_punched() {
     let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let mut expected = scene.bytes();
     let blocks = fs::metadata(scene.image()).unwrap().blocks();
-    for (flags, offset, len) in [(punch, 1_048_577_usize, 100_000_usize), (FallocateFlags::FALLOC_FL_ZERO_RANGE, 1_200_000, 3)] {
+    for (flags, offset, len) in
+        [(punch, 1_048_577_usize, 100_000_usize), (FallocateFlags::FALLOC_FL_ZERO_RANGE, 1_200_000, 3)]
+    {
         nix::fcntl::fallocate(&file, flags, i64::try_from(offset).unwrap(), i64::try_from(len).unwrap()).unwrap();
         expected[offset..][..len].fill(0);
     }

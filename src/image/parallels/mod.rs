@@ -13,8 +13,8 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::open::Sample;
-use super::{Error, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
+use super::open::{Sample, no_snapshot};
+use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -38,7 +38,7 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// What the header of an image or the descriptor of a bundle says.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if bundle::probe(sample) {
         return bundle::identify(file);
@@ -53,7 +53,7 @@ pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
 /// Opens an image or a bundle.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a file that a bundle names and
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file that a bundle names and
 /// that lies elsewhere. All maps are checked: clusters past the end of the file or sharing bytes are an error here
 /// already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
@@ -61,10 +61,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     if bundle::probe(&sample) {
         return Ok(Box::new(bundle::open(&file, options)?));
     }
-    if let Some(snapshot) = &options.snapshot {
-        let reason = format!("it has no snapshot {snapshot}: only bundles of Parallels have snapshots");
-        return Err(Error::Refused { path: sample.path, reason });
-    }
+    no_snapshot(&sample.path, options)?;
     let (mut info, top, writer) = if header::probe(&sample) {
         let mut notes = Vec::new();
         let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;

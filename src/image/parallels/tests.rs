@@ -144,7 +144,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     let forced = OpenOptions { force: true, ..OpenOptions::default() };
     let image = open_bytes(bytes.clone(), &forced).unwrap();
     assert!(image.info().notes[0].contains("reading what is left"), "{:?}", image.info().notes);
-    assert!(matches!(image.extent(0, 1), Err(Error::Corrupt { .. })));
+    assert!(matches!(image.extent(0, 1), Err(image::Error::Corrupt { .. })));
     assert!(matches!(image.extent(3072, 1).unwrap().extent, Extent::Stored { .. }));
     assert!(open_bytes(bytes, &OpenOptions { writable: true, ..forced }).is_err());
 }
@@ -466,7 +466,7 @@ fn snapshots_are_not_written_and_unknown_ones_are_refused() {
     assert!(other.contains("expected a Shot for 22222222-1111-1111-1111-111111111111, found none"), "{other}");
     let options = OpenOptions { snapshot: Some(BASE.to_owned()), ..OpenOptions::default() };
     let single = open_bytes(Build::default().bytes(), &options).err().unwrap().to_string();
-    assert!(single.contains("only bundles of Parallels have snapshots"), "{single}");
+    assert!(single.contains("its format has no internal snapshots"), "{single}");
 }
 
 #[test]
