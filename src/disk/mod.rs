@@ -1,15 +1,19 @@
 //! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
 
 pub mod chain;
+pub mod decrypted;
 pub mod error;
 mod flat;
 pub mod open;
 pub mod slice;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod write;
 
 pub use chain::ChainDisk;
+pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, open_chain};
 pub use slice::Slice;

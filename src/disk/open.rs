@@ -45,6 +45,7 @@ fn open_link(link: &Link, mode: OpenMode, leaf: bool) -> Result<Box<dyn Image>> 
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
         force: mode.force && !mode.writable,
         format: stated_format(link),
+        snapshot: None,
     };
     let image = image::open(&link.path, options)?;
     if writable && image.writer().is_none() {
@@ -133,10 +134,20 @@ fn check_parent(
             )),
         }
     }
-    let change =
-        changed(stated.modification, parent.modification).map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
-            changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
+    let modification = changed(stated.modification, parent.modification);
+    let modification = modification.filter(|(_, found)| stated.modification2 != Some(*found));
+    if let (None, Some((expected, found)), false) = (stated.uuid, modification, mode.force) {
+        // A VHDX knows its parent by nothing else: the file may be another disk.
+        return Err(Error::Identity {
+            path: link.path.clone(),
+            what: format!("the data that {} was made from:", child.path.display()),
+            expected: expected.to_string(),
+            found: found.to_string(),
         });
+    }
+    let change = modification.map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
+        changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
+    });
     if let Some((expected, found)) = change {
         let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
         if mode.writable && !mode.force {
@@ -298,6 +309,29 @@ mod tests {
         let unknown = files.link("base.raw", &raw, None);
         let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), unknown]), READ).unwrap();
         assert!(disk.warnings()[0].contains("cannot be checked"), "{:?}", disk.warnings());
+    }
+
+    #[test]
+    fn a_vhdx_knows_its_parent_by_its_data() {
+        use crate::image::vhdx::testing::Build as Vhdx;
+        let files = Files::new();
+        let child = |linkage: u128, linkage2: u128| {
+            let guid = |id: u128| Uuid::from_u128(id).braced().to_string();
+            let locator = vec![("parent_linkage", guid(linkage)), ("parent_linkage2", guid(linkage2))];
+            files.link("child.vhdx", &Vhdx { flags: 2, locator, ..Vhdx::default() }.bytes(), None)
+        };
+        let base = files.link("base.vhdx", &Vhdx::default().bytes(), None);
+        for (linkage, linkage2) in [(1, 9), (9, 1)] {
+            let disk = open_chain(&chain(vec![child(linkage, linkage2), base.clone()]), WRITE).unwrap();
+            assert!(disk.warnings().is_empty());
+        }
+        let (kind, text) = failure(vec![child(8, 9), base.clone()], READ);
+        assert_eq!(kind, ErrorKind::Corrupt);
+        let (expected, found) = (Uuid::from_u128(8), Uuid::from_u128(1));
+        assert!(text.contains(&format!("was made from: expected {expected}, found {found}")), "{text}");
+        let forced = OpenMode { force: true, ..READ };
+        let disk = open_chain(&chain(vec![child(8, 9), base]), forced).unwrap();
+        assert!(disk.warnings()[0].contains("was changed after"), "{:?}", disk.warnings());
     }
 
     #[test]

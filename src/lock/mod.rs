@@ -1,11 +1,39 @@
-//! Advisory locks on images, as VirtualBox's LockRead and LockWrite.
+//! Advisory locks on images, as VirtualBox's LockRead and LockWrite; and who else uses an image without a lock.
+//!
+//! VirtualBox itself keeps its locks in the memory of its service and puts none on the disk, so these hold among the
+//! processes of this program only; [`users`] looks for all others.
+//!
+//! The kernel holds the locks, so a process that dies leaves none behind. There are two, and both must be got:
+//!
+//! * on a lock file beside the image, `.NAME.vboximg-lock`, where each holder leaves a record of itself for the
+//!   messages of others. Where that cannot be made it is in the user's runtime folder.
+//! * on the image itself, for those whose lock files are in different folders.
 
 pub mod error;
+pub mod users;
+
+mod file;
+mod image_lock;
+mod ofd;
+mod place;
+mod record;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Error, Result};
+pub use users::{User, check_writable, users, warning_for_reading};
 
+use file::LockFile;
+use image_lock::{Flock, Outcome};
+use place::Target;
+use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// How often taking a lock starts again because its holder was gone when asked for its name.
+const MAX_ATTEMPTS: usize = 5;
 
 /// What a lock is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +59,17 @@ pub struct Holder {
     pub mount_point: Option<PathBuf>,
 }
 
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = humantime::format_rfc3339_seconds(self.since);
+        write!(f, "{} on host {} since {since}", self.pid, self.host)?;
+        match &self.mount_point {
+            Some(mount_point) => write!(f, " (mounted at {})", mount_point.display()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Whether an image is locked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -43,23 +82,154 @@ pub enum State {
 }
 
 /// A held lock, given back when dropped (or by the kernel when the process ends).
+///
+/// It belongs to the process that took it: its record has that process's number.
 #[derive(Debug)]
-pub struct Guard {}
+pub struct Guard {
+    /// None where the image's file system has no such lock.
+    image: Option<File>,
+    _lock_file: LockFile,
+}
 
-/// Locks an image without waiting.
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Closing it would not do: a process that is being started may have inherited it.
+        if let Some(Err(e)) = self.image.as_ref().map(File::unlock) {
+            log::debug!("Cannot unlock an image: {e}");
+        }
+    }
+}
+
+/// Locks an image without waiting. `mount_point` is for the messages of those who come later.
 ///
 /// # Errors
-/// `Locked` when another process holds it in a way that conflicts.
+/// [`Error::Locked`] when another process holds it in a way that conflicts; [`Error::DeviceInUse`];
+/// [`Error::ForeignLockFile`]; [`Error::Io`] when the image or the lock file cannot be opened.
 pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<Guard> {
-    let _ = (image, mode, mount_point);
-    Ok(Guard {})
+    let target = Target::find(image)?;
+    let mut attempt = 1;
+    loop {
+        if let Some(guard) = try_acquire(&target, mode, mount_point)? {
+            return Ok(guard);
+        }
+        let (locked, holders, processes) = match Prober::new().state_of(&target) {
+            (State::Free, _) if attempt < MAX_ATTEMPTS => {
+                attempt += 1;
+                continue;
+            }
+            (State::Read(holders), processes) => (Mode::Read, holders, processes),
+            (State::Write(holder), processes) => (Mode::Write, holder.into_iter().collect(), processes),
+            // A holder that this system does not show. Only a writer keeps a reader out; a writer, mostly readers.
+            (State::Free, processes) if mode == Mode::Read => (Mode::Write, Vec::new(), processes),
+            (State::Free, processes) => (Mode::Read, Vec::new(), processes),
+        };
+        return Err(Error::Locked { path: target.path, mode: locked, holders, processes });
+    }
+}
+
+/// Locks a chain, the leaf first in `images`: the leaf in this mode, the others for reading.
+///
+/// # Errors
+/// As [`acquire`]; then nothing stays locked.
+pub fn acquire_chain(images: &[&Path], mode: Mode, mount_point: Option<&Path>) -> Result<Vec<Guard>> {
+    log::info!("Attempting to lock medium chain from leaf image to base image");
+    let modes = std::iter::once(mode).chain(std::iter::repeat(Mode::Read));
+    let lock = |(image, mode): (&&Path, Mode)| {
+        let purpose = if mode == Mode::Write { "write" } else { "read" };
+        log::info!("  {} ... Locking for {purpose}", image.display());
+        acquire(image, mode, mount_point)
+    };
+    images.iter().zip(modes).map(lock).collect()
 }
 
 /// Who holds an image now, without taking or disturbing any lock.
 ///
 /// # Errors
-/// When the lock file cannot be read.
+/// When the image is not there.
 pub fn state(image: &Path) -> Result<State> {
-    let _ = image;
-    Ok(State::Free)
+    Prober::new().state(image)
+}
+
+/// One attempt; none when others hold a lock.
+fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Result<Option<Guard>> {
+    let mut lock_file = open_lock_file(target, mode)?;
+    if !lock_file.lock(mode).map_err(|e| Error::io(&target.path, "lock", e))? {
+        return Ok(None);
+    }
+    let image = match image_lock::lock(target, mode) {
+        Ok(Outcome::Held(image)) => Some(image),
+        Ok(Outcome::NoLocks) => None,
+        Ok(Outcome::Conflict) => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+            return Err(Error::DeviceInUse { path: target.path.clone() });
+        }
+        Err(e) => return Err(Error::io(&target.path, "open", e)),
+    };
+    if let Err(e) = lock_file.write_record(&record::of_this_process(mode, mount_point)) {
+        log::debug!("No record in the lock file of {}: {e}", target.path.display());
+    }
+    Ok(Some(Guard { image, _lock_file: lock_file }))
+}
+
+fn open_lock_file(target: &Target, mode: Mode) -> Result<LockFile> {
+    if let Some(path) = target.beside() {
+        match LockFile::open(&path, target.lock_file_permissions(), &target.attributes) {
+            Ok(file) if mode == Mode::Write && !file.writable() => return Err(Error::ForeignLockFile { path }),
+            Ok(file) => return Ok(file),
+            Err(e) => log::debug!("No lock file beside {}: {e}", target.path.display()),
+        }
+    }
+    let folder = place::make_runtime_folder()?;
+    let attributes = folder.metadata().map_err(|e| Error::io(&folder, "read the attributes of", e))?;
+    let path = folder.join(target.name_in_runtime());
+    LockFile::open(&path, 0o600, &attributes).map_err(|e| Error::io(&path, "use the lock file", e))
+}
+
+/// Tells who holds images now, for many images: what the kernel says of the whole machine is read once.
+#[derive(Debug)]
+pub struct Prober {
+    flocks: Vec<Flock>,
+    runtime_folder: Option<PathBuf>,
+}
+
+impl Prober {
+    /// Reads the kernel's table of locks.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
+    pub fn new() -> Self {
+        Self { flocks: image_lock::flocks(), runtime_folder: place::find_runtime_folder() }
+    }
+
+    /// As [`state`].
+    ///
+    /// # Errors
+    /// When the image is not there.
+    pub fn state(&self, image: &Path) -> Result<State> {
+        Target::find(image).map(|target| self.state_of(&target).0)
+    }
+
+    /// The state, and the processes that the kernel's table names for it.
+    fn state_of(&self, target: &Target) -> (State, Vec<User>) {
+        let flocks: Vec<&Flock> = self.flocks.iter().filter(|lock| lock.is_on(target)).collect();
+        let in_runtime = self.runtime_folder.as_ref().map(|folder| folder.join(target.name_in_runtime()));
+        let mut mode = flocks.first().map(|lock| lock.mode);
+        let mut holders = Vec::new();
+        for path in target.beside().into_iter().chain(in_runtime) {
+            match file::holders(&path) {
+                Ok(Some((found_mode, found))) => {
+                    mode = Some(found_mode);
+                    holders.extend(found);
+                }
+                Ok(None) => {}
+                Err(e) => log::debug!("Cannot read the lock file {}: {e}", path.display()),
+            }
+        }
+        let state = match mode {
+            None => State::Free,
+            Some(Mode::Read) => State::Read(holders),
+            Some(Mode::Write) => State::Write(holders.pop()),
+        };
+        let as_user = |lock: &&Flock| users::process(lock.pid, lock.mode == Mode::Write, &target.path);
+        (state, flocks.iter().map(as_user).collect())
+    }
 }

@@ -267,3 +267,14 @@ impl Media {
         at
     }
 }
+
+#[cfg(test)]
+impl Registry {
+    /// A registry of these machines and media, whose parents and children are set, for tests.
+    pub(crate) fn of(machines: Vec<MachineEntry>, media: Vec<Medium>) -> Self {
+        let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
+        let media = Media { list: media, by_uuid };
+        let (uses, problems) = Uses::collect(&machines, &media);
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, uses }
+    }
+}

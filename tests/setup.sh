@@ -1,0 +1,39 @@
+#!/bin/bash
+# Installs the Debian packages that the tests use and this machine lacks. Says which; does nothing when none is missing.
+set -euo pipefail
+
+packages=(
+  7zip           # reads Apple's disk images
+  attr           # getfattr
+  bchunk         # takes the data out of CD images
+  bzip2          # unpacks samples
+  dosfstools     # mkfs.vfat
+  e2fsprogs      # mkfs.ext4, e2fsck
+  fdisk          # sfdisk
+  fuse3          # fusermount3
+  gdisk          # sgdisk
+  mandoc         # checks the manual page
+  mtools         # mcopy
+  ntfs-3g        # mkfs.ntfs
+  procps         # pgrep
+  qemu-utils     # qemu-img, qemu-io
+  util-linux     # losetup, setpriv
+  xorriso        # xorrisofs
+  zstd           # unpacks the fixtures
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$status" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+echo "Installing what the tests need: ${missing[*]}"
+if [ "$(id -u)" != 0 ]; then
+  echo "This needs root: run 'sudo apt-get install ${missing[*]}' and start again" >&2
+  exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -qy install --no-install-recommends "${missing[@]}"
