@@ -1,70 +1,50 @@
 //! Gathering a report from a registry.
 
+use super::Result;
 use super::examine::{self, Examine};
-use super::media_list::{AllUses, MediaList};
+use super::media_list::MediaList;
 use super::report::{AttachmentReport, MachineReport, MachineState, Report, SnapshotReport};
 use super::tree::{Forest, Tree, Uses};
-use super::{Error, Result};
 use crate::error;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// Gathers what a listing says of a registry: all machines and media, or only the machines that `wanted` names by
-/// UUID (in braces or not, in any case) or by name. Every image file that is shown is opened once, to read its header.
+/// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
+/// [`Registry::find_machine`] understands it. Every image file that is shown is opened once, to read its header.
 ///
 /// # Errors
-/// [`Error::NoSuchMachine`].
+/// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
 pub fn collect(registry: &Registry, wanted: Option<&str>) -> Result<Report> {
     collect_with(registry, wanted, &examine::all)
 }
 
 /// As [`collect`], with the facts about media from `examine`.
 pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &Examine<'_>) -> Result<Report> {
-    let chosen: Vec<&MachineEntry> = match wanted {
-        Some(wanted) => choose(registry, wanted)?,
-        None => registry.machines.iter().collect(),
+    let chosen = match wanted {
+        Some(wanted) => {
+            let at = registry.find_machine(wanted)?;
+            &registry.machines[at..=at]
+        }
+        None => &registry.machines,
     };
-    let uses = AllUses::of(registry);
     let forest = Forest::new(registry);
     let mut media = MediaList::new(registry);
-    let machines = chosen.into_iter().map(|entry| machine(entry, registry, &forest, &mut media)).collect();
-    let unattached = match wanted {
-        Some(_) => Vec::new(),
-        None => unattached(registry, &forest, &uses, &mut media),
-    };
+    let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
+    let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
     let problems = registry.problems.iter().map(|e| error::message(e)).collect();
-    Ok(Report { machines, media: media.finish(&forest, &uses, examine), problems, unattached })
+    Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
 }
 
-/// The machines with a UUID; if there is none, those with a name.
-fn choose<'a>(registry: &'a Registry, wanted: &str) -> Result<Vec<&'a MachineEntry>> {
-    let uuid = Uuid::try_parse(wanted).ok();
-    let by_uuid = |entry: &&MachineEntry| {
-        uuid.is_some_and(|uuid| entry.uuid == uuid || entry.machine.as_ref().is_ok_and(|m| m.uuid == uuid))
-    };
-    let mut chosen: Vec<_> = registry.machines.iter().filter(by_uuid).collect();
-    if chosen.is_empty() {
-        chosen = registry.machines.iter().filter(|entry| name(entry) == wanted).collect();
-    }
-    if chosen.is_empty() {
-        return Err(Error::NoSuchMachine { wanted: wanted.to_owned() });
-    }
-    Ok(chosen)
-}
-
-/// The name of a machine, which is that of its settings file when that cannot be read.
-fn name(entry: &MachineEntry) -> String {
-    match &entry.machine {
-        Ok(machine) => machine.name.clone(),
-        Err(_) => entry.path.file_stem().unwrap_or(entry.path.as_os_str()).to_string_lossy().into_owned(),
-    }
-}
-
-fn machine(entry: &MachineEntry, registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> MachineReport {
+fn report_on(
+    entry: &MachineEntry,
+    registry: &Registry,
+    forest: &Forest<'_>,
+    media: &mut MediaList<'_>,
+) -> MachineReport {
     let mut report = MachineReport {
         uuid: entry.uuid,
-        name: name(entry),
+        name: entry.name().into_owned(),
         path: entry.path.to_string_lossy().into_owned(),
         state: MachineState::Inaccessible,
         error: None,
@@ -131,6 +111,9 @@ fn attachments(attachments: &[Attachment]) -> Vec<AttachmentReport> {
     attachments.iter().map(report).collect()
 }
 
+/// The base of a tree, or the UUID of a medium that is not registered.
+type Base = std::result::Result<MediumId, Uuid>;
+
 /// The trees of a machine's hard disks: those attached now in the order of their attachments, then those that only
 /// snapshots have. A tree that several attachments share is there once.
 fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
@@ -138,7 +121,7 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
     let frozen = frozen.flat_map(|(i, snapshot)| snapshot.attachments.iter().map(move |a| (a, Some(i))));
     let current = machine.attachments.iter().map(|a| (a, None));
     let mut uses: HashMap<MediumId, Uses> = HashMap::new();
-    let mut bases: Vec<Result<MediumId, Uuid>> = Vec::new();
+    let mut bases: Vec<Base> = Vec::new();
     let mut seen = HashSet::new();
     for (attachment, snapshot) in current.chain(frozen).filter(|(a, _)| a.kind == DeviceKind::HardDisk) {
         let Some(uuid) = attachment.medium else { continue };
@@ -156,7 +139,7 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
             bases.push(base);
         }
     }
-    let tree = |base: &Result<MediumId, Uuid>| match base {
+    let tree = |base: &Base| match base {
         Ok(base) => forest.tree(*base, &uses, media),
         Err(uuid) => Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk)),
     };
@@ -164,13 +147,9 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
 }
 
 /// The trees that no machine uses anything of. The media of a machine that is lost can be found by them.
-fn unattached(registry: &Registry, forest: &Forest<'_>, uses: &AllUses, media: &mut MediaList<'_>) -> Vec<Tree> {
-    let used: HashSet<MediumId> = registry
-        .media
-        .iter()
-        .filter(|(id, _)| !uses.of_medium(*id).is_empty())
-        .map(|(id, _)| forest.base(id))
-        .collect();
+fn unattached(registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
+    let used = registry.media.iter().filter(|(id, _)| !registry.uses_of(*id).is_empty());
+    let used: HashSet<MediumId> = used.map(|(id, _)| forest.base(id)).collect();
     let bases = registry.media.iter().filter(|(id, medium)| medium.parent.is_none() && !used.contains(id));
     bases.map(|(id, _)| forest.tree(id, &HashMap::new(), media)).collect()
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a listing.
 
-use crate::ErrorKind;
+use crate::{ErrorKind, registry};
 use std::io;
 
 /// A failure. What is wrong with a machine or a medium is no failure of its listing: it is shown.
@@ -10,12 +10,15 @@ pub enum Error {
     /// The output cannot be written. A [`io::ErrorKind::BrokenPipe`] means that the reader has seen enough.
     #[error("Cannot write the listing")]
     Write(#[from] io::Error),
-    /// No machine is called that.
-    #[error("No virtual machine has the name or UUID {wanted}; list them all with -l")]
-    NoSuchMachine {
-        /// What was asked for.
-        wanted: String,
-    },
+    /// No machine, or more than one, is called what was asked for.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl Error {
@@ -24,7 +27,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Write(_) => ErrorKind::Io,
-            Self::NoSuchMachine { .. } => ErrorKind::NotFound,
+            Self::Registry(e) => e.kind(),
         }
     }
 

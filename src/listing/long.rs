@@ -3,7 +3,7 @@
 use super::Result;
 use super::block::Block;
 use super::label;
-use super::report::{AttachmentReport, MachineReport, MachineState, MediumReport, Report};
+use super::report::{AttachmentReport, MachineReport, MachineState, MediumReport, MediumState, Report};
 use super::short;
 use super::style::{Style, Tone};
 use super::text::scaled;
@@ -112,6 +112,9 @@ fn write_medium(block: &mut Block<'_>, medium: &MediumReport) -> Result<()> {
     block.text("Size:", &exact_size(medium.size_on_disk), Tone::Plain)?;
     block.text("Capacity:", &exact_size(medium.capacity), Tone::Plain)?;
     short::write_state(block, medium)?;
+    if let Some(problem) = medium.problem.as_ref().filter(|_| medium.state != MediumState::NoAccess) {
+        block.text("Note:", problem, Tone::Plain)?;
+    }
     let reset = if medium.auto_reset { ", emptied when the VM starts" } else { "" };
     block.text("Type:", &format!("{}{reset}", medium.kind), Tone::Plain)?;
     short::write_encryption(block, medium)?;

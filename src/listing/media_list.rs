@@ -3,39 +3,9 @@
 use super::examine::{Examine, Facts};
 use super::report::{MediumReport, MediumState, UseReport};
 use super::tree::Forest;
-use crate::registry::{DeviceKind, Medium, MediumId, MediumKind, Registry};
+use crate::registry::{DeviceKind, Medium, MediumId, MediumKind, Registry, Use};
 use std::collections::HashMap;
 use uuid::Uuid;
-
-/// A use of a medium: the machine, and the snapshot or none for the current state; by their places in their lists.
-pub(super) type Use = (usize, Option<usize>);
-
-/// The uses of all media by all machines.
-pub(super) struct AllUses(HashMap<MediumId, Vec<Use>>);
-
-impl AllUses {
-    /// Goes through all attachments once.
-    pub(super) fn of(registry: &Registry) -> Self {
-        let mut uses: HashMap<MediumId, Vec<Use>> = HashMap::new();
-        for (at, entry) in registry.machines.iter().enumerate() {
-            let Ok(machine) = &entry.machine else { continue };
-            let current = machine.attachments.iter().map(|a| (a, None));
-            let frozen =
-                machine.snapshots.iter().enumerate().flat_map(|(i, s)| s.attachments.iter().map(move |a| (a, Some(i))));
-            for (attachment, snapshot) in frozen.chain(current) {
-                if let Some(id) = attachment.medium.and_then(|uuid| registry.media.find(uuid)) {
-                    uses.entry(id).or_default().push((at, snapshot));
-                }
-            }
-        }
-        Self(uses)
-    }
-
-    /// Who uses a medium.
-    pub(super) fn of_medium(&self, id: MediumId) -> &[Use] {
-        self.0.get(&id).map_or(&[], Vec::as_slice)
-    }
-}
 
 /// What a place in the list stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,10 +49,10 @@ impl<'a> MediaList<'a> {
     }
 
     /// Examines all media and reports them in the order of their places.
-    pub(super) fn finish(self, forest: &Forest<'_>, uses: &AllUses, examine: &Examine<'_>) -> Vec<MediumReport> {
+    pub(super) fn finish(self, forest: &Forest<'_>, examine: &Examine<'_>) -> Vec<MediumReport> {
         let media: Vec<Option<&Medium>> = self.entries.iter().map(|entry| self.medium(*entry)).collect();
         let facts = examine(&media);
-        self.entries.iter().zip(facts).map(|(entry, facts)| self.report(*entry, facts, forest, uses)).collect()
+        self.entries.iter().zip(facts).map(|(entry, facts)| self.report(*entry, facts, forest)).collect()
     }
 
     fn medium(&self, entry: Entry) -> Option<&'a Medium> {
@@ -92,10 +62,10 @@ impl<'a> MediaList<'a> {
         }
     }
 
-    fn report(&self, entry: Entry, facts: Facts, forest: &Forest<'_>, uses: &AllUses) -> MediumReport {
+    fn report(&self, entry: Entry, facts: Facts, forest: &Forest<'_>) -> MediumReport {
         let Facts { size_on_disk, capacity, state, problem } = facts;
         let mut report = match entry {
-            Entry::Registered(id) => self.registered(id, forest, uses),
+            Entry::Registered(id) => self.registered(id, forest),
             Entry::Unknown(uuid, device) => unknown(uuid, device),
         };
         report.size_on_disk = size_on_disk;
@@ -106,7 +76,7 @@ impl<'a> MediaList<'a> {
     }
 
     /// What the registry says of a medium, facts about its file left out.
-    fn registered(&self, id: MediumId, forest: &Forest<'_>, uses: &AllUses) -> MediumReport {
+    fn registered(&self, id: MediumId, forest: &Forest<'_>) -> MediumReport {
         let media = &self.registry.media;
         let medium = media.get(id);
         MediumReport {
@@ -120,14 +90,14 @@ impl<'a> MediaList<'a> {
             encryption_key: media.get(forest.base(id)).properties.get("CRYPT/KeyId").cloned(),
             parent: medium.parent.map(|parent| media.get(parent).uuid),
             children: medium.children.iter().map(|child| media.get(*child).uuid).collect(),
-            used_by: uses.of_medium(id).iter().filter_map(|(machine, at)| self.use_report(*machine, *at)).collect(),
+            used_by: self.registry.uses_of(id).iter().filter_map(|one| self.use_report(*one)).collect(),
             ..unknown(medium.uuid, medium.device)
         }
     }
 
-    fn use_report(&self, machine: usize, snapshot: Option<usize>) -> Option<UseReport> {
-        let machine = self.registry.machines[machine].machine.as_ref().ok()?;
-        let snapshot = snapshot.map(|at| &machine.snapshots[at]);
+    fn use_report(&self, one: Use) -> Option<UseReport> {
+        let machine = self.registry.machines[one.machine].machine.as_ref().ok()?;
+        let snapshot = one.snapshot.map(|at| &machine.snapshots[at]);
         Some(UseReport {
             machine: machine.uuid,
             machine_name: machine.name.clone(),

@@ -67,9 +67,13 @@ impl DiskReport {
     /// The report on the disk of a chain that has `size` bytes.
     #[must_use]
     pub fn new(chain: &Chain, size: u64, table: &Table) -> Self {
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        let leaf = chain.links.first().map(|link| path(&link.path)).unwrap_or_default();
-        let base = chain.links.last().map(|link| path(&link.path)).unwrap_or_default();
+        let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
+        Self::of_images(&paths, chain.uuid, size, table)
+    }
+
+    /// The report on the disk of images, leaf first.
+    pub(super) fn of_images(images: &[&Path], uuid: Option<Uuid>, size: u64, table: &Table) -> Self {
+        let name = |path: &&Path| path.to_string_lossy().into_owned();
         let sector_size = u64::from(table.sector_size);
         let partition = |volume: &Volume| PartitionReport {
             index: volume.index,
@@ -83,9 +87,9 @@ impl DiskReport {
             name: volume.name.clone(),
         };
         Self {
-            base,
-            diff: (chain.links.len() > 1).then_some(leaf),
-            uuid: chain.uuid,
+            base: images.last().map(name).unwrap_or_default(),
+            diff: images.first().filter(|_| images.len() > 1).map(name),
+            uuid,
             size,
             scheme: table.scheme.name(),
             sector_size: table.sector_size,

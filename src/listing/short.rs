@@ -129,12 +129,12 @@ pub(super) fn begin_medium<'a>(
     Ok(block)
 }
 
-/// The state of a medium and what is wrong with it.
+/// The state of a medium, and why there is no access.
 pub(super) fn write_state(block: &mut Block<'_>, medium: &MediumReport) -> Result<()> {
     let state = medium.state.name();
     let text = match &medium.problem {
-        Some(problem) => format!("{state}: {problem}"),
-        None => state.to_owned(),
+        Some(problem) if medium.state == MediumState::NoAccess => format!("{state}: {problem}"),
+        _ => state.to_owned(),
     };
     block.text("State:", &text, label::tone(medium, false))?;
     Ok(())

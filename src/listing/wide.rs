@@ -3,7 +3,7 @@
 use super::Result;
 use super::label;
 use super::layout::{Lines, Row, lay_out};
-use super::report::{MachineReport, MachineState, MediumReport, Report};
+use super::report::{MachineReport, MachineState, MediumReport, MediumState, Report};
 use super::style::{Style, Tone};
 use super::text::{printable, scaled_or_none, width, wrap};
 use super::tree::{Node, Tree};
@@ -115,10 +115,11 @@ fn push_medium(
         format!("{}{encrypted}", printable(&medium.format)),
         medium.state.name().to_owned(),
     ];
-    let remark = medium.problem.as_ref().map(|problem| Item::Remark {
+    let problem = medium.problem.as_ref().filter(|_| medium.state == MediumState::NoAccess);
+    let remark = problem.map(|problem| Item::Remark {
         stem: format!("{stem}   "),
         text: printable(problem).into_owned(),
-        tone: label::tone(medium, false),
+        tone: Tone::Problem,
     });
     let row = Row { branch, stem, name: label::row(node, machine, medium), details, uuid: medium.uuid };
     items.push(Item::Row(row, label::tone(medium, node.uses.current)));

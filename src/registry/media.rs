@@ -1,5 +1,6 @@
 //! Puts the media of all settings files together into one forest.
 
+use super::model::is_file_format;
 use super::xml::ParsedMedium;
 use super::{Error, Identify, Media, Medium, MediumId, location};
 use crate::image::local::Devices;
@@ -9,12 +10,14 @@ use std::path::{Path, PathBuf};
 pub(super) struct Forest<'a> {
     pub(super) media: Media,
     pub(super) problems: Vec<Error>,
+    /// Where each medium is registered, by its id; it may have been found elsewhere.
+    registered_at: Vec<PathBuf>,
     identify: &'a Identify<'a>,
 }
 
 impl<'a> Forest<'a> {
     pub(super) fn new(identify: &'a Identify<'a>) -> Self {
-        Self { media: Media::default(), problems: Vec::new(), identify }
+        Self { media: Media::default(), problems: Vec::new(), registered_at: Vec::new(), identify }
     }
 
     /// Adds the media that `file` registers.
@@ -36,9 +39,11 @@ impl<'a> Forest<'a> {
     }
 
     fn add_one(&mut self, folder: &Path, parsed: ParsedMedium, parent: Option<MediumId>, file: &Path) -> MediumId {
+        let location = place(folder, &parsed);
+        self.registered_at.push(location.clone());
         let mut medium = Medium {
             uuid: parsed.uuid,
-            location: PathBuf::from(&parsed.location),
+            location,
             format: parsed.format,
             device: parsed.device,
             kind: parsed.kind,
@@ -49,11 +54,8 @@ impl<'a> Forest<'a> {
             children: Vec::new(),
             registered_in: file.to_path_buf(),
         };
-        if medium.is_file() {
-            medium.location = location::absolute(folder, &parsed.location);
-            if location::is_absolute(&parsed.location) && !medium.location.exists() {
-                self.search(folder, &parsed.location, &mut medium);
-            }
+        if medium.is_file() && location::is_absolute(&parsed.location) && !medium.location.exists() {
+            self.search(folder, &parsed.location, &mut medium);
         }
         self.media.add(medium)
     }
@@ -86,9 +88,9 @@ impl<'a> Forest<'a> {
     /// Two files may register one medium, as long as they agree.
     fn compare(&mut self, id: MediumId, folder: &Path, again: &ParsedMedium, parent: Option<MediumId>, file: &Path) {
         let known = self.media.get(id);
-        let location =
-            if known.is_file() { location::absolute(folder, &again.location) } else { PathBuf::from(&again.location) };
-        if known.location == location && known.parent == parent {
+        let registered_at = &self.registered_at[id.0];
+        let location = place(folder, again);
+        if *registered_at == location && known.parent == parent {
             return;
         }
         let entry = |location: &Path, parent: Option<MediumId>, file: &Path| {
@@ -100,9 +102,18 @@ impl<'a> Forest<'a> {
         };
         let problem = Error::Duplicate {
             what: format!("The medium {}", known.uuid),
-            kept: entry(&known.location, known.parent, &known.registered_in),
+            kept: entry(registered_at, known.parent, &known.registered_in),
             ignored: entry(&location, parent, file),
         };
         self.problems.push(problem);
+    }
+}
+
+/// Where a medium is registered to be.
+fn place(folder: &Path, parsed: &ParsedMedium) -> PathBuf {
+    if is_file_format(&parsed.format) {
+        location::absolute(folder, &parsed.location)
+    } else {
+        PathBuf::from(&parsed.location)
     }
 }

@@ -18,6 +18,9 @@ mod resolve;
 mod settings;
 mod xml;
 
+#[cfg(test)]
+mod tests;
+
 pub use chain::{Chain, Link, MAX_LINKS};
 pub use error::{Error, Result};
 pub use model::{

@@ -208,8 +208,13 @@ impl Medium {
     /// Whether the medium is a file; otherwise it is an iSCSI target, and its location is a URL.
     #[must_use]
     pub fn is_file(&self) -> bool {
-        !self.format.eq_ignore_ascii_case("iSCSI")
+        is_file_format(&self.format)
     }
+}
+
+/// Whether media of a format, as the registry writes it, are files.
+pub(super) fn is_file_format(format: &str) -> bool {
+    !format.eq_ignore_ascii_case("iSCSI")
 }
 
 /// All media of a registry: a forest.
@@ -263,10 +268,12 @@ impl Media {
 }
 
 #[cfg(test)]
-impl Media {
-    /// These media, whose parents and children are set, for tests.
-    pub(crate) fn of(list: Vec<Medium>) -> Self {
-        let by_uuid = list.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
-        Self { list, by_uuid }
+impl Registry {
+    /// A registry of these machines and media, whose parents and children are set, for tests.
+    pub(crate) fn of(machines: Vec<MachineEntry>, media: Vec<Medium>) -> Self {
+        let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
+        let media = Media { list: media, by_uuid };
+        let (uses, problems) = Uses::collect(&machines, &media);
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, uses }
     }
 }

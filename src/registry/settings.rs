@@ -46,7 +46,7 @@ pub(super) fn read_machine(path: &Path, expected: Option<Uuid>) -> Result<Parsed
         parse(path, parse_machine).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
     let found = parsed.machine.uuid;
     if let Some(expected) = expected.filter(|uuid| *uuid != found) {
-        let expected = format!("the UUID {expected}, as VirtualBox.xml registers the machine,");
+        let expected = format!("the UUID {expected} that VirtualBox.xml registers the machine with");
         let fault = Fault::Broken { line: parsed.line, expected, found: found.to_string() };
         return Err(fault.in_file(path, previous(path).exists()));
     }
@@ -83,11 +83,12 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(refused("it is not a regular file".to_owned()));
     }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(refused(format!("it is larger than {LARGEST} bytes, more than VirtualBox ever writes")));
+    if metadata.len() > LARGEST {
+        let len = metadata.len();
+        return Err(refused(format!("it has {len} bytes, and no settings file has more than {LARGEST}")));
     }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)).map_err(failed)?;
     Ok(bytes)
 }
 

@@ -4,7 +4,7 @@ use crate::listing::examine::{Facts, unregistered};
 use crate::listing::report::MediumState;
 use crate::listing::{Report, collect};
 use crate::registry::{
-    Attachment, DeviceKind, Error, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
+    Attachment, DeviceKind, Error, Machine, MachineEntry, MachineState, Medium, MediumId, MediumKind, Registry,
     Snapshot,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -125,12 +125,7 @@ impl Lab {
 
     /// What a listing of one machine says.
     pub(super) fn report_on(self, wanted: Option<&str>) -> crate::listing::Result<Report> {
-        let registry = Registry {
-            folder: PathBuf::from("/vms"),
-            machines: self.machines,
-            media: Media::of(self.media),
-            problems: Vec::new(),
-        };
+        let registry = Registry::of(self.machines, self.media);
         let facts = self.facts;
         let examine = |media: &[Option<&Medium>]| {
             media.iter().map(|m| m.map_or_else(unregistered, |m| facts[&m.uuid].clone())).collect()

@@ -49,7 +49,6 @@ enum Role {
 }
 
 /// What a machine and a snapshot have alike.
-#[derive(Default)]
 struct Section {
     description: String,
     storage: Storage,
@@ -139,7 +138,8 @@ impl Parser {
 
     /// Version 1.10 had the description as an attribute.
     fn add_section(&mut self, element: &Element) -> Result<()> {
-        self.sections.push(Section { description: element.text("Description")?, storage: Storage::default() });
+        let storage = self.version.map(Storage::new).unwrap_or_default();
+        self.sections.push(Section { description: element.text("Description")?, storage });
         Ok(())
     }
 
@@ -195,9 +195,10 @@ impl Parser {
             return Err(Fault::Broken { line: 1, expected, found: "none".to_owned() });
         };
         let mut sections = self.sections.into_iter();
-        let own = sections.next().unwrap_or_default();
-        machine.description = own.description;
-        machine.attachments = own.storage.finish();
+        if let Some(own) = sections.next() {
+            machine.description = own.description;
+            machine.attachments = own.storage.finish();
+        }
         machine.snapshots = self.snapshots;
         for (snapshot, section) in machine.snapshots.iter_mut().zip(sections) {
             snapshot.description = section.description;
