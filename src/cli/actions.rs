@@ -16,6 +16,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use uuid::Uuid;
 
 /// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
 pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
@@ -77,13 +78,15 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
     Ok(out.flush().map_err(listing::Error::from)?)
 }
 
-/// The images behind a name on the command line. Without any registry a path is all that can be meant; with one that
-/// cannot be read, nobody knows what depends on the image, so it is not written.
+/// The images behind a name on the command line. A path means something without any registry too; but where there is
+/// one that cannot be read, nobody knows what depends on the image, and it is only read.
 fn find_chain(arguments: &Arguments, image: &OsStr) -> Result<Chain, Error> {
+    let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
+    let optional = arguments.settings.is_none() && !is_uuid;
     let registry = match load_registry(arguments) {
         Ok(registry) => Some(registry),
-        Err(e) if e.kind() == ErrorKind::NotFound && arguments.settings.is_none() && Path::new(image).exists() => None,
-        Err(e) if !arguments.rw && arguments.settings.is_none() && Path::new(image).exists() => {
+        Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
+        Err(e) if optional && !arguments.rw => {
             log::warn!("{}", message(&e));
             None
         }
