@@ -30,12 +30,6 @@ impl Error {
             Self::Registry(e) => e.kind(),
         }
     }
-
-    /// Whether the reader of the output has gone, as `head` does: nothing that a user should hear of.
-    #[must_use]
-    pub fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Write(e) if e.kind() == io::ErrorKind::BrokenPipe)
-    }
 }
 
 /// The result of an operation here.
