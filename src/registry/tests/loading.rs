@@ -1,8 +1,8 @@
 //! Loading whole registries: what is broken stops nothing else.
 
-use crate::crypt::Passwords;
 use super::*;
 use crate::ErrorKind;
+use crate::crypt::Passwords;
 
 fn machine_error(registry: &Registry, index: usize) -> (ErrorKind, String) {
     let error = registry.machines[index].machine.as_ref().expect_err("the machine is broken");

@@ -7,8 +7,8 @@ mod oracle;
 mod parents;
 mod resolving;
 
-use crate::crypt::Passwords;
 use super::*;
+use crate::crypt::Passwords;
 use crate::error::message;
 use crate::image::vdi::testing::Build;
 use std::fs;

@@ -1,7 +1,7 @@
 //! Registries of a host that is gone: absolute paths that fit it and not this one.
 
-use crate::crypt::Passwords;
 use super::*;
+use crate::crypt::Passwords;
 
 #[test]
 fn a_home_folder_in_a_backup_is_found_again_by_uuids() {
@@ -64,7 +64,10 @@ fn a_machine_folder_of_another_name_is_found_only_with_the_right_uuid() {
         )]
     );
     fs::write(&image, vdi(1, 0)).unwrap();
-    assert_eq!(Registry::load_machine_file(&path, &Passwords::default()).unwrap().media.get(MediumId(0)).location, image);
+    assert_eq!(
+        Registry::load_machine_file(&path, &Passwords::default()).unwrap().media.get(MediumId(0)).location,
+        image
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The registry that VirtualBox 7.2.22 wrote, held against what its own `VBoxManage list -l vms` and `hdds` said of it.
 
-use crate::crypt::Passwords;
 use super::*;
+use crate::crypt::Passwords;
 use std::path::Path;
 use std::process::Command;
 
