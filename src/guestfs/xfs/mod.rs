@@ -30,11 +30,11 @@ const INODES_CACHED: usize = 16 << 10;
 const FOLDERS_CACHED: usize = 32;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 1024;
-/// The block of a long symbolic link in version 5: `XSLM`, and bytes before the target.
-const LINK_MAGIC: u32 = 0x5853_4C4D;
-const LINK_MARKS: Marks = Marks { crc: 12, block: 40, uuid: 16 };
-/// Bytes before the content in a block of a symbolic link or of an attribute's value in version 5.
+/// Targets of links that are too long for the inode: `XSLM`.
+const LINK: Remote = Remote { name: "symbolic link", magic: 0x5853_4C4D, by_extent: true };
+/// What version 5 has before a piece of a target or of an attribute's value.
 const REMOTE_HEADER: usize = 56;
+const REMOTE_MARKS: Marks = Marks { crc: 12, block: 40, uuid: 16 };
 
 /// An opened file system.
 pub struct Xfs {
@@ -62,6 +62,15 @@ struct Marks {
     crc: usize,
     block: usize,
     uuid: usize,
+}
+
+/// A kind of content that a fork's blocks hold.
+struct Remote {
+    name: &'static str,
+    /// At the start of each piece in version 5.
+    magic: u32,
+    /// Whether a piece is all of an extent, not one block.
+    by_extent: bool,
 }
 
 /// Whether a volume begins like this file system; `head` is its first sector at least.
@@ -210,36 +219,43 @@ impl Xfs {
         Ok(names)
     }
 
-    /// The `len` bytes that a fork has from its block `first` on, in blocks that in version 5 have a header each.
-    fn remote(
-        &self,
-        inode: &Inode,
-        fork: &Fork,
-        first: u64,
-        len: usize,
-        what: &str,
-        (magic, marks): (u32, &Marks),
-    ) -> Result<Vec<u8>> {
+    /// The `len` bytes that a fork has from its block `first` on. In version 5 they are in pieces with a header each:
+    /// one for each block, or (`by_extent`) for each extent.
+    fn remote(&self, inode: &Inode, fork: &Fork, (first, len): (u64, usize), remote: &Remote) -> Result<Vec<u8>> {
+        let size = usize::try_from(self.sb.block_size).unwrap_or(1);
+        let header = if self.sb.v5 { REMOTE_HEADER } else { 0 };
+        let end = first.saturating_add(len.div_ceil(size - header) as u64);
         let mut all = Vec::new();
         let mut number = first;
-        while all.len() < len {
-            let block = self.fork_block(inode, fork, number, what)?;
-            let mut part = &block.bytes[..];
-            if self.sb.v5 {
-                self.check(&block, what, marks)?;
-                let f = Fields::new("remote block", part, block.at);
-                let header = (f.u32_be(0).map_err(damage)?, f.u64_be(32).map_err(damage)?);
-                if header != (magic, inode.number) {
-                    let expected = format!("{magic:#x} of inode {}", inode.number);
-                    let found = format!("{:#x} of inode {}", header.0, header.1);
-                    return Err(damage(Fault::corrupt(block.at, what, expected, found)));
-                }
-                part = part.get(REMOTE_HEADER..).unwrap_or_default();
+        while all.len() < len && number < end {
+            let mut piece = Block::clone(&*self.fork_block(inode, fork, number, remote.name)?);
+            let mapped = self.map(inode, fork, number)?;
+            let count = if remote.by_extent { mapped.count.min(end - number) } else { 1 };
+            for more in number + 1..number + count {
+                let block = self.fork_block(inode, fork, more, remote.name)?;
+                piece.bytes.extend_from_slice(&block.bytes);
+                piece.replayed |= block.replayed;
             }
+            if self.sb.v5 {
+                self.check_remote(inode, &piece, remote)?;
+            }
+            let part = piece.bytes.get(header..).unwrap_or_default();
             all.extend_from_slice(&part[..part.len().min(len - all.len())]);
-            number += 1;
+            number += count;
         }
         Ok(all)
+    }
+
+    fn check_remote(&self, inode: &Inode, piece: &Block, remote: &Remote) -> Result<()> {
+        self.check(piece, remote.name, &REMOTE_MARKS)?;
+        let f = Fields::new(remote.name, &piece.bytes, piece.at);
+        let header = (f.u32_be(0).map_err(damage)?, f.u64_be(32).map_err(damage)?);
+        if header == (remote.magic, inode.number) {
+            return Ok(());
+        }
+        let expected = format!("{:#x} of inode {}", remote.magic, inode.number);
+        let found = format!("{:#x} of inode {}", header.0, header.1);
+        Err(damage(Fault::corrupt(piece.at, remote.name, expected, found)))
     }
 }
 
@@ -328,7 +344,7 @@ impl GuestFs for Xfs {
             let target = inode.data.bytes.get(..len);
             return Ok(target.ok_or_else(|| bad(format!("at most {}", inode.data.bytes.len())))?.to_vec());
         }
-        self.remote(&inode, &inode.data, 0, len, "symbolic link", (LINK_MAGIC, &LINK_MARKS))
+        self.remote(&inode, &inode.data, (0, len), &LINK)
     }
 
     fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {

@@ -2,7 +2,7 @@
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Extended Attributes).
 
 use super::inode::{Fork, Format, Inode};
-use super::{Block, Marks, Xfs, damage};
+use super::{Block, Marks, Remote, Xfs, damage};
 use crate::guestfs::Result;
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -14,9 +14,8 @@ const LEAF_V5: u16 = 0x3BEE;
 const NODE_V4: u16 = 0xFEBE;
 const NODE_V5: u16 = 0x3EBE;
 const MARKS: Marks = Marks { crc: 12, block: 16, uuid: 32 };
-/// The block of a value in version 5: `XARM`.
-const VALUE_MAGIC: u32 = 0x5841_524D;
-const VALUE_MARKS: Marks = Marks { crc: 12, block: 40, uuid: 16 };
+/// Values in blocks of their own: `XARM`.
+const VALUE: Remote = Remote { name: "value of an attribute", magic: 0x5841_524D, by_extent: false };
 /// The kernel's own limit of a tree's depth.
 const MAX_DEPTH: u16 = 5;
 /// The largest value that the kernel writes.
@@ -77,8 +76,7 @@ impl Xfs {
                     let what = format!("length of an attribute's value of inode {}", inode.number);
                     damage(Fault::corrupt(fork.at, what, format_args!("at most {MAX_VALUE}"), len))
                 })?;
-                let kind = (VALUE_MAGIC, &VALUE_MARKS);
-                self.remote(inode, fork, first.into(), len, "value of an attribute", kind)?
+                self.remote(inode, fork, (first.into(), len), &VALUE)?
             }
         };
         Ok(Some(if is_acl(name) { acl_for_user(&value).map_err(damage)? } else { value }))
