@@ -75,7 +75,7 @@ fn version_5_reads_as_the_kernel_shows_it() {
     for mkfs in kinds {
         let mounted = Mounted::new(mkfs, "900M");
         mounted.fill();
-        sh(mounted.folder.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "20M" }));
+        sh(mounted.folder.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "10M" }));
         let (theirs, ours) = mounted.both(xfs);
         tree::assert_same(mkfs, &comparable(theirs), &ours);
     }
@@ -206,8 +206,16 @@ fn what_cannot_be_read_is_refused_by_name() {
 fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
     sh(mounted.folder.path(), damage::FILL);
-    sh(mounted.folder.path(), "cd $1; umount m");
+    sh(
+        mounted.folder.path(),
+        "cd $1; for i in $(seq 1 200); do setfattr -n user.more-$i -v value-$i m/two; done; umount m",
+    );
     damage::survive("version 5", disk(&mounted.path("image")), Xfs::open);
+    // With a journal that is replayed.
+    let mounted = Mounted::new("mkfs.xfs -q", "400M");
+    sh(mounted.folder.path(), damage::FILL);
+    sh(mounted.folder.path(), "cd $1; xfs_io -x -c 'shutdown -f' m; umount m");
+    damage::survive("dirty", disk(&mounted.path("image")), Xfs::open);
     // Without checksums damage reaches the parsers.
     let folder = tempfile::tempdir().unwrap();
     sh(folder.path(), PROTOTYPE);

@@ -22,7 +22,7 @@ cd "$1/m"
 mkdir -p etc many deep/a/b/c; for i in $(seq 1 400); do echo $i > many/file-with-a-name-$i; done
 for i in $(seq 1 60); do head -c 9000 /dev/zero | tr '\0' x >> one; sync -f one; head -c 5000 /dev/zero | tr '\0' y >> two; sync -f two; done
 ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long; ln one etc/hard; truncate -s 20M sparse; echo end >> sparse
-for i in $(seq 1 40); do setfattr -n user.attribute-$i -v "$(printf 'v%.0s' $(seq 60))" two; done; setfattr -n user.small -v five one
+for i in 1 2 3 4 5 6; do setfattr -n user.attribute-$i -v "$(printf 'v%.0s' $(seq 60))" two; done; setfattr -n user.small -v five one
 "#;
 
 /// A disk that notes what is read of it, and has some bits turned over.
