@@ -49,6 +49,12 @@ fn xfs(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
     Xfs::open(disk).unwrap()
 }
 
+fn clean(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
+    let fs = xfs(disk);
+    assert!(fs.facts().notes.is_empty(), "{:?}", fs.facts().notes);
+    fs
+}
+
 /// The kernel shows root also the stored form of access control lists, which no other file system could take.
 fn comparable(walk: Walk) -> Walk {
     let stored = |text: &str, name: &str| -> String {
@@ -76,29 +82,50 @@ fn version_5_reads_as_the_kernel_shows_it() {
         let mounted = Mounted::new(mkfs, "900M");
         mounted.fill();
         sh(mounted.folder.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "10M" }));
-        let (theirs, ours) = mounted.both(xfs);
+        let (theirs, ours) = mounted.both(clean);
         tree::assert_same(mkfs, &comparable(theirs), &ours);
     }
 }
 
+/// Changes of every kind that the journal has.
+const CHANGES: &str = r#"
+cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n
+for i in $(seq 1 2000); do echo $i > new/file-$i; done; mknod new/dev c 7 9; setfattr -n user.new -v 1 new/n
+for i in $(seq 1 400); do echo x | dd of=new/holes bs=1 seek=$((i * 9000)) conv=notrunc status=none; done
+"#;
+
+/// More changes than the journal holds, so that it goes around its end.
+const AROUND: &str = r#"
+cd $1/m; rm -r many; mv etc moved; mkdir new; echo n > new/n
+python3 - <<'END'
+import os
+new = os.open("new", os.O_RDONLY)
+for turn in range(70):
+    for i in range(2500):
+        name = "new/%d-%s" % (i, "n" * (100 + turn))
+        if turn:
+            os.rename("new/%d-%s" % (i, "n" * (99 + turn)), name)
+        else:
+            open(name, "w")
+    os.fsync(new)
+END
+"#;
+
 #[test]
 fn a_copy_of_a_mounted_file_system_is_replayed() {
-    let mounted = Mounted::new("mkfs.xfs -q -d agcount=5", "400M");
-    mounted.fill();
-    sh(
-        mounted.folder.path(),
-        "cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n
-         for i in $(seq 1 2000); do echo $i > new/file-$i; done; mknod new/dev c 7 9; setfattr -n user.new -v 1 new/n
-         for i in $(seq 1 400); do echo x | dd of=new/holes bs=1 seek=$((i * 9000)) conv=notrunc status=none; done
-         sync; xfs_io -x -c 'shutdown -f' .; cd ..; umount m; cp image dirty",
-    );
-    let disk = disk(&mounted.path("dirty"));
-    let fs = xfs(disk.clone());
-    assert!(fs.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", fs.facts().notes);
-    let walk = ours(&(disk, fs));
-    assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
-    sh(mounted.folder.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
-    tree::assert_same("dirty", &kernel(&mounted.path("m")), &walk);
+    for changes in [CHANGES, AROUND] {
+        let mounted = Mounted::new("mkfs.xfs -q -d agcount=5", "400M");
+        mounted.fill();
+        sh(mounted.folder.path(), changes);
+        sh(mounted.folder.path(), "cd $1; sync; xfs_io -x -c 'shutdown -f' m; umount m; cp image dirty");
+        let disk = disk(&mounted.path("dirty"));
+        let fs = xfs(disk.clone());
+        assert!(fs.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", fs.facts().notes);
+        let walk = ours(&(disk, fs));
+        assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
+        sh(mounted.folder.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
+        tree::assert_same("dirty", &kernel(&mounted.path("m")), &walk);
+    }
 }
 
 /// A tree made by mkfs itself has the host's content and owners, but the time of mkfs and no attributes.
@@ -139,7 +166,7 @@ fn version_4_reads_as_what_mkfs_put_in() {
     for options in kinds {
         sh(folder.path(), &format!("cd $1; rm -f image; truncate -s 400M image; mkfs.xfs -q {options} -p proto image"));
         let disk = disk(&folder.path().join("image"));
-        let fs = xfs(disk.clone());
+        let fs = clean(disk.clone());
         let mut found = ours(&(disk, fs));
         let device = found.remove("dev").unwrap();
         assert!(device.starts_with("mode=60600 uid=7 gid=8") && device.contains(" 8:17 "), "{device}");

@@ -243,8 +243,13 @@ impl Replay<'_> {
         let start = core_size(version);
         let fork = usize::from(core[82]) * 8;
         let room = raw.len().saturating_sub(start);
-        if core.len() < start || fork >= room {
-            return Err(damage(Fault::corrupt(0, "fields of a journalled inode", "a whole inode", core.len())));
+        if fork >= room {
+            return Err(damage(Fault::corrupt(
+                0,
+                "place of the attributes of a journalled inode",
+                format_args!("below {room}"),
+                fork,
+            )));
         }
         raw[..start].copy_from_slice(&core[..start]);
         let mut forks = forks.iter();
