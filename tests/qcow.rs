@@ -3,8 +3,8 @@
 mod qemu;
 
 use qemu::{
-    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, flat, open, qemu, qemu_io, sample, text,
-    write_at_random,
+    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, flat, folder, open, qemu, qemu_io, sample,
+    text, write_at_random,
 };
 use std::path::Path;
 use vboximg_mount::disk::Disk;
@@ -60,7 +60,7 @@ fn fill(path: &Path, variant: &str) {
 
 #[test]
 fn every_variant_reads_as_in_qemu() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (number, variant) in VARIANTS.iter().enumerate() {
         let path = folder.path().join(format!("{number}.qcow2"));
         create(&path, "qcow2", variant, SIZE);
@@ -71,19 +71,19 @@ fn every_variant_reads_as_in_qemu() {
 
 #[test]
 fn every_variant_is_written_as_qemu_wants_it() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (number, variant) in VARIANTS.iter().enumerate() {
         let path = folder.path().join(format!("{number}.qcow2"));
         create(&path, "qcow2", variant, SIZE);
         fill(&path, variant);
         println!("{variant}");
-        write_at_random(&path, "qcow2", 60, number as u64);
+        write_at_random(&path, "qcow2", 40, number as u64);
     }
 }
 
 #[test]
 fn chains_are_read_and_written_over_their_parents() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let base = folder.path().join("base.qcow2");
     create(&base, "qcow2", "", SIZE);
     fill(&base, "");
@@ -106,7 +106,7 @@ fn chains_are_read_and_written_over_their_parents() {
 
 #[test]
 fn the_parent_is_what_the_header_names() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let base = folder.path().join("base.raw");
     std::fs::write(&base, vec![7; 1 << 20]).unwrap();
     let path = folder.path().join("a.qcow2");
@@ -121,7 +121,7 @@ fn the_parent_is_what_the_header_names() {
 
 #[test]
 fn external_data_files_are_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (number, variant) in
         ["data_file=D", "data_file=D,data_file_raw=on", "data_file=D,extended_l2=on", "data_file=D,cluster_size=4k"]
             .iter()
@@ -132,7 +132,7 @@ fn external_data_files_are_read_and_written() {
         create(&path, "qcow2", &variant.replace("=D", &format!("={}", text(&data))), SIZE);
         fill(&path, variant);
         assert_same(&path, "qcow2");
-        write_at_random(&path, "qcow2", 60, number as u64);
+        write_at_random(&path, "qcow2", 40, number as u64);
         if variant.contains("raw") {
             // QEMU rounds its length up to a cluster.
             let bytes = std::fs::read(&data).unwrap();
@@ -143,8 +143,8 @@ fn external_data_files_are_read_and_written() {
 
 #[test]
 fn a_data_file_elsewhere_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = folder();
+    let elsewhere = qemu::folder();
     let path = folder.path().join("a.qcow2");
     let data = elsewhere.path().join("secret");
     create(&path, "qcow2", &format!("data_file={}", text(&data)), SIZE);
@@ -155,7 +155,7 @@ fn a_data_file_elsewhere_is_refused() {
 /// Internal snapshots share clusters with the current state, which must be copied before they change.
 #[test]
 fn internal_snapshots_stay_as_they_are() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (number, variant) in VARIANTS.iter().enumerate() {
         if variant.contains("refcount_bits=1") {
             continue;
@@ -169,7 +169,7 @@ fn internal_snapshots_stay_as_they_are() {
         qemu("qemu-img", &["snapshot", "-c", "second one", text(&path)]);
         let second = flat(&path, "qcow2", &[]);
         println!("{variant}");
-        write_at_random(&path, "qcow2", 60, number as u64);
+        write_at_random(&path, "qcow2", 40, number as u64);
         for (name, expected) in [("first", &first), ("second one", &second), ("2", &second)] {
             let options = OpenOptions { snapshot: Some(name.to_owned()), ..OpenOptions::default() };
             assert_reads(&open(&path, options), expected, name);
@@ -184,7 +184,7 @@ fn internal_snapshots_stay_as_they_are() {
 
 #[test]
 fn snapshots_that_are_not_there_or_would_be_written_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qcow2");
     create(&path, "qcow2", "", SIZE);
     let message = |name: &str, writable| {
@@ -203,7 +203,7 @@ fn snapshots_that_are_not_there_or_would_be_written_are_refused() {
 /// The refcount table of one cluster is for 8 MiB here, and must move to grow.
 #[test]
 fn the_refcount_table_grows() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for bits in [16, 64] {
         let path = folder.path().join(format!("{bits}.qcow2"));
         let size = 40 << 20;
@@ -221,7 +221,7 @@ fn the_refcount_table_grows() {
 
 #[test]
 fn discarded_clusters_are_used_again() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qcow2");
     create(&path, "qcow2", "", 64 << 20);
     let disk = open(&path, OpenOptions { writable: true, ..OpenOptions::default() });
@@ -238,7 +238,7 @@ fn discarded_clusters_are_used_again() {
 
 #[test]
 fn bitmaps_of_changes_are_given_up_with_the_first_write() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qcow2");
     create(&path, "qcow2", "", SIZE);
     qemu("qemu-img", &["bitmap", "--add", text(&path), "changes"]);
@@ -253,7 +253,7 @@ fn bitmaps_of_changes_are_given_up_with_the_first_write() {
 
 #[test]
 fn an_image_with_wrong_refcounts_is_read_and_not_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qcow2");
     create(&path, "qcow2", "lazy_refcounts=on", SIZE);
     fill(&path, "");
@@ -272,7 +272,7 @@ fn an_image_with_wrong_refcounts_is_read_and_not_written() {
 
 #[test]
 fn version_1_is_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let base = folder.path().join("base.raw");
     std::fs::write(&base, vec![0x42; 3 << 20]).unwrap();
     for (number, options) in ["", "backing_file=base.raw,backing_fmt=raw"].iter().enumerate() {
@@ -311,7 +311,7 @@ fn assert_v1_writes(path: &Path) {
 
 #[test]
 fn encrypted_images_are_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qcow2");
     let secret = "secret,id=s,data=abc123";
     qemu(
@@ -335,7 +335,7 @@ fn encrypted_images_are_refused_by_name() {
 
 #[test]
 fn converted_images_with_everything_compressed_are_read_and_rewritten() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let raw = folder.path().join("a.raw");
     let mut numbers = qemu::Numbers(3);
     let bytes: Vec<u8> =
@@ -360,7 +360,7 @@ fn converted_images_with_everything_compressed_are_read_and_rewritten() {
 
 #[test]
 fn samples_of_other_programs_read_as_in_qemu() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     if let Some(path) = sample(folder.path(), "dissect-basic.qcow2.gz") {
         assert_same(&path, "qcow2");
     }
@@ -368,7 +368,7 @@ fn samples_of_other_programs_read_as_in_qemu() {
 
 #[test]
 fn an_image_by_virtualbox_is_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qcow") {
         assert_sum(&path, &sum);
         assert_same(&path, "qcow");

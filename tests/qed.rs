@@ -2,7 +2,7 @@
 
 mod qemu;
 
-use qemu::{assert_same, assert_sum, by_virtualbox, create, flat, open, qemu_io, write_at_random};
+use qemu::{assert_same, assert_sum, by_virtualbox, create, flat, folder, open, qemu_io, write_at_random};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::image::OpenOptions;
 
@@ -20,7 +20,7 @@ fn commands() -> Vec<String> {
 
 #[test]
 fn every_variant_is_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (number, variant) in VARIANTS.iter().enumerate() {
         let path = folder.path().join(format!("{number}.qed"));
         create(&path, "qed", variant, SIZE);
@@ -33,7 +33,7 @@ fn every_variant_is_read_and_written() {
 
 #[test]
 fn chains_are_read_and_written_over_their_parents() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let base = folder.path().join("base.qed");
     create(&base, "qed", "", SIZE);
     qemu_io(&base, "qed", &commands());
@@ -49,7 +49,7 @@ fn chains_are_read_and_written_over_their_parents() {
 
 #[test]
 fn an_image_by_virtualbox_is_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qed") {
         assert_sum(&path, &sum);
         assert_same(&path, "qed");
@@ -60,7 +60,7 @@ fn an_image_by_virtualbox_is_read_and_written() {
 /// QEMU and VirtualBox check an image whose mark is set, which takes long for a large one.
 #[test]
 fn the_mark_for_a_needed_check_is_set_while_writing_only() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("a.qed");
     create(&path, "qed", "", SIZE);
     let features = || std::fs::read(&path).unwrap()[16];

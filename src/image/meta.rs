@@ -155,6 +155,28 @@ impl MetaCache {
         Ok(())
     }
 
+    /// The changed pages, whole, and where they are in the file, in bytes: for a format that brings them to the file by
+    /// way of a log. They must not change again before [`written`](Self::written) is called.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(u64, Vec<u8>)> {
+        let state = self.lock();
+        let changed = state.pages.iter().filter(|(_, page)| page.dirty.is_some());
+        changed.map(|(number, page)| (self.start_of(*number), page.bytes.to_vec())).collect()
+    }
+
+    /// Takes pages that [`changed`](Self::changed) gave as written to the file.
+    pub fn written(&self, pages: &[(u64, Vec<u8>)]) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        for (offset, _) in pages {
+            if let Some(page) = state.pages.get_mut(&self.split(*offset).0)
+                && page.dirty.take().is_some()
+            {
+                state.dirty -= 1;
+            }
+        }
+    }
+
     fn with_page<T>(&self, number: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
         let mut f = Some(f);
         loop {

@@ -30,6 +30,12 @@ impl Error {
             Self::Registry(e) => e.kind(),
         }
     }
+
+    /// Whether it only says that the reader of the output has gone.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Write(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
 }
 
 /// The result of an operation here.

@@ -87,7 +87,7 @@ pub enum Error {
     },
     /// What was written could not be made durable.
     #[error("What was written to the disk is not durable yet")]
-    Flush(#[source] disk::Error),
+    Flush(#[source] Box<disk::Error>),
     /// As [`Flush`](Error::Flush), asked for through the mount; it stays mounted.
     #[error("What was written to the disk mounted on {} is not durable yet, so it stays mounted; its process's messages \
              say why", path.display())]

@@ -148,7 +148,7 @@ impl Mounted {
     /// [`Error::Flush`] when the last flush failed; [`Error::Io`] when the session broke.
     pub fn serve(self) -> Result<()> {
         let ended = self.wait();
-        self.flusher.close().map_err(Error::Flush)?;
+        self.flusher.close().map_err(|e| Error::Flush(Box::new(e)))?;
         ended.map_err(Error::io(&self.point, "serve"))
     }
 
@@ -156,7 +156,13 @@ impl Mounted {
         let mut stopping = false;
         loop {
             match self.next() {
-                Some(Event::Ended(result)) => return result,
+                Some(Event::Ended(result)) => {
+                    if result.is_err() {
+                        // Nobody answers there any more.
+                        self.unmount();
+                    }
+                    return result;
+                }
                 Some(Event::Stop) if stopping => return Ok(()),
                 Some(Event::Stop) => {
                     stopping = true;

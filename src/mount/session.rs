@@ -162,7 +162,7 @@ impl Filesystem for Server {
         size: Option<u64>,
         _accessed: Option<TimeOrNow>,
         _modified: Option<TimeOrNow>,
-        _changed: Option<SystemTime>,
+        _attributes_changed: Option<SystemTime>,
         handle: Option<FileHandle>,
         _created: Option<SystemTime>,
         _backed_up: Option<SystemTime>,
@@ -174,11 +174,14 @@ impl Filesystem for Server {
             Ok(attributes) => attributes,
             Err(e) => return reply.error(code(e)),
         };
-        let owned = mode.is_some() || uid.is_some() || gid.is_some() || flags.is_some();
+        let changed = mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
+            || uid.is_some_and(|uid| uid != attributes.uid)
+            || gid.is_some_and(|gid| gid != attributes.gid)
+            || flags.is_some();
         // A disk keeps its size. Opening with O_TRUNC, as `dd` and `cp` do, comes as size 0 without a handle and
         // changes nothing, as with a block device. Times are the image's; setting them is passed over.
         let resized = size.is_some_and(|size| size != attributes.size && (size != 0 || handle.is_some()));
-        if owned || resized {
+        if changed || resized {
             return reply.error(fuser::Errno::EPERM);
         }
         reply.attr(&self.ttl(), &file_attr(&attributes));

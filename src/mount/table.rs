@@ -2,6 +2,7 @@
 
 use super::{Error, Result};
 use std::ffi::OsString;
+use std::io::ErrorKind::{NotConnected, PermissionDenied};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +108,7 @@ pub fn canonical(point: &Path) -> Result<PathBuf> {
     let seen = std::fs::canonicalize(point);
     let absolute = std::path::absolute(point).map_err(Error::io(point, "find"))?;
     match (&seen, absolute.parent(), absolute.file_name()) {
-        (Err(e), Some(folder), Some(name)) if e.kind() != std::io::ErrorKind::NotFound => {
+        (Err(e), Some(folder), Some(name)) if matches!(e.kind(), NotConnected | PermissionDenied) => {
             Ok(std::fs::canonicalize(folder).map_err(Error::io(folder, "find"))?.join(name))
         }
         _ => seen.map_err(Error::io(point, "find")),

@@ -1,22 +1,21 @@
 //! Puts the media of all settings files together into one forest.
 
+use super::model::is_file_format;
 use super::xml::ParsedMedium;
-use super::{Error, Identify, Media, Medium, MediumId, location};
-use crate::image::local::Devices;
+use super::{Error, Media, Medium, MediumId, location};
+use crate::image::{self, local::Devices};
 use std::path::{Path, PathBuf};
 
 /// The forest while it grows.
-pub(super) struct Forest<'a> {
+#[derive(Default)]
+pub(super) struct Forest {
     pub(super) media: Media,
     pub(super) problems: Vec<Error>,
-    identify: &'a Identify<'a>,
+    /// Where each medium is registered, by its id; it may have been found elsewhere.
+    registered_at: Vec<PathBuf>,
 }
 
-impl<'a> Forest<'a> {
-    pub(super) fn new(identify: &'a Identify<'a>) -> Self {
-        Self { media: Media::default(), problems: Vec::new(), identify }
-    }
-
+impl Forest {
     /// Adds the media that `file` registers.
     pub(super) fn add(&mut self, file: &Path, parsed: Vec<ParsedMedium>) {
         let folder = file.parent().unwrap_or(file);
@@ -36,9 +35,11 @@ impl<'a> Forest<'a> {
     }
 
     fn add_one(&mut self, folder: &Path, parsed: ParsedMedium, parent: Option<MediumId>, file: &Path) -> MediumId {
+        let location = place(folder, &parsed);
+        self.registered_at.push(location.clone());
         let mut medium = Medium {
             uuid: parsed.uuid,
-            location: PathBuf::from(&parsed.location),
+            location,
             format: parsed.format,
             device: parsed.device,
             kind: parsed.kind,
@@ -49,11 +50,8 @@ impl<'a> Forest<'a> {
             children: Vec::new(),
             registered_in: file.to_path_buf(),
         };
-        if medium.is_file() {
-            medium.location = location::absolute(folder, &parsed.location);
-            if location::is_absolute(&parsed.location) && !medium.location.exists() {
-                self.search(folder, &parsed.location, &mut medium);
-            }
+        if medium.is_file() && location::is_absolute(&parsed.location) && !medium.location.exists() {
+            self.search(folder, &parsed.location, &mut medium);
         }
         self.media.add(medium)
     }
@@ -63,7 +61,7 @@ impl<'a> Forest<'a> {
     fn search(&mut self, folder: &Path, written: &str, medium: &mut Medium) {
         let mut like = None;
         for path in location::relocations(folder, written).into_iter().filter(|path| path.is_file()) {
-            match (self.identify)(&path, Devices::Refused) {
+            match image::identify(&path, Devices::Refused) {
                 Ok(info) if info.uuid == Some(medium.uuid) => {
                     let what = format!("The medium {}", medium.uuid);
                     let registered = std::mem::replace(&mut medium.location, path.clone());
@@ -86,9 +84,9 @@ impl<'a> Forest<'a> {
     /// Two files may register one medium, as long as they agree.
     fn compare(&mut self, id: MediumId, folder: &Path, again: &ParsedMedium, parent: Option<MediumId>, file: &Path) {
         let known = self.media.get(id);
-        let location =
-            if known.is_file() { location::absolute(folder, &again.location) } else { PathBuf::from(&again.location) };
-        if known.location == location && known.parent == parent {
+        let registered_at = &self.registered_at[id.0];
+        let location = place(folder, again);
+        if *registered_at == location && known.parent == parent {
             return;
         }
         let entry = |location: &Path, parent: Option<MediumId>, file: &Path| {
@@ -100,9 +98,18 @@ impl<'a> Forest<'a> {
         };
         let problem = Error::Duplicate {
             what: format!("The medium {}", known.uuid),
-            kept: entry(&known.location, known.parent, &known.registered_in),
+            kept: entry(registered_at, known.parent, &known.registered_in),
             ignored: entry(&location, parent, file),
         };
         self.problems.push(problem);
+    }
+}
+
+/// Where a medium is registered to be.
+fn place(folder: &Path, parsed: &ParsedMedium) -> PathBuf {
+    if is_file_format(&parsed.format) {
+        location::absolute(folder, &parsed.location)
+    } else {
+        PathBuf::from(&parsed.location)
     }
 }

@@ -18,6 +18,9 @@ mod resolve;
 mod settings;
 mod xml;
 
+#[cfg(test)]
+mod tests;
+
 pub use chain::{Chain, Link, MAX_LINKS};
 pub use error::{Error, Result};
 pub use model::{
@@ -25,7 +28,7 @@ pub use model::{
     Snapshot,
 };
 pub use resolve::resolve;
-pub use uses::{Use, Uses};
+pub use uses::Use;
 
 use crate::image::{self, ImageInfo, local::Devices};
 use std::path::Path;

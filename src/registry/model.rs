@@ -1,6 +1,7 @@
 //! Machines, snapshots and media as plain data, resolved.
 
-use super::{Error, Uses};
+use super::Error;
+use super::uses::Uses;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -208,8 +209,13 @@ impl Medium {
     /// Whether the medium is a file; otherwise it is an iSCSI target, and its location is a URL.
     #[must_use]
     pub fn is_file(&self) -> bool {
-        !self.format.eq_ignore_ascii_case("iSCSI")
+        is_file_format(&self.format)
     }
+}
+
+/// Whether media of a format, as the registry writes it, are files.
+pub(super) fn is_file_format(format: &str) -> bool {
+    !format.eq_ignore_ascii_case("iSCSI")
 }
 
 /// All media of a registry: a forest.

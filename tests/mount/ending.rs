@@ -141,7 +141,7 @@ fn only_our_mounts_are_unmounted() {
         ("mnt", 3, "Nothing of vboximg-mount is mounted on"),
         ("/proc", 3, "but a file system of type proc"),
         ("none", 3, "Cannot find none: No such file"),
-        ("disk.img/x", 1, "Cannot find disk.img"),
+        ("disk.img/x", 1, "Cannot find disk.img/x: Not a directory"),
     ] {
         let output = run(program().arg("--unmount").arg(path).current_dir(scene.folder()));
         assert_eq!(output.status.code(), Some(code), "{path}: {output:?}");

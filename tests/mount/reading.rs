@@ -66,7 +66,7 @@ fn every_byte_is_the_image_s() {
     }
     assert_eq!(file.read_at(&mut [0; 100], VOLUMES[0].1 - 7).unwrap(), 7);
     assert_eq!(file.read_at(&mut [0; 100], VOLUMES[0].1).unwrap(), 0);
-    assert_eq!(file.read_at(&mut [0; 100], u64::MAX / 2).unwrap(), 0);
+    assert_eq!(file.read_at(&mut [0; 100], 1 << 40).unwrap(), 0);
 }
 
 #[test]

@@ -113,17 +113,18 @@ impl Found<'_> {
 enum Identity {
     Same,
     Different,
-    /// One of the formats has no identity.
+    /// The child states no identity.
     Unknown,
 }
 
 fn compare(parent: &ParentLink, info: &ImageInfo) -> Identity {
+    // A content id changes with the content, so another one does not make it another image.
+    let same_content = parent.content_id.is_some() && parent.content_id == info.content_id;
     match (parent.uuid, info.uuid) {
         (Some(expected), Some(found)) if expected == found => Identity::Same,
         (Some(_), Some(_)) => Identity::Different,
-        (Some(_), None) => Identity::Unknown,
-        // A content id changes with the content, so another one does not make it another image.
-        (None, _) if parent.content_id.is_some() && parent.content_id == info.content_id => Identity::Same,
+        _ if same_content => Identity::Same,
+        (Some(_), None) => Identity::Different,
         (None, _) => Identity::Unknown,
     }
 }
@@ -198,8 +199,8 @@ impl<'a> Search<'a> {
                     return Some(Found::File { path: path.clone(), parent: info.parent, by });
                 }
                 Ok((info, Identity::Different)) => {
-                    let found = info.uuid.unwrap_or_default();
-                    tried.push(format!("{}, which the header names, has the UUID {found}", path.display()));
+                    let found = info.uuid.map_or("no UUID".to_owned(), |uuid| format!("the UUID {uuid}"));
+                    tried.push(format!("{}, which the header names, has {found}", path.display()));
                 }
                 Err(reason) => tried.push(reason),
             }

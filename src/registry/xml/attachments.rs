@@ -3,8 +3,8 @@
 //! Since version 1.9 all is under `StorageControllers`; before, DVD and floppy drives were elements of `Hardware`, and
 //! before 1.7 hard disks were in `HardDiskAttachments`.
 
-use super::Result;
 use super::reader::Element;
+use super::{Result, Version};
 use crate::registry::{Attachment, DeviceKind};
 
 /// The slots of one machine or snapshot, while its elements are read.
@@ -17,6 +17,8 @@ pub(super) struct Storage {
     ide: Option<String>,
     /// Drives of the old `DVDDrive` and `FloppyDrive`.
     drives: Vec<Attachment>,
+    /// Whether the file is older than version 1.9, which changed the names of controllers.
+    old_names: bool,
 }
 
 /// What an element of a storage section means.
@@ -37,6 +39,10 @@ pub(super) enum StorageRole {
 }
 
 impl Storage {
+    pub(super) fn new(version: Version) -> Self {
+        Self { old_names: version < Version::ONE_STORAGE_SECTION, ..Self::default() }
+    }
+
     /// An element inside of a storage section.
     pub(super) fn start(&mut self, parent: StorageRole, element: &Element) -> Result<Option<StorageRole>> {
         match (parent, element.name()) {
@@ -69,6 +75,9 @@ impl Storage {
 
     fn add_controller(&mut self, element: &Element) -> Result<StorageRole> {
         self.controller = element.required("name")?.into_owned();
+        if self.old_names && matches!(&*self.controller, "IDE" | "SATA" | "SCSI") {
+            self.controller.push_str(" Controller");
+        }
         let is_ide = matches!(&*element.required("type")?, "PIIX3" | "PIIX4" | "ICH6");
         if is_ide && self.ide.is_none() {
             self.ide = Some(self.controller.clone());

@@ -82,10 +82,7 @@ impl MediaList {
             "VMDKImage" => medium.set_file("VMDK", element)?,
             "VHDImage" => medium.set_file("VHD", element)?,
             "ISCSIHardDisk" => medium.set_iscsi(element)?,
-            "CustomHardDisk" => {
-                medium.location = element.required("location")?.into_owned();
-                medium.format = element.required("format")?.into_owned();
-            }
+            "CustomHardDisk" => medium.set_custom(element)?,
             _ => return Ok(None),
         }
         Ok(Some(MediaRole::Leaf))
@@ -163,6 +160,17 @@ impl ParsedMedium {
     fn set_file(&mut self, format: &str, element: &Element) -> Result<()> {
         self.location = element.required("filePath")?.into_owned();
         format.clone_into(&mut self.format);
+        Ok(())
+    }
+
+    /// VirtualBox 2.0 wrote the attributes here; later ones look for them at the medium itself.
+    fn set_custom(&mut self, element: &Element) -> Result<()> {
+        if let Some(location) = element.attribute("location")? {
+            self.location = location.into_owned();
+        }
+        if let Some(format) = element.attribute("format")? {
+            self.format = format.into_owned();
+        }
         Ok(())
     }
 

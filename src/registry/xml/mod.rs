@@ -11,7 +11,7 @@ mod media;
 mod reader;
 
 pub(super) use global::{Global, parse_global};
-pub(super) use machine::{ParsedMachine, parse_machine};
+pub(super) use machine::{ParsedMachine, parse_machine, parse_unsealed};
 pub(super) use media::ParsedMedium;
 
 use super::Error;
@@ -31,7 +31,20 @@ pub(super) enum Fault {
     /// Right, but of a kind that cannot be read.
     Unsupported(String),
     /// The machine is encrypted as a whole.
-    Encrypted { key_id: String },
+    Encrypted(Box<Sealed>),
+}
+
+/// `MachineEncrypted`, in the place of `Machine`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub(super) uuid: Uuid,
+    pub(super) key_id: String,
+    /// The key store in base64.
+    pub(super) key_store: String,
+    /// The `Machine` element as a document of its own, encrypted, in base64.
+    pub(super) text: String,
+    /// The settings version of the file, as written.
+    pub(super) version: String,
 }
 
 impl Fault {
@@ -41,7 +54,7 @@ impl Fault {
         match self {
             Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found, previous },
             Self::Unsupported(reason) => Error::Unsupported { path, reason },
-            Self::Encrypted { key_id } => Error::Encrypted { path, key_id },
+            Self::Encrypted(sealed) => Error::Encrypted { path, key_id: sealed.key_id },
         }
     }
 }
@@ -58,6 +71,8 @@ pub(super) struct Version {
 impl Version {
     /// VirtualBox 1.5, the first whose files are read.
     const OLDEST: Self = Self { major: 1, minor: 2 };
+    /// VirtualBox 3.1: all that is attached is in `StorageControllers`.
+    const ONE_STORAGE_SECTION: Self = Self { major: 1, minor: 9 };
     /// VirtualBox 4.0: each machine has a folder of its own.
     pub(super) const MACHINE_FOLDERS: Self = Self { major: 1, minor: 11 };
 
@@ -77,40 +92,4 @@ pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uuids_are_read_with_and_without_braces_in_any_case() {
-        let uuid = Uuid::from_u128(0x7cbdf0db_13ca_49e9_b300_774c4f7b7bdb);
-        for text in [
-            "7cbdf0db-13ca-49e9-b300-774c4f7b7bdb",
-            "{7cbdf0db-13ca-49e9-b300-774c4f7b7bdb}",
-            "{7CBDF0DB-13CA-49E9-B300-774C4F7B7BDB}",
-        ] {
-            assert_eq!(parse_uuid(text), Some(uuid), "{text}");
-        }
-        for text in [
-            "",
-            "{}",
-            "7cbdf0db13ca49e9b300774c4f7b7bdb",
-            "{7cbdf0db-13ca-49e9-b300-774c4f7b7bdb",
-            "7cbdf0db-13ca-49e9-b300-774c4f7b7bdb}",
-            "7cbdf0db-13ca-49e9-b300-774c4f7b7bdg",
-            "urn:uuid:7cbdf0db-13ca-49e9-b300-774c4f7b7bdb",
-        ] {
-            assert_eq!(parse_uuid(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn versions_are_read_up_to_the_platform() {
-        assert_eq!(Version::parse("1.19-linux"), Some(Version { major: 1, minor: 19 }));
-        assert_eq!(Version::parse("1.3.pre-windows"), Some(Version { major: 1, minor: 3 }));
-        assert_eq!(Version::parse("1.2"), Some(Version { major: 1, minor: 2 }));
-        for text in ["", "1", "1.", "1.x", "x.1", "99999999999.1"] {
-            assert_eq!(Version::parse(text), None, "{text}");
-        }
-        assert!(Version { major: 1, minor: 9 } < Version::MACHINE_FOLDERS);
-    }
-}
+mod tests;
