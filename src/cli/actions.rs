@@ -4,7 +4,7 @@ use super::arguments::{Action, Arguments};
 use super::{password, terminal};
 use crate::crypt::unlock_disk;
 use crate::disk::{self, ChainDisk, Disk, OpenMode};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, message};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::{self, Access, OnSignal, Options, Source, background};
@@ -16,32 +16,25 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use uuid::Uuid;
 
-/// Does what the arguments ask for and returns the exit code.
+/// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
 pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
     match action {
         Action::ListMachines => list_machines(arguments)?,
-        Action::ListVolumes => list_volumes(arguments)?,
-        Action::Mount => return mount_disk(arguments, words),
-        Action::Unmount => unmount(arguments)?,
-        Action::Completions => print_completions(arguments),
+        Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
+        Action::Unmount { point } => mount::unmount(point)?,
+        Action::Complete { shell } => print(|mut out| {
+            clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
+            Ok(())
+        })?,
+        // The process that stays in the background is another one.
+        Action::Mount { .. } if !(arguments.foreground || arguments.debug || arguments.in_background) => {
+            return Ok(background::start(words)?);
+        }
+        Action::Mount { disk, point } => mount_disk(arguments, disk, point)?,
     }
     Ok(0)
-}
-
-fn print_completions(arguments: &Arguments) {
-    let mut script = Vec::new();
-    if let Some(shell) = arguments.completions {
-        clap_complete::generate(shell, &mut Arguments::command(), "vboximg-mount", &mut script);
-    }
-    let _ = io::stdout().write_all(&script);
-}
-
-fn unmount(arguments: &Arguments) -> Result<(), Error> {
-    if let Some(point) = &arguments.unmount {
-        mount::unmount(point)?;
-    }
-    Ok(())
 }
 
 /// The registry that the arguments name, or the user's.
@@ -65,9 +58,8 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     })
 }
 
-fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
-    let Some(image) = &arguments.image else { return Ok(()) };
-    let chain = find_chain(arguments, image)?;
+fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
+    let chain = find_chain(arguments, disk)?;
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
     let disk = open_disk(&chain, OpenMode { writable: false, force: arguments.force }, arguments)?;
@@ -86,14 +78,16 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
     Ok(out.flush().map_err(listing::Error::from)?)
 }
 
-/// The images behind a name on the command line. Without any registry a path is all that can be meant.
+/// The images behind a name on the command line. A path means something without any registry too; but where there is
+/// one that cannot be read, nobody knows what depends on the image, and it is only read.
 fn find_chain(arguments: &Arguments, image: &OsStr) -> Result<Chain, Error> {
+    let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
+    let optional = arguments.settings.is_none() && !is_uuid;
     let registry = match load_registry(arguments) {
         Ok(registry) => Some(registry),
-        Err(e) if arguments.settings.is_none() && Path::new(image).exists() => {
-            if e.kind() != ErrorKind::NotFound {
-                log::warn!("{}", crate::error::message(&e));
-            }
+        Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
+        Err(e) if optional && !arguments.rw => {
+            log::warn!("{}", message(&e));
             None
         }
         Err(e) => return Err(e),
@@ -133,22 +127,18 @@ fn read_table(disk: &dyn Disk) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// Mounts in this process with `--foreground`, and otherwise in one that stays in the background.
-fn mount_disk(arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
-    if !(arguments.foreground || arguments.debug || arguments.in_background) {
-        return Ok(background::start(words)?);
-    }
+/// Mounts a disk and serves it until it is unmounted.
+fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
     if arguments.guest_filesystem {
         let what = "Showing the file systems of the guest (-g)";
         return Err(mount::Error::Unsupported { what, instead: "mount a vol<N> with the kernel's driver" }.into());
     }
     let options = mount_options(arguments)?;
-    let (Some(image), Some(point)) = (&arguments.image, &arguments.mount_point) else { return Ok(0) };
-    let chain = find_chain(arguments, image)?;
+    let chain = find_chain(arguments, disk)?;
     if options.writable {
         mount::check_writable(&chain)?;
     }
-    let point = std::path::absolute(point).unwrap_or_else(|_| point.clone());
+    let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
     let disk = open_disk(&chain, OpenMode { writable: options.writable, force: arguments.force }, arguments)?;
     let table = read_table(&*disk.seen)?;
@@ -162,8 +152,7 @@ fn mount_disk(arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
         mounted.stopper().stop();
     }
     mounted.serve()?;
-    detached?;
-    Ok(0)
+    Ok(detached?)
 }
 
 fn mount_options(arguments: &Arguments) -> Result<Options, Error> {

@@ -5,8 +5,8 @@ use crate::crypt::PasswordFile;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 const WHAT: &str = "What to do";
 const DISK: &str = "Which disk";
@@ -133,43 +133,45 @@ pub(super) struct Arguments {
 
 /// What the options ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    /// The machines.
+pub(super) enum Action<'a> {
+    /// List the machines.
     ListMachines,
-    /// The volumes of the image.
-    ListVolumes,
-    /// Mount the image.
-    Mount,
+    /// List the volumes of a disk.
+    ListVolumes { disk: &'a OsStr },
+    /// Mount a disk.
+    Mount { disk: &'a OsStr, point: &'a Path },
     /// Unmount.
-    Unmount,
+    Unmount { point: &'a Path },
     /// Print a completion script.
-    Completions,
+    Complete { shell: Shell },
 }
 
 impl Arguments {
-    /// Parses the arguments of a run, of which the first is the program's name, and says what they ask for. Without
-    /// any, it is for help, as upstream has it.
-    pub(super) fn parse_from(arguments: &[OsString]) -> Result<(Self, Action), clap::Error> {
-        if arguments.len() < 2 {
-            let help = Self::command().render_help();
-            return Err(clap::Error::raw(ErrorKind::DisplayHelp, help));
+    /// Parses the arguments of a run, of which the first is the program's name. Without any others, it is a call for
+    /// help, as upstream has it.
+    pub(super) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        if words.len() < 2 {
+            return Err(Self::command().error(ErrorKind::DisplayHelp, Self::command().render_help()));
         }
-        let arguments = Self::try_parse_from(spelling::modern(arguments))?;
-        let action = arguments.action()?;
-        Ok((arguments, action))
+        Self::try_parse_from(spelling::modern(words))
     }
 
-    fn action(&self) -> Result<Action, clap::Error> {
+    /// What they ask for.
+    pub(super) fn action(&self) -> Result<Action<'_>, clap::Error> {
         let missing = |what| Err(Self::command().error(ErrorKind::MissingRequiredArgument, what));
-        match self {
-            Self { completions: Some(_), .. } => Ok(Action::Completions),
-            Self { unmount: Some(_), .. } => Ok(Action::Unmount),
-            Self { list: true, image: None, .. } => Ok(Action::ListMachines),
-            Self { list: true, .. } => Ok(Action::ListVolumes),
-            Self { image: Some(_), mount_point: Some(_), .. } => Ok(Action::Mount),
-            Self { image: Some(_), .. } => missing("where should the disk be mounted? Give a folder, or --list"),
-            Self { mount_point: Some(_), .. } => missing("which disk should be mounted? Give it with --image"),
-            _ => missing("what should be done? Give --list, --image or --unmount"),
+        if let Some(shell) = self.completions {
+            return Ok(Action::Complete { shell });
+        }
+        if let Some(point) = &self.unmount {
+            return Ok(Action::Unmount { point });
+        }
+        match (self.image.as_deref(), self.mount_point.as_deref()) {
+            (None, _) if self.list => Ok(Action::ListMachines),
+            (Some(disk), _) if self.list => Ok(Action::ListVolumes { disk }),
+            (Some(disk), Some(point)) => Ok(Action::Mount { disk, point }),
+            (Some(_), None) => missing("where should the disk be mounted? Give a folder, or --list"),
+            (None, Some(_)) => missing("which disk should be mounted? Give it with --image"),
+            (None, None) => missing("what should be done? Give --list, --image or --unmount"),
         }
     }
 }
@@ -177,11 +179,12 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
 
-    fn parse(line: &str) -> Result<(Arguments, Action), clap::Error> {
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        Arguments::parse_from(&words)
+        let arguments = Arguments::parse_words(&words)?;
+        arguments.action()?;
+        Ok(arguments)
     }
 
     #[test]
@@ -192,36 +195,37 @@ mod tests {
     #[test]
     fn list_modifiers_combine_in_any_way() {
         for line in ["-lwv", "-l -w -v", "-vlw", "--wide --list --verbose", "-lvvw -l", "-wl --verbose"] {
-            let (arguments, action) = parse(&format!("x {line}")).unwrap();
+            let arguments = parse(&format!("x {line}")).unwrap();
             assert_eq!((arguments.list, arguments.wide, arguments.verbose), (true, true, true), "{line}");
-            assert_eq!(action, Action::ListMachines);
+            assert_eq!(arguments.action().unwrap(), Action::ListMachines);
         }
     }
 
     #[test]
     fn image_in_all_spellings() {
         for line in ["-i a.vdi", "-ia.vdi", "-i=a.vdi", "--image a.vdi", "--image=a.vdi", "--imagea.vdi"] {
-            let (arguments, action) = parse(&format!("x {line} /mnt")).unwrap();
-            assert_eq!(arguments.image.as_deref(), Some(OsStr::new("a.vdi")), "{line}");
-            assert_eq!((arguments.mount_point.unwrap().as_path(), action), ("/mnt".as_ref(), Action::Mount));
+            let arguments = parse(&format!("x {line} /mnt")).unwrap();
+            let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
+            assert_eq!(arguments.action().unwrap(), expected, "{line}");
         }
     }
 
     #[test]
     fn old_spellings() {
-        assert_eq!(parse("x -l -vm Alpha").unwrap().0.vm.as_deref(), Some("Alpha"));
-        let (arguments, _) = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
+        assert_eq!(parse("x -l -vm Alpha").unwrap().vm.as_deref(), Some("Alpha"));
+        let arguments = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
         assert!(arguments.rw && arguments.root);
         assert_eq!(arguments.options, ["ro,uid=1", "gid=2"]);
     }
 
     #[test]
     fn what_is_asked_for() {
-        assert_eq!(parse("x -l -i a").unwrap().1, Action::ListVolumes);
-        assert_eq!(parse("x -u /mnt").unwrap().1, Action::Unmount);
-        assert_eq!(parse("x --unmount=/mnt -v").unwrap().1, Action::Unmount);
-        assert_eq!(parse("x --completions bash").unwrap().1, Action::Completions);
-        assert!(parse("x -g -f -d --force -i a /mnt").unwrap().0.guest_filesystem);
+        let asked = |line: &str, expected: Action<'_>| assert_eq!(parse(line).unwrap().action().unwrap(), expected);
+        asked("x -l -i a", Action::ListVolumes { disk: "a".as_ref() });
+        asked("x -u /mnt", Action::Unmount { point: "/mnt".as_ref() });
+        asked("x --unmount=/mnt -v", Action::Unmount { point: "/mnt".as_ref() });
+        asked("x --completions bash", Action::Complete { shell: Shell::Bash });
+        asked("x -g -f -d --force -i a /mnt", Action::Mount { disk: "a".as_ref(), point: "/mnt".as_ref() });
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod password;
 mod spelling;
 mod terminal;
 
+use crate::Error;
 use arguments::Arguments;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -17,13 +18,13 @@ use terminal::Talk;
 /// [kind](crate::ErrorKind::exit_code).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let words: Vec<OsString> = arguments.into_iter().collect();
-    let (arguments, action) = match Arguments::parse_from(&words) {
-        Ok(parsed) => parsed,
-        Err(e) => {
-            // Help to a closed pipe is no failure.
-            let _ = e.print();
-            return code(u8::try_from(e.exit_code()).unwrap_or(2));
-        }
+    let arguments = match Arguments::parse_words(&words) {
+        Ok(arguments) => arguments,
+        Err(e) => return explain(&e),
+    };
+    let action = match arguments.action() {
+        Ok(action) => action,
+        Err(e) => return explain(&e),
     };
     terminal::start_log(match (arguments.debug, arguments.verbose) {
         (true, _) => Talk::Debug,
@@ -31,15 +32,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         (false, false) => Talk::Little,
     });
     match actions::run(action, &arguments, &words) {
-        Ok(status) => code(status),
-        Err(e) if terminal::is_closed_pipe(&e) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
+        // The reader of our output has gone, as `head` does.
+        Err(Error::Listing(e)) if e.is_broken_pipe() => ExitCode::SUCCESS,
         Err(e) => {
             terminal::report(&e);
-            code(e.kind().exit_code())
+            ExitCode::from(e.kind().exit_code())
         }
     }
 }
 
-fn code(status: u8) -> ExitCode {
-    ExitCode::from(status)
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn explain(e: &clap::Error) -> ExitCode {
+    // Help to a closed pipe is no failure.
+    let _ = e.print();
+    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
 }

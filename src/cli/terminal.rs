@@ -3,8 +3,8 @@
 use crate::listing::Style;
 use std::io::{self, IsTerminal, Write};
 
-/// The name that messages begin with.
-const NAME: &str = "vboximg-mount";
+/// The program's name, with which its messages begin.
+pub(super) const NAME: &str = "vboximg-mount";
 
 /// How much is said on standard error besides errors and warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +53,4 @@ pub(super) fn style() -> Style {
 pub(super) fn report(error: &dyn std::error::Error) {
     // Nowhere to say that standard error is closed.
     let _ = writeln!(io::stderr(), "{NAME}: error: {}", crate::error::message(error));
-}
-
-/// Whether an error only says that the reader of our output has gone, as `head` does.
-pub(super) fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        if inner.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
 }

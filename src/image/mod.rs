@@ -17,12 +17,18 @@ pub mod storage;
 pub(crate) mod testing;
 mod two_level;
 
+pub mod cue;
+pub mod dmg;
+pub mod iso;
+pub mod parallels;
 pub mod qcow;
 pub mod qed;
 pub mod raw;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
+
+mod xml;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -156,7 +162,7 @@ pub trait Image: Send + Sync {
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
 /// and [`Image::extent`] may run at the same time.
 pub trait ImageMut: Image {
-    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units. A power of two.
+    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units.
     fn unit(&self) -> u64;
 
     /// Like [`Image::extent`], but `Stored` only where the bytes may be overwritten in place.

@@ -2,7 +2,8 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, qcow, qed, raw, vdi, vhd, vhdx};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -16,7 +17,8 @@ pub struct OpenOptions {
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
     pub format: Option<Format>,
-    /// Show this internal snapshot (its name or id) instead of the current state; qcow2 only, and only for reading.
+    /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
+    /// only for reading.
     pub snapshot: Option<String>,
 }
 
@@ -66,7 +68,7 @@ type Probe = (Format, fn(&Sample) -> bool);
 #[must_use]
 pub fn probe(sample: &Sample) -> Format {
     // VirtualBox's own order (VDGetFormat), so that a file that satisfies two probes means the same here and there.
-    let probes: [Probe; 10] = [
+    let probes: [Probe; 11] = [
         (Format::Vmdk, |s| {
             s.starts_with(0, b"KDMV")
                 || s.starts_with(0, b"COWD")
@@ -75,13 +77,14 @@ pub fn probe(sample: &Sample) -> Format {
         }),
         (Format::Vdi, vdi::probe),
         (Format::Vhd, vhd::probe),
-        (Format::Parallels, |s| s.starts_with(0, b"WithoutFreeSpace") || s.starts_with(0, b"WithouFreSpacExt")),
-        (Format::Dmg, |s| s.tail.starts_with(b"koly")),
+        (Format::Parallels, parallels::probe),
+        (Format::Dmg, dmg::probe),
         (Format::Qed, qed::probe),
         (Format::Qcow, qcow::probe),
         (Format::Vhdx, vhdx::probe),
-        (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
-        (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
+        (Format::Cue, cue::probe),
+        (Format::Iso, iso::probe),
+        (Format::Parallels, parallels::probe_flat),
     ];
     probes.iter().find(|(_, is)| is(sample)).map_or(Format::Raw, |(format, _)| *format)
 }
@@ -98,7 +101,8 @@ fn is_descriptor(head: &[u8]) -> bool {
 /// # Errors
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let file = local::open(path, options.writable, options.devices)?;
+    let path = bundle_file(path);
+    let file = local::open(&path, options.writable, options.devices)?;
     open_file(file, options)
 }
 
@@ -110,7 +114,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let format = options.format.unwrap_or_else(|| probe(&sample));
     log::debug!("{}: {format}", sample.path.display());
-    if format != Format::Qcow {
+    if !matches!(format, Format::Qcow | Format::Parallels) {
         no_snapshot(&sample.path, &options)?;
     }
     match format {
@@ -119,9 +123,18 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         Format::Vdi => vdi::open(file, options),
         Format::Vhd => vhd::open(file, options),
         Format::Vhdx => vhdx::open(file, options),
+        Format::Cue => cue::open(&file),
+        Format::Dmg => dmg::open(file, &options),
+        Format::Iso => iso::open(file, &options),
+        Format::Parallels => parallels::open(file, &options),
         Format::Raw => raw::open(file, options),
         other => Err(unsupported(&sample, other)),
     }
+}
+
+/// Images are files; only the bundles of Parallels are folders, and their descriptor stands for them.
+fn bundle_file(path: &Path) -> Cow<'_, Path> {
+    parallels::descriptor_in(path).map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// Refuses options that ask for an internal snapshot, for formats that have none.
@@ -141,7 +154,7 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
 }
 
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI, VHD, VHDX, QCOW, QED or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "any other", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -149,7 +162,7 @@ fn unsupported(sample: &Sample, format: Format) -> Error {
 /// # Errors
 /// As [`open`].
 pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
-    let file = local::open(path, false, devices)?;
+    let file = local::open(&bundle_file(path), false, devices)?;
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Qcow => qcow::identify(&sample),
@@ -157,6 +170,10 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
         Format::Vdi => vdi::identify(&sample),
         Format::Vhd => vhd::identify(&file),
         Format::Vhdx => vhdx::identify(&file),
+        Format::Cue => cue::identify(&file),
+        Format::Dmg => dmg::identify(&sample),
+        Format::Iso => iso::identify(&sample),
+        Format::Parallels => parallels::identify(&file, &sample),
         Format::Raw => raw::identify(&sample),
         other => Err(unsupported(&sample, other)),
     }

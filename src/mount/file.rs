@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn finds_data_and_holes() {
         let disk = striped();
-        let seek = |at: usize, whence| seek(&disk, i64::try_from(at).unwrap(), whence).map(|at| usize::try_from(at).unwrap());
+        let seek =
+            |at: usize, whence| seek(&disk, i64::try_from(at).unwrap(), whence).map(|at| usize::try_from(at).unwrap());
         for (at, data, hole) in
             [(0, 1024, 0), (5, 1024, 5), (1024, 1024, 3072), (3071, 3071, 3072), (3072, 6144, 3072), (6144, 6144, 8192)]
         {

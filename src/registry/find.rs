@@ -1,7 +1,7 @@
 //! Finding a machine by what the user calls it, and saying what a name or UUID is that is no medium.
 
 use super::xml::parse_uuid;
-use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result};
+use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
 use uuid::Uuid;
 
 /// Names, UUIDs or disks that one message shows at most.
@@ -60,27 +60,26 @@ impl Registry {
 
     /// What a UUID is that no medium has: a machine or a snapshot, and which media it has.
     pub(super) fn explain_uuid(&self, uuid: Uuid) -> Option<String> {
-        self.explain(|entry| entry.uuid == uuid, |_, snapshot| snapshot == uuid)
+        self.explain("UUID", |entry| entry.uuid == uuid, |snapshot| snapshot.uuid == uuid)
     }
 
-    /// What a name is that no file has: a machine, a snapshot, or the name of a registered image.
+    /// What a name is that no image has: a machine or a snapshot, and which media it has.
     pub(super) fn explain_name(&self, name: &str) -> Option<String> {
-        let media: Vec<String> = self
-            .media
-            .iter()
-            .filter(|(_, medium)| medium.file_name() == name)
-            .map(|(_, medium)| format!("{} ({})", medium.uuid, medium.location.display()))
-            .collect();
-        let explained = self.explain(|entry| entry.name() == name, |snapshot, _| snapshot == name);
-        explained.or_else(|| {
-            (!media.is_empty()).then(|| format!("there is no such file here; media of that name are {}", list(media)))
-        })
+        self.explain("name", |entry| entry.name() == name, |snapshot| snapshot.name == name)
+    }
+
+    /// The registered media whose files have a name.
+    pub(super) fn explain_file(&self, name: &str) -> Option<String> {
+        let media = self.media.iter().map(|(_, medium)| medium).filter(|medium| medium.file_name() == name);
+        let text = list(media.map(|medium| format!("{} ({})", medium.uuid, medium.location.display())));
+        (!text.is_empty()).then(|| format!("there is no such file here; media of that name are {text}"))
     }
 
     fn explain(
         &self,
+        what: &str,
         is_machine: impl Fn(&MachineEntry) -> bool,
-        is_snapshot: impl Fn(&str, Uuid) -> bool,
+        is_snapshot: impl Fn(&Snapshot) -> bool,
     ) -> Option<String> {
         let mut found = Vec::new();
         for entry in &self.machines {
@@ -93,13 +92,12 @@ impl Registry {
                 });
             }
             let Ok(machine) = &entry.machine else { continue };
-            let snapshots = machine.snapshots.iter().filter(|one| is_snapshot(&one.name, one.uuid));
-            found.extend(snapshots.map(|one| {
+            found.extend(machine.snapshots.iter().filter(|one| is_snapshot(one)).map(|one| {
                 let disks = self.disks(&one.attachments);
                 format!("the snapshot {:?} of the machine {:?}, which has {disks}", one.name, machine.name)
             }));
         }
-        (!found.is_empty()).then(|| format!("it is no medium but {}; give one of the media", list(found)))
+        (!found.is_empty()).then(|| format!("it is the {what} of {}; give one of the disks", list(found)))
     }
 
     /// The hard disks among `attachments`, as a user may name them.
@@ -111,7 +109,7 @@ impl Registry {
             Some(format!("{uuid} ({} {}:{} {file})", slot.controller, slot.port, slot.device))
         });
         let text = list(named);
-        if text.is_empty() { "no hard disk".to_owned() } else { text }
+        if text.is_empty() { "no disks".to_owned() } else { format!("the disks {text}") }
     }
 }
 

@@ -2,12 +2,18 @@
 //! registered in another machine's file than the one that uses it.
 
 use super::media::Forest;
+use super::uses::Uses;
 use super::xml::{ParsedMachine, ParsedMedium};
-use super::{Error, Identify, MachineEntry, Registry, Result, Uses, folder, location, settings};
-use crate::image;
+use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
+
+/// Settings files that are worth a thread.
+const ENTRIES_PER_THREAD: usize = 64;
+
+/// Threads that read settings files at most.
+const MAX_THREADS: usize = 8;
 
 impl Registry {
     /// Loads the registry of the user who runs this program: [`folder::find`], then [`Registry::load`].
@@ -25,7 +31,14 @@ impl Registry {
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
     /// can be used.
     pub fn load(folder: &Path) -> Result<Self> {
-        Self::load_with(folder, &image::identify)
+        let folder = absolute(folder)?;
+        let mut loader = Loader::default();
+        let global = settings::read_global(&folder, &mut loader.forest.problems)?;
+        loader.files.push((folder.join("VirtualBox.xml"), global.media));
+        for found in find_all(&folder, &global.machines) {
+            loader.add_machine(found);
+        }
+        Ok(loader.finish(folder))
     }
 
     /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`.
@@ -33,26 +46,11 @@ impl Registry {
     /// # Errors
     /// What is wrong with the file.
     pub fn load_machine_file(path: &Path) -> Result<Self> {
-        Self::load_machine_file_with(path, &image::identify)
-    }
-
-    pub(super) fn load_with(folder: &Path, identify: &Identify<'_>) -> Result<Self> {
-        let folder = absolute(folder)?;
-        let mut loader = Loader::new(identify);
-        let global = settings::read_global(&folder, &mut loader.forest.problems)?;
-        loader.files.push((folder.join("VirtualBox.xml"), global.media));
-        for (uuid, written) in global.machines {
-            loader.add_machine(&folder, uuid, &written);
-        }
-        Ok(loader.finish(folder))
-    }
-
-    pub(super) fn load_machine_file_with(path: &Path, identify: &Identify<'_>) -> Result<Self> {
         let path = absolute(path)?;
         let parsed = settings::read_machine(&path, None)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        let mut loader = Loader::new(identify);
-        loader.add_parsed(parsed.machine.uuid, path, Ok(parsed));
+        let mut loader = Loader::default();
+        loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
         Ok(loader.finish(folder))
     }
 }
@@ -66,35 +64,22 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(location::normalize(&full))
 }
 
-struct Loader<'a> {
+#[derive(Default)]
+struct Loader {
     machines: Vec<MachineEntry>,
     /// The settings files and the media that they register, not yet put together.
     files: Vec<(PathBuf, Vec<ParsedMedium>)>,
-    forest: Forest<'a>,
+    forest: Forest,
 }
 
-impl<'a> Loader<'a> {
-    fn new(identify: &'a Identify<'a>) -> Self {
-        Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(identify) }
-    }
-
-    fn add_machine(&mut self, folder: &Path, uuid: Uuid, written: &str) {
-        let path = location::absolute(folder, written);
-        let parsed = settings::read_machine(&path, Some(uuid));
-        if let Err(Error::Missing { .. }) = parsed
-            && location::is_absolute(written)
-            && let Some((found, parsed)) = search(folder, uuid, written)
-        {
-            let what = format!("The machine {:?}", parsed.machine.name);
-            self.forest.problems.push(Error::Moved { what, registered: path, found: found.clone() });
-            self.add_parsed(uuid, found, Ok(parsed));
-        } else {
-            self.add_parsed(uuid, path, parsed);
-        }
-    }
-
-    fn add_parsed(&mut self, uuid: Uuid, path: PathBuf, parsed: Result<ParsedMachine>) {
+impl Loader {
+    fn add_machine(&mut self, found: Found) {
+        let Found { uuid, path, parsed, registered } = found;
         let machine = parsed.map(|parsed| {
+            if let Some(registered) = registered {
+                let what = format!("The machine {:?}", parsed.machine.name);
+                self.forest.problems.push(Error::Moved { what, registered, found: path.clone() });
+            }
             let problems = parsed.problems.into_iter().map(|fault| fault.in_file(&path, false));
             self.forest.problems.extend(problems);
             self.files.push((path.clone(), parsed.media));
@@ -116,10 +101,49 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Looks for a machine whose settings file is not where it was when its host still ran.
-fn search(folder: &Path, uuid: Uuid, written: &str) -> Option<(PathBuf, ParsedMachine)> {
-    let places = location::relocations(folder, written).into_iter().filter(|path| path.is_file());
-    places.into_iter().find_map(|path| settings::read_machine(&path, Some(uuid)).ok().map(|parsed| (path, parsed)))
+/// A machine's settings file, read.
+struct Found {
+    uuid: Uuid,
+    path: PathBuf,
+    parsed: Result<ParsedMachine>,
+    /// Where it is registered, when it was found elsewhere.
+    registered: Option<PathBuf>,
+}
+
+/// Reads the files of all machines, in their order. Thousands are read on several threads, which hides the time that
+/// each waits for the disk.
+fn find_all(folder: &Path, entries: &[(Uuid, String)]) -> Vec<Found> {
+    let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
+    let size = entries.len().div_ceil(wanted.max(1)).max(1);
+    let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
+        some.iter().map(|(uuid, written)| find(folder, *uuid, written)).collect()
+    };
+    if wanted <= 1 {
+        return find_some(entries);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = entries.chunks(size).map(|some| scope.spawn(move || find_some(some))).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn find(folder: &Path, uuid: Uuid, written: &str) -> Found {
+    let path = location::absolute(folder, written);
+    let parsed = settings::read_machine(&path, Some(uuid));
+    if let Err(Error::Missing { .. }) = parsed
+        && location::is_absolute(written)
+    {
+        // It may have moved together with the settings folder.
+        for place in location::relocations(folder, written).into_iter().filter(|place| place.is_file()) {
+            if let Ok(parsed) = settings::read_machine(&place, Some(uuid)) {
+                return Found { uuid, path: place, parsed: Ok(parsed), registered: Some(path) };
+            }
+        }
+    }
+    Found { uuid, path, parsed, registered: None }
 }
 
 fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {

@@ -2,24 +2,20 @@
 
 use super::model::is_file_format;
 use super::xml::ParsedMedium;
-use super::{Error, Identify, Media, Medium, MediumId, location};
-use crate::image::local::Devices;
+use super::{Error, Media, Medium, MediumId, location};
+use crate::image::{self, local::Devices};
 use std::path::{Path, PathBuf};
 
 /// The forest while it grows.
-pub(super) struct Forest<'a> {
+#[derive(Default)]
+pub(super) struct Forest {
     pub(super) media: Media,
     pub(super) problems: Vec<Error>,
     /// Where each medium is registered, by its id; it may have been found elsewhere.
     registered_at: Vec<PathBuf>,
-    identify: &'a Identify<'a>,
 }
 
-impl<'a> Forest<'a> {
-    pub(super) fn new(identify: &'a Identify<'a>) -> Self {
-        Self { media: Media::default(), problems: Vec::new(), registered_at: Vec::new(), identify }
-    }
-
+impl Forest {
     /// Adds the media that `file` registers.
     pub(super) fn add(&mut self, file: &Path, parsed: Vec<ParsedMedium>) {
         let folder = file.parent().unwrap_or(file);
@@ -65,7 +61,7 @@ impl<'a> Forest<'a> {
     fn search(&mut self, folder: &Path, written: &str, medium: &mut Medium) {
         let mut like = None;
         for path in location::relocations(folder, written).into_iter().filter(|path| path.is_file()) {
-            match (self.identify)(&path, Devices::Refused) {
+            match image::identify(&path, Devices::Refused) {
                 Ok(info) if info.uuid == Some(medium.uuid) => {
                     let what = format!("The medium {}", medium.uuid);
                     let registered = std::mem::replace(&mut medium.location, path.clone());

@@ -28,7 +28,7 @@ pub use model::{
     Snapshot,
 };
 pub use resolve::resolve;
-pub use uses::{Use, Uses};
+pub use uses::Use;
 
 use crate::image::{self, ImageInfo, local::Devices};
 use std::path::Path;

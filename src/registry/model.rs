@@ -1,6 +1,7 @@
 //! Machines, snapshots and media as plain data, resolved.
 
-use super::{Error, Uses};
+use super::Error;
+use super::uses::Uses;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

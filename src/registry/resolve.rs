@@ -33,6 +33,8 @@ pub(super) fn resolve_with(
     }
     let path = current.join(what);
     match fs::canonicalize(&path) {
+        // VirtualBox names a machine's folder as the machine.
+        Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
         Ok(real) => by_path(registry, &path, &real, identify),
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Err(unknown(registry, what, &path))
@@ -55,10 +57,17 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
     }
 }
 
+/// The machine or snapshot that has the name `what`.
+fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
+    registry?.explain_name(what.to_str()?)
+}
+
 /// The error for what is neither a UUID nor a file.
 fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
-    let explained = registry.zip(what.to_str()).and_then(|(registry, name)| registry.explain_name(name));
-    let hint = explained.unwrap_or_else(|| format!("there is no file {}, and it is no UUID", path.display()));
+    let file = || registry?.explain_file(what.to_str()?);
+    let hint = explain(registry, what)
+        .or_else(file)
+        .unwrap_or_else(|| format!("there is no file {}, and it is no UUID", path.display()));
     Error::NotFound { what: format!("The image {:?}", what.to_string_lossy()), hint }
 }
 

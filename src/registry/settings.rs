@@ -87,7 +87,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
         let len = metadata.len();
         return Err(refused(format!("it has {len} bytes, and no settings file has more than {LARGEST}")));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
     File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes)).map_err(failed)?;
     Ok(bytes)
 }

@@ -15,7 +15,7 @@ pub struct Use {
 
 /// The uses of all media, found once.
 #[derive(Debug, Default)]
-pub struct Uses(HashMap<MediumId, Vec<Use>>);
+pub(super) struct Uses(HashMap<MediumId, Vec<Use>>);
 
 impl Uses {
     /// Collects the uses, and what is attached without being registered.

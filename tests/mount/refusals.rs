@@ -16,7 +16,7 @@ fn assert_refused(scene: &Scene, output: &Output, code: i32, message: &str) {
 fn bad_mount_points() {
     let scene = Scene::new();
     let on = |path: &str| run(program().arg("-i").arg(scene.image()).arg(path).current_dir(scene.folder()));
-    assert_refused(&scene, &on("none"), 3, "Cannot find none");
+    assert_refused(&scene, &on("none"), 3, "/none: No such file or directory");
     assert_refused(&scene, &on("disk.img"), 2, "it is not a folder");
     fs::write(scene.point().join("file"), "").unwrap();
     assert_refused(&scene, &on("mnt"), 2, "it is not empty");
@@ -40,8 +40,26 @@ fn missing_images() {
     let scene = Scene::new();
     fs::remove_file(scene.image()).unwrap();
     for foreground in [&["-f"][..], &[]] {
-        assert_refused(&scene, &scene.try_mount(foreground), 3, "disk.img");
+        assert_refused(&scene, &scene.try_mount(foreground), 3, "disk.img, and it is no UUID");
     }
+}
+
+#[test]
+fn a_registry_that_cannot_be_read() {
+    let scene = Scene::new();
+    let settings = scene.folder().join("VirtualBox.xml");
+    fs::write(settings, "<VirtualBox").unwrap();
+    let mount = |options: &[&str]| {
+        let mut command = program();
+        command.env("VBOX_USER_HOME", scene.folder()).arg("-i").arg(scene.image()).args(options).arg(scene.point());
+        run(&mut command)
+    };
+    // Its media may be the parents of others.
+    assert_refused(&scene, &mount(&["--rw"]), 4, "VirtualBox.xml is broken in line 1");
+    let output = mount(&[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.starts_with("vboximg-mount: warning: "), "{output:?}");
+    crate::scene::Mount::find(&scene.point()).unmount();
 }
 
 #[test]

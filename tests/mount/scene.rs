@@ -163,7 +163,10 @@ impl Drop for Mount {
 }
 
 pub(crate) fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_vboximg-mount"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    // Whoever runs the tests may have a registry.
+    command.env("VBOX_USER_HOME", "/nonexistent");
+    command
 }
 
 /// Runs a command to its end.
@@ -216,5 +219,6 @@ pub(crate) fn is_root() -> bool {
 /// `VBOXIMG_TESTS_REQUIRE_ALL` set it is a failure.
 pub(crate) fn skip(test: &str, missing: &str) {
     assert!(std::env::var_os("VBOXIMG_TESTS_REQUIRE_ALL").is_none(), "{test} needs {missing}");
-    writeln!(std::io::stderr(), "SKIPPED {test}: it needs {missing}").unwrap();
+    let line = format!("SKIPPED {test}: it needs {missing}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

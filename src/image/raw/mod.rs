@@ -63,6 +63,20 @@ pub(super) fn flat(file: File, info: ImageInfo, writable: bool) -> Box<dyn Image
     Box::new(Raw { info, files: [file], writable })
 }
 
+/// What holds the bytes from `offset` on of an image's only file, which is not written to.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn stored_or_hole(file: &File, offset: u64, len: u64) -> Result<Run> {
+    let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
+    match file.stretch(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
+        Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
+        // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
+        Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
+        Stretch::Hole(_) => Ok(stored),
+    }
+}
+
 /// An open raw image.
 struct Raw {
     info: ImageInfo,
@@ -80,21 +94,11 @@ impl Image for Raw {
     }
 
     fn extent(&self, offset: u64, len: u64) -> Result<Run> {
-        let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
         // A hole may be written at any time, so only an image that stays as it is tells of them.
         if self.writable {
-            return Ok(stored);
+            return Ok(Run { extent: Extent::Stored { file: 0, offset }, len });
         }
-        let file = &self.files[0];
-        match file
-            .stretch(offset)
-            .map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))?
-        {
-            Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
-            // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
-            Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
-            Stretch::Hole(_) => Ok(stored),
-        }
+        stored_or_hole(&self.files[0], offset, len)
     }
 
     fn writer(&self) -> Option<&dyn ImageMut> {

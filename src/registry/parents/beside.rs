@@ -2,8 +2,9 @@
 
 use crate::image::local::Devices;
 use crate::image::{ImageInfo, ParentLink};
+use crate::registry::resolve::file_id;
 use crate::registry::{Error, Identify, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,12 +19,15 @@ const EXTENSIONS: [&str; 14] =
 pub(super) struct Beside<'a> {
     identify: &'a Identify<'a>,
     folders: HashMap<PathBuf, Vec<ImageInfo>>,
+    /// Headers that may still be read.
     left: usize,
+    /// Whether some were left out.
+    cut: bool,
 }
 
 impl<'a> Beside<'a> {
     pub(super) fn new(identify: &'a Identify<'a>) -> Self {
-        Self { identify, folders: HashMap::new(), left: MAX_HEADERS }
+        Self { identify, folders: HashMap::new(), left: MAX_HEADERS, cut: false }
     }
 
     /// The images in the folder of `leaf` and its `Snapshots` that name it as their parent.
@@ -35,7 +39,7 @@ impl<'a> Beside<'a> {
             let named = images.filter(|image| image.parent.as_ref().is_some_and(|parent| parent.uuid == Some(uuid)));
             children.extend(named.map(|image| image.path.clone()).filter(|path| path != leaf));
         }
-        if self.left == 0 {
+        if self.cut {
             notes.push(format!(
                 "More than {MAX_HEADERS} images lie beside {}; not all of them were asked whether they depend on it",
                 leaf.display()
@@ -57,12 +61,15 @@ impl<'a> Beside<'a> {
                 let images = self.images(&place).iter();
                 same.extend(images.filter(|image| image.uuid == parent.uuid && image.path != child).cloned());
             }
+            let mut seen = HashSet::new();
+            same.retain(|image| file_id(&image.path).is_none_or(|id| seen.insert(id)));
             if !same.is_empty() {
                 return choose(child, parent, same, notes).map(Some);
             }
-            if self.left == 0 {
-                let reason =
-                    format!("its parent is not among the first {MAX_HEADERS} images around it; put it beside it");
+            if self.cut {
+                let reason = format!(
+                    "its parent is not among the first {MAX_HEADERS} images around it; move both into another folder"
+                );
                 return Err(Error::Chain { what: child.display().to_string(), reason });
             }
         }
@@ -74,6 +81,7 @@ impl<'a> Beside<'a> {
             let mut found = Vec::new();
             for path in files(folder) {
                 if self.left == 0 {
+                    self.cut = true;
                     break;
                 }
                 self.left -= 1;

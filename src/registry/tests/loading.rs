@@ -25,6 +25,23 @@ fn a_medium_may_be_registered_by_a_machine_that_comes_later() {
 }
 
 #[test]
+fn many_machines_keep_their_order() {
+    let mut lab = Lab::new();
+    for n in 1..=500 {
+        lab.machine(1000 + n, &format!("vm{n}"), "", &(media(&disk(n, "a.vdi", "")) + &attached(&[n])));
+    }
+    fs::remove_file(lab.path("vm400/vm400.vbox")).unwrap();
+    let registry = lab.load_clean();
+    for (index, (entry, n)) in registry.machines.iter().zip(1..=500).enumerate() {
+        assert_eq!((entry.uuid, &*entry.name()), (uuid(1000 + n), &*format!("vm{n}")));
+        assert_eq!(entry.machine.is_err(), n == 400);
+        let medium = registry.media.find(uuid(n));
+        assert_eq!(medium.is_none(), n == 400);
+        assert!(medium.is_none_or(|id| registry.uses_of(id) == [Use { machine: index, snapshot: None }]));
+    }
+}
+
+#[test]
 fn locations_are_relative_to_the_file_that_holds_them() {
     let mut lab = Lab::new();
     lab.global_media(&disk(1, "HardDisks/a.vdi", ""));

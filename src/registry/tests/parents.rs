@@ -154,9 +154,10 @@ fn a_parent_stated_raw_is_not_asked_for_a_header() {
 #[test]
 fn all_that_was_tried_is_said() {
     let mut headers = Headers::new();
-    let hints = ["/dev/sda", "json:{}", "no.vhd", "b.vhd", "notes.vhd"];
+    let hints = ["/dev/sda", "json:{}", "no.vhd", "b.vhd", "c.vhd", "notes.vhd"];
     headers.add("vm/a.vhd", 2, Some(by_hint(Some(1), &hints)));
     headers.add("vm/b.vhd", 7, None);
+    headers.add("vm/c.vhd", 0, None);
     headers.lab.write("vm/notes.vhd", "");
     let (kind, text) = headers.failure("vm/a.vhd");
     assert_eq!(kind, ErrorKind::NotFound);
@@ -165,7 +166,7 @@ fn all_that_was_tried_is_said() {
         format!(
             "The parent {} of vm/a.vhd is not known: the header's hint \"/dev/sda\" is never followed, for it is a \
              device; the header's hint \"json:{{}}\" is never followed, for it is a URL or option string; vm/no.vhd, \
-             which the header names, is not there; vm/b.vhd, which the header names, has the UUID {}; vm/notes.vhd is \
+             which the header names, is not there; vm/b.vhd, which the header names, has the UUID {}; vm/c.vhd, which the header names, has no UUID; vm/notes.vhd is \
              refused: it is no image; no image in vm or the folders around it has its UUID; put the parent's image \
              into the same folder",
             uuid(1),
@@ -221,6 +222,28 @@ fn of_several_copies_the_unchanged_one_is_the_parent() {
     let chain = headers.resolve("a.vhd").unwrap();
     assert_eq!(names(&chain), ["a.vhd", "b.vhd"]);
     assert!(chain.notes[0].starts_with("2 images beside"), "{:?}", chain.notes);
+    // Another name of one file is no copy.
+    fs::remove_file(headers.lab.path("b copy.vhd")).unwrap();
+    std::os::unix::fs::symlink(headers.lab.path("b.vhd"), headers.lab.path("b copy.vhd")).unwrap();
+    assert_eq!(headers.resolve("a.vhd").unwrap().notes, [""; 0]);
+}
+
+#[test]
+fn a_folder_of_too_many_images_is_not_read_to_the_end() {
+    let mut headers = Headers::new();
+    headers.add("a.vhd", 2, Some(by_uuid(1)));
+    for n in 0..4096 {
+        headers.lab.write(&format!("b{n}.vhd"), "");
+    }
+    headers.add("c.vhd", 1, None);
+    let (kind, text) = headers.failure("a.vhd");
+    assert_eq!(kind, ErrorKind::Corrupt);
+    assert!(
+        text.ends_with("its parent is not among the first 4096 images around it; move both into another folder"),
+        "{text}"
+    );
+    let base = headers.resolve("c.vhd").unwrap();
+    assert!(base.notes[0].starts_with("More than 4096 images lie beside"), "{:?}", base.notes);
 }
 
 #[test]

@@ -82,23 +82,22 @@ fn a_machine_or_snapshot_is_no_medium_but_its_media_are_offered() {
     let (lab, registry) = lab();
     let current = lab.path("");
     let [one, two, three] = [uuid(1), uuid(2), uuid(3)];
-    let machine = format!(
-        "it is no medium but the machine \"vm\", which has {two} (SATA 0:0 2.vdi), {three} (SATA 1:0 data.vdi); give \
-         one of the media"
-    );
-    let snapshot = format!(
-        "it is no medium but the snapshot \"fresh\" of the machine \"vm\", which has {one} (SATA 0:0 base.vdi); give \
-         one of the media"
-    );
-    let ten = uuid(10);
-    assert_eq!(failure(&registry, &ten.to_string(), &current), format!("The medium {ten} is not known: {machine}"));
-    let twenty = uuid(20);
-    let text = failure(&registry, &format!("{{{twenty}}}"), &current);
-    assert_eq!(text, format!("The medium {twenty} is not known: {snapshot}"));
-    // "vm" is also a folder here.
-    let elsewhere = lab.path("vm");
-    assert_eq!(failure(&registry, "vm", &elsewhere), format!("The image \"vm\" is not known: {machine}"));
-    assert_eq!(failure(&registry, "fresh", &elsewhere), format!("The image \"fresh\" is not known: {snapshot}"));
+    let disks = format!("the disks {two} (SATA 0:0 2.vdi), {three} (SATA 1:0 data.vdi); give one of the disks");
+    let machine = format!("the machine \"vm\", which has {disks}");
+    let disks = format!("the disks {one} (SATA 0:0 base.vdi); give one of the disks");
+    let snapshot = format!("the snapshot \"fresh\" of the machine \"vm\", which has {disks}");
+    for (n, what) in [(10, &machine), (20, &snapshot)] {
+        let uuid = uuid(n);
+        let expected = format!("The medium {uuid} is not known: it is the UUID of {what}");
+        assert_eq!(failure(&registry, &format!("{{{uuid}}}"), &current), expected);
+    }
+    // In the first folder "vm" is also a folder.
+    for current in [&current, &lab.path("vm")] {
+        for (name, what) in [("vm", &machine), ("fresh", &snapshot)] {
+            let expected = format!("The image {name:?} is not known: it is the name of {what}");
+            assert_eq!(failure(&registry, name, current), expected);
+        }
+    }
     assert_eq!(
         failure(&registry, "data.vdi", &current),
         format!(
@@ -139,7 +138,7 @@ fn what_is_nothing_says_where_it_was_looked_for() {
 #[test]
 fn a_folder_is_refused_by_the_image_room() {
     let (lab, registry) = lab();
-    let error = resolve(Some(&registry), "vm", &lab.path("")).unwrap_err();
+    let error = resolve(Some(&registry), "vm/Snapshots", &lab.path("")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
 
