@@ -7,6 +7,7 @@
 pub(crate) mod recorder;
 
 use nix::unistd::{Whence, lseek};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -79,6 +80,14 @@ impl Drop for Reference {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.outside());
     }
+}
+
+/// Runs a program that must succeed; what it wrote to its standard output.
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Vec<u8> {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} is needed: {e}"));
+    let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// Opens the images of a chain, leaf first; the leaf for writing or not.

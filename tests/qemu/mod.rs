@@ -166,7 +166,7 @@ pub(crate) fn check(path: &Path, format: &str) {
 
 /// The file `name` of the folder of samples and of what VirtualBox made; none, with a word that no test harness hides,
 /// where there is no such file.
-fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = root.join(name);
