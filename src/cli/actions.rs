@@ -2,8 +2,8 @@
 
 use super::arguments::{Action, Arguments};
 use super::{password, terminal};
-use crate::crypt::unlock_disk;
-use crate::disk::{self, ChainDisk, Disk, OpenMode};
+use crate::crypt::Passwords;
+use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
 use crate::error::{Error, ErrorKind, message};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
@@ -38,18 +38,18 @@ pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> 
 }
 
 /// The registry that the arguments name, or the user's.
-fn load_registry(arguments: &Arguments) -> Result<Registry, Error> {
+fn load_registry(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error> {
     let registry = match &arguments.settings {
-        Some(path) if path.is_file() => Registry::load_machine_file(path)?,
-        Some(folder) => Registry::load(folder)?,
-        None => Registry::load_default()?,
+        Some(path) if path.is_file() => Registry::load_machine_file(path, passwords)?,
+        Some(folder) => Registry::load(folder, passwords)?,
+        None => Registry::load_default(passwords)?,
     };
     log::info!("Settings: {}", registry.folder.display());
     Ok(registry)
 }
 
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
-    let registry = load_registry(arguments)?;
+    let registry = load_registry(arguments, &password::sources(arguments))?;
     let report = listing::collect(&registry, arguments.vm.as_deref())?;
     let form = Form { wide: arguments.wide, long: arguments.verbose };
     print(|out| match arguments.json {
@@ -59,10 +59,11 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
-    let chain = find_chain(arguments, disk)?;
+    let passwords = password::sources(arguments);
+    let chain = find_chain(arguments, disk, &passwords)?;
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
-    let disk = open_disk(&chain, OpenMode { writable: false, force: arguments.force }, arguments)?;
+    let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
     let table = read_table(&*disk.seen)?;
     let report = DiskReport::new(&chain, disk.seen.size(), &table);
     print(|out| match arguments.json {
@@ -80,10 +81,10 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
 
 /// The images behind a name on the command line. A path means something without any registry too; but where there is
 /// one that cannot be read, nobody knows what depends on the image, and it is only read.
-fn find_chain(arguments: &Arguments, image: &OsStr) -> Result<Chain, Error> {
+fn find_chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords) -> Result<Chain, Error> {
     let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
     let optional = arguments.settings.is_none() && !is_uuid;
-    let registry = match load_registry(arguments) {
+    let registry = match load_registry(arguments, passwords) {
         Ok(registry) => Some(registry),
         Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
         Err(e) if optional && !arguments.rw => {
@@ -108,12 +109,15 @@ struct OpenDisk {
     seen: Arc<dyn Disk>,
 }
 
-fn open_disk(chain: &Chain, mode: OpenMode, arguments: &Arguments) -> Result<OpenDisk, Error> {
+fn open_mode(arguments: &Arguments, writable: bool) -> OpenMode {
+    OpenMode { writable, force: arguments.force, snapshot: arguments.snapshot.clone() }
+}
+
+fn open_disk(chain: &Chain, mode: OpenMode, passwords: &Passwords) -> Result<OpenDisk, Error> {
     log::info!("Opening medium chain");
-    let disk = Arc::new(disk::open_chain(chain, mode)?);
+    let disk = Arc::new(disk::open_chain(chain, &mode)?);
     disk.warnings().iter().for_each(|warning| log::warn!("{warning}"));
-    let passwords = password::sources(arguments);
-    let seen = unlock_disk(disk.clone(), &chain.base_properties, &leaf_name(chain), &passwords)?;
+    let seen = unlock_disk(disk.clone(), &chain.base_properties, &leaf_name(chain), passwords)?;
     Ok(OpenDisk { chain: disk, seen })
 }
 
@@ -134,13 +138,14 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
         return Err(mount::Error::Unsupported { what, instead: "mount a vol<N> with the kernel's driver" }.into());
     }
     let options = mount_options(arguments)?;
-    let chain = find_chain(arguments, disk)?;
+    let passwords = password::sources(arguments);
+    let chain = find_chain(arguments, disk, &passwords)?;
     if options.writable {
         mount::check_writable(&chain)?;
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
-    let disk = open_disk(&chain, OpenMode { writable: options.writable, force: arguments.force }, arguments)?;
+    let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
     let table = read_table(&*disk.seen)?;
     let source = Source::of_chain(&disk.chain, disk.seen, table.volumes);
     let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;

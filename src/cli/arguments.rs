@@ -89,6 +89,10 @@ pub(super) struct Arguments {
     #[arg(short, long, help_heading = LISTS)]
     pub(super) verbose: bool,
 
+    /// The snapshot that the image file itself has, by its name or id (QCOW, Parallels)
+    #[arg(long, value_name = "NAME", requires = "image", help_heading = DISK)]
+    pub(super) snapshot: Option<String>,
+
     /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
     /// key of several
     #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]

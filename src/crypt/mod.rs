@@ -10,11 +10,9 @@ pub mod passwords;
 pub mod sectors;
 #[cfg(test)]
 mod tests;
-pub mod unlock;
 
 pub use error::{Error, Result};
 pub use keystore::{Key, KeyStore};
 pub use machine::decrypt_machine;
 pub use passwords::{PasswordFile, Passwords};
 pub use sectors::SectorCipher;
-pub use unlock::{key_id, unlock_disk};

@@ -53,10 +53,10 @@ impl Passwords {
         Self { files, prompt, read: Mutex::default() }
     }
 
-    /// Whether there is any way to get a password for a key.
+    /// Whether a file is for a key, so that nobody has to be asked.
     #[must_use]
-    pub fn has(&self, key_id: &str) -> bool {
-        self.prompt.is_some() || self.file(key_id).is_some()
+    pub fn has_file(&self, key_id: &str) -> bool {
+        self.file(key_id).is_some()
     }
 
     /// The file for a key: one that names it, or else one that names none.

@@ -10,6 +10,7 @@ pub mod slice;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod write;
 
 pub use chain::ChainDisk;
@@ -17,6 +18,7 @@ pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, open_chain};
 pub use slice::Slice;
+pub use unlock::unlock_disk;
 
 /// A stretch of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

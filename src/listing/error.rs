@@ -31,7 +31,7 @@ impl Error {
         }
     }
 
-    /// Whether the reader of the output has gone, as `head` does: nothing that a user should hear of.
+    /// Whether it only says that the reader of the output has gone.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write(e) if e.kind() == io::ErrorKind::BrokenPipe)

@@ -1,26 +1,54 @@
 //! JSON.
 
+use super::Result;
 use super::text::is_obeyed;
-use super::{Error, Result};
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
 /// Writes a report as JSON, indented, with a line end. Characters that a terminal would obey are escaped.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Write`](super::Error::Write).
 pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string_pretty(report).map_err(|e| Error::Write(io::Error::other(e)))?;
-    let mut rest = text.as_str();
-    // Control characters in strings are escaped already; the line ends are those of the indented form.
-    while let Some(at) = rest.find(|c| is_obeyed(c) && c != '\n') {
-        let (harmless, obeyed) = rest.split_at(at);
-        let c = obeyed.chars().next().unwrap_or_default();
-        write!(out, "{harmless}\\u{:04x}", u32::from(c))?;
-        rest = &obeyed[c.len_utf8()..];
-    }
-    writeln!(out, "{rest}")?;
+    let mut serializer = Serializer::with_formatter(&mut *out, Harmless(PrettyFormatter::new()));
+    report.serialize(&mut serializer).map_err(io::Error::from)?;
+    writeln!(out)?;
     Ok(())
+}
+
+/// The indented form, with more characters escaped than JSON demands.
+struct Harmless(PrettyFormatter<'static>);
+
+macro_rules! as_indented {
+    ($($name:ident($($argument:ident: $type:ty)?);)*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: $type)?) -> io::Result<()> {
+            self.0.$name(out $(, $argument)?)
+        })*
+    };
+}
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_obeyed(*c)) {
+            write!(out, "{}\\u{:04x}", &rest[..at], u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    as_indented! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        begin_object_value();
+        end_object_value();
+    }
 }
 
 #[cfg(test)]

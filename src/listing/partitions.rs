@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::block::Block;
-use super::grid::{self, Cells, GAP};
+use super::grid::{Cells, Columns, GAP};
 use super::style::{Style, Tone};
 use super::text::{fit, printable, scaled, width};
 use crate::registry::Chain;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// The least width to cut the disk's name to.
 const LEAST_NAME: usize = 8;
 /// Start, Sectors, Size and Offset: their digits are aligned.
-const RIGHT: [usize; 4] = [2, 3, 4, 5];
+const RIGHT: &[usize] = &[2, 3, 4, 5];
 
 /// A disk and its partitions. Serialized, this is the object of the JSON output: the names of its fields stay as they
 /// are. Sizes are bytes, paths are absolute.
@@ -118,7 +118,9 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     block.text("Disk:", &table, Tone::Plain)?;
     block.blank()?;
 
-    let mut lines = grid::lines(rows(disk, style), &RIGHT).into_iter();
+    let rows = rows(disk, style);
+    let columns = columns(&rows);
+    let mut lines = columns.lines(rows).into_iter();
     if let Some(heading) = lines.next() {
         writeln!(out, "{}", style.paint(Tone::Heading, &heading))?;
     }
@@ -131,9 +133,15 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     writeln!(out)?;
     let mut block = Block::new(out, style, 0, 6);
     for note in &disk.notes {
-        block.text("Note:", note, Tone::Busy)?;
+        block.text("Note:", note, Tone::Caution)?;
     }
     Ok(())
+}
+
+fn columns(rows: &[Cells]) -> Columns {
+    let mut columns = Columns::new(RIGHT);
+    rows.iter().for_each(|row| columns.fit(row));
+    columns
 }
 
 fn rows(disk: &DiskReport, style: Style) -> Vec<Cells> {
@@ -161,8 +169,7 @@ fn rows(disk: &DiskReport, style: Style) -> Vec<Cells> {
     let mut rows: Vec<Cells> = vec![headings.into_iter().map(str::to_owned).collect()];
     rows.extend(disk.partitions.iter().map(row));
 
-    let widths = grid::widths(&rows);
-    let others: usize = widths[1..].iter().map(|width| GAP + width).sum();
+    let others: usize = columns(&rows).widths()[1..].iter().map(|width| GAP + width).sum();
     let room = style.width.map_or(usize::MAX, |columns| columns.saturating_sub(others));
     for row in rows.iter_mut().skip(1) {
         let name = printable(&base);

@@ -2,12 +2,15 @@
 
 use super::Result;
 use super::label;
-use super::layout::{Lines, Row, lay_out};
+use super::layout::{Layout, Row};
 use super::report::{MachineReport, MachineState, MediumReport, MediumState, Report};
 use super::style::{Style, Tone};
-use super::text::{printable, scaled_or_none, width, wrap};
+use super::text::{fit, printable, scaled_or_none, width, wrap};
 use super::tree::{Node, Tree};
 use std::io::Write;
+
+/// The greatest width of a format's name.
+const LONGEST_FORMAT: usize = 12;
 
 /// A part of the listing.
 enum Item {
@@ -19,26 +22,34 @@ enum Item {
     Blank,
 }
 
+/// Items that are laid out at a time: a registry may have tens of thousands.
+const AT_A_TIME: usize = 256;
+
 /// Writes the wide form.
 pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Result<()> {
     let items = items(report);
-    let rows = items.iter().filter_map(|item| if let Item::Row(row, _) = item { Some(row) } else { None });
-    let Lines { heading, rows } = lay_out(&rows.collect::<Vec<_>>(), style);
-    for (line, tone) in heading.iter().zip([Tone::Heading, Tone::Plain]) {
+    let layout = Layout::choose(&rows(&items), style);
+    for (line, tone) in layout.heading().iter().zip([Tone::Heading, Tone::Plain]) {
         writeln!(out, "{}", style.paint(tone, line))?;
     }
-    let mut rows = rows.into_iter();
-    for item in &items {
-        let (lines, tone) = match item {
-            Item::Row(_, tone) => (rows.next().unwrap_or_default(), *tone),
-            Item::Remark { stem, text, tone } => (remark(stem, text, style), *tone),
-            Item::Blank => (vec![String::new()], Tone::Plain),
-        };
-        for line in lines {
-            writeln!(out, "{}", style.paint(tone, &line))?;
+    for items in items.chunks(AT_A_TIME) {
+        let mut rows = layout.lines(&rows(items)).into_iter();
+        for item in items {
+            let (lines, tone) = match item {
+                Item::Row(_, tone) => (rows.next().unwrap_or_default(), *tone),
+                Item::Remark { stem, text, tone } => (remark(stem, text, style), *tone),
+                Item::Blank => (vec![String::new()], Tone::Plain),
+            };
+            for line in lines {
+                writeln!(out, "{}", style.paint(tone, &line))?;
+            }
         }
     }
     Ok(())
+}
+
+fn rows(items: &[Item]) -> Vec<&Row> {
+    items.iter().filter_map(|item| if let Item::Row(row, _) = item { Some(row) } else { None }).collect()
 }
 
 fn remark(stem: &str, text: &str, style: Style) -> Vec<String> {
@@ -112,7 +123,7 @@ fn push_medium(
     let details = [
         scaled_or_none(medium.size_on_disk),
         scaled_or_none(medium.capacity),
-        format!("{}{encrypted}", printable(&medium.format)),
+        format!("{}{encrypted}", fit(&printable(&medium.format), LONGEST_FORMAT)),
         medium.state.name().to_owned(),
     ];
     let problem = medium.problem.as_ref().filter(|_| medium.state == MediumState::NoAccess);

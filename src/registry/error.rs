@@ -1,6 +1,6 @@
 //! What can go wrong with the registry.
 
-use crate::{ErrorKind, image};
+use crate::{ErrorKind, crypt, image};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// The settings of a machine are encrypted.
     #[error(
-        "{} is encrypted with the key {key_id:?}; remove the encryption with VBoxManage encryptvm setencryption",
+        "{} is encrypted with the key {key_id:?}; give its password with --password-file FILE",
         path.display()
     )]
     Encrypted {
@@ -55,6 +55,9 @@ pub enum Error {
         /// The name that the user gave to the password.
         key_id: String,
     },
+    /// The settings of a machine are encrypted and could not be opened.
+    #[error(transparent)]
+    Crypt(#[from] crypt::Error),
     /// A file that the registry names is not there.
     #[error("{} is not there: {hint}", path.display())]
     Missing {
@@ -128,7 +131,9 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Io,
             Self::Settings { .. } | Self::Chain { .. } | Self::Duplicate { .. } => ErrorKind::Corrupt,
-            Self::Unsupported { .. } | Self::Encrypted { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Encrypted { .. } => ErrorKind::Password,
+            Self::Crypt(e) => e.kind(),
             Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::Previous { source, .. } => source.kind(),

@@ -5,6 +5,7 @@ use super::media::Forest;
 use super::uses::Uses;
 use super::xml::{ParsedMachine, ParsedMedium};
 use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
+use crate::crypt::Passwords;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -20,22 +21,23 @@ impl Registry {
     ///
     /// # Errors
     /// As both.
-    pub fn load_default() -> Result<Self> {
-        Self::load(&folder::find()?)
+    pub fn load_default(passwords: &Passwords) -> Result<Self> {
+        Self::load(&folder::find()?, passwords)
     }
 
-    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. A machine that cannot be read is listed
+    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when a password
+    /// file is for them; nobody is asked. A machine that cannot be read is listed
     /// with its error; other things that are wrong are in [`Registry::problems`].
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
     /// can be used.
-    pub fn load(folder: &Path) -> Result<Self> {
+    pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
         let folder = absolute(folder)?;
         let mut loader = Loader::default();
         let global = settings::read_global(&folder, &mut loader.forest.problems)?;
         loader.files.push((folder.join("VirtualBox.xml"), global.media));
-        for found in find_all(&folder, &global.machines) {
+        for found in find_all(&folder, &global.machines, passwords) {
             loader.add_machine(found);
         }
         Ok(loader.finish(folder))
@@ -45,9 +47,9 @@ impl Registry {
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn load_machine_file(path: &Path) -> Result<Self> {
+    pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = absolute(path)?;
-        let parsed = settings::read_machine(&path, None)?;
+        let parsed = settings::read_machine(&path, None, passwords)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
         let mut loader = Loader::default();
         loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
@@ -112,11 +114,11 @@ struct Found {
 
 /// Reads the files of all machines, in their order. Thousands are read on several threads, which hides the time that
 /// each waits for the disk.
-fn find_all(folder: &Path, entries: &[(Uuid, String)]) -> Vec<Found> {
+fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Found> {
     let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
     let size = entries.len().div_ceil(wanted.max(1)).max(1);
     let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
-        some.iter().map(|(uuid, written)| find(folder, *uuid, written)).collect()
+        some.iter().map(|(uuid, written)| find(folder, *uuid, written, passwords)).collect()
     };
     if wanted <= 1 {
         return find_some(entries);
@@ -130,15 +132,15 @@ fn find_all(folder: &Path, entries: &[(Uuid, String)]) -> Vec<Found> {
     })
 }
 
-fn find(folder: &Path, uuid: Uuid, written: &str) -> Found {
+fn find(folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
     let path = location::absolute(folder, written);
-    let parsed = settings::read_machine(&path, Some(uuid));
+    let parsed = settings::read_machine(&path, Some(uuid), passwords);
     if let Err(Error::Missing { .. }) = parsed
         && location::is_absolute(written)
     {
         // It may have moved together with the settings folder.
         for place in location::relocations(folder, written).into_iter().filter(|place| place.is_file()) {
-            if let Ok(parsed) = settings::read_machine(&place, Some(uuid)) {
+            if let Ok(parsed) = settings::read_machine(&place, Some(uuid), passwords) {
                 return Found { uuid, path: place, parsed: Ok(parsed), registered: Some(path) };
             }
         }

@@ -1,7 +1,8 @@
 //! Reading the settings files themselves.
 
-use super::xml::{Fault, Global, ParsedMachine, Version, parse_global, parse_machine};
+use super::xml::{Fault, Global, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
 use super::{Error, Result, location};
+use crate::crypt::{KeyStore, Passwords, decrypt_machine};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -36,14 +37,18 @@ pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<Gl
     }
 }
 
-/// Reads a machine's settings file, with paths made absolute. `expected` is the UUID that it is registered with.
+/// Reads a machine's settings file, with paths made absolute. `expected` is the UUID that it is registered with. An
+/// encrypted one is opened when a password file is for its key.
 ///
 /// # Errors
 /// [`Error::Missing`], [`Error::Io`], and what is wrong with the file: [`Error::Settings`], [`Error::Encrypted`],
 /// [`Error::Unsupported`].
-pub(super) fn read_machine(path: &Path, expected: Option<Uuid>) -> Result<ParsedMachine> {
-    let mut parsed =
-        parse(path, parse_machine).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
+pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<ParsedMachine> {
+    let bytes = read(path).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
+    let mut parsed = match parse_machine(&bytes) {
+        Err(Fault::Encrypted(sealed)) if passwords.has_file(&sealed.key_id) => unseal(path, &sealed, passwords)?,
+        other => other.map_err(|fault| fault.in_file(path, previous(path).exists()))?,
+    };
     let found = parsed.machine.uuid;
     if let Some(expected) = expected.filter(|uuid| *uuid != found) {
         let expected = format!("the UUID {expected} that VirtualBox.xml registers the machine with");
@@ -55,6 +60,14 @@ pub(super) fn read_machine(path: &Path, expected: Option<Uuid>) -> Result<Parsed
     machine.snapshot_folder = snapshot_folder(path, folder, &machine.snapshot_folder, parsed.version, machine.uuid);
     machine.state_file = machine.state_file.take().map(|file| location::absolute(folder, &file.to_string_lossy()));
     Ok(parsed)
+}
+
+fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedMachine> {
+    let what = path.display().to_string();
+    let store = KeyStore::parse(&sealed.key_store, &what)?;
+    let key = store.unlock(&passwords.get(&what, &sealed.key_id)?, &sealed.key_id)?;
+    let machine = decrypt_machine(&sealed.text, &key, sealed.uuid, &what)?;
+    parse_unsealed(&machine, &sealed.version).map_err(|fault| fault.in_file(path, previous(path).exists()))
 }
 
 /// The folder for snapshots. Before VirtualBox 4.0 a machine's file could lie in a folder with those of others, and

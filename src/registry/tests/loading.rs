@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ErrorKind;
+use crate::crypt::Passwords;
 
 fn machine_error(registry: &Registry, index: usize) -> (ErrorKind, String) {
     let error = registry.machines[index].machine.as_ref().expect_err("the machine is broken");
@@ -112,7 +113,7 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
     lab.machine(10, "vm", "", "");
     let good = lab.global();
     lab.write("VirtualBox.xml-prev", &good);
-    let load = || Registry::load(lab.folder.path()).unwrap();
+    let load = || Registry::load(lab.folder.path(), &Passwords::default()).unwrap();
     let registry = load();
     assert_eq!(registry.machines.len(), 1);
     assert_eq!(
@@ -132,7 +133,7 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
 #[test]
 fn without_a_usable_copy_the_error_of_the_file_itself_counts() {
     let lab = Lab::new();
-    let load = || Registry::load(lab.folder.path()).unwrap_err();
+    let load = || Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
     let error = load();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
@@ -152,11 +153,11 @@ fn only_regular_files_of_sensible_size_are_read() {
     let lab = Lab::new();
     let path = lab.path("VirtualBox.xml");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let error = Registry::load(lab.folder.path()).unwrap_err();
+    let error = Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
     assert_eq!(lab.bare(&message(&error)), "VirtualBox.xml cannot be read: it is not a regular file");
     fs::remove_file(&path).unwrap();
     fs::File::create(&path).unwrap().set_len((256 << 20) + 1).unwrap();
-    let error = Registry::load(lab.folder.path()).unwrap_err();
+    let error = Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
     assert_eq!(
         lab.bare(&message(&error)),
         "VirtualBox.xml cannot be read: it has 268435457 bytes, and no settings file has more than 268435456"
@@ -253,7 +254,7 @@ fn a_single_machine_file_is_loaded_without_a_registry() {
     let lab = Lab::new();
     let body = media(&disk(1, "base.vdi", &disk(2, "Snapshots/2.vdi", ""))) + &attached(&[2]);
     let path = lab.write("vm/vm.vbox", machine(10, "vm", "stateFile=\"Snapshots/now.sav\"", &body));
-    let registry = Registry::load_machine_file(&path).unwrap();
+    let registry = Registry::load_machine_file(&path, &Passwords::default()).unwrap();
     assert_eq!(registry.folder, lab.path("vm"));
     let entry = &registry.machines[0];
     assert_eq!((entry.uuid, &*entry.path), (uuid(10), &*path));
@@ -262,7 +263,7 @@ fn a_single_machine_file_is_loaded_without_a_registry() {
     assert_eq!(machine.snapshot_folder, lab.path("vm/Snapshots"));
     assert_eq!(registry.media.get(MediumId(1)).location, lab.path("vm/Snapshots/2.vdi"));
     assert_eq!(registry.uses_of(MediumId(1)).len(), 1);
-    let error = Registry::load_machine_file(&lab.path("no.vbox")).unwrap_err();
+    let error = Registry::load_machine_file(&lab.path("no.vbox"), &Passwords::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -271,7 +272,7 @@ fn the_default_snapshot_folder_depends_on_the_version_and_the_place() {
     let lab = Lab::new();
     let folder = |name: &str, version: &str| {
         let text = machine(10, "vm", "", "").replace("snapshotFolder=\"Snapshots\"", "").replace("1.19-linux", version);
-        let registry = Registry::load_machine_file(&lab.write(name, text)).unwrap();
+        let registry = Registry::load_machine_file(&lab.write(name, text), &Passwords::default()).unwrap();
         let folder = registry.machines[0].machine.as_ref().unwrap().snapshot_folder.clone();
         lab.bare(&folder.display().to_string())
     };

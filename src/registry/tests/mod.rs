@@ -8,6 +8,7 @@ mod parents;
 mod resolving;
 
 use super::*;
+use crate::crypt::Passwords;
 use crate::error::message;
 use crate::image::vdi::testing::Build;
 use std::fs;
@@ -95,7 +96,7 @@ impl Lab {
 
     pub(super) fn load(&self) -> Registry {
         self.write("VirtualBox.xml", self.global());
-        Registry::load(self.folder.path()).unwrap()
+        Registry::load(self.folder.path(), &Passwords::default()).unwrap()
     }
 
     /// Loads a registry that has no problems.

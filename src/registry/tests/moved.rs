@@ -1,6 +1,7 @@
 //! Registries of a host that is gone: absolute paths that fit it and not this one.
 
 use super::*;
+use crate::crypt::Passwords;
 
 #[test]
 fn a_home_folder_in_a_backup_is_found_again_by_uuids() {
@@ -10,7 +11,7 @@ fn a_home_folder_in_a_backup_is_found_again_by_uuids() {
     lab.write("backup/joe/VirtualBox VMs/vm/vm.vbox", machine(10, "vm", "", &media(&disks)));
     let base = lab.write("backup/joe/VirtualBox VMs/vm/base.vdi", vdi(1, 0));
     lab.write("backup/joe/.config/VirtualBox/VirtualBox.xml", lab.global());
-    let registry = Registry::load(&lab.path("backup/joe/.config/VirtualBox")).unwrap();
+    let registry = Registry::load(&lab.path("backup/joe/.config/VirtualBox"), &Passwords::default()).unwrap();
     let found = lab.path("backup/joe/VirtualBox VMs/vm");
     assert_eq!(registry.machines[0].path, found.join("vm.vbox"));
     assert!(registry.machines[0].machine.is_ok());
@@ -41,7 +42,7 @@ fn a_disk_of_windows_is_found_again_by_uuids() {
     );
     let image = lab.write("win/Users/joe/VMs/vm/a.vdi", vdi(1, 0));
     lab.write("win/Users/joe/.VirtualBox/VirtualBox.xml", lab.global());
-    let registry = Registry::load(&lab.path("win/Users/joe/.VirtualBox")).unwrap();
+    let registry = Registry::load(&lab.path("win/Users/joe/.VirtualBox"), &Passwords::default()).unwrap();
     assert!(registry.machines[0].machine.is_ok());
     assert_eq!(registry.media.get(MediumId(0)).location, image);
     assert_eq!(registry.problems.len(), 2);
@@ -52,7 +53,7 @@ fn a_machine_folder_of_another_name_is_found_only_with_the_right_uuid() {
     let lab = Lab::new();
     let path = lab.write("copy/vm.vbox", machine(10, "vm", "", &media(&disk(1, "/old/vm/a.vdi", ""))));
     let image = lab.write("copy/a.vdi", vdi(7, 0));
-    let registry = Registry::load_machine_file(&path).unwrap();
+    let registry = Registry::load_machine_file(&path, &Passwords::default()).unwrap();
     assert_eq!(registry.media.get(MediumId(0)).location, PathBuf::from("/old/vm/a.vdi"));
     assert_eq!(
         problems(&registry).iter().map(|text| lab.bare(text)).collect::<Vec<_>>(),
@@ -63,7 +64,10 @@ fn a_machine_folder_of_another_name_is_found_only_with_the_right_uuid() {
         )]
     );
     fs::write(&image, vdi(1, 0)).unwrap();
-    assert_eq!(Registry::load_machine_file(&path).unwrap().media.get(MediumId(0)).location, image);
+    assert_eq!(
+        Registry::load_machine_file(&path, &Passwords::default()).unwrap().media.get(MediumId(0)).location,
+        image
+    );
 }
 
 #[test]

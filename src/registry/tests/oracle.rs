@@ -1,6 +1,7 @@
 //! The registry that VirtualBox 7.2.22 wrote, held against what its own `VBoxManage list -l vms` and `hdds` said of it.
 
 use super::*;
+use crate::crypt::Passwords;
 use std::path::Path;
 use std::process::Command;
 
@@ -78,7 +79,7 @@ fn known_media(registry: &Registry) -> Vec<String> {
 #[test]
 fn the_media_are_those_that_virtualbox_lists() {
     let folder = unpack();
-    let registry = Registry::load(&folder.path().join("home")).unwrap();
+    let registry = Registry::load(&folder.path().join("home"), &Passwords::default()).unwrap();
     let told = told_media(&expected(folder.path(), "hdds.txt"));
     assert_eq!(told.iter().filter(|fact| fact.starts_with("UUID ")).count(), 27);
     assert_eq!(known_media(&registry), told);
@@ -150,7 +151,7 @@ fn known_machines(registry: &Registry) -> Vec<String> {
 #[test]
 fn the_machines_are_those_that_virtualbox_lists() {
     let folder = unpack();
-    let registry = Registry::load(&folder.path().join("home")).unwrap();
+    let registry = Registry::load(&folder.path().join("home"), &Passwords::default()).unwrap();
     let told = told_machines(&expected(folder.path(), "vms.txt"));
     assert_eq!(told.iter().filter(|fact| fact.starts_with("Name ")).count(), 9);
     assert_eq!(known_machines(&registry), told);

@@ -3,10 +3,11 @@
 use super::attachments::{Storage, StorageRole};
 use super::media::{MediaList, MediaRole};
 use super::reader::{Element, Visitor, walk};
-use super::{Fault, ParsedMedium, Result, Version};
+use super::{Fault, ParsedMedium, Result, Sealed, Version};
 use crate::registry::{Machine, MachineState, Snapshot};
 use std::path::PathBuf;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 /// What a machine's settings file says.
 #[derive(Debug)]
@@ -33,10 +34,26 @@ pub(in crate::registry) fn parse_machine(bytes: &[u8]) -> Result<ParsedMachine> 
     parser.finish()
 }
 
+/// Parses the `Machine` element of an encrypted machine, a document of its own, as if it were in a settings file of
+/// that version.
+///
+/// # Errors
+/// As [`parse_machine`], with lines counted in the decrypted text.
+pub(in crate::registry) fn parse_unsealed(machine: &[u8], version: &str) -> Result<ParsedMachine> {
+    let declaration_end = machine.windows(2).position(|two| two == b"?>").filter(|_| machine.starts_with(b"<?xml"));
+    let root = format!("<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"{version}-any\">");
+    let mut whole = Zeroizing::new(Vec::with_capacity(machine.len() + root.len() + 16));
+    whole.extend(root.as_bytes());
+    whole.extend(&machine[declaration_end.map_or(0, |at| at + 2)..]);
+    whole.extend(b"</VirtualBox>");
+    parse_machine(&whole)
+}
+
 /// What an element means. The number of a section is 0 for the machine, 1 and up for its snapshots.
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Root,
+    Sealed,
     Machine,
     Groups,
     Group,
@@ -58,6 +75,7 @@ struct Section {
 struct Parser {
     version: Option<Version>,
     machine: Option<(Machine, usize)>,
+    sealed: Option<Sealed>,
     current_snapshot: Option<Uuid>,
     groups: Vec<String>,
     snapshots: Vec<Snapshot>,
@@ -77,7 +95,13 @@ impl Visitor for Parser {
         let role = match (*parent, element.name()) {
             (Role::Root, "Machine") => self.add_machine(element)?,
             (Role::Root, "MachineEncrypted") => {
-                return Err(Fault::Encrypted { key_id: element.required("keyId")?.into_owned() });
+                self.sealed = Some(Sealed {
+                    uuid: element.uuid("uuid")?,
+                    key_id: element.required("keyId")?.into_owned(),
+                    key_store: element.required("keyStore")?.into_owned(),
+                    ..Sealed::default()
+                });
+                Role::Sealed
             }
             (Role::Machine, "MediaRegistry") => Role::Media(MediaRole::Registry),
             (Role::Machine, "Groups") => Role::Groups,
@@ -108,6 +132,7 @@ impl Visitor for Parser {
         match role {
             Role::Description(section) => self.sections[*section].description.push_str(text),
             Role::Media(role) => self.media.text(*role, text),
+            Role::Sealed => self.sealed.iter_mut().for_each(|sealed| sealed.text.push_str(text)),
             _ => {}
         }
     }
@@ -190,6 +215,10 @@ impl Parser {
     }
 
     fn finish(self) -> Result<ParsedMachine> {
+        if let (Some(mut sealed), Some(version)) = (self.sealed, self.version) {
+            sealed.version = format!("{}.{}", version.major, version.minor);
+            return Err(Fault::Encrypted(Box::new(sealed)));
+        }
         let (Some((mut machine, line)), Some(version)) = (self.machine, self.version) else {
             let expected = "a Machine element".to_owned();
             return Err(Fault::Broken { line: 1, expected, found: "none".to_owned() });

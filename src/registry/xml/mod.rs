@@ -11,7 +11,7 @@ mod media;
 mod reader;
 
 pub(super) use global::{Global, parse_global};
-pub(super) use machine::{ParsedMachine, parse_machine};
+pub(super) use machine::{ParsedMachine, parse_machine, parse_unsealed};
 pub(super) use media::ParsedMedium;
 
 use super::Error;
@@ -31,7 +31,20 @@ pub(super) enum Fault {
     /// Right, but of a kind that cannot be read.
     Unsupported(String),
     /// The machine is encrypted as a whole.
-    Encrypted { key_id: String },
+    Encrypted(Box<Sealed>),
+}
+
+/// `MachineEncrypted`, in the place of `Machine`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sealed {
+    pub(super) uuid: Uuid,
+    pub(super) key_id: String,
+    /// The key store in base64.
+    pub(super) key_store: String,
+    /// The `Machine` element as a document of its own, encrypted, in base64.
+    pub(super) text: String,
+    /// The settings version of the file, as written.
+    pub(super) version: String,
 }
 
 impl Fault {
@@ -41,7 +54,7 @@ impl Fault {
         match self {
             Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found, previous },
             Self::Unsupported(reason) => Error::Unsupported { path, reason },
-            Self::Encrypted { key_id } => Error::Encrypted { path, key_id },
+            Self::Encrypted(sealed) => Error::Encrypted { path, key_id: sealed.key_id },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Opening what is encrypted with the passwords that the user gives.
 
-use super::{KeyStore, Passwords, SectorCipher};
-use crate::disk::{Decrypted, Disk};
+use super::{Decrypted, Disk};
+use crate::crypt::{self, KeyStore, Passwords, SectorCipher};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,27 +9,22 @@ use std::sync::Arc;
 const KEY_STORE: &str = "CRYPT/KeyStore";
 const KEY_ID: &str = "CRYPT/KeyId";
 
-/// The id of the key that a medium with these properties is encrypted with; `None` when it is not.
-#[must_use]
-pub fn key_id(properties: &BTreeMap<String, String>) -> Option<&str> {
-    properties.get(KEY_STORE).map(|_| properties.get(KEY_ID).map_or("", String::as_str))
-}
-
 /// The disk as its guest sees it: decrypted when the properties of its base medium have a key store, else as it is.
 /// `what` names it for messages.
 ///
 /// # Errors
-/// [`Error`](super::Error): no password or a wrong one, a key store that is damaged or of an unknown kind.
+/// [`crypt::Error`]: no password or a wrong one, a key store that is damaged or of an unknown kind.
 pub fn unlock_disk(
     disk: Arc<dyn Disk>,
     properties: &BTreeMap<String, String>,
     what: &str,
     passwords: &Passwords,
-) -> super::Result<Arc<dyn Disk>> {
-    let (Some(store), Some(key_id)) = (properties.get(KEY_STORE), key_id(properties)) else { return Ok(disk) };
+) -> crypt::Result<Arc<dyn Disk>> {
+    let Some(store) = properties.get(KEY_STORE) else { return Ok(disk) };
+    let key_id = properties.get(KEY_ID).map_or("", String::as_str);
     let store = KeyStore::parse(store, what)?;
     let key = store.unlock(&passwords.get(what, key_id)?, key_id)?;
-    let cipher = SectorCipher::new(&key).ok_or_else(|| super::Error::KeyStore {
+    let cipher = SectorCipher::new(&key).ok_or_else(|| crypt::Error::KeyStore {
         what: what.to_owned(),
         field: "cipher".to_owned(),
         offset: 0,
