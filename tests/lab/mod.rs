@@ -17,7 +17,7 @@ use vboximg_mount::disk::{ChainDisk, Disk, Span};
 use vboximg_mount::image::{self, Image, OpenOptions};
 
 /// Says that a test did nothing, so that a person sees it.
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     // Not eprintln, which the test harness catches.
     let mut terminal = std::io::stderr();
     writeln!(terminal, "SKIPPED: {why}").unwrap();

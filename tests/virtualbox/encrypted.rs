@@ -1,18 +1,14 @@
 //! The registry that the real VirtualBox encrypted, which lies in `../shared` and is not part of the project.
 
 use crate::common::Fixture;
-use crate::lab::{shared, skipped};
+use crate::qemu::shared;
 use crate::scene::{Mount, Said, said, sha256};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The unpacked registry; none where it is missing.
 fn unpacked() -> Option<tempfile::TempDir> {
-    let packed: PathBuf = shared().join("oracle/encrypted.tar.zst");
-    if !packed.exists() {
-        skipped(&format!("no {}", packed.display()));
-        return None;
-    }
+    let packed = shared("oracle/encrypted.tar.zst")?;
     let folder = tempfile::tempdir().unwrap();
     let done = Command::new("tar").arg("--zstd").arg("-xSf").arg(packed).arg("-C").arg(folder.path()).status().unwrap();
     assert!(done.success());

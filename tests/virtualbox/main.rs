@@ -5,6 +5,8 @@
 mod common;
 #[path = "../lab/mod.rs"]
 mod lab;
+#[path = "../qemu/mod.rs"]
+mod qemu;
 
 mod bytes;
 mod encrypted;
