@@ -10,6 +10,7 @@ mod qemu;
 
 mod bytes;
 mod encrypted;
+mod guests;
 mod listings;
 mod scene;
 mod writing;

@@ -273,6 +273,7 @@ fn facts(sb: &Superblock, notes: Vec<String>) -> Facts {
         type_name: TYPE,
         label: sb.label.clone(),
         uuid: sb.uuid.to_string(),
+        has_owners: true,
         block_size: sb.block_size,
         blocks,
         free_blocks: sb.free_blocks.min(blocks),
