@@ -6,6 +6,8 @@ mod flat;
 pub mod open;
 pub mod slice;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod write;
 

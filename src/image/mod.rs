@@ -9,12 +9,14 @@ pub mod format;
 pub mod local;
 pub mod meta;
 pub mod open;
+pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub mod raw;
 pub mod vdi;
+pub mod vmdk;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -106,6 +108,8 @@ pub struct ImageInfo {
     pub comment: String,
     /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a damaged table.
     pub notes: Vec<String>,
+    /// The lengths of all files of the image together, in bytes.
+    pub stored_size: u64,
 }
 
 /// An open image file.

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi};
+use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi, vmdk};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -65,12 +65,7 @@ type Probe = (Format, fn(&Sample) -> bool);
 pub fn probe(sample: &Sample) -> Format {
     // VirtualBox's own order (VDGetFormat), so that a file that satisfies two probes means the same here and there.
     let probes: [Probe; 10] = [
-        (Format::Vmdk, |s| {
-            s.starts_with(0, b"KDMV")
-                || s.starts_with(0, b"COWD")
-                || is_descriptor(&s.head)
-                || s.starts_with(0, &0xCAFE_BABE_u64.to_le_bytes())
-        }),
+        (Format::Vmdk, vmdk::probe),
         (Format::Vdi, vdi::probe),
         (Format::Vhd, |s| {
             s.tail.starts_with(b"conectix")
@@ -86,13 +81,6 @@ pub fn probe(sample: &Sample) -> Format {
         (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
     ];
     probes.iter().find(|(_, is)| is(sample)).map_or(Format::Raw, |(format, _)| *format)
-}
-
-/// Whether the text begins as a VMDK descriptor does.
-fn is_descriptor(head: &[u8]) -> bool {
-    let line = head.split(|b| *b == b'\n' || *b == b'\r').next().unwrap_or_default();
-    let line: Vec<u8> = line.iter().filter(|b| **b != b' ').map(u8::to_ascii_lowercase).collect();
-    line == b"#diskdescriptorfile"
 }
 
 /// Opens an image of any format.
@@ -114,13 +102,19 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     log::debug!("{}: {format}", sample.path.display());
     match format {
         Format::Vdi => vdi::open(file, options),
-        Format::Raw => raw::open(file, options),
+        Format::Vmdk => vmdk::open(file, &options),
+        Format::Raw => {
+            if options.format.is_none() {
+                vmdk::refuse_extent(&sample)?;
+            }
+            raw::open(file, options)
+        }
         other => Err(unsupported(&sample, other)),
     }
 }
 
 fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI or raw", format).in_file(&sample.path)
+    Fault::unsupported(0, "image format", "VDI, VMDK or raw", format).in_file(&sample.path)
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -132,7 +126,11 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Vdi => vdi::identify(&sample),
-        Format::Raw => raw::identify(&sample),
+        Format::Vmdk => vmdk::identify(&file),
+        Format::Raw => {
+            vmdk::refuse_extent(&sample)?;
+            raw::identify(&sample)
+        }
         other => Err(unsupported(&sample, other)),
     }
 }

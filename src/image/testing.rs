@@ -67,6 +67,11 @@ impl MemFile {
         self.content().ops.clone()
     }
 
+    /// How many changes and waits there were so far.
+    pub(crate) fn op_count(&self) -> usize {
+        self.content().ops.len()
+    }
+
     fn change(&self, op: Op) {
         let mut content = self.content();
         op.apply(&mut content.bytes);

@@ -41,6 +41,7 @@ fn info(path: &Path, size: u64) -> ImageInfo {
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
+        stored_size: size,
     }
 }
 
@@ -75,25 +76,27 @@ impl Image for Raw {
     }
 
     fn extent(&self, offset: u64, len: u64) -> Result<Run> {
-        let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
         // A hole may be written at any time, so only an image that stays as it is tells of them.
         if self.writable {
-            return Ok(stored);
+            return Ok(Run { extent: Extent::Stored { file: 0, offset }, len });
         }
-        let file = &self.files[0];
-        match file
-            .stretch(offset)
-            .map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))?
-        {
-            Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
-            // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
-            Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
-            Stretch::Hole(_) => Ok(stored),
-        }
+        stored_or_hole(&self.files[0], 0, offset, len)
     }
 
     fn writer(&self) -> Option<&dyn ImageMut> {
         self.writable.then_some(self)
+    }
+}
+
+/// What holds the bytes of a file that has the disk's as they are, from `offset` of the file on and for at most `len`
+/// bytes: zeros where the file has a hole. `index` is the file's number in its image.
+pub(super) fn stored_or_hole(file: &File, index: usize, offset: u64, len: u64) -> Result<Run> {
+    let stored = Run { extent: Extent::Stored { file: index, offset }, len };
+    match file.stretch(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
+        Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
+        // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
+        Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
+        Stretch::Hole(_) => Ok(stored),
     }
 }
 
