@@ -50,7 +50,7 @@ impl Grains {
                 Checked::Whole(mut slots) => {
                     if let Some(slots) = &mut slots {
                         for area in &areas.0 {
-                            slots.claim(area);
+                            slots.claim(&(area.start..area.end.min(self.len())));
                         }
                     }
                     return Ok(slots);
@@ -74,6 +74,8 @@ impl Grains {
                 areas.push(at..at + geometry.table_len());
             }
         }
+        // What lies past the end of the file was found out by whoever read it.
+        areas.retain(|area| area.start < self.len());
         areas.sort_unstable_by_key(|area| area.start);
         let mut joined: Vec<Range<u64>> = Vec::new();
         for area in areas {

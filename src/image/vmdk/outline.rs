@@ -78,9 +78,16 @@ fn bare(header: &CowdHeader, path: &Path) -> Result<Descriptor> {
         at: 0,
     };
     let parent_hint = if let Parent::Named(name) = &header.parent { Some(name.clone()) } else { None };
-    let descriptor = Descriptor { version: 1, parent_hint, extents: vec![line], ..Descriptor::default() };
+    let descriptor = Descriptor {
+        version: 1,
+        hint_decides: parent_hint.is_some(),
+        parent_hint,
+        extents: vec![line],
+        comment: header.description.clone(),
+        ..Descriptor::default()
+    };
     descriptor.size(0).map_err(|fault| fault.in_file(path))?;
-    Ok(Descriptor { comment: header.description.clone(), ..descriptor })
+    Ok(descriptor)
 }
 
 /// The name of the descriptor that an extent's file belongs to, by the names that VMware, VirtualBox and QEMU give:

@@ -71,7 +71,7 @@ fn inflate(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
     let mut stream = Decompress::new(true);
     match stream.decompress(data, out, FlushDecompress::Finish) {
         Ok(Status::StreamEnd) => Ok(usize::try_from(stream.total_out()).unwrap_or(usize::MAX)),
-        Ok(_) if stream.total_out() == out.len() as u64 => Err("more bytes".to_owned()),
+        Ok(_) if stream.total_in() < data.len() as u64 => Err("more bytes".to_owned()),
         Ok(_) => Err(format!("the end of the data after {} bytes", stream.total_out())),
         Err(error) => Err(format!("other data ({error})")),
     }

@@ -42,6 +42,8 @@ pub(super) struct Descriptor {
     pub(super) create_type: String,
     /// `parentFileNameHint`.
     pub(super) parent_hint: Option<String>,
+    /// The hint alone says that there is a parent: no `parentCID` contradicts it.
+    pub(super) hint_decides: bool,
     /// `changeTrackPath`: a file that records which blocks were written.
     pub(super) change_track: Option<String>,
     /// The extents in the order of the disk.
@@ -109,6 +111,7 @@ impl Descriptor {
                 ));
             }
         }
+        new.hint_decides = new.parent_hint.is_some() && !seen.contains("parentcid");
         new.check_names(encoding.as_deref(), base)?;
         Ok(new)
     }
@@ -181,9 +184,9 @@ impl Descriptor {
             .ok_or_else(|| Fault::corrupt(base, what, "less than 2^63 bytes together", "more"))
     }
 
-    /// Whether the disk is a difference: VirtualBox's (by UUID) or VMware's (by content id).
+    /// Whether the disk is a difference: VirtualBox's (by UUID), VMware's (by content id), or one without either.
     pub(super) fn has_parent(&self) -> bool {
-        self.parent.is_some() || self.parent_cid.is_some()
+        self.parent.is_some() || self.parent_cid.is_some() || self.hint_decides
     }
 
     /// What to write, and where in the descriptor's file, so that it says that the disk has changed: VMware's content
