@@ -1,6 +1,6 @@
 //! The error that leaves the library: one enum per room, joined here, with one errno and one exit code per kind.
 
-use crate::{disk, image, listing, lock, mount, registry, volume};
+use crate::{crypt, disk, guestfs, image, listing, lock, mount, registry, volume};
 
 /// What kind of failure an error is; decides the exit code and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Refused,
     /// Another process holds the lock.
     Locked,
+    /// A password is missing or wrong.
+    Password,
 }
 
 impl ErrorKind {
@@ -35,6 +37,7 @@ impl ErrorKind {
             Self::Unsupported => 5,
             Self::Refused => 6,
             Self::Locked => 7,
+            Self::Password => 8,
         }
     }
 
@@ -49,6 +52,7 @@ impl ErrorKind {
             Self::Unsupported => Errno::EOPNOTSUPP,
             Self::Refused => Errno::EROFS,
             Self::Locked => Errno::EBUSY,
+            Self::Password => Errno::EACCES,
         }
     }
 }
@@ -59,25 +63,31 @@ impl ErrorKind {
 pub enum Error {
     /// Finding or reading VirtualBox's settings.
     #[error(transparent)]
-    Registry(#[from] registry::Error),
+    Registry(Box<registry::Error>),
     /// Locking an image.
     #[error(transparent)]
-    Lock(#[from] lock::Error),
+    Lock(Box<lock::Error>),
     /// Reading an image file's structures.
     #[error(transparent)]
-    Image(#[from] image::Error),
+    Image(Box<image::Error>),
     /// Opening, reading or writing a chain of images.
     #[error(transparent)]
-    Disk(#[from] disk::Error),
+    Disk(Box<disk::Error>),
+    /// Opening an encrypted disk or machine.
+    #[error(transparent)]
+    Crypt(Box<crypt::Error>),
     /// Reading a partition table.
     #[error(transparent)]
-    Volume(#[from] volume::Error),
+    Volume(Box<volume::Error>),
+    /// Reading a guest's file system.
+    #[error(transparent)]
+    GuestFs(Box<guestfs::Error>),
     /// Writing a listing.
     #[error(transparent)]
-    Listing(#[from] listing::Error),
+    Listing(Box<listing::Error>),
     /// Mounting or unmounting.
     #[error(transparent)]
-    Mount(#[from] mount::Error),
+    Mount(Box<mount::Error>),
 }
 
 impl Error {
@@ -89,11 +99,35 @@ impl Error {
             Self::Lock(e) => e.kind(),
             Self::Image(e) => e.kind(),
             Self::Disk(e) => e.kind(),
+            Self::Crypt(e) => e.kind(),
             Self::Volume(e) => e.kind(),
+            Self::GuestFs(e) => e.kind(),
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
         }
     }
+}
+
+macro_rules! from_rooms {
+    ($($variant:ident($room:ident),)*) => {
+        $(impl From<$room::Error> for Error {
+            fn from(error: $room::Error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })*
+    };
+}
+
+from_rooms! {
+    Registry(registry),
+    Lock(lock),
+    Image(image),
+    Disk(disk),
+    Crypt(crypt),
+    Volume(volume),
+    GuestFs(guestfs),
+    Listing(listing),
+    Mount(mount),
 }
 
 /// The message of an error and of all that caused it, joined by `: `, each said once.

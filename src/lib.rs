@@ -7,10 +7,12 @@
 //! ```
 //!
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
+//! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
 //! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
+//! * [`guestfs`]: file systems inside a volume
 //! * [`mount`]: the tree a user sees, served over FUSE
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`cli`]: the command line
@@ -18,8 +20,10 @@
 //! The library prints nothing; it reports through return values and the `log` crate.
 
 pub mod cli;
+pub mod crypt;
 pub mod disk;
 pub mod error;
+pub mod guestfs;
 pub mod image;
 pub mod listing;
 pub mod lock;

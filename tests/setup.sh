@@ -3,7 +3,10 @@
 set -euo pipefail
 
 packages=(
+  7zip           # reads Apple's disk images
   attr           # getfattr
+  bchunk         # takes the data out of CD images
+  bzip2          # unpacks samples
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
   fdisk          # sfdisk
@@ -15,6 +18,7 @@ packages=(
   procps         # pgrep
   qemu-utils     # qemu-img, qemu-io
   util-linux     # losetup, setpriv
+  xorriso        # xorrisofs
   zstd           # unpacks the fixtures
 )
 

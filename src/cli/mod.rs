@@ -1,10 +1,50 @@
-//! The command line.
+//! The command line: options, old spellings, messages, exit codes. What is done is in the other rooms.
 
+mod actions;
+mod arguments;
+mod password;
+mod spelling;
+mod terminal;
+
+use crate::Error;
+use arguments::Arguments;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use terminal::Talk;
 
 /// Runs the program with its arguments (the first is the program's name).
+///
+/// The exit code is 0 for success, 2 for a command line that makes no sense, and else that of the error's
+/// [kind](crate::ErrorKind::exit_code).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let _ = arguments.into_iter().count();
-    ExitCode::SUCCESS
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::parse_words(&words) {
+        Ok(arguments) => arguments,
+        Err(e) => return explain(&e),
+    };
+    let action = match arguments.action() {
+        Ok(action) => action,
+        Err(e) => return explain(&e),
+    };
+    terminal::start_log(match (arguments.debug, arguments.verbose) {
+        (true, _) => Talk::Debug,
+        (false, true) => Talk::Verbose,
+        (false, false) => Talk::Little,
+    });
+    match actions::run(action, &arguments, &words) {
+        Ok(status) => ExitCode::from(status),
+        // The reader of our output has gone, as `head` does.
+        Err(Error::Listing(e)) if e.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(e) => {
+            terminal::report(&e);
+            ExitCode::from(e.kind().exit_code())
+        }
+    }
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn explain(e: &clap::Error) -> ExitCode {
+    // Help to a closed pipe is no failure.
+    let _ = e.print();
+    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
 }

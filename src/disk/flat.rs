@@ -117,9 +117,9 @@ impl Flat {
     pub(super) fn stable<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             let moved = self.moved.load(Ordering::Acquire);
-            let result = read()?;
+            let result = read();
             if self.moved.load(Ordering::Acquire) == moved {
-                return Ok(result);
+                return result;
             }
         }
     }

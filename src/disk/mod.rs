@@ -1,6 +1,7 @@
 //! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
 
 pub mod chain;
+pub mod decrypted;
 pub mod error;
 mod flat;
 pub mod open;
@@ -9,12 +10,15 @@ pub mod slice;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod write;
 
 pub use chain::ChainDisk;
+pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, open_chain};
 pub use slice::Slice;
+pub use unlock::unlock_disk;
 
 /// A stretch of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

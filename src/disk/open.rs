@@ -6,12 +6,14 @@ use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
 use crate::registry::{Chain, Link};
 
 /// How a chain is to be opened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OpenMode {
     /// Open the leaf for writing.
     pub writable: bool,
     /// Go on where a parent was changed, or (reading) where an image is damaged.
     pub force: bool,
+    /// Show this snapshot that the leaf's own file has, instead of its current state.
+    pub snapshot: Option<String>,
 }
 
 /// Opens all images of a chain and checks their identities.
@@ -19,7 +21,7 @@ pub struct OpenMode {
 /// # Errors
 /// What an image says; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`];
 /// [`Error::ParentChanged`] for a writable open without force.
-pub fn open_chain(chain: &Chain, mode: OpenMode) -> Result<ChainDisk> {
+pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     let mut images = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
     for (index, link) in chain.links.iter().enumerate() {
@@ -37,7 +39,7 @@ pub fn open_chain(chain: &Chain, mode: OpenMode) -> Result<ChainDisk> {
     Ok(ChainDisk::new(images, warnings))
 }
 
-fn open_link(link: &Link, mode: OpenMode, leaf: bool) -> Result<Box<dyn Image>> {
+fn open_link(link: &Link, mode: &OpenMode, leaf: bool) -> Result<Box<dyn Image>> {
     let writable = mode.writable && leaf;
     let given_by_user = leaf && link.registered_uuid.is_none();
     let options = OpenOptions {
@@ -45,6 +47,7 @@ fn open_link(link: &Link, mode: OpenMode, leaf: bool) -> Result<Box<dyn Image>> 
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
         force: mode.force && !mode.writable,
         format: stated_format(link),
+        snapshot: mode.snapshot.clone().filter(|_| leaf),
     };
     let image = image::open(&link.path, options)?;
     if writable && image.writer().is_none() {
@@ -95,7 +98,7 @@ fn same_format(registered: &str, found: Format) -> bool {
 fn check_parent(
     child: &ImageInfo,
     parent: Option<(&Link, &ImageInfo)>,
-    mode: OpenMode,
+    mode: &OpenMode,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let (stated, (link, parent)) = match (&child.parent, parent) {
@@ -133,10 +136,20 @@ fn check_parent(
             )),
         }
     }
-    let change =
-        changed(stated.modification, parent.modification).map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
-            changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
+    let modification = changed(stated.modification, parent.modification);
+    let modification = modification.filter(|(_, found)| stated.modification2 != Some(*found));
+    if let (None, Some((expected, found)), false) = (stated.uuid, modification, mode.force) {
+        // A VHDX knows its parent by nothing else: the file may be another disk.
+        return Err(Error::Identity {
+            path: link.path.clone(),
+            what: format!("the data that {} was made from:", child.path.display()),
+            expected: expected.to_string(),
+            found: found.to_string(),
         });
+    }
+    let change = modification.map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
+        changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
+    });
     if let Some((expected, found)) = change {
         let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
         if mode.writable && !mode.force {
@@ -190,6 +203,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: Default::default(),
+            notes: Vec::new(),
         }
     }
 
@@ -198,13 +212,13 @@ mod tests {
         Build { kind: 4, uuid: Uuid::from_u128(5), parent, parent_modify, ..Build::default() }.bytes()
     }
 
-    fn failure(links: Vec<Link>, mode: OpenMode) -> (ErrorKind, String) {
+    fn failure(links: Vec<Link>, mode: &OpenMode) -> (ErrorKind, String) {
         let error = open_chain(&chain(links), mode).err().expect("the chain is wrong");
         (error.kind(), error.to_string())
     }
 
-    const READ: OpenMode = OpenMode { writable: false, force: false };
-    const WRITE: OpenMode = OpenMode { writable: true, force: false };
+    const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None };
+    const WRITE: OpenMode = OpenMode { writable: true, force: false, snapshot: None };
 
     #[test]
     fn a_chain_that_fits_opens_without_warning() {
@@ -213,7 +227,7 @@ mod tests {
             files.link("child.vdi", &child(1, 2), Some(5)),
             files.link("base.vdi", &Build::default().bytes(), Some(1)),
         ];
-        let disk = open_chain(&chain(links), WRITE).unwrap();
+        let disk = open_chain(&chain(links), &WRITE).unwrap();
         assert!(disk.writable() && disk.warnings().is_empty());
     }
 
@@ -221,7 +235,7 @@ mod tests {
     fn an_image_with_another_uuid_than_registered_is_refused() {
         let files = Files::new();
         let link = files.link("base.vdi", &Build::default().bytes(), Some(9));
-        let (kind, text) = failure(vec![link], READ);
+        let (kind, text) = failure(vec![link], &READ);
         assert_eq!(kind, ErrorKind::Corrupt);
         let (expected, found) = (Uuid::from_u128(9), Uuid::from_u128(1));
         assert!(
@@ -231,7 +245,7 @@ mod tests {
             "{text}"
         );
         let nil = Build { uuid: Uuid::nil(), ..Build::default() };
-        let (_, text) = failure(vec![files.link("nil.vdi", &nil.bytes(), Some(9))], READ);
+        let (_, text) = failure(vec![files.link("nil.vdi", &nil.bytes(), Some(9))], &READ);
         assert!(text.contains("found no UUID"), "{text}");
     }
 
@@ -240,9 +254,9 @@ mod tests {
         let files = Files::new();
         let link = files.link("base.vdi", &Build::default().bytes(), None);
         let link = Link { registered_format: Some("VMDK".to_owned()), ..link };
-        let (_, text) = failure(vec![link.clone()], READ);
+        let (_, text) = failure(vec![link.clone()], &READ);
         assert!(text.contains("the registered format: expected VMDK, found VDI"), "{text}");
-        assert!(open_chain(&chain(vec![Link { registered_format: Some("vdi".to_owned()), ..link }]), READ).is_ok());
+        assert!(open_chain(&chain(vec![Link { registered_format: Some("vdi".to_owned()), ..link }]), &READ).is_ok());
     }
 
     #[test]
@@ -252,7 +266,7 @@ mod tests {
             files.link("child.vdi", &child(7, 2), Some(5)),
             files.link("base.vdi", &Build::default().bytes(), Some(1)),
         ];
-        let (kind, text) = failure(links, OpenMode { force: true, ..READ });
+        let (kind, text) = failure(links, &OpenMode { force: true, ..READ });
         assert_eq!(kind, ErrorKind::Corrupt);
         assert!(text.contains("the parent that") && text.contains(&Uuid::from_u128(7).to_string()), "{text}");
     }
@@ -260,12 +274,12 @@ mod tests {
     #[test]
     fn a_difference_without_its_parent_and_a_base_with_one_are_refused() {
         let files = Files::new();
-        let (kind, text) = failure(vec![files.link("child.vdi", &child(7, 2), None)], READ);
+        let (kind, text) = failure(vec![files.link("child.vdi", &child(7, 2), None)], &READ);
         assert_eq!(kind, ErrorKind::NotFound);
         assert!(text.contains(&format!("needs its parent {}", Uuid::from_u128(7))), "{text}");
         let bytes = Build::default().bytes();
         let links = vec![files.link("a.vdi", &bytes, None), files.link("b.vdi", &bytes, None)];
-        let (_, text) = failure(links, READ);
+        let (_, text) = failure(links, &READ);
         assert!(text.contains("found a header that names none"), "{text}");
     }
 
@@ -276,12 +290,12 @@ mod tests {
             files.link("child.vdi", &child(1, 3), Some(5)),
             files.link("base.vdi", &Build::default().bytes(), Some(1)),
         ];
-        let disk = open_chain(&chain(links.clone()), READ).unwrap();
+        let disk = open_chain(&chain(links.clone()), &READ).unwrap();
         assert!(disk.warnings()[0].contains("was changed after"), "{:?}", disk.warnings());
-        let (kind, text) = failure(links.clone(), WRITE);
+        let (kind, text) = failure(links.clone(), &WRITE);
         assert_eq!(kind, ErrorKind::Refused);
         assert!(text.contains(&Uuid::from_u128(3).to_string()), "{text}");
-        assert!(open_chain(&chain(links), OpenMode { writable: true, force: true }).is_ok());
+        assert!(open_chain(&chain(links), &OpenMode { force: true, ..WRITE }).is_ok());
     }
 
     #[test]
@@ -289,14 +303,37 @@ mod tests {
         let files = Files::new();
         let raw = vec![0xAB; 16384];
         let base = files.link("base.raw", &raw, Some(7));
-        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), base]), READ).unwrap();
+        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), base]), &READ).unwrap();
         let mut bytes = vec![0; 16384];
         disk.read_at(0, &mut bytes).unwrap();
         assert_eq!(bytes, raw);
         assert!(disk.warnings().is_empty());
         let unknown = files.link("base.raw", &raw, None);
-        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), unknown]), READ).unwrap();
+        let disk = open_chain(&chain(vec![files.link("child.vdi", &child(7, 0), None), unknown]), &READ).unwrap();
         assert!(disk.warnings()[0].contains("cannot be checked"), "{:?}", disk.warnings());
+    }
+
+    #[test]
+    fn a_vhdx_knows_its_parent_by_its_data() {
+        use crate::image::vhdx::testing::Build as Vhdx;
+        let files = Files::new();
+        let child = |linkage: u128, linkage2: u128| {
+            let guid = |id: u128| Uuid::from_u128(id).braced().to_string();
+            let locator = vec![("parent_linkage", guid(linkage)), ("parent_linkage2", guid(linkage2))];
+            files.link("child.vhdx", &Vhdx { flags: 2, locator, ..Vhdx::default() }.bytes(), None)
+        };
+        let base = files.link("base.vhdx", &Vhdx::default().bytes(), None);
+        for (linkage, linkage2) in [(1, 9), (9, 1)] {
+            let disk = open_chain(&chain(vec![child(linkage, linkage2), base.clone()]), &WRITE).unwrap();
+            assert!(disk.warnings().is_empty());
+        }
+        let (kind, text) = failure(vec![child(8, 9), base.clone()], &READ);
+        assert_eq!(kind, ErrorKind::Corrupt);
+        let (expected, found) = (Uuid::from_u128(8), Uuid::from_u128(1));
+        assert!(text.contains(&format!("was made from: expected {expected}, found {found}")), "{text}");
+        let forced = OpenMode { force: true, ..READ };
+        let disk = open_chain(&chain(vec![child(8, 9), base]), &forced).unwrap();
+        assert!(disk.warnings()[0].contains("was changed after"), "{:?}", disk.warnings());
     }
 
     #[test]
@@ -304,7 +341,7 @@ mod tests {
         let files = Files::new();
         let link = files.link("gone.vdi", b"", None);
         std::fs::remove_file(&link.path).unwrap();
-        let (kind, text) = failure(vec![Link { path: PathBuf::from(&link.path), ..link }], READ);
+        let (kind, text) = failure(vec![Link { path: PathBuf::from(&link.path), ..link }], &READ);
         assert_eq!(kind, ErrorKind::NotFound);
         assert!(text.starts_with("Cannot open ") && text.contains("gone.vdi"), "{text}");
     }
@@ -328,7 +365,7 @@ mod tests {
             links.push(files.link(&format!("{i}.vdi"), &build.bytes(), None));
         }
         links.push(files.link("base.vdi", &Build::default().bytes(), None));
-        let disk = open_chain(&chain(links), READ).unwrap();
+        let disk = open_chain(&chain(links), &READ).unwrap();
         let mut bytes = vec![0; 16384];
         disk.read_at(0, &mut bytes).unwrap();
         let fills: Vec<u8> = bytes.chunks(4096).map(|block| block[0]).collect();

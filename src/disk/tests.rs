@@ -1,7 +1,8 @@
 //! Chains against a plain array in memory, and crashes at every moment of a write.
 
+use super::testing::{Lab, all, crash, steps};
 use super::*;
-use crate::image::testing::{MemFile, Op, after_power_loss};
+use crate::image::testing::{MemFile, Op};
 use crate::image::vdi::testing::Build;
 use crate::image::{self, Format, OpenOptions};
 use proptest::prelude::*;
@@ -50,12 +51,6 @@ fn flat() -> Vec<u8> {
 fn chain(leaf: Arc<MemFile>, writable: bool) -> ChainDisk {
     let base = MemFile::new("/t/base.vdi", base().bytes());
     ChainDisk::new(vec![open(leaf, writable), open(base, false)], Vec::new())
-}
-
-fn all(disk: &dyn Disk) -> Vec<u8> {
-    let mut bytes = vec![0xAA; usize::try_from(disk.size()).unwrap()];
-    disk.read_at(0, &mut bytes).unwrap();
-    bytes
 }
 
 #[test]
@@ -179,90 +174,24 @@ fn a_full_image_makes_room_by_flushing() {
     assert_eq!(all(&disk)[..3 * BLOCK], [9; 3 * BLOCK]);
 }
 
-/// One step of a random history.
-#[derive(Debug, Clone)]
-enum Step {
-    Write { at: usize, len: usize, fill: u8 },
-    Discard { at: usize, len: usize },
-    Flush,
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let size = 7 * BLOCK + 512;
-    let range = (0..size, prop_oneof![1..600usize, 1..3 * BLOCK]);
-    let step = prop_oneof![
-        5 => (range.clone(), prop_oneof![Just(0u8), any::<u8>()])
-            .prop_map(|((at, len), fill)| Step::Write { at, len, fill }),
-        2 => range.prop_map(|(at, len)| Step::Discard { at, len }),
-        1 => Just(Step::Flush),
-        1 => Just(Step::Reopen),
-    ];
-    prop::collection::vec(step, 1..25)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The disk is an array of bytes, and whatever moment the power is lost at, the image opens and holds at least
-    /// what was flushed: bytes that no later step touched are as they were.
     #[test]
-    fn a_disk_is_an_array_also_after_a_crash(steps in steps(), cut in any::<prop::sample::Index>(), lost in any::<u64>()) {
-        let start = leaf().bytes();
-        let file = MemFile::new("/t/leaf.vdi", start.clone());
-        let mut disk = chain(file.clone(), true);
-        let mut model = flat();
-        // After each flush: how many operations the file had seen, and the bytes that are safe from then on.
-        let mut safe: Vec<(usize, Vec<u8>)> = vec![(0, model.clone())];
-        let mut touched: Vec<(usize, usize, usize)> = Vec::new();
-        for step in &steps {
-            let ops = file.ops().len();
-            match *step {
-                Step::Write { at, len, fill } => {
-                    let end = model.len().min(at + len);
-                    touched.push((ops, at, end));
-                    disk.write_at(at as u64, &vec![fill; end - at]).unwrap();
-                    model[at..end].fill(fill);
-                }
-                Step::Discard { at, len } => {
-                    let end = model.len().min(at + len);
-                    touched.push((ops, at, end));
-                    disk.discard(at as u64, (end - at) as u64).unwrap();
-                    model[at..end].fill(0);
-                }
-                Step::Flush => disk.flush().unwrap(),
-                Step::Reopen => {
-                    disk.close().unwrap();
-                    disk = chain(file.clone(), true);
-                }
-            }
-            if matches!(step, Step::Flush | Step::Reopen) {
-                safe.push((file.ops().len(), model.clone()));
-            }
-            prop_assert_eq!(all(&disk), model.clone());
-        }
-        disk.close().unwrap();
-        prop_assert_eq!(all(&chain(file.clone(), false)), model);
-
-        let ops = file.ops();
-        let cut = cut.index(ops.len() + 1);
-        for killed in [true, false] {
-            let bytes = after_power_loss(&start, &ops[..cut], |i| killed || lost >> (i % 64) & 1 == 1);
-            let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-            let end = (0..8).map(|i| number(512 + 4 * i)).filter(|i| *i < ZERO).max().map_or(0, |i| i + 1);
-            prop_assert!(number(388) >= end, "VirtualBox would use index {} again", number(388));
-            let after = all(&chain(MemFile::new("/t/leaf.vdi", bytes), true));
-            let (flushed, expected) = safe.iter().rev().find(|(at, _)| *at <= cut).unwrap();
-            let mut changed = vec![false; expected.len()];
-            for (at, from, to) in &touched {
-                if at >= flushed || *at >= cut {
-                    changed[*from..*to].fill(true);
-                }
-            }
-            for (i, byte) in after.iter().enumerate() {
-                prop_assert!(changed[i] || *byte == expected[i], "byte {} after a crash at operation {}", i, cut);
-            }
-        }
+    fn a_disk_is_an_array_also_after_a_crash(steps in steps(7 * BLOCK + 512, 3 * BLOCK), crash in crash()) {
+        let lab = Lab {
+            path: "/t/leaf.vdi",
+            leaf: &leaf().bytes(),
+            model: flat(),
+            open: &chain,
+            after_crash: &|bytes| {
+                let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+                let end = (0..8).map(|i| number(512 + 4 * i)).filter(|i| *i < ZERO).max().map_or(0, |i| i + 1);
+                prop_assert!(number(388) >= end, "VirtualBox would use index {} again", number(388));
+                Ok(())
+            },
+        };
+        lab.play(&steps, &crash)?;
     }
 }
 

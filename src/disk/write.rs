@@ -74,8 +74,8 @@ impl Range {
 }
 
 impl ChainDisk {
-    fn stripe(&self, unit: u64, offset: u64) -> MutexGuard<'_, ()> {
-        let number = offset / unit.max(STRIPE) % STRIPES as u64;
+    fn stripe(&self, width: u64, offset: u64) -> MutexGuard<'_, ()> {
+        let number = offset / width % STRIPES as u64;
         let lock = &self.write.stripes[usize::try_from(number).unwrap_or(0)];
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,7 +85,8 @@ impl ChainDisk {
     fn in_stripes(&self, offset: u64, len: u64, each: Each<'_>) -> Result<()> {
         check_range(offset, len, self.size)?;
         let writer = self.writer()?;
-        let width = writer.unit().max(STRIPE);
+        // Whole units, so that two writers are never in one; units need not be powers of two.
+        let width = writer.unit().saturating_mul(STRIPE.div_ceil(writer.unit()));
         let end = offset + len;
         let mut start = offset;
         while start < end {
@@ -93,7 +94,7 @@ impl ChainDisk {
             let part = Range { start, end: end.min(stripe_end) };
             let shared = || {
                 let _flush = self.write.flush.read().unwrap_or_else(PoisonError::into_inner);
-                let _stripe = self.stripe(writer.unit(), part.start);
+                let _stripe = self.stripe(width, part.start);
                 writer.touch()?;
                 each(writer, part)
             };
@@ -112,7 +113,7 @@ impl ChainDisk {
     /// Calls `each` once more after it found no free space: a flush makes some, and no other write may take it.
     fn with_space(&self, writer: &dyn ImageMut, part: Range, each: Each<'_>) -> Result<()> {
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
-        writer.flush()?;
+        self.flush_writer(writer)?;
         writer.touch()?;
         each(writer, part)
     }
@@ -261,12 +262,20 @@ impl ChainDisk {
     pub(super) fn flush_leaf(&self) -> Result<()> {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        self.flush_writer(writer)
+    }
+
+    /// Flushes, with the right to do so held. After that the places of units that were replaced may be used again, so
+    /// a read that began before must not trust them.
+    fn flush_writer(&self, writer: &dyn ImageMut) -> Result<()> {
+        self.flat.forget_moved(0, 0);
         Ok(writer.flush()?)
     }
 
     pub(super) fn close_leaf(&self) -> Result<()> {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
+        self.flat.forget_moved(0, 0);
         writer.close()?;
         // Closing may move blocks.
         self.flat.forget_moved(0, self.size());

@@ -60,9 +60,10 @@ impl Fault {
     #[must_use]
     pub fn in_file(self, path: &Path) -> Error {
         let path = path.to_path_buf();
-        match self.kind {
-            FaultKind::Corrupt => Error::Corrupt { path, fault: self },
-            FaultKind::Unsupported => Error::Unsupported { path, fault: self },
+        let fault = Box::new(self);
+        match fault.kind {
+            FaultKind::Corrupt => Error::Corrupt { path, fault },
+            FaultKind::Unsupported => Error::Unsupported { path, fault },
         }
     }
 }
@@ -99,7 +100,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The file asks for something this program cannot do.
     #[error("{} cannot be used: {fault}; convert it with the program that wrote it", path.display())]
@@ -107,7 +108,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is not supported.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// A file or folder is used in a way that is not allowed, such as a device that an image names.
     #[error("{} is refused: {reason}", path.display())]

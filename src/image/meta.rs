@@ -7,9 +7,8 @@ use super::{Fault, Result};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Bytes of a page. Pages start at multiples of it in the file.
+/// Bytes of a page where the format does not ask for smaller ones. Pages start at multiples of their size in the file.
 pub const PAGE: usize = 4096;
-const PAGE_U64: u64 = 4096;
 
 #[derive(Debug)]
 struct Page {
@@ -34,6 +33,7 @@ struct State {
 #[derive(Debug)]
 pub struct MetaCache {
     file: File,
+    page: usize,
     limit: usize,
     state: Mutex<State>,
 }
@@ -42,7 +42,15 @@ impl MetaCache {
     /// A cache of at most `limit` bytes of `file`, not counting changed pages, which stay until written back.
     #[must_use]
     pub fn new(file: File, limit: usize) -> Self {
-        Self { file, limit: (limit / PAGE).max(4), state: Mutex::default() }
+        Self::with_pages(file, limit, PAGE)
+    }
+
+    /// Like [`new`](Self::new), with pages of `page` bytes: where tables may lie closer to other structures than
+    /// [`PAGE`], so that no page holds bytes of two of them. At least 512.
+    #[must_use]
+    pub fn with_pages(file: File, limit: usize, page: usize) -> Self {
+        let page = page.max(512);
+        Self { file, page, limit: (limit / page).max(4), state: Mutex::default() }
     }
 
     /// The file behind the cache.
@@ -63,8 +71,8 @@ impl MetaCache {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.checked_add(done as u64).ok_or_else(|| self.ends(offset, what, buf.len()))?;
-            let (number, skip) = split(at);
-            let len = (PAGE - skip).min(buf.len() - done);
+            let (number, skip) = self.split(at);
+            let len = (self.page - skip).min(buf.len() - done);
             self.with_page(number, |page| {
                 let end = (skip + len).min(page.valid);
                 let have = end.saturating_sub(skip);
@@ -91,8 +99,8 @@ impl MetaCache {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut done = 0;
         while done < bytes.len() {
-            let (number, skip) = split(offset.saturating_add(done as u64));
-            let len = (PAGE - skip).min(bytes.len() - done);
+            let (number, skip) = self.split(offset.saturating_add(done as u64));
+            let len = (self.page - skip).min(bytes.len() - done);
             let piece = &bytes[done..done + len];
             // The page may be dropped between reading and changing it, so it is looked up again under one lock.
             loop {
@@ -119,7 +127,7 @@ impl MetaCache {
     /// Bytes of changed pages that wait for [`write_back`](Self::write_back).
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.lock().dirty * PAGE
+        self.lock().dirty * self.page
     }
 
     /// Writes all changes to the file, in the order of their offsets. Does not wait for the disk.
@@ -139,12 +147,34 @@ impl MetaCache {
             if let Some(page) = state.pages.get_mut(&number)
                 && let Some((from, to)) = page.dirty
             {
-                storage::write_all(&*self.file, &page.bytes[from..to], number * PAGE_U64 + from as u64)?;
+                storage::write_all(&*self.file, &page.bytes[from..to], self.start_of(number) + from as u64)?;
                 page.dirty = None;
                 state.dirty -= 1;
             }
         }
         Ok(())
+    }
+
+    /// The changed pages, whole, and where they are in the file, in bytes: for a format that brings them to the file by
+    /// way of a log. They must not change again before [`written`](Self::written) is called.
+    #[must_use]
+    pub fn changed(&self) -> Vec<(u64, Vec<u8>)> {
+        let state = self.lock();
+        let changed = state.pages.iter().filter(|(_, page)| page.dirty.is_some());
+        changed.map(|(number, page)| (self.start_of(*number), page.bytes.to_vec())).collect()
+    }
+
+    /// Takes pages that [`changed`](Self::changed) gave as written to the file.
+    pub fn written(&self, pages: &[(u64, Vec<u8>)]) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        for (offset, _) in pages {
+            if let Some(page) = state.pages.get_mut(&self.split(*offset).0)
+                && page.dirty.take().is_some()
+            {
+                state.dirty -= 1;
+            }
+        }
     }
 
     fn with_page<T>(&self, number: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
@@ -162,14 +192,14 @@ impl MetaCache {
                 }
                 state.changes
             };
-            let bytes = storage::read_up_to(&*self.file, number * PAGE_U64, PAGE)?;
+            let bytes = storage::read_up_to(&*self.file, self.start_of(number), self.page)?;
             let mut state = self.lock();
             if state.changes != changes {
                 continue;
             }
             let valid = bytes.len();
             let mut full = bytes;
-            full.resize(PAGE, 0);
+            full.resize(self.page, 0);
             let used = state.clock;
             state.pages.entry(number).or_insert_with(|| Page {
                 bytes: full.into_boxed_slice(),
@@ -193,10 +223,16 @@ impl MetaCache {
         state.pages.retain(|_, p| p.dirty.is_some() || p.used >= median);
         state.changes += 1;
     }
-}
 
-fn split(offset: u64) -> (u64, usize) {
-    (offset / PAGE_U64, usize::try_from(offset % PAGE_U64).unwrap_or(0))
+    /// The page that has the byte at `offset`, and where in it.
+    fn split(&self, offset: u64) -> (u64, usize) {
+        let page = self.page as u64;
+        (offset / page, usize::try_from(offset % page).unwrap_or(0))
+    }
+
+    fn start_of(&self, number: u64) -> u64 {
+        number * self.page as u64
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +286,7 @@ mod tests {
         cache.write(0, &[0xFF]).unwrap();
         let mut byte = [0];
         for page in 0..300_u64 {
-            cache.read(page * PAGE_U64 + 1, &mut byte, "map").unwrap();
+            cache.read(page * PAGE as u64 + 1, &mut byte, "map").unwrap();
             assert!(cache.lock().pages.len() <= 10);
         }
         cache.read(0, &mut byte, "map").unwrap();

@@ -3,6 +3,8 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
+pub mod bitmap;
+mod clusters;
 pub mod error;
 pub mod fields;
 pub mod format;
@@ -13,10 +15,21 @@ pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
+mod two_level;
 
+pub mod cue;
+pub mod dmg;
+pub mod iso;
+pub mod parallels;
+pub mod qcow;
+pub mod qed;
 pub mod raw;
 pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
 pub mod vmdk;
+
+mod xml;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
@@ -70,6 +83,8 @@ pub struct ParentLink {
     pub uuid: Option<Uuid>,
     /// The parent's modification UUID when the child was made, where the format has one.
     pub modification: Option<Uuid>,
+    /// Another modification UUID that is as good, where the format has one (VHDX's `parent_linkage2`).
+    pub modification2: Option<Uuid>,
     /// The parent's content id when the child was made (VMware's `parentCID`).
     pub content_id: Option<u32>,
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the
@@ -150,7 +165,7 @@ pub trait Image: Send + Sync {
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
 /// and [`Image::extent`] may run at the same time.
 pub trait ImageMut: Image {
-    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units. A power of two.
+    /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units.
     fn unit(&self) -> u64;
 
     /// Like [`Image::extent`], but `Stored` only where the bytes may be overwritten in place.

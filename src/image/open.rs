@@ -2,11 +2,12 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, raw, vdi, vmdk};
+use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OpenOptions {
     /// For writing too.
     pub writable: bool,
@@ -16,11 +17,14 @@ pub struct OpenOptions {
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
     pub format: Option<Format>,
+    /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
+    /// only for reading.
+    pub snapshot: Option<String>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { writable: false, devices: Devices::Refused, force: false, format: None }
+        Self { writable: false, devices: Devices::Refused, force: false, format: None, snapshot: None }
     }
 }
 
@@ -64,21 +68,18 @@ type Probe = (Format, fn(&Sample) -> bool);
 #[must_use]
 pub fn probe(sample: &Sample) -> Format {
     // VirtualBox's own order (VDGetFormat), so that a file that satisfies two probes means the same here and there.
-    let probes: [Probe; 10] = [
+    let probes: [Probe; 11] = [
         (Format::Vmdk, vmdk::probe),
         (Format::Vdi, vdi::probe),
-        (Format::Vhd, |s| {
-            s.tail.starts_with(b"conectix")
-                || s.tail.get(1..).is_some_and(|t| t.starts_with(b"conectix"))
-                || s.starts_with(0, b"conectix")
-        }),
-        (Format::Parallels, |s| s.starts_with(0, b"WithoutFreeSpace") || s.starts_with(0, b"WithouFreSpacExt")),
-        (Format::Dmg, |s| s.tail.starts_with(b"koly")),
-        (Format::Qed, |s| s.starts_with(0, b"QED\0")),
-        (Format::Qcow, |s| s.starts_with(0, b"QFI\xfb")),
-        (Format::Vhdx, |s| s.starts_with(0, b"vhdxfile")),
-        (Format::Cue, |s| s.starts_with(0, b"FILE \"") && s.head.windows(8).any(|w| w.starts_with(b"TRACK "))),
-        (Format::Iso, |s| s.starts_with(0x8001, b"CD001") || s.starts_with(0x8001, b"BEA01")),
+        (Format::Vhd, vhd::probe),
+        (Format::Parallels, parallels::probe),
+        (Format::Dmg, dmg::probe),
+        (Format::Qed, qed::probe),
+        (Format::Qcow, qcow::probe),
+        (Format::Vhdx, vhdx::probe),
+        (Format::Cue, cue::probe),
+        (Format::Iso, iso::probe),
+        (Format::Parallels, parallels::probe_flat),
     ];
     probes.iter().find(|(_, is)| is(sample)).map_or(Format::Raw, |(format, _)| *format)
 }
@@ -88,7 +89,8 @@ pub fn probe(sample: &Sample) -> Format {
 /// # Errors
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let file = local::open(path, options.writable, options.devices)?;
+    let path = bundle_file(path);
+    let file = local::open(&path, options.writable, options.devices)?;
     open_file(file, options)
 }
 
@@ -100,8 +102,19 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let format = options.format.unwrap_or_else(|| probe(&sample));
     log::debug!("{}: {format}", sample.path.display());
+    if !matches!(format, Format::Qcow | Format::Parallels) {
+        no_snapshot(&sample.path, &options)?;
+    }
     match format {
+        Format::Qcow => qcow::open(file, options),
+        Format::Qed => qed::open(file, options),
         Format::Vdi => vdi::open(file, options),
+        Format::Vhd => vhd::open(file, options),
+        Format::Vhdx => vhdx::open(file, options),
+        Format::Cue => cue::open(&file),
+        Format::Dmg => dmg::open(file, &options),
+        Format::Iso => iso::open(file, &options),
+        Format::Parallels => parallels::open(file, &options),
         Format::Vmdk => vmdk::open(file, &options),
         Format::Raw => {
             if options.format.is_none() {
@@ -109,12 +122,28 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
             }
             raw::open(file, options)
         }
-        other => Err(unsupported(&sample, other)),
     }
 }
 
-fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "VDI, VMDK or raw", format).in_file(&sample.path)
+/// Images are files; only the bundles of Parallels are folders, and their descriptor stands for them.
+fn bundle_file(path: &Path) -> Cow<'_, Path> {
+    parallels::descriptor_in(path).map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+/// Refuses options that ask for an internal snapshot, for formats that have none.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
+    match &options.snapshot {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!(
+                "its format has no internal snapshots, so there is none named {name:?}; leave the snapshot out"
+            );
+            Err(Error::Refused { path: path.to_path_buf(), reason })
+        }
+    }
 }
 
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
@@ -122,15 +151,22 @@ fn unsupported(sample: &Sample, format: Format) -> Error {
 /// # Errors
 /// As [`open`].
 pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
-    let file = local::open(path, false, devices)?;
+    let file = local::open(&bundle_file(path), false, devices)?;
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
+        Format::Qcow => qcow::identify(&sample),
+        Format::Qed => qed::identify(&sample),
         Format::Vdi => vdi::identify(&sample),
+        Format::Vhd => vhd::identify(&file),
+        Format::Vhdx => vhdx::identify(&file),
+        Format::Cue => cue::identify(&file),
+        Format::Dmg => dmg::identify(&sample),
+        Format::Iso => iso::identify(&sample),
+        Format::Parallels => parallels::identify(&file, &sample),
         Format::Vmdk => vmdk::identify(&file),
         Format::Raw => {
             vmdk::refuse_extent(&sample)?;
             raw::identify(&sample)
         }
-        other => Err(unsupported(&sample, other)),
     }
 }

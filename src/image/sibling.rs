@@ -1,5 +1,5 @@
-//! Files that an image names: extents, data files. Whoever made the image chose the names, so they lead to regular
-//! files only, never to devices or the network.
+//! Files that an image names. Whoever made the image chose the names, so they lead to regular files only, never to
+//! devices or the network.
 
 use super::local::{self, Devices};
 use super::{Error, File, Result};
@@ -9,17 +9,57 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// Opens the file that `image` names as `name`: a regular file in the image's folder or below it. Whoever made the
+/// image chose the name, so it must not lead to devices, to the network, or to other files of this machine.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Refused`] for a name that leads elsewhere.
+pub fn open(image: &Path, name: &str, writable: bool) -> Result<File> {
+    let folder = image.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    check(image, name)?;
+    if has_protocol(name) {
+        return Err(refused(image, format!("it names {name:?}; only local files beside the image are opened")));
+    }
+    let path = folder.join(name);
+    let resolve = |path: &Path| path.canonicalize().map_err(|e| Error::io(path, "open", e));
+    let (real, home) = (resolve(&path)?, resolve(folder)?);
+    if !real.starts_with(&home) {
+        let reason = format!(
+            "{} names it, and an image may only name files in its own folder; copy it beside the image and correct \
+             the name in the image",
+            image.display()
+        );
+        return Err(refused(&path, reason));
+    }
+    local::open(&real, writable, Devices::Refused)
+}
+
+fn refused(path: &Path, reason: String) -> Error {
+    Error::Refused { path: path.to_path_buf(), reason }
+}
+
+/// Refuses what is no name of a file.
+fn check(image: &Path, name: &str) -> Result<()> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(refused(image, format!("it names the file {name:?}, which is no file name")));
+    }
+    Ok(())
+}
+
+/// Whether a name has a protocol in front, as in `nbd://host/disk` and `json:{...}`: a colon before any slash.
+#[must_use]
+pub fn has_protocol(name: &str) -> bool {
+    name.split('/').next().is_some_and(|start| start.contains(':'))
+}
+
 /// Opens the file that `image` names as `name`. A relative name begins at the image's folder, an absolute one is taken
 /// as it is; when an absolute one leads nowhere (the image was moved), the file is looked for beside the image. Names
 /// that Windows wrote are understood.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device, is none of a file, or is an address.
-pub fn open(image: &Path, name: &str, writable: bool) -> Result<File> {
-    let refused = |path: &Path, reason: String| Err(Error::Refused { path: path.to_path_buf(), reason });
-    if name.is_empty() || name.contains('\0') {
-        return refused(image, format!("it names the file {name:?}, which is no file name"));
-    }
+pub fn open_as_written(image: &Path, name: &str, writable: bool) -> Result<File> {
+    check(image, name)?;
     let places = places(image, name);
     for (path, how) in &places {
         match fs::metadata(path) {
@@ -30,18 +70,22 @@ pub fn open(image: &Path, name: &str, writable: bool) -> Result<File> {
             // Opening a device may already do something to it, so it is refused by what its attributes say.
             Ok(_) => {
                 let by = image.display();
-                return refused(path, format!("{by} names it, and it is not a regular file; give devices with -i"));
+                return Err(refused(
+                    path,
+                    format!("{by} names it, and it is not a regular file; give devices with -i"),
+                ));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 if is_device_name(name) {
-                    return refused(image, format!("it names the device {name:?}; give the device itself with -i"));
+                    let reason = format!("it names the device {name:?}; give the device itself with -i");
+                    return Err(refused(image, reason));
                 }
             }
             Err(e) => return Err(Error::io(path, "find the file", e)),
         }
     }
-    if is_address(name) {
-        return refused(image, format!("it names {name:?}; only local files are opened"));
+    if has_protocol(name) && places.len() == 1 {
+        return Err(refused(image, format!("it names {name:?}; only local files are opened")));
     }
     let (path, _) = &places[0];
     let action = format!("find the file that {} names:", image.display());
@@ -84,16 +128,34 @@ fn places(image: &Path, name: &str) -> Vec<(PathBuf, &'static str)> {
     places
 }
 
-/// Whether a name has a scheme in front as in `nbd://host/disk` and `json:{...}`; one letter is a drive of Windows.
-fn is_address(name: &str) -> bool {
-    name.split_once(':').is_some_and(|(scheme, _)| {
-        scheme.len() > 1 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_in_the_folder_of_the_image_are_opened() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("vm");
+        std::fs::create_dir_all(folder.join("sub")).unwrap();
+        for file in ["out", "vm/in", "vm/sub/deep"] {
+            std::fs::write(root.path().join(file), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("../out", folder.join("link")).unwrap();
+        let image = folder.join("a.qcow2");
+        for good in ["in", "./in", "sub/deep", folder.join("in").to_str().unwrap()] {
+            open(&image, good, false).unwrap();
+        }
+        let message = |name: &str| open(&image, name, false).unwrap_err().to_string();
+        for bad in ["../out", "link", "/dev/null"] {
+            assert!(message(bad).contains("may only name files in its own folder"), "{}", message(bad));
+        }
+        for bad in ["nbd://host/disk", "json:{}", "file:in"] {
+            assert!(message(bad).contains("only local files beside the image"), "{}", message(bad));
+        }
+        assert!(message("").contains("no file name"));
+        assert!(message("sub").contains("it is a folder"));
+        assert!(message("gone").starts_with("Cannot open "));
+    }
 
     struct Scene(tempfile::TempDir);
 
@@ -113,7 +175,7 @@ mod tests {
 
         /// Which file a name leads to, or why not.
         fn open(&self, name: &str) -> std::result::Result<PathBuf, String> {
-            match open(&self.path("vm/a.vmdk"), name, false) {
+            match open_as_written(&self.path("vm/a.vmdk"), name, false) {
                 Ok(file) => Ok(file.path().canonicalize().unwrap()),
                 Err(error) => Err(crate::error::message(&error)),
             }

@@ -1,23 +1,24 @@
-//! What can go wrong in this room.
+//! What can go wrong with a listing.
 
-use crate::ErrorKind;
+use crate::{ErrorKind, registry};
 use std::io;
-use std::path::PathBuf;
 
-/// A failure.
+/// A failure. What is wrong with a machine or a medium is no failure of its listing: it is shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Completes "Cannot ... PATH".
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    /// The output cannot be written. A [`io::ErrorKind::BrokenPipe`] means that the reader has seen enough.
+    #[error("Cannot write the listing")]
+    Write(#[from] io::Error),
+    /// No machine, or more than one, is called what was asked for.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl Error {
@@ -25,9 +26,15 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Write(_) => ErrorKind::Io,
+            Self::Registry(e) => e.kind(),
         }
+    }
+
+    /// Whether it only says that the reader of the output has gone.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Write(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 

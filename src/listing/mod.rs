@@ -1,5 +1,61 @@
-//! Tables of machines, media and partitions, written to a `Write`.
+//! Listings of machines, media and partitions.
+//!
+//! [`collect`] gathers what there is to say of a registry into a [`Report`], which [`write_machines`] writes as text in
+//! three forms. [`DiskReport`] and [`write_partitions`] do the same for the partitions of a disk. [`write_json`] writes
+//! either as JSON.
 
+mod block;
+mod collect;
 pub mod error;
+mod examine;
+mod grid;
+mod json;
+mod label;
+mod layout;
+mod long;
+mod media_list;
+mod partitions;
+pub mod report;
+mod short;
+mod style;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tree;
+mod wide;
 
+pub use collect::collect;
 pub use error::{Error, Result};
+pub use json::write_json;
+pub use partitions::{DiskReport, PartitionReport, write_partitions};
+pub use report::Report;
+pub use style::Style;
+
+use std::io::Write;
+
+/// The form of a listing of machines: short when it is neither.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Form {
+    /// One table with a row for each medium (`-w`).
+    pub wide: bool,
+    /// All that is known (`-v`). Together with `wide` the table comes first.
+    pub long: bool,
+}
+
+/// Writes the machines and their media as text.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write_machines(out: &mut dyn Write, report: &Report, form: Form, style: Style) -> Result<()> {
+    if form.wide {
+        wide::write(out, report, style)?;
+    }
+    if form.wide && form.long {
+        writeln!(out)?;
+    }
+    match form {
+        Form { long: true, .. } => long::write(out, report, style),
+        Form { wide: true, .. } => Ok(()),
+        Form { wide: false, long: false } => short::write(out, report, style),
+    }
+}

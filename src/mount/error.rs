@@ -1,10 +1,10 @@
-//! What can go wrong in this room.
+//! What can go wrong with mounting and unmounting.
 
-use crate::ErrorKind;
+use crate::{ErrorKind, disk};
 use std::io;
 use std::path::PathBuf;
 
-/// A failure.
+/// A failure to mount, to serve or to unmount.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -18,6 +18,85 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A mount option that is not known, has a bad value or contradicts another one.
+    #[error("The mount option {option} {reason}")]
+    Option {
+        /// The option as it was given.
+        option: String,
+        /// Completes "The mount option X ...".
+        reason: String,
+    },
+    /// The mount point cannot be used.
+    #[error("Cannot mount on {}: {reason}", path.display())]
+    Point {
+        /// The mount point.
+        path: PathBuf,
+        /// Why, and what to do about it.
+        reason: &'static str,
+    },
+    /// `/etc/fuse.conf` does not let ordinary users open their mounts to others.
+    #[error(
+        "Other users, root among them, can be let in only when /etc/fuse.conf has the line user_allow_other; add it, \
+             or mount without --root, allow_root and allow_other"
+    )]
+    OthersNotAllowed,
+    /// Writing to the medium would break something else.
+    #[error("{} is not mounted for writing: {reason}", image.display())]
+    Refused {
+        /// The leaf image.
+        image: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// Something that this version does not do.
+    #[error("{what} is not supported yet; {instead}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// What to do about it.
+        instead: &'static str,
+    },
+    /// The process in the background ended without saying why.
+    #[error("The process in the background ended {how} before the disk was mounted; try again with --foreground")]
+    Background {
+        /// Completes "ended ... before".
+        how: String,
+    },
+    /// The mount does not answer.
+    #[error("The mount on {} does not answer after {seconds} seconds", path.display())]
+    Silent {
+        /// The mount point.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// What should be unmounted is not a mount of this program.
+    #[error("Nothing of vboximg-mount is mounted on {}, {found}", path.display())]
+    NotMounted {
+        /// The folder.
+        path: PathBuf,
+        /// What is there instead.
+        found: String,
+    },
+    /// Files of the mount are open.
+    #[error("{0} is in use; close what is open there (fuser -vm {0} lists it), also loop devices and mounts made from it, \
+             and try again", path.display())]
+    Busy {
+        /// The mount point.
+        path: PathBuf,
+    },
+    /// What was written could not be made durable.
+    #[error("What was written to the disk is not durable yet")]
+    Flush(#[source] Box<disk::Error>),
+    /// As [`Flush`](Error::Flush), asked for through the mount; it stays mounted.
+    #[error("What was written to the disk mounted on {} is not durable yet, so it stays mounted; its process's messages \
+             say why", path.display())]
+    NotDurable {
+        /// The mount point.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -26,10 +105,26 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Option { .. } | Self::Point { .. } => ErrorKind::Usage,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NotMounted { .. } => ErrorKind::NotFound,
+            Self::Flush(e) => e.kind(),
+            Self::Io { .. }
+            | Self::OthersNotAllowed
+            | Self::Background { .. }
+            | Self::Silent { .. }
+            | Self::Busy { .. }
+            | Self::NotDurable { .. } => ErrorKind::Io,
         }
+    }
+
+    /// For `map_err` of an operation on a file or folder; `action` completes "Cannot ... PATH".
+    pub(super) fn io<E: Into<io::Error>>(path: &std::path::Path, action: &'static str) -> impl FnOnce(E) -> Self {
+        let path = path.to_path_buf();
+        move |e| Self::Io { path, action, source: e.into() }
     }
 }
 
-/// The result of an operation here.
+/// The result of mounting or unmounting.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,5 +1,32 @@
 //! The tree a user sees, served over FUSE.
+//!
+//! [`tree`] says what there is and [`file`] what reading and writing mean; only `session` and `attach` know the `fuser`
+//! crate. [`mount`] puts a [`Source`] on a folder, [`Mounted::serve`] keeps it there until it is unmounted, and
+//! [`unmount`] ends the mount of another process.
 
+mod attach;
+pub mod background;
 pub mod error;
+pub mod file;
+mod flush;
+mod options;
+mod point;
+mod policy;
+mod process;
+mod serve;
+mod session;
+pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+mod unmount;
 
 pub use error::{Error, Result};
+pub use options::{Access, Options};
+pub use policy::check_writable;
+pub use process::Process;
+pub use serve::{Mounted, OnSignal, Stopper, mount};
+pub use tree::{Source, Tree};
+pub use unmount::unmount;

@@ -1,9 +1,12 @@
 //! What a medium on the command line means: the images from the leaf to the base.
 
-use super::MediumKind;
+use super::{Error, MachineState, Medium, MediumId, MediumKind, Registry, Result, location};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
+
+/// Links of the longest chain that is followed. VirtualBox itself stops at 300.
+pub const MAX_LINKS: usize = 1024;
 
 /// One image of a chain and what is stated about it elsewhere than in its own header.
 #[derive(Debug, Clone)]
@@ -17,13 +20,14 @@ pub struct Link {
     /// The format that the child's header states, such as qcow2's backing format `raw`; it decides where given.
     pub stated_format: Option<String>,
     /// How the parent of this link was found: `the registry`, `the header's hint ...`, `beside the file`; for `-v`.
+    /// Empty for a base.
     pub found_by: String,
 }
 
 /// The images of a disk, leaf first, and what the registry says of the leaf.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    /// Leaf to base; at least one.
+    /// Leaf to base; at least one and at most [`MAX_LINKS`].
     pub links: Vec<Link>,
     /// The leaf's UUID: from the registry, or else from its header.
     pub uuid: Option<Uuid>,
@@ -31,8 +35,93 @@ pub struct Chain {
     pub kind: MediumKind,
     /// Media that have the leaf as their parent, by path; writing to it would break them.
     pub children: Vec<PathBuf>,
-    /// Machines whose saved state has the leaf attached, by name; writing to it would break their resume.
+    /// Machines whose saved state has the leaf attached, by name, and their snapshots with a saved state as
+    /// `MACHINE (snapshot NAME)`; writing to it would break their resume.
     pub saved_in: Vec<String>,
     /// Properties of the base medium, where disk encryption keeps its key store (`CRYPT/KeyStore`).
     pub base_properties: BTreeMap<String, String>,
+    /// What a user should know, a sentence each: VirtualBox empties the image, several files could be the parent.
+    pub notes: Vec<String>,
+}
+
+pub(super) const BY_REGISTRY: &str = "the registry";
+
+impl Registry {
+    /// The chain of a registered medium, as the registry states it: no image is opened.
+    ///
+    /// # Errors
+    /// [`Error::Chain`] beyond [`MAX_LINKS`] links; [`Error::Unsupported`] for an iSCSI target; [`Error::Missing`] for
+    /// a path of Windows that was not found here.
+    pub fn chain_of_medium(&self, id: MediumId) -> Result<Chain> {
+        let leaf = self.media.get(id);
+        let mut notes = Vec::new();
+        if leaf.auto_reset {
+            notes.push(format!(
+                "VirtualBox empties {} whenever its machine starts, because its base is immutable",
+                leaf.location.display()
+            ));
+        }
+        Ok(Chain {
+            links: self.links_from(id)?,
+            uuid: Some(leaf.uuid),
+            kind: leaf.kind,
+            children: leaf.children.iter().map(|child| self.media.get(*child).location.clone()).collect(),
+            saved_in: self.saved_states_with(id),
+            base_properties: self.media.get(self.media.base(id)).properties.clone(),
+            notes,
+        })
+    }
+
+    /// The links from a registered medium to its base.
+    pub(super) fn links_from(&self, id: MediumId) -> Result<Vec<Link>> {
+        let leaf = self.media.get(id);
+        let mut links = Vec::new();
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let medium = self.media.get(id);
+            if links.len() == MAX_LINKS {
+                return Err(too_long(&leaf.location));
+            }
+            links.push(link(medium)?);
+            next = medium.parent;
+        }
+        Ok(links)
+    }
+
+    fn saved_states_with(&self, id: MediumId) -> Vec<String> {
+        let saved = self.uses_of(id).iter().filter_map(|one| {
+            let machine = self.machines.get(one.machine)?.machine.as_ref().ok()?;
+            match one.snapshot {
+                None => (machine.state == MachineState::Saved).then(|| machine.name.clone()),
+                Some(at) => {
+                    let snapshot = machine.snapshots.get(at).filter(|snapshot| snapshot.online)?;
+                    Some(format!("{} (snapshot {})", machine.name, snapshot.name))
+                }
+            }
+        });
+        saved.collect()
+    }
+}
+
+pub(super) fn too_long(leaf: &Path) -> Error {
+    let reason = format!("it has more than {MAX_LINKS} links, which no program makes; clone the disk into one image");
+    Error::Chain { what: leaf.display().to_string(), reason }
+}
+
+fn link(medium: &Medium) -> Result<Link> {
+    if !medium.is_file() {
+        let reason = "iSCSI targets are not opened; log in with the system's iSCSI initiator and give the device";
+        return Err(Error::Unsupported { path: medium.location.clone(), reason: reason.to_owned() });
+    }
+    if location::is_windows_absolute(&medium.location.to_string_lossy()) {
+        let hint = "it is a path of the Windows host that registered it; give the path of the image here".to_owned();
+        return Err(Error::Missing { path: medium.location.clone(), hint });
+    }
+    Ok(Link {
+        path: medium.location.clone(),
+        registered_uuid: Some(medium.uuid),
+        registered_format: Some(medium.format.clone()),
+        stated_format: None,
+        found_by: medium.parent.map_or_else(String::new, |_| BY_REGISTRY.to_owned()),
+    })
 }

@@ -1,8 +1,8 @@
 //! What can go wrong with the registry.
 
-use crate::{ErrorKind, image};
+use crate::{ErrorKind, crypt, image};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A failure to find, read or resolve VirtualBox's settings.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,11 @@ pub enum Error {
         source: io::Error,
     },
     /// The XML is not well-formed, or an attribute has a value that is not allowed.
-    #[error("{} is broken in line {line}: expected {expected}, found {found}; correct it, or restore its -prev copy", path.display())]
+    #[error(
+        "{} is broken in line {line}: expected {expected}, found {found}; correct it, or {}",
+        path.display(),
+        restore(path, *previous)
+    )]
     Settings {
         /// The settings file.
         path: PathBuf,
@@ -29,14 +33,38 @@ pub enum Error {
         expected: String,
         /// What is there.
         found: String,
+        /// Whether the copy is there that VirtualBox made before it wrote the file last.
+        previous: bool,
     },
-    /// The file is right but of a kind that cannot be read here, such as an encrypted machine.
+    /// The file is right but of a kind that cannot be read here, such as an iSCSI disk.
     #[error("{} cannot be read: {reason}", path.display())]
     Unsupported {
-        /// The settings file.
+        /// The settings file, or the location of the medium.
         path: PathBuf,
         /// Why, and what to do about it.
         reason: String,
+    },
+    /// The settings of a machine are encrypted.
+    #[error(
+        "{} is encrypted with the key {key_id:?}; give its password with --password-file FILE",
+        path.display()
+    )]
+    Encrypted {
+        /// The machine's settings file.
+        path: PathBuf,
+        /// The name that the user gave to the password.
+        key_id: String,
+    },
+    /// The settings of a machine are encrypted and could not be opened.
+    #[error(transparent)]
+    Crypt(#[from] crypt::Error),
+    /// A file that the registry names is not there.
+    #[error("{} is not there: {hint}", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// What to do about it.
+        hint: String,
     },
     /// Nothing in the registry has this name, UUID or path.
     #[error("{what} is not known: {hint}")]
@@ -51,8 +79,36 @@ pub enum Error {
     Ambiguous {
         /// What was asked for.
         what: String,
-        /// The UUIDs that it could mean.
+        /// What it could mean.
         candidates: String,
+    },
+    /// A UUID that is registered for two different things.
+    #[error("{what} is registered twice: as {kept}, which is used, and as {ignored}, which is not")]
+    Duplicate {
+        /// The machine or medium.
+        what: String,
+        /// The first entry.
+        kept: String,
+        /// The later entry.
+        ignored: String,
+    },
+    /// The settings file is of no use, but the copy of before its last change is.
+    #[error("{} is used and may lack the last changes", path.display())]
+    Previous {
+        /// The copy.
+        path: PathBuf,
+        /// What is wrong with the file itself.
+        source: Box<Error>,
+    },
+    /// A machine or medium is not where it is registered, and was found by its UUID.
+    #[error("{what} is registered at {}, where it is not; {} has its UUID and is used", registered.display(), found.display())]
+    Moved {
+        /// The machine or medium.
+        what: String,
+        /// Where it should be.
+        registered: PathBuf,
+        /// Where it is.
+        found: PathBuf,
     },
     /// The media contradict each other: a cycle, too deep a chain.
     #[error("The chain of {what} is broken: {reason}")]
@@ -74,12 +130,25 @@ impl Error {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Io,
-            Self::Settings { .. } | Self::Chain { .. } => ErrorKind::Corrupt,
+            Self::Settings { .. } | Self::Chain { .. } | Self::Duplicate { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Encrypted { .. } => ErrorKind::Password,
+            Self::Crypt(e) => e.kind(),
+            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::Usage,
+            Self::Previous { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
         }
+    }
+}
+
+/// How to get a settings file back.
+fn restore(path: &Path, previous: bool) -> String {
+    if previous {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("copy {name}-prev beside it, which is as it was before its last change, over it")
+    } else {
+        "restore it from a backup".to_owned()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Machines, snapshots and media as plain data, resolved.
 
 use super::Error;
-use std::collections::BTreeMap;
+use super::uses::Uses;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use uuid::Uuid;
 
@@ -16,6 +18,8 @@ pub struct Registry {
     pub media: Media,
     /// What was wrong but stops nothing, such as two media with one UUID.
     pub problems: Vec<Error>,
+    /// Who uses which medium.
+    pub(super) uses: Uses,
 }
 
 /// A registered machine, whether or not its settings could be read.
@@ -29,12 +33,23 @@ pub struct MachineEntry {
     pub machine: Result<Machine, Error>,
 }
 
+impl MachineEntry {
+    /// The machine's name; where its settings cannot be read, that of its file, which VirtualBox names alike.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        match &self.machine {
+            Ok(machine) => Cow::Borrowed(&machine.name),
+            Err(_) => self.path.file_stem().unwrap_or_default().to_string_lossy(),
+        }
+    }
+}
+
 /// The state that a settings file records. A running machine looks as one that is powered off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineState {
     /// Powered off, or running.
     PoweredOff,
-    /// There is a saved state: its disks must not be changed.
+    /// There is a saved state: its disks must not be changed. Also when a resume from it was aborted.
     Saved,
     /// VirtualBox found it gone without a shutdown.
     Aborted,
@@ -159,7 +174,8 @@ impl MediumKind {
 pub struct Medium {
     /// The UUID that the registry gives.
     pub uuid: Uuid,
-    /// The image's path, absolute. For media that are no files (iSCSI), what the registry says.
+    /// The image's path, absolute. As it is registered for media that are no files (iSCSI), and for paths of Windows
+    /// (`C:\...`) that were not found here.
     pub location: PathBuf,
     /// The format as the registry writes it, such as `VDI`.
     pub format: String,
@@ -189,13 +205,24 @@ impl Medium {
             .file_name()
             .map_or_else(|| self.location.display().to_string(), |n| n.to_string_lossy().into_owned())
     }
+
+    /// Whether the medium is a file; otherwise it is an iSCSI target, and its location is a URL.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        is_file_format(&self.format)
+    }
+}
+
+/// Whether media of a format, as the registry writes it, are files.
+pub(super) fn is_file_format(format: &str) -> bool {
+    !format.eq_ignore_ascii_case("iSCSI")
 }
 
 /// All media of a registry: a forest.
 #[derive(Debug, Default)]
 pub struct Media {
     pub(super) list: Vec<Medium>,
-    pub(super) by_uuid: std::collections::HashMap<Uuid, MediumId>,
+    pub(super) by_uuid: HashMap<Uuid, MediumId>,
 }
 
 impl Media {
@@ -219,6 +246,17 @@ impl Media {
         self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
     }
 
+    /// Adds a medium with its place in the forest. Its parent must be there already, so there are no cycles.
+    pub(super) fn add(&mut self, medium: Medium) -> MediumId {
+        let id = MediumId(self.list.len());
+        if let Some(parent) = medium.parent {
+            self.list[parent.0].children.push(id);
+        }
+        self.by_uuid.insert(medium.uuid, id);
+        self.list.push(medium);
+        id
+    }
+
     /// The medium at the root of the tree that `id` is in.
     #[must_use]
     pub fn base(&self, id: MediumId) -> MediumId {
@@ -227,5 +265,16 @@ impl Media {
             at = parent;
         }
         at
+    }
+}
+
+#[cfg(test)]
+impl Registry {
+    /// A registry of these machines and media, whose parents and children are set, for tests.
+    pub(crate) fn of(machines: Vec<MachineEntry>, media: Vec<Medium>) -> Self {
+        let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
+        let media = Media { list: media, by_uuid };
+        let (uses, problems) = Uses::collect(&machines, &media);
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, uses }
     }
 }

@@ -1,23 +1,20 @@
-//! What can go wrong in this room.
+//! What can go wrong with a partition table.
 
-use crate::ErrorKind;
-use std::io;
-use std::path::PathBuf;
+use crate::{ErrorKind, disk};
 
-/// A failure.
+/// A failure. What a table says wrongly is no failure but a note in [`Table`](super::Table).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Completes "Cannot ... PATH".
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    /// The disk cannot be read where its table is.
+    #[error(transparent)]
+    Disk(Box<disk::Error>),
+}
+
+impl From<disk::Error> for Error {
+    fn from(error: disk::Error) -> Self {
+        Self::Disk(Box::new(error))
+    }
 }
 
 impl Error {
@@ -25,8 +22,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Disk(e) => e.kind(),
         }
     }
 }

@@ -1,19 +1,36 @@
 //! Partition tables: named ranges of a disk.
+//!
+//! Three schemes are known: DOS partition tables with extended partitions ([`mbr`]), GUID partition tables ([`gpt`])
+//! and BSD disk labels ([`bsd`]). What a table says wrongly never stops a disk from being used: it becomes a note.
 
+mod boot_sector;
+mod bsd;
 pub mod error;
+mod gpt;
+mod list;
+mod mbr;
+#[cfg(test)]
+mod test_disk;
+#[cfg(test)]
+mod tool_tests;
+mod type_names;
 
 pub use error::{Error, Result};
 
 use crate::disk::Disk;
+use list::VolumeList;
+
+/// Bytes at the start of a disk that hold a DOS partition table, whatever the disk's sector size.
+const BOOT_RECORD: usize = 512;
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
     /// The number in `vol<N>` and in the listing: upstream's order (primaries in table order, then logicals).
     pub index: usize,
-    /// The number that Linux gives it (`/dev/sda5`), from 1.
+    /// The number that Linux gives it (`/dev/sda5`), from 1; 0 for one that Linux skips because it is empty.
     pub linux_number: u32,
-    /// The first byte on the disk.
+    /// The first byte on the disk. Past the disk's end for a volume that lies outside of it, which has size 0.
     pub offset: u64,
     /// The size in bytes, cut at the disk's end.
     pub size: u64,
@@ -38,6 +55,19 @@ pub enum Scheme {
     Bsd,
 }
 
+impl Scheme {
+    /// Its short name, as for a listing.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Mbr => "MBR",
+            Self::Gpt => "GPT",
+            Self::Bsd => "BSD disk label",
+        }
+    }
+}
+
 /// A disk's partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -53,9 +83,49 @@ pub struct Table {
 
 /// Reads the partition table of a disk. A disk without one has an empty table; that is no error.
 ///
+/// Where a disk has several tables, the one that its guest goes by is used: a sound GPT, unless the boot record has
+/// partitions of its own and none that protects the GPT (such a GPT is left over from an earlier use of the disk);
+/// then a BSD disk label; then the boot record.
+///
 /// # Errors
 /// When the disk cannot be read.
 pub fn read_table(disk: &dyn Disk) -> Result<Table> {
-    let _ = disk;
-    Ok(Table { scheme: Scheme::None, sector_size: 512, volumes: Vec::new(), notes: Vec::new() })
+    let mut list = VolumeList::new(disk, disk.sector_size());
+    let mut sector = [0; BOOT_RECORD];
+    if disk.size() < BOOT_RECORD as u64 {
+        return Ok(list.into_table(Scheme::None));
+    }
+    disk.read_at(0, &mut sector)?;
+    let record = mbr::Record::parse(&sector);
+    let protective = record.and_then(|r| r.protective());
+
+    let mut scheme = Scheme::None;
+    match gpt::read(disk, protective)? {
+        gpt::Found::Absent => {}
+        gpt::Found::Damaged(note) => {
+            list.note(note);
+            scheme = Scheme::Gpt;
+        }
+        gpt::Found::Table(table) => {
+            if protective.is_some() || !record.is_some_and(|r| r.has_partitions(disk)) {
+                return Ok(table);
+            }
+            list.note("There is also a GPT, but no protective MBR entry guards it: the MBR's partitions are shown");
+        }
+    }
+    if let Some(table) = bsd::read(disk)? {
+        return Ok(table);
+    }
+    if let Some(record) = record {
+        let is_table = if boot_sector::is_file_system(&sector) {
+            record.has_partitions(disk)
+        } else {
+            record.has_valid_flags() || record.has_partitions(disk)
+        };
+        if is_table && (scheme == Scheme::None || record.has_other_than_protective()) {
+            record.read_volumes(disk, &mut list)?;
+            scheme = Scheme::Mbr;
+        }
+    }
+    Ok(list.into_table(scheme))
 }

@@ -56,7 +56,26 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     } else {
         identify(&Sample::read(&*file)?)?
     };
-    Ok(Box::new(Raw { info, files: [file], writable: options.writable }))
+    Ok(flat(file, info, options.writable))
+}
+
+/// An image whose file begins with the disk's bytes as they are, whatever follows them.
+pub(super) fn flat(file: File, info: ImageInfo, writable: bool) -> Box<dyn Image> {
+    Box::new(Raw { info, files: [file], writable })
+}
+
+/// What holds the bytes from `offset` on of an image's only file, which is not written to.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn stored_or_hole(file: &File, offset: u64, len: u64) -> Result<Run> {
+    let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
+    match file.stretch(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
+        Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
+        // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
+        Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
+        Stretch::Hole(_) => Ok(stored),
+    }
 }
 
 /// An open raw image.
@@ -80,23 +99,11 @@ impl Image for Raw {
         if self.writable {
             return Ok(Run { extent: Extent::Stored { file: 0, offset }, len });
         }
-        stored_or_hole(&self.files[0], 0, offset, len)
+        stored_or_hole(&self.files[0], offset, len)
     }
 
     fn writer(&self) -> Option<&dyn ImageMut> {
         self.writable.then_some(self)
-    }
-}
-
-/// What holds the bytes of a file that has the disk's as they are, from `offset` of the file on and for at most `len`
-/// bytes: zeros where the file has a hole. `index` is the file's number in its image.
-pub(super) fn stored_or_hole(file: &File, index: usize, offset: u64, len: u64) -> Result<Run> {
-    let stored = Run { extent: Extent::Stored { file: index, offset }, len };
-    match file.stretch(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
-        Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
-        // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
-        Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
-        Stretch::Hole(_) => Ok(stored),
     }
 }
 

@@ -162,7 +162,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     let mut bytes = build.bytes();
     bytes.truncate(build.data_offset() + 5000);
     let forced = OpenOptions { force: true, ..OpenOptions::default() };
-    let image = open_bytes(bytes.clone(), forced).unwrap();
+    let image = open_bytes(bytes.clone(), forced.clone()).unwrap();
     assert!(image.info().notes[0].contains("reading what is left"), "{:?}", image.info().notes);
     assert_eq!(image.extent(0, 8192).unwrap().len, 4096);
     assert!(matches!(image.extent(4096, 1), Err(Error::Corrupt { .. })));

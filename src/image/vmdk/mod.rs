@@ -44,7 +44,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names devices.
 pub fn identify(file: &File) -> Result<ImageInfo> {
-    Opened::new(Outline::read(file)?, false, &sibling::open)?.info()
+    Opened::new(Outline::read(file)?, false, &sibling::open_as_written)?.info()
 }
 
 /// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
@@ -65,7 +65,7 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    Ok(Box::new(Vmdk::open(&file, options, &sibling::open)?))
+    Ok(Box::new(Vmdk::open(&file, options, &sibling::open_as_written)?))
 }
 
 /// An open VMDK.

@@ -233,7 +233,12 @@ impl Part {
                 if writing {
                     return Ok(Run { extent: Extent::Stored { file: *file, offset: at }, len });
                 }
-                raw::stored_or_hole(&files[*file], *file, at, len)
+                let run = raw::stored_or_hole(&files[*file], at, len)?;
+                let extent = match run.extent {
+                    Extent::Stored { offset, .. } => Extent::Stored { file: *file, offset },
+                    other => other,
+                };
+                Ok(Run { extent, ..run })
             }
             Store::Sparse(sparse) => {
                 let grains = &sparse.grains;

@@ -154,7 +154,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     assert!(image.info().notes[0].contains("reading what is left"), "{:?}", image.info().notes);
     assert_eq!(image.extent(0, 8192).unwrap().len, 8192);
     assert!(matches!(image.extent(16384, 1), Err(Error::Corrupt { .. })));
-    assert!(open_bytes(bytes, &OpenOptions { writable: true, ..forced }).is_err());
+    assert!(open_bytes(bytes, &OpenOptions { writable: true, ..forced.clone() }).is_err());
     let mut bytes = build.bytes();
     bytes[build.directory()..][..4].copy_from_slice(&0x00FF_0000_u32.to_le_bytes());
     let image = open_bytes(bytes, &forced).unwrap();

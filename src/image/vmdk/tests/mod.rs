@@ -17,8 +17,13 @@ use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-const READ: OpenOptions =
-    OpenOptions { writable: false, devices: crate::image::local::Devices::Refused, force: false, format: None };
+const READ: OpenOptions = OpenOptions {
+    writable: false,
+    devices: crate::image::local::Devices::Refused,
+    force: false,
+    format: None,
+    snapshot: None,
+};
 const WRITE: OpenOptions = OpenOptions { writable: true, ..READ };
 
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {

@@ -1,0 +1,187 @@
+//! What the program does for each kind of command line: the one place that joins the library's rooms.
+
+use super::arguments::{Action, Arguments};
+use super::{password, terminal};
+use crate::crypt::Passwords;
+use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
+use crate::error::{Error, ErrorKind, message};
+use crate::listing::{self, DiskReport, Form};
+use crate::lock;
+use crate::mount::{self, Access, OnSignal, Options, Source, background};
+use crate::registry::{self, Chain, Registry};
+use crate::volume::{self, Table};
+use clap::CommandFactory;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use uuid::Uuid;
+
+/// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
+pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
+    match action {
+        Action::ListMachines => list_machines(arguments)?,
+        Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
+        Action::Unmount { point } => mount::unmount(point)?,
+        Action::Complete { shell } => print(|mut out| {
+            clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
+            Ok(())
+        })?,
+        // The process that stays in the background is another one.
+        Action::Mount { .. } if !(arguments.foreground || arguments.debug || arguments.in_background) => {
+            return Ok(background::start(words)?);
+        }
+        Action::Mount { disk, point } => mount_disk(arguments, disk, point)?,
+    }
+    Ok(0)
+}
+
+/// The registry that the arguments name, or the user's.
+fn load_registry(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error> {
+    let registry = match &arguments.settings {
+        Some(path) if path.is_file() => Registry::load_machine_file(path, passwords)?,
+        Some(folder) => Registry::load(folder, passwords)?,
+        None => Registry::load_default(passwords)?,
+    };
+    log::info!("Settings: {}", registry.folder.display());
+    Ok(registry)
+}
+
+fn list_machines(arguments: &Arguments) -> Result<(), Error> {
+    let registry = load_registry(arguments, &password::sources(arguments))?;
+    let report = listing::collect(&registry, arguments.vm.as_deref())?;
+    let form = Form { wide: arguments.wide, long: arguments.verbose };
+    print(|out| match arguments.json {
+        true => listing::write_json(out, &report),
+        false => listing::write_machines(out, &report, form, terminal::style()),
+    })
+}
+
+fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
+    let passwords = password::sources(arguments);
+    let chain = find_chain(arguments, disk, &passwords)?;
+    let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
+    let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
+    let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
+    let table = read_table(&*disk.seen)?;
+    let report = DiskReport::new(&chain, disk.seen.size(), &table);
+    print(|out| match arguments.json {
+        true => listing::write_json(out, &report),
+        false => listing::write_partitions(out, &report, terminal::style()),
+    })
+}
+
+/// Writes to standard output through a buffer.
+fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<(), Error> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    write(&mut out)?;
+    Ok(out.flush().map_err(listing::Error::from)?)
+}
+
+/// The images behind a name on the command line. A path means something without any registry too; but where there is
+/// one that cannot be read, nobody knows what depends on the image, and it is only read.
+fn find_chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords) -> Result<Chain, Error> {
+    let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
+    let optional = arguments.settings.is_none() && !is_uuid;
+    let registry = match load_registry(arguments, passwords) {
+        Ok(registry) => Some(registry),
+        Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
+        Err(e) if optional && !arguments.rw => {
+            log::warn!("{}", message(&e));
+            None
+        }
+        Err(e) => return Err(e),
+    };
+    let current = std::env::current_dir().map_err(|source| registry::Error::Io {
+        path: PathBuf::from("."),
+        action: "find the current folder",
+        source,
+    })?;
+    let chain = registry::resolve(registry.as_ref(), image, &current)?;
+    chain.notes.iter().for_each(|note| log::warn!("{note}"));
+    Ok(chain)
+}
+
+/// A disk as its images have it, and as the guest sees it: the same unless it is encrypted.
+struct OpenDisk {
+    chain: Arc<ChainDisk>,
+    seen: Arc<dyn Disk>,
+}
+
+fn open_mode(arguments: &Arguments, writable: bool) -> OpenMode {
+    OpenMode { writable, force: arguments.force, snapshot: arguments.snapshot.clone() }
+}
+
+fn open_disk(chain: &Chain, mode: OpenMode, passwords: &Passwords) -> Result<OpenDisk, Error> {
+    log::info!("Opening medium chain");
+    let disk = Arc::new(disk::open_chain(chain, &mode)?);
+    disk.warnings().iter().for_each(|warning| log::warn!("{warning}"));
+    let seen = unlock_disk(disk.clone(), &chain.base_properties, &leaf_name(chain), passwords)?;
+    Ok(OpenDisk { chain: disk, seen })
+}
+
+fn leaf_name(chain: &Chain) -> String {
+    chain.links.first().map_or_else(String::new, |link| link.path.display().to_string())
+}
+
+fn read_table(disk: &dyn Disk) -> Result<Table, Error> {
+    let table = volume::read_table(disk)?;
+    table.notes.iter().for_each(|note| log::warn!("{note}"));
+    Ok(table)
+}
+
+/// Mounts a disk and serves it until it is unmounted.
+fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
+    if arguments.guest_filesystem {
+        let what = "Showing the file systems of the guest (-g)";
+        return Err(mount::Error::Unsupported { what, instead: "mount a vol<N> with the kernel's driver" }.into());
+    }
+    let options = mount_options(arguments)?;
+    let passwords = password::sources(arguments);
+    let chain = find_chain(arguments, disk, &passwords)?;
+    if options.writable {
+        mount::check_writable(&chain)?;
+    }
+    let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
+    let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
+    let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
+    let table = read_table(&*disk.seen)?;
+    let source = Source::of_chain(&disk.chain, disk.seen, table.volumes);
+    let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;
+    if let Some(Ok(Some(warning))) = others.map(thread::JoinHandle::join) {
+        log::warn!("{warning}");
+    }
+    let detached = if arguments.in_background { background::detach() } else { Ok(()) };
+    if detached.is_err() {
+        mounted.stopper().stop();
+    }
+    mounted.serve()?;
+    Ok(detached?)
+}
+
+fn mount_options(arguments: &Arguments) -> Result<Options, Error> {
+    let access = if arguments.root { Access::Root } else { Access::Owner };
+    let mut options = Options { writable: arguments.rw, access, ..Options::default() };
+    arguments.options.iter().try_for_each(|list| options.add(list))?;
+    Ok(options)
+}
+
+/// A search for other programs that write to the images, which takes a while where many files are open.
+type Search = thread::JoinHandle<Option<String>>;
+
+/// Locks the leaf for what will be done with it, and its parents for reading. For writing, no other program may use
+/// the leaf; for reading, one that writes to an image is only searched for, beside the mounting.
+fn lock_chain(chain: &Chain, writable: bool, point: &Path) -> Result<(Vec<lock::Guard>, Option<Search>), Error> {
+    let images: Vec<PathBuf> = chain.links.iter().map(|link| link.path.clone()).collect();
+    let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+    let mode = if writable { lock::Mode::Write } else { lock::Mode::Read };
+    let guards = lock::acquire_chain(&paths, mode, Some(point))?;
+    if let Some((leaf, parents)) = paths.split_first().filter(|_| writable) {
+        lock::check_writable(leaf, parents)?;
+        return Ok((guards, None));
+    }
+    let search =
+        thread::spawn(move || lock::warning_for_reading(&images.iter().map(PathBuf::as_path).collect::<Vec<_>>()));
+    Ok((guards, Some(search)))
+}

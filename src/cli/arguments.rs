@@ -1,0 +1,276 @@
+//! The options as clap types.
+
+use super::spelling;
+use crate::crypt::PasswordFile;
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, ValueHint};
+use clap_complete::Shell;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+const WHAT: &str = "What to do";
+const DISK: &str = "Which disk";
+const LISTS: &str = "Lists";
+const MOUNTS: &str = "Mounts";
+
+const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json]
+       vboximg-mount --list --image DISK
+       vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
+       vboximg-mount --unmount MOUNT_POINT";
+
+const EXAMPLES: &str = "Examples:
+  vboximg-mount -lw                          the machines with their disks and snapshots
+  vboximg-mount -l -i disk.vdi               the volumes of a disk
+  vboximg-mount -i 7b5a90ca-7739-47f6-9268-3dcc5d4d6fd1 /mnt/disk
+                                             mount the disk or snapshot with this UUID
+  cp --sparse=always /mnt/disk/vhdd copy     copy the whole disk
+  mount -o ro,loop /mnt/disk/vol0 /mnt/vol0  mount its first volume (as root)
+  vboximg-mount -u /mnt/disk                 unmount it
+
+MOUNT_POINT then holds the whole disk as vhdd, its volumes as vol0, vol1, ..., and a symbolic link to the image.
+Nothing can be written without --rw.";
+
+/// Reads and mounts VirtualBox disks and snapshots without VirtualBox
+#[derive(Debug, Parser)]
+#[command(
+    name = "vboximg-mount",
+    version,
+    override_usage = USAGE,
+    after_help = EXAMPLES,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
+pub(super) struct Arguments {
+    /// List machines with their disks and snapshots; with --image, the volumes of that disk
+    #[arg(short, long, help_heading = WHAT)]
+    pub(super) list: bool,
+
+    /// Unmount, and return when what was written is durable
+    #[arg(short, long, value_name = "MOUNT_POINT", value_hint = ValueHint::DirPath, help_heading = WHAT,
+          conflicts_with_all = ["list", "image", "mount_point"])]
+    pub(super) unmount: Option<PathBuf>,
+
+    /// Where to mount the disk: an empty folder
+    #[arg(value_name = "MOUNT_POINT", value_hint = ValueHint::DirPath, help_heading = WHAT, conflicts_with = "list")]
+    pub(super) mount_point: Option<PathBuf>,
+
+    /// Print this help
+    #[arg(short = 'h', short_alias = '?', long, action = ArgAction::Help, help_heading = WHAT)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = WHAT)]
+    version: Option<bool>,
+
+    /// The disk or snapshot: the UUID of a medium, or the path of an image file
+    #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
+    pub(super) image: Option<OsString>,
+
+    /// The folder with VirtualBox.xml, or a single .vbox file, instead of VirtualBox's own folder
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
+    pub(super) settings: Option<PathBuf>,
+
+    /// Only this machine: its UUID or its name
+    #[arg(long, value_name = "MACHINE", requires = "list", conflicts_with = "mount_point", help_heading = LISTS)]
+    pub(super) vm: Option<String>,
+
+    /// One line for each disk and snapshot
+    #[arg(short, long, requires = "list", conflicts_with = "mount_point", help_heading = LISTS)]
+    pub(super) wide: bool,
+
+    /// As JSON
+    #[arg(long, requires = "list", conflicts_with_all = ["wide", "mount_point"], help_heading = LISTS)]
+    pub(super) json: bool,
+
+    /// List more; say on standard error what is found, locked and opened
+    #[arg(short, long, help_heading = LISTS)]
+    pub(super) verbose: bool,
+
+    /// The snapshot that the image file itself has, by its name or id (QCOW, Parallels)
+    #[arg(long, value_name = "NAME", requires = "image", help_heading = DISK)]
+    pub(super) snapshot: Option<String>,
+
+    /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
+    /// key of several
+    #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
+    pub(super) password_files: Vec<PasswordFile>,
+
+    /// Let writes through to the disk
+    #[arg(long, help_heading = MOUNTS)]
+    pub(super) rw: bool,
+
+    /// Write although a parent was changed after its snapshot; read what is left of a damaged image
+    #[arg(long, help_heading = MOUNTS)]
+    pub(super) force: bool,
+
+    /// Show the file systems of the volumes too, as fs0, fs1, ...
+    #[arg(short, long, help_heading = MOUNTS)]
+    pub(super) guest_filesystem: bool,
+
+    /// Let root use the mount too (-o allow_root)
+    #[arg(long, help_heading = MOUNTS)]
+    pub(super) root: bool,
+
+    /// Mount options: allow_other, allow_root, nonempty, noexec, sync, ro, fsname=NAME, uid=N, gid=N, umask=OCTAL
+    #[arg(short, value_name = "OPTION,...", help_heading = MOUNTS)]
+    pub(super) options: Vec<String>,
+
+    /// Stay in the foreground until it is unmounted
+    #[arg(short, long, help_heading = MOUNTS)]
+    pub(super) foreground: bool,
+
+    /// Print every request of the kernel, in the foreground
+    #[arg(short, long, help_heading = MOUNTS)]
+    pub(super) debug: bool,
+
+    /// Print a completion script for a shell
+    #[arg(long, value_name = "SHELL", hide = true, exclusive = true)]
+    pub(super) completions: Option<Shell>,
+
+    /// Set by the first process for the one in the background.
+    #[arg(long, hide = true)]
+    pub(super) in_background: bool,
+}
+
+/// What the options ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action<'a> {
+    /// List the machines.
+    ListMachines,
+    /// List the volumes of a disk.
+    ListVolumes { disk: &'a OsStr },
+    /// Mount a disk.
+    Mount { disk: &'a OsStr, point: &'a Path },
+    /// Unmount.
+    Unmount { point: &'a Path },
+    /// Print a completion script.
+    Complete { shell: Shell },
+}
+
+impl Arguments {
+    /// Parses the arguments of a run, of which the first is the program's name. Without any others, it is a call for
+    /// help, as upstream has it.
+    pub(super) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        if words.len() < 2 {
+            return Err(Self::command().error(ErrorKind::DisplayHelp, Self::command().render_help()));
+        }
+        Self::try_parse_from(spelling::modern(words))
+    }
+
+    /// What they ask for.
+    pub(super) fn action(&self) -> Result<Action<'_>, clap::Error> {
+        let missing = |what| Err(Self::command().error(ErrorKind::MissingRequiredArgument, what));
+        if let Some(shell) = self.completions {
+            return Ok(Action::Complete { shell });
+        }
+        if let Some(point) = &self.unmount {
+            return Ok(Action::Unmount { point });
+        }
+        match (self.image.as_deref(), self.mount_point.as_deref()) {
+            (None, _) if self.list => Ok(Action::ListMachines),
+            (Some(disk), _) if self.list => Ok(Action::ListVolumes { disk }),
+            (Some(disk), Some(point)) => Ok(Action::Mount { disk, point }),
+            (Some(_), None) => missing("where should the disk be mounted? Give a folder, or --list"),
+            (None, Some(_)) => missing("which disk should be mounted? Give it with --image"),
+            (None, None) => missing("what should be done? Give --list, --image or --unmount"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let arguments = Arguments::parse_words(&words)?;
+        arguments.action()?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn list_modifiers_combine_in_any_way() {
+        for line in ["-lwv", "-l -w -v", "-vlw", "--wide --list --verbose", "-lvvw -l", "-wl --verbose"] {
+            let arguments = parse(&format!("x {line}")).unwrap();
+            assert_eq!((arguments.list, arguments.wide, arguments.verbose), (true, true, true), "{line}");
+            assert_eq!(arguments.action().unwrap(), Action::ListMachines);
+        }
+    }
+
+    #[test]
+    fn image_in_all_spellings() {
+        for line in ["-i a.vdi", "-ia.vdi", "-i=a.vdi", "--image a.vdi", "--image=a.vdi", "--imagea.vdi"] {
+            let arguments = parse(&format!("x {line} /mnt")).unwrap();
+            let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
+            assert_eq!(arguments.action().unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn old_spellings() {
+        assert_eq!(parse("x -l -vm Alpha").unwrap().vm.as_deref(), Some("Alpha"));
+        let arguments = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
+        assert!(arguments.rw && arguments.root);
+        assert_eq!(arguments.options, ["ro,uid=1", "gid=2"]);
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        let asked = |line: &str, expected: Action<'_>| assert_eq!(parse(line).unwrap().action().unwrap(), expected);
+        asked("x -l -i a", Action::ListVolumes { disk: "a".as_ref() });
+        asked("x -u /mnt", Action::Unmount { point: "/mnt".as_ref() });
+        asked("x --unmount=/mnt -v", Action::Unmount { point: "/mnt".as_ref() });
+        asked("x --completions bash", Action::Complete { shell: Shell::Bash });
+        asked("x -g -f -d --force -i a /mnt", Action::Mount { disk: "a".as_ref(), point: "/mnt".as_ref() });
+    }
+
+    #[test]
+    fn help_and_version() {
+        for (line, kind) in [
+            ("x", ErrorKind::DisplayHelp),
+            ("x -?", ErrorKind::DisplayHelp),
+            ("x -h", ErrorKind::DisplayHelp),
+            ("x -l --help", ErrorKind::DisplayHelp),
+            ("x -V", ErrorKind::DisplayVersion),
+            ("x --version", ErrorKind::DisplayVersion),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (kind, 0), "{line}");
+        }
+        let help = parse("x").unwrap_err().to_string();
+        for part in ["Usage: vboximg-mount --list", "What to do:", "Mounts:", "--settings <PATH>", "Examples:"] {
+            assert!(help.contains(part), "{part} is missing in {help}");
+        }
+        assert!(!help.contains("in-background") && !help.contains("completions"), "{help}");
+    }
+
+    #[test]
+    fn senseless_lines_are_refused() {
+        for line in [
+            "-x",
+            "-v",
+            "-i a",
+            "/mnt",
+            "-w",
+            "--json",
+            "--vm a -i b /mnt",
+            "-l /mnt",
+            "-u /mnt -i a",
+            "-u",
+            "-l --json -w",
+            "-i a /mnt /other",
+            "--completions bash -l",
+        ] {
+            assert_eq!(parse(&format!("x {line}")).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert!(parse("x /mnt").unwrap_err().to_string().contains("Give it with --image"));
+    }
+}

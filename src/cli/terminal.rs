@@ -1,0 +1,56 @@
+//! What the program says on standard error, and what kind of thing standard output is.
+
+use crate::listing::Style;
+use std::io::{self, IsTerminal, Write};
+
+/// The program's name, with which its messages begin.
+pub(super) const NAME: &str = "vboximg-mount";
+
+/// How much is said on standard error besides errors and warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// Nothing.
+    Little,
+    /// What is found, locked and opened.
+    Verbose,
+    /// That and every request of the kernel.
+    Debug,
+}
+
+/// Sends the library's messages to standard error.
+pub(super) fn start_log(talk: Talk) {
+    let (own, fuser) = match talk {
+        // The fuser crate warns of requests that are answered with "not implemented" on purpose.
+        Talk::Little => (log::LevelFilter::Warn, log::LevelFilter::Error),
+        Talk::Verbose => (log::LevelFilter::Info, log::LevelFilter::Error),
+        Talk::Debug => (log::LevelFilter::Debug, log::LevelFilter::Debug),
+    };
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(log::LevelFilter::Error).filter_module("vboximg_mount", own).filter_module("fuser", fuser);
+    builder.format(|out, record| match record.level() {
+        log::Level::Error => writeln!(out, "{NAME}: error: {}", record.args()),
+        log::Level::Warn => writeln!(out, "{NAME}: warning: {}", record.args()),
+        log::Level::Info => writeln!(out, "{}", record.args()),
+        log::Level::Debug | log::Level::Trace => writeln!(out, "[{}] {}", record.target(), record.args()),
+    });
+    // A second call in one process, as in tests, keeps the first log.
+    let _ = builder.try_init();
+}
+
+/// How lists are to look: as wide as the terminal, or `COLUMNS`, and in colour unless `NO_COLOR` is set; plain when
+/// standard output is no terminal.
+pub(super) fn style() -> Style {
+    if !io::stdout().is_terminal() {
+        return Style::default();
+    }
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let width = columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Style { width, color }
+}
+
+/// Says why the program ends without having done what it should.
+pub(super) fn report(error: &dyn std::error::Error) {
+    // Nowhere to say that standard error is closed.
+    let _ = writeln!(io::stderr(), "{NAME}: error: {}", crate::error::message(error));
+}

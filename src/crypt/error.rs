@@ -1,0 +1,90 @@
+//! What can go wrong with encrypted disks and machines. No message ever holds a password or a key.
+
+use crate::ErrorKind;
+
+/// A failure to open something encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No password was given for a key.
+    #[error("{what} is encrypted with the key {key_id:?}; give its password with --password-file FILE")]
+    NoPassword {
+        /// The disk or machine.
+        what: String,
+        /// The id of the key, which VirtualBox shows to the user.
+        key_id: String,
+    },
+    /// A password file cannot be read.
+    #[error("Cannot read the password file {}: {reason}", path.display())]
+    PasswordFile {
+        /// The file; `-` is standard input.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The password does not open the key store.
+    #[error(
+        "The password for the key {key_id:?} of {what} is wrong; check the password file for a line end or blanks too many"
+    )]
+    WrongPassword {
+        /// The disk or machine.
+        what: String,
+        /// The id of the key.
+        key_id: String,
+    },
+    /// The key store breaks the rules of its format.
+    #[error(
+        "The key store of {what} is damaged: {field} at byte {offset}: expected {expected}, found {found}; restore \
+             the settings file from a backup"
+    )]
+    KeyStore {
+        /// The disk or machine.
+        what: String,
+        /// The field.
+        field: String,
+        /// Bytes from the start of the decoded key store.
+        offset: u64,
+        /// What would have been right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The key store asks for a cipher or amount of work that is not supported.
+    #[error("The key store of {what} cannot be used: {field} at byte {offset}: expected {expected}, found {found}")]
+    Unsupported {
+        /// The disk or machine.
+        what: String,
+        /// The field.
+        field: String,
+        /// Bytes from the start of the decoded key store.
+        offset: u64,
+        /// What is supported.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The encrypted settings of a machine were changed or cut: the cipher's check failed.
+    #[error(
+        "The encrypted settings of {what} are damaged: the authentication tag does not fit; restore the settings \
+             file from a backup"
+    )]
+    Tampered {
+        /// The machine.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The kind of this failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoPassword { .. } | Self::PasswordFile { .. } | Self::WrongPassword { .. } => ErrorKind::Password,
+            Self::KeyStore { .. } | Self::Tampered { .. } => ErrorKind::Corrupt,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+        }
+    }
+}
+
+/// The result of an operation here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

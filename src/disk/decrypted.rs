@@ -1,0 +1,204 @@
+//! A disk as its guest sees it, over one whose bytes are encrypted sector by sector.
+//!
+//! VirtualBox's filter sits above the whole chain and takes what the chain answers, blocks that were never written
+//! included: those read as decrypted zeros, bytes without meaning that no guest looks at. So do they here.
+
+use super::slice::check_range;
+use super::{Disk, Result, Span};
+use crate::crypt::SectorCipher;
+use crate::crypt::sectors::SECTOR;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Bytes encrypted at once for writing, so that a large request does not need a copy of its size.
+const PIECE: u64 = 1 << 20;
+const SECTOR_U64: u64 = 512;
+
+/// The decrypted disk.
+pub struct Decrypted {
+    disk: Arc<dyn Disk>,
+    cipher: SectorCipher,
+    /// Held for writing while a sector is read, changed and written back, for reading by writes of whole sectors.
+    edges: RwLock<()>,
+}
+
+impl Decrypted {
+    /// `disk` seen through `cipher`.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, cipher: SectorCipher) -> Self {
+        Self { disk, cipher, edges: RwLock::new(()) }
+    }
+
+    /// The decrypted bytes of all sectors that a range touches, and where the range begins in them.
+    fn sectors(&self, offset: u64, len: usize) -> Result<(Vec<u8>, usize)> {
+        let skip = usize_of(offset % SECTOR_U64);
+        let start = offset - offset % SECTOR_U64;
+        // A disk whose size is no multiple of a sector has a last one that the cipher cannot do; VirtualBox has none.
+        let size = (skip + len).next_multiple_of(SECTOR);
+        let mut bytes = vec![0; size];
+        self.disk.read_at(start, &mut bytes)?;
+        self.cipher.decrypt(&mut bytes, start / SECTOR_U64);
+        Ok((bytes, skip))
+    }
+
+    /// Encrypts and writes whole sectors.
+    fn write_sectors(&self, offset: u64, mut bytes: Vec<u8>) -> Result<()> {
+        self.cipher.encrypt(&mut bytes, offset / SECTOR_U64);
+        self.disk.write_at(offset, &bytes)
+    }
+
+    /// Writes a range that begins or ends within a sector.
+    fn write_edges(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let _alone = self.edges.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut bytes, skip) = self.sectors(offset, buf.len())?;
+        bytes[skip..skip + buf.len()].copy_from_slice(buf);
+        self.write_sectors(offset - offset % SECTOR_U64, bytes)
+    }
+}
+
+impl Disk for Decrypted {
+    fn size(&self) -> u64 {
+        self.disk.size() - self.disk.size() % SECTOR_U64
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn writable(&self) -> bool {
+        self.disk.writable()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(offset, buf.len() as u64, self.size())?;
+        if offset.is_multiple_of(SECTOR_U64) && buf.len().is_multiple_of(SECTOR) {
+            self.disk.read_at(offset, buf)?;
+            self.cipher.decrypt(buf, offset / SECTOR_U64);
+            return Ok(());
+        }
+        let (bytes, skip) = self.sectors(offset, buf.len())?;
+        buf.copy_from_slice(&bytes[skip..skip + buf.len()]);
+        Ok(())
+    }
+
+    fn span(&self, offset: u64) -> Result<Span> {
+        check_range(offset, 1, self.size())?;
+        Ok(Span::Data(self.size() - offset))
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        check_range(offset, buf.len() as u64, self.size())?;
+        let mut rest = buf;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let to_edge = (PIECE - at % PIECE).min(rest.len() as u64);
+            let (piece, later) = rest.split_at(usize_of(to_edge));
+            if at.is_multiple_of(SECTOR_U64) && piece.len().is_multiple_of(SECTOR) {
+                let _others = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+                self.write_sectors(at, piece.to_vec())?;
+            } else {
+                self.write_edges(at, piece)?;
+            }
+            at += to_edge;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        check_range(offset, len, self.size())?;
+        // The guest is to see zeros, and what the chain shows as zeros decrypts to something else.
+        let zeros = vec![0; usize_of(len.min(PIECE))];
+        let mut at = offset;
+        while at < offset + len {
+            let piece = usize_of((offset + len - at).min(PIECE));
+            self.write_at(at, &zeros[..piece])?;
+            at += piece as u64;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.disk.flush()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.disk.close()
+    }
+}
+
+/// Lengths here are those of buffers, so they fit.
+fn usize_of(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::ChainDisk;
+    use crate::image::testing::MemFile;
+    use crate::image::vdi::testing::Build;
+    use crate::image::{OpenOptions, open::open_file};
+    use proptest::prelude::*;
+
+    const SIZE: usize = 4 * 4096;
+
+    fn cipher() -> SectorCipher {
+        SectorCipher::new(&(0..64).collect::<Vec<u8>>()).unwrap()
+    }
+
+    /// The encrypted disk, and the same seen decrypted.
+    fn disks() -> (Arc<ChainDisk>, Decrypted) {
+        let file = MemFile::new(
+            "/t/a.vdi",
+            Build { map: vec![1, 0xFFFF_FFFF, 0, 0xFFFF_FFFE], data: vec![7, 9], ..Build::default() }.bytes(),
+        );
+        let image = open_file(file, OpenOptions { writable: true, ..OpenOptions::default() }).unwrap();
+        let chain = Arc::new(ChainDisk::new(vec![image], Vec::new()));
+        (chain.clone(), Decrypted::new(chain, cipher()))
+    }
+
+    fn all(disk: &dyn Disk) -> Vec<u8> {
+        let mut bytes = vec![0; SIZE];
+        disk.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn blocks_that_were_never_written_are_decrypted_zeros() {
+        let (encrypted, disk) = disks();
+        let mut expected = all(&*encrypted);
+        assert_eq!(expected[4096..8192], [0; 4096]);
+        cipher().decrypt(&mut expected, 0);
+        assert_eq!(all(&disk), expected);
+        assert_ne!(expected[4096..8192], [0; 4096]);
+        assert_eq!(disk.span(5000).unwrap(), Span::Data(SIZE as u64 - 5000));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Writes and discards of any range change those bytes and no others, and what lies below is the ciphertext
+        /// that another reader of the format expects.
+        #[test]
+        fn a_decrypted_disk_is_an_array(steps in prop::collection::vec((0..SIZE, 1..6000_usize, any::<u8>(), any::<bool>()), 1..12)) {
+            let (encrypted, disk) = disks();
+            let mut model = all(&disk);
+            for (at, len, fill, discard) in steps {
+                let end = SIZE.min(at + len);
+                if discard {
+                    disk.discard(at as u64, (end - at) as u64).unwrap();
+                    model[at..end].fill(0);
+                } else {
+                    disk.write_at(at as u64, &vec![fill; end - at]).unwrap();
+                    model[at..end].fill(fill);
+                }
+                let mut part = vec![0; end - at];
+                disk.read_at(at as u64, &mut part).unwrap();
+                prop_assert_eq!(&part[..], &model[at..end]);
+            }
+            prop_assert_eq!(all(&disk), model.clone());
+            cipher().encrypt(&mut model, 0);
+            prop_assert_eq!(all(&*encrypted), model);
+        }
+    }
+}

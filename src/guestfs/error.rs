@@ -1,0 +1,60 @@
+//! What can go wrong with a guest's file system.
+
+use crate::image::Fault;
+use crate::{ErrorKind, disk};
+
+/// A failure of a guest's file system.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk below.
+    #[error(transparent)]
+    Disk(Box<disk::Error>),
+    /// The file system breaks its own rules.
+    #[error("The {type_name} file system is damaged: {fault}; check it from within the guest")]
+    Corrupt {
+        /// Its type.
+        type_name: &'static str,
+        /// What is wrong, with offsets from the start of the volume.
+        fault: Box<Fault>,
+    },
+    /// The file system uses a feature that cannot be read here.
+    #[error("The {type_name} file system cannot be read: {what}; use the guest itself")]
+    Unsupported {
+        /// Its type.
+        type_name: &'static str,
+        /// The feature, by name.
+        what: String,
+    },
+    /// The node is no folder.
+    #[error("This is not a folder; list the folder it is in")]
+    NotFolder,
+    /// The node is a folder or has no bytes.
+    #[error("This is not a file; read a file in it")]
+    NotFile,
+    /// The node is no symbolic link.
+    #[error("This is not a symbolic link; read it as a file")]
+    NotSymlink,
+}
+
+impl Error {
+    /// The kind of this failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Disk(e) => e.kind(),
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NotFolder | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
+        }
+    }
+}
+
+impl From<disk::Error> for Error {
+    fn from(error: disk::Error) -> Self {
+        Self::Disk(Box::new(error))
+    }
+}
+
+/// The result of an operation on a guest's file system.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,177 @@
+//! From a file's blocks to the volume's: extent trees and indirect blocks.
+
+use super::inode::{Inode, flags};
+use super::{Ext, damage};
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// `eh_magic` of each node of an extent tree.
+const EXTENT_MAGIC: u16 = 0xF30A;
+/// The kernel's own limit of a tree's depth.
+const MAX_DEPTH: u16 = 5;
+/// An extent longer than this is one that was never written, of a length less by this.
+const UNWRITTEN: u16 = 32768;
+/// Blocks that the map holds itself; then come one to three levels of indirection.
+const DIRECT: u64 = 12;
+
+/// What a file has at a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mapped {
+    /// The block of the volume; none for a hole or what was never written.
+    pub(super) block: Option<u64>,
+    /// For how many blocks the answer goes on; at least 1.
+    pub(super) count: u64,
+}
+
+impl Ext {
+    /// What an inode has at its block number `block`.
+    pub(super) fn map(&self, inode: &Inode, block: u64) -> Result<Mapped> {
+        let mapped =
+            if inode.has(flags::EXTENTS) { self.map_extents(inode, block)? } else { self.map_indirect(inode, block)? };
+        if let Some(first) = mapped.block
+            && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
+        {
+            let what = format!("block {block} of inode {}", inode.number);
+            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
+        }
+        Ok(mapped)
+    }
+
+    fn map_extents(&self, inode: &Inode, block: u64) -> Result<Mapped> {
+        let mut node: std::borrow::Cow<'_, [u8]> = (&inode.block[..]).into();
+        let mut at = 0;
+        let mut depth = None;
+        // A block that the tree has nothing for is a hole up to the next one that it knows of.
+        let mut next = 1 << 32;
+        loop {
+            let (level, entries) = header(&node, at, inode.number, depth)?;
+            let f = Fields::new("extent tree", &node, at);
+            let position = |i: usize| f.u32_le(12 * i).map(u64::from);
+            let mut found = None;
+            for i in 1..=entries {
+                let first = position(i).map_err(damage)?;
+                if first > block {
+                    next = first.min(next);
+                    break;
+                }
+                found = Some((12 * i, first));
+            }
+            let Some((entry, first)) = found else { return Ok(hole(block, next)) };
+            if level == 0 {
+                return leaf(&f, entry, first, block, next).map_err(damage);
+            }
+            let child =
+                u64::from(f.u32_le(entry + 4).map_err(damage)?) | u64::from(f.u16_le(entry + 8).map_err(damage)?) << 32;
+            let bytes = self.block(child, "extent tree")?;
+            at = self.byte_of(child);
+            self.check_extent_node(inode, &bytes, at)?;
+            node = bytes.to_vec().into();
+            depth = Some(level - 1);
+        }
+    }
+
+    /// Holds a node of an extent tree against the checksum behind its last possible entry.
+    fn check_extent_node(&self, inode: &Inode, bytes: &[u8], at: u64) -> Result<()> {
+        let Some(seed) = inode.checksum_seed(&self.sb) else { return Ok(()) };
+        let f = Fields::new("extent tree", bytes, at);
+        let tail = 12 + 12 * usize::from(f.u16_le(4).map_err(damage)?);
+        let stated = f.u32_le(tail).map_err(damage)?;
+        let found = super::checksum(seed, f.bytes(0, tail).map_err(damage)?);
+        super::same_checksum("checksum of an extent tree", f.offset(tail), found, stated)
+    }
+
+    fn map_indirect(&self, inode: &Inode, block: u64) -> Result<Mapped> {
+        let per_block = u64::from(self.sb.block_size / 4);
+        let f = Fields::new("block map", &inode.block, 0);
+        let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(damage);
+        if block < DIRECT {
+            let words: Vec<u32> =
+                inode.block.as_chunks::<4>().0.iter().take(12).map(|w| u32::from_le_bytes(*w)).collect();
+            return Ok(stretch(&words, usize::try_from(block).unwrap_or(0)));
+        }
+        let mut index = block - DIRECT;
+        let mut span = per_block;
+        for level in 0..3 {
+            if index < span {
+                return self.indirect(slot(DIRECT + level)?, index, span / per_block);
+            }
+            index -= span;
+            span *= per_block;
+        }
+        let what = format!("block number of inode {}", inode.number);
+        Err(damage(Fault::corrupt(0, what, "one that three levels of indirection reach", block)))
+    }
+
+    /// Follows indirect blocks; `span` is how many blocks of the file an entry of `table` stands for.
+    fn indirect(&self, table: u64, index: u64, span: u64) -> Result<Mapped> {
+        let per_block = u64::from(self.sb.block_size / 4);
+        let (mut table, mut index, mut span) = (table, index, span);
+        loop {
+            if table == 0 {
+                return Ok(Mapped { block: None, count: span * per_block - index });
+            }
+            let bytes = self.block(table, "indirect block")?;
+            let slot = usize::try_from(index / span).unwrap_or(usize::MAX);
+            let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
+            if span == 1 {
+                return Ok(stretch(&words, slot));
+            }
+            table = words.get(slot).copied().map(u64::from).unwrap_or_default();
+            index %= span;
+            span /= per_block;
+        }
+    }
+}
+
+/// Checks a node's header; its level (0 for a leaf) and how many entries it has.
+fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Result<(u16, usize)> {
+    let f = Fields::new("extent tree", node, at);
+    let rule = |offset: usize, what: &str, expected: String, found: u16| {
+        Err(damage(Fault::corrupt(
+            f.offset(offset),
+            format!("{what} of the extent tree of inode {inode}"),
+            expected,
+            found,
+        )))
+    };
+    let magic = f.u16_le(0).map_err(damage)?;
+    if magic != EXTENT_MAGIC {
+        return rule(0, "magic number", EXTENT_MAGIC.to_string(), magic);
+    }
+    let entries = f.u16_le(2).map_err(damage)?;
+    let room = node.len() / 12 - 1;
+    if usize::from(entries) > room {
+        return rule(2, "number of entries", format!("at most {room}"), entries);
+    }
+    let level = f.u16_le(6).map_err(damage)?;
+    match expected_level {
+        Some(expected) if level != expected => rule(6, "depth", expected.to_string(), level),
+        None if level > MAX_DEPTH => rule(6, "depth", format!("at most {MAX_DEPTH}"), level),
+        _ => Ok((level, usize::from(entries))),
+    }
+}
+
+/// What the extent at `entry`, which begins at the file's block `first`, has at `block`.
+fn leaf(f: &Fields<'_>, entry: usize, first: u64, block: u64, next: u64) -> Result<Mapped, Fault> {
+    let raw = f.u16_le(entry + 4)?;
+    let (len, written) = if raw > UNWRITTEN { (raw - UNWRITTEN, false) } else { (raw, true) };
+    let skip = block - first;
+    let Some(count) = u64::from(len).checked_sub(skip).filter(|count| *count > 0) else { return Ok(hole(block, next)) };
+    let start = u64::from(f.u16_le(entry + 6)?) << 32 | u64::from(f.u32_le(entry + 8)?);
+    Ok(Mapped { block: written.then_some(start + skip), count })
+}
+
+fn hole(block: u64, next: u64) -> Mapped {
+    Mapped { block: None, count: next.saturating_sub(block).max(1) }
+}
+
+/// The entry at `slot` and those that go on from it: following blocks, or more holes.
+fn stretch(words: &[u32], slot: usize) -> Mapped {
+    let Some(first) = words.get(slot).copied() else { return Mapped { block: None, count: 1 } };
+    let rest = words[slot..].iter().zip(0_u32..);
+    let count = rest
+        .take_while(|(word, i)| if first == 0 { **word == 0 } else { first.checked_add(*i) == Some(**word) })
+        .count();
+    Mapped { block: (first != 0).then_some(u64::from(first)), count: count as u64 }
+}

@@ -1,0 +1,394 @@
+//! ext2, ext3 and ext4.
+//!
+//! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
+//! every block is taken from the newest place.
+
+mod folder;
+mod inode;
+mod journal;
+mod map;
+mod superblock;
+mod xattr;
+
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use inode::{BLOCK_BYTES, Inode, flags};
+use journal::Replay;
+use quick_cache::sync::Cache;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use superblock::Superblock;
+
+/// The word for all versions in messages.
+const TYPE: &str = "ext";
+const ROOT: u64 = 2;
+const BLOCKS_CACHED: usize = 4096;
+const INODES_CACHED: usize = 16 << 10;
+/// Folders whose names are kept for looking up.
+const FOLDERS_CACHED: usize = 32;
+/// The longest target of a symbolic link.
+const MAX_LINK: u64 = 4096;
+
+/// An opened file system.
+pub struct Ext {
+    volume: Arc<dyn Disk>,
+    sb: Superblock,
+    replay: Replay,
+    facts: Facts,
+    blocks: Cache<u64, Arc<[u8]>>,
+    inodes: Cache<u32, Arc<Inode>>,
+    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+}
+
+/// Whether a volume begins like one of these file systems; `head` is its first 2 KiB at least.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    head.get(1024 + 0x38..).is_some_and(|rest| rest.starts_with(&[0x53, 0xEF]))
+}
+
+/// Which version a superblock is of, for a volume that [`probe`] knows; `head` is its first 2 KiB at least.
+#[must_use]
+pub fn type_name(head: &[u8]) -> &'static str {
+    let word =
+        |at: usize| head.get(1024 + at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw));
+    superblock::type_name(word(0x5C), word(0x60))
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+/// CRC-32C as the kernel's `ext4_chksum`: neither turned over before nor after.
+fn checksum(seed: u32, bytes: &[u8]) -> u32 {
+    !crc32c::crc32c_append(!seed, bytes)
+}
+
+fn same_checksum(what: &str, at: u64, found: u32, stated: u32) -> Result<()> {
+    if found == stated {
+        return Ok(());
+    }
+    Err(damage(Fault::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
+}
+
+impl Ext {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let mut bytes = vec![0; superblock::SIZE];
+        volume.read_at(superblock::AT, &mut bytes)?;
+        let mut sb = Superblock::parse(&bytes, volume.size())?;
+        let mut ext = Self::with(volume, sb.clone(), Replay::default());
+        let mut notes = Vec::new();
+        if let Some(journal) = sb.journal_inode.filter(|_| sb.needs_recovery) {
+            let replay = ext.replay(&*ext.inode(journal)?)?;
+            notes.push(recovery_note(&replay));
+            // The superblock may be one of the blocks.
+            let volume = ext.volume.clone();
+            ext = Self::with(volume, sb.clone(), replay);
+            let block = u64::from(sb.first_data_block == 1);
+            let start = if block == 1 { 0 } else { 1024 };
+            let newest = ext.block(block, "superblock")?;
+            if let Some(bytes) = newest.get(start..start + superblock::SIZE) {
+                sb = Superblock::parse(bytes, ext.volume.size())?;
+                let Self { volume, replay, .. } = ext;
+                ext = Self::with(volume, sb, replay);
+            }
+        } else if sb.needs_recovery {
+            notes.push(
+                "It was not cleanly unmounted and its journal is elsewhere: recent changes may be missing".to_owned(),
+            );
+        } else if !sb.clean && sb.journal_inode.is_none() {
+            notes.push("It was not cleanly unmounted and has no journal: it may be inconsistent".to_owned());
+        }
+        if ext.sb.has_errors {
+            notes.push("The guest found errors in it; check it from within the guest".to_owned());
+        }
+        ext.facts.notes = notes;
+        Ok(ext)
+    }
+
+    fn with(volume: Arc<dyn Disk>, sb: Superblock, replay: Replay) -> Self {
+        let facts = Facts {
+            type_name: sb.type_name,
+            label: sb.label.clone(),
+            uuid: sb.uuid.to_string(),
+            block_size: sb.block_size,
+            blocks: sb.blocks,
+            free_blocks: sb.free_blocks,
+            files: u64::from(sb.inodes),
+            free_files: u64::from(sb.free_inodes),
+            name_max: 255,
+            notes: Vec::new(),
+        };
+        Self {
+            volume,
+            sb,
+            replay,
+            facts,
+            blocks: Cache::new(BLOCKS_CACHED),
+            inodes: Cache::new(INODES_CACHED),
+            folders: Cache::new(FOLDERS_CACHED),
+        }
+    }
+
+    fn byte_of(&self, block: u64) -> u64 {
+        block.saturating_mul(u64::from(self.sb.block_size))
+    }
+
+    /// A block as it is on the volume.
+    fn raw_block(&self, block: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
+        self.volume.read_at(self.byte_of(block), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The newest content of a block.
+    fn newest(&self, block: u64) -> Result<Vec<u8>> {
+        let Some(copy) = self.replay.copies.get(&block) else { return self.raw_block(block) };
+        let mut bytes = self.raw_block(copy.block)?;
+        if copy.escaped {
+            bytes[..4].copy_from_slice(&0xC03B_3998_u32.to_be_bytes());
+        }
+        Ok(bytes)
+    }
+
+    /// The newest content of a block of metadata; `what` names it for an error.
+    fn block(&self, block: u64, what: &str) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.blocks.get(&block) {
+            return Ok(bytes);
+        }
+        if block >= self.sb.blocks {
+            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+        }
+        let bytes: Arc<[u8]> = self.newest(block)?.into();
+        self.blocks.insert(block, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// The block that a group's descriptor is in, and where in it.
+    fn descriptor_place(&self, group: u64) -> (u64, usize) {
+        let per_block = u64::from(self.sb.block_size) / u64::from(self.sb.descriptor_size);
+        let index = group / per_block;
+        let place = usize::try_from(group % per_block).unwrap_or(0) * usize::from(self.sb.descriptor_size);
+        // With blocks of 1 KiB the superblock is block 1, also where (BIGALLOC) the first group begins with block 0.
+        let superblock = u64::from(self.sb.block_size == 1024);
+        let first = u64::from(self.sb.first_data_block);
+        let block = match self.sb.first_meta_group {
+            // With META_BG each block of descriptors is in the first of the groups that it is for, behind that
+            // group's copy of the superblock if it has one.
+            Some(meta) if index >= u64::from(meta) => {
+                let home = index * per_block;
+                let start = first + home * u64::from(self.sb.blocks_per_group);
+                let shifted = if index == 0 { superblock - first.min(superblock) } else { 0 };
+                start + u64::from(self.has_superblock(home)) + shifted
+            }
+            _ => superblock + 1 + index,
+        };
+        (block, place)
+    }
+
+    /// Whether a group has a copy of the superblock: 0, 1 and the powers of 3, 5 and 7 where copies are sparse, which
+    /// they are wherever META_BG is used.
+    fn has_superblock(&self, group: u64) -> bool {
+        let power_of = |base: u64| {
+            let mut n = base;
+            while n < group {
+                n *= base;
+            }
+            n == group
+        };
+        group <= 1 || [3, 5, 7].into_iter().any(power_of)
+    }
+
+    fn inode(&self, number: u32) -> Result<Arc<Inode>> {
+        if let Some(inode) = self.inodes.get(&number) {
+            return Ok(inode);
+        }
+        if number == 0 || number > self.sb.inodes {
+            return Err(damage(Fault::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
+        }
+        let index = u64::from(number - 1);
+        let group = index / u64::from(self.sb.inodes_per_group);
+        if group >= self.sb.groups() {
+            let expected = format!("one of {} groups", self.sb.groups());
+            return Err(damage(Fault::corrupt(0, format!("group of inode {number}"), expected, group)));
+        }
+        let table = self.inode_table(group)?;
+        let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
+        let block = table.saturating_add(byte / u64::from(self.sb.block_size));
+        let bytes = self.block(block, "inode table")?;
+        let start = usize::try_from(byte % u64::from(self.sb.block_size)).unwrap_or(0);
+        let at = self.byte_of(block) + start as u64;
+        let raw = bytes.get(start..start + usize::from(self.sb.inode_size)).unwrap_or_default();
+        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb).map_err(damage)?);
+        self.inodes.insert(number, inode.clone());
+        Ok(inode)
+    }
+
+    /// `bg_inode_table` of a group, whose descriptor is held against its checksum.
+    fn inode_table(&self, group: u64) -> Result<u64> {
+        let (block, place) = self.descriptor_place(group);
+        let bytes = self.block(block, "group descriptors")?;
+        let at = self.byte_of(block);
+        let f = crate::image::fields::Fields::new("group descriptors", &bytes, at);
+        let size = usize::from(self.sb.descriptor_size);
+        if let Some(seed) = self.sb.checksum_seed {
+            let mut plain = f.bytes(place, size).map_err(damage)?.to_vec();
+            plain[0x1E..0x20].fill(0);
+            let number = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
+            let found = checksum(checksum(seed, &number), &plain) & 0xFFFF;
+            let stated = u32::from(f.u16_le(place + 0x1E).map_err(damage)?);
+            same_checksum(&format!("checksum of group {group}"), f.offset(place + 0x1E), found, stated)?;
+        }
+        let low = f.u32_le(place + 0x8).map_err(damage)?;
+        let high = if size >= 64 { f.u32_le(place + 0x28).map_err(damage)? } else { 0 };
+        Ok(u64::from(low) | u64::from(high) << 32)
+    }
+
+    fn node(&self, node: Node) -> Result<Arc<Inode>> {
+        self.inode(u32::try_from(node.0).unwrap_or(0))
+    }
+
+    /// Fills `buf` with the first bytes that an inode's map has, whatever kind it is.
+    fn read_blocks(&self, inode: &Inode, buf: &mut [u8]) -> Result<()> {
+        let size = usize::try_from(self.sb.block_size).unwrap_or(1);
+        for (number, part) in (0..).zip(buf.chunks_mut(size)) {
+            match self.map(inode, number)?.block {
+                Some(block) => part.copy_from_slice(&self.newest(block)?[..part.len()]),
+                None => part.fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    /// For how many of `count` blocks from `block` on no newer copy is in the journal; 0 when the first has one.
+    fn unchanged(&self, block: u64, count: u64) -> u64 {
+        if self.replay.copies.is_empty() {
+            return count;
+        }
+        (0..count.min(8192)).take_while(|i| !self.replay.copies.contains_key(&(block + i))).count() as u64
+    }
+
+    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
+        if let Some(names) = self.folders.get(&folder.0) {
+            return Ok(names);
+        }
+        let mut names = HashMap::new();
+        self.entries(&*self.node(folder)?, 0, &mut |entry| {
+            names.insert(entry.name, entry.node);
+            ControlFlow::Continue(())
+        })?;
+        let names = Arc::new(names);
+        self.folders.insert(folder.0, names.clone());
+        Ok(names)
+    }
+}
+
+fn recovery_note(replay: &Replay) -> String {
+    let short = if replay.has_fast_commits { "; the newest changes, noted in the short form, are missing" } else { "" };
+    format!(
+        "It was not cleanly unmounted; {} transactions of its journal are replayed in memory{short}",
+        replay.transactions
+    )
+}
+
+impl GuestFs for Ext {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        Node(ROOT)
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        Ok(self.names(folder)?.get(name).copied())
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        Ok(self.node(node)?.attributes)
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(&*self.node(folder)?, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let inode = self.node(file)?;
+        if inode.has(flags::INLINE_DATA) {
+            return Ok(FileRun { extent: FileExtent::Decoded, len });
+        }
+        if inode.has(flags::ENCRYPT) {
+            let what = format!("the file with inode {} is encrypted by the guest", inode.number);
+            return Err(Error::Unsupported { type_name: TYPE, what });
+        }
+        let size = u64::from(self.sb.block_size);
+        let mapped = self.map(&inode, offset / size)?;
+        let skip = offset % size;
+        let run = |extent, blocks: u64| FileRun { extent, len: (blocks.saturating_mul(size) - skip).min(len) };
+        Ok(match mapped.block {
+            None => run(FileExtent::Zero, mapped.count),
+            Some(block) => match self.unchanged(block, mapped.count) {
+                0 => run(FileExtent::Decoded, 1),
+                count => run(FileExtent::Stored(self.byte_of(block) + skip), count),
+            },
+        })
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let inode = self.node(file)?;
+        let size = u64::from(self.sb.block_size);
+        let (bytes, start) = if inode.has(flags::INLINE_DATA) {
+            (self.inline_data(&inode)?, offset)
+        } else {
+            match self.map(&inode, offset / size)?.block {
+                Some(block) => (self.newest(block)?, offset % size),
+                None => (vec![0; usize::try_from(size).unwrap_or(0)], offset % size),
+            }
+        };
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let part = start.checked_add(buf.len()).and_then(|end| bytes.get(start..end));
+        let part = part.ok_or_else(|| {
+            let what = format!("inline data of inode {}", inode.number);
+            damage(Fault::corrupt(0, what, format_args!("{} bytes", start.saturating_add(buf.len())), bytes.len()))
+        })?;
+        buf.copy_from_slice(part);
+        Ok(())
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let inode = self.node(link)?;
+        let size = inode.attributes.size;
+        if inode.attributes.kind != NodeKind::Symlink {
+            return Err(Error::NotSymlink);
+        }
+        if size > MAX_LINK {
+            let what = format!("length of the symbolic link with inode {}", inode.number);
+            return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+        }
+        if inode.has(flags::INLINE_DATA) {
+            return self.inline_data(&inode);
+        }
+        let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
+        // A short target is in the place of the map.
+        if target.len() < BLOCK_BYTES && !inode.has(flags::EXTENTS) {
+            let len = target.len();
+            target.copy_from_slice(&inode.block[..len]);
+        } else {
+            self.read_blocks(&inode, &mut target)?;
+        }
+        Ok(target)
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        self.attribute_names(&*self.node(node)?)
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.attribute(&*self.node(node)?, name)
+    }
+}

@@ -1,0 +1,195 @@
+//! File systems inside a volume, read-only, behind one trait. A folder per file system.
+//!
+//! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
+//! data that has no place of its own (inline, compressed) is decoded by its reader.
+
+pub mod detect;
+pub mod error;
+pub mod ext;
+pub mod ntfs;
+pub mod read;
+
+pub use detect::{Content, detect};
+pub use error::{Error, Result};
+
+use std::ops::ControlFlow;
+
+/// The reader's own number of a file or folder, such as an inode number. Stable as long as the volume is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Node(pub u64);
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeKind {
+    /// A file with bytes.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// A moment: seconds since 1970-01-01 00:00 UTC, negative before, and nanoseconds after it (below 1,000,000,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Time {
+    /// Seconds since the epoch.
+    pub seconds: i64,
+    /// Nanoseconds after that second.
+    pub nanoseconds: u32,
+}
+
+/// What `stat` shows of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Permission bits with set-user-id, set-group-id and sticky (07777).
+    pub mode: u32,
+    /// The owner in the guest.
+    pub uid: u32,
+    /// The group in the guest.
+    pub gid: u32,
+    /// Names of the node.
+    pub links: u32,
+    /// Bytes of a file or of a link's target.
+    pub size: u64,
+    /// Bytes that it takes on the volume.
+    pub allocated: u64,
+    /// Last read; the epoch where the file system keeps none.
+    pub accessed: Time,
+    /// Last change of the content.
+    pub modified: Time,
+    /// Last change of the attributes.
+    pub changed: Time,
+    /// Creation, where the file system keeps it.
+    pub created: Option<Time>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+}
+
+/// A name in a folder. `.` and `..` are not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name's bytes: UTF-8 where the file system knows the encoding, else as stored. Never empty, never with `/`
+    /// or a zero byte.
+    pub name: Vec<u8>,
+    /// What it names.
+    pub node: Node,
+    /// What that is.
+    pub kind: NodeKind,
+    /// The place after this entry: given to [`GuestFs::read_folder`], the listing goes on with the next one. Larger
+    /// than 0, and the same in every listing.
+    pub next: u64,
+}
+
+/// What holds a stretch of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileExtent {
+    /// The bytes as they are, from this byte of the volume on.
+    Stored(u64),
+    /// Zeros: a hole, or space that was never written.
+    Zero,
+    /// Bytes that the reader makes: [`GuestFs::decode`].
+    Decoded,
+}
+
+/// A [`FileExtent`] and for how many bytes of the file it is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRun {
+    /// What holds the bytes.
+    pub extent: FileExtent,
+    /// How many bytes of the file; at least 1.
+    pub len: u64,
+}
+
+/// What the file system says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Its type, such as `ext4`.
+    pub type_name: &'static str,
+    /// Its label; empty when it has none.
+    pub label: String,
+    /// Its UUID or serial number as its own tools write it; empty when it has none.
+    pub uuid: String,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Free blocks.
+    pub free_blocks: u64,
+    /// Files that it can have; 0 where that has no limit.
+    pub files: u64,
+    /// Files that can still be made.
+    pub free_files: u64,
+    /// The longest name in bytes.
+    pub name_max: u32,
+    /// What a user should know, a sentence each: not cleanly unmounted, journal replayed in memory.
+    pub notes: Vec<String>,
+}
+
+/// A file system opened on a volume. All methods may be called from several threads at once, with any node that a
+/// folder or [`root`](GuestFs::root) gave. Damage is an error, never a panic, a hang or unbounded memory.
+pub trait GuestFs: Send + Sync {
+    /// What it says of itself.
+    fn facts(&self) -> &Facts;
+
+    /// The top folder.
+    fn root(&self) -> Node;
+
+    /// The node that has a name in a folder; `None` when there is none. `.` and `..` are not asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFolder`]; damage.
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>>;
+
+    /// The attributes of a node.
+    ///
+    /// # Errors
+    /// Damage.
+    fn attributes(&self, node: Node) -> Result<Attributes>;
+
+    /// Tells the entries of a folder from a place on (0 is the start) until `each` breaks off or there are no more.
+    ///
+    /// # Errors
+    /// [`Error::NotFolder`]; damage.
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>;
+
+    /// What holds a file's bytes from `offset` on, for at most `len` bytes. `offset` is below the file's size. A run
+    /// may go past the size.
+    ///
+    /// # Errors
+    /// [`Error::NotFile`]; damage.
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun>;
+
+    /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run.
+    ///
+    /// # Errors
+    /// Damage.
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones.
+    ///
+    /// # Errors
+    /// [`Error::NotSymlink`]; damage.
+    fn read_link(&self, link: Node) -> Result<Vec<u8>>;
+
+    /// The names of a node's extended attributes, with their namespace (`user.`, `security.`, `system.`…).
+    ///
+    /// # Errors
+    /// Damage.
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>>;
+
+    /// The value of an extended attribute; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// Damage.
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>>;
+}

@@ -1,0 +1,151 @@
+//! Folders: indexes of names. The tree's order is of no use to a reader of all names, so the blocks are read as they
+//! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a damaged
+//! one cannot lead in circles.
+
+use super::file::File;
+use super::record::{kind, undo_update_sequence};
+use super::{Ntfs, damage};
+use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::ops::ControlFlow;
+
+/// "$I30", the index of names.
+const NAMES: [u16; 4] = [0x24, 0x49, 0x33, 0x30];
+/// The namespace of short names for DOS, which a long one always goes with.
+pub(super) const DOS_NAME: u8 = 2;
+/// Bits of an entry's flags: the last one has no name.
+const LAST: u16 = 2;
+/// Bits of a name's file attributes.
+const FOLDER: u32 = 0x1000_0000;
+/// Records below this are the file system's own files.
+const FIRST_USER_RECORD: u64 = 16;
+/// Places in a folder are a block (0 is the root) and a byte in it: index blocks have at most 64 KiB.
+const BLOCK_SHIFT: u32 = 20;
+
+/// Calls a closure for each entry.
+type Each<'a> = &'a mut dyn FnMut(Entry) -> ControlFlow<()>;
+
+impl Ntfs {
+    pub(super) fn entries(&self, folder: &File, from: u64, each: Each<'_>) -> Result<()> {
+        let Some(root) = folder.stream(kind::INDEX_ROOT, &NAMES)?.filter(|_| folder.record.folder) else {
+            return Err(Error::NotFolder);
+        };
+        let root = self.small_stream(&root, folder.number)?;
+        let f = Fields::new("index root", &root, 0);
+        let block_size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(0);
+        if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
+            let what = format!("size of the index blocks of folder {}", folder.number);
+            return Err(damage(Fault::corrupt(8, what, "512 to 65536", block_size)));
+        }
+        let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
+        if first == 0 && self.block_entries(&root, 0, 16, 0, skip, each)?.is_break() {
+            return Ok(());
+        }
+        let Some(blocks) = folder.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
+        let bitmap = match folder.stream(kind::BITMAP, &NAMES)? {
+            Some(bitmap) => self.small_stream(&bitmap, folder.number)?,
+            None => Vec::new(),
+        };
+        let count = (bitmap.len() as u64 * 8).min(blocks.size() / block_size as u64);
+        for block in first.max(1)..=count {
+            let index = usize::try_from(block - 1).unwrap_or(usize::MAX);
+            if bitmap.get(index / 8).is_none_or(|byte| byte >> (index % 8) & 1 == 0) {
+                continue;
+            }
+            let mut bytes = vec![0; block_size];
+            let at = self.read_stream(&blocks, (block - 1) * block_size as u64, &mut bytes)?;
+            undo_update_sequence(&mut bytes, at, b"INDX").map_err(damage)?;
+            let skip = if block == first { skip } else { 0 };
+            if self.block_entries(&bytes, at, 24, block, skip, each)?.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the entries of one block from its byte `skip` on; `header` is where the index header is in it.
+    fn block_entries(
+        &self,
+        bytes: &[u8],
+        at: u64,
+        header: usize,
+        block: u64,
+        skip: usize,
+        each: Each<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let f = Fields::new("index", bytes, at);
+        let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(damage);
+        let end = header.saturating_add(word(header + 4)?);
+        if end > bytes.len() {
+            let fault = Fault::corrupt(
+                f.offset(header + 4),
+                "used bytes of an index",
+                format_args!("at most {}", bytes.len()),
+                end,
+            );
+            return Err(damage(fault));
+        }
+        let mut place = header.saturating_add(word(header)?);
+        while place + 16 <= end {
+            let len = usize::from(f.u16_le(place + 8).map_err(damage)?);
+            if len < 16 || !len.is_multiple_of(8) || len > end - place {
+                let expected = format!("a multiple of 8 from 16 to {}", end - place);
+                return Err(damage(Fault::corrupt(f.offset(place + 8), "length of an index entry", expected, len)));
+            }
+            if f.u16_le(place + 12).map_err(damage)? & LAST != 0 {
+                break;
+            }
+            let next = block << BLOCK_SHIFT | (place + len) as u64;
+            let part = Fields::new("name", f.bytes(place, len).map_err(damage)?, f.offset(place));
+            if place >= skip
+                && let Some(entry) = self.entry(&part, next)?
+                && each(entry).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            place += len;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// One entry, unless it is hidden: short names and the file system's own files.
+    fn entry(&self, f: &Fields<'_>, next: u64) -> Result<Option<Entry>> {
+        let read = || -> Result<(u64, u8, Vec<u8>, u32), Fault> {
+            let len = usize::from(f.u8(16 + 64)?);
+            let name = super::record::utf16(f.bytes(16 + 66, 2 * len)?);
+            Ok((f.u64_le(0)?, f.u8(16 + 65)?, utf8(&name), f.u32_le(16 + 56)?))
+        };
+        let (reference, namespace, name, flags) = read().map_err(damage)?;
+        if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
+            return Ok(None);
+        }
+        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            let found = String::from_utf8_lossy(&name).into_owned();
+            return Err(damage(Fault::corrupt(f.offset(16 + 66), "name in a folder", "no / and no zero", found)));
+        }
+        let node = Node(reference);
+        let kind = match flags {
+            _ if flags & super::file::HAS_REPARSE_POINT != 0 => self.file(node)?.kind,
+            _ if flags & FOLDER != 0 => NodeKind::Folder,
+            _ => NodeKind::File,
+        };
+        Ok(Some(Entry { name, node, kind, next }))
+    }
+}
+
+/// UTF-16 as UTF-8; a surrogate without its partner, which Windows allows in names, as three bytes of its own (WTF-8),
+/// so that different names stay different.
+pub(super) fn utf8(name: &[u16]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for decoded in char::decode_utf16(name.iter().copied()) {
+        match decoded {
+            Ok(c) => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            Err(lone) => {
+                let [high, low] = lone.unpaired_surrogate().to_be_bytes();
+                out.extend([0xE0 | high >> 4, 0x80 | (high & 0xF) << 2 | low >> 6, 0x80 | low & 0x3F]);
+            }
+        }
+    }
+    out
+}

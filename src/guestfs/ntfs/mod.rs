@@ -1,0 +1,452 @@
+//! NTFS.
+
+mod boot;
+mod file;
+mod index;
+mod lznt1;
+mod record;
+mod reparse;
+mod runs;
+
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use boot::Boot;
+use file::{File, HAS_REPARSE_POINT, Information, READ_ONLY, Stream};
+use quick_cache::sync::Cache;
+use record::{Record, kind};
+use reparse::Reparse;
+use runs::Runs;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const TYPE: &str = "NTFS";
+/// Records of the file system's own files.
+const MFT: u64 = 0;
+const VOLUME: u64 = 3;
+const ROOT: u64 = 5;
+/// Bit of the volume's flags: not cleanly unmounted.
+const DIRTY: u16 = 1;
+const FILES_CACHED: usize = 16 << 10;
+const FOLDERS_CACHED: usize = 32;
+/// Unpacked compression units, 64 KiB each as a rule.
+const UNITS_CACHED: usize = 64;
+/// The largest value that an extended attribute can have in the kernel's interface.
+const MAX_ATTRIBUTE: u64 = 65536;
+/// How Linux programs see an alternate data stream.
+const STREAM_PREFIX: &str = "user.stream.";
+/// Folders between a link and the root; deeper ones than Windows can name are damage.
+const MAX_DEPTH: usize = 1024;
+
+/// An opened file system.
+pub struct Ntfs {
+    volume: Arc<dyn Disk>,
+    boot: Boot,
+    /// Where the file table is.
+    mft: Runs,
+    facts: Facts,
+    files: Cache<u64, Arc<Opened>>,
+    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+    units: Cache<(u64, u64), Arc<[u8]>>,
+}
+
+/// A file with what is asked of it most.
+pub(super) struct Opened {
+    file: File,
+    kind: NodeKind,
+    information: Information,
+    data: Option<Stream>,
+    reparse: Reparse,
+}
+
+/// Whether a volume begins like this file system; `head` is its first sector at least.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    head.get(3..).is_some_and(|rest| rest.starts_with(b"NTFS    "))
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+fn unsupported(what: String) -> Error {
+    Error::Unsupported { type_name: TYPE, what }
+}
+
+impl Ntfs {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let mut bytes = [0; boot::SIZE];
+        volume.read_at(0, &mut bytes)?;
+        let boot = Boot::parse(&bytes, volume.size()).map_err(damage)?;
+        let first =
+            runs::ClusterRun { first: 0, place: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
+        let mut ntfs = Self {
+            volume,
+            boot,
+            mft: Runs(vec![first]),
+            facts: Facts::default(),
+            files: Cache::new(FILES_CACHED),
+            folders: Cache::new(FOLDERS_CACHED),
+            units: Cache::new(UNITS_CACHED),
+        };
+        ntfs.find_table()?;
+        ntfs.facts = ntfs.read_facts()?;
+        Ok(ntfs)
+    }
+
+    /// The file table is a file, and where it lies is in its own first record, or in others that its list names, which
+    /// lie in the part that the first record tells of.
+    fn find_table(&mut self) -> Result<()> {
+        let first = self.record(MFT)?;
+        for attribute in &first.attributes {
+            if let (kind::DATA, record::Value::Runs { runs, .. }) = (attribute.kind, &attribute.value) {
+                self.mft = runs.clone();
+            }
+        }
+        match self.read_file(MFT, 0)?.stream(kind::DATA, &[])? {
+            Some(Stream::Clusters { runs, .. }) => {
+                self.mft = runs;
+                Ok(())
+            }
+            _ => Err(damage(Fault::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none"))),
+        }
+    }
+
+    fn read_facts(&self) -> Result<Facts> {
+        let volume = self.read_file(VOLUME, 0)?;
+        let information = volume.resident(kind::VOLUME_INFORMATION).unwrap_or_default();
+        let flags = information.get(10..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u16::from_le_bytes(*raw));
+        let mut notes = Vec::new();
+        if flags & DIRTY != 0 {
+            notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
+        }
+        if self.lookup(self.root(), b"hiberfil.sys")?.map(|node| self.is_hibernated(node)).transpose()? == Some(true) {
+            notes.push(
+                "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
+            );
+        }
+        Ok(Facts {
+            type_name: TYPE,
+            label: volume.text(kind::VOLUME_NAME),
+            uuid: format!("{:016X}", self.boot.serial),
+            block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
+            blocks: self.boot.clusters,
+            name_max: 255,
+            notes,
+            ..Facts::default()
+        })
+    }
+
+    fn is_hibernated(&self, node: Node) -> Result<bool> {
+        let mut start = [0; 4];
+        match &self.file(node)?.data {
+            Some(stream) if stream.size() >= 4 => {
+                self.read_stream(stream, 0, &mut start)?;
+                Ok(start.eq_ignore_ascii_case(b"hibr"))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Where a file record is on the volume, for messages.
+    fn record_place(&self, number: u64) -> u64 {
+        let byte = number.saturating_mul(self.boot.record as u64);
+        let run = self.mft.find(byte / self.boot.cluster);
+        run.and_then(|run| Some((run.place?, run.first))).map_or(0, |(place, first)| {
+            place.saturating_mul(self.boot.cluster).saturating_add(byte - first.saturating_mul(self.boot.cluster))
+        })
+    }
+
+    fn record(&self, number: u64) -> Result<Record> {
+        let mut bytes = vec![0; self.boot.record];
+        let byte = number
+            .checked_mul(self.boot.record as u64)
+            .ok_or_else(|| damage(Fault::corrupt(0, "number of a file record", "one within the file table", number)))?;
+        self.read_runs(&self.mft, byte, &mut bytes)?;
+        Record::parse(bytes, self.record_place(number)).map_err(damage)
+    }
+
+    /// Fills `buf` with the bytes of runs from `offset` on. Tells where the first byte is on the volume.
+    fn read_runs(&self, runs: &Runs, offset: u64, buf: &mut [u8]) -> Result<u64> {
+        let (mut done, mut start) = (0, None);
+        while done < buf.len() {
+            let at = offset.saturating_add(done as u64);
+            let (place, len) = self.place(runs, at)?;
+            let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
+            let part = &mut buf[done..done + now];
+            match place {
+                Some(place) => self.volume.read_at(place, part)?,
+                None => part.fill(0),
+            }
+            start = start.or(Some(place.unwrap_or(0)));
+            done += now;
+        }
+        Ok(start.unwrap_or(0))
+    }
+
+    /// Where the byte `at` of runs is on the volume (none in a hole), and for how many bytes.
+    fn place(&self, runs: &Runs, at: u64) -> Result<(Option<u64>, u64)> {
+        let cluster = self.boot.cluster;
+        let Some(run) = runs.find(at / cluster) else {
+            let expected = format!("a run of clusters for byte {at}");
+            return Err(damage(Fault::corrupt(
+                0,
+                "run list",
+                expected,
+                format_args!("the end at cluster {}", runs.end()),
+            )));
+        };
+        let skip = at - run.first * cluster;
+        let len = run.count.saturating_mul(cluster) - skip;
+        let Some(place) = run.place else { return Ok((None, len)) };
+        if place.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
+            let expected = format!("clusters below {}", self.boot.clusters);
+            return Err(damage(Fault::corrupt(
+                0,
+                "run of clusters",
+                expected,
+                format_args!("{} from {place} on", run.count),
+            )));
+        }
+        Ok((Some(place * cluster + skip), len))
+    }
+
+    /// Fills `buf` with a stream's bytes from `offset` on, which must lie within it. Tells where the first is.
+    fn read_stream(&self, stream: &Stream, offset: u64, buf: &mut [u8]) -> Result<u64> {
+        let end = offset.saturating_add(buf.len() as u64);
+        if end > stream.size() {
+            let expected = format!("{end} bytes");
+            return Err(damage(Fault::corrupt(0, "size of a stream", expected, stream.size())));
+        }
+        match stream {
+            Stream::Resident(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                buf.copy_from_slice(&bytes[start..start + buf.len()]);
+                Ok(0)
+            }
+            Stream::Clusters { runs, .. } => self.read_runs(runs, offset, buf),
+        }
+    }
+
+    /// A file by its reference: the record in the lower 48 bits, its sequence number above.
+    fn file(&self, node: Node) -> Result<Arc<Opened>> {
+        if let Some(opened) = self.files.get(&node.0) {
+            return Ok(opened);
+        }
+        let file = self.read_file(node.0 & 0xFFFF_FFFF_FFFF, u16::try_from(node.0 >> 48).unwrap_or(0))?;
+        let information = file.information()?;
+        let mut reparse = Reparse::Other;
+        if information.flags & HAS_REPARSE_POINT != 0
+            && let Some(stream) = file.stream(kind::REPARSE_POINT, &[])?
+        {
+            reparse = reparse::parse(&self.small_stream(&stream, file.number)?).map_err(damage)?;
+        }
+        let kind = match reparse {
+            Reparse::FromRoot(_) | Reparse::AsIs(_) => NodeKind::Symlink,
+            _ if file.record.folder => NodeKind::Folder,
+            _ => NodeKind::File,
+        };
+        // A file encrypted by Windows still has attributes to show.
+        let data = if kind == NodeKind::File { file.stream(kind::DATA, &[]).ok().flatten() } else { None };
+        let opened = Arc::new(Opened { file, kind, information, data, reparse });
+        self.files.insert(node.0, opened.clone());
+        Ok(opened)
+    }
+
+    fn data<'a>(&self, opened: &'a Opened) -> Result<&'a Stream> {
+        if opened.reparse == Reparse::SystemCompressed {
+            let what = format!(
+                "the file with record {} is compressed in the form of Windows' system files (WOF)",
+                opened.file.number
+            );
+            return Err(unsupported(what));
+        }
+        match &opened.data {
+            Some(stream) => Ok(stream),
+            None => {
+                // Says why there is none.
+                opened.file.stream(kind::DATA, &[])?;
+                Err(Error::NotFile)
+            }
+        }
+    }
+
+    /// A compression unit, unpacked.
+    fn unit(&self, node: Node, runs: &Runs, unit: u64, number: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.units.get(&(node.0, number)) {
+            return Ok(bytes);
+        }
+        let cluster = self.boot.cluster;
+        let size = usize::try_from(unit * cluster).unwrap_or(0);
+        let start = number * unit;
+        // A unit that is packed takes fewer clusters than it has, and a hole follows.
+        let stored =
+            (start..start + unit).take_while(|at| runs.find(*at).is_some_and(|run| run.place.is_some())).count();
+        let mut packed = vec![0; stored * usize::try_from(cluster).unwrap_or(0)];
+        self.read_runs(runs, start * cluster, &mut packed)?;
+        let bytes: Arc<[u8]> = if stored as u64 == unit {
+            packed.into()
+        } else {
+            let mut out = vec![0; size];
+            let unpacked = lznt1::unpack(&packed, &mut out);
+            unpacked.ok_or_else(|| {
+                let at = self.place(runs, start * cluster).map_or(0, |(place, _)| place.unwrap_or(0));
+                damage(Fault::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not unpack"))
+            })?;
+            out.into()
+        };
+        self.units.insert((node.0, number), bytes.clone());
+        Ok(bytes)
+    }
+
+    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
+        if let Some(names) = self.folders.get(&folder.0) {
+            return Ok(names);
+        }
+        let mut names = HashMap::new();
+        self.entries(&self.file(folder)?.file, 0, &mut |entry| {
+            names.insert(entry.name, entry.node);
+            ControlFlow::Continue(())
+        })?;
+        let names = Arc::new(names);
+        self.folders.insert(folder.0, names.clone());
+        Ok(names)
+    }
+
+    /// How many folders a file is below the root.
+    fn depth(&self, file: &File) -> Result<usize> {
+        let mut depth = 0;
+        let mut at = file.parent();
+        while let Some(number) = at.filter(|number| *number != ROOT) {
+            depth += 1;
+            if depth > MAX_DEPTH {
+                let what = format!("folders above file record {}", file.number);
+                return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_DEPTH}"), "more, or a circle")));
+            }
+            at = self.read_file(number, 0)?.parent();
+        }
+        Ok(depth)
+    }
+}
+
+impl GuestFs for Ntfs {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        Node(ROOT)
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        Ok(self.names(folder)?.get(name).copied())
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        let opened = self.file(node)?;
+        let target = if opened.kind == NodeKind::Symlink { self.read_link(node)?.len() as u64 } else { 0 };
+        let folder = opened.kind == NodeKind::Folder;
+        let mode = if folder { 0o755 } else { 0o644 };
+        let information = &opened.information;
+        Ok(Attributes {
+            kind: opened.kind,
+            mode: match opened.kind {
+                NodeKind::Symlink => 0o777,
+                // The flag means nothing for folders.
+                NodeKind::File if information.flags & READ_ONLY != 0 => mode & !0o222,
+                _ => mode,
+            },
+            uid: 0,
+            gid: 0,
+            links: if folder { 1 } else { opened.file.visible_names().max(1) },
+            size: opened.data.as_ref().map_or(target, Stream::size),
+            allocated: opened.data.as_ref().map_or(0, Stream::allocated),
+            accessed: information.accessed,
+            modified: information.modified,
+            changed: information.changed,
+            created: Some(information.created),
+            device: (0, 0),
+        })
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(&self.file(folder)?.file, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let opened = self.file(file)?;
+        let stream = self.data(&opened)?;
+        let Stream::Clusters { runs, sizes, unit } = stream else {
+            return Ok(FileRun { extent: FileExtent::Decoded, len });
+        };
+        // What was never written reads as zeros, whatever the clusters hold.
+        let Some(valid) = sizes.valid.checked_sub(offset).filter(|left| *left > 0) else {
+            return Ok(FileRun { extent: FileExtent::Zero, len });
+        };
+        let len = len.min(valid);
+        if *unit > 0 {
+            return Ok(FileRun { extent: FileExtent::Decoded, len });
+        }
+        let (place, stretch) = self.place(runs, offset)?;
+        let extent = place.map_or(FileExtent::Zero, FileExtent::Stored);
+        Ok(FileRun { extent, len: len.min(stretch) })
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let opened = self.file(file)?;
+        let stream = self.data(&opened)?;
+        let Stream::Clusters { runs, unit, .. } = stream else {
+            self.read_stream(stream, offset, buf)?;
+            return Ok(());
+        };
+        let size = unit.max(&1) * self.boot.cluster;
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let bytes = self.unit(file, runs, *unit, at / size)?;
+            let skip = usize::try_from(at % size).unwrap_or(0);
+            let now = (bytes.len() - skip).min(buf.len() - done);
+            buf[done..done + now].copy_from_slice(&bytes[skip..skip + now]);
+            done += now;
+        }
+        Ok(())
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let opened = self.file(link)?;
+        match &opened.reparse {
+            Reparse::AsIs(target) => Ok(target.clone()),
+            Reparse::FromRoot(path) => {
+                let mut target = b"../".repeat(self.depth(&opened.file)?);
+                target.extend(path);
+                Ok(if target.is_empty() { b".".to_vec() } else { target })
+            }
+            Reparse::SystemCompressed | Reparse::Other => Err(Error::NotSymlink),
+        }
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        let names = self.file(node)?.file.stream_names();
+        Ok(names.into_iter().map(|name| format!("{STREAM_PREFIX}{name}").into_bytes()).collect())
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(name) = name.strip_prefix(STREAM_PREFIX.as_bytes()).and_then(|name| str::from_utf8(name).ok()) else {
+            return Ok(None);
+        };
+        let opened = self.file(node)?;
+        let Some(stream) = opened.file.stream(kind::DATA, &name.encode_utf16().collect::<Vec<_>>())? else {
+            return Ok(None);
+        };
+        if stream.size() > MAX_ATTRIBUTE {
+            let what = format!("the stream {name} of {} bytes is too large for an extended attribute", stream.size());
+            return Err(unsupported(what));
+        }
+        Ok(Some(self.small_stream(&stream, opened.file.number)?))
+    }
+}

@@ -1,0 +1,106 @@
+//! Which clusters hold a value: the packed list of runs, decoded.
+
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// A value may not have more runs than this; fragmented into single clusters that is 16 GiB.
+const MAX_RUNS: usize = 4 << 20;
+
+/// A stretch of a value: from which of its clusters on, where on the volume (none for a hole), and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClusterRun {
+    pub(super) first: u64,
+    pub(super) place: Option<u64>,
+    pub(super) count: u64,
+}
+
+/// The runs of a value in order, without gaps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Runs(pub(super) Vec<ClusterRun>);
+
+impl Runs {
+    /// The run that holds a cluster of the value.
+    pub(super) fn find(&self, cluster: u64) -> Option<ClusterRun> {
+        let after = self.0.partition_point(|run| run.first <= cluster);
+        let run = *self.0.get(after.checked_sub(1)?)?;
+        (cluster - run.first < run.count).then_some(run)
+    }
+
+    /// The value's cluster after the last one.
+    pub(super) fn end(&self) -> u64 {
+        self.0.last().map_or(0, |run| run.first.saturating_add(run.count))
+    }
+
+    /// Takes in runs that another record has; they must go on where these end.
+    pub(super) fn append(&mut self, more: &Self, at: u64) -> Result<(), Fault> {
+        let from = more.0.first().map_or(self.end(), |run| run.first);
+        if from != self.end() {
+            return Err(Fault::corrupt(at, "first cluster of a value's next part", self.end(), from));
+        }
+        if self.0.len() + more.0.len() > MAX_RUNS {
+            return Err(Fault::unsupported(at, "runs of a value", format_args!("at most {MAX_RUNS}"), "more"));
+        }
+        self.0.extend(&more.0);
+        Ok(())
+    }
+}
+
+/// Decodes a packed list: each run has a byte with the lengths of two numbers, its count of clusters and its distance
+/// from the place of the one before (left out for a hole). A zero byte ends the list.
+pub(super) fn decode(packed: &[u8], lowest: u64, at: u64) -> Result<Runs, Fault> {
+    let f = Fields::new("run list", packed, at);
+    let mut runs = Vec::new();
+    let (mut first, mut place, mut i) = (lowest, 0_i64, 0);
+    while i < packed.len() && packed[i] != 0 {
+        let (count_len, place_len) = (usize::from(packed[i] & 15), usize::from(packed[i] >> 4));
+        let bad =
+            |what: &str| Fault::corrupt(f.offset(i), "run of clusters", "a count and a place on the volume", what);
+        let count = number(f.bytes(i + 1, count_len)?).filter(|n| *n > 0).ok_or_else(|| bad("no count"))?;
+        let count = u64::try_from(count).map_err(|_| bad("no count"))?;
+        let distance = f.bytes(i + 1 + count_len, place_len)?;
+        let here = if distance.is_empty() {
+            None
+        } else {
+            place = number(distance).and_then(|by| place.checked_add(by)).ok_or_else(|| bad("a place too far"))?;
+            Some(u64::try_from(place).map_err(|_| bad("a place before the volume"))?)
+        };
+        runs.push(ClusterRun { first, place: here, count });
+        first = first.checked_add(count).ok_or_else(|| bad("a count too large"))?;
+        i += 1 + count_len + place_len;
+    }
+    Ok(Runs(runs))
+}
+
+/// A signed little-endian number of up to 8 bytes.
+fn number(bytes: &[u8]) -> Option<i64> {
+    let fill = if bytes.last()? & 0x80 != 0 { 0xFF } else { 0 };
+    let mut raw = [fill; 8];
+    raw.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(i64::from_le_bytes(raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_count_from_the_place_of_the_one_before() {
+        let packed = [0x21, 0x18, 0x34, 0x56, 0x11, 0x04, 0xFC, 0x01, 0x10, 0x00, 0xFF];
+        let runs = decode(&packed, 0, 0).unwrap();
+        let run = |first, place, count| ClusterRun { first, place, count };
+        assert_eq!(runs.0, [run(0, Some(0x5634), 0x18), run(0x18, Some(0x5630), 4), run(0x1C, None, 0x10)]);
+        assert_eq!(runs.find(0x17), Some(runs.0[0]));
+        assert_eq!(runs.find(0x18), Some(runs.0[1]));
+        assert_eq!(runs.find(0x2C), None);
+        assert_eq!(runs.end(), 0x2C);
+    }
+
+    #[test]
+    fn broken_runs_are_faults() {
+        for packed in
+            [&[0x11_u8, 4][..], &[0x10, 4], &[0x11, 0, 4], &[0x11, 4, 0x80], &[0x91, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
+        {
+            assert!(decode(packed, 0, 0).is_err(), "{packed:02x?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Reading a file's bytes by its runs, straight through the disk.
+
+use super::{Attributes, Error, FileExtent, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+
+/// Fills `buf` with a file's bytes from `offset` on and tells how many there were: fewer at the end of the file.
+/// `attributes` are the file's, which the caller mostly has at hand.
+///
+/// # Errors
+/// [`Error::NotFile`]; damage; what the disk says.
+pub fn read(
+    fs: &dyn GuestFs,
+    volume: &dyn Disk,
+    file: Node,
+    attributes: &Attributes,
+    offset: u64,
+    buf: &mut [u8],
+) -> Result<usize> {
+    if attributes.kind != NodeKind::File {
+        return Err(Error::NotFile);
+    }
+    let left = attributes.size.saturating_sub(offset);
+    let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+    let buf = &mut buf[..len];
+    // Neighbouring stored runs become one read.
+    let mut stored: Option<(u64, usize, usize)> = None;
+    let mut done = 0;
+    while done < len {
+        let run = fs.extent(file, offset + done as u64, (len - done) as u64)?;
+        let now = usize::try_from(run.len).unwrap_or(usize::MAX).min(len - done);
+        match run.extent {
+            FileExtent::Stored(at) => match &mut stored {
+                Some((first, _, count)) if first.checked_add(*count as u64) == Some(at) => *count += now,
+                _ => {
+                    if let Some((at, from, count)) = stored.replace((at, done, now)) {
+                        volume.read_at(at, &mut buf[from..from + count])?;
+                    }
+                }
+            },
+            FileExtent::Zero | FileExtent::Decoded => {
+                if let Some((at, from, count)) = stored.take() {
+                    volume.read_at(at, &mut buf[from..from + count])?;
+                }
+                let part = &mut buf[done..done + now];
+                match run.extent {
+                    FileExtent::Zero => part.fill(0),
+                    _ => fs.decode(file, offset + done as u64, part)?,
+                }
+            }
+        }
+        done += now;
+    }
+    if let Some((at, from, count)) = stored {
+        volume.read_at(at, &mut buf[from..from + count])?;
+    }
+    Ok(len)
+}

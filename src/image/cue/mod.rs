@@ -1,0 +1,128 @@
+//! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors. Read-only.
+//!
+//! Sectors that are stored with their headers are decoded in groups and not told as places of the file: so each sector's
+//! mode and checksum are checked when it is read, and a group is one read of the file instead of one for each 2048 bytes.
+
+mod sector;
+mod sheet;
+#[cfg(test)]
+mod tests;
+
+use super::open::Sample;
+use super::{Extent, Fault, File, Format, Image, ImageInfo, Result, Run, iso, sibling, storage};
+use sector::{Layout, USER};
+
+/// Sheets have some lines for each of 99 tracks; longer ones than this are refused.
+const MAX_SHEET: u64 = 1 << 20;
+/// Sectors that are decoded together.
+const GROUP: u64 = 32;
+
+/// Whether a file is a cue sheet.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    sheet::probe(&sample.head)
+}
+
+/// What the sheet says.
+///
+/// # Errors
+/// As [`open`].
+pub fn identify(file: &File) -> Result<ImageInfo> {
+    Ok(open_track(file)?.info)
+}
+
+/// Opens the first data track of a sheet.
+///
+/// # Errors
+/// [`super::Error::Io`], [`super::Error::Corrupt`]; [`super::Error::Unsupported`] for a sheet without data tracks;
+/// [`super::Error::Refused`] when the sheet names a file that is not beside it.
+pub fn open(file: &File) -> Result<Box<dyn Image>> {
+    Ok(Box::new(open_track(file)?))
+}
+
+fn open_track(file: &File) -> Result<Cue> {
+    let path = file.path();
+    let sheet_len = storage::length(&**file)?;
+    let Some(len) = usize::try_from(sheet_len).ok().filter(|_| sheet_len <= MAX_SHEET) else {
+        let expected = format_args!("at most {MAX_SHEET} bytes");
+        return Err(Fault::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
+    };
+    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|fault| fault.in_file(path))?;
+    let in_sheet = |fault: Fault| fault.in_file(path);
+
+    let is_data = |track: &sheet::Track| !matches!(track.mode.name.as_str(), "AUDIO" | "CDG");
+    let place = files.iter().find_map(|file| Some((file, file.tracks.iter().position(is_data)?)));
+    let Some((data, index)) = place else {
+        let tracks: usize = files.iter().map(|file| file.tracks.len()).sum();
+        let found = format_args!("{tracks} audio tracks");
+        return Err(in_sheet(Fault::unsupported(0, "tracks of the cue sheet", "a data track", found)));
+    };
+    let track = &data.tracks[index];
+    let layout = Layout::of(&track.mode.name).ok_or_else(|| {
+        let expected = "MODE1/2048, MODE1/2352, MODE2/2048, MODE2/2336 or MODE2/2352";
+        let what = format!("mode of track {}", track.number);
+        in_sheet(Fault::unsupported(data.at, what, expected, &track.mode.name))
+    })?;
+    if data.kind != "BINARY" {
+        let fault = Fault::unsupported(data.at, "type of the data track's file", "BINARY", &data.kind);
+        return Err(in_sheet(fault));
+    }
+
+    let content = sibling::open(path, &data.name, false)?;
+    let content_len = storage::length(&*content)?;
+    let range = sheet::range(data, index, content_len);
+    let bytes = range.end.checked_sub(range.start).filter(|bytes| *bytes > 0 && range.end <= content_len);
+    let bytes = bytes.filter(|bytes| bytes.is_multiple_of(track.mode.stride)).ok_or_else(|| {
+        let expected = format_args!("whole sectors of {} bytes up to offset {}", track.mode.stride, range.end);
+        let found = format_args!("a file of {content_len} bytes");
+        Fault::corrupt(range.start, format!("track {} of the CD", track.number), expected, found)
+            .in_file(content.path())
+    })?;
+    let sectors = bytes / track.mode.stride;
+    let details = format!("track {}, {}, {sectors} sectors", track.number, track.mode.name);
+    let info = iso::info(path, Format::Cue, sectors * iso::SECTOR, sheet_len.saturating_add(content_len), details);
+    Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
+}
+
+/// An open track.
+struct Cue {
+    info: ImageInfo,
+    files: [File; 1],
+    /// Where in the file the track begins.
+    start: u64,
+    /// Bytes of a sector in the file.
+    stride: u64,
+    layout: Layout,
+}
+
+impl Image for Cue {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        if self.layout == Layout::Plain {
+            return Ok(Run { extent: Extent::Stored { file: 0, offset: self.start + offset }, len });
+        }
+        let group = GROUP * iso::SECTOR;
+        let (cluster, skip) = (offset / group, offset % group);
+        let size = group.min(self.info.size - cluster * group);
+        Ok(Run { extent: Extent::Encoded { cluster, skip, size }, len: len.min(size - skip) })
+    }
+
+    fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
+        let file = &self.files[0];
+        let stride = usize::try_from(self.stride).unwrap_or(usize::MAX);
+        let first = self.start + cluster.saturating_mul(GROUP * self.stride);
+        let mut sectors = vec![0; out.len().div_ceil(USER).saturating_mul(stride)];
+        storage::read_exact(&**file, &mut sectors, first, "CD sectors")?;
+        for ((sector, at), out) in sectors.chunks(stride).zip((first..).step_by(stride)).zip(out.chunks_mut(USER)) {
+            self.layout.user(sector, at, out).map_err(|fault| fault.in_file(file.path()))?;
+        }
+        Ok(())
+    }
+}

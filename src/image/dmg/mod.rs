@@ -1,0 +1,154 @@
+//! Apple's disk images (UDIF, `.dmg`): chunks of raw, zero or compressed sectors, tables of them in a property list, and
+//! a trailer that says where that is. Read-only. Other images of Apple's are refused by name.
+//!
+//! At open the tables and the checksum of their checksums are checked. Compressed chunks carry checksums of their own
+//! (zlib, bzip2, LZMA), which are checked on each read; the checksums of whole partitions are not.
+
+mod adc;
+mod chunks;
+mod decode;
+mod plist;
+#[cfg(test)]
+mod tests;
+mod trailer;
+
+use super::open::Sample;
+use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, Variant, storage};
+use chunks::Chunks;
+use trailer::{SIGNATURE, SIZE, Trailer};
+
+/// Whether a file is a disk image of Apple's.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    sample.tail.starts_with(SIGNATURE) || sample.starts_with(0, SIGNATURE) || other(sample).is_some() || cut(sample)
+}
+
+/// The name of an image of Apple's that is not UDIF.
+fn other(sample: &Sample) -> Option<&'static str> {
+    let head = |at: usize, len: usize| sample.head.get(at..at + len).unwrap_or_default();
+    let number = |at: usize| head(at, 4).iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+    if sample.starts_with(0, b"encrcdsa") || sample.tail.ends_with(b"cdsaencr") {
+        Some("an encrypted image (encrcdsa)")
+    } else if sample.starts_with(0, b"sprs") {
+        Some("a sparse image (sprs)")
+    } else if head(82, 2) == [1, 0] && 84 + number(64) + number(68) == sample.len {
+        // The name's length, the sizes of data and tags, and their sum: a disk by chance would hardly have all that.
+        sample.head.first().is_some_and(|len| (1..64).contains(len)).then_some("a DiskCopy 4.2 image")
+    } else {
+        None
+    }
+}
+
+/// A `.dmg` file without a trailer may be a raw disk, but then it has whole sectors; one that was cut hardly has.
+fn cut(sample: &Sample) -> bool {
+    let named = sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dmg"));
+    named && !sample.len.is_multiple_of(512)
+}
+
+/// What the trailer of an image says.
+///
+/// # Errors
+/// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
+pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+    let trailer = find_trailer(sample).map_err(|fault| fault.in_file(&sample.path))?;
+    Ok(info(sample, &trailer))
+}
+
+fn find_trailer(sample: &Sample) -> Result<Trailer, Fault> {
+    if let Some(name) = other(sample) {
+        return Err(Fault::unsupported(0, "Apple disk image", "UDIF, neither encrypted nor sparse", name));
+    }
+    if sample.starts_with(0, SIGNATURE) && !sample.tail.starts_with(SIGNATURE) {
+        return Trailer::parse(&sample.head[..sample.head.len().min(SIZE)], 0, sample.len);
+    }
+    Trailer::parse(&sample.tail, sample.len.saturating_sub(SIZE as u64), sample.len)
+}
+
+fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
+    ImageInfo {
+        path: sample.path.clone(),
+        format: Format::Dmg,
+        variant: Variant::Stream,
+        details: "UDIF version 4".to_owned(),
+        size: trailer.disk_size,
+        sector_size: 512,
+        block_size: 0,
+        uuid: None,
+        modification: None,
+        content_id: None,
+        parent: None,
+        comment: String::new(),
+        notes: Vec::new(),
+        stored_size: sample.len,
+    }
+}
+
+/// Opens an image.
+///
+/// # Errors
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk holds are an error here
+/// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
+pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let sample = Sample::read(&*file)?;
+    let in_file = |fault: Fault| fault.in_file(&sample.path);
+    let trailer = find_trailer(&sample).map_err(in_file)?;
+    let mut xml = vec![0; trailer.xml_length];
+    storage::read_exact(&*file, &mut xml, trailer.xml_offset, "UDIF property list")?;
+    let tables = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
+    drop(xml);
+    let chunks = Chunks::parse(&tables, &trailer).map_err(in_file)?;
+    let mut info = info(&sample, &trailer);
+    info.details = format!("{}, chunks: {}", info.details, chunks.summary());
+    if !chunks.compressed() {
+        info.variant = Variant::Fixed;
+    }
+    let checked = chunks::check_master(&tables, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
+    if let Err(error) = checked.map_err(in_file) {
+        if !options.force {
+            return Err(error);
+        }
+        info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+    }
+    Ok(Box::new(Dmg { info, files: [file], chunks }))
+}
+
+/// An open image.
+struct Dmg {
+    info: ImageInfo,
+    files: [File; 1],
+    chunks: Chunks,
+}
+
+impl Image for Dmg {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        self.chunks.extent(offset, len).ok_or_else(|| {
+            let what = "sectors without a UDIF chunk";
+            Fault::corrupt(0, what, "a chunk for each sector", format_args!("none for byte {offset} of the disk"))
+                .in_file(&self.info.path)
+        })
+    }
+
+    fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
+        let len = out.len();
+        let corrupt = |at: u64, found: &dyn std::fmt::Display| {
+            let what = format!("UDIF chunk {cluster}");
+            Fault::corrupt(at, what, format_args!("{len} bytes"), found).in_file(&self.info.path)
+        };
+        let Some(chunk) = self.chunks.get(cluster) else { return Err(corrupt(0, &"no such chunk")) };
+        let file = &self.files[0];
+        // With force the place was not checked yet, and it decides how much memory is taken.
+        chunks::check_place(chunk, storage::length(&**file)?).map_err(|fault| fault.in_file(&self.info.path))?;
+        let mut packed = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
+        storage::read_exact(&**file, &mut packed, chunk.offset, "UDIF chunk")?;
+        let decoded = decode::decode(chunk.kind, &packed, out);
+        decoded.map_err(|error| corrupt(chunk.offset, &format_args!("{} data with: {error}", chunk.kind)))
+    }
+}

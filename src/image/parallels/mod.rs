@@ -1,0 +1,193 @@
+//! Parallels images: a single `.hdd` file with a map of clusters, a flat one without a header, and bundles, folders
+//! with a descriptor and one or more files for each snapshot.
+
+mod bundle;
+mod descriptor;
+mod extension;
+mod header;
+mod map;
+mod part;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use super::open::{Sample, no_snapshot};
+use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
+use header::Header;
+use map::Map;
+use part::{Layer, Part};
+use std::path::Path;
+use write::Writer;
+
+pub use bundle::descriptor_in;
+
+/// Whether a file is a Parallels image or the descriptor of a bundle.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    header::probe(sample) || bundle::probe(sample)
+}
+
+/// Whether a file that no format claims is a flat image: Parallels' own have no header, only the name tells.
+#[must_use]
+pub fn probe_flat(sample: &Sample) -> bool {
+    sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdd"))
+}
+
+/// What the header of an image or the descriptor of a bundle says.
+///
+/// # Errors
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`].
+pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
+    if bundle::probe(sample) {
+        return bundle::identify(file);
+    }
+    if !header::probe(sample) {
+        return flat_info(sample);
+    }
+    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    Ok(single_info(&sample.path, &header, sample.len))
+}
+
+/// Opens an image or a bundle.
+///
+/// # Errors
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file that a bundle names and
+/// that lies elsewhere. All maps are checked: clusters past the end of the file or sharing bytes are an error here
+/// already, unless `options.force` is given.
+pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let sample = Sample::read(&*file)?;
+    if bundle::probe(&sample) {
+        return Ok(Box::new(bundle::open(&file, options)?));
+    }
+    no_snapshot(&sample.path, options)?;
+    let (mut info, top, writer) = if header::probe(&sample) {
+        let mut notes = Vec::new();
+        let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
+        let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };
+        (info, Layer::Mapped(map), writer)
+    } else {
+        (flat_info(&sample)?, Layer::Plain(0), None)
+    };
+    let unit = options.writable.then(|| info.block_size.max(512));
+    info.path = sample.path;
+    let part = Part { start: 0, end: info.size, top, below: Vec::new(), writer };
+    Ok(Box::new(Parallels { info, files: vec![file], parts: vec![part], unit }))
+}
+
+/// Opens a file that has a header, number `number` of the image's files, and checks its map.
+fn open_mapped(
+    file: &File,
+    number: usize,
+    options: &OpenOptions,
+    notes: &mut Vec<String>,
+) -> Result<(Map, Option<Writer>)> {
+    let head = storage::read_up_to(&**file, 0, header::SIZE)?;
+    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    check_extension(file, &header, options.writable)?;
+    if header.is_in_use() {
+        notes.push("The image was not closed by the program that last wrote to it".to_owned());
+    }
+    let map = Map::new(file.clone(), number, header)?;
+    match map.check() {
+        Ok(places) => {
+            let writer = options.writable.then(|| Writer::new(&map.header, &places));
+            Ok((map, writer))
+        }
+        Err(error) if options.force && !options.writable => {
+            notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+            Ok((map, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
+    let Some(at) = header.extension else { return Ok(()) };
+    let bytes = storage::read_up_to(&**file, at, extension::LOOKED_AT)?;
+    extension::check(&bytes, at).map_err(|fault| fault.in_file(file.path()))?;
+    if writable {
+        let expected = "none in an image to be written: its dirty bitmaps would no longer be true";
+        let found = format_args!("one at {at}");
+        return Err(Fault::unsupported(56, "Parallels format extension", expected, found).in_file(file.path()));
+    }
+    Ok(())
+}
+
+fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
+    let kind = if header.extended { "with a 64-bit size" } else { "of the old kind" };
+    ImageInfo {
+        details: format!("version 2 {kind}, {} clusters of {} bytes", header.entries, header.cluster),
+        block_size: header.cluster,
+        ..plain_info(path, header.disk_size, Variant::Dynamic, stored_size)
+    }
+}
+
+/// A flat image is a disk as long as the file, which has whole sectors.
+fn flat_info(sample: &Sample) -> Result<ImageInfo> {
+    if sample.len == 0 || !sample.len.is_multiple_of(512) {
+        let expected = "a signature, or whole sectors of 512 bytes as a flat image has";
+        let found = format_args!("{} bytes without signature", sample.len);
+        return Err(Fault::corrupt(0, "Parallels image", expected, found).in_file(&sample.path));
+    }
+    Ok(ImageInfo { details: "flat".to_owned(), ..plain_info(&sample.path, sample.len, Variant::Fixed, sample.len) })
+}
+
+fn plain_info(path: &Path, size: u64, variant: Variant, stored_size: u64) -> ImageInfo {
+    ImageInfo {
+        path: path.to_path_buf(),
+        format: Format::Parallels,
+        variant,
+        details: String::new(),
+        size,
+        sector_size: 512,
+        block_size: 0,
+        uuid: None,
+        modification: None,
+        content_id: None,
+        parent: None,
+        comment: String::new(),
+        notes: Vec::new(),
+        stored_size,
+    }
+}
+
+/// An open image or bundle.
+struct Parallels {
+    info: ImageInfo,
+    files: Vec<File>,
+    /// In the order of the disk, without gaps.
+    parts: Vec<Part>,
+    /// Bytes that are allocated together, when open for writing.
+    unit: Option<u64>,
+}
+
+impl Parallels {
+    fn part(&self, offset: u64) -> Result<&Part> {
+        let after = self.parts.partition_point(|part| part.end <= offset);
+        self.parts.get(after).ok_or_else(|| {
+            let expected = format_args!("an offset below {}", self.info.size);
+            Fault::corrupt(offset, "place of the disk", expected, offset).in_file(&self.info.path)
+        })
+    }
+}
+
+impl Image for Parallels {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        let part = self.part(offset)?;
+        part.extent(offset - part.start, len.min(part.end - offset))
+    }
+
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        self.unit.is_some().then_some(self)
+    }
+}

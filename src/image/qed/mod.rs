@@ -1,0 +1,84 @@
+//! QEMU's enhanced disks: a header and a two-level map, without refcounts.
+
+pub mod header;
+
+use super::open::Sample;
+use super::two_level::{Dialect, InUse, Shape, TwoLevel};
+use super::{File, Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow, storage};
+use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, MAX_HEADER, NEED_CHECK};
+use std::path::Path;
+
+const DIALECT: Dialect = Dialect { name: "QED", big_endian: false, zero: Some(1), compressed: 0, aligned: true };
+/// Where `autoclear_features` is.
+const AUTOCLEAR_AT: u64 = 32;
+
+/// Whether a file is a QED.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    sample.starts_with(0, &MAGIC)
+}
+
+/// What the header of a QED says.
+///
+/// # Errors
+/// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
+pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    info(&sample.path, &header, sample.len)
+}
+
+fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
+    let format = (header.features & BACKING_RAW != 0).then(|| "raw".to_owned());
+    let parent = header.backing_file.as_deref().map(|name| qcow::parent(path, name, format)).transpose()?;
+    let mut notes = Vec::new();
+    if header.features & NEED_CHECK != 0 {
+        notes.push("It was not closed cleanly; its map is checked before it is written".to_owned());
+    }
+    Ok(ImageInfo {
+        path: path.to_path_buf(),
+        format: Format::Qed,
+        variant: if parent.is_some() { Variant::Differencing } else { Variant::Dynamic },
+        details: format!("clusters of {} bytes, tables of {} clusters", header.cluster_size, header.table_size),
+        size: header.image_size,
+        sector_size: 512,
+        block_size: u64::from(header.cluster_size),
+        uuid: None,
+        modification: None,
+        content_id: None,
+        parent,
+        comment: String::new(),
+        notes,
+        stored_size,
+    })
+}
+
+/// Opens a QED. For writing, the whole map is checked.
+///
+/// # Errors
+/// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
+/// [`Error::Unsupported`](super::Error::Unsupported).
+pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
+    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    let info = info(file.path(), &header, storage::length(&*file)?)?;
+    let entries = header.table_entries();
+    let shape = Shape {
+        dialect: DIALECT,
+        l1_offset: header.l1_table_offset,
+        l1_entries: entries,
+        l2_entries: entries,
+        cluster_size: u64::from(header.cluster_size),
+    };
+    let in_use = InUse {
+        offset: FEATURES_AT,
+        dirty: (header.features | NEED_CHECK).to_le_bytes(),
+        clean: (header.features & !NEED_CHECK).to_le_bytes(),
+    };
+    let image = TwoLevel::open(file.clone(), info, shape, None, Some(in_use), options.writable)?;
+    if options.writable && header.autoclear_features != 0 {
+        // Bits of structures that are not kept up to date here.
+        storage::write_all(&*file, &[0; 8], AUTOCLEAR_AT)?;
+        storage::sync(&*file)?;
+    }
+    Ok(Box::new(image))
+}

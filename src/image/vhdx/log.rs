@@ -1,0 +1,296 @@
+//! The log: finding the entries that were written but may not have reached their places. [MS-VHDX] section 2.3.
+
+use super::checksum;
+use super::header::Header;
+use crate::image::fields::Fields;
+use crate::image::meta::PAGE;
+use crate::image::storage::{self, Storage};
+use crate::image::{Fault, Result};
+use uuid::Uuid;
+
+/// Bytes of a sector of the log: entries are whole sectors.
+pub(super) const SECTOR: usize = 4096;
+// A changed page of the cache becomes a sector of the log.
+const _: () = assert!(SECTOR == PAGE);
+/// Bytes of an entry's header, before its descriptors.
+pub(super) const ENTRY_HEADER: usize = 64;
+/// Bytes of a descriptor.
+pub(super) const DESCRIPTOR: usize = 32;
+/// Logs that have to be replayed are held in memory, so larger ones are refused. Hyper-V makes them 1 MiB.
+const MAX_LOG: u32 = 64 << 20;
+/// How many times the log's length may be read for entries that then prove wrong.
+const MAX_WASTE: u64 = 8;
+
+/// A change of the file that an entry describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Zeros; bytes.
+    Zero { offset: u64, length: u64 },
+    /// The content of one 4 KiB sector.
+    Data { offset: u64, bytes: Box<[u8; SECTOR]> },
+}
+
+impl Change {
+    /// Where the change begins, and how long it is, in bytes.
+    pub(super) fn range(&self) -> (u64, u64) {
+        match self {
+            Self::Zero { offset, length } => (*offset, *length),
+            Self::Data { offset, .. } => (*offset, SECTOR as u64),
+        }
+    }
+}
+
+/// A valid entry.
+#[derive(Debug)]
+struct Entry {
+    /// Where it begins in the log, in bytes.
+    at: u64,
+    /// `EntryLength`: bytes.
+    length: u64,
+    /// `Tail`: where the oldest entry begins that was not yet applied when this one was written.
+    tail: u64,
+    /// `SequenceNumber`.
+    sequence: u64,
+    /// `FlushedFileOffset`: bytes that the file had at least.
+    flushed_file_offset: u64,
+    /// `LastFileOffset`: bytes that hold all structures of the file.
+    last_file_offset: u64,
+    changes: Vec<Change>,
+}
+
+/// What is to be replayed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Replay {
+    /// The changes, oldest first.
+    pub(super) changes: Vec<Change>,
+    /// Bytes that the file must have afterwards.
+    pub(super) length: u64,
+}
+
+/// The log of a file.
+struct Log<'a> {
+    file: &'a dyn Storage,
+    offset: u64,
+    length: u64,
+    guid: Uuid,
+    /// Bytes that may yet be read for entries that prove wrong.
+    budget: u64,
+}
+
+/// Reads what the log holds; none for an empty one.
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::image::Error::Corrupt) for a log without a whole sequence of entries, and for a file that
+/// was cut.
+pub(super) fn read(file: &dyn Storage, header: &Header) -> Result<Option<Replay>> {
+    if header.log_guid.is_nil() {
+        return Ok(None);
+    }
+    if header.log_length == 0 || header.log_length > MAX_LOG {
+        let expected = format_args!("1 to {MAX_LOG} bytes for a log that is not empty");
+        return Err(Fault::unsupported(header.log_offset, "VHDX log", expected, header.log_length).in_file(file.path()));
+    }
+    let length = u64::from(header.log_length);
+    let mut log = Log { file, offset: header.log_offset, length, guid: header.log_guid, budget: length * MAX_WASTE };
+    let mut active: Vec<Entry> = Vec::new();
+    let mut start = 0;
+    while start < length {
+        let (entries, end) = log.sequence(start)?;
+        if entries.last().is_some_and(|head| {
+            entries.iter().any(|entry| entry.at == head.tail)
+                && active.last().is_none_or(|known| head.sequence > known.sequence)
+        }) {
+            active = entries;
+        }
+        start = end;
+    }
+    let Some(head) = active.last() else {
+        let found = format_args!("none with the header's LogGuid {}", log.guid);
+        let fault = Fault::corrupt(log.offset, "VHDX log", "a whole sequence of valid entries", found);
+        return Err(fault.in_file(file.path()));
+    };
+    let file_len = storage::length(file)?;
+    if file_len < head.flushed_file_offset {
+        let expected = format_args!("at least {} bytes, as the log says", head.flushed_file_offset);
+        return Err(Fault::corrupt(file_len, "end of the VHDX file", expected, file_len).in_file(file.path()));
+    }
+    let (tail, last) = (head.tail, head.last_file_offset);
+    let changes = active.into_iter().skip_while(|entry| entry.at != tail).flat_map(|entry| entry.changes);
+    let changes: Vec<Change> = changes.filter(|change| change.range().1 > 0).collect();
+    let end = changes.iter().map(|change| change.range().0 + change.range().1).max().unwrap_or(0);
+    Ok(Some(Replay { changes, length: file_len.max(last).max(end) }))
+}
+
+impl Log<'_> {
+    /// The longest run of entries in sequence from `start` on, and where to look for the next one.
+    fn sequence(&mut self, start: u64) -> Result<(Vec<Entry>, u64)> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut end = start;
+        while end < start + self.length
+            && let Some(entry) = self.entry(end % self.length)?
+            && entries.last().is_none_or(|last| last.sequence.checked_add(1) == Some(entry.sequence))
+            && end + entry.length <= start + self.length
+        {
+            end += entry.length;
+            entries.push(entry);
+        }
+        // An entry that did not fit the sequence is looked at again, as the start of another one.
+        Ok((entries, end.max(start + SECTOR as u64)))
+    }
+
+    /// Reads bytes of the log, which goes on at its start where it ends.
+    fn bytes(&self, at: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let first = usize::try_from(self.length - at).unwrap_or(len).min(len);
+        let (head, rest) = bytes.split_at_mut(first);
+        storage::read_exact(self.file, head, self.offset + at, "VHDX log")?;
+        storage::read_exact(self.file, rest, self.offset, "VHDX log")?;
+        Ok(bytes)
+    }
+
+    /// The entry that begins `at` bytes into the log, if there is a valid one.
+    fn entry(&mut self, at: u64) -> Result<Option<Entry>> {
+        let head = self.bytes(at, SECTOR)?;
+        let Ok(Some(length)) = entry_length(&head, self.guid, self.length) else { return Ok(None) };
+        let bytes = self.bytes(at, length)?;
+        let entry = parse(&bytes, at);
+        if entry.is_none() {
+            self.budget = self.budget.checked_sub(length as u64).ok_or_else(|| {
+                let found = "more that are torn than a crash leaves";
+                Fault::corrupt(self.offset, "VHDX log", "valid entries", found).in_file(self.file.path())
+            })?;
+        }
+        Ok(entry)
+    }
+}
+
+/// The length of an entry in a log of `log_length` bytes, whose first sector is `head`; none when its header shows
+/// already that it is not an entry of this log.
+fn entry_length(head: &[u8], guid: Uuid, log_length: u64) -> Result<Option<usize>, Fault> {
+    let f = Fields::new("VHDX log entry", head, 0);
+    let length = f.u32_le(8)?;
+    let sectors = u64::from(f.u32_le(12)?) | u64::from(length);
+    let valid = f.bytes(0, 4)? == b"loge"
+        && f.uuid_le(32)? == guid
+        && length > 0
+        && sectors.is_multiple_of(SECTOR as u64)
+        && u64::from(length) <= log_length;
+    Ok(valid.then_some(length as usize))
+}
+
+/// Parses a whole entry that begins `at` bytes into its log; none when anything about it is wrong.
+fn parse(bytes: &[u8], at: u64) -> Option<Entry> {
+    let f = Fields::new("VHDX log entry", bytes, at);
+    checksum::check(&f, "VHDX log entry checksum").ok()?;
+    let sequence = f.u64_le(16).ok().filter(|sequence| *sequence > 0)?;
+    let count = f.u32_le(24).ok()? as usize;
+    let descriptors = count.checked_mul(DESCRIPTOR)?.checked_add(ENTRY_HEADER)?.next_multiple_of(SECTOR);
+    let mut sectors = bytes.get(descriptors..)?.as_chunks::<SECTOR>().0.iter();
+    let mut changes = Vec::with_capacity(count);
+    for number in 0..count {
+        changes.push(change(&f, ENTRY_HEADER + DESCRIPTOR * number, sequence, &mut sectors)?);
+    }
+    sectors.next().is_none().then_some(())?;
+    let entry = Entry {
+        at,
+        length: bytes.len() as u64,
+        tail: u64::from(f.u32_le(12).ok()?),
+        sequence,
+        flushed_file_offset: f.u64_le(48).ok()?,
+        last_file_offset: f.u64_le(56).ok()?,
+        changes,
+    };
+    i64::try_from(entry.last_file_offset).is_ok().then_some(entry)
+}
+
+/// The change that the descriptor at `at` describes; takes its content from `sectors`.
+fn change<'a>(
+    f: &Fields<'_>,
+    at: usize,
+    sequence: u64,
+    sectors: &mut impl Iterator<Item = &'a [u8; SECTOR]>,
+) -> Option<Change> {
+    let (middle, offset) = (f.bytes(at + 8, 8).ok()?, f.u64_le(at + 16).ok()?);
+    let whole = |number: u64| number.is_multiple_of(SECTOR as u64);
+    if f.u64_le(at + 24).ok()? != sequence || !whole(offset) {
+        return None;
+    }
+    match f.bytes(at, 4).ok()? {
+        b"zero" => {
+            let length = f.u64_le(at + 8).ok()?;
+            i64::try_from(offset.checked_add(length)?).ok()?;
+            whole(length).then_some(Change::Zero { offset, length })
+        }
+        b"desc" => {
+            i64::try_from(offset.checked_add(SECTOR as u64)?).ok()?;
+            let sector = sectors.next()?;
+            let s = Fields::new("VHDX log data sector", sector, 0);
+            let high = u64::from(s.u32_le(4).ok()?) << 32;
+            let low = u64::from(s.u32_le(SECTOR - 4).ok()?);
+            if s.bytes(0, 4).ok()? != b"data" || (high | low) != sequence {
+                return None;
+            }
+            // LeadingBytes and TrailingBytes stand where the signature and the sequence number are.
+            let mut bytes = Box::new(*sector);
+            bytes[..8].copy_from_slice(middle);
+            bytes[SECTOR - 4..].copy_from_slice(f.bytes(at + 4, 4).ok()?);
+            Some(Change::Data { offset, bytes })
+        }
+        _ => None,
+    }
+}
+
+/// An entry of a log, to be written to it.
+pub(super) struct NewEntry {
+    /// Where it goes in the log, in bytes; it is its own tail.
+    pub(super) at: u32,
+    pub(super) sequence: u64,
+    pub(super) guid: Uuid,
+    /// The file's length, a multiple of 1 MiB, which is on the disk before the entry counts.
+    pub(super) file_length: u64,
+}
+
+impl NewEntry {
+    /// How many sectors of content an entry of at most `length` bytes can have: none under two sectors.
+    pub(super) fn capacity(length: u64) -> usize {
+        let sectors = usize::try_from(length).unwrap_or(usize::MAX) / SECTOR;
+        (0..sectors).rev().find(|count| Self::descriptor_sectors(*count) + count <= sectors).unwrap_or(0)
+    }
+
+    fn descriptor_sectors(count: usize) -> usize {
+        (ENTRY_HEADER + DESCRIPTOR * count).div_ceil(SECTOR)
+    }
+
+    /// The entry's bytes, with `pages` (a place in the file, and the 4 KiB that go there).
+    pub(super) fn bytes(&self, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let descriptors = Self::descriptor_sectors(pages.len()) * SECTOR;
+        let mut out = vec![0; descriptors + pages.len() * SECTOR];
+        let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(pages.len()).unwrap_or(u32::MAX);
+        let sequence = self.sequence.to_le_bytes();
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"loge");
+        put(8, &length.to_le_bytes());
+        put(12, &self.at.to_le_bytes());
+        put(16, &sequence);
+        put(24, &count.to_le_bytes());
+        put(32, &self.guid.to_bytes_le());
+        put(48, &self.file_length.to_le_bytes());
+        put(56, &self.file_length.to_le_bytes());
+        for (number, (offset, page)) in pages.iter().enumerate() {
+            let at = ENTRY_HEADER + DESCRIPTOR * number;
+            put(at, b"desc");
+            put(at + 4, &page[SECTOR - 4..]);
+            put(at + 8, &page[..8]);
+            put(at + 16, &offset.to_le_bytes());
+            put(at + 24, &sequence);
+            let at = descriptors + SECTOR * number;
+            put(at, page);
+            put(at, b"data");
+            put(at + 4, &sequence[4..]);
+            put(at + SECTOR - 4, &sequence[..4]);
+        }
+        checksum::put(&mut out);
+        out
+    }
+}

@@ -1,0 +1,186 @@
+//! Hyper-V's second virtual hard disks: fixed, dynamic, differencing.
+//!
+//! Two headers, a log, and two regions: the metadata and a table with one 64-bit entry per block of the disk. In
+//! differencing disks bitmaps tell which sectors of a block are there. Everything lies at multiples of 1 MiB.
+
+mod bat;
+mod checksum;
+mod header;
+mod journal;
+mod locator;
+mod log;
+mod map;
+mod metadata;
+mod region;
+mod replay;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use super::open::Sample;
+use super::storage::{self, File};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
+use header::Header;
+use journal::Journal;
+use map::Map;
+use metadata::Metadata;
+use region::Regions;
+use replay::Replayed;
+use std::sync::Arc;
+use write::Writer;
+
+/// Whether a file is a VHDX.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    sample.starts_with(0, b"vhdxfile")
+}
+
+/// What the headers and the metadata of a VHDX say.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
+pub fn identify(file: &File) -> Result<ImageInfo> {
+    Ok(Parts::read(file.clone(), &OpenOptions::default())?.info)
+}
+
+/// Opens a VHDX. One that was not cleanly closed has its log replayed: in memory, or in the file when it is opened
+/// for writing.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
+/// file and blocks that overlap are an error here already, unless `options.force` is given.
+pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    let dirty = options.writable && replay_in_file(&file)?;
+    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file, &options)?;
+    if dirty {
+        info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
+    }
+    let map = Map::new(file.clone(), metadata, &regions)?;
+    match map.check(&header, &regions) {
+        Err(error) if options.force && !options.writable => {
+            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+        }
+        other => other?,
+    }
+    let writer = if options.writable {
+        let journal = Journal::new(file.clone(), header, slot);
+        if journal.capacity() == 0 {
+            let reason = "it has no log, which is needed to write to it".to_owned();
+            return Err(Error::Refused { path: info.path, reason });
+        }
+        Some(Writer::new(journal))
+    } else {
+        None
+    };
+    Ok(Box::new(Vhdx { info, files: [file], map, writer }))
+}
+
+/// Brings what the log holds to its place in the file; false when the log was empty. The file is changed only when all
+/// that follows from it is sound.
+fn replay_in_file(file: &File) -> Result<bool> {
+    let (header, slot) = header::read(&**file)?;
+    let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };
+    let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), &OpenOptions::default())?;
+    Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
+    let mut journal = Journal::new(file.clone(), header, slot);
+    journal.mark_file()?;
+    replay::write_back(&**file, &replay)?;
+    journal.empty()?;
+    Ok(true)
+}
+
+/// All that the headers of a VHDX hold.
+struct Parts {
+    /// The file, or what it is once the log is replayed.
+    file: File,
+    header: Header,
+    slot: usize,
+    regions: Regions,
+    metadata: Metadata,
+    info: ImageInfo,
+}
+
+impl Parts {
+    fn read(file: File, options: &OpenOptions) -> Result<Self> {
+        let mut notes = Vec::new();
+        let stored_size = storage::length(&*file)?;
+        let (header, slot) = header::read(&*file)?;
+        let file = match log::read(&*file, &header) {
+            Ok(None) => file,
+            Ok(Some(replay)) => {
+                notes.push("It was not cleanly closed; its log is replayed in memory".to_owned());
+                Arc::new(Replayed::new(file, replay))
+            }
+            Err(error) if options.force && !options.writable => {
+                notes.push(format!("{}; reading without it", crate::error::message(&error)));
+                file
+            }
+            Err(error) => return Err(error),
+        };
+        let regions = region::read(&*file, &mut notes)?;
+        let metadata = metadata::read(&*file, regions.metadata)?;
+        let info = info(&file, &header, &metadata, notes, stored_size);
+        Ok(Self { file, header, slot, regions, metadata, info })
+    }
+}
+
+fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, stored_size: u64) -> ImageInfo {
+    ImageInfo {
+        path: file.path().to_path_buf(),
+        format: Format::Vhdx,
+        variant: match &metadata.parent {
+            Some(_) => Variant::Differencing,
+            None if metadata.leave_allocated => Variant::Fixed,
+            None => Variant::Dynamic,
+        },
+        details: format!("blocks of {} MiB, sectors of {} bytes", metadata.block_size >> 20, metadata.logical_sector),
+        size: metadata.disk_size,
+        sector_size: metadata.logical_sector,
+        block_size: u64::from(metadata.block_size),
+        // The disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
+        uuid: None,
+        modification: Some(header.data_write).filter(|guid| !guid.is_nil()),
+        content_id: None,
+        parent: metadata.parent.as_ref().map(locator::Locator::link),
+        comment: String::new(),
+        notes,
+        stored_size,
+    }
+}
+
+/// An open VHDX.
+struct Vhdx {
+    info: ImageInfo,
+    files: [File; 1],
+    map: Map,
+    writer: Option<Writer>,
+}
+
+impl Image for Vhdx {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        self.map.extent(offset, len)
+    }
+
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        self.writer.is_some().then_some(self)
+    }
+}
+
+impl Vhdx {
+    fn state(&self) -> Result<&Writer> {
+        self.writer.as_ref().ok_or_else(|| Error::Refused {
+            path: self.info.path.clone(),
+            reason: "it was opened read-only".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Gathering a report from a registry.
+
+use super::Result;
+use super::examine::{self, Examine};
+use super::media_list::MediaList;
+use super::report::{AttachmentReport, MachineReport, MachineState, Report, SnapshotReport};
+use super::tree::{Forest, Tree, Uses};
+use crate::error;
+use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
+/// [`Registry::find_machine`] understands it. Every image file that is shown is opened once, to read its header.
+///
+/// # Errors
+/// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
+pub fn collect(registry: &Registry, wanted: Option<&str>) -> Result<Report> {
+    collect_with(registry, wanted, &examine::all)
+}
+
+/// As [`collect`], with the facts about media from `examine`.
+pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &Examine<'_>) -> Result<Report> {
+    let chosen = match wanted {
+        Some(wanted) => {
+            let at = registry.find_machine(wanted)?;
+            &registry.machines[at..=at]
+        }
+        None => &registry.machines,
+    };
+    let forest = Forest::new(registry);
+    let mut media = MediaList::new(registry);
+    let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
+    let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
+    let problems = registry.problems.iter().map(|e| error::message(e)).collect();
+    Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
+}
+
+fn report_on(
+    entry: &MachineEntry,
+    registry: &Registry,
+    forest: &Forest<'_>,
+    media: &mut MediaList<'_>,
+) -> MachineReport {
+    let mut report = MachineReport {
+        uuid: entry.uuid,
+        name: entry.name().into_owned(),
+        path: entry.path.to_string_lossy().into_owned(),
+        state: MachineState::Inaccessible,
+        error: None,
+        os_type: String::new(),
+        description: String::new(),
+        groups: Vec::new(),
+        state_file: None,
+        last_state_change: String::new(),
+        current_snapshot: None,
+        current_state_modified: false,
+        snapshots: Vec::new(),
+        attachments: Vec::new(),
+        trees: Vec::new(),
+        attached: Vec::new(),
+    };
+    match &entry.machine {
+        Err(e) => report.error = Some(error::message(e)),
+        Ok(machine) => {
+            report.state = match machine.state {
+                registry::MachineState::PoweredOff => MachineState::OffOrRunning,
+                registry::MachineState::Saved => MachineState::Saved,
+                registry::MachineState::Aborted => MachineState::Aborted,
+            };
+            report.os_type.clone_from(&machine.os_type);
+            report.description.clone_from(&machine.description);
+            report.groups.clone_from(&machine.groups);
+            report.state_file = machine.state_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+            report.last_state_change.clone_from(&machine.last_state_change);
+            report.current_snapshot = machine.current_snapshot.map(|at| machine.snapshots[at].uuid);
+            report.current_state_modified = machine.current_state_modified;
+            report.snapshots = snapshots(machine);
+            report.attachments = attachments(&machine.attachments);
+            let place =
+                |a: &Attachment, media: &mut MediaList<'_>| a.medium.map(|uuid| media.add_attached(uuid, a.kind));
+            report.trees = trees(machine, registry, forest, media);
+            report.attached = machine.attachments.iter().map(|a| place(a, media)).collect();
+        }
+    }
+    report
+}
+
+fn snapshots(machine: &Machine) -> Vec<SnapshotReport> {
+    let report = |snapshot: &registry::Snapshot| SnapshotReport {
+        uuid: snapshot.uuid,
+        name: snapshot.name.clone(),
+        description: snapshot.description.clone(),
+        time_stamp: snapshot.time_stamp.clone(),
+        online: snapshot.online,
+        parent: snapshot.parent.map(|at| machine.snapshots[at].uuid),
+        attachments: attachments(&snapshot.attachments),
+    };
+    machine.snapshots.iter().map(report).collect()
+}
+
+fn attachments(attachments: &[Attachment]) -> Vec<AttachmentReport> {
+    let report = |attachment: &Attachment| AttachmentReport {
+        controller: attachment.controller.clone(),
+        port: attachment.port,
+        device: attachment.device,
+        kind: attachment.kind,
+        medium: attachment.medium,
+        host_drive: attachment.host_drive.clone(),
+    };
+    attachments.iter().map(report).collect()
+}
+
+/// The base of a tree, or the UUID of a medium that is not registered.
+type Base = std::result::Result<MediumId, Uuid>;
+
+/// The trees of a machine's hard disks: those attached now in the order of their attachments, then those that only
+/// snapshots have. A tree that several attachments share is there once.
+fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
+    let frozen = machine.snapshots.iter().enumerate();
+    let frozen = frozen.flat_map(|(i, snapshot)| snapshot.attachments.iter().map(move |a| (a, Some(i))));
+    let current = machine.attachments.iter().map(|a| (a, None));
+    let mut uses: HashMap<MediumId, Uses> = HashMap::new();
+    let mut bases: Vec<Base> = Vec::new();
+    let mut seen = HashSet::new();
+    for (attachment, snapshot) in current.chain(frozen).filter(|(a, _)| a.kind == DeviceKind::HardDisk) {
+        let Some(uuid) = attachment.medium else { continue };
+        let id = registry.media.find(uuid);
+        if let Some(id) = id {
+            let uses = uses.entry(id).or_default();
+            match snapshot {
+                Some(at) if uses.snapshots.last() == Some(&at) => {}
+                Some(at) => uses.snapshots.push(at),
+                None => uses.current = true,
+            }
+        }
+        let base = id.map(|id| forest.base(id)).ok_or(uuid);
+        if seen.insert(base) {
+            bases.push(base);
+        }
+    }
+    let tree = |base: &Base| match base {
+        Ok(base) => forest.tree(*base, &uses, media),
+        Err(uuid) => Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk)),
+    };
+    bases.iter().map(tree).collect()
+}
+
+/// The trees that no machine uses anything of. The media of a machine that is lost can be found by them.
+fn unattached(registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
+    let used = registry.media.iter().filter(|(id, _)| !registry.uses_of(*id).is_empty());
+    let used: HashSet<MediumId> = used.map(|(id, _)| forest.base(id)).collect();
+    let bases = registry.media.iter().filter(|(id, medium)| medium.parent.is_none() && !used.contains(id));
+    bases.map(|(id, _)| forest.tree(id, &HashMap::new(), media)).collect()
+}

@@ -1,0 +1,67 @@
+//! JSON.
+
+use super::Result;
+use super::text::is_obeyed;
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use std::io::{self, Write};
+
+/// Writes a report as JSON, indented, with a line end. Characters that a terminal would obey are escaped.
+///
+/// # Errors
+/// [`Error::Write`](super::Error::Write).
+pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Harmless(PrettyFormatter::new()));
+    report.serialize(&mut serializer).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The indented form, with more characters escaped than JSON demands.
+struct Harmless(PrettyFormatter<'static>);
+
+macro_rules! as_indented {
+    ($($name:ident($($argument:ident: $type:ty)?);)*) => {
+        $(fn $name<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: $type)?) -> io::Result<()> {
+            self.0.$name(out $(, $argument)?)
+        })*
+    };
+}
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_obeyed(*c)) {
+            write!(out, "{}\\u{:04x}", &rest[..at], u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    as_indented! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        begin_object_value();
+        end_object_value();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_finds_nothing_to_obey() {
+        let mut out = Vec::new();
+        write_json(&mut out, &["a\x1b[2J", "\u{9b}2J \u{202e}", "日本"]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "[\n  \"a\\u001b[2J\",\n  \"\\u009b2J \\u202e\",\n  \"日本\"\n]\n");
+        let back: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, ["a\x1b[2J", "\u{9b}2J \u{202e}", "日本"]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Laying out the rows of the wide form in the room there is.
+
+use super::grid::{Cells, Columns, GAP};
+use super::style::Style;
+use super::text::{fit, width};
+use uuid::Uuid;
+
+/// The columns of a UUID.
+const UUID_WIDTH: usize = 36;
+/// The least width to cut names to before the UUIDs move to lines of their own.
+const LEAST_NAME: usize = 30;
+/// The greatest width of a name, room or not: a hostile one would widen every row.
+const LONGEST_NAME: usize = 255;
+/// Size and capacity: their digits are aligned.
+const RIGHT: &[usize] = &[1, 2];
+
+/// A row before it is known how much room it has.
+pub(super) struct Row {
+    /// The part of the tree before its first line.
+    pub(super) branch: String,
+    /// The part of the tree before its further lines.
+    pub(super) stem: String,
+    /// The name of the machine, image or snapshot.
+    pub(super) name: String,
+    /// Size, capacity, format, state.
+    pub(super) details: [String; 4],
+    /// The UUID of the machine or medium.
+    pub(super) uuid: Uuid,
+}
+
+/// How rows are laid out.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// In one line, with names cut to so many columns.
+    OneLine(usize),
+    /// With the UUID in a second line, and names cut to so many columns.
+    TwoLines(usize),
+    /// With the details in a second and the UUID in a third line, all of so many columns.
+    ThreeLines(usize),
+}
+
+/// A layout for a number of rows. UUIDs are never cut.
+pub(super) struct Layout {
+    form: Form,
+    columns: Columns,
+}
+
+impl Layout {
+    /// The layout that shows the most of all rows within the width of the terminal.
+    pub(super) fn choose(rows: &[&Row], style: Style) -> Self {
+        let natural = Self::new(Form::OneLine(LONGEST_NAME), rows);
+        let Some(room) = style.width else { return natural };
+        let widths = natural.columns.widths();
+        let details: usize = widths[1..5].iter().map(|width| width + GAP).sum();
+        let name = room.saturating_sub(details + GAP + UUID_WIDTH);
+        if widths[0] <= name {
+            return natural;
+        }
+        let stem = rows.iter().map(|row| width(&row.stem)).max().unwrap_or(0);
+        let form = if name >= LEAST_NAME {
+            Form::OneLine(name)
+        } else if room.saturating_sub(details) >= stem + UUID_WIDTH {
+            Form::TwoLines(room - details)
+        } else {
+            Form::ThreeLines(room)
+        };
+        Self::new(form, rows)
+    }
+
+    fn new(form: Form, rows: &[&Row]) -> Self {
+        let mut columns = Columns::new(RIGHT);
+        if let Some(heading) = form.heading() {
+            columns.fit(&heading);
+        }
+        for row in rows {
+            columns.fit(&form.cells(row));
+        }
+        Self { form, columns }
+    }
+
+    /// The heading and the rule below it; nothing when there is no room for columns.
+    pub(super) fn heading(&self) -> Vec<String> {
+        self.form.heading().map_or_else(Vec::new, |heading| self.columns.lines(vec![heading, self.columns.rule()]))
+    }
+
+    /// The lines of each of some rows.
+    pub(super) fn lines(&self, rows: &[&Row]) -> Vec<Vec<String>> {
+        let cells: Vec<Cells> = rows.iter().map(|row| self.form.cells(row)).collect();
+        // Only the first cell of a row has more than one line.
+        let heights: Vec<usize> = cells.iter().map(|row| row[0].split('\n').count()).collect();
+        let mut lines = self.columns.lines(cells).into_iter();
+        heights.into_iter().map(|height| lines.by_ref().take(height).collect()).collect()
+    }
+}
+
+impl Form {
+    fn heading(self) -> Option<Cells> {
+        let words: &[&str] = match self {
+            Self::OneLine(_) => &["VM  Image  Snapshot", "Size", "Capacity", "Type", "State", "UUID"],
+            Self::TwoLines(_) => &["VM  Image  Snapshot  UUID", "Size", "Capacity", "Type", "State"],
+            Self::ThreeLines(_) => return None,
+        };
+        Some(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    fn cells(self, row: &Row) -> Cells {
+        let Row { branch, stem, name, details, uuid } = row;
+        let name = |room: usize| {
+            let room = room.min(LONGEST_NAME).saturating_sub(width(branch)).max(1);
+            format!("{branch}{}", fit(name, room))
+        };
+        match self {
+            Self::OneLine(room) => {
+                let mut cells = vec![name(room)];
+                cells.extend(details.iter().cloned());
+                cells.push(uuid.to_string());
+                cells
+            }
+            Self::TwoLines(room) => {
+                let mut cells = vec![format!("{}\n{stem}{uuid}", name(room))];
+                cells.extend(details.iter().cloned());
+                cells
+            }
+            Self::ThreeLines(room) => {
+                let details = details.iter().map(|d| d.trim()).filter(|d| !d.is_empty()).collect::<Vec<_>>().join(" ");
+                let details = if details.is_empty() { details } else { format!("{stem}{details}\n") };
+                // The UUID is not cut, so the tree beside it is.
+                let stem = &stem[..stem.len().min(room.saturating_sub(UUID_WIDTH))];
+                vec![format!("{}\n{details}{stem}{uuid}", name(room))]
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The media that a report needs, each once.
+
+use super::examine::{Examine, Facts};
+use super::report::{MediumReport, MediumState, UseReport};
+use super::tree::Forest;
+use crate::registry::{DeviceKind, Medium, MediumId, MediumKind, Registry, Use};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// What a place in the list stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Entry {
+    Registered(MediumId),
+    /// Attached somewhere, but no settings file has it.
+    Unknown(Uuid, DeviceKind),
+}
+
+/// Collects media and gives each a place.
+pub(super) struct MediaList<'a> {
+    registry: &'a Registry,
+    entries: Vec<Entry>,
+    places: HashMap<Entry, usize>,
+}
+
+impl<'a> MediaList<'a> {
+    /// An empty list.
+    pub(super) fn new(registry: &'a Registry) -> Self {
+        Self { registry, entries: Vec::new(), places: HashMap::new() }
+    }
+
+    /// The place of a medium.
+    pub(super) fn add(&mut self, id: MediumId) -> usize {
+        self.place(Entry::Registered(id))
+    }
+
+    /// The place of a medium that is attached under a UUID.
+    pub(super) fn add_attached(&mut self, uuid: Uuid, kind: DeviceKind) -> usize {
+        match self.registry.media.find(uuid) {
+            Some(id) => self.add(id),
+            None => self.place(Entry::Unknown(uuid, kind)),
+        }
+    }
+
+    fn place(&mut self, entry: Entry) -> usize {
+        *self.places.entry(entry).or_insert_with(|| {
+            self.entries.push(entry);
+            self.entries.len() - 1
+        })
+    }
+
+    /// Examines all media and reports them in the order of their places.
+    pub(super) fn finish(self, forest: &Forest<'_>, examine: &Examine<'_>) -> Vec<MediumReport> {
+        let media: Vec<Option<&Medium>> = self.entries.iter().map(|entry| self.medium(*entry)).collect();
+        let facts = examine(&media);
+        self.entries.iter().zip(facts).map(|(entry, facts)| self.report(*entry, facts, forest)).collect()
+    }
+
+    fn medium(&self, entry: Entry) -> Option<&'a Medium> {
+        match entry {
+            Entry::Registered(id) => Some(self.registry.media.get(id)),
+            Entry::Unknown(..) => None,
+        }
+    }
+
+    fn report(&self, entry: Entry, facts: Facts, forest: &Forest<'_>) -> MediumReport {
+        let Facts { size_on_disk, capacity, state, problem } = facts;
+        let mut report = match entry {
+            Entry::Registered(id) => self.registered(id, forest),
+            Entry::Unknown(uuid, device) => unknown(uuid, device),
+        };
+        report.size_on_disk = size_on_disk;
+        report.capacity = capacity;
+        report.state = state;
+        report.problem = problem;
+        report
+    }
+
+    /// What the registry says of a medium, facts about its file left out.
+    fn registered(&self, id: MediumId, forest: &Forest<'_>) -> MediumReport {
+        let media = &self.registry.media;
+        let medium = media.get(id);
+        MediumReport {
+            name: medium.file_name(),
+            path: medium.location.to_string_lossy().into_owned(),
+            format: medium.format.clone(),
+            kind: medium.kind.name(),
+            auto_reset: medium.auto_reset,
+            description: medium.description.clone(),
+            // The whole tree is encrypted with the key of its base.
+            encryption_key: media.get(forest.base(id)).properties.get("CRYPT/KeyId").cloned(),
+            parent: medium.parent.map(|parent| media.get(parent).uuid),
+            children: medium.children.iter().map(|child| media.get(*child).uuid).collect(),
+            used_by: self.registry.uses_of(id).iter().filter_map(|one| self.use_report(*one)).collect(),
+            ..unknown(medium.uuid, medium.device)
+        }
+    }
+
+    fn use_report(&self, one: Use) -> Option<UseReport> {
+        let machine = self.registry.machines[one.machine].machine.as_ref().ok()?;
+        let snapshot = one.snapshot.map(|at| &machine.snapshots[at]);
+        Some(UseReport {
+            machine: machine.uuid,
+            machine_name: machine.name.clone(),
+            snapshot: snapshot.map(|s| s.uuid),
+            snapshot_name: snapshot.map(|s| s.name.clone()),
+        })
+    }
+}
+
+/// A medium that only its UUID is known of.
+fn unknown(uuid: Uuid, device: DeviceKind) -> MediumReport {
+    MediumReport {
+        uuid,
+        name: String::new(),
+        path: String::new(),
+        device,
+        format: String::new(),
+        kind: MediumKind::Normal.name(),
+        auto_reset: false,
+        description: String::new(),
+        encryption_key: None,
+        size_on_disk: None,
+        capacity: None,
+        state: MediumState::NoAccess,
+        problem: None,
+        parent: None,
+        children: Vec::new(),
+        used_by: Vec::new(),
+    }
+}

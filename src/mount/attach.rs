@@ -1,0 +1,174 @@
+//! Attaching a session to a folder and detaching it: the kernel's own calls for root, `fusermount3` for other users.
+
+use super::session::Server;
+use super::{Access, Error, Options, Result, table};
+use fuser::{MountOption, Session, SessionACL};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags};
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What the mount table shows as the source unless `-o fsname` says otherwise.
+const SOURCE: &str = "vboximg-mount";
+/// The file system subtype, which makes the type `fuse.vboximg-mount`.
+const SUBTYPE: &str = "vboximg-mount";
+/// The kernel's interface to FUSE servers.
+const DEVICE: &str = "/dev/fuse";
+/// Threads that answer requests. One reader keeps two requests under way; more help when a request waits for a file.
+const THREADS: usize = 4;
+
+/// Mounts `server` on `point` and shakes hands with the kernel.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::OthersNotAllowed`].
+pub(super) fn attach(server: Server, point: &Path, options: &Options) -> Result<Session<Server>> {
+    let acl = match options.access {
+        Access::Owner => SessionACL::Owner,
+        Access::Root => SessionACL::RootAndOwner,
+        Access::All => SessionACL::All,
+    };
+    let mut config = fuser::Config::default();
+    config.acl = acl;
+    config.n_threads = Some(THREADS);
+    config.clone_fd = true;
+    if !nix::unistd::geteuid().is_root() {
+        config.mount_options = helper_options(options);
+        return Session::new(server, point, &config).map_err(|e| explain(point, e));
+    }
+    let device = mount_as_root(point, options)?;
+    Session::from_fd(server, device, acl, config).map_err(|source| {
+        // Without a session nobody would answer there.
+        let _ = nix::mount::umount2(point, MntFlags::MNT_DETACH);
+        Error::Io { path: point.to_path_buf(), action: "talk to the kernel about", source }
+    })
+}
+
+/// Mounts by mount(2), so that the mount table has our type; the `fuser` crate's own call would show `fuse`.
+fn mount_as_root(point: &Path, options: &Options) -> Result<OwnedFd> {
+    let root_mode = std::fs::metadata(point).map_err(Error::io(point, "look at"))?.mode();
+    let device = Path::new(DEVICE);
+    let file = OpenOptions::new().read(true).write(true).open(device).map_err(Error::io(device, "open"))?;
+    let user = (nix::unistd::getuid(), nix::unistd::getgid());
+    let mut data = format!(
+        "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions",
+        file.as_raw_fd(),
+        user.0,
+        user.1
+    );
+    if options.access != Access::Owner {
+        data.push_str(",allow_other");
+    }
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_RDONLY, !options.writable);
+    flags.set(MsFlags::MS_NOEXEC, options.noexec);
+    flags.set(MsFlags::MS_SYNCHRONOUS, options.sync);
+    let source = options.source.as_deref().unwrap_or(SOURCE);
+    nix::mount::mount(Some(source), point, Some(table::TYPE), flags, Some(data.as_str()))
+        .map_err(|e| explain(point, e.into()))?;
+    Ok(file.into())
+}
+
+/// The options as `fusermount3` takes them; it adds `nosuid` and `nodev` by itself.
+fn helper_options(options: &Options) -> Vec<MountOption> {
+    let mut list = vec![
+        MountOption::FSName(options.source.clone().unwrap_or_else(|| SOURCE.to_owned())),
+        MountOption::Subtype(SUBTYPE.to_owned()),
+        MountOption::DefaultPermissions,
+        if options.writable { MountOption::RW } else { MountOption::RO },
+    ];
+    if options.noexec {
+        list.push(MountOption::NoExec);
+    }
+    if options.sync {
+        list.push(MountOption::Sync);
+    }
+    list
+}
+
+fn explain(point: &Path, source: io::Error) -> Error {
+    let text = source.to_string();
+    if text.contains("user_allow_other") {
+        return Error::OthersNotAllowed;
+    }
+    let hint = match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES | Errno::ENOENT | Errno::ENODEV) => {
+            format!("{}; {DEVICE} must be there and open to you", text.trim())
+        }
+        Some(Errno::EPERM) => format!("{}; in a container, give it {DEVICE} and the right to mount", text.trim()),
+        None if source.kind() == io::ErrorKind::NotFound => {
+            "fusermount3 is not there; install the package fuse3".into()
+        }
+        _ => text.trim().to_owned(),
+    };
+    Error::Io { path: point.to_path_buf(), action: "mount on", source: io::Error::new(source.kind(), hint) }
+}
+
+/// Unmounts what is mounted on `point`. With `lazily`, open files stay usable and the session ends with the last one.
+///
+/// # Errors
+/// [`Error::Busy`] when files are open and not `lazily`; [`Error::Io`].
+pub(super) fn detach(point: &Path, lazily: bool) -> Result<()> {
+    let result = if nix::unistd::geteuid().is_root() {
+        let lazy = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+        nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy).map_err(io::Error::from)
+    } else {
+        helper_unmount(point, lazily)
+    };
+    result.map_err(|source| match source.kind() {
+        io::ErrorKind::ResourceBusy => Error::Busy { path: point.to_path_buf() },
+        _ => Error::Io { path: point.to_path_buf(), action: "unmount", source },
+    })
+}
+
+fn helper_unmount(point: &Path, lazily: bool) -> io::Result<()> {
+    let helper = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| OsString::from("fusermount3"));
+    let mut command = Command::new(helper);
+    command.args(if lazily { &["-u", "-z"][..] } else { &["-u"] }).arg("--").arg(point);
+    let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let busy = text.ends_with("Device or resource busy");
+    Err(if busy { io::ErrorKind::ResourceBusy.into() } else { io::Error::other(text) })
+}
+
+/// Lets the kernel read ahead 1 MiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on it.
+pub(super) fn read_far_ahead((major, minor): (u64, u64)) {
+    let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(e) = std::fs::write(&path, "1024") {
+        log::debug!("The kernel reads ahead less: {path}: {e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::message;
+
+    #[test]
+    fn says_what_helps() {
+        let explained = |source| message(&explain(Path::new("/mnt"), source));
+        assert!(explained(io::Error::from(Errno::EACCES)).ends_with("/dev/fuse must be there and open to you"));
+        assert!(explained(io::ErrorKind::NotFound.into()).ends_with("install the package fuse3"));
+        let text = "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n";
+        assert!(matches!(explain(Path::new("/mnt"), io::Error::other(text)), Error::OthersNotAllowed));
+        let text = "fusermount3: user has no write access to mountpoint /mnt\n";
+        assert_eq!(explained(io::Error::other(text)), format!("Cannot mount on /mnt: {}", text.trim()));
+    }
+
+    #[test]
+    fn options_for_the_helper() {
+        let options = Options { noexec: true, source: Some("a,b".to_owned()), ..Options::default() };
+        let list = helper_options(&options);
+        assert!(list.contains(&MountOption::RO) && list.contains(&MountOption::NoExec), "{list:?}");
+        assert!(list.contains(&MountOption::FSName("a,b".to_owned())), "{list:?}");
+        let list = helper_options(&Options { writable: true, sync: true, ..Options::default() });
+        assert!(list.contains(&MountOption::RW) && list.contains(&MountOption::Sync), "{list:?}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Making what was written durable, and knowing whether there is something to make durable.
+
+use crate::disk::{self, Disk};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Flushes a disk and counts its writes.
+pub(super) struct Flusher {
+    disk: Arc<dyn Disk>,
+    /// Writes so far.
+    written: AtomicU64,
+    /// Those of them that were followed by a flush.
+    flushed: AtomicU64,
+}
+
+impl Flusher {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+        Self { disk, written: AtomicU64::new(0), flushed: AtomicU64::new(0) }
+    }
+
+    /// Counts a write that has reached the disk.
+    pub(super) fn written(&self) {
+        self.written.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns when all that was written is durable.
+    pub(super) fn flush(&self) -> disk::Result<()> {
+        self.after(|disk| disk.flush())
+    }
+
+    /// As [`flush`](Self::flush), without asking the disk when nothing was written since the last one that worked.
+    pub(super) fn flush_written(&self) -> disk::Result<()> {
+        let clean = self.flushed.load(Ordering::Acquire) == self.written.load(Ordering::Acquire);
+        if clean { Ok(()) } else { self.flush() }
+    }
+
+    /// The last flush.
+    pub(super) fn close(&self) -> disk::Result<()> {
+        self.after(|disk| disk.close())
+    }
+
+    fn after(&self, flush: impl FnOnce(&dyn Disk) -> disk::Result<()>) -> disk::Result<()> {
+        // A write that comes during the flush may not be part of it.
+        let before = self.written.load(Ordering::Acquire);
+        flush(&*self.disk)?;
+        self.flushed.fetch_max(before, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::testing::MemoryDisk;
+
+    #[test]
+    fn flushes_what_was_written_until_it_works() {
+        let disk = Arc::new(MemoryDisk::new(vec![0; 512]));
+        let flusher = Flusher::new(disk.clone());
+        flusher.flush_written().unwrap();
+        assert_eq!(disk.counts(), (0, 0));
+        flusher.written();
+        disk.fail(Some(5));
+        flusher.flush_written().unwrap_err();
+        disk.fail(None);
+        flusher.flush_written().unwrap();
+        flusher.flush_written().unwrap();
+        assert_eq!(disk.counts(), (1, 0));
+        flusher.flush().unwrap();
+        flusher.close().unwrap();
+        assert_eq!(disk.counts(), (3, 1));
+    }
+}

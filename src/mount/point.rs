@@ -1,0 +1,54 @@
+//! Whether a folder can be mounted on.
+
+use super::{Error, Result, table};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Checks a mount point and returns its path as the mount table will have it.
+///
+/// # Errors
+/// [`Error::Point`] for what is no folder, is not empty (unless `nonempty`), or has one of our mounts already;
+/// [`Error::Io`] when it is not there or cannot be looked at.
+pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
+    let path = table::canonical(point)?;
+    let refuse = |reason| Err(Error::Point { path: path.clone(), reason });
+    let metadata = match std::fs::metadata(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+            return refuse("the process of an earlier mount there was killed; remove it with vboximg-mount --unmount");
+        }
+        other => other.map_err(Error::io(&path, "look at"))?,
+    };
+    if !metadata.is_dir() {
+        return refuse("it is not a folder; give an empty folder");
+    }
+    if table::at(&path)?.is_some_and(|entry| entry.is_ours()) {
+        return refuse(
+            "a disk is mounted there already; unmount it with vboximg-mount --unmount, or use another folder",
+        );
+    }
+    if !nonempty && std::fs::read_dir(&path).map_err(Error::io(&path, "list"))?.next().is_some() {
+        return refuse("it is not empty; give an empty folder, or hide what it holds with -o nonempty");
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(point: &Path) -> String {
+        check(point, false).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wants_an_empty_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("inside");
+        assert!(reason(&inside).starts_with(&format!("Cannot find {}", inside.display())));
+        assert_eq!(check(folder.path(), false).unwrap(), folder.path().canonicalize().unwrap());
+        std::fs::write(&inside, "").unwrap();
+        assert!(reason(folder.path()).contains("it is not empty"));
+        assert!(check(folder.path(), true).is_ok());
+        assert!(reason(&inside).contains("it is not a folder"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Serving a mount from its start to its end: readiness, signals, regular flushes, the last flush.
+
+use super::flush::Flusher;
+use super::process::Process;
+use super::session::Server;
+use super::tree::{Source, Tree};
+use super::{Error, Options, Result, attach, point, table};
+use crate::error::message;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+/// How often a writable mount is flushed when something was written.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
+/// How long a new mount may take for its first answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the serving thread waits for.
+enum Event {
+    /// Somebody wants the mount to end.
+    Stop,
+    /// The kernel has ended the session: nothing is mounted any more.
+    Ended(io::Result<()>),
+}
+
+/// Ends a mount from another thread.
+#[derive(Clone)]
+pub struct Stopper(Sender<Event>);
+
+impl Stopper {
+    /// Unmounts; open files stay usable, and the mount ends with the last one. Called again, it flushes and ends the
+    /// mount at once.
+    pub fn stop(&self) {
+        // An error says that it has ended already.
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+/// What SIGINT, SIGTERM and SIGHUP do while a disk is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSignal {
+    /// End the mount, as [`Stopper::stop`] does.
+    Stop,
+    /// What they did before.
+    Unchanged,
+}
+
+/// A disk that is mounted and answers.
+pub struct Mounted {
+    point: PathBuf,
+    device: (u64, u64),
+    writable: bool,
+    flusher: Arc<Flusher>,
+    events: Receiver<Event>,
+    stopper: Stopper,
+}
+
+/// Mounts a disk on a folder. When this returns, the mount answers, and threads serve it;
+/// [`serve`](Mounted::serve) must follow. The disk is closed when it could not be mounted.
+///
+/// # Errors
+/// [`Error::Point`], [`Error::Io`], [`Error::OthersNotAllowed`], [`Error::Silent`].
+pub fn mount(source: Source, folder: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
+    let flusher = Arc::new(Flusher::new(source.disk.clone()));
+    let (sender, events) = mpsc::channel();
+    let stopper = Stopper(sender);
+    let mounted = start(source, folder, options, &flusher, &stopper, on_signal).inspect_err(|_| {
+        if let Err(e) = flusher.close() {
+            log::error!("{}", message(&e));
+        }
+    });
+    let (point, device) = mounted?;
+    log::info!("Mounted on {}", point.display());
+    Ok(Mounted { point, device, writable: options.writable, flusher, events, stopper })
+}
+
+/// Mounts and waits for the first answer. Returns the mount point and the number of its device.
+fn start(
+    source: Source,
+    folder: &Path,
+    options: &Options,
+    flusher: &Arc<Flusher>,
+    stopper: &Stopper,
+    on_signal: OnSignal,
+) -> Result<(PathBuf, (u64, u64))> {
+    let point = point::check(folder, options.nonempty)?;
+    let tree = Arc::new(Tree::new(source, options, Process::current()?)?);
+    if on_signal == OnSignal::Stop {
+        // Before there is a mount that a signal could leave dead.
+        stop_on_signals(stopper.clone()).map_err(Error::io(&point, "wait for signals to unmount"))?;
+    }
+    let session = attach::attach(Server::new(tree, flusher.clone()), &point, options)?;
+    let sender = stopper.0.clone();
+    let session = thread::Builder::new().name("session".to_owned()).spawn(move || {
+        // An error says that nobody waits for the end any more.
+        let _ = sender.send(Event::Ended(session.run()));
+    });
+    let device = session.map_err(Error::io(&point, "serve")).and_then(|_| first_answer(&point)).inspect_err(|_| {
+        let _ = attach::detach(&point, true);
+    })?;
+    attach::read_far_ahead(device);
+    Ok((point, device))
+}
+
+fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || signals.forever().for_each(|_| stopper.stop()))?;
+    Ok(())
+}
+
+/// Asks a new mount for its root, and returns the number of its device.
+fn first_answer(point: &Path) -> Result<(u64, u64)> {
+    let (sender, answer) = mpsc::channel();
+    let path = point.to_path_buf();
+    // On a thread of its own: without an answer it would wait for ever.
+    thread::spawn(move || {
+        let seen = std::fs::metadata(path.join("vhdd")).map(|_| ());
+        let _ = sender.send(seen);
+    });
+    match answer.recv_timeout(ANSWER_WITHIN) {
+        // A umask may forbid it, which is an answer too.
+        Ok(Err(e)) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::io(point, "read the mount on")(e)),
+        Ok(_) => {
+            let entry = table::at(point)?.filter(table::Entry::is_ours);
+            let gone = || io::Error::other("it was unmounted at once");
+            Ok(entry.ok_or_else(gone).map_err(Error::io(point, "find the mount on"))?.device)
+        }
+        Err(_) => Err(Error::Silent { path: point.to_path_buf(), seconds: ANSWER_WITHIN.as_secs() }),
+    }
+}
+
+impl Mounted {
+    /// Something to end it with.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves until the mount has ended, by whomever, and closes the disk. What is written is made durable every few
+    /// seconds besides.
+    ///
+    /// # Errors
+    /// [`Error::Flush`] when the last flush failed; [`Error::Io`] when the session broke.
+    pub fn serve(self) -> Result<()> {
+        let ended = self.wait();
+        self.flusher.close().map_err(|e| Error::Flush(Box::new(e)))?;
+        ended.map_err(Error::io(&self.point, "serve"))
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut stopping = false;
+        loop {
+            match self.next() {
+                Some(Event::Ended(result)) => {
+                    if result.is_err() {
+                        // Nobody answers there any more.
+                        self.unmount();
+                    }
+                    return result;
+                }
+                Some(Event::Stop) if stopping => return Ok(()),
+                Some(Event::Stop) => {
+                    stopping = true;
+                    self.flush();
+                    self.unmount();
+                }
+                None => self.flush(),
+            }
+        }
+    }
+
+    /// The next event; none when it is time to flush.
+    fn next(&self) -> Option<Event> {
+        if !self.writable {
+            return self.events.recv().ok();
+        }
+        match self.events.recv_timeout(FLUSH_EVERY) {
+            Err(RecvTimeoutError::Timeout) => None,
+            other => other.ok(),
+        }
+    }
+
+    fn flush(&self) {
+        if let Err(e) = self.flusher.flush_written() {
+            log::error!("What was written is not durable yet, trying again: {}", message(&e));
+        }
+    }
+
+    fn unmount(&self) {
+        let ours = table::at(&self.point).is_ok_and(|entry| entry.is_some_and(|entry| entry.device == self.device));
+        if !ours {
+            // Unmounted by somebody else, and maybe something else is mounted there.
+            return;
+        }
+        match attach::detach(&self.point, false) {
+            Err(Error::Busy { .. }) => {
+                log::warn!("{} is in use: it ends when the last file there is closed", self.point.display());
+                if let Err(e) = attach::detach(&self.point, true) {
+                    log::error!("{}", message(&e));
+                }
+            }
+            Err(e) => log::error!("{}", message(&e)),
+            Ok(()) => {}
+        }
+    }
+}

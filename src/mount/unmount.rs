@@ -1,0 +1,115 @@
+//! `--unmount`: ends a mount from outside and waits until its data is durable and its process gone.
+
+use super::process::Process;
+use super::tree::{PID_ATTRIBUTE, STARTED_ATTRIBUTE};
+use super::{Error, Result, attach, table};
+use nix::errno::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The first pause between two looks at the process that is to end; it doubles up to [`LONGEST`].
+const PAUSE: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_millis(100);
+/// When the user is told that it takes a while.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the mount says of the process that serves it.
+enum Server {
+    Alive(Process),
+    /// It was killed.
+    Dead,
+    /// It lets only the user in who mounted it.
+    Private,
+}
+
+/// Unmounts a mount of this program. When it returns, what was written is durable and the process has ended.
+///
+/// # Errors
+/// [`Error::NotMounted`]; [`Error::Busy`] when files are open there; [`Error::NotDurable`]; [`Error::Io`].
+pub fn unmount(folder: &Path) -> Result<()> {
+    let point = table::canonical(folder)?;
+    let entry = table::at(&point)?;
+    let Some(entry) = entry.filter(table::Entry::is_ours) else {
+        return Err(not_mounted(&point));
+    };
+    let process = match server(&point)? {
+        Server::Alive(process) => process,
+        Server::Dead => {
+            log::warn!("The process that served {} was killed; what was not flushed before is lost", point.display());
+            // Nothing can be read there any more, so open files are no reason to wait.
+            return attach::detach(&point, true);
+        }
+        Server::Private => return as_owner(&point, &entry),
+    };
+    if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
+        return Err(Error::NotDurable { path: point, source });
+    }
+    attach::detach(&point, false)?;
+    wait_for(process, &point);
+    Ok(())
+}
+
+fn not_mounted(point: &Path) -> Error {
+    let other = table::at(point).ok().flatten();
+    let found =
+        other.map_or("nothing at all is".to_owned(), |entry| format!("but a file system of type {}", entry.kind));
+    Error::NotMounted { path: point.to_path_buf(), found }
+}
+
+fn server(point: &Path) -> Result<Server> {
+    let pid = attribute(point, PID_ATTRIBUTE);
+    let started = attribute(point, STARTED_ATTRIBUTE);
+    let source = match (pid, started) {
+        (Ok(pid), Ok(started)) => {
+            let pid = u32::try_from(pid).map_err(io::Error::other).map_err(Error::io(point, "understand"))?;
+            return Ok(Server::Alive(Process { pid, started }));
+        }
+        (Err(e), _) | (_, Err(e)) => e,
+    };
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(Server::Dead),
+        Some(Errno::EACCES) if nix::unistd::geteuid().is_root() => Ok(Server::Private),
+        _ => Err(Error::io(point, "ask which process serves")(source)),
+    }
+}
+
+fn attribute(point: &Path, name: &str) -> io::Result<u64> {
+    let value = xattr::get(point, name)?.ok_or_else(|| io::Error::other(format!("it has no attribute {name}")))?;
+    String::from_utf8_lossy(&value).parse().map_err(io::Error::other)
+}
+
+/// Root may not look into a user's mount; a process of that user may.
+fn as_owner(point: &Path, entry: &table::Entry) -> Result<()> {
+    let (Some(uid), Some(gid)) = (entry.number("user_id"), entry.number("group_id")) else {
+        return Err(Error::io(point, "find who mounted")(io::Error::other("the mount table does not say")));
+    };
+    let program = std::env::current_exe().map_err(Error::io(point, "start another process to unmount"))?;
+    let mut command = Command::new(program);
+    command.arg("--unmount").arg(point).uid(uid).gid(gid);
+    let status = command.status().map_err(Error::io(point, "start another process to unmount"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::io(point, "unmount")(io::Error::other(format!("the process that ran as user {uid} failed: {status}"))))
+}
+
+/// Waits for the end of a process, which flushes the disk first. However long that takes, ending earlier would be a
+/// lie about the data.
+fn wait_for(process: Process, point: &Path) {
+    let start = Instant::now();
+    let mut pause = PAUSE;
+    let mut told = false;
+    while process.is_running() {
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST);
+        if !told && start.elapsed() > PATIENCE {
+            told = true;
+            log::warn!("{} is unmounted; waiting for process {} to end", point.display(), process.pid);
+        }
+    }
+}

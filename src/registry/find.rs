@@ -1,0 +1,133 @@
+//! Finding a machine by what the user calls it, and saying what a name or UUID is that is no medium.
+
+use super::xml::parse_uuid;
+use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
+use uuid::Uuid;
+
+/// Names, UUIDs or disks that one message shows at most.
+const SHOWN: usize = 8;
+
+/// From which similarity on, between 0 and 1, a name may be a mistyped other one.
+const SIMILAR: f64 = 0.6;
+
+impl Registry {
+    /// The machine with a UUID (in any case, with or without braces) or a name, as an index into
+    /// [`Registry::machines`]. Where no name is exactly the same, one that differs only in case will do.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name.
+    pub fn find_machine(&self, what: &str) -> Result<usize> {
+        if let Some(uuid) = parse_uuid(what) {
+            let found = self.machines.iter().position(|entry| entry.uuid == uuid);
+            return found.ok_or_else(|| self.no_machine(what));
+        }
+        let lower = what.to_lowercase();
+        let exact = self.machines_where(|name| name == what);
+        let found = if exact.is_empty() { self.machines_where(|name| name.to_lowercase() == lower) } else { exact };
+        match *found {
+            [index] => Ok(index),
+            [] => Err(self.no_machine(what)),
+            _ => Err(Error::Ambiguous {
+                what: format!("The machine name {what:?}"),
+                candidates: list(found.iter().map(|index| describe(&self.machines[*index]))),
+            }),
+        }
+    }
+
+    fn machines_where(&self, is: impl Fn(&str) -> bool) -> Vec<usize> {
+        let all = self.machines.iter().enumerate();
+        all.filter(|(_, entry)| is(&entry.name())).map(|(index, _)| index).collect()
+    }
+
+    fn no_machine(&self, what: &str) -> Error {
+        let lower = what.to_lowercase();
+        let mut near: Vec<(f64, &MachineEntry)> = self
+            .machines
+            .iter()
+            .map(|entry| (similarity(&lower, &entry.name().to_lowercase()), entry))
+            .filter(|(score, _)| *score >= SIMILAR)
+            .collect();
+        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        let hint = if self.machines.is_empty() {
+            format!("the registry in {} has no machines", self.folder.display())
+        } else if near.is_empty() {
+            format!("the machines are {}", list(self.machines.iter().map(describe)))
+        } else {
+            format!("similar names are {}", list(near.into_iter().map(|(_, entry)| describe(entry))))
+        };
+        Error::NotFound { what: format!("The machine {what:?}"), hint }
+    }
+
+    /// What a UUID is that no medium has: a machine or a snapshot, and which media it has.
+    pub(super) fn explain_uuid(&self, uuid: Uuid) -> Option<String> {
+        self.explain("UUID", |entry| entry.uuid == uuid, |snapshot| snapshot.uuid == uuid)
+    }
+
+    /// What a name is that no image has: a machine or a snapshot, and which media it has.
+    pub(super) fn explain_name(&self, name: &str) -> Option<String> {
+        self.explain("name", |entry| entry.name() == name, |snapshot| snapshot.name == name)
+    }
+
+    /// The registered media whose files have a name.
+    pub(super) fn explain_file(&self, name: &str) -> Option<String> {
+        let media = self.media.iter().map(|(_, medium)| medium).filter(|medium| medium.file_name() == name);
+        let text = list(media.map(|medium| format!("{} ({})", medium.uuid, medium.location.display())));
+        (!text.is_empty()).then(|| format!("there is no such file here; media of that name are {text}"))
+    }
+
+    fn explain(
+        &self,
+        what: &str,
+        is_machine: impl Fn(&MachineEntry) -> bool,
+        is_snapshot: impl Fn(&Snapshot) -> bool,
+    ) -> Option<String> {
+        let mut found = Vec::new();
+        for entry in &self.machines {
+            if is_machine(entry) {
+                found.push(match &entry.machine {
+                    Ok(machine) => {
+                        format!("the machine {:?}, which has {}", machine.name, self.disks(&machine.attachments))
+                    }
+                    Err(_) => format!("a machine whose settings {} cannot be read", entry.path.display()),
+                });
+            }
+            let Ok(machine) = &entry.machine else { continue };
+            found.extend(machine.snapshots.iter().filter(|one| is_snapshot(one)).map(|one| {
+                let disks = self.disks(&one.attachments);
+                format!("the snapshot {:?} of the machine {:?}, which has {disks}", one.name, machine.name)
+            }));
+        }
+        (!found.is_empty()).then(|| format!("it is the {what} of {}; give one of the disks", list(found)))
+    }
+
+    /// The hard disks among `attachments`, as a user may name them.
+    fn disks(&self, attachments: &[Attachment]) -> String {
+        let disks = attachments.iter().filter(|attachment| attachment.kind == DeviceKind::HardDisk);
+        let named = disks.filter_map(|slot| {
+            let uuid = slot.medium?;
+            let file = self.media.find(uuid).map_or_else(String::new, |id| self.media.get(id).file_name());
+            Some(format!("{uuid} ({} {}:{} {file})", slot.controller, slot.port, slot.device))
+        });
+        let text = list(named);
+        if text.is_empty() { "no disks".to_owned() } else { format!("the disks {text}") }
+    }
+}
+
+fn describe(entry: &MachineEntry) -> String {
+    format!("{:?} ({})", entry.name(), entry.uuid)
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    let mut items = items.into_iter();
+    let mut text = items.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
+    let rest = items.count();
+    if rest > 0 {
+        text.push_str(&format!(" and {rest} more"));
+    }
+    text
+}
+
+fn similarity(asked: &str, name: &str) -> f64 {
+    let part = !asked.is_empty() && (name.contains(asked) || !name.is_empty() && asked.contains(name));
+    if part { 1.0 } else { strsim::normalized_damerau_levenshtein(asked, name) }
+}

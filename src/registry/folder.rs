@@ -1,0 +1,162 @@
+//! Where VirtualBox keeps its settings.
+//!
+//! The order is that of `com::GetVBoxUserHomeDirectory` (VirtualBox, `src/VBox/Main/glue/com.cpp`): the environment,
+//! then the first folder that exists. Where none exists VirtualBox creates the last one; nothing is created here.
+
+use super::{Error, Result};
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The conventions for a user's folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// Linux, Solaris and the BSDs: XDG folders.
+    Unix,
+    /// macOS: `~/Library`.
+    MacOs,
+    /// Windows: the profile folder.
+    Windows,
+}
+
+impl Platform {
+    /// The one that this program was built for.
+    #[must_use]
+    pub fn host() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::MacOs
+        } else {
+            Self::Unix
+        }
+    }
+}
+
+/// The folders that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative ones
+/// are relative to `current`. `home` is the user's home, or profile folder on Windows.
+#[must_use]
+pub fn candidates(
+    platform: Platform,
+    variable: impl Fn(&str) -> Option<OsString>,
+    home: Option<&Path>,
+    current: &Path,
+) -> Vec<PathBuf> {
+    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(given) = folder("VBOX_USER_HOME") {
+        return vec![current.join(given)];
+    }
+    let Some(home) = home else { return Vec::new() };
+    match platform {
+        Platform::Unix => {
+            // The XDG specification has relative values ignored.
+            let config = folder("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+            let config = config.unwrap_or_else(|| home.join(".config"));
+            vec![home.join(".VirtualBox"), config.join("VirtualBox")]
+        }
+        Platform::MacOs => vec![home.join("Library/VirtualBox")],
+        Platform::Windows => vec![home.join(".VirtualBox")],
+    }
+}
+
+/// The settings folder among `candidates`: the first that exists.
+///
+/// # Errors
+/// [`Error::NotFound`] naming all of them.
+pub fn choose(candidates: Vec<PathBuf>, exists: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    if let Some(folder) = candidates.iter().find(|folder| exists(folder)) {
+        return Ok(folder.clone());
+    }
+    let looked = match &*candidates {
+        [] => "the home folder is not known, so there is no place to look".to_owned(),
+        folders => {
+            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            format!("there is no folder {}", names.join(" and no folder "))
+        }
+    };
+    Err(Error::NotFound {
+        what: "VirtualBox's settings folder".to_owned(),
+        hint: format!("{looked}; set VBOX_USER_HOME to the folder that holds VirtualBox.xml"),
+    })
+}
+
+/// The settings folder of the user who runs this program.
+///
+/// # Errors
+/// [`Error::NotFound`] when there is none; [`Error::Io`] when the current folder is gone.
+pub fn find() -> Result<PathBuf> {
+    let current = env::current_dir().map_err(|source| Error::Io {
+        path: PathBuf::from("."),
+        action: "find the current folder",
+        source,
+    })?;
+    let all = candidates(Platform::host(), |name| env::var_os(name), dirs::home_dir().as_deref(), &current);
+    choose(all, Path::is_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(platform: Platform, variables: &[(&str, &str)], existing: &[&str]) -> Result<PathBuf> {
+        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        let all = candidates(platform, variable, Some(Path::new("/home/joe")), Path::new("/work"));
+        choose(all, |path| existing.iter().any(|folder| Path::new(folder) == path))
+    }
+
+    #[test]
+    fn the_variable_decides_and_is_made_absolute() {
+        let all = ["/work/vb", "/vb", "/home/joe/.VirtualBox"];
+        for platform in [Platform::Unix, Platform::MacOs, Platform::Windows] {
+            assert_eq!(look(platform, &[("VBOX_USER_HOME", "vb")], &all).unwrap(), Path::new("/work/vb"));
+            assert_eq!(look(platform, &[("VBOX_USER_HOME", "/vb")], &all).unwrap(), Path::new("/vb"));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_names_no_folder_is_not_replaced_by_another_folder() {
+        let error = look(Platform::Unix, &[("VBOX_USER_HOME", "/gone")], &["/home/joe/.VirtualBox"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "VirtualBox's settings folder is not known: there is no folder /gone; set VBOX_USER_HOME to the folder \
+             that holds VirtualBox.xml"
+        );
+    }
+
+    #[test]
+    fn on_unix_the_legacy_folder_wins_then_xdg() {
+        let (legacy, xdg, default) = ("/home/joe/.VirtualBox", "/xdg/VirtualBox", "/home/joe/.config/VirtualBox");
+        let variables = [("XDG_CONFIG_HOME", "/xdg")];
+        assert_eq!(look(Platform::Unix, &variables, &[legacy, xdg, default]).unwrap(), Path::new(legacy));
+        assert_eq!(look(Platform::Unix, &variables, &[xdg, default]).unwrap(), Path::new(xdg));
+        assert_eq!(look(Platform::Unix, &[], &[xdg, default]).unwrap(), Path::new(default));
+        for unusable in ["", "relative"] {
+            let variables = [("XDG_CONFIG_HOME", unusable), ("VBOX_USER_HOME", "")];
+            assert_eq!(look(Platform::Unix, &variables, &[default]).unwrap(), Path::new(default));
+        }
+    }
+
+    #[test]
+    fn macos_and_windows_have_one_place() {
+        let mac = "/home/joe/Library/VirtualBox";
+        assert_eq!(look(Platform::MacOs, &[], &["/home/joe/.VirtualBox", mac]).unwrap(), Path::new(mac));
+        let windows = "/home/joe/.VirtualBox";
+        assert_eq!(
+            look(Platform::Windows, &[], &["/home/joe/.config/VirtualBox", windows]).unwrap(),
+            Path::new(windows)
+        );
+    }
+
+    #[test]
+    fn nothing_found_names_every_place() {
+        let error = look(Platform::Unix, &[("XDG_CONFIG_HOME", "/xdg")], &[]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "VirtualBox's settings folder is not known: there is no folder /home/joe/.VirtualBox and no folder \
+             /xdg/VirtualBox; set VBOX_USER_HOME to the folder that holds VirtualBox.xml"
+        );
+        assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+        let homeless = choose(candidates(Platform::Unix, |_| None, None, Path::new("/")), |_| true).unwrap_err();
+        assert!(homeless.to_string().contains("the home folder is not known"), "{homeless}");
+    }
+}

@@ -1,0 +1,166 @@
+//! Loads a whole registry: first all files are read, then the media are put together, because a medium may be
+//! registered in another machine's file than the one that uses it.
+
+use super::media::Forest;
+use super::uses::Uses;
+use super::xml::{ParsedMachine, ParsedMedium};
+use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
+use crate::crypt::Passwords;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Settings files that are worth a thread.
+const ENTRIES_PER_THREAD: usize = 64;
+
+/// Threads that read settings files at most.
+const MAX_THREADS: usize = 8;
+
+impl Registry {
+    /// Loads the registry of the user who runs this program: [`folder::find`], then [`Registry::load`].
+    ///
+    /// # Errors
+    /// As both.
+    pub fn load_default(passwords: &Passwords) -> Result<Self> {
+        Self::load(&folder::find()?, passwords)
+    }
+
+    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when a password
+    /// file is for them; nobody is asked. A machine that cannot be read is listed
+    /// with its error; other things that are wrong are in [`Registry::problems`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
+    /// can be used.
+    pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
+        let folder = absolute(folder)?;
+        let mut loader = Loader::default();
+        let global = settings::read_global(&folder, &mut loader.forest.problems)?;
+        loader.files.push((folder.join("VirtualBox.xml"), global.media));
+        for found in find_all(&folder, &global.machines, passwords) {
+            loader.add_machine(found);
+        }
+        Ok(loader.finish(folder))
+    }
+
+    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
+        let path = absolute(path)?;
+        let parsed = settings::read_machine(&path, None, passwords)?;
+        let folder = path.parent().unwrap_or(&path).to_path_buf();
+        let mut loader = Loader::default();
+        loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
+        Ok(loader.finish(folder))
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let full = std::path::absolute(path).map_err(|source| Error::Io {
+        path: path.to_path_buf(),
+        action: "find the full path of",
+        source,
+    })?;
+    Ok(location::normalize(&full))
+}
+
+#[derive(Default)]
+struct Loader {
+    machines: Vec<MachineEntry>,
+    /// The settings files and the media that they register, not yet put together.
+    files: Vec<(PathBuf, Vec<ParsedMedium>)>,
+    forest: Forest,
+}
+
+impl Loader {
+    fn add_machine(&mut self, found: Found) {
+        let Found { uuid, path, parsed, registered } = found;
+        let machine = parsed.map(|parsed| {
+            if let Some(registered) = registered {
+                let what = format!("The machine {:?}", parsed.machine.name);
+                self.forest.problems.push(Error::Moved { what, registered, found: path.clone() });
+            }
+            let problems = parsed.problems.into_iter().map(|fault| fault.in_file(&path, false));
+            self.forest.problems.extend(problems);
+            self.files.push((path.clone(), parsed.media));
+            parsed.machine
+        });
+        self.machines.push(MachineEntry { uuid, path, machine });
+    }
+
+    fn finish(self, folder: PathBuf) -> Registry {
+        let Self { machines, files, mut forest } = self;
+        for (file, media) in files {
+            forest.add(&file, media);
+        }
+        let Forest { media, mut problems, .. } = forest;
+        problems.extend(duplicates(&machines));
+        let (uses, unregistered) = Uses::collect(&machines, &media);
+        problems.extend(unregistered);
+        Registry { folder, machines, media, problems, uses }
+    }
+}
+
+/// A machine's settings file, read.
+struct Found {
+    uuid: Uuid,
+    path: PathBuf,
+    parsed: Result<ParsedMachine>,
+    /// Where it is registered, when it was found elsewhere.
+    registered: Option<PathBuf>,
+}
+
+/// Reads the files of all machines, in their order. Thousands are read on several threads, which hides the time that
+/// each waits for the disk.
+fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Found> {
+    let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
+    let size = entries.len().div_ceil(wanted.max(1)).max(1);
+    let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
+        some.iter().map(|(uuid, written)| find(folder, *uuid, written, passwords)).collect()
+    };
+    if wanted <= 1 {
+        return find_some(entries);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = entries.chunks(size).map(|some| scope.spawn(move || find_some(some))).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn find(folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
+    let path = location::absolute(folder, written);
+    let parsed = settings::read_machine(&path, Some(uuid), passwords);
+    if let Err(Error::Missing { .. }) = parsed
+        && location::is_absolute(written)
+    {
+        // It may have moved together with the settings folder.
+        for place in location::relocations(folder, written).into_iter().filter(|place| place.is_file()) {
+            if let Ok(parsed) = settings::read_machine(&place, Some(uuid), passwords) {
+                return Found { uuid, path: place, parsed: Ok(parsed), registered: Some(path) };
+            }
+        }
+    }
+    Found { uuid, path, parsed, registered: None }
+}
+
+fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {
+    let mut seen: HashMap<Uuid, &Path> = HashMap::new();
+    let mut problems = Vec::new();
+    for entry in machines {
+        if let Some(first) = seen.get(&entry.uuid) {
+            problems.push(Error::Duplicate {
+                what: format!("The machine {}", entry.uuid),
+                kept: first.display().to_string(),
+                ignored: entry.path.display().to_string(),
+            });
+        } else {
+            seen.insert(entry.uuid, &entry.path);
+        }
+    }
+    problems
+}

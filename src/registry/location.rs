@@ -1,0 +1,137 @@
+//! Paths as settings files and image headers write them: for any host, and perhaps for one that is gone.
+
+use std::path::{Component, Path, PathBuf};
+
+/// Whether a path is absolute on Windows: with a drive letter, or on a share.
+pub(super) fn is_windows_absolute(written: &str) -> bool {
+    let bytes = written.as_bytes();
+    let drive =
+        bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
+    drive || written.starts_with("\\\\")
+}
+
+/// Whether a path is absolute on any host, so that it fits only the host that wrote it.
+pub(super) fn is_absolute(written: &str) -> bool {
+    written.starts_with('/') || is_windows_absolute(written)
+}
+
+/// The path that is meant by what a file in `folder` says. Absolute paths of Windows stay as they are; they are no
+/// paths here. The separators of Windows are taken for ours unless a file of exactly that name is there.
+pub(super) fn absolute(folder: &Path, written: &str) -> PathBuf {
+    if is_windows_absolute(written) {
+        return PathBuf::from(written);
+    }
+    let path = normalize(&folder.join(written));
+    if written.contains('\\') && !path.exists() { normalize(&folder.join(written.replace('\\', "/"))) } else { path }
+}
+
+/// Takes `.` and `..` out, as VirtualBox does: by the text alone.
+pub(super) fn normalize(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// Where a file may be now that was at the absolute path `written` when its host still ran, seen from a file in
+/// `folder` that came along: a whole disk or home folder may have been copied, or a machine's folder. Best first.
+/// Nothing says that such a file is the right one; its identity must be checked.
+pub(super) fn relocations(folder: &Path, written: &str) -> Vec<PathBuf> {
+    let converted = if is_windows_absolute(written) { written.replace('\\', "/") } else { written.to_owned() };
+    let bare = converted.split_once(":/").map_or(converted.as_str(), |(_, rest)| rest);
+    let parts: Vec<&str> = bare.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    let tail = |from: usize| parts.get(from..).unwrap_or_default().iter().collect::<PathBuf>();
+    let mut found: Vec<PathBuf> = Vec::new();
+    for ancestor in folder.ancestors() {
+        // The ancestor is one of the folders on the way, or stands for the old root.
+        let name = ancestor.file_name().and_then(|name| name.to_str());
+        if let Some(at) = name.and_then(|name| parts.iter().rposition(|part| *part == name)) {
+            found.push(ancestor.join(tail(at + 1)));
+        }
+        found.push(ancestor.join(tail(0)));
+    }
+    // The folder itself was renamed.
+    for keep in [2, 1] {
+        found.push(folder.join(tail(parts.len().saturating_sub(keep))));
+    }
+    found.dedup();
+    found.retain(|path| path.as_os_str() != written && path != folder);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_are_relative_to_the_folder() {
+        let folder = Path::new("/home/joe/VMs/X");
+        for (written, meant) in [
+            ("X.vdi", "/home/joe/VMs/X/X.vdi"),
+            ("Snapshots/{a}.vdi", "/home/joe/VMs/X/Snapshots/{a}.vdi"),
+            ("../Y/./y.vdi", "/home/joe/VMs/Y/y.vdi"),
+            ("Snapshots\\{a}.vdi", "/home/joe/VMs/X/Snapshots/{a}.vdi"),
+            ("/disks/../d.vdi", "/d.vdi"),
+            ("C:\\Users\\joe\\x.vdi", "C:\\Users\\joe\\x.vdi"),
+            ("\\\\server\\share\\x.vdi", "\\\\server\\share\\x.vdi"),
+        ] {
+            assert_eq!(absolute(folder, written), Path::new(meant), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_backslashes_in_its_name_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a\\b.vdi");
+        std::fs::write(&odd, b"").unwrap();
+        assert_eq!(absolute(folder.path(), "a\\b.vdi"), odd);
+    }
+
+    #[test]
+    fn paths_of_other_hosts_are_told_apart() {
+        for windows in ["C:\\x", "d:/x", "\\\\server\\share"] {
+            assert!(is_windows_absolute(windows) && is_absolute(windows), "{windows}");
+        }
+        for other in ["C:", "x", "/x", "Snapshots\\x", "1:\\x", ""] {
+            assert!(!is_windows_absolute(other), "{other}");
+        }
+        assert!(is_absolute("/x") && !is_absolute("x/y"));
+    }
+
+    fn assert_relocates(folder: &str, written: &str, to: &str) {
+        let all = relocations(Path::new(folder), written);
+        assert!(all.iter().any(|path| path == Path::new(to)), "{all:?}");
+        assert!(all.len() <= 2 * Path::new(folder).components().count() + 2, "{all:?}");
+    }
+
+    #[test]
+    fn a_copied_disk_home_or_machine_is_searched() {
+        let machine = "/home/joe/VirtualBox VMs/X/X.vdi";
+        assert_relocates("/backup/home/joe/VirtualBox VMs/X", machine, "/backup/home/joe/VirtualBox VMs/X/X.vdi");
+        assert_relocates("/backup/home/joe/.config/VirtualBox", machine, "/backup/home/joe/VirtualBox VMs/X/X.vdi");
+        assert_relocates("/backup/joe/.config/VirtualBox", machine, "/backup/joe/VirtualBox VMs/X/X.vdi");
+        assert_relocates("/backup/VirtualBox VMs/X", machine, "/backup/VirtualBox VMs/X/X.vdi");
+        assert_relocates("/backup/renamed", machine, "/backup/renamed/X.vdi");
+        assert_relocates("/b/renamed", "/home/joe/VMs/X/Snapshots/s.vdi", "/b/renamed/Snapshots/s.vdi");
+        assert_relocates(
+            "/mnt/win/Users/joe/.VirtualBox",
+            "C:\\Users\\joe\\VMs\\X\\X.vbox",
+            "/mnt/win/Users/joe/VMs/X/X.vbox",
+        );
+        assert_relocates("/backup/X", "D:/VMs/X/X.vdi", "/backup/X/X.vdi");
+    }
+
+    #[test]
+    fn the_place_that_was_written_is_not_searched_again() {
+        let all = relocations(Path::new("/home/joe/X"), "/home/joe/X/X.vdi");
+        assert!(!all.contains(&PathBuf::from("/home/joe/X/X.vdi")), "{all:?}");
+        assert!(relocations(Path::new("/a"), "/").is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! What an argument of the command line means: a medium's UUID, or the path of an image.
+
+use super::parents::follow;
+use super::xml::parse_uuid;
+use super::{Chain, Error, Identify, MediumId, Registry, Result};
+use crate::image;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use uuid::Uuid;
+
+/// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
+/// `current`. The parents of a registered image are those of the registry; those of any other are found by its header:
+/// in the registry, by the header's own hints, or beside the file.
+///
+/// # Errors
+/// [`Error::NotFound`], which says what `what` is instead where it names a machine or a snapshot; [`Error::Chain`];
+/// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
+pub fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
+    resolve_with(registry, what.as_ref(), current, &image::identify)
+}
+
+pub(super) fn resolve_with(
+    registry: Option<&Registry>,
+    what: &OsStr,
+    current: &Path,
+    identify: &Identify<'_>,
+) -> Result<Chain> {
+    if let Some(uuid) = what.to_str().and_then(parse_uuid) {
+        return by_uuid(registry, uuid);
+    }
+    let path = current.join(what);
+    match fs::canonicalize(&path) {
+        // VirtualBox names a machine's folder as the machine.
+        Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
+        Ok(real) => by_path(registry, &path, &real, identify),
+        Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(unknown(registry, what, &path))
+        }
+        Err(source) => Err(Error::Io { path, action: "find", source }),
+    }
+}
+
+fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
+    let not_found = |hint| Error::NotFound { what: format!("The medium {uuid}"), hint };
+    let Some(registry) = registry else {
+        return Err(not_found("there is no registry to look it up in; give the path of the image".to_owned()));
+    };
+    match registry.media.find(uuid) {
+        Some(id) => registry.chain_of_medium(id),
+        None => Err(not_found(registry.explain_uuid(uuid).unwrap_or_else(|| {
+            let folder = registry.folder.display();
+            format!("the registry in {folder} has no medium of that UUID; list them with -l, or give a path")
+        }))),
+    }
+}
+
+/// The machine or snapshot that has the name `what`.
+fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
+    registry?.explain_name(what.to_str()?)
+}
+
+/// The error for what is neither a UUID nor a file.
+fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
+    let file = || registry?.explain_file(what.to_str()?);
+    let hint = explain(registry, what)
+        .or_else(file)
+        .unwrap_or_else(|| format!("there is no file {}, and it is no UUID", path.display()));
+    Error::NotFound { what: format!("The image {:?}", what.to_string_lossy()), hint }
+}
+
+fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Identify<'_>) -> Result<Chain> {
+    if let Some((registry, id)) = registry.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
+        log::debug!("{} is registered as {}", real.display(), registry.media.get(id).uuid);
+        return registry.chain_of_medium(id);
+    }
+    // Settings begin with a line of text, so any probe would take them for a raw disk.
+    if real.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vbox")) {
+        let hint = "it is the settings file of a machine; give the path or UUID of one of its images".to_owned();
+        return Err(Error::NotFound { what: format!("The image {}", real.display()), hint });
+    }
+    follow(registry, real, identify)
+}
+
+impl Registry {
+    /// The registered medium whose image is at `path`, which is `real` without symbolic links.
+    fn medium_at(&self, path: &Path, real: &Path) -> Option<MediumId> {
+        let files = || self.media.iter().filter(|(_, medium)| medium.is_file());
+        let by_name = files().find(|(_, medium)| medium.location == path || medium.location == real);
+        by_name.map(|(id, _)| id).or_else(|| {
+            let wanted = file_id(real)?;
+            files().find(|(_, medium)| file_id(&medium.location) == Some(wanted)).map(|(id, _)| id)
+        })
+    }
+}
+
+/// What tells files apart under all their names: device and inode.
+pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}

@@ -1,0 +1,162 @@
+//! What an argument of the command line means.
+
+use super::*;
+use crate::ErrorKind;
+use std::path::Path;
+
+/// A machine with two disks and a snapshot, its images in place.
+fn lab() -> (Lab, Registry) {
+    let mut lab = Lab::new();
+    let snapshot = format!("<Snapshot uuid=\"{}\" name=\"fresh\">{}</Snapshot>", uuid(20), attached(&[1]));
+    let disks = disk(1, "base.vdi", &disk(2, "Snapshots/2.vdi", "")) + &disk(3, "data.vdi", "");
+    let current = format!("currentSnapshot=\"{}\"", uuid(20));
+    lab.machine(10, "vm", &current, &(media(&disks) + &attached(&[2, 3]) + &snapshot));
+    lab.write("vm/base.vdi", vdi(1, 0));
+    lab.write("vm/Snapshots/2.vdi", vdi(2, 1));
+    lab.write("vm/data.vdi", vdi(3, 0));
+    let registry = lab.load_clean();
+    (lab, registry)
+}
+
+fn failure(registry: &Registry, what: &str, current: &Path) -> String {
+    let error = resolve(Some(registry), what, current).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    message(&error)
+}
+
+#[test]
+fn a_uuid_means_the_medium_in_any_spelling() {
+    let (lab, registry) = lab();
+    let bare = uuid(2).to_string();
+    for what in [&*bare, &format!("{{{bare}}}"), &bare.to_uppercase()] {
+        let chain = resolve(Some(&registry), what, &lab.path("")).unwrap();
+        assert_eq!(names(&chain), ["2.vdi", "base.vdi"], "{what}");
+    }
+}
+
+#[test]
+fn a_uuid_wins_over_a_file_of_that_name_and_without_hyphens_it_is_a_file() {
+    let (lab, registry) = lab();
+    lab.write(&uuid(2).to_string(), vdi(9, 0));
+    let chain = resolve(Some(&registry), uuid(2).to_string(), &lab.path("")).unwrap();
+    assert_eq!(chain.uuid, Some(uuid(2)));
+    lab.write(&uuid(2).simple().to_string(), vdi(9, 0));
+    let chain = resolve(Some(&registry), uuid(2).simple().to_string(), &lab.path("")).unwrap();
+    assert_eq!(chain.uuid, Some(uuid(9)));
+}
+
+#[test]
+fn a_registered_file_is_known_under_all_its_names() {
+    let (lab, registry) = lab();
+    let real = lab.path("vm/Snapshots/2.vdi");
+    std::os::unix::fs::symlink(&real, lab.path("link.vdi")).unwrap();
+    fs::hard_link(&real, lab.path("hard.vdi")).unwrap();
+    std::os::unix::fs::symlink(lab.path("vm"), lab.path("folder")).unwrap();
+    let absolute = real.display().to_string();
+    for what in [
+        &*absolute,
+        "vm/Snapshots/2.vdi",
+        "./vm/../vm/Snapshots/2.vdi",
+        "link.vdi",
+        "hard.vdi",
+        "folder/Snapshots/2.vdi",
+    ] {
+        let chain = resolve(Some(&registry), what, &lab.path("")).unwrap();
+        assert_eq!(chain.links[0].path, real, "{what}");
+        assert_eq!(chain.links[0].registered_uuid, Some(uuid(2)), "{what}");
+        assert_eq!(names(&chain), ["2.vdi", "base.vdi"], "{what}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_registered_has_no_registered_identity() {
+    let (lab, registry) = lab();
+    lab.write("loose.vdi", vdi(9, 0));
+    let chain = resolve(Some(&registry), "loose.vdi", &lab.path("")).unwrap();
+    assert_eq!((chain.uuid, chain.links[0].registered_uuid), (Some(uuid(9)), None));
+    assert_eq!((chain.links.len(), &*chain.links[0].found_by), (1, ""));
+}
+
+#[test]
+fn a_machine_or_snapshot_is_no_medium_but_its_media_are_offered() {
+    let (lab, registry) = lab();
+    let current = lab.path("");
+    let [one, two, three] = [uuid(1), uuid(2), uuid(3)];
+    let disks = format!("the disks {two} (SATA 0:0 2.vdi), {three} (SATA 1:0 data.vdi); give one of the disks");
+    let machine = format!("the machine \"vm\", which has {disks}");
+    let disks = format!("the disks {one} (SATA 0:0 base.vdi); give one of the disks");
+    let snapshot = format!("the snapshot \"fresh\" of the machine \"vm\", which has {disks}");
+    for (n, what) in [(10, &machine), (20, &snapshot)] {
+        let uuid = uuid(n);
+        let expected = format!("The medium {uuid} is not known: it is the UUID of {what}");
+        assert_eq!(failure(&registry, &format!("{{{uuid}}}"), &current), expected);
+    }
+    // In the first folder "vm" is also a folder.
+    for current in [&current, &lab.path("vm")] {
+        for (name, what) in [("vm", &machine), ("fresh", &snapshot)] {
+            let expected = format!("The image {name:?} is not known: it is the name of {what}");
+            assert_eq!(failure(&registry, name, current), expected);
+        }
+    }
+    assert_eq!(
+        failure(&registry, "data.vdi", &current),
+        format!(
+            "The image \"data.vdi\" is not known: there is no such file here; media of that name are {three} ({})",
+            lab.path("vm/data.vdi").display()
+        )
+    );
+}
+
+#[test]
+fn what_is_nothing_says_where_it_was_looked_for() {
+    let (lab, registry) = lab();
+    let current = lab.path("vm");
+    assert_eq!(
+        failure(&registry, "no.vdi", &current),
+        format!(
+            "The image \"no.vdi\" is not known: there is no file {}, and it is no UUID",
+            current.join("no.vdi").display()
+        )
+    );
+    let text = failure(&registry, &uuid(77).to_string(), &current);
+    assert!(text.contains("has no medium of that UUID"), "{text}");
+    let error = resolve(None, uuid(1).to_string(), &current).unwrap_err();
+    assert_eq!(
+        message(&error),
+        format!(
+            "The medium {} is not known: there is no registry to look it up in; give the path of the image",
+            uuid(1)
+        )
+    );
+    let text = failure(&registry, "vm.vbox", &current);
+    assert!(
+        text.ends_with("it is the settings file of a machine; give the path or UUID of one of its images"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_folder_is_refused_by_the_image_room() {
+    let (lab, registry) = lab();
+    let error = resolve(Some(&registry), "vm/Snapshots", &lab.path("")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn without_a_registry_headers_are_followed() {
+    let (lab, _) = lab();
+    let chain = resolve(None, "vm/Snapshots/2.vdi", &lab.path("")).unwrap();
+    assert_eq!(names(&chain), ["2.vdi", "base.vdi"]);
+    assert_eq!(chain.links[0].found_by, "its UUID, beside the file");
+}
+
+#[test]
+fn a_parent_in_the_registry_is_taken_from_it() {
+    let (lab, registry) = lab();
+    lab.write("loose/child.vdi", vdi(9, 2));
+    let chain = resolve(Some(&registry), "loose/child.vdi", &lab.path("")).unwrap();
+    assert_eq!(names(&chain), ["child.vdi", "2.vdi", "base.vdi"]);
+    assert_eq!(chain.links[0].found_by, "the registry");
+    assert_eq!(chain.links[0].registered_uuid, None);
+    assert_eq!(chain.links[1].registered_uuid, Some(uuid(2)));
+}

@@ -1,0 +1,68 @@
+//! Which machines and snapshots use which medium.
+
+use super::{Attachment, Error, MachineEntry, Media, MediumId, Registry};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// A place where a medium is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Use {
+    /// The machine: an index into [`Registry::machines`].
+    pub machine: usize,
+    /// The snapshot, an index into [`Machine::snapshots`](super::Machine::snapshots); none for the current state.
+    pub snapshot: Option<usize>,
+}
+
+/// The uses of all media, found once.
+#[derive(Debug, Default)]
+pub(super) struct Uses(HashMap<MediumId, Vec<Use>>);
+
+impl Uses {
+    /// Collects the uses, and what is attached without being registered.
+    pub(super) fn collect(machines: &[MachineEntry], media: &Media) -> (Self, Vec<Error>) {
+        let mut uses = Self::default();
+        let mut problems = Vec::new();
+        for (index, entry) in machines.iter().enumerate() {
+            let Ok(machine) = &entry.machine else { continue };
+            let mut unknown = HashSet::new();
+            let mut add = |attachments: &[Attachment], snapshot| {
+                for uuid in attachments.iter().filter_map(|attachment| attachment.medium) {
+                    match media.find(uuid) {
+                        Some(id) => uses.add(id, Use { machine: index, snapshot }),
+                        None if unknown.insert(uuid) => problems.push(unregistered(uuid, &machine.name)),
+                        None => {}
+                    }
+                }
+            };
+            add(&machine.attachments, None);
+            for (at, snapshot) in machine.snapshots.iter().enumerate() {
+                add(&snapshot.attachments, Some(at));
+            }
+        }
+        (uses, problems)
+    }
+
+    fn add(&mut self, id: MediumId, new: Use) {
+        let known = self.0.entry(id).or_default();
+        // Equal ones follow each other: a shareable disk in two slots.
+        if known.last() != Some(&new) {
+            known.push(new);
+        }
+    }
+}
+
+fn unregistered(uuid: Uuid, machine: &str) -> Error {
+    Error::NotFound {
+        what: format!("The medium {uuid}, which the machine {machine:?} has attached,"),
+        hint: "none of the settings files that could be read registers it; look for its image and give the path"
+            .to_owned(),
+    }
+}
+
+impl Registry {
+    /// Where a medium is attached: per machine in their order, first the current state and then the snapshots.
+    #[must_use]
+    pub fn uses_of(&self, medium: MediumId) -> &[Use] {
+        self.uses.0.get(&medium).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,68 @@
+//! Gathering the volumes of a table.
+
+use super::{Scheme, Table, Volume};
+use crate::disk::Disk;
+
+/// A partition as a table states it, in sectors.
+pub(super) struct Partition {
+    /// The number that Linux gives it; 0 for none.
+    pub(super) linux_number: u32,
+    /// The first sector on the disk.
+    pub(super) first: u64,
+    /// How many sectors.
+    pub(super) count: u64,
+    /// Upstream's word for its type.
+    pub(super) type_name: &'static str,
+    /// Its label.
+    pub(super) name: String,
+    /// Whether it is marked as bootable.
+    pub(super) bootable: bool,
+}
+
+/// Turns partitions into volumes: numbers them, and keeps them within the disk.
+pub(super) struct VolumeList {
+    disk_size: u64,
+    sector_size: u32,
+    volumes: Vec<Volume>,
+    notes: Vec<String>,
+}
+
+impl VolumeList {
+    /// An empty list for a table that counts in sectors of `sector_size` bytes.
+    pub(super) fn new(disk: &dyn Disk, sector_size: u32) -> Self {
+        Self { disk_size: disk.size(), sector_size, volumes: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds a partition. One that leaves the disk is cut, one outside of it stays with size 0, so that the numbers of
+    /// the others are what the guest has.
+    pub(super) fn push(&mut self, partition: Partition) {
+        let Partition { linux_number, first, count, type_name, name, bootable } = partition;
+        let index = self.volumes.len();
+        let bytes = |sectors: u64| u128::from(sectors) * u128::from(self.sector_size);
+        let (start, end) = (bytes(first), bytes(first) + bytes(count));
+        let disk_end = u128::from(self.disk_size);
+        if count == 0 {
+            self.notes.push(format!("Volume {index} has no sectors according to the table; it is shown as empty"));
+        } else if start >= disk_end {
+            self.notes.push(format!(
+                "Volume {index} begins at byte {start}, past the end of the disk at {disk_end}; it is shown as empty"
+            ));
+        } else if end > disk_end {
+            self.notes
+                .push(format!("Volume {index} ends at byte {end}, past the end of the disk at {disk_end}; it is cut"));
+        }
+        let size = u64::try_from(end.min(disk_end).saturating_sub(start)).unwrap_or(0);
+        let offset = u64::try_from(start).unwrap_or(u64::MAX);
+        self.volumes.push(Volume { index, linux_number, offset, size, type_name, name, bootable });
+    }
+
+    /// Adds a note.
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// The finished table.
+    pub(super) fn into_table(self, scheme: Scheme) -> Table {
+        Table { scheme, sector_size: self.sector_size, volumes: self.volumes, notes: self.notes }
+    }
+}

@@ -1,0 +1,176 @@
+//! How a mount ends.
+
+use crate::scene::{Mount, Scene, is_mounted, is_root, ok, program, run, text, until};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Output};
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn write_one(mount: &Mount) {
+    let file = OpenOptions::new().write(true).open(mount.file("vhdd")).unwrap();
+    file.write_all_at(b"written", 4096).unwrap();
+}
+
+fn assert_written(scene: &Scene) {
+    assert_eq!(scene.bytes()[4096..][..7], *b"written");
+}
+
+#[test]
+fn unmount_returns_when_the_process_is_gone() {
+    let scene = Scene::new();
+    let mount = scene.mount(&["--rw"]);
+    write_one(&mount);
+    let output = run(program().arg("--unmount").arg("mnt").current_dir(scene.folder()));
+    assert!(output.status.success(), "{output:?}");
+    assert!(!is_mounted(&mount.point) && !mount.is_running());
+    assert_written(&scene);
+    // Nothing holds the image any more.
+    scene.mount(&["--rw"]).unmount();
+}
+
+#[test]
+fn unmounting_from_outside_ends_the_process() {
+    let scene = Scene::new();
+    let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
+    write_one(&mount);
+    ok("fusermount3", &["-u", text(&mount.point)]);
+    assert!(child.wait().unwrap().success());
+    mount.wait_for_end();
+    assert_written(&scene);
+    if is_root() {
+        let mount = scene.mount(&[]);
+        ok("umount", &[text(&mount.point)]);
+        mount.wait_for_end();
+    }
+}
+
+#[test]
+fn signals_end_it() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let scene = Scene::new();
+        let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
+        write_one(&mount);
+        mount.signal(signal);
+        assert!(child.wait().unwrap().success(), "{signal}");
+        mount.wait_for_end();
+        assert_written(&scene);
+    }
+    let scene = Scene::new();
+    let mount = scene.mount(&[]);
+    mount.signal("TERM");
+    mount.wait_for_end();
+}
+
+#[test]
+fn a_file_in_use_stays_usable_after_a_signal() {
+    let scene = Scene::new();
+    let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
+    let file = OpenOptions::new().read(true).write(true).open(mount.file("vhdd")).unwrap();
+    mount.signal("TERM");
+    until("it is unmounted", || !is_mounted(&mount.point));
+    file.write_all_at(b"written", 4096).unwrap();
+    file.sync_all().unwrap();
+    assert_written(&scene);
+    assert!(child.try_wait().unwrap().is_none());
+    drop(file);
+    assert!(child.wait().unwrap().success());
+    let mut messages = String::new();
+    child.stderr.unwrap().read_to_string(&mut messages).unwrap();
+    assert!(messages.contains("it ends when the last file there is closed"), "{messages}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let scene = Scene::new();
+    let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
+    let file = OpenOptions::new().write(true).open(mount.file("vhdd")).unwrap();
+    file.write_all_at(b"written", 4096).unwrap();
+    mount.signal("INT");
+    until("it is unmounted", || !is_mounted(&mount.point));
+    mount.signal("INT");
+    assert!(child.wait().unwrap().success());
+    assert_written(&scene);
+    assert_eq!(file.write_at(b"x", 0).unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+#[test]
+fn a_mount_in_use_is_not_unmounted() {
+    let scene = Scene::new();
+    let mount = scene.mount(&[]);
+    let file = File::open(mount.file("vol0")).unwrap();
+    let output = run(program().arg("-u").arg(&mount.point));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let point = mount.point.canonicalize().unwrap();
+    assert!(
+        error(&output).contains(&format!("error: {} is in use; close what is open", point.display())),
+        "{output:?}"
+    );
+    assert!(mount.is_running() && fs::metadata(mount.file("vhdd")).is_ok());
+    drop(file);
+    mount.unmount();
+}
+
+#[test]
+fn a_killed_process_leaves_what_unmount_removes() {
+    let scene = Scene::new();
+    let mount = scene.mount(&["--rw"]);
+    write_one(&mount);
+    let open = File::open(mount.file("vhdd")).unwrap();
+    open.sync_all().unwrap();
+    mount.signal("KILL");
+    until("it is gone", || !mount.is_running());
+    assert_written(&scene);
+    until("the mount is dead", || fs::metadata(&mount.point).is_err_and(|e| e.kind() == ErrorKind::NotConnected));
+    let output = scene.try_mount(&[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(error(&output).contains("was killed; remove it with vboximg-mount --unmount"), "{output:?}");
+    let output = run(program().arg("--unmount").arg(&mount.point));
+    assert!(output.status.success() && error(&output).contains("warning: The process that served"), "{output:?}");
+    assert!(!is_mounted(&mount.point));
+    scene.mount(&["--rw"]).unmount();
+}
+
+#[test]
+fn only_our_mounts_are_unmounted() {
+    let scene = Scene::new();
+    for (path, code, message) in [
+        ("mnt", 3, "Nothing of vboximg-mount is mounted on"),
+        ("/proc", 3, "but a file system of type proc"),
+        ("none", 3, "Cannot find none: No such file"),
+        ("disk.img/x", 1, "Cannot find disk.img/x: Not a directory"),
+    ] {
+        let output = run(program().arg("--unmount").arg(path).current_dir(scene.folder()));
+        assert_eq!(output.status.code(), Some(code), "{path}: {output:?}");
+        assert!(error(&output).contains(message), "{path}: {output:?}");
+    }
+}
+
+#[test]
+fn the_background_keeps_nothing_of_the_terminal() {
+    let scene = Scene::new();
+    // `output` reads to the end of both pipes, so it would never return if the process kept one of them.
+    let mount = scene.mount(&["-v"]);
+    for fd in ["0", "1", "2"] {
+        let target = fs::read_link(format!("/proc/{}/fd/{fd}", mount.pid)).unwrap();
+        assert_eq!(target, std::path::Path::new("/dev/null"), "{fd}");
+    }
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", mount.pid)).unwrap(), std::path::Path::new("/"));
+    let session = ok("ps", &["-o", "sid=", "-p", &mount.pid.to_string()]);
+    assert_eq!(session.trim(), mount.pid.to_string());
+    mount.unmount();
+}
+
+#[test]
+fn a_relative_path_works_from_the_background() {
+    let scene = Scene::new();
+    let output = run(program().args(["-i", "disk.img", "mnt"]).current_dir(scene.folder()));
+    assert!(output.status.success(), "{output:?}");
+    let mount = Mount::find(&scene.point());
+    let compared = run(Command::new("cmp").arg(mount.file("vhdd")).arg(mount.file("disk.img")));
+    assert!(compared.status.success(), "{compared:?}");
+    mount.unmount();
+}

@@ -1,0 +1,8 @@
+//! Mounts raw images with the program and uses the mounts as a user does: with the kernel, coreutils and loop devices.
+
+mod ending;
+mod reading;
+mod refusals;
+mod scene;
+mod users;
+mod writing;

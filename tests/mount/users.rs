@@ -1,0 +1,129 @@
+//! Mounting as an ordinary user, where the tests run as root. (Where they do not, all the others do that.)
+
+use crate::scene::{Scene, is_root, run, skip};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
+
+/// `nobody` on most systems; any number without rights will do.
+const USER: &str = "65534";
+
+/// Runs a shell script in a mount namespace of its own, where `/dev/fuse` is open to everybody as on most systems.
+/// Nothing that it mounts is seen outside or outlives it. `$B` is the program, `$I` the image, `$M` the mount point,
+/// `as_user` runs a command as an ordinary user who owns both.
+fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
+    let copy = scene.folder().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_vboximg-mount"), &copy).unwrap();
+    fs::set_permissions(scene.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(scene.folder().join("fuse.conf"), fuse_conf).unwrap();
+    fs::create_dir(scene.folder().join("dev")).unwrap();
+    for path in [scene.image(), scene.point(), scene.folder().to_path_buf()] {
+        assert!(run(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path)).status.success());
+    }
+    let head = format!(
+        "set -eu
+        B=$PWD/program; I=$PWD/disk.img; M=$PWD/mnt
+        mount -t tmpfs none dev
+        mknod -m 666 dev/fuse c 10 229
+        mount --bind dev/fuse /dev/fuse
+        [ -e /etc/fuse.conf ] || touch /etc/fuse.conf
+        mount --bind fuse.conf /etc/fuse.conf
+        as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
+        "
+    );
+    let unshare = ["--mount", "--propagation", "private", "sh", "-c"];
+    run(Command::new("unshare").args(unshare).arg(head + body).current_dir(scene.folder()))
+}
+
+fn assert_ok(output: &Output) {
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn can_run(test: &str) -> bool {
+    if !is_root() {
+        skip(test, "root, to become another user");
+    }
+    is_root()
+}
+
+#[test]
+fn an_ordinary_user_mounts_and_writes() {
+    if !can_run("an_ordinary_user_mounts_and_writes") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "as_user $B --rw -i $I $M
+        grep \"$M rw.* - fuse.vboximg-mount vboximg-mount rw,user_id=65534\" /proc/self/mountinfo
+        [ \"$(as_user stat -c %u:%g:%a $M/vhdd)\" = 65534:65534:644 ]
+        as_user cmp $M/vhdd $I
+        printf written | as_user dd of=$M/vhdd conv=notrunc,fsync bs=1 seek=4096 status=none
+        # Root is not let in without allow_root.
+        ! cat $M/vhdd 2>/dev/null
+        as_user $B --unmount $M
+        ! grep $M /proc/self/mountinfo
+        as_user $B -i $I $M
+        P=$(as_user getfattr --only-values -n user.vboximg-mount.pid $M)
+        kill -TERM $P
+        while grep $M /proc/self/mountinfo; do sleep 0.01; done
+        ",
+    );
+    assert_ok(&output);
+    assert_eq!(scene.bytes()[4096..][..7], *b"written");
+}
+
+#[test]
+fn root_unmounts_what_a_user_mounted() {
+    if !can_run("root_unmounts_what_a_user_mounted") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "as_user $B -i $I $M
+        $B --unmount $M
+        ! grep $M /proc/self/mountinfo
+        ",
+    );
+    assert_ok(&output);
+}
+
+#[test]
+fn letting_others_in_needs_the_administrator() {
+    if !can_run("letting_others_in_needs_the_administrator") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(&scene, "", "as_user $B --root -i $I $M");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("only when /etc/fuse.conf has the line user_allow_other"), "{message}");
+}
+
+#[test]
+fn root_or_everybody_can_be_let_in() {
+    if !can_run("root_or_everybody_can_be_let_in") {
+        return;
+    }
+    let others = "setpriv --reuid 1 --regid 1 --clear-groups";
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "user_allow_other\n",
+        &format!(
+            "as_user $B --root -i $I $M
+            cmp $M/vhdd $I
+            ! {others} cat $M/vhdd 2>/dev/null
+            as_user $B -u $M
+            as_user $B --rw -o allow_other -i $I $M
+            {others} cmp $M/vhdd $I
+            ! {others} dd if=/dev/zero of=$M/vhdd count=1 conv=notrunc 2>/dev/null
+            $B -u $M
+            "
+        ),
+    );
+    assert_ok(&output);
+}

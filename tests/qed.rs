@@ -1,0 +1,75 @@
+//! QED images against QEMU: what it makes we read, and what we write it finds whole.
+
+mod qemu;
+
+use qemu::{assert_same, assert_sum, by_virtualbox, create, flat, folder, open, qemu_io, write_at_random};
+use vboximg_mount::disk::Disk;
+use vboximg_mount::image::OpenOptions;
+
+/// Sizes are small, odd and end within a cluster.
+const SIZE: u64 = (6 << 20) + 3 * 512;
+
+const VARIANTS: [&str; 4] =
+    ["", "cluster_size=4096,table_size=2", "cluster_size=4096,table_size=16", "cluster_size=1M"];
+
+fn commands() -> Vec<String> {
+    ["write -P 1 0 200k", "write -P 2 300k 3000", "write -z 64k 64k", "write -z 1M 1M", "write -P 5 3M 70k"]
+        .map(str::to_owned)
+        .into()
+}
+
+#[test]
+fn every_variant_is_read_and_written() {
+    let folder = folder();
+    for (number, variant) in VARIANTS.iter().enumerate() {
+        let path = folder.path().join(format!("{number}.qed"));
+        create(&path, "qed", variant, SIZE);
+        qemu_io(&path, "qed", &commands());
+        assert_same(&path, "qed");
+        println!("{variant}");
+        write_at_random(&path, "qed", 60, number as u64);
+    }
+}
+
+#[test]
+fn chains_are_read_and_written_over_their_parents() {
+    let folder = folder();
+    let base = folder.path().join("base.qed");
+    create(&base, "qed", "", SIZE);
+    qemu_io(&base, "qed", &commands());
+    std::fs::write(folder.path().join("base.raw"), flat(&base, "qed", &[])).unwrap();
+    for (parent, format) in [("base.qed", "qed"), ("base.raw", "raw")] {
+        let path = folder.path().join(format!("on-{format}.qed"));
+        create(&path, "qed", &format!("backing_file={parent},backing_fmt={format}"), SIZE + (1 << 20));
+        qemu_io(&path, "qed", &commands());
+        assert_same(&path, "qed");
+        write_at_random(&path, "qed", 60, 9);
+    }
+}
+
+#[test]
+fn an_image_by_virtualbox_is_read_and_written() {
+    let folder = folder();
+    if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qed") {
+        assert_sum(&path, &sum);
+        assert_same(&path, "qed");
+        write_at_random(&path, "qed", 30, 4);
+    }
+}
+
+/// QEMU and VirtualBox check an image whose mark is set, which takes long for a large one.
+#[test]
+fn the_mark_for_a_needed_check_is_set_while_writing_only() {
+    let folder = folder();
+    let path = folder.path().join("a.qed");
+    create(&path, "qed", "", SIZE);
+    let features = || std::fs::read(&path).unwrap()[16];
+    let disk = open(&path, OpenOptions { writable: true, ..OpenOptions::default() });
+    assert_eq!(features(), 0);
+    disk.write_at(0, &[1]).unwrap();
+    assert_eq!(features(), 2);
+    disk.flush().unwrap();
+    assert_eq!(features(), 2);
+    disk.close().unwrap();
+    assert_eq!(features(), 0);
+}
