@@ -9,7 +9,7 @@ use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::{self, Access, OnSignal, Options, Source, background};
 use crate::registry::{self, Chain, Registry};
-use crate::volume::{self, Table};
+use crate::volume;
 use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
@@ -64,7 +64,7 @@ fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
     let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
-    let table = read_table(&*disk.seen)?;
+    let table = volume::read_table(&*disk.seen)?;
     let report = DiskReport::new(&chain, disk.seen.size(), &table);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
@@ -125,12 +125,6 @@ fn leaf_name(chain: &Chain) -> String {
     chain.links.first().map_or_else(String::new, |link| link.path.display().to_string())
 }
 
-fn read_table(disk: &dyn Disk) -> Result<Table, Error> {
-    let table = volume::read_table(disk)?;
-    table.notes.iter().for_each(|note| log::warn!("{note}"));
-    Ok(table)
-}
-
 /// Mounts a disk and serves it until it is unmounted.
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
     if arguments.guest_filesystem {
@@ -146,7 +140,8 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
     let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
-    let table = read_table(&*disk.seen)?;
+    let table = volume::read_table(&*disk.seen)?;
+    table.notes.iter().for_each(|note| log::warn!("{note}"));
     let source = Source::of_chain(&disk.chain, disk.seen, table.volumes);
     let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;
     if let Some(Ok(Some(warning))) = others.map(thread::JoinHandle::join) {

@@ -8,6 +8,7 @@ pub mod error;
 pub mod ext;
 pub mod ntfs;
 pub mod read;
+pub mod xfs;
 
 pub use detect::{Content, detect};
 pub use error::{Error, Result};

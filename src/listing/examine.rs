@@ -51,6 +51,12 @@ pub(super) fn unregistered() -> Facts {
 
 fn one(medium: &Medium) -> Facts {
     let path = &medium.location;
+    if !medium.is_file() {
+        return Facts {
+            problem: Some("It is on an iSCSI server; copy it to an image file there".to_owned()),
+            ..unregistered()
+        };
+    }
     let facts = match image::identify(path, Devices::Refused) {
         Ok(info) => match contradiction(medium, &info) {
             None => facts_of(path, Some(&info), MediumState::Created, None),
@@ -176,6 +182,13 @@ mod tests {
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
         let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))]).swap_remove(0);
         assert!(not_a_file.problem.unwrap().contains("it is a folder"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_access() {
+        let target = all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))]).swap_remove(0);
+        assert_eq!((target.size_on_disk, target.state), (None, MediumState::NoAccess));
+        assert!(target.problem.unwrap().starts_with("It is on an iSCSI server"));
     }
 
     #[test]
