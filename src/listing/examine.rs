@@ -74,7 +74,8 @@ fn one(medium: &Medium) -> Facts {
 }
 
 fn facts_of(path: &Path, info: Option<&ImageInfo>, state: MediumState, problem: Option<String>) -> Facts {
-    Facts { size_on_disk: size_on_disk(path), capacity: info.map(|i| i.size), state, problem }
+    let size_on_disk = info.map_or_else(|| size_on_disk(path), |info| Some(info.stored_size));
+    Facts { size_on_disk, capacity: info.map(|i| i.size), state, problem }
 }
 
 /// Bytes of a medium's file.
