@@ -1,8 +1,11 @@
 //! VMDKs by VirtualBox and QEMU, and what these read of what is written here.
 
+mod common;
 mod lab;
+mod qemu;
 
-use lab::{Random, all, assert_same, assert_same_file, disk, open, run, sha256};
+use lab::{assert_same_file, chain, open};
+use qemu::{Numbers, all, assert_reads, qemu, scribble, sha256};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,14 +17,14 @@ const SIZE: usize = (20 << 20) + 3 * 512;
 
 /// The bytes of a disk with data, zeros and holes.
 fn pattern() -> Vec<u8> {
-    let mut random = Random(11);
+    let mut random = Numbers(11);
     let mut bytes = vec![0; SIZE];
     for (from, to) in
         [(0, 70_000), (1 << 20, (1 << 20) + 512), (3 << 20, 5 << 20), (9 << 20, (12 << 20) + 77), (SIZE - 2000, SIZE)]
     {
         for word in bytes[from..to].chunks_mut(8) {
             // Compressible, but not the same everywhere.
-            let number = random.next() & 0xFF00_00FF;
+            let number = random.below(1 << 31) & 0x7F00_00FF;
             word.copy_from_slice(&number.to_le_bytes()[..word.len()]);
         }
     }
@@ -29,7 +32,7 @@ fn pattern() -> Vec<u8> {
 }
 
 fn qemu_img(args: &[&str]) {
-    run("qemu-img", args);
+    qemu("qemu-img", args);
 }
 
 /// What QEMU reads from a VMDK.
@@ -51,12 +54,9 @@ fn qemu_made(folder: &Path, name: &str, options: &str) -> PathBuf {
 
 #[test]
 fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
-    let folder = tempfile::tempdir().unwrap();
-    if !lab::oracle(folder.path(), &["home/Machines/esx import", "expected/media.tsv"]) {
-        return;
-    }
-    let machine = folder.path().join("home/Machines/esx import");
-    let media = fs::read_to_string(folder.path().join("expected/media.tsv")).unwrap();
+    let fixture = common::Fixture::registry();
+    let machine = fixture.machine_file("esx import");
+    let media = fixture.expected("media.tsv");
     for (base, snapshot, stored) in [
         ("sparse.vmdk", "{12daa797-aa17-4d00-b94d-e136d4cec007}", 1_638_400),
         ("flat.vmdk", "{f0f015fa-3190-4066-a003-e89d09254051}", 12_582_912 + 597),
@@ -66,7 +66,7 @@ fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
         let snapshot = machine.join(format!("Snapshots/{snapshot}.vmdk"));
         assert_eq!(open(&base).info().stored_size, stored);
         for links in [vec![&base], vec![&snapshot, &base]] {
-            let disk = disk(&links, false);
+            let disk = chain(&links, false);
             let info = disk.links()[0].info();
             let uuid = info.uuid.unwrap().to_string();
             let expected = media.lines().find(|line| line.starts_with(&uuid)).expect("the registry has this UUID");
@@ -79,8 +79,8 @@ fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
     }
     let stream = open(&machine.join("stream.vmdk"));
     assert_eq!((stream.info().variant, stream.info().block_size), (Variant::Stream, 65536));
-    let sparse = disk(&[machine.join("sparse.vmdk")], false);
-    assert_same(&disk(&[machine.join("stream.vmdk")], false), &all(&sparse), "stream.vmdk");
+    let sparse = chain(&[machine.join("sparse.vmdk")], false);
+    assert_reads(&chain(&[machine.join("stream.vmdk")], false), &all(&sparse), "stream.vmdk");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn disks_by_qemu_have_its_bytes() {
         let image = open(&path);
         assert_eq!((image.info().format, image.info().variant), (Format::Vmdk, variant), "{name}");
         assert_eq!(image.info().notes, Vec::<String>::new(), "{name}");
-        assert_same(&disk(&[path], false), &pattern(), name);
+        assert_reads(&chain(&[path], false), &pattern(), name);
     }
 }
 
@@ -126,7 +126,7 @@ fn disks_of_several_files_by_qemu_have_its_bytes() {
             raw.to_str().unwrap(),
             path.to_str().unwrap(),
         ]);
-        let disk = disk(&[&path], false);
+        let disk = chain(&[&path], false);
         assert_same_file(&disk, &raw, subformat);
         assert_eq!(disk.links()[0].files().len(), 4, "the descriptor and 3 extents");
     }
@@ -155,11 +155,11 @@ fn qemu_reads_what_is_written_to_its_disks() {
         let before = open(&path).info().content_id;
         let mut model = pattern();
         for round in 0..3 {
-            let disk = disk(&[&path], true);
-            lab::scribble(&disk, &mut model, seed * 10 + round, 60);
-            assert_same(&disk, &model, name);
+            let disk = chain(&[&path], true);
+            scribble(&disk, &mut model, &mut Numbers(seed * 10 + round), 60);
+            assert_reads(&disk, &model, name);
             disk.close().unwrap();
-            assert_same(&lab::disk(&[&path], false), &model, name);
+            assert_reads(&chain(&[&path], false), &model, name);
             qemu_agrees(&path, &model, name);
         }
         assert_ne!(open(&path).info().content_id, before, "{name}");
@@ -191,10 +191,10 @@ fn qemu_reads_what_is_written_to_a_difference_of_vmwares_kind() {
         assert_eq!((link.uuid, link.content_id), (None, open(&base).info().content_id));
         let mut model = pattern();
         for round in 0..3 {
-            let disk = disk(&[&leaf, &base], true);
-            lab::scribble(&disk, &mut model, seed * 10 + round, 40);
+            let disk = chain(&[&leaf, &base], true);
+            scribble(&disk, &mut model, &mut Numbers(seed * 10 + round), 40);
             disk.close().unwrap();
-            assert_same(&lab::disk(&[&leaf, &base], false), &model, zeroed);
+            assert_reads(&chain(&[&leaf, &base], false), &model, zeroed);
             qemu_agrees(&leaf, &model, zeroed);
         }
         assert_eq!(qemu_bytes(&base), pattern(), "only the leaf is written");
@@ -219,40 +219,26 @@ impl VirtualBox {
     fn convert(&self, name: &str, variant: &str) -> PathBuf {
         fs::write(self.path("pattern.raw"), pattern()).unwrap();
         let (from, to) = (self.reference.inside("pattern.raw"), self.reference.inside(name));
-        self.reference.run(&[
-            "VBoxManage",
-            "-q",
-            "convertfromraw",
-            &from,
-            &to,
-            "--format",
-            "VMDK",
-            "--variant",
-            variant,
-        ]);
+        self.reference.run(
+            &["VBoxManage", "-q", "convertfromraw", &from, &to, "--format", "VMDK", "--variant", variant].join(" "),
+        );
         self.path(name)
     }
 
     /// The bytes that VirtualBox reads through a chain: from the image's name, with its parents registered.
     fn bytes(&self, name: &str) -> Vec<u8> {
         let out = self.reference.inside("cat.raw");
-        self.reference.run(&[
-            "VBoxManage",
-            "-q",
-            "mediumio",
-            "--disk",
-            &self.reference.inside(name),
-            "cat",
-            "--output",
-            &out,
-        ]);
+        self.reference.run(
+            &["VBoxManage", "-q", "mediumio", "--disk", &self.reference.inside(name), "cat", "--output", &out]
+                .join(" "),
+        );
         fs::read(self.path("cat.raw")).unwrap()
     }
 
     fn manage(&self, args: &[&str]) -> String {
         let mut all = vec!["VBoxManage", "-q"];
         all.extend(args);
-        self.reference.run(&all)
+        self.reference.run(&all.join(" "))
     }
 }
 
@@ -270,7 +256,7 @@ fn virtualbox_and_we_read_the_same_and_it_opens_what_is_written() {
         let name = format!("{}.vmdk", variant.replace(',', "-"));
         let path = real.convert(&name, variant);
         let mut model = pattern();
-        assert_same(&disk(&[&path], false), &model, variant);
+        assert_reads(&chain(&[&path], false), &model, variant);
         assert_eq!(open(&path).files().len(), files, "{variant}");
         assert_eq!(open(&path).info().notes, Vec::<String>::new());
         if !writable {
@@ -280,10 +266,10 @@ fn virtualbox_and_we_read_the_same_and_it_opens_what_is_written() {
         }
         let before = open(&path).info().clone();
         for round in 0..2 {
-            let disk = disk(&[&path], true);
-            lab::scribble(&disk, &mut model, seed * 10 + round, 60);
+            let disk = chain(&[&path], true);
+            scribble(&disk, &mut model, &mut Numbers(seed * 10 + round), 60);
             disk.close().unwrap();
-            assert_same(&lab::disk(&[&path], false), &model, variant);
+            assert_reads(&chain(&[&path], false), &model, variant);
             assert!(real.bytes(&name) == model, "{variant}: VirtualBox reads other bytes");
         }
         let after = open(&path).info().clone();
@@ -319,10 +305,10 @@ fn virtualbox_reads_what_is_written_to_its_differences_and_split_disks() {
     assert_eq!((link.uuid, link.content_id, child.info().variant), (parent.info().uuid, None, Variant::Differencing));
     let mut model = pattern();
     for round in 0..3 {
-        let disk = disk(&[&leaf, &base], true);
-        lab::scribble(&disk, &mut model, 510 + round, 60);
+        let disk = chain(&[&leaf, &base], true);
+        scribble(&disk, &mut model, &mut Numbers(510 + round), 60);
         disk.close().unwrap();
-        assert_same(&lab::disk(&[&leaf, &base], false), &model, "difference");
+        assert_reads(&chain(&[&leaf, &base], false), &model, "difference");
         assert!(real.bytes("leaf.vmdk") == model, "VirtualBox reads other bytes");
     }
     assert!(real.bytes("base.vmdk") == pattern(), "only the leaf is written");
@@ -339,7 +325,7 @@ fn virtualbox_reads_what_is_written_to_its_differences_and_split_disks() {
         "--variant",
         "Split2G",
     ]);
-    let split = disk(&[real.path("split.vmdk")], true);
+    let split = chain(&[real.path("split.vmdk")], true);
     let raw = fs::File::create(real.path("split.raw")).unwrap();
     raw.set_len(split.size()).unwrap();
     for at in [0_u64, (2047 << 20) - 70_000, (4094 << 20) - 1, split.size() - 100_000] {
@@ -349,20 +335,23 @@ fn virtualbox_reads_what_is_written_to_its_differences_and_split_disks() {
     }
     split.close().unwrap();
     drop(split);
-    assert_same_file(&disk(&[real.path("split.vmdk")], false), &real.path("split.raw"), "split");
-    real.reference.run(&[
-        "vbox-img",
-        "convert",
-        "--srcfilename",
-        &inside("split.vmdk"),
-        "--srcformat",
-        "VMDK",
-        "--dstfilename",
-        &inside("again.vmdk"),
-        "--dstformat",
-        "VMDK",
-    ]);
-    assert_same_file(&disk(&[real.path("again.vmdk")], false), &real.path("split.raw"), "as VirtualBox copied it");
+    assert_same_file(&chain(&[real.path("split.vmdk")], false), &real.path("split.raw"), "split");
+    real.reference.run(
+        &[
+            "vbox-img",
+            "convert",
+            "--srcfilename",
+            &inside("split.vmdk"),
+            "--srcformat",
+            "VMDK",
+            "--dstfilename",
+            &inside("again.vmdk"),
+            "--dstformat",
+            "VMDK",
+        ]
+        .join(" "),
+    );
+    assert_same_file(&chain(&[real.path("again.vmdk")], false), &real.path("split.raw"), "as VirtualBox copied it");
 }
 
 /// What the tools say of an image as it is on the disk after a crash.
@@ -390,12 +379,12 @@ fn at_every_moment_of_a_write_the_image_is_whole_for_virtualbox_and_qemu() {
     for moment in 0..=moments {
         let path = real.as_ref().map_or(folder.path().to_owned(), lab::Reference::outside).join("moment.vmdk");
         recorder.save(moment, &path);
-        let ours = all(&lab::disk(&[&path], false));
+        let ours = all(&chain(&[&path], false));
         qemu_agrees(&path, &ours, &format!("moment {moment}"));
         if let Some(real) = &real {
             assert!(real.bytes("moment.vmdk", "VMDK") == ours, "moment {moment}: VirtualBox reads other bytes");
         }
-        let again = lab::disk(&[&path], true);
+        let again = chain(&[&path], true);
         again.write_at(12345, &[1; 70_000]).unwrap();
         again.close().unwrap();
         qemu_img(&["check", "-f", "vmdk", path.to_str().unwrap()]);
@@ -408,7 +397,7 @@ fn disks_over_2_tib_are_read_and_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("huge.vmdk");
     qemu_img(&["create", "-q", "-f", "vmdk", path.to_str().unwrap(), "3T"]);
-    let disk = disk(&[&path], true);
+    let disk = chain(&[&path], true);
     assert_eq!(disk.size(), 3 << 40);
     for at in [0_u64, (2 << 40) - 5, (3 << 40) - 10] {
         disk.write_at(at, b"0123456789").unwrap();
@@ -416,10 +405,10 @@ fn disks_over_2_tib_are_read_and_written() {
     disk.close().unwrap();
     let at = |at: u64| {
         let command = format!("read -P 0x30 {at} 1");
-        run("qemu-io", &["-f", "vmdk", "-r", "-c", &command, path.to_str().unwrap()])
+        qemu("qemu-io", &["-f", "vmdk", "-r", "-c", &command, path.to_str().unwrap()])
     };
     for place in [0_u64, (2 << 40) - 5, (3 << 40) - 10] {
-        let said = String::from_utf8_lossy(&at(place)).into_owned();
+        let said = at(place);
         assert!(said.contains("read 1/1 bytes") && !said.contains("verification failed"), "{said}");
     }
     qemu_img(&["check", "-f", "vmdk", path.to_str().unwrap()]);

@@ -52,8 +52,8 @@ impl Reference {
         format!("{}/{name}", self.folder)
     }
 
-    /// Runs one of its programs with a registry in the folder: the words of `line`.
-    pub(crate) fn run(&self, line: &str) {
+    /// Runs one of its programs with a registry in the folder: the words of `line`. What it printed.
+    pub(crate) fn run(&self, line: &str) -> String {
         let output = Command::new(self.root.join("vb-in"))
             .args(line.split(' '))
             .env("VBOX_USER_HOME", self.inside("home"))
@@ -62,6 +62,7 @@ impl Reference {
             .unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "{line}: {text}");
+        text
     }
 
     /// The bytes that VirtualBox reads from an image in the folder.
