@@ -54,6 +54,7 @@ fn the_page_has_the_exit_codes_of_the_program() {
         ErrorKind::Unsupported,
         ErrorKind::Refused,
         ErrorKind::Locked,
+        ErrorKind::Password,
     ];
     let codes: Vec<String> =
         std::iter::once(0).chain(kinds.map(ErrorKind::exit_code)).map(|code| code.to_string()).collect();

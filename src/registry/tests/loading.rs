@@ -96,14 +96,14 @@ fn an_encrypted_machine_is_listed_with_its_key() {
     let mut lab = Lab::new();
     lab.entry(10, "vault/vault.vbox");
     let encrypted = format!(
-        "<VirtualBox version=\"1.19-linux\"><MachineEncrypted uuid=\"{}\" keyId=\"k1\" keyStore=\"\">AA==\
+        "<VirtualBox version=\"1.19-linux\"><MachineEncrypted uuid=\"{}\" keyId=\"k1\" keyStore=\"AAAA\">AA==\
          </MachineEncrypted></VirtualBox>",
         uuid(10)
     );
     lab.write("vault/vault.vbox", encrypted);
     let registry = lab.load_clean();
     let (kind, text) = machine_error(&registry, 0);
-    assert_eq!(kind, ErrorKind::Unsupported);
+    assert_eq!(kind, ErrorKind::Password);
     assert!(lab.bare(&text).starts_with("vault/vault.vbox is encrypted with the key \"k1\"; "), "{text}");
 }
 
