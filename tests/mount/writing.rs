@@ -1,6 +1,6 @@
 //! A mount with `--rw`.
 
-use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, skip, text};
+use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, skip, text, until};
 use nix::fcntl::FallocateFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -144,6 +144,15 @@ impl Loop {
     }
 }
 
+impl Loop {
+    /// Gives it back and waits until it has let go of its file, which it does late when another process looks at it.
+    fn detach(self) {
+        ok("losetup", &["--detach", text(&self.0)]);
+        let state = Path::new("/sys/block").join(self.0.file_name().unwrap()).join("loop");
+        until("the loop device is free", || !state.exists());
+    }
+}
+
 impl Drop for Loop {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).output();
@@ -168,7 +177,7 @@ fn the_kernel_mounts_a_volume() {
         fs::write(inner.join("gone"), noise(1_000_000, 9)).unwrap();
         fs::remove_file(inner.join("gone")).unwrap();
         ok("umount", &[text(&inner)]);
-        drop(device);
+        device.detach();
         mount.unmount();
         let volume = scene.folder().join("volume");
         let bytes = scene.bytes();
@@ -185,6 +194,6 @@ fn the_kernel_mounts_a_volume() {
     // A loop device keeps the file open, so the mount cannot go.
     let output = run(crate::scene::program().arg("--unmount").arg(&mount.point));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    drop(device);
+    device.detach();
     mount.unmount();
 }
