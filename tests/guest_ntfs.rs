@@ -2,6 +2,8 @@
 //!
 //! Needs root and ntfs-3g; fails loudly without.
 
+#[path = "tree/damage.rs"]
+mod damage;
 mod tree;
 
 use std::path::Path;
@@ -17,9 +19,13 @@ fn sh(folder: &Path, script: &str) {
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn open(image: &Path) -> (Arc<dyn Disk>, Ntfs) {
+fn disk(image: &Path) -> Arc<dyn Disk> {
     let image = vboximg_mount::image::open(image, Default::default()).unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(ChainDisk::new(vec![image], Vec::new()));
+    Arc::new(ChainDisk::new(vec![image], Vec::new()))
+}
+
+fn open(image: &Path) -> (Arc<dyn Disk>, Ntfs) {
+    let disk = disk(image);
     let ntfs = Ntfs::open(disk.clone()).unwrap();
     (disk, ntfs)
 }
@@ -78,4 +84,20 @@ fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
             ours(&opened).into_iter().map(|(name, text)| (name, text.replace("user.stream.", "user."))).collect();
         tree::assert_same(&format!("clusters of {cluster} bytes"), &comparable(theirs), &comparable(ours));
     }
+}
+
+#[test]
+fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        "cd $1; truncate -s 40M image; mkfs.ntfs -q -F -Q image >/dev/null; mkdir m; \
+         ntfs-3g -o compression,streams_interface=xattr,special_files=wsl image m",
+    );
+    sh(folder.path(), damage::FILL);
+    sh(
+        folder.path(),
+        "cd $1; mkdir m/packed; setfattr -h -v 0x00000810 -n system.ntfs_attrib_be m/packed; seq 1 90000 > m/packed/text; umount m",
+    );
+    damage::survive("NTFS", disk(&folder.path().join("image")), Ntfs::open);
 }

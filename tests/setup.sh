@@ -18,6 +18,7 @@ packages=(
   procps         # pgrep
   qemu-utils     # qemu-img, qemu-io
   util-linux     # losetup, setpriv
+  xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
   zstd           # unpacks the fixtures
 )

@@ -1,9 +1,13 @@
 //! VHDs by VirtualBox, Hyper-V, Virtual PC and QEMU, and what these read of what is written here.
 
+mod common;
 mod lab;
+mod qemu;
 
+use common::Fixture;
 use lab::recorder::Recorder;
-use lab::{Reference, all, assert_same, assert_same_file, disk, open, run, sample, scribble, sha256};
+use lab::{Reference, assert_same_file, chain, open};
+use qemu::{Numbers, all, assert_reads, folder, qemu, qemu_io, sample, scribble, sha256, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -14,7 +18,7 @@ use vboximg_mount::image::{Format, OpenOptions, Variant};
 fn qemu_convert(path: &Path, raw: &Path, by_geometry: bool) {
     let size = if by_geometry { "chs" } else { "current_size" };
     let source = format!("driver=vpc,force_size_calc={size},file.filename={}", path.display());
-    run("qemu-img", &["convert", "-O", "raw", "--image-opts", &source, &raw.display().to_string()]);
+    qemu("qemu-img", &["convert", "-O", "raw", "--image-opts", &source, text(raw)]);
 }
 
 fn qemu_bytes(path: &Path, raw: &Path, by_geometry: bool) -> Vec<u8> {
@@ -23,42 +27,31 @@ fn qemu_bytes(path: &Path, raw: &Path, by_geometry: bool) -> Vec<u8> {
 }
 
 fn qemu_create(path: &Path, options: &str, size: &str) {
-    run("qemu-img", &["create", "-q", "-f", "vpc", "-o", options, &path.display().to_string(), size]);
+    qemu("qemu-img", &["create", "-q", "-f", "vpc", "-o", options, text(path), size]);
 }
 
 fn qemu_write(path: &Path, commands: &[&str]) {
-    let path = path.display().to_string();
-    let mut args = vec!["-f", "vpc"];
-    for command in commands {
-        args.extend(["-c", command]);
-    }
-    args.push(&path);
-    run("qemu-io", &args);
+    let commands: Vec<String> = commands.iter().map(|command| (*command).to_owned()).collect();
+    qemu_io(path, "vpc", &commands);
 }
 
 #[test]
 fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
-    let folder = tempfile::tempdir().unwrap();
-    let parts = ["home/Machines/win-legacy", "home/Machines/odd formats/fixed.vhd", "expected/media.tsv"];
-    if !lab::oracle(folder.path(), &parts) {
-        return;
-    }
-    let machines = folder.path().join("home/Machines");
-    let snapshots = machines.join("win-legacy/Snapshots");
-    let base = machines.join("win-legacy/win.vhd");
-    let first = snapshots.join("{4ad7b86d-0d4a-4cc1-a22f-12ef03f9625a}.vhd");
-    let second = snapshots.join("{6c9a682b-8401-4d67-a8dc-17c84da6587f}.vhd");
-    let fixed = machines.join("odd formats/fixed.vhd");
+    let fixture = Fixture::registry();
+    let base = fixture.machine_file("win-legacy/win.vhd");
+    let first = fixture.machine_file("win-legacy/Snapshots/{4ad7b86d-0d4a-4cc1-a22f-12ef03f9625a}.vhd");
+    let second = fixture.machine_file("win-legacy/Snapshots/{6c9a682b-8401-4d67-a8dc-17c84da6587f}.vhd");
+    let fixed = fixture.machine_file("odd formats/fixed.vhd");
     let chains: [&[&PathBuf]; 4] = [&[&base], &[&first, &base], &[&second, &first, &base], &[&fixed]];
-    let media = fs::read_to_string(folder.path().join("expected/media.tsv")).unwrap();
+    let media = fixture.expected_media();
     for links in chains {
-        let disk = disk(links, false);
+        let disk = chain(links, false);
         let info = disk.links()[0].info();
         let uuid = info.uuid.unwrap().to_string();
-        let expected = media.lines().find(|line| line.starts_with(&uuid)).expect("the registry has this UUID");
-        let fields: Vec<&str> = expected.split(' ').collect();
-        assert_eq!(disk.size().to_string(), fields[1], "{uuid}");
-        assert_eq!(sha256(&all(&disk)), fields[2], "{uuid}");
+        let expected = media.iter().find(|medium| medium.uuid == uuid).expect("the registry has this UUID");
+        let expected = expected.disk.clone().unwrap();
+        assert_eq!(disk.size(), expected.size, "{uuid}");
+        assert_eq!(sha256(&all(&disk)), expected.sha256, "{uuid}");
         assert_eq!(info.notes, Vec::<String>::new());
         let parent = links.get(1).map(|path| open(path).info().uuid);
         assert_eq!(info.parent.as_ref().map(|link| link.uuid), parent);
@@ -72,7 +65,7 @@ fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
 
 #[test]
 fn samples_have_the_bytes_that_qemu_reads() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for (name, variant, by_geometry) in [
         ("dissect-dynamic.vhd.gz", Variant::Dynamic, false),
         ("dissect-fixed.vhd.gz", Variant::Fixed, false),
@@ -84,14 +77,14 @@ fn samples_have_the_bytes_that_qemu_reads() {
         assert_eq!((image.info().format, image.info().variant), (Format::Vhd, variant), "{name}");
         let raw = folder.path().join("out.raw");
         qemu_convert(&path, &raw, by_geometry);
-        assert_same_file(&disk(&[&path], false), &raw, name);
+        assert_same_file(&chain(&[&path], false), &raw, name);
         fs::remove_file(raw).unwrap();
     }
 }
 
 #[test]
 fn images_by_qemu_are_read_as_qemu_reads_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let raw = folder.path().join("out.raw");
     for (options, by_geometry) in [
         ("subformat=dynamic", true),
@@ -103,41 +96,40 @@ fn images_by_qemu_are_read_as_qemu_reads_them() {
         qemu_create(&path, options, "20000K");
         qemu_write(&path, &["write -P 1 0 4096", "write -P 2 5000192 3000320"]);
         let expected = qemu_bytes(&path, &raw, by_geometry);
-        assert_same(&disk(&[&path], false), &expected, options);
+        assert_reads(&chain(&[&path], false), &expected, options);
     }
 }
 
 #[test]
 fn what_is_written_is_what_qemu_reads() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let raw = folder.path().join("out.raw");
-    for (seed, options) in
-        ["subformat=dynamic,force_size=on", "subformat=fixed,force_size=on", "subformat=dynamic"].iter().enumerate()
-    {
+    let mut numbers = Numbers(1);
+    for options in ["subformat=dynamic,force_size=on", "subformat=fixed,force_size=on", "subformat=dynamic"] {
         let path = folder.path().join("a.vhd");
         qemu_create(&path, options, "30M");
         qemu_write(&path, &["write -P 1 0 3000320", "write -P 2 15000064 512"]);
         let by_geometry = !options.contains("force_size");
         let mut model = qemu_bytes(&path, &raw, by_geometry);
         for round in 0..3 {
-            let disk = disk(&[&path], true);
-            scribble(&disk, &mut model, 100 + 10 * seed as u64 + round, 60);
+            let disk = chain(&[&path], true);
+            scribble(&disk, &mut model, &mut numbers, 60);
             disk.close().unwrap();
             drop(disk);
             assert!(qemu_bytes(&path, &raw, by_geometry) == model, "{options}, round {round}: qemu reads other bytes");
-            assert_same(&lab::disk(&[&path], false), &model, options);
+            assert_reads(&chain(&[&path], false), &model, options);
         }
         // QEMU goes on where we stopped.
         qemu_write(&path, &["write -P 5 25000448 100352"]);
         model[25_000_448..][..100_352].fill(5);
-        assert_same(&disk(&[&path], false), &model, "after QEMU wrote again");
+        assert_reads(&chain(&[&path], false), &model, "after QEMU wrote again");
     }
 }
 
 /// The process is killed at each moment of writing: the file ends with a footer, and we and QEMU see what was flushed.
 #[test]
 fn a_killed_writer_leaves_what_it_flushed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (path, raw) = (folder.path().join("a.vhd"), folder.path().join("out.raw"));
     qemu_create(&path, "subformat=dynamic,force_size=on", "12M");
     qemu_write(&path, &["write -P 1 0 1048576"]);
@@ -153,7 +145,7 @@ fn a_killed_writer_leaves_what_it_flushed() {
     disk.close().unwrap();
     for moment in 0..=file.moments() {
         file.save(moment, &path);
-        let image = lab::disk(&[&path], false);
+        let image = chain(&[&path], false);
         assert_eq!(image.links()[0].info().notes, Vec::<String>::new(), "after {moment} operations");
         for bytes in [qemu_bytes(&path, &raw, false), all(&image)] {
             for (_, at) in flushed.iter().filter(|(then, _)| *then <= moment) {
@@ -162,40 +154,30 @@ fn a_killed_writer_leaves_what_it_flushed() {
             assert!(bytes[5000..1 << 20].iter().all(|byte| *byte == 1), "old bytes after {moment} operations");
         }
     }
-    assert!(qemu_bytes(&path, &raw, false) == all(&lab::disk(&[&path], false)), "QEMU and we differ in the end");
+    assert!(qemu_bytes(&path, &raw, false) == all(&chain(&[&path], false)), "QEMU and we differ in the end");
 }
 
 #[test]
 fn what_is_written_is_what_virtualbox_reads() {
     let Some(reference) = Reference::new("vhd") else { return };
+    let mut numbers = Numbers(2);
     let size = 24 << 20;
     for variant in ["Standard", "Fixed"] {
         let _ = fs::remove_file(reference.outside().join("a.vhd"));
         let inside = reference.inside("a.vhd");
-        let bytes = size.to_string();
-        reference.run(&[
-            "vbox-img",
-            "createbase",
-            "--filename",
-            &inside,
-            "--size",
-            &bytes,
-            "--format",
-            "VHD",
-            "--variant",
-            variant,
-        ]);
+        reference
+            .run(&format!("vbox-img createbase --filename {inside} --size {size} --format VHD --variant {variant}"));
         let path = reference.outside().join("a.vhd");
         let mut model = vec![0; size];
-        for round in 0..3 {
-            let disk = disk(&[&path], true);
-            scribble(&disk, &mut model, 300 + round, 60);
+        for _ in 0..3 {
+            let disk = chain(&[&path], true);
+            scribble(&disk, &mut model, &mut numbers, 60);
             disk.close().unwrap();
             assert!(reference.bytes("a.vhd", "VHD") == model, "{variant}: VirtualBox reads other bytes");
         }
         // Not closed: as after kill -9.
-        let disk = disk(&[&path], true);
-        scribble(&disk, &mut model, 400, 60);
+        let disk = chain(&[&path], true);
+        scribble(&disk, &mut model, &mut numbers, 60);
         disk.flush().unwrap();
         drop(disk);
         assert!(reference.bytes("a.vhd", "VHD") == model, "{variant}: VirtualBox reads other bytes after a crash");
@@ -205,49 +187,28 @@ fn what_is_written_is_what_virtualbox_reads() {
 #[test]
 fn virtualbox_reads_a_difference_that_was_written_here() {
     let Some(reference) = Reference::new("vhd-diff") else { return };
+    let mut numbers = Numbers(3);
     let outside = |name: &str| reference.outside().join(name);
     let base = reference.inside("base.vhd");
-    reference.run(&[
-        "VBoxManage",
-        "-q",
-        "createmedium",
-        "disk",
-        "--filename",
-        &base,
-        "--size",
-        "24",
-        "--format",
-        "VHD",
-    ]);
+    reference.run(&format!("VBoxManage -q createmedium disk --filename {base} --size 24 --format VHD"));
     let mut model = vec![0; 24 << 20];
-    let disk = lab::disk(&[outside("base.vhd")], true);
-    scribble(&disk, &mut model, 500, 60);
+    let disk = chain(&[outside("base.vhd")], true);
+    scribble(&disk, &mut model, &mut numbers, 60);
     disk.close().unwrap();
     let child = reference.inside("child.vhd");
-    reference.run(&[
-        "VBoxManage",
-        "-q",
-        "createmedium",
-        "disk",
-        "--filename",
-        &child,
-        "--diffparent",
-        &base,
-        "--format",
-        "VHD",
-    ]);
-    let chain = [outside("child.vhd"), outside("base.vhd")];
-    let info = open(&chain[0]).info().clone();
-    assert_eq!(info.parent.unwrap().uuid, open(&chain[1]).info().uuid);
+    reference.run(&format!("VBoxManage -q createmedium disk --filename {child} --diffparent {base} --format VHD"));
+    let links = [outside("child.vhd"), outside("base.vhd")];
+    let info = open(&links[0]).info().clone();
+    assert_eq!(info.parent.unwrap().uuid, open(&links[1]).info().uuid);
     for round in 0..3 {
-        let disk = lab::disk(&chain, true);
-        scribble(&disk, &mut model, 600 + round, 60);
+        let disk = chain(&links, true);
+        scribble(&disk, &mut model, &mut numbers, 60);
         disk.close().unwrap();
         let _ = fs::remove_file(outside("flat.raw"));
         let flat = reference.inside("flat.raw");
-        reference.run(&["VBoxManage", "-q", "clonemedium", "disk", &child, &flat, "--format", "RAW"]);
-        reference.run(&["VBoxManage", "-q", "closemedium", "disk", &flat]);
+        reference.run(&format!("VBoxManage -q clonemedium disk {child} {flat} --format RAW"));
+        reference.run(&format!("VBoxManage -q closemedium disk {flat}"));
         assert!(fs::read(outside("flat.raw")).unwrap() == model, "VirtualBox reads other bytes in round {round}");
-        assert_same(&lab::disk(&chain, false), &model, "the chain");
+        assert_reads(&chain(&links, false), &model, "the chain");
     }
 }

@@ -3,13 +3,14 @@
 use super::arguments::{Action, Arguments};
 use super::{password, terminal};
 use crate::crypt::Passwords;
-use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
+use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
 use crate::error::{Error, ErrorKind, message};
+use crate::guestfs;
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
-use crate::mount::{self, Access, OnSignal, Options, Source, background};
+use crate::mount::{self, Access, Guest, OnSignal, Options, Source, background};
 use crate::registry::{self, Chain, Registry};
-use crate::volume::{self, Table};
+use crate::volume::{self, Volume};
 use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
@@ -64,7 +65,7 @@ fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
     let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
-    let table = read_table(&*disk.seen)?;
+    let table = volume::read_table(&*disk.seen)?;
     let report = DiskReport::new(&chain, disk.seen.size(), &table);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
@@ -125,18 +126,8 @@ fn leaf_name(chain: &Chain) -> String {
     chain.links.first().map_or_else(String::new, |link| link.path.display().to_string())
 }
 
-fn read_table(disk: &dyn Disk) -> Result<Table, Error> {
-    let table = volume::read_table(disk)?;
-    table.notes.iter().for_each(|note| log::warn!("{note}"));
-    Ok(table)
-}
-
 /// Mounts a disk and serves it until it is unmounted.
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
-    if arguments.guest_filesystem {
-        let what = "Showing the file systems of the guest (-g)";
-        return Err(mount::Error::Unsupported { what, instead: "mount a vol<N> with the kernel's driver" }.into());
-    }
     let options = mount_options(arguments)?;
     let passwords = password::sources(arguments);
     let chain = find_chain(arguments, disk, &passwords)?;
@@ -146,8 +137,10 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
     let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
-    let table = read_table(&*disk.seen)?;
-    let source = Source::of_chain(&disk.chain, disk.seen, table.volumes);
+    let table = volume::read_table(&*disk.seen)?;
+    table.notes.iter().for_each(|note| log::warn!("{note}"));
+    let guests = if arguments.guest_filesystem { open_guests(&disk.seen, &table.volumes) } else { Vec::new() };
+    let source = Source { guests, ..Source::of_chain(&disk.chain, disk.seen, table.volumes) };
     let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;
     if let Some(Ok(Some(warning))) = others.map(thread::JoinHandle::join) {
         log::warn!("{warning}");
@@ -158,6 +151,34 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     }
     mounted.serve()?;
     Ok(detached?)
+}
+
+/// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.
+fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
+    let whole = Volume::whole(&**disk);
+    let volumes = if volumes.is_empty() { std::slice::from_ref(&whole) } else { volumes };
+    let mut guests = Vec::new();
+    for volume in volumes {
+        let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), volume.offset, volume.size));
+        let name = format!("fs{}", volume.index);
+        match guestfs::detect::open(slice.clone()) {
+            Ok(Some(fs)) => {
+                let facts = fs.facts();
+                log::info!("{name}: {} {:?}", facts.type_name, facts.label);
+                facts.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
+                guests.push(Guest { name, fs, volume: slice });
+            }
+            Ok(None) => match guestfs::detect(&*slice) {
+                Ok(content) if content.type_name.is_empty() => log::info!("Volume {}: nothing known", volume.index),
+                Ok(content) => {
+                    log::warn!("Volume {} holds {}, which is not read here", volume.index, content.type_name)
+                }
+                Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
+            },
+            Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
+        }
+    }
+    guests
 }
 
 fn mount_options(arguments: &Arguments) -> Result<Options, Error> {

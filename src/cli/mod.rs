@@ -7,7 +7,7 @@ mod spelling;
 mod terminal;
 
 use crate::Error;
-use arguments::Arguments;
+use arguments::{Action, Arguments};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use terminal::Talk;
@@ -28,8 +28,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     terminal::start_log(match (arguments.debug, arguments.verbose) {
         (true, _) => Talk::Debug,
-        (false, true) => Talk::Verbose,
-        (false, false) => Talk::Little,
+        // With a list of machines it asks for more in the list.
+        (false, true) if !matches!(action, Action::ListMachines) => Talk::Verbose,
+        (false, _) => Talk::Little,
     });
     match actions::run(action, &arguments, &words) {
         Ok(status) => ExitCode::from(status),

@@ -2,6 +2,7 @@
 
 use super::ext::{self, Ext};
 use super::ntfs::{self, Ntfs};
+use super::xfs::{self, Xfs};
 use super::{GuestFs, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
@@ -64,6 +65,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if ntfs::probe(&head) {
         return Ok(Some(Box::new(Ntfs::open(volume)?)));
     }
+    if xfs::probe(&head) {
+        return Ok(Some(Box::new(Xfs::open(volume)?)));
+    }
     Ok(None)
 }
 
@@ -85,7 +89,7 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
             label: f.text(1024 + 0x78, 16)?,
             uuid: big_endian_uuid(&f, 1024 + 0x68)?,
         }
-    } else if at(0, b"XFSB") {
+    } else if xfs::probe(head) {
         Content { label: f.text(108, 12)?, uuid: big_endian_uuid(&f, 32)?, ..Content::named("XFS") }
     } else if at(usize::try_from(BTRFS).unwrap_or(0) + 64, b"_BHRfS_M") {
         let base = usize::try_from(BTRFS).unwrap_or(0);

@@ -8,6 +8,7 @@ pub mod error;
 pub mod ext;
 pub mod ntfs;
 pub mod read;
+pub mod xfs;
 
 pub use detect::{Content, detect};
 pub use error::{Error, Result};
@@ -119,6 +120,8 @@ pub struct Facts {
     pub label: String,
     /// Its UUID or serial number as its own tools write it; empty when it has none.
     pub uuid: String,
+    /// Whether files have owners and modes of their own; else those shown are made up.
+    pub has_owners: bool,
     /// Bytes of a block.
     pub block_size: u32,
     /// Blocks in all.

@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn changed_pages_are_given_whole_and_clean_once_written() {
+        let (file, cache) = cache(3 * PAGE, 1 << 20);
+        cache.write(PAGE as u64 + 5, &[1, 2]).unwrap();
+        let mut page = file.bytes()[PAGE..2 * PAGE].to_vec();
+        page[5..7].copy_from_slice(&[1, 2]);
+        let changed = cache.changed();
+        assert_eq!(changed, [(PAGE as u64, page)]);
+        assert_eq!(cache.pending(), PAGE);
+        cache.written(&changed);
+        assert_eq!((cache.pending(), cache.changed()), (0, Vec::new()));
+        assert!(file.ops().is_empty());
+    }
+
+    #[test]
     fn the_cache_stays_within_its_limit_but_never_drops_a_change() {
         let (_, cache) = cache(300 * PAGE, 8 * PAGE);
         cache.write(0, &[0xFF]).unwrap();

@@ -27,6 +27,7 @@ pub mod raw;
 pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
+pub mod vmdk;
 
 mod xml;
 
@@ -122,6 +123,8 @@ pub struct ImageInfo {
     pub comment: String,
     /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a damaged table.
     pub notes: Vec<String>,
+    /// The lengths of all files of the image together, in bytes.
+    pub stored_size: u64,
 }
 
 /// An open image file.

@@ -2,7 +2,7 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx};
+use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -69,12 +69,7 @@ type Probe = (Format, fn(&Sample) -> bool);
 pub fn probe(sample: &Sample) -> Format {
     // VirtualBox's own order (VDGetFormat), so that a file that satisfies two probes means the same here and there.
     let probes: [Probe; 11] = [
-        (Format::Vmdk, |s| {
-            s.starts_with(0, b"KDMV")
-                || s.starts_with(0, b"COWD")
-                || is_descriptor(&s.head)
-                || s.starts_with(0, &0xCAFE_BABE_u64.to_le_bytes())
-        }),
+        (Format::Vmdk, vmdk::probe),
         (Format::Vdi, vdi::probe),
         (Format::Vhd, vhd::probe),
         (Format::Parallels, parallels::probe),
@@ -87,13 +82,6 @@ pub fn probe(sample: &Sample) -> Format {
         (Format::Parallels, parallels::probe_flat),
     ];
     probes.iter().find(|(_, is)| is(sample)).map_or(Format::Raw, |(format, _)| *format)
-}
-
-/// Whether the text begins as a VMDK descriptor does.
-fn is_descriptor(head: &[u8]) -> bool {
-    let line = head.split(|b| *b == b'\n' || *b == b'\r').next().unwrap_or_default();
-    let line: Vec<u8> = line.iter().filter(|b| **b != b' ').map(u8::to_ascii_lowercase).collect();
-    line == b"#diskdescriptorfile"
 }
 
 /// Opens an image of any format.
@@ -127,8 +115,13 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         Format::Dmg => dmg::open(file, &options),
         Format::Iso => iso::open(file, &options),
         Format::Parallels => parallels::open(file, &options),
-        Format::Raw => raw::open(file, options),
-        other => Err(unsupported(&sample, other)),
+        Format::Vmdk => vmdk::open(file, &options),
+        Format::Raw => {
+            if options.format.is_none() {
+                vmdk::refuse_extent(&sample)?;
+            }
+            raw::open(file, options)
+        }
     }
 }
 
@@ -153,10 +146,6 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
     }
 }
 
-fn unsupported(sample: &Sample, format: Format) -> Error {
-    Fault::unsupported(0, "image format", "any other", format).in_file(&sample.path)
-}
-
 /// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
 ///
 /// # Errors
@@ -174,7 +163,10 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
         Format::Dmg => dmg::identify(&sample),
         Format::Iso => iso::identify(&sample),
         Format::Parallels => parallels::identify(&file, &sample),
-        Format::Raw => raw::identify(&sample),
-        other => Err(unsupported(&sample, other)),
+        Format::Vmdk => vmdk::identify(&file),
+        Format::Raw => {
+            vmdk::refuse_extent(&sample)?;
+            raw::identify(&sample)
+        }
     }
 }

@@ -1,8 +1,13 @@
-//! Files that an image names: opened only beside the image, and only regular ones.
+//! Files that an image names. Whoever made the image chose the names, so they lead to regular files only, never to
+//! devices or the network.
 
 use super::local::{self, Devices};
 use super::{Error, File, Result};
-use std::path::Path;
+use nix::errno::Errno;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Opens the file that `image` names as `name`: a regular file in the image's folder or below it. Whoever made the
 /// image chose the name, so it must not lead to devices, to the network, or to other files of this machine.
@@ -10,11 +15,8 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for a name that leads elsewhere.
 pub fn open(image: &Path, name: &str, writable: bool) -> Result<File> {
-    let refused = |path: &Path, reason: String| Error::Refused { path: path.to_path_buf(), reason };
     let folder = image.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if name.is_empty() || name.contains('\0') {
-        return Err(refused(image, format!("it names the file {name:?}, which is no file name")));
-    }
+    check(image, name)?;
     if has_protocol(name) {
         return Err(refused(image, format!("it names {name:?}; only local files beside the image are opened")));
     }
@@ -32,10 +34,98 @@ pub fn open(image: &Path, name: &str, writable: bool) -> Result<File> {
     local::open(&real, writable, Devices::Refused)
 }
 
+fn refused(path: &Path, reason: String) -> Error {
+    Error::Refused { path: path.to_path_buf(), reason }
+}
+
+/// Refuses what is no name of a file.
+fn check(image: &Path, name: &str) -> Result<()> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(refused(image, format!("it names the file {name:?}, which is no file name")));
+    }
+    Ok(())
+}
+
 /// Whether a name has a protocol in front, as in `nbd://host/disk` and `json:{...}`: a colon before any slash.
 #[must_use]
 pub fn has_protocol(name: &str) -> bool {
     name.split('/').next().is_some_and(|start| start.contains(':'))
+}
+
+/// Opens the file that `image` names as `name`. A relative name begins at the image's folder, an absolute one is taken
+/// as it is; when an absolute one leads nowhere (the image was moved), the file is looked for beside the image. Names
+/// that Windows wrote are understood.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device, is none of a file, or is an address.
+pub fn open_as_written(image: &Path, name: &str, writable: bool) -> Result<File> {
+    check(image, name)?;
+    let places = places(image, name);
+    for (path, how) in &places {
+        match fs::metadata(path) {
+            Ok(attributes) if attributes.is_file() => {
+                log::info!("  {} names {name:?}: {how}, {}", image.display(), path.display());
+                return local::open(path, writable, Devices::Refused);
+            }
+            // Opening a device may already do something to it, so it is refused by what its attributes say.
+            Ok(_) => {
+                let by = image.display();
+                return Err(refused(
+                    path,
+                    format!("{by} names it, and it is not a regular file; give devices with -i"),
+                ));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                if is_device_name(name) {
+                    let reason = format!("it names the device {name:?}; give the device itself with -i");
+                    return Err(refused(image, reason));
+                }
+            }
+            Err(e) => return Err(Error::io(path, "find the file", e)),
+        }
+    }
+    if has_protocol(name) && places.len() == 1 {
+        return Err(refused(image, format!("it names {name:?}; only local files are opened")));
+    }
+    let (path, _) = &places[0];
+    let action = format!("find the file that {} names:", image.display());
+    Err(Error::io(path, action, Errno::ENOENT.into()))
+}
+
+/// What tells whether two paths are one file: its number on its device, or the path of what is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Identity {
+    /// Device and inode.
+    Inode(u64, u64),
+    /// The path, where there are no attributes to read.
+    Path(PathBuf),
+}
+
+/// The identity of the file at a path.
+#[must_use]
+pub fn identity(path: &Path) -> Identity {
+    fs::metadata(path).map_or_else(|_| Identity::Path(path.to_path_buf()), |m| Identity::Inode(m.dev(), m.ino()))
+}
+
+/// Whether a name is one that Unix or Windows gives to devices.
+fn is_device_name(name: &str) -> bool {
+    name.starts_with("/dev/") || name.starts_with(r"\\.\") || name.starts_with(r"\\?\GLOBALROOT")
+}
+
+/// Where the file may be, best first (at least one place), and the words for it.
+fn places(image: &Path, name: &str) -> Vec<(PathBuf, &'static str)> {
+    let folder = image.parent().unwrap_or(Path::new(""));
+    let mut places = vec![(folder.join(name), if name.starts_with('/') { "as written" } else { "beside it" })];
+    let windows_absolute = name.starts_with(r"\\") || name.get(1..3).is_some_and(|rest| rest == r":\" || rest == ":/");
+    if name.starts_with('/') || windows_absolute {
+        let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+        if !last.is_empty() {
+            places.push((folder.join(last), "not there, so the file of that name beside it"));
+        }
+    } else if name.contains('\\') {
+        places.push((folder.join(name.replace('\\', "/")), "with the separators of Windows, beside it"));
+    }
+    places
 }
 
 #[cfg(test)]
@@ -65,5 +155,92 @@ mod tests {
         assert!(message("").contains("no file name"));
         assert!(message("sub").contains("it is a folder"));
         assert!(message("gone").starts_with("Cannot open "));
+    }
+
+    struct Scene(tempfile::TempDir);
+
+    impl Scene {
+        fn new() -> Self {
+            let scene = Self(tempfile::tempdir().unwrap());
+            fs::create_dir_all(scene.path("vm/sub")).unwrap();
+            for name in ["out", "vm/in", "vm/sub/deep", "vm/a:b.vmdk"] {
+                fs::write(scene.path(name), "x").unwrap();
+            }
+            scene
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Which file a name leads to, or why not.
+        fn open(&self, name: &str) -> std::result::Result<PathBuf, String> {
+            match open_as_written(&self.path("vm/a.vmdk"), name, false) {
+                Ok(file) => Ok(file.path().canonicalize().unwrap()),
+                Err(error) => Err(crate::error::message(&error)),
+            }
+        }
+    }
+
+    #[test]
+    fn names_lead_from_the_folder_of_the_image() {
+        let scene = Scene::new();
+        let absolute = scene.path("out");
+        for (name, file) in [
+            ("in", "vm/in"),
+            ("./in", "vm/in"),
+            ("sub/deep", "vm/sub/deep"),
+            (r"sub\deep", "vm/sub/deep"),
+            ("../out", "out"),
+            ("a:b.vmdk", "vm/a:b.vmdk"),
+            (absolute.to_str().unwrap(), "out"),
+        ] {
+            assert_eq!(scene.open(name), Ok(scene.path(file).canonicalize().unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn files_of_a_moved_image_are_found_beside_it() {
+        let scene = Scene::new();
+        for name in ["/old/home/in", r"C:\VMs\in", "D:/VMs/in", r"\\server\share\in"] {
+            assert_eq!(scene.open(name), Ok(scene.path("vm/in").canonicalize().unwrap()), "{name}");
+        }
+        let error = scene.open("/old/home/gone").unwrap_err();
+        assert!(error.starts_with("Cannot find the file that ") && error.contains("/old/home/gone"), "{error}");
+        // A relative name is where it says, or nowhere.
+        let error = scene.open("gone/in").unwrap_err();
+        assert!(error.contains("vm/gone/in: No such file"), "{error}");
+    }
+
+    #[test]
+    fn devices_and_addresses_are_refused() {
+        let scene = Scene::new();
+        let pipe = scene.path("vm/pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/null", scene.path("vm/link")).unwrap();
+        for (name, part) in [
+            ("", "no file name"),
+            ("a\0b", "no file name"),
+            ("/dev/gone", "names the device \"/dev/gone\"; give the device itself"),
+            (r"\\.\PhysicalDrive0", "names the device"),
+            ("link", "is not a regular file"),
+            ("../../../../../../../../../dev/null", "is not a regular file"),
+            ("pipe", "is not a regular file"),
+            ("sub", "is not a regular file"),
+            ("nbd://host/disk", "only local files are opened"),
+            ("json:{\"driver\":\"host_device\"}", "only local files are opened"),
+        ] {
+            let error = scene.open(name).unwrap_err();
+            assert!(error.contains(part), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_known() {
+        let scene = Scene::new();
+        fs::hard_link(scene.path("out"), scene.path("vm/hard")).unwrap();
+        assert_eq!(identity(&scene.path("out")), identity(&scene.path("vm/hard")));
+        assert_eq!(identity(&scene.path("out")), identity(&scene.path("vm/../out")));
+        assert_ne!(identity(&scene.path("out")), identity(&scene.path("vm/in")));
     }
 }

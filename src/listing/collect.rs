@@ -42,12 +42,12 @@ fn report_on(
     forest: &Forest<'_>,
     media: &mut MediaList<'_>,
 ) -> MachineReport {
-    let mut report = MachineReport {
+    let unreadable = MachineReport {
         uuid: entry.uuid,
         name: entry.name().into_owned(),
         path: entry.path.to_string_lossy().into_owned(),
         state: MachineState::Inaccessible,
-        error: None,
+        error: entry.machine.as_ref().err().map(|e| error::message(e)),
         os_type: String::new(),
         description: String::new(),
         groups: Vec::new(),
@@ -60,30 +60,28 @@ fn report_on(
         trees: Vec::new(),
         attached: Vec::new(),
     };
-    match &entry.machine {
-        Err(e) => report.error = Some(error::message(e)),
-        Ok(machine) => {
-            report.state = match machine.state {
-                registry::MachineState::PoweredOff => MachineState::OffOrRunning,
-                registry::MachineState::Saved => MachineState::Saved,
-                registry::MachineState::Aborted => MachineState::Aborted,
-            };
-            report.os_type.clone_from(&machine.os_type);
-            report.description.clone_from(&machine.description);
-            report.groups.clone_from(&machine.groups);
-            report.state_file = machine.state_file.as_ref().map(|path| path.to_string_lossy().into_owned());
-            report.last_state_change.clone_from(&machine.last_state_change);
-            report.current_snapshot = machine.current_snapshot.map(|at| machine.snapshots[at].uuid);
-            report.current_state_modified = machine.current_state_modified;
-            report.snapshots = snapshots(machine);
-            report.attachments = attachments(&machine.attachments);
-            let place =
-                |a: &Attachment, media: &mut MediaList<'_>| a.medium.map(|uuid| media.add_attached(uuid, a.kind));
-            report.trees = trees(machine, registry, forest, media);
-            report.attached = machine.attachments.iter().map(|a| place(a, media)).collect();
-        }
+    let Ok(machine) = &entry.machine else { return unreadable };
+    let trees = trees(machine, registry, forest, media);
+    let place = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind));
+    MachineReport {
+        state: match machine.state {
+            registry::MachineState::PoweredOff => MachineState::OffOrRunning,
+            registry::MachineState::Saved => MachineState::Saved,
+            registry::MachineState::Aborted => MachineState::Aborted,
+        },
+        os_type: machine.os_type.clone(),
+        description: machine.description.clone(),
+        groups: machine.groups.clone(),
+        state_file: machine.state_file.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        last_state_change: machine.last_state_change.clone(),
+        current_snapshot: machine.current_snapshot.map(|at| machine.snapshots[at].uuid),
+        current_state_modified: machine.current_state_modified,
+        snapshots: snapshots(machine),
+        attachments: attachments(&machine.attachments),
+        attached: machine.attachments.iter().map(place).collect(),
+        trees,
+        ..unreadable
     }
-    report
 }
 
 fn snapshots(machine: &Machine) -> Vec<SnapshotReport> {

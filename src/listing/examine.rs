@@ -51,6 +51,12 @@ pub(super) fn unregistered() -> Facts {
 
 fn one(medium: &Medium) -> Facts {
     let path = &medium.location;
+    if !medium.is_file() {
+        return Facts {
+            problem: Some("It is on an iSCSI server; copy it to an image file there".to_owned()),
+            ..unregistered()
+        };
+    }
     let facts = match image::identify(path, Devices::Refused) {
         Ok(info) => match contradiction(medium, &info) {
             None => facts_of(path, Some(&info), MediumState::Created, None),
@@ -68,7 +74,8 @@ fn one(medium: &Medium) -> Facts {
 }
 
 fn facts_of(path: &Path, info: Option<&ImageInfo>, state: MediumState, problem: Option<String>) -> Facts {
-    Facts { size_on_disk: size_on_disk(path), capacity: info.map(|i| i.size), state, problem }
+    let size_on_disk = info.map_or_else(|| size_on_disk(path), |info| Some(info.stored_size));
+    Facts { size_on_disk, capacity: info.map(|i| i.size), state, problem }
 }
 
 /// Bytes of a medium's file.
@@ -175,6 +182,13 @@ mod tests {
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
         let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))]).swap_remove(0);
         assert!(not_a_file.problem.unwrap().contains("it is a folder"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_access() {
+        let target = all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))]).swap_remove(0);
+        assert_eq!((target.size_on_disk, target.state), (None, MediumState::NoAccess));
+        assert!(target.problem.unwrap().starts_with("It is on an iSCSI server"));
     }
 
     #[test]

@@ -9,39 +9,49 @@ use super::tree::{Node, Tree};
 const NAMED: usize = 3;
 /// Marks what the machine's current state has attached.
 const CURRENT: &str = "(current state)";
+/// Stands for an empty name.
+const NO_NAME: &str = "(no name)";
 
-/// How the machine uses a medium: the names of its snapshots, and whether its current state does. None if not at all.
-pub(super) fn own_uses(node: &Node, machine: &MachineReport) -> Option<String> {
+/// The names of the machine's snapshots that have a medium; none if there is none.
+fn snapshots(node: &Node, machine: &MachineReport) -> Option<String> {
     let snapshots = &node.uses.snapshots;
-    let mut names: Vec<_> = snapshots.iter().take(NAMED).map(|at| printable(&machine.snapshots[*at].name)).collect();
-    let more = snapshots.len().saturating_sub(NAMED);
-    if more > 0 {
-        names.push(format!("and {more} more").into());
+    let name = |at: &usize| match machine.snapshots[*at].name.as_str() {
+        "" => NO_NAME.into(),
+        name => printable(name),
+    };
+    let mut names: Vec<_> = snapshots.iter().take(NAMED).map(name).collect();
+    if snapshots.len() > NAMED {
+        names.push(format!("and {} more", snapshots.len() - NAMED).into());
     }
-    let names = names.join(", ");
-    match (names.is_empty(), node.uses.current) {
-        (true, true) => Some(CURRENT.to_owned()),
-        (false, true) => Some(format!("{names} {CURRENT}")),
-        (false, false) => Some(names),
-        (true, false) => None,
-    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// How the machine uses a medium: by the names of its snapshots, and whether its current state does. None if not at
+/// all.
+pub(super) fn own_uses(node: &Node, machine: &MachineReport) -> Option<String> {
+    let current = node.uses.current.then(|| CURRENT.to_owned());
+    let uses: Vec<String> = snapshots(node, machine).into_iter().chain(current).collect();
+    (!uses.is_empty()).then(|| uses.join(" "))
 }
 
 /// The name of a medium's row under a machine, or under none.
 pub(super) fn row(node: &Node, machine: Option<&MachineReport>, medium: &MediumReport) -> String {
-    let own = machine.and_then(|machine| own_uses(node, machine));
-    match (node.level, own) {
-        (0, None) => image(medium),
-        (0, Some(own)) if node.uses.snapshots.is_empty() => format!("{} {own}", image(medium)),
-        (0, Some(own)) => format!("{} [{}]", image(medium), own.replace(&format!(" {CURRENT}"), "; current state")),
-        (_, Some(own)) => own,
-        (_, None) => other_uses(medium),
+    if node.level > 0 {
+        return machine.and_then(|machine| own_uses(node, machine)).unwrap_or_else(|| other_uses(medium));
     }
+    let mut name = image(medium);
+    if let Some(snapshots) = machine.and_then(|machine| snapshots(node, machine)) {
+        name.push_str(&format!(" [{snapshots}]"));
+    }
+    if node.uses.current {
+        name.push_str(&format!(" {CURRENT}"));
+    }
+    name
 }
 
 /// The name of a machine.
 pub(super) fn machine(machine: &MachineReport) -> String {
-    if machine.name.is_empty() { "(no name)".to_owned() } else { printable(&machine.name).into_owned() }
+    if machine.name.is_empty() { NO_NAME.to_owned() } else { printable(&machine.name).into_owned() }
 }
 
 /// The name of an image file.
@@ -71,7 +81,7 @@ pub(super) fn hidden(tree: &Tree) -> String {
 pub(super) fn tone(medium: &MediumReport, current: bool) -> Tone {
     match medium.state {
         MediumState::NoAccess => Tone::Problem,
-        MediumState::ReadLocked | MediumState::WriteLocked => Tone::Busy,
+        MediumState::ReadLocked | MediumState::WriteLocked => Tone::Caution,
         MediumState::Created if current => Tone::Current,
         MediumState::Created => Tone::Plain,
     }

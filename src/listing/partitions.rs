@@ -133,7 +133,7 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     writeln!(out)?;
     let mut block = Block::new(out, style, 0, 6);
     for note in &disk.notes {
-        block.text("Note:", note, Tone::Busy)?;
+        block.text("Note:", note, Tone::Caution)?;
     }
     Ok(())
 }

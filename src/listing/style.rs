@@ -20,8 +20,8 @@ pub(super) enum Tone {
     Heading,
     /// The current state of a machine.
     Current,
-    /// Something that is in use by somebody.
-    Busy,
+    /// Something that is in use by somebody, or doubtful.
+    Caution,
     /// Something that cannot be used.
     Problem,
 }
@@ -33,7 +33,7 @@ impl Style {
             Tone::Plain => "",
             Tone::Heading => "1",
             Tone::Current => "32",
-            Tone::Busy => "33",
+            Tone::Caution => "33",
             Tone::Problem => "31",
         };
         if !self.color || code.is_empty() || line.is_empty() {

@@ -71,9 +71,10 @@ impl<'a> Forest<'a> {
         self.base[id.0]
     }
 
-    /// The tree that begins at `base`, for a machine that uses some of its media.
+    /// The tree that begins at `base`, for a machine that uses some of its media. Without any uses, for no machine,
+    /// nothing is left out.
     pub(super) fn tree(&self, base: MediumId, uses: &HashMap<MediumId, Uses>, media: &mut MediaList<'_>) -> Tree {
-        let large = self.size[base.0] > LARGE_TREE;
+        let large = self.size[base.0] > LARGE_TREE && !uses.is_empty();
         let shown = large.then(|| self.needed(base, uses));
         let mut rows = Vec::new();
         let mut next = vec![Drawn { id: base, level: 0, branch: String::new(), bars: String::new() }];

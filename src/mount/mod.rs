@@ -9,6 +9,7 @@ pub mod background;
 pub mod error;
 pub mod file;
 mod flush;
+pub mod guests;
 mod options;
 mod point;
 mod policy;
@@ -24,6 +25,7 @@ pub mod tree;
 mod unmount;
 
 pub use error::{Error, Result};
+pub use guests::Guest;
 pub use options::{Access, Options};
 pub use policy::check_writable;
 pub use process::Process;

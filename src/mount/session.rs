@@ -1,6 +1,6 @@
 //! FUSE's requests, answered from the tree. The one place that knows the `fuser` crate's file system interface.
 
-use super::tree::{Attributes, Kind, Tree};
+use super::tree::{Attributes, Kind, Times, Tree};
 use super::{file, flush::Flusher};
 use fuser::{
     BsdFileFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
@@ -83,10 +83,15 @@ fn file_attr(attributes: &Attributes) -> FileAttr {
         nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,
-        rdev: 0,
+        rdev: device_number(attributes.device),
         blksize: BLOCK,
         flags: 0,
     }
+}
+
+/// Device numbers as the kernel's interface has them: 12 bits of major, 20 bits of minor.
+fn device_number((major, minor): (u32, u32)) -> u32 {
+    minor & 0xFF | (major & 0xFFF) << 8 | (minor & 0xF_FF00) << 12
 }
 
 fn file_type(kind: Kind) -> FileType {
@@ -94,7 +99,28 @@ fn file_type(kind: Kind) -> FileType {
         Kind::Folder => FileType::Directory,
         Kind::File => FileType::RegularFile,
         Kind::Link => FileType::Symlink,
+        Kind::CharDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
     }
+}
+
+/// What a folder's entry alone says of a file, kept by the kernel for no time at all.
+fn unknown_attr(number: u64, kind: Kind) -> FileAttr {
+    let epoch = SystemTime::UNIX_EPOCH;
+    file_attr(&Attributes {
+        number,
+        kind,
+        size: 0,
+        blocks: 0,
+        mode: 0,
+        links: 1,
+        uid: 0,
+        gid: 0,
+        device: (0, 0),
+        times: Times { accessed: epoch, modified: epoch, changed: epoch },
+    })
 }
 
 fn done(result: Result<(), Errno>, reply: ReplyEmpty) {
@@ -189,22 +215,27 @@ impl Filesystem for Server {
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
         match self.tree.link(number.0) {
-            Ok(target) => reply.data(target.as_os_str().as_encoded_bytes()),
+            Ok(target) => reply.data(&target),
             Err(e) => reply.error(code(e)),
         }
     }
 
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if let Err(e) = self.tree.disk(number.0) {
+        let guests = self.tree.is_guests(number.0);
+        if let Err(e) = self.tree.disk(number.0)
+            && !guests
+        {
             return reply.error(code(e));
         }
-        // All flags that a reader or writer may pass are fine; only writing needs a writable mount.
-        if !self.tree.writable() && flags.acc_mode() != OpenAccMode::O_RDONLY {
+        // All flags that a reader or writer may pass are fine; only writing needs a writable mount, and the guest's
+        // files are never written.
+        let writable = self.tree.writable() && !guests;
+        if !writable && flags.acc_mode() != OpenAccMode::O_RDONLY {
             return reply.error(fuser::Errno::EROFS);
         }
         // The files overlap (`vhdd` holds the volumes), so where one can be written the kernel must not answer from
         // its cache of another.
-        let how = if self.tree.writable() {
+        let how = if writable {
             FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
         } else {
             FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
@@ -223,16 +254,12 @@ impl Filesystem for Server {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let disk = match self.tree.disk(number.0) {
-            Ok(disk) => disk,
-            Err(e) => return reply.error(code(e)),
-        };
         BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match file::read(disk, offset, &mut buffer[..size]) {
+            match self.tree.read(number.0, offset, &mut buffer[..size]) {
                 Ok(len) => reply.data(&buffer[..len]),
                 Err(e) => reply.error(code(e)),
             }
@@ -307,14 +334,13 @@ impl Filesystem for Server {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let mut entries = match self.tree.list(folder.0, offset) {
-            Ok(entries) => entries,
-            Err(e) => return reply.error(code(e)),
-        };
-        let _full = entries.any(|(name, attributes, next)| {
-            reply.add(INodeNo(attributes.number), next, file_type(attributes.kind), name)
+        let told = self.tree.list(folder.0, offset, &mut |name, number, kind, next| {
+            reply.add(INodeNo(number), next, file_type(kind), name)
         });
-        reply.ok();
+        match told {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(code(e)),
+        }
     }
 
     fn readdirplus(
@@ -325,28 +351,33 @@ impl Filesystem for Server {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let mut entries = match self.tree.list(folder.0, offset) {
-            Ok(entries) => entries,
-            Err(e) => return reply.error(code(e)),
-        };
-        let _full = entries.any(|(name, attributes, next)| {
-            reply.add(INodeNo(attributes.number), next, name, &self.ttl(), &file_attr(&attributes), GENERATION)
+        let told = self.tree.list(folder.0, offset, &mut |name, number, kind, next| {
+            // What cannot be looked at has a name all the same; asking for its attributes says what is wrong.
+            let (ttl, attributes) = match self.tree.attributes(number) {
+                Ok(attributes) => (self.ttl(), file_attr(&attributes)),
+                Err(_) => (Duration::ZERO, unknown_attr(number, kind)),
+            };
+            reply.add(INodeNo(number), next, name, &ttl, &attributes, GENERATION)
         });
-        reply.ok();
+        match told {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(code(e)),
+        }
     }
 
-    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
-        let (blocks, block_size, files) = self.tree.statistics();
-        reply.statfs(blocks, 0, 0, files, 0, block_size, 255, block_size);
+    fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        let (block_size, blocks, free, files, free_files) = self.tree.statistics(number.0);
+        reply.statfs(blocks, free, free, files, free_files, block_size, 255, block_size);
     }
 
     fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        extended(self.tree.extended(number.0, name).map(String::into_bytes), size, reply);
+        extended(self.tree.extended(number.0, name), size, reply);
     }
 
     fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let names = self.tree.extended_names(number.0);
-        extended(Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect()), size, reply);
+        let list = names.map(|names| names.into_iter().flat_map(|name| [name.as_slice(), b"\0"].concat()).collect());
+        extended(list, size, reply);
     }
 
     // The tree has the names it has.

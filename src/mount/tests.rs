@@ -25,7 +25,7 @@ struct Scene {
 fn source(folder: &TempDir, disk: Arc<MemoryDisk>) -> Source {
     let image = folder.path().join("memory.img");
     fs::write(&image, "").unwrap();
-    Source { disk, volumes: Vec::new(), image, stored: u64::MAX }
+    Source { disk, volumes: Vec::new(), image, guests: Vec::new(), stored: u64::MAX }
 }
 
 impl Scene {

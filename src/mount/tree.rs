@@ -1,12 +1,16 @@
 //! The tree that a user sees: names, inode numbers and attributes. Knows nothing of FUSE's interface.
 
+use super::file;
+use super::guests::{Guest, Guests, Owners};
 use super::process::Process;
 use super::{Error, Options, Result};
 use crate::disk::{ChainDisk, Disk, Slice};
 use crate::volume::Volume;
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +24,8 @@ pub struct Source {
     pub volumes: Vec<Volume>,
     /// The leaf image, absolute. It gives the symbolic link its name and target, and the files their times.
     pub image: PathBuf,
+    /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
+    pub guests: Vec<Guest>,
     /// Bytes that the images of the chain take up on the host. A disk larger than that is sparse for `du` and `cp`.
     pub stored: u64,
 }
@@ -31,7 +37,7 @@ impl Source {
         let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
         let files = chain.links().iter().flat_map(|link| link.files());
         let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
-        Self { disk, volumes, image, stored }
+        Self { disk, volumes, image, guests: Vec::new(), stored }
     }
 }
 
@@ -60,6 +66,14 @@ pub enum Kind {
     File,
     /// A symbolic link.
     Link,
+    /// A character device of the guest.
+    CharDevice,
+    /// A block device of the guest.
+    BlockDevice,
+    /// A named pipe of the guest.
+    Fifo,
+    /// A socket of the guest.
+    Socket,
 }
 
 /// What `stat` shows.
@@ -81,7 +95,9 @@ pub struct Attributes {
     pub uid: u32,
     /// The group.
     pub gid: u32,
-    /// The times of the leaf image.
+    /// The numbers of a device.
+    pub device: (u32, u32),
+    /// The times: of the leaf image for our own files.
     pub times: Times,
 }
 
@@ -107,7 +123,7 @@ impl Times {
 }
 
 /// Seconds since 1970, which may be negative, and nanoseconds after them. What no clock can show is 1970.
-fn moment(seconds: i64, nanoseconds: i64) -> SystemTime {
+pub(super) fn moment(seconds: i64, nanoseconds: i64) -> SystemTime {
     let whole = Duration::from_secs(seconds.unsigned_abs());
     let second = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
     let part = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
@@ -124,6 +140,15 @@ struct Entry {
     node: Node,
 }
 
+impl Entry {
+    fn kind(&self) -> Kind {
+        match self.node {
+            Node::Link(_) => Kind::Link,
+            Node::File(_) => Kind::File,
+        }
+    }
+}
+
 /// The tree of one mount.
 pub struct Tree {
     disk: Arc<dyn Disk>,
@@ -136,6 +161,7 @@ pub struct Tree {
     umask: u16,
     times: Times,
     process: Process,
+    guests: Guests,
 }
 
 impl Tree {
@@ -144,7 +170,7 @@ impl Tree {
     /// # Errors
     /// [`Error::Io`] when the image's times cannot be read.
     pub fn new(source: Source, options: &Options, process: Process) -> Result<Self> {
-        let Source { disk, volumes, image, stored } = source;
+        let Source { disk, volumes, image, guests, stored } = source;
         let metadata = std::fs::metadata(&image).map_err(Error::io(&image, "look at"))?;
         let mut entries = vec![Entry { name: "vhdd".into(), node: Node::File(disk.clone()) }];
         entries.extend(volumes.iter().map(|volume| Entry {
@@ -156,14 +182,17 @@ impl Tree {
             name.push(".image");
         }
         entries.insert(0, Entry { name, node: Node::Link(image.clone()) });
+        let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let owners = Owners { uid: options.uid, gid: options.gid, fallback: user, umask: options.umask };
         Ok(Self {
             disk,
             entries,
+            guests: Guests::new(guests, owners),
             image,
             stored,
             writable: options.writable,
-            uid: options.uid.unwrap_or_else(|| nix::unistd::geteuid().as_raw()),
-            gid: options.gid.unwrap_or_else(|| nix::unistd::getegid().as_raw()),
+            uid: options.uid.unwrap_or(user.0),
+            gid: options.gid.unwrap_or(user.1),
             umask: options.umask,
             times: Times::of(&metadata),
             process,
@@ -181,8 +210,14 @@ impl Tree {
     /// # Errors
     /// `ENOENT` without such an entry, `ENOTDIR` when `parent` is no folder.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes, Errno> {
+        if let Some(found) = self.guests.lookup(parent, name.as_encoded_bytes()) {
+            return found;
+        }
         if parent != ROOT {
             return Err(Errno::ENOTDIR);
+        }
+        if let Some((_, root)) = self.guests.roots().find(|(guest, _)| name == *guest) {
+            return self.attributes(root);
         }
         let index = self.entries.iter().position(|entry| entry.name == name).ok_or(Errno::ENOENT)?;
         self.attributes(FIRST + index as u64)
@@ -193,6 +228,9 @@ impl Tree {
     /// # Errors
     /// `ENOENT` without such an inode.
     pub fn attributes(&self, number: u64) -> Result<Attributes, Errno> {
+        if let Some(found) = self.guests.attributes(number) {
+            return found;
+        }
         let (kind, size, mode) = match self.node(number) {
             _ if number == ROOT => (Kind::Folder, 0, if self.writable { 0o755 } else { 0o555 }),
             Some(Node::File(disk)) => (Kind::File, disk.size(), if self.writable { 0o644 } else { 0o444 }),
@@ -209,6 +247,7 @@ impl Tree {
             links: if kind == Kind::Folder { 2 } else { 1 },
             uid: self.uid,
             gid: self.gid,
+            device: (0, 0),
             times: self.times(),
         })
     }
@@ -224,31 +263,74 @@ impl Tree {
         Some(&self.entries.get(index)?.node)
     }
 
-    /// The entries of a folder from the one with the given cookie on (0 for all), each with its name, attributes and
-    /// the cookie of the next one.
+    /// Tells the entries of a folder from the one with the given cookie on (0 for all), each with its name, number, kind
+    /// and the cookie of the next one, until `each` says that it has enough.
     ///
     /// # Errors
-    /// `ENOTDIR` when it is no folder.
-    pub fn list(&self, folder: u64, cookie: u64) -> Result<impl Iterator<Item = (&OsStr, Attributes, u64)>, Errno> {
+    /// `ENOTDIR` when it is no folder; the errno of what is wrong with a guest's folder.
+    pub fn list(
+        &self,
+        folder: u64,
+        cookie: u64,
+        each: &mut dyn FnMut(&OsStr, u64, Kind, u64) -> bool,
+    ) -> Result<(), Errno> {
+        let own = [".", ".."].into_iter().zip(1..).skip(usize::try_from(cookie).unwrap_or(usize::MAX));
+        for (name, next) in own {
+            // The kernel knows the parent itself.
+            if each(OsStr::new(name), folder, Kind::Folder, next) {
+                return Ok(());
+            }
+        }
+        // Behind the two come the guest's own places.
+        let guest = self.guests.list(folder, cookie.saturating_sub(2), &mut |name, listed, next| {
+            each(OsStr::from_bytes(name), listed.number, listed.kind, next.saturating_add(2))
+        });
+        if let Some(told) = guest {
+            return told;
+        }
         if folder != ROOT {
             return Err(Errno::ENOTDIR);
         }
-        let own = [".", ".."].map(|name| (OsStr::new(name), ROOT));
-        let entries = self.entries.iter().map(|entry| entry.name.as_os_str()).zip(FIRST..);
-        let all = own.into_iter().chain(entries).zip(1..);
-        Ok(all
-            .skip(usize::try_from(cookie).unwrap_or(usize::MAX))
-            .filter_map(|((name, number), next)| Some((name, self.attributes(number).ok()?, next))))
+        let files =
+            self.entries.iter().zip(FIRST..).map(|(entry, number)| (entry.name.as_os_str(), number, entry.kind()));
+        let guests = self.guests.roots().map(|(name, number)| (OsStr::new(name), number, Kind::Folder));
+        let skipped = usize::try_from(cookie.saturating_sub(2)).unwrap_or(usize::MAX);
+        for ((name, number, kind), next) in files.chain(guests).zip(3..).skip(skipped) {
+            if each(name, number, kind, next) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Where a symbolic link points.
     ///
     /// # Errors
-    /// `EINVAL` when it is no link.
-    pub fn link(&self, number: u64) -> Result<&Path, Errno> {
+    /// `EINVAL` when it is no link; the errno of what is wrong with a guest's.
+    pub fn link(&self, number: u64) -> Result<Cow<'_, [u8]>, Errno> {
+        if let Some(target) = self.guests.link(number) {
+            return target.map(Cow::Owned);
+        }
         match self.node(number) {
-            Some(Node::Link(target)) => Ok(target),
+            Some(Node::Link(target)) => Ok(Cow::Borrowed(target.as_os_str().as_encoded_bytes())),
             _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Whether an inode is one of the guest's.
+    #[must_use]
+    pub fn is_guests(&self, number: u64) -> bool {
+        self.guests.statistics(number).is_some()
+    }
+
+    /// Fills `buf` with the bytes of a file from `offset` on and tells how many there were.
+    ///
+    /// # Errors
+    /// `EISDIR` for a folder, `EINVAL` for what has no bytes; the errno of what is wrong with the disk or the file.
+    pub fn read(&self, number: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
+        match self.guests.read(number, offset, buf) {
+            Some(read) => read,
+            None => file::read(self.disk(number)?, offset, buf),
         }
     }
 
@@ -264,30 +346,41 @@ impl Tree {
         }
     }
 
-    /// What `statfs` shows: the blocks of the whole disk, the bytes of a block, and the number of files.
+    /// What `statfs` shows: the bytes of a block, blocks, free blocks, files and free files; of the guest's file system
+    /// in its folder, else of the whole disk.
     #[must_use]
-    pub fn statistics(&self) -> (u64, u32, u64) {
-        let disk = &self.disk;
-        let block = disk.sector_size().max(1);
-        (disk.size().div_ceil(u64::from(block)), block, 1 + self.entries.len() as u64)
+    pub fn statistics(&self, number: u64) -> (u32, u64, u64, u64, u64) {
+        self.guests.statistics(number).unwrap_or_else(|| {
+            let block = self.disk.sector_size().max(1);
+            (block, self.disk.size().div_ceil(u64::from(block)), 0, 1 + self.entries.len() as u64, 0)
+        })
     }
 
     /// The value of an extended attribute.
     ///
     /// # Errors
-    /// `ENODATA` without such an attribute.
-    pub fn extended(&self, number: u64, name: &OsStr) -> Result<String, Errno> {
+    /// `ENODATA` without such an attribute; the errno of what is wrong with a guest's file.
+    pub fn extended(&self, number: u64, name: &OsStr) -> Result<Vec<u8>, Errno> {
+        if let Some(value) = self.guests.xattr(number, name.as_encoded_bytes()) {
+            return value;
+        }
         match name.to_str() {
-            Some(PID_ATTRIBUTE) if number == ROOT => Ok(self.process.pid.to_string()),
-            Some(STARTED_ATTRIBUTE) if number == ROOT => Ok(self.process.started.to_string()),
+            Some(PID_ATTRIBUTE) if number == ROOT => Ok(self.process.pid.to_string().into_bytes()),
+            Some(STARTED_ATTRIBUTE) if number == ROOT => Ok(self.process.started.to_string().into_bytes()),
             _ => Err(Errno::ENODATA),
         }
     }
 
     /// The names of the extended attributes.
-    #[must_use]
-    pub fn extended_names(&self, number: u64) -> &'static [&'static str] {
-        if number == ROOT { &[PID_ATTRIBUTE, STARTED_ATTRIBUTE] } else { &[] }
+    ///
+    /// # Errors
+    /// The errno of what is wrong with a guest's file.
+    pub fn extended_names(&self, number: u64) -> Result<Vec<Vec<u8>>, Errno> {
+        if let Some(names) = self.guests.xattr_names(number) {
+            return names;
+        }
+        let own: &[&str] = if number == ROOT { &[PID_ATTRIBUTE, STARTED_ATTRIBUTE] } else { &[] };
+        Ok(own.iter().map(|name| name.as_bytes().to_vec()).collect())
     }
 }
 
@@ -305,11 +398,23 @@ mod tests {
     fn tree(image: &Path, options: &Options) -> Tree {
         let disk = Arc::new(MemoryDisk::new(vec![0; 5000]));
         let volumes = vec![volume(0, 512, 1024), volume(1, 4096, 9999)];
-        Tree::new(Source { disk, volumes, image: image.into(), stored: 2048 }, options, PROCESS).unwrap()
+        Tree::new(Source { disk, volumes, image: image.into(), guests: Vec::new(), stored: 2048 }, options, PROCESS)
+            .unwrap()
+    }
+
+    /// Names, numbers and the cookies after them.
+    fn told(tree: &Tree, cookie: u64) -> Vec<(String, u64, u64)> {
+        let mut all = Vec::new();
+        let list = tree.list(ROOT, cookie, &mut |name, number, _, next| {
+            all.push((name.to_str().unwrap().to_owned(), number, next));
+            false
+        });
+        list.unwrap();
+        all
     }
 
     fn names(tree: &Tree, cookie: u64) -> Vec<String> {
-        tree.list(ROOT, cookie).unwrap().map(|(name, ..)| name.to_str().unwrap().to_owned()).collect()
+        told(tree, cookie).into_iter().map(|(name, ..)| name).collect()
     }
 
     #[test]
@@ -319,8 +424,8 @@ mod tests {
         let name = image.path().file_name().unwrap().to_str().unwrap();
         assert_eq!(names(&tree, 0), [".", "..", name, "vhdd", "vol0", "vol1"]);
         assert_eq!(names(&tree, 4), ["vol0", "vol1"]);
-        assert_eq!(tree.list(ROOT, 0).unwrap().map(|(.., next)| next).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
-        assert!(tree.list(ROOT, 6).unwrap().next().is_none());
+        assert_eq!(told(&tree, 0).into_iter().map(|(.., next)| next).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(names(&tree, 6), [""; 0]);
 
         let whole = tree.lookup(ROOT, "vhdd".as_ref()).unwrap();
         assert_eq!((whole.kind, whole.size, whole.blocks, whole.mode), (Kind::File, 5000, 4, 0o444));
@@ -330,7 +435,10 @@ mod tests {
         assert_eq!((second.size, second.blocks), (904, 2));
         assert_eq!(tree.disk(second.number).unwrap().size(), 904);
         let link = tree.lookup(ROOT, name.as_ref()).unwrap();
-        assert_eq!((link.kind, link.mode, tree.link(link.number)), (Kind::Link, 0o777, Ok(image.path())));
+        assert_eq!(
+            (link.kind, link.mode, tree.link(link.number).unwrap()),
+            (Kind::Link, 0o777, image.path().as_os_str().as_encoded_bytes().into())
+        );
         let root = tree.attributes(ROOT).unwrap();
         assert_eq!((root.kind, root.mode, root.links), (Kind::Folder, 0o555, 2));
     }
@@ -355,7 +463,8 @@ mod tests {
         let image = tempfile::NamedTempFile::new().unwrap();
         let options = Options { writable: true, umask: 0o027, ..Options::default() };
         let tree = tree(image.path(), &options);
-        let modes: Vec<u16> = tree.list(ROOT, 2).unwrap().map(|(_, attributes, _)| attributes.mode).collect();
+        let modes: Vec<u16> =
+            told(&tree, 2).into_iter().map(|(_, number, _)| tree.attributes(number).unwrap().mode).collect();
         assert_eq!(modes, [0o777, 0o640, 0o640, 0o640]);
         assert_eq!(tree.attributes(ROOT).unwrap().mode, 0o750);
     }
@@ -375,7 +484,7 @@ mod tests {
         let vhdd = tree.lookup(ROOT, "vhdd".as_ref()).unwrap().number;
         assert_eq!(tree.lookup(ROOT, "vol2".as_ref()), Err(Errno::ENOENT));
         assert_eq!(tree.lookup(vhdd, "x".as_ref()), Err(Errno::ENOTDIR));
-        assert_eq!(tree.list(vhdd, 0).err(), Some(Errno::ENOTDIR));
+        assert_eq!(tree.list(vhdd, 2, &mut |_, _, _, _| false), Err(Errno::ENOTDIR));
         assert_eq!(tree.link(vhdd), Err(Errno::EINVAL));
         assert_eq!(tree.disk(ROOT).err(), Some(Errno::EISDIR));
         for number in [0, 6, u64::MAX] {
@@ -387,9 +496,13 @@ mod tests {
     fn the_root_names_its_process() {
         let image = tempfile::NamedTempFile::new().unwrap();
         let tree = tree(image.path(), &Options::default());
-        let values: Vec<_> = tree.extended_names(ROOT).iter().map(|name| tree.extended(ROOT, name.as_ref())).collect();
-        assert_eq!(values, [Ok("4711".to_owned()), Ok("99".to_owned())]);
+        let names = tree.extended_names(ROOT).unwrap();
+        let values: Vec<_> = names.iter().map(|name| tree.extended(ROOT, OsStr::from_bytes(name))).collect();
+        assert_eq!(values, [Ok(b"4711".to_vec()), Ok(b"99".to_vec())]);
         assert_eq!(tree.extended(ROOT, "security.capability".as_ref()), Err(Errno::ENODATA));
-        assert_eq!((tree.extended_names(3).len(), tree.extended(3, PID_ATTRIBUTE.as_ref())), (0, Err(Errno::ENODATA)));
+        assert_eq!(
+            (tree.extended_names(3).unwrap().len(), tree.extended(3, PID_ATTRIBUTE.as_ref())),
+            (0, Err(Errno::ENODATA))
+        );
     }
 }

@@ -42,6 +42,15 @@ pub struct Volume {
     pub bootable: bool,
 }
 
+impl Volume {
+    /// A whole disk as one volume, for a disk without a partition table.
+    #[must_use]
+    pub fn whole(disk: &dyn Disk) -> Self {
+        let size = disk.size();
+        Self { index: 0, linux_number: 0, offset: 0, size, type_name: "Unknown", name: String::new(), bootable: false }
+    }
+}
+
 /// The kind of a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {

@@ -1,8 +1,7 @@
-//! What the tests with other programs share: samples, programs, disks of images, random writes.
+//! The real VirtualBox, disks of several images and disks too large for memory, for tests of image formats.
 //!
-//! Samples are in `../shared`, or in the folder that `VBOXIMG_SHARED` names. A real VirtualBox is used where
-//! `VBOXIMG_REFERENCE` names the folder that `shared/oracle/install-virtualbox.sh` put it in. What lacks either says
-//! so on standard error, past the test harness, which would hide it. Other programs must be there.
+//! A VirtualBox is used where `VBOXIMG_REFERENCE` names the folder that it was put in, with a script `vb-in` that runs
+//! its programs there and a folder `lab` that they see.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod recorder;
@@ -19,46 +18,9 @@ use vboximg_mount::image::{self, Image, OpenOptions};
 
 /// Says that a test did nothing, so that a person sees it.
 pub(crate) fn skipped(why: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Not eprintln: the harness keeps what that prints for tests that fail.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-}
-
-/// Runs a program that must succeed; its standard output.
-pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Vec<u8> {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} is needed: {e}"));
-    assert!(
-        output.status.success(),
-        "{program} {:?}: {}{}",
-        args.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output.stdout
-}
-
-/// The folder of samples and oracle.
-pub(crate) fn shared() -> PathBuf {
-    std::env::var_os("VBOXIMG_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from)
-}
-
-/// Unpacks a sample into `folder`; none where there is no such sample.
-pub(crate) fn sample(folder: &Path, name: &str) -> Option<PathBuf> {
-    let packed = shared().join("samples").join(name);
-    if !packed.exists() {
-        skipped(&format!("no sample {}", packed.display()));
-        return None;
-    }
-    let (plain, program) = match packed.extension().and_then(OsStr::to_str) {
-        Some("gz") => (name.trim_end_matches(".gz"), "gzip"),
-        Some("bz2") => (name.trim_end_matches(".bz2"), "bzip2"),
-        Some("zst") => (name.trim_end_matches(".zst"), "zstd"),
-        _ => panic!("{name} is not packed"),
-    };
-    let path = folder.join(plain);
-    fs::write(&path, run(program, &[OsStr::new("-dc"), packed.as_os_str()])).unwrap();
-    Some(path)
+    // Not eprintln, which the test harness catches.
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED: {why}").unwrap();
 }
 
 /// The folder of the real VirtualBox.
@@ -71,7 +33,7 @@ impl Reference {
     /// With a folder of its own, `name`, that the real VirtualBox sees too; none where there is no VirtualBox.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let Some(root) = std::env::var_os("VBOXIMG_REFERENCE") else {
-            skipped("no VirtualBox: VBOXIMG_REFERENCE is not set");
+            skipped("there is no VirtualBox; set VBOXIMG_REFERENCE");
             return None;
         };
         let reference = Self { root: root.into(), folder: format!("/lab/test-{name}") };
@@ -90,16 +52,16 @@ impl Reference {
         format!("{}/{name}", self.folder)
     }
 
-    /// Runs one of its programs with a registry in the folder.
-    pub(crate) fn run(&self, args: &[&str]) -> String {
+    /// Runs one of its programs with a registry in the folder: the words of `line`. What it printed.
+    pub(crate) fn run(&self, line: &str) -> String {
         let output = Command::new(self.root.join("vb-in"))
-            .args(args)
+            .args(line.split(' '))
             .env("VBOX_USER_HOME", self.inside("home"))
             .env("VBOX_IPC_SOCKETID", self.folder.replace('/', "-"))
             .output()
             .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{args:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{line}: {text}");
         text
     }
 
@@ -107,18 +69,10 @@ impl Reference {
     pub(crate) fn bytes(&self, name: &str, format: &str) -> Vec<u8> {
         let raw = self.outside().join("out.raw");
         let _ = fs::remove_file(&raw);
-        self.run(&[
-            "vbox-img",
-            "convert",
-            "--srcfilename",
-            &self.inside(name),
-            "--srcformat",
-            format,
-            "--dstfilename",
-            &self.inside("out.raw"),
-            "--dstformat",
-            "RAW",
-        ]);
+        let (source, target) = (self.inside(name), self.inside("out.raw"));
+        self.run(&format!(
+            "vbox-img convert --srcfilename {source} --srcformat {format} --dstfilename {target} --dstformat RAW"
+        ));
         fs::read(raw).unwrap()
     }
 }
@@ -129,8 +83,16 @@ impl Drop for Reference {
     }
 }
 
+/// Runs a program that must succeed; what it wrote to its standard output.
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Vec<u8> {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} is needed: {e}"));
+    let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// Opens the images of a chain, leaf first; the leaf for writing or not.
-pub(crate) fn disk<P: AsRef<Path>>(paths: &[P], writable: bool) -> ChainDisk {
+pub(crate) fn chain<P: AsRef<Path>>(paths: &[P], writable: bool) -> ChainDisk {
     let links = paths.iter().enumerate().map(|(i, path)| {
         let options = OpenOptions { writable: writable && i == 0, ..OpenOptions::default() };
         image::open(path.as_ref(), options).unwrap_or_else(|e| panic!("{e}"))
@@ -141,29 +103,6 @@ pub(crate) fn disk<P: AsRef<Path>>(paths: &[P], writable: bool) -> ChainDisk {
 /// Opens one image for reading.
 pub(crate) fn open(path: &Path) -> Box<dyn Image> {
     image::open(path, OpenOptions::default()).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// All bytes of a disk.
-pub(crate) fn all(disk: &dyn Disk) -> Vec<u8> {
-    let mut bytes = vec![0xAA; usize::try_from(disk.size()).unwrap()];
-    for (i, piece) in bytes.chunks_mut(3 << 20).enumerate() {
-        disk.read_at((i * (3 << 20)) as u64, piece).unwrap();
-    }
-    bytes
-}
-
-/// Asserts that a disk has these bytes, read whole and at random places.
-pub(crate) fn assert_same(disk: &dyn Disk, expected: &[u8], what: &str) {
-    assert_eq!(disk.size(), expected.len() as u64, "{what}: size");
-    assert!(all(disk) == expected, "{what}: bytes differ");
-    let mut random = Random(7);
-    for _ in 0..500 {
-        let at = random.below(expected.len());
-        let len = (1 + random.below(200_000)).min(expected.len() - at);
-        let mut part = vec![0xAA; len];
-        disk.read_at(at as u64, &mut part).unwrap();
-        assert!(part == expected[at..at + len], "{what}: bytes at {at} to {} differ", at + len);
-    }
 }
 
 /// Asserts that a disk too large for memory has the bytes of a sparse file of the same size.
@@ -187,67 +126,4 @@ pub(crate) fn assert_same_file(disk: &dyn Disk, raw: &Path, what: &str) {
             }
         };
     }
-}
-
-/// Random numbers that are the same in every run (xorshift).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-}
-
-/// Writes, discards and flushes at random, to a disk and to an array that is its model.
-pub(crate) fn scribble(disk: &dyn Disk, model: &mut [u8], seed: u64, steps: usize) {
-    let mut random = Random(seed);
-    for _ in 0..steps {
-        let at = random.below(model.len());
-        let most = if random.below(4) == 0 { 3 << 20 } else { 9000 };
-        let end = model.len().min(at + 1 + random.below(most));
-        match random.below(10) {
-            0 => disk.flush().unwrap(),
-            1 | 2 => {
-                disk.discard(at as u64, (end - at) as u64).unwrap();
-                model[at..end].fill(0);
-            }
-            3 => {
-                disk.write_at(at as u64, &vec![0; end - at]).unwrap();
-                model[at..end].fill(0);
-            }
-            _ => {
-                for byte in &mut model[at..end] {
-                    *byte = random.next().to_le_bytes()[0];
-                }
-                disk.write_at(at as u64, &model[at..end]).unwrap();
-            }
-        }
-    }
-}
-
-/// Unpacks parts of the oracle registry into `folder`; false where it is not there.
-pub(crate) fn oracle(folder: &Path, parts: &[&str]) -> bool {
-    let packed = shared().join("oracle/registry.tar.zst");
-    if !packed.exists() {
-        skipped(&format!("no oracle {}", packed.display()));
-        return false;
-    }
-    let mut args =
-        vec![OsStr::new("--zstd"), OsStr::new("-xf"), packed.as_os_str(), OsStr::new("-C"), folder.as_os_str()];
-    args.extend(parts.iter().map(OsStr::new));
-    run("tar", &args);
-    true
-}
-
-/// The SHA-256 of bytes as `media.tsv` has it.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -121,30 +121,35 @@ pub(crate) fn assert_reads(disk: &dyn Disk, expected: &[u8], what: &str) {
     }
 }
 
+/// Writes, discards and flushes at random, to a disk and to an array that is its model.
+pub(crate) fn scribble(disk: &dyn Disk, model: &mut [u8], numbers: &mut Numbers, rounds: usize) {
+    for round in 0..rounds {
+        let start = numbers.below(model.len());
+        let longest = if numbers.below(4) == 0 { 600_000 } else { 5_000 };
+        let end = model.len().min(start + 1 + numbers.below(longest));
+        match numbers.below(8) {
+            0 => {
+                disk.discard(start as u64, (end - start) as u64).unwrap();
+                model[start..end].fill(0);
+            }
+            1 => disk.flush().unwrap(),
+            kind => {
+                let fill = if kind == 2 { 0 } else { u8::try_from(1 + round % 255).unwrap() };
+                disk.write_at(start as u64, &vec![fill; end - start]).unwrap();
+                model[start..end].fill(fill);
+            }
+        }
+    }
+    assert!(all(disk) == *model, "the disk and its model differ");
+}
+
 /// Writes to a disk at random for `rounds`, with a `Vec` as the model, then holds QEMU's view against the model.
 pub(crate) fn write_at_random(path: &Path, format: &str, rounds: usize, seed: u64) {
     let mut model = flat(path, format, &[]);
     let mut numbers = Numbers(seed);
     for _ in 0..2 {
         let disk = open(path, OpenOptions { writable: true, ..OpenOptions::default() });
-        for round in 0..rounds {
-            let start = numbers.below(model.len());
-            let longest = if numbers.below(4) == 0 { 600_000 } else { 5_000 };
-            let end = model.len().min(start + 1 + numbers.below(longest));
-            match numbers.below(8) {
-                0 => {
-                    disk.discard(start as u64, (end - start) as u64).unwrap();
-                    model[start..end].fill(0);
-                }
-                1 => disk.flush().unwrap(),
-                kind => {
-                    let fill = if kind == 2 { 0 } else { u8::try_from(1 + round % 255).unwrap() };
-                    disk.write_at(start as u64, &vec![fill; end - start]).unwrap();
-                    model[start..end].fill(fill);
-                }
-            }
-        }
-        assert!(all(&disk) == model, "{}: before closing", path.display());
+        scribble(&disk, &mut model, &mut numbers, rounds);
         disk.close().unwrap();
         drop(disk);
         assert!(flat(path, format, &[]) == model, "{}: QEMU reads other bytes", path.display());
@@ -161,7 +166,7 @@ pub(crate) fn check(path: &Path, format: &str) {
 
 /// The file `name` of the folder of samples and of what VirtualBox made; none, with a word that no test harness hides,
 /// where there is no such file.
-fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = root.join(name);
@@ -190,10 +195,13 @@ pub(crate) fn by_virtualbox(folder: &Path, name: &str) -> Option<(PathBuf, Strin
 
 /// Asserts that the disk of an image has a SHA-256.
 pub(crate) fn assert_sum(path: &Path, sum: &str) {
+    assert_eq!(sha256(&all(&open(path, OpenOptions::default()))), sum, "{}", path.display());
+}
+
+/// The SHA-256 of bytes in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    let found = Sha256::digest(all(&open(path, OpenOptions::default())));
-    let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(found, sum, "{}", path.display());
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file with the bytes of a packed sample, in `folder`.

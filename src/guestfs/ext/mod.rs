@@ -116,6 +116,7 @@ impl Ext {
             type_name: sb.type_name,
             label: sb.label.clone(),
             uuid: sb.uuid.to_string(),
+            has_owners: true,
             block_size: sb.block_size,
             blocks: sb.blocks,
             free_blocks: sb.free_blocks,

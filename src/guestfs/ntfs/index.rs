@@ -124,7 +124,8 @@ impl Ntfs {
             let found = String::from_utf8_lossy(&name).into_owned();
             return Err(damage(Fault::corrupt(f.offset(16 + 66), "name in a folder", "no / and no zero", found)));
         }
-        let node = Node(reference);
+        // Without its sequence number: an index that outlived its file is told by the record being free.
+        let node = Node(reference & 0xFFFF_FFFF_FFFF);
         let kind = match flags {
             _ if flags & super::file::HAS_REPARSE_POINT != 0 => self.file(node)?.kind,
             _ if flags & FOLDER != 0 => NodeKind::Folder,

@@ -42,10 +42,10 @@ pub fn open(file: &File) -> Result<Box<dyn Image>> {
 
 fn open_track(file: &File) -> Result<Cue> {
     let path = file.path();
-    let len = storage::length(&**file)?;
-    let Some(len) = usize::try_from(len).ok().filter(|_| len <= MAX_SHEET) else {
+    let sheet_len = storage::length(&**file)?;
+    let Some(len) = usize::try_from(sheet_len).ok().filter(|_| sheet_len <= MAX_SHEET) else {
         let expected = format_args!("at most {MAX_SHEET} bytes");
-        return Err(Fault::unsupported(0, "cue sheet", expected, format_args!("{len} bytes")).in_file(path));
+        return Err(Fault::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
     };
     let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|fault| fault.in_file(path))?;
     let in_sheet = |fault: Fault| fault.in_file(path);
@@ -80,7 +80,7 @@ fn open_track(file: &File) -> Result<Cue> {
     })?;
     let sectors = bytes / track.mode.stride;
     let details = format!("track {}, {}, {sectors} sectors", track.number, track.mode.name);
-    let info = iso::info(path, Format::Cue, sectors * iso::SECTOR, details);
+    let info = iso::info(path, Format::Cue, sectors * iso::SECTOR, sheet_len.saturating_add(content_len), details);
     Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
 }
 

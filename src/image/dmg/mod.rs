@@ -15,7 +15,6 @@ mod trailer;
 use super::open::Sample;
 use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, Variant, storage};
 use chunks::Chunks;
-use std::path::Path;
 use trailer::{SIGNATURE, SIZE, Trailer};
 
 /// Whether a file is a disk image of Apple's.
@@ -52,7 +51,7 @@ fn cut(sample: &Sample) -> bool {
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let trailer = find_trailer(sample).map_err(|fault| fault.in_file(&sample.path))?;
-    Ok(info(&sample.path, &trailer))
+    Ok(info(sample, &trailer))
 }
 
 fn find_trailer(sample: &Sample) -> Result<Trailer, Fault> {
@@ -65,9 +64,9 @@ fn find_trailer(sample: &Sample) -> Result<Trailer, Fault> {
     Trailer::parse(&sample.tail, sample.len.saturating_sub(SIZE as u64), sample.len)
 }
 
-fn info(path: &Path, trailer: &Trailer) -> ImageInfo {
+fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
     ImageInfo {
-        path: path.to_path_buf(),
+        path: sample.path.clone(),
         format: Format::Dmg,
         variant: Variant::Stream,
         details: "UDIF version 4".to_owned(),
@@ -80,6 +79,7 @@ fn info(path: &Path, trailer: &Trailer) -> ImageInfo {
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
+        stored_size: sample.len,
     }
 }
 
@@ -97,7 +97,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let tables = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
     drop(xml);
     let chunks = Chunks::parse(&tables, &trailer).map_err(in_file)?;
-    let mut info = info(&sample.path, &trailer);
+    let mut info = info(&sample, &trailer);
     info.details = format!("{}, chunks: {}", info.details, chunks.summary());
     if !chunks.compressed() {
         info.variant = Variant::Fixed;

@@ -37,11 +37,11 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
         return Err(Fault::corrupt(0, "length of the optical disk's image", expected, found).in_file(&sample.path));
     }
     let kind = if sample.starts_with(DESCRIPTORS_AT + 1, ISO_9660) { "ISO 9660" } else { "UDF" };
-    Ok(info(&sample.path, Format::Iso, sample.len, kind.to_owned()))
+    Ok(info(&sample.path, Format::Iso, sample.len, sample.len, kind.to_owned()))
 }
 
 /// An optical disk's image as other rooms see it; also that of a cue sheet.
-pub(super) fn info(path: &Path, format: Format, size: u64, details: String) -> ImageInfo {
+pub(super) fn info(path: &Path, format: Format, size: u64, stored_size: u64, details: String) -> ImageInfo {
     ImageInfo {
         path: path.to_path_buf(),
         format,
@@ -56,6 +56,7 @@ pub(super) fn info(path: &Path, format: Format, size: u64, details: String) -> I
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
+        stored_size,
     }
 }
 

@@ -34,7 +34,15 @@ pub(super) fn probe(sample: &Sample) -> bool {
 pub(super) fn identify(file: &File) -> Result<ImageInfo> {
     let descriptor = read(file)?;
     let chain = descriptor.chain(None).map_err(|fault| fault.in_file(file.path()))?;
-    info(file.path(), &descriptor, &chain)
+    let mut stored_size = storage::length(&**file)?;
+    for storage in &descriptor.storages {
+        for guid in &chain {
+            let image = storage.image(*guid).map_err(|fault| fault.in_file(file.path()))?;
+            let part = sibling::open(file.path(), &image.name, false)?;
+            stored_size = stored_size.saturating_add(storage::length(&*part)?);
+        }
+    }
+    info(file.path(), &descriptor, &chain, stored_size)
 }
 
 fn read(file: &File) -> Result<Descriptor> {
@@ -49,7 +57,7 @@ fn read(file: &File) -> Result<Descriptor> {
     Descriptor::parse(text).map_err(|fault| fault.in_file(file.path()))
 }
 
-fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid]) -> Result<ImageInfo> {
+fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid], stored_size: u64) -> Result<ImageInfo> {
     let mut variant = Variant::Fixed;
     let top = chain.first().copied().unwrap_or_default();
     for storage in &descriptor.storages {
@@ -59,7 +67,7 @@ fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid]) -> Result<ImageInf
         }
     }
     let details = format!("bundle, {} parts of {} files", descriptor.storages.len(), chain.len());
-    Ok(ImageInfo { details, ..plain_info(path, descriptor.disk_size, variant) })
+    Ok(ImageInfo { details, ..plain_info(path, descriptor.disk_size, variant, stored_size) })
 }
 
 /// Opens the files that hold the current state, or that of the snapshot asked for.
@@ -83,7 +91,9 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let Opening { files, notes, .. } = opening;
     let unit = if options.writable { Some(unit(path, &parts)?) } else { None };
     let block_size = parts.iter().map(|part| cluster(&part.top)).max().unwrap_or_default();
-    let info = ImageInfo { notes, block_size, ..info(path, &descriptor, &chain)? };
+    let lengths = files.iter().chain([file]).map(|file| storage::length(&**file));
+    let stored_size = lengths.sum::<Result<u64>>()?;
+    let info = ImageInfo { notes, block_size, ..info(path, &descriptor, &chain, stored_size)? };
     Ok(Parallels { info, files, parts, unit })
 }
 

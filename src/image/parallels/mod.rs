@@ -47,7 +47,7 @@ pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
         return flat_info(sample);
     }
     let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
-    Ok(single_info(&sample.path, &header))
+    Ok(single_info(&sample.path, &header, sample.len))
 }
 
 /// Opens an image or a bundle.
@@ -65,7 +65,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let (mut info, top, writer) = if header::probe(&sample) {
         let mut notes = Vec::new();
         let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
-        let info = ImageInfo { notes, ..single_info(file.path(), &map.header) };
+        let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };
         (info, Layer::Mapped(map), writer)
     } else {
         (flat_info(&sample)?, Layer::Plain(0), None)
@@ -115,12 +115,12 @@ fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
     Ok(())
 }
 
-fn single_info(path: &Path, header: &Header) -> ImageInfo {
+fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
     let kind = if header.extended { "with a 64-bit size" } else { "of the old kind" };
     ImageInfo {
         details: format!("version 2 {kind}, {} clusters of {} bytes", header.entries, header.cluster),
         block_size: header.cluster,
-        ..plain_info(path, header.disk_size, Variant::Dynamic)
+        ..plain_info(path, header.disk_size, Variant::Dynamic, stored_size)
     }
 }
 
@@ -131,10 +131,10 @@ fn flat_info(sample: &Sample) -> Result<ImageInfo> {
         let found = format_args!("{} bytes without signature", sample.len);
         return Err(Fault::corrupt(0, "Parallels image", expected, found).in_file(&sample.path));
     }
-    Ok(ImageInfo { details: "flat".to_owned(), ..plain_info(&sample.path, sample.len, Variant::Fixed) })
+    Ok(ImageInfo { details: "flat".to_owned(), ..plain_info(&sample.path, sample.len, Variant::Fixed, sample.len) })
 }
 
-fn plain_info(path: &Path, size: u64, variant: Variant) -> ImageInfo {
+fn plain_info(path: &Path, size: u64, variant: Variant, stored_size: u64) -> ImageInfo {
     ImageInfo {
         path: path.to_path_buf(),
         format: Format::Parallels,
@@ -149,6 +149,7 @@ fn plain_info(path: &Path, size: u64, variant: Variant) -> ImageInfo {
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
+        stored_size,
     }
 }
 

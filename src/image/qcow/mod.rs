@@ -63,12 +63,21 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
 /// [`Error::Corrupt`], [`Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     match parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))? {
-        Parsed::V1(header) => header.info(&sample.path),
-        Parsed::V2(header) => info(&sample.path, &header),
+        Parsed::V1(header) => header.info(&sample.path, sample.len),
+        Parsed::V2(header) => {
+            let data = header.has_data_file().then(|| open_data_file(&sample.path, &header, false)).transpose()?;
+            info(&sample.path, &header, stored_size(sample.len, data.as_ref())?)
+        }
     }
 }
 
-fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
+/// The lengths of the image and of its external data file together.
+fn stored_size(len: u64, data: Option<&File>) -> Result<u64> {
+    let data = data.map(|file| storage::length(&**file)).transpose()?;
+    Ok(len.saturating_add(data.unwrap_or(0)))
+}
+
+fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     let format = header.extensions.backing_format.clone();
     let parent = header.backing_file.as_deref().map(|name| parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
@@ -104,6 +113,7 @@ fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
         parent,
         comment: String::new(),
         notes,
+        stored_size,
     })
 }
 
@@ -142,14 +152,14 @@ struct Qcow {
 
 impl Qcow {
     fn open(file: File, header: Header, options: &OpenOptions) -> Result<Self> {
-        let mut info = info(file.path(), &header)?;
+        let mut files = vec![file.clone()];
+        if header.has_data_file() {
+            files.push(open_data_file(file.path(), &header, options.writable)?);
+        }
+        let mut info = info(file.path(), &header, stored_size(storage::length(&*file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
             let fault = Fault::corrupt(72, "QCOW2 incompatible_features", "no mark of damage", "bit 1 (corrupt)");
             allow_damage(fault.in_file(file.path()), options, &mut info)?;
-        }
-        let mut files = vec![file.clone()];
-        if header.has_data_file() {
-            files.push(open_data_file(&file, &header, options.writable)?);
         }
         let (snapshots, table_len) = snapshots::read(&file, &header)?;
         if !snapshots.is_empty() {
@@ -180,11 +190,11 @@ fn allow_damage(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Re
     Ok(())
 }
 
-fn open_data_file(file: &File, header: &Header, writable: bool) -> Result<File> {
+fn open_data_file(path: &Path, header: &Header, writable: bool) -> Result<File> {
     let name = header.extensions.data_file.as_deref().ok_or_else(|| {
-        Fault::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(file.path())
+        Fault::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
     })?;
-    sibling::open(file.path(), name, writable)
+    sibling::open(path, name, writable)
 }
 
 /// Checks the image for writing.

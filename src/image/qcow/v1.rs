@@ -75,7 +75,7 @@ impl Header {
         }
     }
 
-    pub(super) fn info(&self, path: &Path) -> Result<ImageInfo> {
+    pub(super) fn info(&self, path: &Path, stored_size: u64) -> Result<ImageInfo> {
         let parent = self.backing_file.as_deref().map(|name| super::parent(path, name, None)).transpose()?;
         let cluster_size = 1_u64 << self.cluster_bits;
         Ok(ImageInfo {
@@ -92,6 +92,7 @@ impl Header {
             parent,
             comment: String::new(),
             notes: Vec::new(),
+            stored_size,
         })
     }
 }
@@ -112,7 +113,7 @@ fn backing_name(f: &Fields<'_>) -> Result<Option<String>, Fault> {
 /// Opens an image with this header.
 pub(super) fn open(file: File, header: Header, options: &OpenOptions) -> Result<Box<dyn Image>> {
     super::super::open::no_snapshot(file.path(), options)?;
-    let info = header.info(file.path())?;
+    let info = header.info(file.path(), storage::length(&*file)?)?;
     let image = TwoLevel::open(file, info, header.shape(), Some(decode), None, options.writable)?;
     Ok(Box::new(image))
 }

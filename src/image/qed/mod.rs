@@ -24,10 +24,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
-    info(&sample.path, &header)
+    info(&sample.path, &header, sample.len)
 }
 
-fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
+fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     let format = (header.features & BACKING_RAW != 0).then(|| "raw".to_owned());
     let parent = header.backing_file.as_deref().map(|name| qcow::parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
@@ -48,6 +48,7 @@ fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
         parent,
         comment: String::new(),
         notes,
+        stored_size,
     })
 }
 
@@ -59,7 +60,7 @@ fn info(path: &Path, header: &Header) -> Result<ImageInfo> {
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
     let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
-    let info = info(file.path(), &header)?;
+    let info = info(file.path(), &header, storage::length(&*file)?)?;
     let entries = header.table_entries();
     let shape = Shape {
         dialect: DIALECT,

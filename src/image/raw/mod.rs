@@ -41,6 +41,7 @@ fn info(path: &Path, size: u64) -> ImageInfo {
         parent: None,
         comment: String::new(),
         notes: Vec::new(),
+        stored_size: size,
     }
 }
 

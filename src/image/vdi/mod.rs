@@ -32,10 +32,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
-    Ok(info(&sample.path, &header))
+    Ok(info(&sample.path, &header, sample.len))
 }
 
-fn info(path: &Path, header: &Header) -> ImageInfo {
+fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
     let known = |uuid: Uuid| Some(uuid).filter(|u| !u.is_nil());
     let mut notes = Vec::new();
     let parent = (header.kind == Kind::Diff).then(|| ParentLink {
@@ -75,6 +75,7 @@ fn info(path: &Path, header: &Header) -> ImageInfo {
         parent,
         comment: header.comment.clone(),
         notes,
+        stored_size,
     }
 }
 
@@ -86,7 +87,7 @@ fn info(path: &Path, header: &Header) -> ImageInfo {
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
     let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
-    let mut info = info(file.path(), &header);
+    let mut info = info(file.path(), &header, storage::length(&*file)?);
     let map = Map::new(file.clone(), header)?;
     let used = match map.check() {
         Ok(used) => Some(used),

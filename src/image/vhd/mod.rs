@@ -118,6 +118,7 @@ impl Parts {
             parent,
             comment: String::new(),
             notes,
+            stored_size: storage::length(&**file)?,
         };
         Ok(Self { footer, map, info, end })
     }

@@ -20,7 +20,7 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::storage::File;
+use super::storage::{self, File};
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
 use header::Header;
 use journal::Journal;
@@ -105,6 +105,7 @@ struct Parts {
 impl Parts {
     fn read(file: File, options: &OpenOptions) -> Result<Self> {
         let mut notes = Vec::new();
+        let stored_size = storage::length(&*file)?;
         let (header, slot) = header::read(&*file)?;
         let file = match log::read(&*file, &header) {
             Ok(None) => file,
@@ -120,12 +121,12 @@ impl Parts {
         };
         let regions = region::read(&*file, &mut notes)?;
         let metadata = metadata::read(&*file, regions.metadata)?;
-        let info = info(&file, &header, &metadata, notes);
+        let info = info(&file, &header, &metadata, notes, stored_size);
         Ok(Self { file, header, slot, regions, metadata, info })
     }
 }
 
-fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>) -> ImageInfo {
+fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, stored_size: u64) -> ImageInfo {
     ImageInfo {
         path: file.path().to_path_buf(),
         format: Format::Vhdx,
@@ -145,6 +146,7 @@ fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>) -
         parent: metadata.parent.as_ref().map(locator::Locator::link),
         comment: String::new(),
         notes,
+        stored_size,
     }
 }
 

@@ -33,7 +33,7 @@ fn golden(name: &str, text: &str) {
         std::fs::write(&path, text).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{} differs", path.display());
+    assert!(text == expected, "{} differs from\n{text}", path.display());
 }
 
 const MIB: u64 = 1 << 20;
@@ -260,13 +260,25 @@ fn of_a_template_with_many_clones_each_machine_shows_its_own() {
 }
 
 #[test]
+fn a_large_tree_of_no_machine_is_shown_whole() {
+    let mut lab = Lab::default();
+    let base = lab.base(0x10_0000, "/vms/lost.vdi", MediumKind::Normal, MIB, MIB);
+    for child in 1..=150 {
+        lab.child(0x20_0000 + child, base, MIB);
+    }
+    let wide = text(&lab.report(), WIDE, PLAIN);
+    assert_eq!(wide.matches(" (not attached) ").count(), 150);
+    assert!(!wide.contains("more images"));
+}
+
+#[test]
 fn uses_by_many_snapshots_are_counted() {
     let mut lab = Lab::default();
     let disk = lab.base(0x11, "/vms/data.vdi", MediumKind::Writethrough, MIB, MIB);
     let machine = lab.machine(0x1, "much snapped", &[disk]);
     machine.snapshots = (0..5).map(|n| snapshot(0x20 + n, &format!("S{n}"), None, 0x11)).collect();
     let wide = text(&lab.report(), WIDE, PLAIN);
-    assert!(wide.contains(" +- data.vdi [S0, S1, S2, and 2 more; current state]  "), "{wide}");
+    assert!(wide.contains(" +- data.vdi [S0, S1, S2, and 2 more] (current state)  "), "{wide}");
 }
 
 #[test]

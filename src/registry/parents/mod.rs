@@ -28,7 +28,7 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
     while let Some(parent) = next.take() {
         let child = links.last().to_path_buf();
         let found = search.parent(&child, &parent)?;
-        log::debug!("{}: the parent was found by {}", child.display(), found.by());
+        log::info!("  Parent of {}: found by {}", child.display(), found.by());
         links.set_found_by(found.by());
         match found {
             Found::Registered(registry, id) => {
@@ -108,6 +108,19 @@ impl Found<'_> {
     }
 }
 
+fn not_found(child: &Path, parent: &ParentLink, tried: &[String]) -> Error {
+    let name = match (parent.uuid, parent.hints.first()) {
+        (Some(uuid), _) => uuid.to_string(),
+        (None, Some(hint)) => format!("{hint:?}"),
+        (None, None) => "without a name".to_owned(),
+    };
+    let tried = if tried.is_empty() { "its header does not say where it is".to_owned() } else { tried.join("; ") };
+    Error::NotFound {
+        what: format!("The parent {name} of {}", child.display()),
+        hint: format!("{tried}; put the parent's image into the same folder"),
+    }
+}
+
 /// How a file's header compares to what a child says of its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Identity {
@@ -139,31 +152,31 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn parent(&mut self, child: &Path, parent: &ParentLink) -> Result<Found<'a>> {
         let mut tried = Vec::new();
-        if let Some(found) = self.in_registry(parent, &mut tried) {
-            return Ok(found);
+        let found = self.look(child, parent, &mut tried)?;
+        for reason in &tried {
+            log::info!("  Parent of {}: {reason}", child.display());
+        }
+        found.ok_or_else(|| not_found(child, parent, &tried))
+    }
+
+    /// Looks in the registry, then where the header says, then beside the file. What led to nothing is in `tried`.
+    fn look(&mut self, child: &Path, parent: &ParentLink, tried: &mut Vec<String>) -> Result<Option<Found<'a>>> {
+        if let Some(found) = self.in_registry(parent, tried) {
+            return Ok(Some(found));
         }
         let folder = child.parent().unwrap_or(child);
-        for text in &parent.hints {
-            if let Some(found) = self.by_hint(folder, text, parent, &mut tried) {
-                return Ok(found);
-            }
+        if let Some(found) = parent.hints.iter().find_map(|text| self.by_hint(folder, text, parent, tried)) {
+            return Ok(Some(found));
         }
-        if parent.uuid.is_some() {
-            if let Some(info) = self.beside.find(child, parent, &mut self.notes)? {
-                let by = "its UUID, beside the file".to_owned();
-                return Ok(Found::File { path: info.path, parent: info.parent, by });
-            }
+        if parent.uuid.is_none() {
+            return Ok(None);
+        }
+        let beside = self.beside.find(child, parent, &mut self.notes)?;
+        if beside.is_none() {
             tried.push(format!("no image in {} or the folders around it has its UUID", folder.display()));
         }
-        let name = match (parent.uuid, parent.hints.first()) {
-            (Some(uuid), _) => uuid.to_string(),
-            (None, Some(hint)) => format!("{hint:?}"),
-            (None, None) => "without a name".to_owned(),
-        };
-        Err(Error::NotFound {
-            what: format!("The parent {name} of {}", child.display()),
-            hint: format!("{}; put the parent's image into the same folder", tried.join("; ")),
-        })
+        let by = "its UUID, beside the file".to_owned();
+        Ok(beside.map(|info| Found::File { path: info.path, parent: info.parent, by }))
     }
 
     fn in_registry(&self, parent: &ParentLink, tried: &mut Vec<String>) -> Option<Found<'a>> {

@@ -48,6 +48,7 @@ impl Headers {
             parent,
             comment: String::new(),
             notes: Vec::new(),
+            stored_size: 512,
         };
         self.known.insert(path, info);
     }

@@ -1,0 +1,204 @@
+//! Folders: in the inode, or in blocks. However large a folder is, its names are in its data blocks, which are the first
+//! 32 GiB of its own addresses; hashes for looking them up come behind and are not needed here
+//! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Directories).
+
+use super::inode::{Format, Inode, entry_kind};
+use super::{Block, Marks, Xfs, damage};
+use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Magic numbers of a folder that is one block (`XD2B`, `XDB3`) and of one of several (`XD2D`, `XDD3`).
+const SINGLE_V4: u32 = 0x5844_3242;
+const SINGLE_V5: u32 = 0x5844_4233;
+const DATA_V4: u32 = 0x5844_3244;
+const DATA_V5: u32 = 0x5844_4433;
+/// Bytes before the entries of a block in version 4 and 5.
+const HEADER_V4: usize = 16;
+const HEADER_V5: usize = 64;
+const MARKS: Marks = Marks { crc: 4, block: 8, uuid: 24 };
+/// Where the names end and the hashes begin, in bytes of the folder.
+const NAMES_END: u64 = 32 << 30;
+/// In place of the upper bits of an inode's number: unused space.
+const UNUSED: u16 = 0xFFFF;
+
+/// A name as the folder has it.
+struct Raw<'a> {
+    inode: u64,
+    file_type: u8,
+    name: &'a [u8],
+}
+
+impl Xfs {
+    /// Tells the entries of a folder from byte `from` of it on.
+    pub(super) fn entries(
+        &self,
+        folder: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if folder.attributes.kind != NodeKind::Folder {
+            return Err(Error::NotFolder);
+        }
+        if folder.data.format == Format::Local {
+            return self.short_entries(folder, from, each);
+        }
+        let size = folder.attributes.size;
+        let most = NAMES_END.min(self.sb.blocks.saturating_mul(self.sb.block_size.into()));
+        if size > most {
+            let what = format!("size of the folder with inode {}", folder.number);
+            return Err(damage(Fault::corrupt(folder.data.at, what, format_args!("at most {most}"), size)));
+        }
+        let step = u64::from(self.sb.folder_block);
+        let mut base = from - from % step;
+        let mut skip = usize::try_from(from % step).unwrap_or(0);
+        while base < size {
+            let (block, mapped) = self.folder_block(folder, base)?;
+            if let Some(block) = block
+                && self.block_entries(&block, base, skip, each)?.is_break()
+            {
+                return Ok(());
+            }
+            base = base.saturating_add(mapped);
+            skip = 0;
+        }
+        Ok(())
+    }
+
+    /// The block of a folder at its byte `base`, and how many bytes to go on by; a hole is passed as a whole.
+    fn folder_block(&self, folder: &Inode, base: u64) -> Result<(Option<Arc<Block>>, u64)> {
+        let (size, step) = (u64::from(self.sb.block_size), u64::from(self.sb.folder_block));
+        let first = base / size;
+        let mapped = self.map(folder, &folder.data, first)?;
+        let Some(place) = mapped.block else {
+            let bytes = mapped.count.saturating_mul(size);
+            return Ok((None, (bytes - bytes % step).max(step)));
+        };
+        let mut whole = self.block(place, "folder")?;
+        if step > size {
+            let mut joined = Block::clone(&whole);
+            for number in first + 1..first + step / size {
+                let Some(place) = self.map(folder, &folder.data, number)?.block else {
+                    let what = format!("block of the folder with inode {}", folder.number);
+                    return Err(damage(Fault::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
+                };
+                let part = self.block(place, "folder")?;
+                joined.bytes.extend_from_slice(&part.bytes);
+                joined.replayed |= part.replayed;
+            }
+            whole = Arc::new(joined);
+        }
+        self.check(&whole, "folder", &MARKS)?;
+        Ok((Some(whole), step))
+    }
+
+    /// Tells the entries of one block, which is at byte `base` of the folder, from its byte `skip` on.
+    fn block_entries(
+        &self,
+        block: &Block,
+        base: u64,
+        skip: usize,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let f = Fields::new("folder", &block.bytes, block.at);
+        let (mut place, end) = self.names_of_block(&f).map_err(damage)?;
+        while place < end {
+            let (raw, next) = self.raw_entry(&f, place, end).map_err(damage)?;
+            if let Some(raw) = raw
+                && place >= skip
+                && raw.name != b"."
+                && raw.name != b".."
+                && each(self.entry(&raw, f.offset(place), base + next as u64)?).is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+            place = next;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Where the entries of a block begin and end. A folder of one block has its hashes at the block's end, counted in
+    /// the last 8 bytes.
+    fn names_of_block(&self, f: &Fields<'_>) -> Result<(usize, usize), Fault> {
+        let (single, data, start) =
+            if self.sb.v5 { (SINGLE_V5, DATA_V5, HEADER_V5) } else { (SINGLE_V4, DATA_V4, HEADER_V4) };
+        let magic = f.u32_be(0)?;
+        if magic == data {
+            return Ok((start, f.len()));
+        }
+        if magic != single {
+            let expected = format!("{single:#x} or {data:#x}");
+            return Err(Fault::corrupt(f.offset(0), "magic number of a folder", expected, format_args!("{magic:#x}")));
+        }
+        let count_at = f.len() - 8;
+        let hashes = f.u32_be(count_at)?;
+        let end = usize::try_from(hashes).ok().and_then(|n| n.checked_mul(8)).and_then(|n| count_at.checked_sub(n));
+        let end = end.filter(|end| *end >= start);
+        let end = end.ok_or_else(|| {
+            Fault::corrupt(f.offset(count_at), "number of hashes in a folder", "as many as fit", hashes)
+        })?;
+        Ok((start, end))
+    }
+
+    /// The entry at `place`, none for unused space, and where the next one begins.
+    fn raw_entry<'a>(&self, f: &Fields<'a>, place: usize, end: usize) -> Result<(Option<Raw<'a>>, usize), Fault> {
+        let unused = f.u16_be(place)? == UNUSED;
+        let (raw, len) = if unused {
+            (None, usize::from(f.u16_be(place + 2)?))
+        } else {
+            let name_len = usize::from(f.u8(place + 8)?);
+            let typed = usize::from(self.sb.file_types);
+            let file_type = if self.sb.file_types { f.u8(place + 9 + name_len)? } else { 0 };
+            let raw = Raw { inode: f.u64_be(place)?, file_type, name: f.bytes(place + 9, name_len)? };
+            // The inode's number, the name with its length, its type, and the place of the entry in two bytes.
+            (Some(raw), (8 + 1 + name_len + typed + 2).next_multiple_of(8))
+        };
+        if len == 0 || !len.is_multiple_of(8) || len > end - place {
+            let expected = format!("a multiple of 8 up to {}", end - place);
+            return Err(Fault::corrupt(f.offset(place), "length of a folder's entry", expected, len));
+        }
+        Ok((raw, place + len))
+    }
+
+    /// A folder in its inode: numbers of inodes take 8 bytes when any of them needs them, else 4.
+    fn short_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let f = Fields::new("folder", &folder.data.bytes, folder.data.at);
+        let wide = f.u8(1).map_err(damage)? != 0;
+        let count = f.u8(0).map_err(damage)?;
+        let number_len = if wide { 8 } else { 4 };
+        let mut place = 2 + number_len;
+        for _ in 0..count {
+            let (raw, next) = self.short_entry(&f, place, wide).map_err(damage)?;
+            if place as u64 >= from && each(self.entry(&raw, f.offset(place), next as u64)?).is_break() {
+                return Ok(());
+            }
+            place = next;
+        }
+        Ok(())
+    }
+
+    fn short_entry<'a>(&self, f: &Fields<'a>, place: usize, wide: bool) -> Result<(Raw<'a>, usize), Fault> {
+        let name_len = usize::from(f.u8(place)?);
+        // The length of the name, two bytes for the place that the entry would have in a block, the name, its type.
+        let mut at = place + 3 + name_len;
+        let name = f.bytes(place + 3, name_len)?;
+        let file_type = if self.sb.file_types { f.u8(at)? } else { 0 };
+        at += usize::from(self.sb.file_types);
+        let (inode, next) = if wide { (f.u64_be(at)?, at + 8) } else { (f.u32_be(at)?.into(), at + 4) };
+        Ok((Raw { inode, file_type, name }, next))
+    }
+
+    /// An entry as programs see it; `at` is its place on the volume.
+    fn entry(&self, raw: &Raw<'_>, at: u64, next: u64) -> Result<Entry> {
+        if raw.name.is_empty() || raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            return Err(damage(Fault::corrupt(at, "name in a folder", "one without / and zero bytes", "another")));
+        }
+        let kind = match entry_kind(raw.file_type) {
+            Some(kind) => kind,
+            None => self.inode(raw.inode)?.attributes.kind,
+        };
+        Ok(Entry { name: raw.name.to_vec(), node: Node(raw.inode), kind, next })
+    }
+}

@@ -1,0 +1,273 @@
+//! The journal as it lies on the volume: a ring of 512-byte sectors with records, each with a header. The first word of
+//! every sector is the number of the round that it was written in; what belongs there is in the record's header
+//! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Journaling Log).
+
+use super::damage;
+use super::superblock::Superblock;
+use crate::disk::Disk;
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+pub(super) const SECTOR: u64 = 512;
+/// `h_magicno` of a record.
+const MAGIC: u32 = 0xFEED_BABE;
+/// Bit of `h_version`: large records have more than one sector of header.
+const VERSION_2: u32 = 2;
+/// `h_fmt`: numbers in the content are little-endian.
+const LITTLE_ENDIAN: u32 = 1;
+/// Bytes of content whose first words a sector of header holds.
+const CONTENT_PER_HEADER: u32 = 32 << 10;
+/// The longest record that the kernel writes, in bytes.
+const MAX_RECORD: u32 = 256 << 10;
+/// Sectors before the end of what was written that may be there in part: eight records in flight.
+pub(super) const IN_FLIGHT: u64 = 8 * MAX_RECORD as u64 / SECTOR;
+/// Bytes of a record's header that count in its checksum: as 64-bit and as 32-bit kernels see it.
+const HEADER_SIZES: [usize; 2] = [328, 324];
+/// Flag of an operation: the file system was unmounted.
+const UNMOUNT: u8 = 0x20;
+/// Sectors read at once when looking for something.
+const CHUNK: u64 = 256;
+
+/// The journal's ring.
+pub(super) struct Log<'a> {
+    volume: &'a dyn Disk,
+    /// In bytes of the volume.
+    start: u64,
+    pub(super) sectors: u64,
+}
+
+/// What is to be replayed: `count` sectors from `tail` on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Active {
+    pub(super) tail: u64,
+    pub(super) count: u64,
+}
+
+/// A whole record.
+pub(super) struct Record {
+    /// Operations, with the words that were put aside back in their places.
+    pub(super) content: Vec<u8>,
+    /// How many operations.
+    pub(super) operations: u32,
+    /// Sectors that it takes.
+    pub(super) sectors: u64,
+}
+
+/// What a record's header says.
+struct Header {
+    len: u32,
+    tail: u64,
+    crc: u32,
+    operations: u32,
+    format: u32,
+    /// Sectors of header.
+    sectors: u64,
+}
+
+impl<'a> Log<'a> {
+    /// The journal that the superblock tells of; none when it is on another device.
+    pub(super) fn new(volume: &'a dyn Disk, sb: &Superblock) -> Option<Self> {
+        let size = u64::from(sb.block_size);
+        let start = sb.log_start?.saturating_mul(size);
+        Some(Self { volume, start, sectors: u64::from(sb.log_blocks) * (size / SECTOR) })
+    }
+
+    /// `count` sectors from `first` on, around the ring's end.
+    fn read(&self, first: u64, count: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(count * SECTOR).unwrap_or(0)];
+        let first = first % self.sectors;
+        let before_end = usize::try_from((self.sectors - first).min(count) * SECTOR).unwrap_or(0);
+        let (head, rest) = bytes.split_at_mut(before_end);
+        self.volume.read_at(self.start + first * SECTOR, head)?;
+        if !rest.is_empty() {
+            self.volume.read_at(self.start, rest)?;
+        }
+        Ok(bytes)
+    }
+
+    fn place(&self, sector: u64) -> u64 {
+        self.start + sector % self.sectors * SECTOR
+    }
+
+    /// The round that a sector was written in.
+    fn round(&self, sector: u64) -> Result<u32> {
+        Ok(round_of(&self.read(sector, 1)?))
+    }
+
+    /// The first sector from `first` to before `end` that was written in this round.
+    fn first_of_round(&self, first: u64, end: u64, wanted: u32) -> Result<Option<u64>> {
+        let mut at = first;
+        while at < end {
+            let count = CHUNK.min(end - at);
+            let bytes = self.read(at, count)?;
+            if let Some(i) = bytes.chunks(512).position(|sector| round_of(sector) == wanted) {
+                return Ok(Some(at + i as u64));
+            }
+            at += count;
+        }
+        Ok(None)
+    }
+
+    /// Where the newest round ends; none in a journal that was never written.
+    fn head(&self) -> Result<Option<u64>> {
+        let (first, last) = (self.round(0)?, self.round(self.sectors - 1)?);
+        if first == 0 {
+            return Ok(None);
+        }
+        let mut head = self.sectors;
+        if first != last {
+            // Sectors before the head are of the newest round, those from it on of the one before, which is 0 in a
+            // journal that was not filled yet.
+            let (mut low, mut high) = (0, self.sectors - 1);
+            while low + 1 < high {
+                let middle = u64::midpoint(low, high);
+                if self.round(middle)? == first {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
+            }
+            head = high;
+        }
+        // Records in flight may have been written out of order: the first gap counts.
+        let before = if first == last { last.wrapping_sub(1) } else { last };
+        let gap = self.first_of_round(head.saturating_sub(IN_FLIGHT), head, before)?;
+        let head = gap.unwrap_or(head);
+        if head >= IN_FLIGHT || first <= 1 {
+            return Ok(Some(head));
+        }
+        // What is in flight reaches around the end of the ring, where the round before the newest is whole.
+        let from = self.sectors.saturating_sub(IN_FLIGHT - head);
+        Ok(Some(self.first_of_round(from, self.sectors, before.wrapping_sub(1))?.unwrap_or(head)))
+    }
+
+    /// The last record's header before `head`, and where it is.
+    fn last_header(&self, head: u64) -> Result<Option<(u64, Header)>> {
+        let mut left = self.sectors;
+        let mut end = head + self.sectors;
+        while left > 0 {
+            let count = CHUNK.min(left);
+            let bytes = self.read(end - count, count)?;
+            let found = bytes.chunks(512).rposition(|sector| sector.starts_with(&MAGIC.to_be_bytes()));
+            if let Some(i) = found {
+                let at = (end - count + i as u64) % self.sectors;
+                let sector = bytes.chunks(512).nth(i).unwrap_or_default();
+                return Ok(Some((at, self.header(sector, at)?)));
+            }
+            end -= count;
+            left -= count;
+        }
+        Ok(None)
+    }
+
+    fn header(&self, sector: &[u8], at: u64) -> Result<Header> {
+        self.header_fields(sector, at).map_err(damage)
+    }
+
+    fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, Fault> {
+        let f = Fields::new("journal record", sector, self.place(at));
+        let version = f.u32_be(8)?;
+        let (len, size) = (f.u32_be(12)?, f.u32_be(320)?);
+        if len > MAX_RECORD || size > MAX_RECORD || len == 0 {
+            let found = format!("{len} of {size}");
+            return Err(Fault::corrupt(f.offset(12), "length of a journal record", "1 to 256 KiB", found));
+        }
+        let sectors = if version & VERSION_2 != 0 { size.div_ceil(CONTENT_PER_HEADER).max(1) } else { 1 };
+        Ok(Header {
+            len,
+            tail: f.u64_be(24)? & u64::from(u32::MAX),
+            crc: f.u32_le(32)?,
+            operations: f.u32_be(40)?,
+            format: f.u32_be(300)?,
+            sectors: sectors.into(),
+        })
+    }
+
+    /// What has to be replayed; none after a clean unmount.
+    pub(super) fn active(&self) -> Result<Option<Active>> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        let Some((at, header)) = self.last_header(head)? else {
+            let fault = Fault::corrupt(self.start, "journal", "a record", "none");
+            return Err(damage(fault));
+        };
+        let head = head % self.sectors;
+        let end = (at + header.sectors + u64::from(header.len).div_ceil(SECTOR)) % self.sectors;
+        if header.operations == 1 && end == head {
+            // The flags of an operation are in its byte 9.
+            let content = self.read(at + header.sectors, 1)?;
+            if content[9] & UNMOUNT != 0 {
+                return Ok(None);
+            }
+        }
+        if header.tail >= self.sectors {
+            let expected = format!("below {}", self.sectors);
+            return Err(damage(Fault::corrupt(self.place(at) + 24, "tail of the journal", expected, header.tail)));
+        }
+        let count = (head + self.sectors - header.tail) % self.sectors;
+        Ok((count > 0).then_some(Active { tail: header.tail, count }))
+    }
+
+    /// The record at a sector, of at most `most` sectors; none where there is no whole one.
+    pub(super) fn record(&self, at: u64, most: u64, v5: bool) -> Result<Option<Record>> {
+        let first = self.read(at, 1)?;
+        if !first.starts_with(&MAGIC.to_be_bytes()) {
+            return Ok(None);
+        }
+        let header = self.header(&first, at)?;
+        let data = u64::from(header.len).div_ceil(SECTOR);
+        let sectors = header.sectors + data;
+        if sectors > most {
+            return Ok(None);
+        }
+        if header.format != LITTLE_ENDIAN {
+            let fault =
+                Fault::unsupported(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+            return Err(damage(fault));
+        }
+        let headers = self.read(at, header.sectors)?;
+        let mut content = self.read(at + header.sectors, data)?;
+        let len = usize::try_from(header.len).unwrap_or(0).min(content.len());
+        // Old kernels leave the checksum 0 in version 4.
+        if (v5 || header.crc != 0) && !sum_fits(&headers, &content[..len], header.crc) {
+            return Ok(None);
+        }
+        let round = &first[4..8];
+        for (i, sector) in content.chunks_mut(512).enumerate() {
+            if sector[..4] != *round {
+                return Ok(None);
+            }
+            sector[..4].copy_from_slice(first_word(&headers, i));
+        }
+        content.truncate(len);
+        Ok(Some(Record { content, operations: header.operations, sectors }))
+    }
+}
+
+/// The round that a sector was written in: its first word, or the second one in a record's header.
+fn round_of(sector: &[u8]) -> u32 {
+    let at = if sector.starts_with(&MAGIC.to_be_bytes()) { 4 } else { 0 };
+    sector.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_be_bytes(*word))
+}
+
+/// The first word of the content's sector `i`: 64 are in each sector of header, from byte 44 of the first and byte 4 of
+/// the others on.
+fn first_word(headers: &[u8], i: usize) -> &[u8] {
+    let at = match i / 64 {
+        0 => 44 + 4 * i,
+        more => more * 512 + 4 + 4 * (i % 64),
+    };
+    headers.get(at..at + 4).unwrap_or(&[0; 4])
+}
+
+/// The sum is of the first header with its field at 32 as zeros, of what the others hold, and of the content.
+fn sum_fits(headers: &[u8], content: &[u8], stated: u32) -> bool {
+    HEADER_SIZES.into_iter().any(|size| {
+        let mut sum = crc32c::crc32c_append(crc32c::crc32c(&headers[..32]), &[0; 4]);
+        sum = crc32c::crc32c_append(sum, &headers[36..size]);
+        for more in headers.chunks(512).skip(1) {
+            sum = crc32c::crc32c_append(sum, &more[..260]);
+        }
+        crc32c::crc32c_append(sum, content) == stated
+    })
+}

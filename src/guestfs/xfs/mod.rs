@@ -1,0 +1,358 @@
+//! XFS, versions 4 and 5.
+//!
+//! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
+//! metadata is taken from the newest place. The journal never holds data of files.
+
+mod folder;
+mod inode;
+mod log;
+mod map;
+mod replay;
+mod superblock;
+mod xattr;
+
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use inode::{Fork, Format, Inode};
+use quick_cache::sync::Cache;
+use replay::Overlay;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use superblock::Superblock;
+
+const TYPE: &str = "XFS";
+const BLOCKS_CACHED: usize = 4096;
+const INODES_CACHED: usize = 16 << 10;
+/// Folders whose names are kept for looking up.
+const FOLDERS_CACHED: usize = 32;
+/// The longest target of a symbolic link.
+const MAX_LINK: u64 = 1024;
+/// Targets of links that are too long for the inode: `XSLM`.
+const LINK: Remote = Remote { name: "symbolic link", magic: 0x5853_4C4D, by_extent: true };
+/// What version 5 has before a piece of a target or of an attribute's value.
+const REMOTE_HEADER: usize = 56;
+const REMOTE_MARKS: Marks = Marks { crc: 12, block: 40, uuid: 16 };
+
+/// An opened file system.
+pub struct Xfs {
+    volume: Arc<dyn Disk>,
+    sb: Superblock,
+    overlay: Overlay,
+    facts: Facts,
+    blocks: Cache<u64, Arc<Block>>,
+    inodes: Cache<u64, Arc<Inode>>,
+    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+}
+
+/// A block of metadata.
+#[derive(Debug, Clone)]
+struct Block {
+    bytes: Vec<u8>,
+    /// Where on the volume it is, in bytes.
+    at: u64,
+    /// Whether a part of it is from the journal, so that its checksum is of older bytes.
+    replayed: bool,
+}
+
+/// Where a kind of block has what all blocks of version 5 have: checksum, own place in 512-byte sectors, and UUID.
+struct Marks {
+    crc: usize,
+    block: usize,
+    uuid: usize,
+}
+
+/// A kind of content that a fork's blocks hold.
+struct Remote {
+    name: &'static str,
+    /// At the start of each piece in version 5.
+    magic: u32,
+    /// Whether a piece is all of an extent, not one block.
+    by_extent: bool,
+}
+
+/// Whether a volume begins like this file system; `head` is its first sector at least.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    head.starts_with(b"XFSB")
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+/// Holds a structure at byte `at` of the volume against the CRC-32C in its field `crc`, which counts as zero.
+fn same_checksum(what: &str, bytes: &[u8], at: u64, crc: usize) -> Result<(), Fault> {
+    let stated = Fields::new("checksum", bytes, at).u32_le(crc)?;
+    let found = crc32c::crc32c_append(crc32c::crc32c(&bytes[..crc]), &[0; 4]);
+    let found = crc32c::crc32c_append(found, &bytes[crc + 4..]);
+    if found == stated {
+        return Ok(());
+    }
+    Err(Fault::corrupt(
+        at.saturating_add(crc as u64),
+        what,
+        format_args!("{found:#010x}"),
+        format_args!("{stated:#010x}"),
+    ))
+}
+
+impl Xfs {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let mut bytes = vec![0; usize::try_from(volume.size().min(superblock::MAX_SIZE)).unwrap_or(0)];
+        volume.read_at(0, &mut bytes)?;
+        let mut sb = Superblock::parse(&bytes, volume.size(), true)?;
+        let (overlay, note) = replay::replay(&*volume, &sb)?;
+        if overlay.patch(0, &mut bytes) {
+            sb = Superblock::parse(&bytes, volume.size(), false)?;
+        }
+        let mut notes: Vec<String> = note.into_iter().collect();
+        if sb.needs_repair {
+            notes.push("It is marked as in need of a repair; run xfs_repair within the guest".to_owned());
+        }
+        Ok(Self {
+            volume,
+            facts: facts(&sb, notes),
+            sb,
+            overlay,
+            blocks: Cache::new(BLOCKS_CACHED),
+            inodes: Cache::new(INODES_CACHED),
+            folders: Cache::new(FOLDERS_CACHED),
+        })
+    }
+
+    /// The newest content of a block of metadata; `block` is counted from the start of the volume.
+    fn block(&self, block: u64, what: &str) -> Result<Arc<Block>> {
+        if let Some(known) = self.blocks.get(&block) {
+            return Ok(known);
+        }
+        if block >= self.sb.blocks {
+            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+        }
+        let at = block * u64::from(self.sb.block_size);
+        let mut bytes = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
+        self.volume.read_at(at, &mut bytes)?;
+        let replayed = self.overlay.patch(at, &mut bytes);
+        let block_read = Arc::new(Block { bytes, at, replayed });
+        self.blocks.insert(block, block_read.clone());
+        Ok(block_read)
+    }
+
+    /// As [`block`](Self::block), for a number as metadata has them, with the group in the upper bits.
+    fn block_at(&self, number: u64, what: &str) -> Result<Arc<Block>> {
+        let place = self.sb.place(number, 1).ok_or_else(|| {
+            damage(Fault::corrupt(
+                0,
+                format!("place of a block of the {what}"),
+                "in a group",
+                format_args!("{number:#x}"),
+            ))
+        })?;
+        self.block(place, what)
+    }
+
+    /// The block of a fork at its block number `number`.
+    fn fork_block(&self, inode: &Inode, fork: &Fork, number: u64, what: &str) -> Result<Arc<Block>> {
+        let place = self.map(inode, fork, number)?.block.ok_or_else(|| {
+            let what = format!("{what} of inode {}", inode.number);
+            damage(Fault::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
+        })?;
+        self.block(place, what)
+    }
+
+    /// Holds a block of version 5 against what it says of itself.
+    fn check(&self, block: &Block, what: &str, marks: &Marks) -> Result<()> {
+        if !self.sb.v5 {
+            return Ok(());
+        }
+        if !block.replayed {
+            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc).map_err(damage)?;
+        }
+        let f = Fields::new("block", &block.bytes, block.at);
+        let place = f.u64_be(marks.block).map_err(damage)?;
+        if place != block.at / 512 {
+            let what = format!("own place of the {what}");
+            return Err(damage(Fault::corrupt(f.offset(marks.block), what, block.at / 512, place)));
+        }
+        if f.bytes(marks.uuid, 16).map_err(damage)? != self.sb.meta_uuid {
+            let what = format!("UUID of the {what}");
+            return Err(damage(Fault::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
+        }
+        Ok(())
+    }
+
+    fn inode(&self, number: u64) -> Result<Arc<Inode>> {
+        if let Some(inode) = self.inodes.get(&number) {
+            return Ok(inode);
+        }
+        let at = self
+            .sb
+            .inode_place(number)
+            .ok_or_else(|| damage(Fault::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}"))))?;
+        let size = u64::from(self.sb.block_size);
+        let block = self.block(at / size, "inodes")?;
+        let start = usize::try_from(at % size).unwrap_or(0);
+        let end = start + usize::try_from(self.sb.inode_size).unwrap_or(0);
+        let raw = block.bytes.get(start..end).unwrap_or_default();
+        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb, !block.replayed).map_err(damage)?);
+        self.inodes.insert(number, inode.clone());
+        Ok(inode)
+    }
+
+    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
+        if let Some(names) = self.folders.get(&folder.0) {
+            return Ok(names);
+        }
+        let mut names = HashMap::new();
+        self.entries(&*self.inode(folder.0)?, 0, &mut |entry| {
+            names.insert(entry.name, entry.node);
+            ControlFlow::Continue(())
+        })?;
+        let names = Arc::new(names);
+        self.folders.insert(folder.0, names.clone());
+        Ok(names)
+    }
+
+    /// The `len` bytes that a fork has from its block `first` on. In version 5 they are in pieces with a header each:
+    /// one for each block, or (`by_extent`) for each extent.
+    fn remote(&self, inode: &Inode, fork: &Fork, (first, len): (u64, usize), remote: &Remote) -> Result<Vec<u8>> {
+        let size = usize::try_from(self.sb.block_size).unwrap_or(1);
+        let header = if self.sb.v5 { REMOTE_HEADER } else { 0 };
+        let end = first.saturating_add(len.div_ceil(size - header) as u64);
+        let mut all = Vec::new();
+        let mut number = first;
+        while all.len() < len && number < end {
+            let mut piece = Block::clone(&*self.fork_block(inode, fork, number, remote.name)?);
+            let mapped = self.map(inode, fork, number)?;
+            let count = if remote.by_extent { mapped.count.min(end - number) } else { 1 };
+            for more in number + 1..number + count {
+                let block = self.fork_block(inode, fork, more, remote.name)?;
+                piece.bytes.extend_from_slice(&block.bytes);
+                piece.replayed |= block.replayed;
+            }
+            if self.sb.v5 {
+                self.check_remote(inode, &piece, remote)?;
+            }
+            let part = piece.bytes.get(header..).unwrap_or_default();
+            all.extend_from_slice(&part[..part.len().min(len - all.len())]);
+            number += count;
+        }
+        Ok(all)
+    }
+
+    fn check_remote(&self, inode: &Inode, piece: &Block, remote: &Remote) -> Result<()> {
+        self.check(piece, remote.name, &REMOTE_MARKS)?;
+        let f = Fields::new(remote.name, &piece.bytes, piece.at);
+        let header = (f.u32_be(0).map_err(damage)?, f.u64_be(32).map_err(damage)?);
+        if header == (remote.magic, inode.number) {
+            return Ok(());
+        }
+        let expected = format!("{:#x} of inode {}", remote.magic, inode.number);
+        let found = format!("{:#x} of inode {}", header.0, header.1);
+        Err(damage(Fault::corrupt(piece.at, remote.name, expected, found)))
+    }
+}
+
+fn facts(sb: &Superblock, notes: Vec<String>) -> Facts {
+    let log = sb.log_start.map_or(0, |_| u64::from(sb.log_blocks));
+    let blocks = sb.blocks.saturating_sub(log);
+    // Inodes are made as they are needed, up to a share of the space.
+    let possible = sb.inodes.saturating_add(sb.free_blocks.saturating_mul(1 << sb.inode_bits));
+    let limit = match sb.inode_percent {
+        0 => u64::MAX,
+        percent => (sb.blocks / 100).saturating_mul(percent.into()).saturating_mul(1 << sb.inode_bits),
+    };
+    let files = possible.min(limit.max(sb.inodes));
+    Facts {
+        type_name: TYPE,
+        label: sb.label.clone(),
+        uuid: sb.uuid.to_string(),
+        has_owners: true,
+        block_size: sb.block_size,
+        blocks,
+        free_blocks: sb.free_blocks.min(blocks),
+        files,
+        free_files: files.saturating_sub(sb.inodes.saturating_sub(sb.free_inodes)),
+        name_max: 255,
+        notes,
+    }
+}
+
+impl GuestFs for Xfs {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        Node(self.sb.root)
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        Ok(self.names(folder)?.get(name).copied())
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        Ok(self.inode(node.0)?.attributes)
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(&*self.inode(folder.0)?, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let inode = self.inode(file.0)?;
+        if inode.attributes.kind != NodeKind::File {
+            return Err(Error::NotFile);
+        }
+        if inode.realtime {
+            let what = format!("the file with inode {} is on its realtime device", inode.number);
+            return Err(Error::Unsupported { type_name: TYPE, what });
+        }
+        let size = u64::from(self.sb.block_size);
+        let mapped = self.map(&inode, &inode.data, offset / size)?;
+        let skip = offset % size;
+        let extent = match mapped.block {
+            None => FileExtent::Zero,
+            Some(block) => FileExtent::Stored(block * size + skip),
+        };
+        Ok(FileRun { extent, len: (mapped.count.saturating_mul(size) - skip).min(len.max(1)) })
+    }
+
+    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
+        // No file has bytes without a place of their own.
+        Err(Error::NotFile)
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let inode = self.inode(link.0)?;
+        if inode.attributes.kind != NodeKind::Symlink {
+            return Err(Error::NotSymlink);
+        }
+        let size = inode.attributes.size;
+        let bad = |expected: String| {
+            let what = format!("length of the symbolic link with inode {}", inode.number);
+            damage(Fault::corrupt(inode.data.at, what, expected, size))
+        };
+        let len = usize::try_from(size).ok().filter(|_| size <= MAX_LINK);
+        let len = len.ok_or_else(|| bad(format!("at most {MAX_LINK}")))?;
+        if inode.data.format == Format::Local {
+            let target = inode.data.bytes.get(..len);
+            return Ok(target.ok_or_else(|| bad(format!("at most {}", inode.data.bytes.len())))?.to_vec());
+        }
+        self.remote(&inode, &inode.data, (0, len), &LINK)
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        self.attribute_names(&*self.inode(node.0)?)
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.attribute(&*self.inode(node.0)?, name)
+    }
+}

@@ -1,0 +1,136 @@
+//! VMDK: VMware's disks, as VMware, VirtualBox and QEMU write them.
+//!
+//! A descriptor, text in a file of its own or within a sparse extent, lists the extents that make up the disk one after
+//! the other: files with the disk's bytes as they are, or sparse ones with a map of grains.
+
+mod check;
+mod cowd;
+mod descriptor;
+mod directory;
+mod grains;
+mod header;
+mod opened;
+mod outline;
+mod part;
+mod sesparse;
+mod slots;
+mod space;
+mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use super::open::Sample;
+use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, sibling};
+use opened::{Opened, Opener};
+use outline::Outline;
+use part::{Part, Parts, Store};
+use write::Writer;
+
+/// Whether a file is a VMDK: a sparse extent of any kind, or a descriptor.
+#[must_use]
+pub fn probe(sample: &Sample) -> bool {
+    sample.starts_with(0, header::MAGIC)
+        || sample.starts_with(0, cowd::MAGIC)
+        || sample.starts_with(0, &sesparse::MAGIC.to_le_bytes())
+        || descriptor::is_descriptor(&sample.head)
+}
+
+/// What descriptor and headers of a VMDK say; no map is read.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
+/// and for a descriptor that names devices.
+pub fn identify(file: &File) -> Result<ImageInfo> {
+    Opened::new(Outline::read(file)?, false, &sibling::open_as_written)?.info()
+}
+
+/// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
+/// at best.
+///
+/// # Errors
+/// [`Error::Refused`] naming the descriptor.
+pub fn refuse_extent(sample: &Sample) -> Result<()> {
+    match outline::descriptor_name(&sample.path) {
+        Some(_) => Err(outline::without_descriptor(&sample.path)),
+        None => Ok(()),
+    }
+}
+
+/// Opens a VMDK and all its extents.
+///
+/// # Errors
+/// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
+/// tables are an error here already, unless `options.force` is given.
+pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    Ok(Box::new(Vmdk::open(&file, options, &sibling::open_as_written)?))
+}
+
+/// An open VMDK.
+struct Vmdk {
+    info: ImageInfo,
+    files: Vec<File>,
+    /// In the order of the disk, without gaps; at least one.
+    parts: Vec<Part>,
+    writer: Option<Writer>,
+}
+
+impl Vmdk {
+    fn open(file: &File, options: &OpenOptions, opener: Opener<'_>) -> Result<Self> {
+        let mut opened = Opened::new(Outline::read(file)?, options.writable, opener)?;
+        let mut info = opened.info()?;
+        let heads = std::mem::take(&mut opened.heads);
+        let Parts { list: parts, notes } = Parts::load(&opened, heads, options)?;
+        info.notes.extend(notes);
+        let writer = if options.writable { Writer::new(&opened, &parts)? } else { None };
+        Ok(Self { info, files: opened.files, parts, writer })
+    }
+
+    /// The part that has the byte at an offset, which lies within the disk.
+    fn part(&self, offset: u64) -> &Part {
+        let after = self.parts.partition_point(|part| part.start <= offset);
+        &self.parts[after.saturating_sub(1)]
+    }
+}
+
+impl Image for Vmdk {
+    fn info(&self) -> &ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> Result<Run> {
+        let part = self.part(offset);
+        let writing = self.writer.is_some() && part.writable();
+        part.extent(&self.files, offset - part.start, len.min(part.end() - offset), writing)
+    }
+
+    fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
+        let part = self.part(cluster);
+        match &part.store {
+            Store::Sparse(sparse) if sparse.grains.geometry.compressed => {
+                sparse.grains.decode((cluster - part.start) / sparse.grains.geometry.grain, out)
+            }
+            _ => {
+                let fault = Fault::corrupt(cluster, "compressed grain", "an extent of compressed grains", "another");
+                Err(fault.in_file(&self.info.path))
+            }
+        }
+    }
+
+    fn writer(&self) -> Option<&dyn ImageMut> {
+        self.writer.is_some().then_some(self)
+    }
+}
+
+impl Vmdk {
+    /// The error for calls that only an image opened for writing can take.
+    fn read_only(&self) -> Error {
+        Error::Refused { path: self.info.path.clone(), reason: "it was opened read-only".to_owned() }
+    }
+}

@@ -1,0 +1,70 @@
+//! VMDKs built byte by byte.
+
+mod damage;
+mod esx;
+mod extents;
+mod read;
+mod stream;
+mod write;
+
+use super::testing::{Build, Entry, descriptor};
+use super::*;
+use crate::image::testing::MemFile;
+use crate::image::{Extent, Variant};
+use Entry::{Absent, Data, One};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const READ: OpenOptions = OpenOptions {
+    writable: false,
+    devices: crate::image::local::Devices::Refused,
+    force: false,
+    format: None,
+    snapshot: None,
+};
+const WRITE: OpenOptions = OpenOptions { writable: true, ..READ };
+
+fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    open(MemFile::new("/t/a.vmdk", bytes), options)
+}
+
+fn open_build(build: &Build) -> Box<dyn Image> {
+    open_bytes(build.bytes(), &READ).unwrap()
+}
+
+fn message(error: &Error) -> String {
+    crate::error::message(error)
+}
+
+/// Files in memory that a descriptor names.
+#[derive(Default)]
+struct Folder(HashMap<&'static str, Arc<MemFile>>);
+
+impl Folder {
+    fn with(mut self, name: &'static str, bytes: Vec<u8>) -> Self {
+        self.0.insert(name, MemFile::new(&format!("/t/{name}"), bytes));
+        self
+    }
+
+    /// Opens the VMDK whose main file is `name`.
+    fn open(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
+        let opener = |_: &Path, name: &str, _: bool| -> Result<File> {
+            let missing = || Error::Refused { path: name.into(), reason: "missing".to_owned() };
+            Ok(self.0.get(name).ok_or_else(missing)?.clone())
+        };
+        let main: File = self.0[name].clone();
+        Ok(Box::new(Vmdk::open(&main, options, &opener)?))
+    }
+
+    /// Opens a descriptor with these lines of extents.
+    fn open_extents(self, extents: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
+        self.with("a.vmdk", descriptor(extents).into_bytes()).open("a.vmdk", options)
+    }
+}
+
+/// The error of what should have been one.
+fn failure(result: Result<Box<dyn Image>>) -> String {
+    message(&result.err().expect("an error"))
+}

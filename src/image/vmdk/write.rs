@@ -1,0 +1,289 @@
+//! Writing to a VMDK: to all its extents that can be written, and to the descriptor, which says that the disk changes.
+
+use super::Vmdk;
+use super::descriptor::{Access, Descriptor, ExtentKind};
+use super::opened::Opened;
+use super::part::{Part, Sparse, Store};
+use super::space::SparseWriter;
+use crate::image::storage;
+use crate::image::{Error, Extent, Image, ImageMut, Result, Run};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Bytes that are allocated together where all extents are flat.
+const FLAT_UNIT: u64 = 512;
+/// The least grain that is written: smaller ones could share a page of the map's cache with grain tables on both sides.
+/// The specification demands more than 8 sectors.
+const LEAST_GRAIN: u64 = 4096;
+
+/// What a writable VMDK keeps beside its parts.
+pub(super) struct Writer {
+    unit: u64,
+    descriptor: Descriptor,
+    has_parent: bool,
+    /// The files say that the image is in use.
+    touched: Mutex<bool>,
+    /// Which files have data that may not be on the disk yet.
+    written: Vec<AtomicBool>,
+}
+
+impl Writer {
+    /// None for a disk whose extents are only read.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a disk that could be written but for how it is put together.
+    pub(super) fn new(opened: &Opened, parts: &[Part]) -> Result<Option<Self>> {
+        let meant = |part: &&Part| part.line.access == Access::ReadWrite && part.line.kind != ExtentKind::Zero;
+        let mut all = parts.iter().filter(meant).peekable();
+        if all.peek().is_none() || !all.all(Part::writable) {
+            return Ok(None);
+        }
+        let path = opened.files[0].path();
+        if let Some(track) = &opened.descriptor.change_track {
+            let reason = format!(
+                "{track:?} records which of its blocks change, for backups that would miss what is written here; turn \
+                 changed block tracking off first"
+            );
+            return Err(Error::Refused { path: path.to_path_buf(), reason });
+        }
+        Ok(Some(Self {
+            unit: unit(parts, path)?,
+            descriptor: opened.descriptor.clone(),
+            has_parent: opened.descriptor.has_parent(),
+            touched: Mutex::new(false),
+            written: opened.files.iter().map(|_| AtomicBool::new(false)).collect(),
+        }))
+    }
+
+    fn touched(&self) -> MutexGuard<'_, bool> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn will_write(&self, file: usize) {
+        self.written[file].store(true, Ordering::Release);
+    }
+}
+
+/// Bytes that are allocated together: whole grains of every extent.
+fn unit(parts: &[Part], path: &Path) -> Result<u64> {
+    let refused = |reason: String| Err(Error::Refused { path: path.to_path_buf(), reason });
+    let mut unit = FLAT_UNIT;
+    for part in parts.iter().filter(|part| part.writable()) {
+        let Some((sparse, _)) = part.sparse_writer() else { continue };
+        let grain = sparse.grains.geometry.grain;
+        if grain < LEAST_GRAIN {
+            return refused(format!("its grains of {grain} bytes are too small to be written; mount it without --rw"));
+        }
+        if !part.start.is_multiple_of(grain) {
+            let at = part.start;
+            return refused(format!(
+                "its extent from byte {at} of the disk on does not begin with a whole grain; mount it without --rw"
+            ));
+        }
+        unit = unit.max(grain);
+    }
+    for pair in parts.windows(2) {
+        let at = pair[1].start;
+        if !at.is_multiple_of(unit) && !pair.iter().all(Part::writable) {
+            return refused(format!(
+                "only one of two extents that meet within a grain, at byte {at} of the disk, can be written; mount it \
+                 without --rw"
+            ));
+        }
+    }
+    Ok(unit)
+}
+
+/// A part and the bytes of it, from its start, that a range of the disk covers.
+type Piece<'a> = (&'a Part, Range<u64>);
+
+impl Vmdk {
+    fn state(&self) -> Result<&Writer> {
+        self.writer.as_ref().ok_or_else(|| self.read_only())
+    }
+
+    /// The sparse extents that can be written.
+    fn sparse_writers(&self) -> impl Iterator<Item = (&Sparse, &SparseWriter)> {
+        self.parts.iter().filter_map(Part::sparse_writer)
+    }
+
+    /// The parts that a range of the disk covers.
+    fn pieces(&self, offset: u64, len: u64) -> impl Iterator<Item = Piece<'_>> {
+        let end = offset.saturating_add(len);
+        let first = self.parts.partition_point(|part| part.end() <= offset);
+        self.parts[first..]
+            .iter()
+            .take_while(move |part| part.start < end)
+            .map(move |part| (part, offset.saturating_sub(part.start)..end.min(part.end()) - part.start))
+    }
+
+    fn check_writable(part: &Part) -> Result<()> {
+        if part.writable() {
+            return Ok(());
+        }
+        Err(part.refused(match part.line.access {
+            Access::ReadOnly => "which is marked RDONLY in the descriptor: it cannot be written",
+            Access::None => "which is marked NOACCESS in the descriptor: it cannot be written",
+            Access::ReadWrite => "which has the type ZERO and stores nothing: it cannot be written",
+        }))
+    }
+
+    /// Makes bytes of a part read as zeros, whole grains of it.
+    fn make_zero(&self, part: &Part, range: Range<u64>) -> Result<()> {
+        let writer = self.state()?;
+        if let Some((Sparse { file, grains, .. }, space)) = part.sparse_writer() {
+            writer.will_write(*file);
+            let grain = grains.geometry.grain;
+            let mut indices = range.start / grain..range.end.div_ceil(grain);
+            return indices.try_for_each(|index| space.make_zero(grains, index, writer.has_parent));
+        }
+        match &part.store {
+            Store::Zero => Ok(()),
+            Store::Flat { file, offset, .. } if part.writable() => {
+                writer.will_write(*file);
+                let (file, at, len) = (&self.files[*file], offset + range.start, range.end - range.start);
+                file.zero(at, len)
+                    .map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {at} of"), e))
+            }
+            _ => Self::check_writable(part),
+        }
+    }
+
+    /// Appends the runs of new space for bytes of a part, whole grains of it.
+    fn allocate_part(&self, part: &Part, range: Range<u64>, runs: &mut Vec<Run>) -> Result<()> {
+        Self::check_writable(part)?;
+        let writer = self.state()?;
+        let mut add = |file: usize, offset: u64, len: u64| {
+            writer.will_write(file);
+            match runs.last_mut() {
+                Some(Run { extent: Extent::Stored { file: last, offset: at }, len: before })
+                    if *last == file && *at + *before == offset =>
+                {
+                    *before += len;
+                }
+                _ => runs.push(Run { extent: Extent::Stored { file, offset }, len }),
+            }
+        };
+        if let Store::Flat { file, offset, .. } = &part.store {
+            add(*file, offset + range.start, range.end - range.start);
+        }
+        if let Some((Sparse { file, grains, .. }, space)) = part.sparse_writer() {
+            let grain = grains.geometry.grain;
+            let indices = range.start / grain..range.end.div_ceil(grain);
+            let places = space.allocate(grains, indices.clone())?;
+            for (index, at) in indices.zip(places) {
+                add(*file, at, grain.min(range.end - index * grain));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says in all files that the image is in use and that its content changes.
+    fn mark_in_use(&self, writer: &Writer) -> Result<()> {
+        let mut changes = writer.descriptor.changes();
+        for (Sparse { file, grains, .. }, space) in self.sparse_writers() {
+            space.mark(grains, true)?;
+            if *file == 0 {
+                // The cache may hold the descriptor's bytes too.
+                for (at, text) in changes.drain(..) {
+                    grains.cache.write(at, &text)?;
+                }
+            }
+            grains.cache.write_back()?;
+            storage::sync(&**grains.file())?;
+        }
+        if !changes.is_empty() {
+            for (at, text) in &changes {
+                storage::write_all(&*self.files[0], text, *at)?;
+            }
+            storage::sync(&*self.files[0])?;
+        }
+        Ok(())
+    }
+}
+
+impl ImageMut for Vmdk {
+    fn unit(&self) -> u64 {
+        self.writer.as_ref().map_or(FLAT_UNIT, |writer| writer.unit)
+    }
+
+    fn in_place(&self, offset: u64, len: u64) -> Result<Run> {
+        Self::check_writable(self.part(offset))?;
+        let run = self.extent(offset, len)?;
+        if let Extent::Stored { file, .. } = run.extent {
+            self.state()?.will_write(file);
+        }
+        Ok(run)
+    }
+
+    fn touch(&self) -> Result<()> {
+        let writer = self.state()?;
+        let mut touched = writer.touched();
+        if !*touched {
+            self.mark_in_use(writer)?;
+            *touched = true;
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        for (part, range) in self.pieces(offset, len) {
+            self.allocate_part(part, range, &mut runs)?;
+        }
+        Ok(runs)
+    }
+
+    fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
+        let mut start = offset;
+        for run in runs {
+            for (part, range) in self.pieces(start, run.len) {
+                let Extent::Stored { offset: place, .. } = run.extent else {
+                    self.make_zero(part, range)?;
+                    continue;
+                };
+                let Some((Sparse { grains, .. }, space)) = part.sparse_writer() else { continue };
+                let grain = grains.geometry.grain;
+                for index in range.start / grain..range.end.div_ceil(grain) {
+                    space.commit(grains, index, place + (part.start + index * grain - start))?;
+                }
+            }
+            start += run.len;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.pieces(offset, len).try_for_each(|(part, range)| self.make_zero(part, range))
+    }
+
+    fn flush(&self) -> Result<()> {
+        let writer = self.state()?;
+        for (file, written) in self.files.iter().zip(&writer.written) {
+            if written.swap(false, Ordering::AcqRel)
+                && let Err(error) = storage::sync(&**file)
+            {
+                written.store(true, Ordering::Release);
+                return Err(error);
+            }
+        }
+        self.sparse_writers().try_for_each(|(sparse, space)| space.flush(&sparse.grains))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.flush()?;
+        let writer = self.state()?;
+        let mut touched = writer.touched();
+        if *touched {
+            self.sparse_writers().try_for_each(|(sparse, space)| space.close(&sparse.grains))?;
+            *touched = false;
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> usize {
+        self.sparse_writers().map(|(sparse, space)| space.pending(&sparse.grains)).sum()
+    }
+}

@@ -1,0 +1,255 @@
+//! XFS as the kernel shows it: the same tree, attribute by attribute and byte by byte. Version 4, which many kernels no
+//! longer mount, is filled by mkfs.xfs itself from a tree on the host.
+//!
+//! Needs root (loop devices) and xfsprogs; fails loudly without.
+
+#[path = "tree/damage.rs"]
+mod damage;
+#[path = "tree/mounted.rs"]
+mod mounted;
+mod tree;
+
+use mounted::{Mounted, disk, sh};
+use tree::{Walk, kernel, ours};
+use vboximg_mount::guestfs::GuestFs;
+use vboximg_mount::guestfs::xfs::Xfs;
+
+/// What XFS has forms of its own for.
+const MORE: &str = r#"
+cd "$1/m"
+mkdir huge wide; seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch; rm huge/*7
+seq -f 'wide/d%.0f' 1 700 | xargs mkdir
+head -c LARGE /dev/urandom > large; cp --reflink=auto large copy; echo changed | dd of=copy bs=1 seek=9000000 conv=notrunc status=none
+python3 - <<'END'
+import os
+with open("holes", "wb") as f:
+    for i in range(4000):
+        f.seek(i * 8192 + 100)
+        f.write(b"part %d" % i)
+fd = os.open("attributes", os.O_CREAT)
+for i in range(900):
+    os.setxattr("attributes", "user.a-name-%d" % i, b"v" * (i % 200))
+for i in range(9):
+    os.setxattr("attributes", "trusted.large-%d" % i, bytes([i]) * (7000 * i + 3000))
+os.setxattr("attributes", "user.largest", os.urandom(65536))
+for i in range(40):
+    open("few-%d" % i, "w")
+    for n in range(i):
+        os.setxattr("few-%d" % i, "user.x%d" % n, b"y" * (3 * n))
+entries = [(1, 7, -1), (2, 6, 1000), (4, 5, -1), (8, 4, 50), (16, 7, -1), (32, 0, -1)]
+acl = b"\2\0\0\0" + b"".join(t.to_bytes(2, "little") + p.to_bytes(2, "little") + (i & 0xffffffff).to_bytes(4, "little") for t, p, i in entries)
+os.setxattr("wide", "system.posix_acl_access", acl)
+os.setxattr("wide", "system.posix_acl_default", acl)
+for n in [1, 50, 100, 300, 336, 337, 500, 1000, 1023]:
+    os.symlink("t" * n, "link-%d" % n)
+END
+"#;
+
+fn xfs(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
+    Xfs::open(disk).unwrap()
+}
+
+fn clean(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
+    let fs = xfs(disk);
+    assert!(fs.facts().notes.is_empty(), "{:?}", fs.facts().notes);
+    fs
+}
+
+/// The kernel shows root also the stored form of access control lists, which no other file system could take.
+fn comparable(walk: Walk) -> Walk {
+    let stored = |text: &str, name: &str| -> String {
+        let Some(at) = text.find(&format!("\"{name}\": [")) else { return text.to_owned() };
+        let end = at + text[at..].find(']').unwrap() + 1;
+        let (before, after) = (text[..at].trim_end_matches(", "), &text[end..]);
+        let after = if before.ends_with('{') { after.trim_start_matches(", ") } else { after };
+        format!("{before}{after}")
+    };
+    walk.into_iter()
+        .map(|(name, text)| (name, stored(&stored(&text, "trusted.SGI_ACL_FILE"), "trusted.SGI_ACL_DEFAULT")))
+        .collect()
+}
+
+#[test]
+fn version_5_reads_as_the_kernel_shows_it() {
+    let kinds = [
+        "mkfs.xfs -q",
+        "mkfs.xfs -q -b size=1024 -m bigtime=1,inobtcount=1 -d agcount=7",
+        "mkfs.xfs -q -i size=1024,nrext64=1 -n size=65536 -d agcount=3",
+        "mkfs.xfs -q -n size=8192 -m reflink=0,finobt=0,bigtime=0 -i sparse=0 -d agsize=83890176",
+        "mkfs.xfs -q -s size=4096 -i size=2048 -m rmapbt=1 -L lab",
+    ];
+    for mkfs in kinds {
+        let mounted = Mounted::new(mkfs, "900M");
+        mounted.fill();
+        sh(mounted.folder.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "10M" }));
+        let (theirs, ours) = mounted.both(clean);
+        tree::assert_same(mkfs, &comparable(theirs), &ours);
+    }
+}
+
+/// Changes of every kind that the journal has.
+const CHANGES: &str = r#"
+cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n
+for i in $(seq 1 2000); do echo $i > new/file-$i; done; mknod new/dev c 7 9; setfattr -n user.new -v 1 new/n
+for i in $(seq 1 400); do echo x | dd of=new/holes bs=1 seek=$((i * 9000)) conv=notrunc status=none; done
+"#;
+
+/// More changes than the journal holds, so that it goes around its end.
+const AROUND: &str = r#"
+cd $1/m; rm -r many; mv etc moved; mkdir new; echo n > new/n
+python3 - <<'END'
+import os
+new = os.open("new", os.O_RDONLY)
+for turn in range(70):
+    for i in range(2500):
+        name = "new/%d-%s" % (i, "n" * (100 + turn))
+        if turn:
+            os.rename("new/%d-%s" % (i, "n" * (99 + turn)), name)
+        else:
+            open(name, "w")
+    os.fsync(new)
+END
+"#;
+
+#[test]
+fn a_copy_of_a_mounted_file_system_is_replayed() {
+    for changes in [CHANGES, AROUND] {
+        let mounted = Mounted::new("mkfs.xfs -q -d agcount=5", "400M");
+        mounted.fill();
+        sh(mounted.folder.path(), changes);
+        sh(mounted.folder.path(), "cd $1; sync; xfs_io -x -c 'shutdown -f' m; umount m; cp image dirty");
+        let disk = disk(&mounted.path("dirty"));
+        let fs = xfs(disk.clone());
+        assert!(fs.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", fs.facts().notes);
+        let walk = ours(&(disk, fs));
+        assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
+        sh(mounted.folder.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
+        tree::assert_same("dirty", &kernel(&mounted.path("m")), &walk);
+    }
+}
+
+/// A tree made by mkfs itself has the host's content and owners, but the time of mkfs and no attributes.
+const PROTOTYPE: &str = r#"
+cd "$1"; mkdir -p src/many src/few src/sub/deep
+for i in $(seq 1 10000); do echo $i > src/many/file-number-$i; done; for i in 1 2 3; do echo $i > src/few/$i; done
+for i in $(seq 1 60); do echo $i > src/sub/entry-$i; done
+head -c 30000000 /dev/urandom > src/large; : > src/empty; ln -s ../few/1 src/sub/link; ln -s "$(printf 'x%.0s' $(seq 700))" src/sub/long
+python3 - > proto <<'END'
+import os
+print("none\n0 0\nd--755 0 0")
+def tell(folder, depth):
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.islink(path):
+            print(" " * depth + name, "l--777 3 4", os.readlink(path))
+        elif os.path.isdir(path):
+            print(" " * depth + name, "d--750 1 2")
+            tell(path, depth + 1)
+            print(" " * depth + "$")
+        else:
+            print(" " * depth + name, "---640 5 6", path)
+tell("src", 1)
+print(" dev b--600 7 8 8 17\n pipe p--600 7 8\n$")
+END
+"#;
+
+#[test]
+fn version_4_reads_as_what_mkfs_put_in() {
+    let kinds = [
+        "-m crc=0",
+        "-m crc=0 -n ftype=0 -i attr=1,projid32bit=0",
+        "-m crc=0 -b size=1024 -i size=256 -n size=4096 -d agcount=5",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), PROTOTYPE);
+    let wanted = without_times(kernel(&folder.path().join("src")));
+    for options in kinds {
+        sh(folder.path(), &format!("cd $1; rm -f image; truncate -s 400M image; mkfs.xfs -q {options} -p proto image"));
+        let disk = disk(&folder.path().join("image"));
+        let fs = clean(disk.clone());
+        let mut found = ours(&(disk, fs));
+        let device = found.remove("dev").unwrap();
+        assert!(device.starts_with("mode=60600 uid=7 gid=8") && device.contains(" 8:17 "), "{device}");
+        assert!(found.remove("pipe").unwrap().starts_with("mode=10600"));
+        for (name, text) in &found {
+            let owner = match text.split(' ').next().unwrap() {
+                "mode=120777" => "uid=3 gid=4",
+                "mode=40750" => "uid=1 gid=2",
+                _ => "uid=5 gid=6",
+            };
+            assert!(text.contains(owner), "{name}: {text}");
+        }
+        tree::assert_same(options, &wanted, &without_times(found));
+    }
+}
+
+/// Leaves type, links, size, digest and target.
+fn without_times(walk: Walk) -> Walk {
+    let keep = |text: String| -> String {
+        let drop = ["uid=", "gid=", "mtime=", "ctime="];
+        let words = text.split(' ').filter(|word| !drop.iter().any(|prefix| word.starts_with(prefix)));
+        let words = words.map(|word| if word.starts_with("mode=") { &word[..word.len() - 3] } else { word });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+}
+
+/// Sets a field of an image with xfs_db and tells how it opens, or how its file `name` reads.
+fn changed(folder: &std::path::Path, commands: &str, name: &str) -> String {
+    sh(folder, &format!("cd $1; cp image changed; xfs_db -x {commands} changed"));
+    let disk = disk(&folder.join("changed"));
+    let fs = match Xfs::open(disk) {
+        Ok(fs) => fs,
+        Err(e) => return e.to_string(),
+    };
+    let node = fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap();
+    match fs.extent(node, 0, 1) {
+        Ok(run) => format!("{run:?} {:?}", fs.facts().notes),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let mounted = Mounted::new("mkfs.xfs -q", "400M");
+    sh(mounted.folder.path(), "cd $1; echo x > m/file; stat -c %i m/file > number; umount m");
+    let folder = mounted.folder.path();
+    let number = std::fs::read_to_string(folder.join("number")).unwrap();
+    let number = number.trim();
+    assert!(changed(folder, "-c 'sb 0'", "file").starts_with("FileRun { extent: Stored("));
+    let realtime = changed(folder, &format!("-c 'inode {number}' -c 'write core.realtime 1'"), "file");
+    assert!(realtime.contains(&format!("the file with inode {number} is on its realtime device")), "{realtime}");
+    let unknown = changed(folder, "-c 'sb 0' -c 'write -d features_incompat 0x8000003'", "file");
+    assert!(unknown.contains("incompatible features 0x8000000 are not known"), "{unknown}");
+    let repair = changed(folder, "-c 'sb 0' -c 'write -d features_incompat 0x1b'", "file");
+    assert!(repair.contains("in need of a repair"), "{repair}");
+    let unfinished = changed(folder, "-c 'sb 0' -c 'write -d inprogress 1'", "file");
+    assert!(unfinished.contains("unfinished mkfs"), "{unfinished}");
+    let bad_sum = changed(folder, &format!("-c 'inode {number}' -c 'write -c core.uid 77'"), "file");
+    assert!(bad_sum.contains(&format!("checksum of inode {number}")), "{bad_sum}");
+}
+
+#[test]
+fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let mounted = Mounted::new("mkfs.xfs -q", "400M");
+    sh(mounted.folder.path(), damage::FILL);
+    sh(
+        mounted.folder.path(),
+        "cd $1; for i in $(seq 1 200); do setfattr -n user.more-$i -v value-$i m/two; done; umount m",
+    );
+    damage::survive("version 5", disk(&mounted.path("image")), Xfs::open);
+    // With a journal that is replayed.
+    let mounted = Mounted::new("mkfs.xfs -q", "400M");
+    sh(mounted.folder.path(), damage::FILL);
+    sh(mounted.folder.path(), "cd $1; xfs_io -x -c 'shutdown -f' m; umount m");
+    damage::survive("dirty", disk(&mounted.path("image")), Xfs::open);
+    // Without checksums damage reaches the parsers.
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), PROTOTYPE);
+    sh(
+        folder.path(),
+        r#"cd $1; truncate -s 400M image; sed -i '/file-number-[0-9]*[1-9] /d' proto; mkfs.xfs -q -m crc=0 -b size=1024 -p proto image
+           for i in $(seq 1 200); do echo "attr_set -v 60 attribute-$i"; done | sed '1i path /sub' | xfs_db -x image >/dev/null"#,
+    );
+    damage::survive("version 4", disk(&folder.path().join("image")), Xfs::open);
+}

@@ -1,0 +1,172 @@
+//! Damaged file systems: bits of what a reader reads are turned over, and it must stay in bounds.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use vboximg_mount::disk::{Disk, Error, Result, Span};
+use vboximg_mount::guestfs::{self, FileExtent, GuestFs, NodeKind};
+
+/// Damaged volumes that are read.
+const ROUNDS: u64 = 300;
+/// The longest that one may take; a sound one takes some milliseconds.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Nodes of one volume that are looked at, for loops of folders.
+const MAX_NODES: usize = 5000;
+/// Runs of one file that are looked at.
+const MAX_RUNS: usize = 5000;
+
+/// A small tree with a bit of everything.
+pub(crate) const FILL: &str = r#"
+cd "$1/m"
+mkdir -p etc many deep/a/b/c; for i in $(seq 1 400); do echo $i > many/file-with-a-name-$i; done
+for i in $(seq 1 60); do head -c 9000 /dev/zero | tr '\0' x >> one; sync -f one; head -c 5000 /dev/zero | tr '\0' y >> two; sync -f two; done
+ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long; ln one etc/hard; truncate -s 20M sparse; echo end >> sparse
+for i in 1 2 3 4 5 6; do setfattr -n user.attribute-$i -v "$(printf 'v%.0s' $(seq 60))" two; done; setfattr -n user.small -v five one
+"#;
+
+/// A disk that notes what is read of it, and has some bits turned over.
+struct Damaged {
+    inner: Arc<dyn Disk>,
+    flips: Vec<(u64, u8)>,
+    read: Mutex<Vec<(u64, u64)>>,
+}
+
+impl Disk for Damaged {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner.read_at(offset, buf)?;
+        self.read.lock().unwrap().push((offset, buf.len() as u64));
+        for (at, mask) in &self.flips {
+            let place = at.checked_sub(offset).and_then(|place| usize::try_from(place).ok());
+            if let Some(byte) = place.and_then(|place| buf.get_mut(place)) {
+                *byte ^= mask;
+            }
+        }
+        Ok(())
+    }
+
+    fn span(&self, offset: u64) -> Result<Span> {
+        self.inner.span(offset)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn discard(&self, _: u64, _: u64) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it.
+pub(crate) fn survive<F: GuestFs>(
+    what: &str,
+    volume: Arc<dyn Disk>,
+    open: impl Fn(Arc<dyn Disk>) -> guestfs::Result<F>,
+) {
+    let sound = Arc::new(Damaged { inner: volume.clone(), flips: Vec::new(), read: Mutex::default() });
+    let fs = open(sound.clone()).unwrap();
+    let (nodes, errors) = look(&fs);
+    assert!(nodes > 400 && errors == 0, "{what}: {nodes} nodes and {errors} errors without damage");
+    let places = metadata(&*volume, &sound.read.lock().unwrap());
+    // Always the same ones, so that a failure can be looked into.
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let mut seen = 0;
+    for round in 0..ROUNDS {
+        let flips = (0..=random(4)).map(|_| (places[random(places.len())], 1 << random(8))).collect::<Vec<_>>();
+        let damaged = Damaged { inner: volume.clone(), flips: flips.clone(), read: Mutex::default() };
+        let start = Instant::now();
+        seen += match open(Arc::new(damaged)) {
+            Ok(fs) => look(&fs).1.min(1),
+            Err(_) => 1,
+        };
+        assert!(start.elapsed() < LIMIT, "{what}: round {round} took {:?}, flips {flips:?}", start.elapsed());
+    }
+    assert!(seen > 0, "{what}: no damage was noticed at all");
+}
+
+/// The bytes that were read and are not zero: most of what is zero is unused.
+fn metadata(volume: &dyn Disk, read: &[(u64, u64)]) -> Vec<u64> {
+    let mut blocks: Vec<u64> = read.iter().flat_map(|(at, len)| at / 512..(at + len).div_ceil(512)).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    let mut places = Vec::new();
+    for block in blocks {
+        let mut bytes = [0; 512];
+        volume.read_at(block * 512, &mut bytes).unwrap();
+        places.extend((block * 512..).zip(bytes).filter(|(_, byte)| *byte != 0).map(|(at, _)| at));
+    }
+    places
+}
+
+/// Looks at everything but the files' bytes; how many nodes and errors there were.
+fn look(fs: &dyn GuestFs) -> (usize, usize) {
+    let mut known = HashSet::from([fs.root()]);
+    let mut open = vec![fs.root()];
+    let mut errors = 0;
+    while let Some(node) = open.pop() {
+        let Ok(attributes) = fs.attributes(node) else {
+            errors += 1;
+            continue;
+        };
+        let names = fs.xattr_names(node).unwrap_or_else(|_| {
+            errors += 1;
+            Vec::new()
+        });
+        errors += names.iter().filter(|name| fs.xattr(node, name).is_err()).count();
+        errors += usize::from(match attributes.kind {
+            NodeKind::Folder => {
+                let told = fs.read_folder(node, 0, &mut |entry| {
+                    if known.len() < MAX_NODES && known.insert(entry.node) {
+                        open.push(entry.node);
+                    }
+                    ControlFlow::Continue(())
+                });
+                told.is_err() || fs.lookup(node, b"no such name").is_err()
+            }
+            NodeKind::Symlink => fs.read_link(node).is_err(),
+            NodeKind::File => runs(fs, node, attributes.size).is_err(),
+            _ => false,
+        });
+    }
+    (known.len(), errors)
+}
+
+fn runs(fs: &dyn GuestFs, file: guestfs::Node, size: u64) -> guestfs::Result<()> {
+    let mut offset = 0;
+    for _ in 0..MAX_RUNS {
+        if offset >= size {
+            break;
+        }
+        let run = fs.extent(file, offset, size - offset)?;
+        assert!(run.len > 0, "a run of no bytes");
+        if run.extent == FileExtent::Decoded {
+            let mut bytes = vec![0; usize::try_from(run.len.min(4096)).unwrap()];
+            fs.decode(file, offset, &mut bytes)?;
+        }
+        offset = offset.saturating_add(run.len);
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! A file system made by its own mkfs and filled through the kernel.
+
+use crate::tree::{Walk, kernel, ours};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use vboximg_mount::disk::{ChainDisk, Disk};
+use vboximg_mount::guestfs::GuestFs;
+
+/// Runs a shell script with `$1` as its folder; its failure is the test's.
+pub(crate) fn sh(folder: &Path, script: &str) {
+    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
+    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A mounted image, unmounted when dropped.
+pub(crate) struct Mounted {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// Makes an image of `size` with `mkfs` and mounts it with the kernel.
+    pub(crate) fn new(mkfs: &str, size: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        sh(
+            folder.path(),
+            &format!("cd $1; truncate -s {size} image; {mkfs} image >/dev/null 2>&1; mkdir m; mount -o loop image m"),
+        );
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn fill(&self) {
+        sh(self.folder.path(), FILL);
+    }
+
+    /// What the kernel shows, then the image once it is unmounted, opened by us.
+    pub(crate) fn both<F: GuestFs>(self, open: impl Fn(Arc<dyn Disk>) -> F) -> (Walk, Walk) {
+        // What the kernel still has in memory may be more than the disk can hold, such as times after 2038.
+        sh(self.folder.path(), "cd $1; umount m; mount -o loop,ro image m");
+        let theirs = kernel(&self.path("m"));
+        sh(self.folder.path(), "cd $1; umount m");
+        let disk = disk(&self.path("image"));
+        (theirs, ours(&(disk.clone(), open(disk))))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let mount = self.path("m");
+        if Command::new("mountpoint").arg("-q").arg(&mount).status().is_ok_and(|s| s.success()) {
+            let _ = Command::new("umount").arg(&mount).status();
+        }
+    }
+}
+
+/// An image as a disk.
+pub(crate) fn disk(image: &Path) -> Arc<dyn Disk> {
+    let image = vboximg_mount::image::open(image, Default::default()).unwrap();
+    Arc::new(ChainDisk::new(vec![image], Vec::new()))
+}
+
+/// Everything that a reader may stumble over.
+const FILL: &str = r#"
+cd "$1/m"
+mkdir -p etc many deep/a/b/c/d 'naïve ☃'
+echo lab > etc/hostname; echo 7 > seven; chmod 4751 seven; chown 12345:54321 seven; touch -d '1999-12-31 23:59:59.123456789' seven
+ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long; ln etc/hostname etc/hard
+for i in $(seq 1 3000); do echo $i > many/file-$i; done; rm many/file-1??
+head -c 3000000 /dev/urandom > data; truncate -s 20M sparse; echo end >> sparse; echo mid | dd of=sparse bs=1 seek=7000000 conv=notrunc status=none
+for i in $(seq 1 60); do head -c 9000 /dev/urandom >> frag1; head -c 5000 /dev/urandom >> frag2; done
+mknod dev-c c 5 300; mknod dev-b b 8 1; mkfifo pipe; : > empty; printf 'tiny' > tiny; mkdir emptydir
+fallocate -l 100000 unwritten || : > unwritten; echo x > 'naïve ☃/ein ß.txt'; echo y > "$(printf 'n%.0s' $(seq 250))"
+touch -d '2100-01-01 00:00:00.5' future; touch past; touch -d '1930-05-05' past
+setfattr -n user.small -v five tiny; setfattr -n user.mid -v "$(printf 'v%.0s' $(seq 600))" tiny; setfattr -n trusted.t -v 1 data
+setfattr -n user.on.folder -v yes many; setfattr -n security.capability -v 0x0100000200240000000000000000000000000000 seven
+"#;

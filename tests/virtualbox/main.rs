@@ -1,0 +1,16 @@
+//! The registry that the real VirtualBox wrote: every medium's bytes, partitions and row in the listings, and what the
+//! real tools say of what was written.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../lab/mod.rs"]
+mod lab;
+#[path = "../qemu/mod.rs"]
+mod qemu;
+
+mod bytes;
+mod encrypted;
+mod guests;
+mod listings;
+mod scene;
+mod writing;
