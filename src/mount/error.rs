@@ -48,14 +48,6 @@ pub enum Error {
         /// Why, and what to do about it.
         reason: String,
     },
-    /// Something that this version does not do.
-    #[error("{what} is not supported yet; {instead}")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-        /// What to do about it.
-        instead: &'static str,
-    },
     /// The process in the background ended without saying why.
     #[error("The process in the background ended {how} before the disk was mounted; try again with --foreground")]
     Background {
@@ -107,7 +99,6 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Option { .. } | Self::Point { .. } => ErrorKind::Usage,
             Self::Refused { .. } => ErrorKind::Refused,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NotMounted { .. } => ErrorKind::NotFound,
             Self::Flush(e) => e.kind(),
             Self::Io { .. }

@@ -32,7 +32,6 @@ fn bad_options() {
     let scene = Scene::new();
     assert_refused(&scene, &scene.try_mount(&["-o", "uid=1,colour"]), 2, "option colour is not known; known are ro,");
     assert_refused(&scene, &scene.try_mount(&["--rw", "-o", "ro"]), 2, "option ro contradicts --rw");
-    assert_refused(&scene, &scene.try_mount(&["-g"]), 5, "is not supported yet");
 }
 
 #[test]
