@@ -2,6 +2,7 @@
 
 use super::spelling;
 use crate::crypt::PasswordFile;
+use crate::mount::background;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
@@ -130,8 +131,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SHELL", hide = true, exclusive = true)]
     pub(super) completions: Option<Shell>,
 
-    /// Set by the first process for the one in the background.
-    #[arg(long, hide = true)]
+    /// Whether this is the process that another one started for the background.
+    #[arg(skip)]
     pub(super) in_background: bool,
 }
 
@@ -157,7 +158,12 @@ impl Arguments {
         if words.len() < 2 {
             return Err(Self::command().error(ErrorKind::DisplayHelp, Self::command().render_help()));
         }
-        Self::try_parse_from(spelling::modern(words))
+        let mut words = spelling::modern(words);
+        let in_background = words[1] == background::FLAG;
+        if in_background {
+            words.remove(1);
+        }
+        Ok(Self { in_background, ..Self::try_parse_from(words)? })
     }
 
     /// What they ask for.
@@ -220,6 +226,15 @@ mod tests {
         let arguments = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
         assert!(arguments.rw && arguments.root);
         assert_eq!(arguments.options, ["ro,uid=1", "gid=2"]);
+    }
+
+    #[test]
+    fn the_process_in_the_background_is_told() {
+        let arguments = parse(&format!("x {} -i a /mnt", background::FLAG)).unwrap();
+        assert!(arguments.in_background && !arguments.foreground);
+        assert!(!parse("x -i a /mnt").unwrap().in_background);
+        // No user can say it by accident.
+        assert!(parse(&format!("x -i a /mnt {}", background::FLAG)).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// What the mount table shows as the source unless `-o fsname` says otherwise.
 const SOURCE: &str = "vboximg-mount";
@@ -21,6 +23,11 @@ const SUBTYPE: &str = "vboximg-mount";
 const DEVICE: &str = "/dev/fuse";
 /// Threads that answer requests. One reader keeps two requests under way; more help when a request waits for a file.
 const THREADS: usize = 4;
+
+/// How often a busy mount is tried. Whoever looks through the open files of all processes, as we do ourselves before
+/// mounting, keeps a mount busy for a moment.
+const BUSY_TRIES: usize = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Mounts `server` on `point` and shakes hands with the kernel.
 ///
@@ -113,16 +120,27 @@ fn explain(point: &Path, source: io::Error) -> Error {
 /// # Errors
 /// [`Error::Busy`] when files are open and not `lazily`; [`Error::Io`].
 pub(super) fn detach(point: &Path, lazily: bool) -> Result<()> {
-    let result = if nix::unistd::geteuid().is_root() {
+    let mut tries = 1;
+    loop {
+        let Err(source) = try_detach(point, lazily) else { return Ok(()) };
+        if source.kind() != io::ErrorKind::ResourceBusy {
+            return Err(Error::Io { path: point.to_path_buf(), action: "unmount", source });
+        }
+        if tries == BUSY_TRIES {
+            return Err(Error::Busy { path: point.to_path_buf() });
+        }
+        tries += 1;
+        thread::sleep(BUSY_PAUSE);
+    }
+}
+
+fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
+    if nix::unistd::geteuid().is_root() {
         let lazy = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-        nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy).map_err(io::Error::from)
+        Ok(nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy)?)
     } else {
         helper_unmount(point, lazily)
-    };
-    result.map_err(|source| match source.kind() {
-        io::ErrorKind::ResourceBusy => Error::Busy { path: point.to_path_buf() },
-        _ => Error::Io { path: point.to_path_buf(), action: "unmount", source },
-    })
+    }
 }
 
 fn helper_unmount(point: &Path, lazily: bool) -> io::Result<()> {

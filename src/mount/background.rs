@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// The option that tells the second process that it is one. Not for users.
+/// The first argument of the second process, which tells it that it is one. Not for users.
 pub const FLAG: &str = "--in-background";
 /// The line that the second process writes to its standard output when the mount answers.
 const READY: &str = "mounted";

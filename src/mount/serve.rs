@@ -101,7 +101,9 @@ fn start(
         let _ = sender.send(Event::Ended(session.run()));
     });
     let device = session.map_err(Error::io(&point, "serve")).and_then(|_| first_answer(&point)).inspect_err(|_| {
-        let _ = attach::detach(&point, true);
+        if table::at(&point).is_ok_and(|entry| entry.is_some_and(|entry| entry.is_ours())) {
+            let _ = attach::detach(&point, true);
+        }
     })?;
     attach::read_far_ahead(device);
     Ok((point, device))

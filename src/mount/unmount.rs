@@ -18,12 +18,13 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// When the user is told that it takes a while.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the mount says of the process that serves it.
-enum Server {
-    Alive(Process),
-    /// It was killed.
+/// By whom a mount is served.
+enum Served {
+    /// A process that runs.
+    By(Process),
+    /// By nobody: the process was killed.
     Dead,
-    /// It lets only the user in who mounted it.
+    /// It tells nobody but the user who mounted it.
     Private,
 }
 
@@ -37,14 +38,14 @@ pub fn unmount(folder: &Path) -> Result<()> {
     let Some(entry) = entry.filter(table::Entry::is_ours) else {
         return Err(not_mounted(&point));
     };
-    let process = match server(&point)? {
-        Server::Alive(process) => process,
-        Server::Dead => {
+    let process = match served(&point)? {
+        Served::By(process) => process,
+        Served::Dead => {
             log::warn!("The process that served {} was killed; what was not flushed before is lost", point.display());
             // Nothing can be read there any more, so open files are no reason to wait.
             return attach::detach(&point, true);
         }
-        Server::Private => return as_owner(&point, &entry),
+        Served::Private => return as_owner(&point, &entry),
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
         return Err(Error::NotDurable { path: point, source });
@@ -61,19 +62,19 @@ fn not_mounted(point: &Path) -> Error {
     Error::NotMounted { path: point.to_path_buf(), found }
 }
 
-fn server(point: &Path) -> Result<Server> {
+fn served(point: &Path) -> Result<Served> {
     let pid = attribute(point, PID_ATTRIBUTE);
     let started = attribute(point, STARTED_ATTRIBUTE);
     let source = match (pid, started) {
         (Ok(pid), Ok(started)) => {
             let pid = u32::try_from(pid).map_err(io::Error::other).map_err(Error::io(point, "understand"))?;
-            return Ok(Server::Alive(Process { pid, started }));
+            return Ok(Served::By(Process { pid, started }));
         }
         (Err(e), _) | (_, Err(e)) => e,
     };
     match source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(Server::Dead),
-        Some(Errno::EACCES) if nix::unistd::geteuid().is_root() => Ok(Server::Private),
+        Some(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(Served::Dead),
+        Some(Errno::EACCES) if nix::unistd::geteuid().is_root() => Ok(Served::Private),
         _ => Err(Error::io(point, "ask which process serves")(source)),
     }
 }

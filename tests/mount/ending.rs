@@ -1,6 +1,6 @@
 //! How a mount ends.
 
-use crate::scene::{Mount, Scene, is_mounted, is_root, ok, program, run, text, until};
+use crate::scene::{Mount, Scene, is_mounted, is_root, ok, program, run, until};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -37,13 +37,14 @@ fn unmounting_from_outside_ends_the_process() {
     let scene = Scene::new();
     let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
     write_one(&mount);
-    ok("fusermount3", &["-u", text(&mount.point)]);
+    // Whoever looks through the open files of all processes keeps a mount busy for a moment.
+    until("it is unmounted", || run(Command::new("fusermount3").arg("-u").arg(&mount.point)).status.success());
     assert!(child.wait().unwrap().success());
     mount.wait_for_end();
     assert_written(&scene);
     if is_root() {
         let mount = scene.mount(&[]);
-        ok("umount", &[text(&mount.point)]);
+        until("it is unmounted", || run(Command::new("umount").arg(&mount.point)).status.success());
         mount.wait_for_end();
     }
 }

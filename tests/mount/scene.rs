@@ -15,9 +15,15 @@ pub(crate) const VOLUMES: [(u64, u64); 2] = [(1 << 20, 16 << 20), (20 << 20, 8 <
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder with an image and a mount point.
+/// A folder with an image and a mount point. What is still mounted there when it is dropped is removed.
 pub(crate) struct Scene {
     folder: TempDir,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        unmount_lazily(&self.point());
+    }
 }
 
 impl Scene {
@@ -152,13 +158,17 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if is_mounted(&self.point) {
-            let lazily: &[&str] = if is_root() { &["umount", "-l"] } else { &["fusermount3", "-uz"] };
-            let _ = Command::new(lazily[0]).args(&lazily[1..]).arg(&self.point).status();
-        }
+        unmount_lazily(&self.point);
         if self.is_running() {
             let _ = Command::new("kill").args(["-s", "KILL"]).arg(self.pid.to_string()).status();
         }
+    }
+}
+
+fn unmount_lazily(point: &Path) {
+    if is_mounted(point) {
+        let (program, option) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
+        let _ = Command::new(program).arg(option).arg(point).status();
     }
 }
 

@@ -1,6 +1,6 @@
 //! A mount with `--rw`.
 
-use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, skip, text};
+use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, skip, text, until};
 use nix::fcntl::FallocateFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -135,19 +135,43 @@ fn names_stay_as_they_are() {
 }
 
 /// A loop device that is given back.
-struct Loop(PathBuf);
+struct Loop {
+    device: PathBuf,
+    file: PathBuf,
+}
 
 impl Loop {
     fn new(file: &Path, direct: bool) -> Self {
         let direct = if direct { "--direct-io=on" } else { "--direct-io=off" };
-        Self(ok("losetup", &["--find", "--show", direct, text(file)]).trim().into())
+        let device = ok("losetup", &["--find", "--show", direct, text(file)]);
+        Self { device: device.trim().into(), file: file.to_path_buf() }
+    }
+
+    fn mount(&self, options: &str, folder: &Path) {
+        ok("mount", &["-o", options, text(&self.device), text(folder)]);
+    }
+
+    /// Whether it still has its file. Others may have taken its number meanwhile.
+    fn is_ours(&self) -> bool {
+        let name = self.device.file_name().unwrap();
+        let path = Path::new("/sys/block").join(name).join("loop/backing_file");
+        fs::read_to_string(path).is_ok_and(|file| Path::new(file.trim_end()) == self.file)
+    }
+
+    /// Unmounts it and gives it back, which takes effect late when another process looks at the device.
+    fn detach(self) {
+        ok("umount", &[text(&self.device)]);
+        ok("losetup", &["--detach", text(&self.device)]);
+        until("the loop device is free", || !self.is_ours());
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).output();
-        let _ = Command::new("losetup").arg("--detach").arg(&self.0).output();
+        if self.is_ours() {
+            let _ = Command::new("umount").arg(&self.device).output();
+            let _ = Command::new("losetup").arg("--detach").arg(&self.device).output();
+        }
     }
 }
 
@@ -163,12 +187,11 @@ fn the_kernel_mounts_a_volume() {
     for (round, direct) in [false, true].into_iter().enumerate() {
         let mount = scene.mount(&["--rw"]);
         let device = Loop::new(&mount.file("vol0"), direct);
-        ok("mount", &["-o", "discard", text(&device.0), text(&inner)]);
+        device.mount("discard", &inner);
         fs::write(inner.join(format!("file{round}")), noise(3_000_000, round as u64)).unwrap();
         fs::write(inner.join("gone"), noise(1_000_000, 9)).unwrap();
         fs::remove_file(inner.join("gone")).unwrap();
-        ok("umount", &[text(&inner)]);
-        drop(device);
+        device.detach();
         mount.unmount();
         let volume = scene.folder().join("volume");
         let bytes = scene.bytes();
@@ -178,13 +201,13 @@ fn the_kernel_mounts_a_volume() {
 
     let mount = scene.mount(&[]);
     let device = Loop::new(&mount.file("vol0"), false);
-    ok("mount", &["-o", "ro", text(&device.0), text(&inner)]);
+    device.mount("ro", &inner);
     for round in 0..2 {
         assert!(fs::read(inner.join(format!("file{round}"))).unwrap() == noise(3_000_000, round));
     }
     // A loop device keeps the file open, so the mount cannot go.
     let output = run(crate::scene::program().arg("--unmount").arg(&mount.point));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    drop(device);
+    device.detach();
     mount.unmount();
 }

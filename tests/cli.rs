@@ -1,0 +1,141 @@
+//! The command line on the registry that the real VirtualBox wrote: what it prints where, exit codes, refusals.
+
+mod common;
+
+use common::Fixture;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The disk of "alpine tree" as it is now: four VDI images.
+const LEAF: &str = "6ae26a8c-9c16-432b-a7e4-20863223d4e6";
+
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
+    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    for help in [&[][..], &["-h"], &["--help"], &["-?"], &["-lv", "--help"]] {
+        let output = run(program().args(help));
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{help:?}");
+        assert!(text(&output.stdout).contains("Usage: vboximg-mount --list"), "{help:?}: {output:?}");
+    }
+    let output = run(program().arg("--version"));
+    assert_eq!(text(&output.stdout), concat!("vboximg-mount ", env!("CARGO_PKG_VERSION"), "\n"));
+    for mistake in [&["--colour"][..], &["-i", "x"], &["/mnt"], &["-v"], &["-l", "--json", "-w"]] {
+        let output = run(program().args(mistake));
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{mistake:?}");
+        assert!(text(&output.stderr).starts_with("error: "), "{mistake:?}: {output:?}");
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = run(program().args(["--completions", shell]));
+        assert!(output.status.success() && text(&output.stdout).contains("unmount"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let registry = Fixture::registry();
+    for arguments in [&["--list", "--wide"][..], &["-l", "--json"], &["-l", "-i", LEAF], &["--completions", "bash"]] {
+        let mut child =
+            registry.program().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut complaint = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
+        assert_eq!((child.wait().unwrap().code(), complaint.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_settings_can_be_anywhere() {
+    let registry = Fixture::registry();
+    let machine = registry.machine_file("alpine tree/alpine tree.vbox");
+    let list = |settings: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+        run(command.env("VBOX_USER_HOME", "/nonexistent").arg("-l").arg("--settings").arg(settings))
+    };
+    let (all, one) = (list(&registry.home()), list(&machine));
+    assert!(text(&all.stdout).contains("shared kinds") && text(&all.stdout).contains("alpine tree"), "{all:?}");
+    assert!(!text(&one.stdout).contains("shared kinds") && text(&one.stdout).contains("alpine tree"), "{one:?}");
+    let nowhere = list(Path::new("/nonexistent"));
+    assert_eq!((nowhere.status.code(), text(&nowhere.stdout)), (Some(3), String::new()));
+}
+
+#[test]
+fn media_that_others_need_are_not_written() {
+    let registry = Fixture::registry();
+    let point = registry.root().join("mnt");
+    fs::create_dir(&point).unwrap();
+    for (medium, reason) in [
+        ("7cbdf0db-13ca-49e9-b300-774c4f7b7bdb", "fbfdf717-2fe9-42ef-9935-d6a3d75bf091}.vdi and {fae6adfc"),
+        ("FBFDF717-2FE9-42EF-9935-D6A3D75BF091", "would no longer fit it"),
+        ("{47ba473e-4a94-4b5d-9bfe-61a542bb7192}", "would no longer fit it"),
+        ("home/Machines/shared kinds/multiattach.vdi", "would no longer fit it"),
+    ] {
+        // Nothing overrides it.
+        for force in [&[][..], &["--force"]] {
+            let mut command = registry.program();
+            let output = run(command.current_dir(registry.root()).args(["--rw", "-i", medium, "mnt"]).args(force));
+            assert_eq!(output.status.code(), Some(6), "{medium}: {output:?}");
+            let message = text(&output.stderr);
+            assert!(message.contains("is not mounted for writing") && message.contains(reason), "{message}");
+        }
+    }
+    assert!(fs::read_dir(&point).unwrap().next().is_none());
+}
+
+/// Removes what a test that failed left mounted.
+struct Mounts<'a>(&'a Path);
+
+impl Drop for Mounts<'_> {
+    fn drop(&mut self) {
+        let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = table.lines().filter_map(|line| line.split(' ').nth(1));
+        for point in points.filter(|point| Path::new(point).starts_with(self.0)) {
+            let _ = Command::new("fusermount3").args(["-uz", point]).status();
+        }
+    }
+}
+
+#[test]
+fn one_writes_or_many_read() {
+    let registry = Fixture::registry();
+    let _mounts = Mounts(registry.root());
+    let mount = |options: &[&str], folder: &str| {
+        let point = registry.root().join(folder);
+        fs::create_dir_all(&point).unwrap();
+        run(registry.program().args(["-i", LEAF]).args(options).arg(&point))
+    };
+    let unmount = |folder: &str| {
+        let output = run(registry.program().arg("--unmount").arg(registry.root().join(folder)));
+        assert!(output.status.success(), "{output:?}");
+    };
+    let state = |expected: &str| {
+        let list = text(&run(registry.program().arg("-lw")).stdout);
+        let row = list.lines().find(|line| line.contains(LEAF)).unwrap().to_owned();
+        assert!(row.contains(expected), "{row}");
+    };
+    assert!(mount(&[], "one").status.success());
+    assert!(mount(&[], "two").status.success());
+    let refused = mount(&["--rw"], "three");
+    state("rlock");
+    unmount("one");
+    unmount("two");
+    assert!(mount(&["--rw"], "three").status.success());
+    let read = mount(&[], "one");
+    state("wlock");
+    unmount("three");
+    state("created");
+    for (output, mount) in [(refused, "/two"), (read, "/three")] {
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains(mount) || message.contains("/one"), "{message}");
+    }
+}
