@@ -139,3 +139,11 @@ fn one_writes_or_many_read() {
         assert!(message.contains(mount) || message.contains("/one"), "{message}");
     }
 }
+
+#[test]
+fn without_arguments_there_is_help() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("Reads and mounts VirtualBox disks and snapshots without VirtualBox\n"), "{text}");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

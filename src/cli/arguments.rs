@@ -156,7 +156,7 @@ impl Arguments {
     /// help, as upstream has it.
     pub(super) fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
         if words.len() < 2 {
-            return Err(Self::command().error(ErrorKind::DisplayHelp, Self::command().render_help()));
+            return Self::try_parse_from(["vboximg-mount", "-h"]);
         }
         let mut words = spelling::modern(words);
         let in_background = words[1] == background::FLAG;

@@ -109,9 +109,12 @@ fn every_partition_of_every_medium_is_listed() {
     for medium in fixture.expected_media().into_iter().filter(|medium| medium.disk.is_some()) {
         let theirs = partitions(&fixture.expected(&format!("volumes.{}.txt", medium.uuid)));
         let answer = said(fixture.program().args(["-l", "-i", &medium.uuid]));
-        // VirtualBox itself left this mark in some of the VMDKs.
-        let warnings = answer.err.lines().filter(|line| !line.contains("not closed cleanly")).count();
-        assert_eq!((answer.code, warnings), (Some(0), 0), "{}: {}", medium.uuid, answer.err);
+        assert_eq!(answer.code, Some(0), "{}: {}", medium.uuid, answer.err);
+        // VirtualBox left some VMDKs marked as not closed, and empties the child of an immutable disk.
+        let known = ["It was not closed cleanly", "because its base is immutable"];
+        for warning in answer.err.lines() {
+            assert!(known.iter().any(|known| warning.contains(known)), "{}: {warning}", medium.uuid);
+        }
         let ours = partitions(&answer.out);
         for line in theirs {
             // Ours has more columns at the end.
