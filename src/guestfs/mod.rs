@@ -6,6 +6,7 @@
 pub mod detect;
 pub mod error;
 pub mod ext;
+pub mod foreign;
 pub mod ntfs;
 pub mod read;
 pub mod xfs;

@@ -1,0 +1,72 @@
+//! Several readers of one volume, so that requests need not wait for each other.
+
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+/// The most readers that are kept for later; more are made when more are needed at once.
+const KEPT: usize = 8;
+
+/// Readers that one thread at a time can use, made when needed.
+pub struct Pool<T> {
+    type_name: &'static str,
+    idle: Mutex<Vec<T>>,
+    make: Box<dyn Fn() -> Result<T> + Send + Sync>,
+}
+
+impl<T: Send> Pool<T> {
+    /// A pool with one reader, made now. `type_name` names the file system for messages.
+    ///
+    /// # Errors
+    /// What `make` says.
+    pub fn new(type_name: &'static str, make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Result<Self> {
+        let pool = Self { type_name, idle: Mutex::new(Vec::new()), make: Box::new(make) };
+        pool.with(|_| Ok(()))?;
+        Ok(pool)
+    }
+
+    /// Lends a reader to `work`. One that panics, as a crate may on damage that it did not expect, is not used again.
+    ///
+    /// # Errors
+    /// What `work` says; [`Error::Corrupt`] after a panic; what making a reader says.
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut reader = idle.map_or_else(&self.make, Ok)?;
+            let result = work(&mut reader);
+            Ok((reader, result))
+        }));
+        let (reader, result) = done.unwrap_or_else(|_| {
+            let fault = Fault::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
+            Err(Error::Corrupt { type_name: self.type_name, fault: Box::new(fault) })
+        })?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(reader);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn lends_makes_and_drops_readers() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = made.clone();
+        let pool = Pool::new("test", move || Ok(counter.fetch_add(1, Ordering::Relaxed))).unwrap();
+        assert_eq!(pool.with(|reader| Ok(*reader)).unwrap(), 0);
+        let both = pool.with(|outer| pool.with(|inner| Ok((*outer, *inner)))).unwrap();
+        assert_eq!((both, made.load(Ordering::Relaxed)), ((0, 1), 2));
+        let failed = pool.with(|_| -> Result<()> { panic!("of a crate") });
+        assert!(matches!(failed, Err(Error::Corrupt { type_name: "test", .. })), "{failed:?}");
+        assert!(matches!(pool.with(|_| Err::<(), _>(Error::NotFile)), Err(Error::NotFile)));
+        pool.with(|_| pool.with(|_| Ok(()))).unwrap();
+        assert_eq!(made.load(Ordering::Relaxed), 3);
+    }
+}
