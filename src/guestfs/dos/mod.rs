@@ -7,10 +7,9 @@ mod names;
 mod table;
 mod time;
 
-pub(super) use chains::Chains;
 pub(super) use heap::{Heap, Place, SLOT, Slot};
 pub(super) use names::{Named, Names, upper_case};
-pub(super) use table::{Link, Table, Width};
+pub(super) use table::{Table, Width};
 pub(super) use time::{date_and_time, has_date};
 
 /// The number of the first cluster.
