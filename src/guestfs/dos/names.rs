@@ -106,7 +106,10 @@ impl Names {
         hashes.dedup();
         hashes.shrink_to_fit();
         let index = Arc::new(Index { hashes, whole: told.is_ok() });
-        self.folders.insert(folder, index.clone());
+        // What failed now may work later.
+        if index.whole {
+            self.folders.insert(folder, index.clone());
+        }
         index
     }
 

@@ -219,7 +219,7 @@ mod tests {
             for cluster in 0..count {
                 let at = usize::try_from(width.place(cluster)).unwrap();
                 // The upper 4 bits of an entry of FAT32 are not part of it.
-                let value = cluster % 4000 + 2 | if width == Width::Fat32 { 0xA000_0000 } else { 0 };
+                let value = (cluster % 4000 + 2) | if width == Width::Fat32 { 0xA000_0000 } else { 0 };
                 let value = if width == Width::Fat12 && cluster % 2 == 1 { value << 4 } else { value };
                 for (byte, part) in bytes[at..].iter_mut().zip(value.to_le_bytes()) {
                     *byte |= part;

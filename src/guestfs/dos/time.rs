@@ -35,7 +35,7 @@ mod tests {
 
     fn of(year: u16, month: u16, day: u16, clock: (u16, u16, u16)) -> i64 {
         let date = (year - 1980) << 9 | month << 5 | day;
-        date_and_time(date, clock.0 << 11 | clock.1 << 5 | clock.2 / 2, 0).seconds
+        date_and_time(date, clock.0 << 11 | clock.1 << 5 | clock.2 >> 1, 0).seconds
     }
 
     #[test]

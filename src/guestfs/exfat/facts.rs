@@ -3,8 +3,8 @@
 use super::boot::Boot;
 use super::entry::{SlotKind, kind};
 use super::{TYPE, root};
+use crate::guestfs::Facts;
 use crate::guestfs::dos::{Heap, Place, SLOT, serial};
-use crate::guestfs::{Facts, Result};
 use std::ops::ControlFlow;
 
 /// Bitmaps of up to so many bytes are read to count what is free; larger volumes note a percentage.
@@ -31,9 +31,10 @@ fn word(raw: &[u8; SLOT], at: usize) -> u32 {
 }
 
 impl System {
-    pub(super) fn read(heap: &Heap, boot: &Boot) -> Result<Self> {
+    /// Reads as far as the root folder can be read: files may still be there, and who lists it is told.
+    pub(super) fn read(heap: &Heap, boot: &Boot) -> Self {
         let mut system = Self::default();
-        heap.slots(root(boot), 0, &mut |slot| {
+        let _ = heap.slots(root(boot), 0, &mut |slot| {
             let raw = slot.raw;
             // FirstCluster, DataLength
             let (first, len) = (word(raw, 20), u64::from(word(raw, 24)) | u64::from(word(raw, 28)) << 32);
@@ -52,12 +53,12 @@ impl System {
                 _ => {}
             }
             Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(system)
+        });
+        system
     }
 }
 
-pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Result<Facts> {
+pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Facts {
     let mut notes = Vec::new();
     if boot.backup {
         notes.push("Its boot region is damaged; the backup is used".to_owned());
@@ -73,7 +74,7 @@ pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Result<Facts> 
         notes.push(format!("Its volume is {missing} bytes shorter than it says: files may be cut short"));
     }
     let blocks = u64::from(boot.clusters);
-    Ok(Facts {
+    Facts {
         type_name: TYPE,
         label: system.label.clone(),
         uuid: serial(boot.serial),
@@ -86,7 +87,7 @@ pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Result<Facts> 
         name_max: NAME_MAX,
         notes,
         ..Facts::default()
-    })
+    }
 }
 
 /// Free clusters, counted where that is quick and the bitmap is as it should be.

@@ -70,9 +70,9 @@ impl Exfat {
             clusters: boot.clusters,
         };
         let heap = Heap::new(table, boot.heap, boot.cluster);
-        let system = facts::System::read(&heap, &boot)?;
-        let mut facts = facts::facts(&heap, &boot, &system)?;
-        let names = upper::names(&heap, system.upper, &mut facts.notes)?;
+        let system = facts::System::read(&heap, &boot);
+        let mut facts = facts::facts(&heap, &boot, &system);
+        let names = upper::names(&heap, system.upper, &mut facts.notes);
         Ok(Self { boot, heap, facts, names })
     }
 

@@ -3,8 +3,8 @@
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 7.2).
 
 use super::damage;
+use crate::guestfs::Result;
 use crate::guestfs::dos::{Heap, Names, Place, upper_case};
-use crate::guestfs::{Error, Result};
 use crate::image::Fault;
 
 /// Units that a table can be for.
@@ -13,19 +13,18 @@ const UNITS: usize = 1 << 16;
 const MAX_LEN: u64 = 2 * UNITS as u64;
 const SAME: u16 = 0xFFFF;
 
-/// Names that are compared by the volume's table; by Unicode's rules where that is damaged, which a note tells.
-pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut Vec<String>) -> Result<Names> {
+/// Names that are compared by the volume's table; by Unicode's rules where that cannot be read, which a note tells.
+pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut Vec<String>) -> Names {
     match slot.map(|slot| read(heap, slot)) {
-        Some(Ok(table)) => Ok(Names::new(move |c| {
+        Some(Ok(table)) => Names::new(move |c| {
             // Letters beyond the first 65,536 have no other case here.
             let unit = u16::try_from(u32::from(c)).ok().map(usize::from);
             let upper = unit.and_then(|unit| table.get(unit)).and_then(|unit| char::from_u32((*unit).into()));
             upper.unwrap_or(c)
-        })),
-        Some(Err(e @ Error::Disk(_))) => Err(e),
+        }),
         Some(Err(_)) | None => {
-            notes.push("Its table of upper-case letters is damaged; names are compared without it".to_owned());
-            Ok(Names::new(upper_case))
+            notes.push("Its table of upper-case letters cannot be read; names are compared without it".to_owned());
+            Names::new(upper_case)
         }
     }
 }

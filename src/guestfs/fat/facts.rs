@@ -17,26 +17,26 @@ const DIRTY: &str = "It was not cleanly unmounted: the newest changes may be mis
 const ERRORS: &str = "The guest met errors of its disk; check it from within the guest";
 
 impl Fat {
-    pub(super) fn read_facts(&self) -> Result<Facts> {
-        let label = self.root_label()?.unwrap_or_else(|| self.boot.label.clone());
-        Ok(Facts {
+    /// What cannot be read for damage is left out: files may still be there, and who reads them is told.
+    pub(super) fn read_facts(&self) -> Facts {
+        Facts {
             type_name: type_name(self.boot.width),
-            label,
+            label: self.root_label().ok().flatten().unwrap_or_else(|| self.boot.label.clone()),
             uuid: self.boot.serial.map(serial).unwrap_or_default(),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
             blocks: self.boot.clusters.into(),
-            free_blocks: self.free()?.into(),
+            free_blocks: self.free().unwrap_or(0).into(),
             name_max: NAME_MAX,
-            notes: self.notes()?,
+            notes: self.notes(),
             ..Facts::default()
-        })
+        }
     }
 
-    fn notes(&self) -> Result<Vec<String>> {
+    fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         // The entry of cluster 1, which there is none of, has two flags in its upper bits: cleanly unmounted, and no
         // errors. Its other bits are ones.
-        let value = self.heap.chains.table.cursor().value(1)?;
+        let value = self.heap.chains.table.cursor().value(1).unwrap_or(0);
         let (clean, sound) = match self.boot.width {
             Width::Fat16 if value & 0x3FF8 == 0x3FF8 => (value & 0x8000 != 0, value & 0x4000 != 0),
             Width::Fat32 if value & 0x03FF_FFF8 == 0x03FF_FFF8 => (value & 0x0800_0000 != 0, value & 0x0400_0000 != 0),
@@ -53,7 +53,7 @@ impl Fat {
         if end > size {
             notes.push(format!("Its volume is {} bytes shorter than it says: files may be cut short", end - size));
         }
-        Ok(notes)
+        notes
     }
 
     /// Free clusters: counted in a small table, else as noted; 0 when that makes no sense.

@@ -79,7 +79,7 @@ impl Fat {
         };
         let heap = Heap::new(table, boot.data, boot.cluster);
         let mut fat = Self { boot, heap, facts: Facts::default(), names: Names::new(upper_case) };
-        fat.facts = fat.read_facts()?;
+        fat.facts = fat.read_facts();
         Ok(fat)
     }
 
