@@ -127,7 +127,7 @@ impl Table {
     }
 
     pub(super) fn damage(&self, fault: Fault) -> Error {
-        Error::Corrupt { type_name: self.type_name, fault: Box::new(fault) }
+        super::error(self.type_name, fault)
     }
 }
 

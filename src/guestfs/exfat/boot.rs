@@ -3,6 +3,7 @@
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 3); all numbers are
 //! little-endian.
 
+use super::damage;
 use crate::disk::Disk;
 use crate::guestfs::dos::FIRST_CLUSTER;
 use crate::guestfs::{Error, Result};
@@ -68,7 +69,6 @@ pub(super) fn read(volume: &dyn Disk) -> Result<Boot> {
 
 /// The region at byte `at`, of sectors of this many bytes if that is known.
 fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
-    let damage = |fault: Fault| Error::Corrupt { type_name: super::TYPE, fault: Box::new(fault) };
     let mut first = [0; 512];
     volume.read_at(at, &mut first)?;
     let f = Fields::new("boot sector", &first, at);

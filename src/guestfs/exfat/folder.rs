@@ -1,7 +1,7 @@
 //! The names of a folder.
 
+use super::damage;
 use super::entry::{File, SlotKind};
-use super::{damage, fault};
 use crate::guestfs::dos::{Heap, Named, Place, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::image::Fault;
@@ -27,7 +27,7 @@ pub(super) fn tell_names(
     from: u64,
     each: &mut dyn FnMut(Named) -> ControlFlow<()>,
 ) -> Result<()> {
-    let mut set = Set { passing: true, ..Set::default() };
+    let mut set = Set::default();
     heap.slots(folder, from, &mut |slot| {
         let kind = SlotKind::of(slot.raw);
         if set.left > 0 && kind != SlotKind::Secondary {
@@ -71,7 +71,7 @@ fn cut_short(set: &Set) -> Error {
 
 /// The name of a set, the last slot of which is this one.
 fn named(set: &Set, last: &Slot<'_>, is_run: bool) -> Result<Named> {
-    let file = File::parse(&set.bytes, set.at).map_err(fault)?;
+    let file = File::parse(&set.bytes, set.at).map_err(damage)?;
     let node = Node(set.at / SLOT as u64 * 2 + u64::from(is_run));
     let kind = if file.is_folder { NodeKind::Folder } else { NodeKind::File };
     Ok(Named { start: set.start, entry: Entry { name: file.name, node, kind, next: last.number + 1 }, alias: None })

@@ -9,12 +9,11 @@ mod facts;
 mod folder;
 mod upper;
 
-use super::dos::{Heap, Names, Place, SLOT, Table, Width};
+use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
 use super::foreign::Blocks;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
 use crate::disk::Disk;
 use crate::image::Fault;
-use crate::image::error::FaultKind;
 use boot::Boot;
 use entry::File;
 use std::ops::ControlFlow;
@@ -43,15 +42,7 @@ pub fn probe(head: &[u8]) -> bool {
 }
 
 fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
-}
-
-/// A fault of a parser, which may be a feature that is not known here.
-fn fault(fault: Fault) -> Error {
-    match fault.kind {
-        FaultKind::Corrupt => damage(fault),
-        FaultKind::Unsupported => Error::Unsupported { type_name: TYPE, what: fault.to_string() },
-    }
+    error(TYPE, fault)
 }
 
 impl Exfat {
@@ -103,7 +94,7 @@ impl Exfat {
                 place = self.heap.place(next.ok_or_else(outside)?.cluster);
             }
         }
-        Ok((File::parse(&set, at).map_err(fault)?, at))
+        Ok((File::parse(&set, at).map_err(damage)?, at))
     }
 
     /// Where the bytes of a file or folder are, whose first slot is at byte `at` of the volume.

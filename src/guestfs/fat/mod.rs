@@ -11,7 +11,7 @@ mod facts;
 mod folder;
 
 use super::detect::Content;
-use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, has_date, serial, upper_case};
+use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
 use super::foreign::Blocks;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
 use crate::disk::Disk;
@@ -63,12 +63,11 @@ impl Fat {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes, volume.size())
-            .map_err(|fault| Error::Corrupt { type_name: TYPE, fault: Box::new(fault) })?;
+        let boot = Boot::parse(&bytes, volume.size()).map_err(|fault| error(TYPE, fault))?;
         let table = Table {
             blocks: Arc::new(Blocks::new(volume)),
             type_name: type_name(boot.width),
@@ -84,7 +83,7 @@ impl Fat {
     }
 
     fn damage(&self, fault: Fault) -> Error {
-        Error::Corrupt { type_name: type_name(self.boot.width), fault: Box::new(fault) }
+        error(type_name(self.boot.width), fault)
     }
 
     /// The slot that a node other than the root is, and where it is on the volume.
