@@ -3,12 +3,14 @@
 set -euo pipefail
 
 packages=(
-  7zip           # reads Apple's disk images
+  7zip           # reads Apple's disk images and FAT
   attr           # getfattr
   bchunk         # takes the data out of CD images
   bzip2          # unpacks samples
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
+  exfat-fuse     # mount.exfat-fuse
+  exfatprogs     # mkfs.exfat, fsck.exfat
   fdisk          # sfdisk
   fuse3          # fusermount3
   gdisk          # sgdisk

@@ -4,11 +4,15 @@
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
 pub mod detect;
+mod dos;
 pub mod error;
+pub mod exfat;
 pub mod ext;
+pub mod fat;
 pub mod foreign;
 pub mod ntfs;
 pub mod read;
+mod utf16;
 pub mod xfs;
 
 pub use detect::{Content, detect};
