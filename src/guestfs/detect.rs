@@ -1,5 +1,6 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
+use super::btrfs::{self, Btrfs};
 use super::ext::{self, Ext};
 use super::ntfs::{self, Ntfs};
 use super::xfs::{self, Xfs};
@@ -67,6 +68,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     }
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
+    }
+    if btrfs::probe(&*volume)? {
+        return Ok(Some(Box::new(Btrfs::open(volume)?)));
     }
     Ok(None)
 }

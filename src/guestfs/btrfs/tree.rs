@@ -1,0 +1,207 @@
+//! Finding items in trees. On the way down every node must fit what points to it: its place, generation and level, its
+//! first key, and no key at or above its neighbour's. So a walk always goes forward and ends.
+
+use super::checksum::{Checksum, Sum};
+use super::chunk::Chunks;
+use super::damage;
+use super::node::{Key, Node, Pointer, Tree, owner_fits};
+use crate::disk::Disk;
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Bytes of nodes that are kept in memory.
+const CACHE: u64 = 32 << 20;
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<(u64, u64), Arc<Node>> for BySize {
+    fn weight(&self, _key: &(u64, u64), node: &Arc<Node>) -> u64 {
+        node.size() as u64
+    }
+}
+
+/// All nodes of the file system.
+pub(super) struct Nodes {
+    pub(super) volume: Arc<dyn Disk>,
+    pub(super) chunks: Chunks,
+    pub(super) checksum: Checksum,
+    uuid: [u8; 16],
+    size: usize,
+    /// By logical address and generation.
+    cache: Cache<(u64, u64), Arc<Node>, BySize>,
+}
+
+/// An item of a leaf.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) key: Key,
+    leaf: Arc<Node>,
+    index: usize,
+}
+
+impl Item {
+    /// Its data.
+    pub(super) fn fields(&self) -> Result<Fields<'_>, Fault> {
+        self.leaf.item(self.index)
+    }
+
+    /// Where on the volume it is told of.
+    pub(super) fn at(&self) -> u64 {
+        self.leaf.place(self.index)
+    }
+}
+
+/// A place in a tree, between items.
+pub(super) struct Cursor<'a> {
+    nodes: &'a Nodes,
+    tree: Tree,
+    /// From the root to a leaf: each node, the next of its items or pointers, and what its keys are below.
+    path: Vec<(Arc<Node>, usize, Option<Key>)>,
+}
+
+impl Nodes {
+    /// Nodes of `size` bytes with this `uuid`.
+    pub(super) fn new(volume: Arc<dyn Disk>, chunks: Chunks, checksum: Checksum, uuid: [u8; 16], size: u32) -> Self {
+        let size = usize::try_from(size).unwrap_or(0);
+        let expected = usize::try_from(CACHE).unwrap_or(0) / size.max(1);
+        Self { volume, chunks, checksum, uuid, size, cache: Cache::with_weighter(expected, CACHE, BySize) }
+    }
+
+    /// The node that a pointer means: from its first copy that is sound.
+    fn node(&self, pointer: &Pointer) -> Result<Arc<Node>> {
+        let key = (pointer.logical, pointer.generation);
+        if let Some(node) = self.cache.get(&key).filter(|node| node.level == pointer.level) {
+            return Ok(node);
+        }
+        let mut first = None;
+        for place in self.chunks.copies(pointer.logical, self.size as u64)? {
+            match self.read(place, pointer) {
+                Ok(node) => {
+                    let node = Arc::new(node);
+                    self.cache.insert(key, node.clone());
+                    return Ok(node);
+                }
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| {
+            damage(Fault::corrupt(0, "place of a node", "a copy on this device", format_args!("none of {}", key.0)))
+        }))
+    }
+
+    fn read(&self, place: u64, pointer: &Pointer) -> Result<Node> {
+        let mut bytes = vec![0; self.size];
+        self.volume.read_at(place, &mut bytes)?;
+        let (stated, found) = (Sum::stored(&bytes[..self.checksum.size()]), self.checksum.of(&bytes[32..]));
+        if stated != found {
+            return Err(damage(Fault::corrupt(place, "checksum of a node", found, stated)));
+        }
+        Node::parse(bytes, place, pointer, &self.uuid).map_err(damage)
+    }
+
+    /// The place before the last item that is not above `key`; the start of the tree when there is none.
+    pub(super) fn cursor(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
+        let mut cursor = Cursor { nodes: self, tree: *tree, path: Vec::new() };
+        let root = self.node(&tree.root)?;
+        if root.count() == 0 && root.level > 0 {
+            return Err(damage(Fault::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
+        }
+        cursor.push(root, None, Some(key))?;
+        cursor.descend(Some(key))?;
+        Ok(cursor)
+    }
+
+    /// The item with exactly this key.
+    pub(super) fn get(&self, tree: &Tree, key: Key) -> Result<Option<Item>> {
+        Ok(self.cursor(tree, key)?.next()?.filter(|item| item.key == key))
+    }
+
+    /// Tells the items of an object that are of a kind, from an offset on.
+    pub(super) fn items(
+        &self,
+        tree: &Tree,
+        from: Key,
+        each: &mut dyn FnMut(&Item) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut cursor = self.cursor(tree, from)?;
+        while let Some(item) = cursor.next()? {
+            if item.key < from {
+                continue;
+            }
+            if (item.key.objectid, item.key.kind) != (from.objectid, from.kind) || each(&item)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cursor<'_> {
+    /// The item after this place, which moves behind it.
+    pub(super) fn next(&mut self) -> Result<Option<Item>> {
+        loop {
+            let Some((node, index, _)) = self.path.last_mut() else { return Ok(None) };
+            if *index >= node.count() {
+                self.path.pop();
+                continue;
+            }
+            if node.level == 0 {
+                let (leaf, index) = (node.clone(), std::mem::replace(index, *index + 1));
+                let key = leaf.key(index).map_err(damage)?;
+                return Ok(Some(Item { key, leaf, index }));
+            }
+            self.descend(None)?;
+        }
+    }
+
+    /// Goes down from the next pointer of the last node to a leaf: to where `key` belongs, or to the first item.
+    fn descend(&mut self, key: Option<Key>) -> Result<()> {
+        while let Some((node, index, high)) = self.path.last_mut() {
+            if node.level == 0 {
+                break;
+            }
+            let pointer = node.child(*index).map_err(damage)?;
+            let low = node.key(*index).map_err(damage)?;
+            *index += 1;
+            let high = if *index < node.count() { Some(node.key(*index).map_err(damage)?) } else { *high };
+            let child = self.nodes.node(&pointer)?;
+            fits(&child, low, high)?;
+            self.push(child, high, key)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, node: Arc<Node>, high: Option<Key>, key: Option<Key>) -> Result<()> {
+        if !owner_fits(self.tree.id, node.owner) {
+            let what = "owner of a node";
+            return Err(damage(Fault::corrupt(node.at(), what, format_args!("tree {}", self.tree.id), node.owner)));
+        }
+        let index = match key {
+            Some(key) => node.not_above(key).map_err(damage)?.saturating_sub(1),
+            None => 0,
+        };
+        self.path.push((node, index, high));
+        Ok(())
+    }
+}
+
+/// Holds a child against its pointer's key and that of the next pointer.
+fn fits(child: &Node, low: Key, high: Option<Key>) -> Result<()> {
+    let Some(last) = child.count().checked_sub(1) else {
+        return Err(damage(Fault::corrupt(child.at(), "items of a node", "at least 1", 0)));
+    };
+    let (first, last) = (child.key(0).map_err(damage)?, child.key(last).map_err(damage)?);
+    if first != low {
+        return Err(damage(Fault::corrupt(child.place(0), "first key of a node", low, first)));
+    }
+    if let Some(high) = high.filter(|high| last >= *high) {
+        return Err(damage(Fault::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
+    }
+    Ok(())
+}
