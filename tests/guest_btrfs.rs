@@ -24,7 +24,7 @@ head -c 2000000 /dev/urandom > large; seq 1 400000 > text; cp --reflink=always t
 echo changed | dd of=copy bs=1 seek=900000 conv=notrunc status=none; truncate -s 1000001 copy
 (head -c 300000 /dev/zero; seq 1 90000; head -c 100000 /dev/urandom; seq 1 90000) > mixed
 seq 1 300 > small-text; head -c 1500 /dev/urandom > small-noise; seq 1 90 > grown; truncate -s 100000 grown; seq 1 9 > tail; truncate -s 3000 tail
-touch nocow; chattr +C nocow; head -c 700000 /dev/urandom > nocow; btrfs -q property set mixed compression zlib; seq 1 30000 >> mixed
+touch nocow; chattr +C nocow; head -c 700000 /dev/urandom > nocow; btrfs -q property set mixed compression zlib 2>/dev/null || findmnt -no OPTIONS -T . | grep -q nodatasum; seq 1 30000 >> mixed
 fallocate -l 1M fallocated; head -c 50000 /dev/urandom | dd of=fallocated bs=1000 seek=300 conv=notrunc status=none
 cp text punched; fallocate -p -o 500000 -l 300000 punched; fallocate -z -o 1200000 -l 50000 punched
 sync -f .
@@ -105,7 +105,7 @@ fn every_layout_checksum_and_compression_reads_as_the_kernel_shows_it() {
         ("mkfs.btrfs -q -n 65536 --csum sha256 -m single", "compress-force=zstd:12"),
         ("mkfs.btrfs -q --mixed --csum blake2 -O ^no-holes", "compress-force=zlib"),
         ("mkfs.btrfs -q -O ^no-holes,^skinny-metadata,^extref -R ^free-space-tree", "nodatasum"),
-        ("mkfs.btrfs -q -O block-group-tree", "flushoncommit,compress-force=zlib:9,max_inline=3900"),
+        ("mkfs.btrfs -q -O raid56", "compress-force=zstd:1,max_inline=3900"),
     ];
     for (mkfs, options) in kinds {
         let mounted = Mounted::new(mkfs, "400M");
@@ -118,7 +118,255 @@ fn every_layout_checksum_and_compression_reads_as_the_kernel_shows_it() {
                 "cd $1/m; mkdir huge; seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch",
             );
         }
+        if options.contains("compress") {
+            sh(mounted.folder.path(), "filefrag -v $1/m/copy | grep -q encoded");
+        }
         let (theirs, ours) = mounted.both(clean);
         tree::assert_same(mkfs, &comparable(theirs), &comparable(ours));
+    }
+}
+
+#[test]
+fn what_other_programs_make_of_a_file_system_reads_as_the_kernel_shows_it() {
+    // Another UUID than the one in the nodes; a seed device.
+    for change in ["btrfstune -m", "btrfstune -S 1"] {
+        let mounted = Mounted::new("mkfs.btrfs -q", "200M");
+        mounted.fill();
+        sh(mounted.folder.path(), &format!("cd $1; umount m; {change} image; mount -o loop,ro image m"));
+        let (theirs, found) = mounted.both(clean);
+        tree::assert_same(change, &theirs, &found);
+    }
+    let mounted = Mounted::new("mkfs.ext4 -q -F -b 4096", "300M");
+    mounted.fill();
+    sh(mounted.folder.path(), "cd $1; umount m; btrfs-convert --no-progress image >/dev/null; mount -o loop image m");
+    let (theirs, found) = mounted.both(clean);
+    assert!(theirs.contains_key("ext2_saved/image"));
+    tree::assert_same("converted", &theirs, &found);
+}
+
+#[test]
+fn each_device_of_a_mirror_reads_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r#"cd $1; truncate -s 300M a b c; mkdir m; mkfs.btrfs -q -d raid1c3 -m raid1c3 a b c
+           for i in a b c; do eval $i=$(losetup -f --show $i); done
+           mount -o device=$a,device=$b,device=$c $a m || { losetup -d $a $b $c; exit 1; }
+           losetup -d $a $b $c; cp -r /usr/include/linux m/; sync -f m; btrfs -q subvolume create m/sub; echo x > m/sub/x"#,
+    );
+    let theirs = kernel(&folder.path().join("m"));
+    sh(folder.path(), "umount $1/m");
+    for name in ["a", "b", "c"] {
+        let disk = disk(&folder.path().join(name));
+        let fs = btrfs(disk.clone());
+        assert!(fs.facts().notes[0].contains("on 3 devices"), "{:?}", fs.facts().notes);
+        tree::assert_same(name, &theirs, &ours(&(disk, fs)));
+    }
+    sh(
+        folder.path(),
+        r#"cd $1; mkfs.btrfs -q -f -d raid0 -m raid1 a b; a=$(losetup -f --show a); b=$(losetup -f --show b)
+           mount -o device=$b $a m || { losetup -d $a $b; exit 1; }
+           losetup -d $a $b; head -c 1000000 /dev/urandom > m/noise; umount m"#,
+    );
+    for name in ["a", "b"] {
+        let refused = open_error(&folder.path().join(name));
+        assert!(refused.contains("2 devices") && refused.contains("RAID0"), "{refused}");
+    }
+}
+
+fn open_error(image: &std::path::Path) -> String {
+    match Btrfs::open(disk(image)) {
+        Ok(fs) => panic!("opened with {:?}", fs.facts()),
+        Err(e) => e.to_string(),
+    }
+}
+
+/// Writes `bytes` at byte `at` of a superblock of an image, and its checksum.
+fn patch(image: &std::path::Path, superblock: u64, at: usize, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().read(true).write(true).open(image).unwrap();
+    let mut all = [0; 4096];
+    file.read_exact_at(&mut all, superblock).unwrap();
+    all[at..at + bytes.len()].copy_from_slice(bytes);
+    let sum = crc32c::crc32c(&all[32..]).to_le_bytes();
+    all[..4].copy_from_slice(&sum);
+    file.write_all_at(&all, superblock).unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), "cd $1; truncate -s 200M image; mkfs.btrfs -q image");
+    let image = folder.path().join("image");
+    let sound = std::fs::read(&image).unwrap();
+    let incompat = u64::from_le_bytes(sound[65536 + 0xBC..65536 + 0xC4].try_into().unwrap());
+    let size = u64::from_le_bytes(sound[65536 + 0xD1..65536 + 0xD9].try_into().unwrap());
+    let with = |bit: u32| (incompat | 1 << bit).to_le_bytes();
+    let cases: [(usize, &[u8], &str); 12] = [
+        (0xBC, &with(12), "the feature zoned"),
+        (0xBC, &with(13), "the feature extent-tree-v2"),
+        (0xBC, &with(14), "the feature raid-stripe-tree"),
+        (0xBC, &with(17), "the feature remap-tree"),
+        (0xBC, &with(40), "incompatible features 0x10000000000 are not known"),
+        (0x38, &(1_u64 << 33 | 1).to_le_bytes(), "without data (btrfs-image)"),
+        (0x38, &(1_u64 << 35 | 1).to_le_bytes(), "btrfstune did not finish"),
+        (0xC4, &[9, 0], "checksums are of type 9"),
+        (0xC6, &[8], "level of a tree in the superblock"),
+        (0x94, &[0, 0, 2, 0], "node size in the superblock"),
+        (0x30, &[1], "own place in the superblock"),
+        (0xD1, &(size + 1).to_le_bytes(), "size of the volume"),
+    ];
+    for (at, bytes, message) in cases {
+        std::fs::write(&image, &sound).unwrap();
+        // The copy, which would do for a damaged first one.
+        patch(&image, 64 << 20, 0x40, b"x");
+        patch(&image, 65536, at, bytes);
+        let refused = open_error(&image);
+        assert!(refused.contains(message), "{message}: {refused}");
+    }
+    std::fs::write(&image, &sound[..100 << 20]).unwrap();
+    assert!(open_error(&image).contains("size of the volume"));
+}
+
+#[test]
+fn damaged_copies_are_passed_over() {
+    let mounted = Mounted::new("mkfs.btrfs -q -d dup -m dup", "300M");
+    mounted.fill();
+    sh(mounted.folder.path(), "cd $1/m; head -c 1000000 /dev/urandom > noise; cp noise ..; sync -f .");
+    let noise = std::fs::read(mounted.path("noise")).unwrap();
+    sh(mounted.folder.path(), "cd $1; umount m; mount -o loop,ro image m");
+    let theirs = kernel(&mounted.path("m"));
+    sh(mounted.folder.path(), "cd $1; umount m");
+    let image = mounted.path("image");
+    let mut bytes = std::fs::read(&image).unwrap();
+    let places = |bytes: &[u8], part: &[u8]| -> Vec<usize> {
+        let sectors = (0..bytes.len()).step_by(4096);
+        sectors.filter(|at| bytes[*at..].starts_with(part)).collect()
+    };
+    let copies: Vec<_> = noise.chunks(4096).map(|part| places(&bytes, part)).take(40).collect();
+    assert!(copies.iter().all(|copies| copies.len() == 2), "{copies:?}");
+    // Each sector in one of its copies, all nodes of one copy of the metadata, and the first superblock.
+    for (i, copies) in copies.iter().enumerate() {
+        bytes[copies[i % 2] + i * 7] ^= 1;
+    }
+    let uuid = bytes[65536 + 32..65536 + 48].to_vec();
+    let nodes = (0..bytes.len()).step_by(16384).filter(|at| bytes[at + 32..].starts_with(&uuid)).collect::<Vec<_>>();
+    let mut seen = std::collections::HashSet::new();
+    for at in nodes.into_iter().filter(|at| !matches!(at, 65536 | 0x400_0000)) {
+        let logical = u64::from_le_bytes(bytes[at + 48..at + 56].try_into().unwrap());
+        if seen.insert(logical) {
+            bytes[at + 200] ^= 0x10;
+        }
+    }
+    assert!(seen.len() > 30, "{}", seen.len());
+    bytes[65536 + 300] ^= 1;
+    std::fs::write(&image, &bytes).unwrap();
+    let volume = disk(&image);
+    let fs = btrfs(volume.clone());
+    assert!(fs.facts().notes[0].contains("copy at offset 67108864 is used"), "{:?}", fs.facts().notes);
+    tree::assert_same("one copy", &theirs, &ours(&(volume, fs)));
+    // Both copies of a sector.
+    bytes[copies[5][0] + 9] ^= 1;
+    bytes[copies[5][1] + 9] ^= 1;
+    std::fs::write(&image, &bytes).unwrap();
+    let volume = disk(&image);
+    let fs = btrfs(volume.clone());
+    let node = fs.lookup(fs.root(), b"noise").unwrap().unwrap();
+    let read = |offset: u64, len: usize| {
+        let mut buf = vec![0; len];
+        read::read(&fs, &*volume, node, &fs.attributes(node).unwrap(), offset, &mut buf).map(|_| buf)
+    };
+    assert_eq!(read(0, 5 * 4096).unwrap(), noise[..5 * 4096]);
+    assert_eq!(read(6 * 4096 + 1, 99_999).unwrap(), noise[6 * 4096 + 1..][..99_999]);
+    for (offset, len) in [(5 * 4096, 4096), (6 * 4096 - 1, 1), (0, noise.len())] {
+        let error = read(offset, len).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains(&format!("at offset {}", copies[5][0])), "{error}");
+    }
+}
+
+#[test]
+fn a_default_subvolume_is_told_and_files_without_checksums_are_runs() {
+    let mounted = Mounted::new("mkfs.btrfs -q", "200M");
+    sh(
+        mounted.folder.path(),
+        r#"cd $1/m; mkdir -p a/b; btrfs -q subvolume create a/b/system; mkdir a/b/system/etc
+           btrfs -q subvolume snapshot a/b/system a/b/system/etc/first; btrfs subvolume set-default a/b/system/etc/first
+           touch nocow; chattr +C nocow; head -c 1000000 /dev/urandom > nocow; head -c 1000000 /dev/urandom > cow; cd ..; umount m"#,
+    );
+    let volume = disk(&mounted.path("image"));
+    let fs = btrfs(volume);
+    assert_eq!(fs.facts().notes, ["The guest mounts its folder a/b/system/etc/first unless told otherwise"]);
+    let extent = |name: &[u8]| fs.extent(fs.lookup(fs.root(), name).unwrap().unwrap(), 0, 1_000_000).unwrap().extent;
+    assert!(matches!(extent(b"nocow"), FileExtent::Stored(_)));
+    assert_eq!(extent(b"cow"), FileExtent::Decoded);
+    assert!(fs.attributes(Node(1 << 53)).is_err());
+}
+
+/// A disk whose nodes and superblock always have the right checksum, so that damage reaches the parsers.
+struct Resummed(Arc<dyn Disk>, [u8; 16]);
+
+impl Resummed {
+    fn new(disk: Arc<dyn Disk>) -> Self {
+        let mut uuid = [0; 16];
+        disk.read_at(65536 + 32, &mut uuid).unwrap();
+        Self(disk, uuid)
+    }
+}
+
+impl Disk for Resummed {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.0.sector_size()
+    }
+
+    fn writable(&self) -> bool {
+        false
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> vboximg_mount::disk::Result<()> {
+        self.0.read_at(offset, buf)?;
+        if buf.len() >= 4096 && buf[32..48] == self.1 {
+            let sum = crc32c::crc32c(&buf[32..]).to_le_bytes();
+            buf[..4].copy_from_slice(&sum);
+        }
+        Ok(())
+    }
+
+    fn span(&self, offset: u64) -> vboximg_mount::disk::Result<vboximg_mount::disk::Span> {
+        self.0.span(offset)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> vboximg_mount::disk::Result<()> {
+        self.0.write_at(offset, buf)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> vboximg_mount::disk::Result<()> {
+        self.0.discard(offset, len)
+    }
+
+    fn flush(&self) -> vboximg_mount::disk::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+    for (mkfs, options) in
+        [("mkfs.btrfs -q -m single", "compress=lzo"), ("mkfs.btrfs -q -m single -n 4096", "compress=zstd")]
+    {
+        let mounted = Mounted::new(mkfs, "200M");
+        sh(mounted.folder.path(), &format!("mount -o remount,{options} $1/m"));
+        sh(mounted.folder.path(), damage::FILL);
+        sh(
+            mounted.folder.path(),
+            r#"cd $1/m; seq 1 90000 > text; cp --reflink text copy; btrfs -q subvolume create etc/sub; echo x > etc/sub/x; cp one etc/sub
+               btrfs -q subvolume snapshot etc etc/snapshot 2>/dev/null || btrfs -q subvolume snapshot etc/sub snapshot; cd ..; umount m"#,
+        );
+        damage::survive(mkfs, disk(&mounted.path("image")), Btrfs::open);
+        damage::survive(mkfs, disk(&mounted.path("image")), |disk| Btrfs::open(Arc::new(Resummed::new(disk))));
     }
 }
