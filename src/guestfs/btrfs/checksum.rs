@@ -7,7 +7,7 @@ use std::fmt;
 use twox_hash::XxHash64;
 
 /// Room for the longest checksum.
-pub(super) const FIELD: usize = 32;
+const FIELD: usize = 32;
 
 /// One of the algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl Sum {
         let len = bytes.len().min(FIELD);
         sum[..len].copy_from_slice(&bytes[..len]);
         Self(sum)
+    }
+
+    /// Its first `size` bytes.
+    pub(super) fn bytes(&self, size: usize) -> &[u8] {
+        &self.0[..size.min(FIELD)]
     }
 
     /// Whether it is the one that is stored in these bytes.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 /// Bytes of an extent before inline data, and of one that is elsewhere.
 const HEAD: usize = 21;
+pub(super) const SIZE: usize = 53;
 /// The largest packed extent, packed or not. Those that are written have 128 KiB at most.
 const MAX_PACKED: u64 = 1 << 20;
 
@@ -249,28 +250,43 @@ impl Btrfs {
 
     /// The checksums of `count` sectors, one behind the other.
     fn sums(&self, logical: u64, count: usize, inode: u64) -> Result<Vec<u8>> {
-        let tree = self.subvolume(objectid::CSUM_TREE)?.tree;
         let (size, sector) = (self.nodes.checksum.size(), u64::from(self.sb.sector_size));
-        let mut cursor = self.nodes.cursor(&tree, Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, logical))?;
         let mut sums = Vec::with_capacity(count * size);
         while sums.len() < count * size {
             let at = logical.saturating_add((sums.len() / size) as u64 * sector);
-            let item = cursor.next()?;
-            let item = item.filter(|item| item.key <= Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, at));
-            let Some(item) = item else {
+            let known = sums.len();
+            // Those in the log are newer.
+            match self.logged_sums.range(at..).next() {
+                Some((next, sum)) if *next == at => sums.extend_from_slice(sum.bytes(size)),
+                next => {
+                    let end = next.map_or(u64::MAX, |(next, _)| *next);
+                    let most = usize::try_from((end - at) / sector).unwrap_or(usize::MAX).saturating_mul(size);
+                    self.stored_sums(at, sector, most.min(count * size - known), &mut sums)?;
+                }
+            }
+            if sums.len() == known {
                 let what = format!("checksum of data of inode {inode}");
                 let found = format!("none of logical address {at}");
                 return Err(damage(Fault::corrupt(0, what, "one for each sector", found)));
-            };
-            if (item.key.objectid, item.key.kind) != (objectid::EXTENT_CSUM, kind::EXTENT_CSUM) {
-                continue;
             }
-            let f = item.fields().map_err(damage)?;
-            let skip = usize::try_from((at - item.key.offset) / sector).unwrap_or(usize::MAX).saturating_mul(size);
-            let here = f.len().saturating_sub(skip).min(count * size - sums.len());
-            sums.extend_from_slice(f.bytes(skip.min(f.len()), here - here % size).map_err(damage)?);
         }
         Ok(sums)
+    }
+
+    /// Adds the checksums from those of logical address `at` on that one item of the tree has, `most` bytes at most.
+    fn stored_sums(&self, at: u64, sector: u64, most: usize, sums: &mut Vec<u8>) -> Result<()> {
+        let tree = self.subvolume(objectid::CSUM_TREE)?.tree;
+        let key = Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, at);
+        let item = self.nodes.cursor(&tree, key)?.next()?;
+        let ours = |item: &Item| (item.key.objectid, item.key.kind) == (key.objectid, key.kind);
+        if let Some(item) = item.filter(|item| ours(item) && item.key <= key) {
+            let f = item.fields().map_err(damage)?;
+            let size = self.nodes.checksum.size();
+            let start = usize::try_from((at - item.key.offset) / sector).unwrap_or(usize::MAX).saturating_mul(size);
+            let len = f.len().saturating_sub(start).min(most);
+            sums.extend_from_slice(f.bytes(start.min(f.len()), len - len % size).map_err(damage)?);
+        }
+        Ok(())
     }
 }
 

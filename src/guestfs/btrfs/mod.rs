@@ -2,7 +2,7 @@
 //!
 //! The root is the top level of the file system, with all subvolumes and snapshots as folders where they are, whichever
 //! of them the guest mounts. Metadata and data are held against their checksums; where there are two copies, the sound
-//! one is taken.
+//! one is taken. What programs synced just before the guest stopped is in a log, which is replayed in memory.
 
 mod checksum;
 mod chunk;
@@ -10,11 +10,16 @@ mod compress;
 mod data;
 mod folder;
 mod inode;
+mod log;
 mod node;
 mod number;
+mod reextent;
+mod refs;
+mod relink;
 mod subvolume;
 mod superblock;
 mod tree;
+mod view;
 
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
@@ -22,6 +27,7 @@ use crate::image::Fault;
 use chunk::Chunks;
 use data::{ByLength, Content, Packed};
 use inode::Inode;
+use log::LoggedSums;
 use node::{Key, Tree};
 use number::{Numbers, Place};
 use quick_cache::sync::Cache;
@@ -64,7 +70,9 @@ mod objectid {
 mod kind {
     pub(super) const INODE_ITEM: u8 = 1;
     pub(super) const INODE_REF: u8 = 12;
+    pub(super) const INODE_EXTREF: u8 = 13;
     pub(super) const XATTR_ITEM: u8 = 24;
+    pub(super) const DIR_LOG_INDEX: u8 = 72;
     pub(super) const DIR_ITEM: u8 = 84;
     pub(super) const DIR_INDEX: u8 = 96;
     pub(super) const EXTENT_DATA: u8 = 108;
@@ -86,6 +94,7 @@ pub struct Btrfs {
     inodes: Cache<(u64, u64), Inode>,
     /// By number; none for those that are not there.
     subvolumes: Cache<u64, Option<Subvolume>>,
+    logged_sums: LoggedSums,
     unpacked: Cache<Packed, Arc<[u8]>, ByLength>,
 }
 
@@ -137,12 +146,14 @@ impl Btrfs {
             numbers: Numbers::new(),
             inodes: Cache::new(INODES_CACHED),
             subvolumes: Cache::new(SUBVOLUMES_CACHED),
+            logged_sums: LoggedSums::new(),
             unpacked: Cache::with_weighter(packed, UNPACKED_CACHED, ByLength),
         };
         btrfs.check_chunks()?;
+        let log = btrfs.replay()?;
         let top = btrfs.subvolume(objectid::FS_TREE)?.top;
         btrfs.root = btrfs.numbers.node(Place { subvolume: objectid::FS_TREE, inode: top, absent: false })?;
-        btrfs.facts = btrfs.read_facts()?;
+        btrfs.facts = btrfs.read_facts(log)?;
         Ok(btrfs)
     }
 
@@ -163,9 +174,31 @@ impl Btrfs {
         Ok(())
     }
 
-    fn read_facts(&self) -> Result<Facts> {
+    /// Replays the log; what the user should know of that. A log that cannot be replayed is passed over.
+    fn replay(&mut self) -> Result<Option<String>> {
+        let Some(logs) = self.sb.log_root else { return Ok(None) };
+        let root = self.sb.root;
+        let find = |nodes: &Nodes, id| Ok(subvolume::find(nodes, &root, id)?.map(|found| found.tree));
+        match log::replay(&mut self.nodes, &self.sb, &logs, find) {
+            Ok((_, 0)) => Ok(None),
+            Ok((sums, count)) => {
+                self.logged_sums = sums;
+                let what = if count == 1 { "subvolume is" } else { "subvolumes are" };
+                Ok(Some(format!("It was not cleanly unmounted; the log of {count} {what} replayed in memory")))
+            }
+            Err(Error::Corrupt { fault, .. }) => {
+                self.nodes.overlays.clear();
+                Ok(Some(format!(
+                    "It was not cleanly unmounted and its log is damaged ({fault}): recent changes may be missing"
+                )))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn read_facts(&self, log: Option<String>) -> Result<Facts> {
         let sb = &self.sb;
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = log.into_iter().collect();
         if sb.at != superblock::PLACES[0] {
             notes.push(format!("Its superblock is damaged; the copy at offset {} is used", sb.at));
         }
@@ -176,12 +209,6 @@ impl Btrfs {
                  got are missing",
                 sb.num_devices
             ));
-        }
-        if sb.log_root.is_some() {
-            notes.push(
-                "It was not cleanly unmounted: changes of its last seconds are only in its log and are missing"
-                    .to_owned(),
-            );
         }
         if sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());

@@ -27,6 +27,18 @@ impl Key {
         Self { objectid, kind, offset }
     }
 
+    /// The one before it in the order of the trees; none before the first.
+    pub(super) fn before(self) -> Option<Self> {
+        let Self { objectid, kind, offset } = self;
+        if let Some(offset) = offset.checked_sub(1) {
+            return Some(Self { objectid, kind, offset });
+        }
+        if let Some(kind) = kind.checked_sub(1) {
+            return Some(Self { objectid, kind, offset: u64::MAX });
+        }
+        Some(Self { objectid: objectid.checked_sub(1)?, kind: u8::MAX, offset: u64::MAX })
+    }
+
     /// The key at `at`.
     pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, Fault> {
         Ok(Self { objectid: f.u64_le(at)?, kind: f.u8(at + 8)?, offset: f.u64_le(at + 9)? })

@@ -3,13 +3,15 @@
 
 use super::folder::dir_items;
 use super::node::{Key, Pointer, Tree};
-use super::tree::Item;
+use super::tree::{Item, Nodes};
 use super::{Btrfs, damage, kind, objectid};
 use crate::guestfs::Result;
 use crate::image::Fault;
 use std::ops::ControlFlow;
 
-/// Bytes of a `ROOT_ITEM` up to its level; later ones have more.
+/// Where `refs` is in a `ROOT_ITEM`: 0 when it is being deleted, and in logs.
+const REFS: usize = 216;
+/// Where `level` is.
 const LEVEL: usize = 238;
 /// Folders above a subvolume that its path is told with.
 const MAX_DEPTH: usize = 64;
@@ -28,11 +30,7 @@ impl Btrfs {
         if let Some(known) = self.subvolumes.get(&id) {
             return Ok(known);
         }
-        let mut found = None;
-        self.nodes.items(&self.sb.root, Key::new(id, kind::ROOT_ITEM, 0), &mut |item| {
-            found = subvolume(item).map_err(damage)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let found = find(&self.nodes, &self.sb.root, id)?;
         self.subvolumes.insert(id, found);
         Ok(found)
     }
@@ -112,17 +110,26 @@ impl Btrfs {
     }
 }
 
-/// A `ROOT_ITEM`; none when it is being deleted.
-pub(super) fn subvolume(item: &Item) -> Result<Option<Subvolume>, Fault> {
+/// The newest tree with this number; none when there is none, or one that is being deleted.
+pub(super) fn find(nodes: &Nodes, root: &Tree, id: u64) -> Result<Option<Subvolume>> {
+    let mut found = None;
+    nodes.items(root, Key::new(id, kind::ROOT_ITEM, 0), &mut |item| {
+        let refs = item.fields().and_then(|f| f.u32_le(REFS)).map_err(damage)?;
+        found = if refs > 0 { Some(subvolume(item).map_err(damage)?) } else { None };
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// The tree of a `ROOT_ITEM`.
+pub(super) fn subvolume(item: &Item) -> Result<Subvolume, Fault> {
     let f = item.fields()?;
     let root = Pointer { logical: f.u64_le(176)?, generation: f.u64_le(160)?, level: f.u8(LEVEL)? };
     if root.level >= super::superblock::MAX_LEVEL {
         let what = format!("level of tree {}", item.key.objectid);
         return Err(Fault::corrupt(f.offset(LEVEL), what, "below 8", root.level));
     }
-    let refs = f.u32_le(216)?;
-    let subvolume = Subvolume { tree: Tree { id: item.key.objectid, root }, top: f.u64_le(168)? };
-    Ok((refs > 0).then_some(subvolume))
+    Ok(Subvolume { tree: Tree { id: item.key.objectid, root }, top: f.u64_le(168)? })
 }
 
 /// The folder and the name in a `ROOT_REF` or `ROOT_BACKREF`.

@@ -11,7 +11,8 @@ use crate::image::Fault;
 use crate::image::fields::Fields;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
 
 /// Bytes of nodes that are kept in memory.
@@ -33,6 +34,8 @@ pub(super) struct Nodes {
     pub(super) checksum: Checksum,
     uuid: [u8; 16],
     size: usize,
+    /// By the number of their tree.
+    pub(super) overlays: HashMap<u64, Overlay>,
     /// By logical address and generation.
     cache: Cache<(u64, u64), Arc<Node>, BySize>,
 }
@@ -41,21 +44,35 @@ pub(super) struct Nodes {
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) key: Key,
-    leaf: Arc<Node>,
-    index: usize,
+    data: Data,
+}
+
+#[derive(Debug, Clone)]
+enum Data {
+    Leaf(Arc<Node>, usize),
+    Newer(Arc<[u8]>),
 }
 
 impl Item {
     /// Its data.
     pub(super) fn fields(&self) -> Result<Fields<'_>, Fault> {
-        self.leaf.item(self.index)
+        match &self.data {
+            Data::Leaf(leaf, index) => leaf.item(*index),
+            Data::Newer(bytes) => Ok(Fields::new("item of the log", bytes, 0)),
+        }
     }
 
-    /// Where on the volume it is told of.
+    /// Where on the volume it is told of; 0 for one that a replay of the log made.
     pub(super) fn at(&self) -> u64 {
-        self.leaf.place(self.index)
+        match &self.data {
+            Data::Leaf(leaf, index) => leaf.place(*index),
+            Data::Newer(_) => 0,
+        }
     }
 }
+
+/// What a replay of the log makes of a tree: items that are new or changed, none for those that are gone.
+pub(super) type Overlay = BTreeMap<Key, Option<Arc<[u8]>>>;
 
 /// A place in a tree, between items.
 pub(super) struct Cursor<'a> {
@@ -63,6 +80,11 @@ pub(super) struct Cursor<'a> {
     tree: Tree,
     /// From the root to a leaf: each node, the next of its items or pointers, and what its keys are below.
     path: Vec<(Arc<Node>, usize, Option<Key>)>,
+    overlay: Option<&'a Overlay>,
+    /// With an overlay: what the key of the next item is at least or above, and the item of the tree that was read
+    /// ahead.
+    next: Bound<Key>,
+    ahead: Option<Item>,
 }
 
 impl Nodes {
@@ -70,7 +92,8 @@ impl Nodes {
     pub(super) fn new(volume: Arc<dyn Disk>, chunks: Chunks, checksum: Checksum, uuid: [u8; 16], size: u32) -> Self {
         let size = usize::try_from(size).unwrap_or(0);
         let expected = usize::try_from(CACHE).unwrap_or(0) / size.max(1);
-        Self { volume, chunks, checksum, uuid, size, cache: Cache::with_weighter(expected, CACHE, BySize) }
+        let cache = Cache::with_weighter(expected, CACHE, BySize);
+        Self { volume, chunks, checksum, uuid, size, overlays: HashMap::new(), cache }
     }
 
     /// The node that a pointer means: from its first copy that is sound.
@@ -107,7 +130,35 @@ impl Nodes {
 
     /// The place before the last item that is not above `key`; the start of the tree when there is none.
     pub(super) fn cursor(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
-        let mut cursor = Cursor { nodes: self, tree: *tree, path: Vec::new() };
+        let overlay = self.overlays.get(&tree.id);
+        let mut cursor = self.stored(tree, key)?;
+        let Some(overlay) = overlay else { return Ok(cursor) };
+        // The last item that is stored and still there.
+        let mut wanted = key;
+        let stored = loop {
+            let found = cursor.next_stored()?;
+            match found {
+                Some(item) if item.key > wanted => break None,
+                Some(item) if matches!(overlay.get(&item.key), Some(None)) => {
+                    let Some(before) = item.key.before() else { break None };
+                    wanted = before;
+                    cursor = self.stored(tree, wanted)?;
+                }
+                Some(item) => break Some(item.key),
+                None => break None,
+            }
+        };
+        let newer = overlay.range(..=key).rev().find(|(_, data)| data.is_some()).map(|(key, _)| *key);
+        let start = stored.max(newer).unwrap_or(key);
+        cursor = self.stored(tree, start)?;
+        cursor.overlay = Some(overlay);
+        cursor.next = Bound::Included(start);
+        Ok(cursor)
+    }
+
+    fn stored(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
+        let mut cursor =
+            Cursor { nodes: self, tree: *tree, path: Vec::new(), overlay: None, next: Bound::Unbounded, ahead: None };
         let root = self.node(&tree.root)?;
         if root.count() == 0 && root.level > 0 {
             return Err(damage(Fault::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
@@ -119,7 +170,10 @@ impl Nodes {
 
     /// The item with exactly this key.
     pub(super) fn get(&self, tree: &Tree, key: Key) -> Result<Option<Item>> {
-        Ok(self.cursor(tree, key)?.next()?.filter(|item| item.key == key))
+        match self.overlays.get(&tree.id).and_then(|overlay| overlay.get(&key)) {
+            Some(data) => Ok(data.clone().map(|data| Item { key, data: Data::Newer(data) })),
+            None => Ok(self.stored(tree, key)?.next_stored()?.filter(|item| item.key == key)),
+        }
     }
 
     /// Tells the items of an object that are of a kind, from an offset on.
@@ -129,7 +183,9 @@ impl Nodes {
         from: Key,
         each: &mut dyn FnMut(&Item) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut cursor = self.cursor(tree, from)?;
+        let mut cursor = self.stored(tree, from)?;
+        cursor.overlay = self.overlays.get(&tree.id);
+        cursor.next = Bound::Included(from);
         while let Some(item) = cursor.next()? {
             if item.key < from {
                 continue;
@@ -145,6 +201,30 @@ impl Nodes {
 impl Cursor<'_> {
     /// The item after this place, which moves behind it.
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
+        let Some(overlay) = self.overlay else { return self.next_stored() };
+        loop {
+            while self.ahead.as_ref().is_none_or(|item| !(self.next, Bound::Unbounded).contains(&item.key)) {
+                self.ahead = self.next_stored()?;
+                if self.ahead.is_none() {
+                    break;
+                }
+            }
+            let newer = overlay.range((self.next, Bound::Unbounded)).next();
+            let stored = self.ahead.as_ref().map(|item| item.key);
+            let Some(key) = newer.map(|(key, _)| *key).into_iter().chain(stored).min() else { return Ok(None) };
+            self.next = Bound::Excluded(key);
+            match newer {
+                Some((newer, data)) if *newer == key => {
+                    if let Some(data) = data {
+                        return Ok(Some(Item { key, data: Data::Newer(data.clone()) }));
+                    }
+                }
+                _ => return Ok(self.ahead.take()),
+            }
+        }
+    }
+
+    fn next_stored(&mut self) -> Result<Option<Item>> {
         loop {
             let Some((node, index, _)) = self.path.last_mut() else { return Ok(None) };
             if *index >= node.count() {
@@ -154,7 +234,7 @@ impl Cursor<'_> {
             if node.level == 0 {
                 let (leaf, index) = (node.clone(), std::mem::replace(index, *index + 1));
                 let key = leaf.key(index).map_err(damage)?;
-                return Ok(Some(Item { key, leaf, index }));
+                return Ok(Some(Item { key, data: Data::Leaf(leaf, index) }));
             }
             self.descend(None)?;
         }
