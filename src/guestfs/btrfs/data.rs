@@ -5,6 +5,7 @@
 //! such runs are [`FileExtent::Decoded`](crate::guestfs::FileExtent), whatever they are on the volume, and read straight
 //! into the caller's buffer all the same. Files without checksums (`nodatasum`, `nodatacow`) are stored runs.
 
+use super::checksum::Sum;
 use super::compress::Compression;
 use super::node::{Key, Tree};
 use super::superblock::unsupported;
@@ -227,6 +228,7 @@ impl Btrfs {
         let (checksum, volume) = (self.nodes.checksum, &self.nodes.volume);
         let first = volume.read_at(copies.first().copied().unwrap_or(u64::MAX), buf);
         let failed = first.is_err();
+        let mut repaired = 0;
         for ((skip, part), stated) in (0..).step_by(size).zip(buf.chunks_mut(size)).zip(sums.chunks(checksum.size())) {
             let fits = |part: &[u8]| checksum.of(part).is(stated);
             if !failed && fits(part) {
@@ -234,16 +236,16 @@ impl Btrfs {
             }
             let found = checksum.of(part);
             if copies.iter().skip(1).any(|copy| volume.read_at(copy + skip, part).is_ok() && fits(part)) {
-                log::warn!(
-                    "Sector at logical address {} of inode {inode} was taken from its other copy",
-                    logical + skip
-                );
+                repaired += 1;
                 continue;
             }
             first?;
             let place = copies.first().map_or(0, |copy| copy + skip);
             let what = format!("checksum of data of inode {inode}");
-            return Err(damage(Fault::corrupt(place, what, super::checksum::Sum::stored(stated), found)));
+            return Err(damage(Fault::corrupt(place, what, Sum::stored(stated), found)));
+        }
+        if repaired > 0 {
+            log::warn!("{repaired} damaged sectors of inode {inode} are read from their other copy");
         }
         Ok(())
     }

@@ -13,13 +13,10 @@ mod inode;
 mod log;
 mod node;
 mod number;
-mod reextent;
 mod refs;
-mod relink;
 mod subvolume;
 mod superblock;
 mod tree;
-mod view;
 
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
@@ -153,7 +150,7 @@ impl Btrfs {
         let log = btrfs.replay()?;
         let top = btrfs.subvolume(objectid::FS_TREE)?.top;
         btrfs.root = btrfs.numbers.node(Place { subvolume: objectid::FS_TREE, inode: top, absent: false })?;
-        btrfs.facts = btrfs.read_facts(log)?;
+        btrfs.facts = btrfs.read_facts(log);
         Ok(btrfs)
     }
 
@@ -196,7 +193,7 @@ impl Btrfs {
         }
     }
 
-    fn read_facts(&self, log: Option<String>) -> Result<Facts> {
+    fn read_facts(&self, log: Option<String>) -> Facts {
         let sb = &self.sb;
         let mut notes: Vec<String> = log.into_iter().collect();
         if sb.at != superblock::PLACES[0] {
@@ -213,11 +210,13 @@ impl Btrfs {
         if sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
-        if let Some(path) = self.default_subvolume()?.map(|id| self.subvolume_path(id)).transpose()?.flatten() {
+        // Damage there is told of when the folders are looked at.
+        let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
+        if let Ok(Some(path)) = default {
             notes.push(format!("The guest mounts its folder {path} unless told otherwise"));
         }
         let blocks = sb.total_bytes / u64::from(sb.sector_size);
-        Ok(Facts {
+        Facts {
             type_name: TYPE,
             label: sb.label.clone(),
             uuid: sb.uuid.to_string(),
@@ -229,7 +228,7 @@ impl Btrfs {
             free_files: 0,
             name_max: u32::try_from(folder::NAME_MAX).unwrap_or(0),
             notes,
-        })
+        }
     }
 
     fn place(&self, node: Node) -> Result<Place> {

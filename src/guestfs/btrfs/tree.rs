@@ -6,7 +6,8 @@ use super::chunk::Chunks;
 use super::damage;
 use super::node::{Key, Node, Pointer, Tree, owner_fits};
 use crate::disk::Disk;
-use crate::guestfs::Result;
+use crate::error::message;
+use crate::guestfs::{Error, Result};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 use quick_cache::Weighter;
@@ -50,7 +51,8 @@ pub(super) struct Item {
 #[derive(Debug, Clone)]
 enum Data {
     Leaf(Arc<Node>, usize),
-    Newer(Arc<[u8]>),
+    /// Bytes that are no longer, or never were, in a leaf, and where they were.
+    Own(Arc<[u8]>, u64),
 }
 
 impl Item {
@@ -58,7 +60,7 @@ impl Item {
     pub(super) fn fields(&self) -> Result<Fields<'_>, Fault> {
         match &self.data {
             Data::Leaf(leaf, index) => leaf.item(*index),
-            Data::Newer(bytes) => Ok(Fields::new("item of the log", bytes, 0)),
+            Data::Own(bytes, at) => Ok(Fields::new("item", bytes, *at)),
         }
     }
 
@@ -66,8 +68,19 @@ impl Item {
     pub(super) fn at(&self) -> u64 {
         match &self.data {
             Data::Leaf(leaf, index) => leaf.place(*index),
-            Data::Newer(_) => 0,
+            Data::Own(_, at) => *at,
         }
+    }
+
+    /// The same without the leaf, which takes much more memory.
+    pub(super) fn own(&self) -> Result<Self, Fault> {
+        let f = self.fields()?;
+        Ok(Self { key: self.key, data: Data::Own(f.bytes(0, f.len())?.into(), f.offset(0)) })
+    }
+
+    /// Bytes that it takes in memory without a leaf.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.fields().map_or(0, |f| f.len())
     }
 }
 
@@ -102,10 +115,13 @@ impl Nodes {
         if let Some(node) = self.cache.get(&key).filter(|node| node.level == pointer.level) {
             return Ok(node);
         }
-        let mut first = None;
+        let mut first: Option<Error> = None;
         for place in self.chunks.copies(pointer.logical, self.size as u64)? {
             match self.read(place, pointer) {
                 Ok(node) => {
+                    if let Some(error) = first {
+                        log::warn!("{}; its other copy is used", message(&error));
+                    }
                     let node = Arc::new(node);
                     self.cache.insert(key, node.clone());
                     return Ok(node);
@@ -171,7 +187,7 @@ impl Nodes {
     /// The item with exactly this key.
     pub(super) fn get(&self, tree: &Tree, key: Key) -> Result<Option<Item>> {
         match self.overlays.get(&tree.id).and_then(|overlay| overlay.get(&key)) {
-            Some(data) => Ok(data.clone().map(|data| Item { key, data: Data::Newer(data) })),
+            Some(data) => Ok(data.clone().map(|data| Item { key, data: Data::Own(data, 0) })),
             None => Ok(self.stored(tree, key)?.next_stored()?.filter(|item| item.key == key)),
         }
     }
@@ -216,7 +232,7 @@ impl Cursor<'_> {
             match newer {
                 Some((newer, data)) if *newer == key => {
                     if let Some(data) = data {
-                        return Ok(Some(Item { key, data: Data::Newer(data.clone()) }));
+                        return Ok(Some(Item { key, data: Data::Own(data.clone(), 0) }));
                     }
                 }
                 _ => return Ok(self.ahead.take()),

@@ -1,14 +1,14 @@
 //! A subvolume while its log is replayed: what is read is what the replay made of it so far.
 
-use super::folder::{DirItem, dir_items, name_hash};
-use super::node::{Key, Tree};
-use super::tree::{Item, Nodes, Overlay};
-use super::{damage, kind};
 use crate::guestfs::Result;
+use crate::guestfs::btrfs::folder::{DirItem, dir_items, name_hash};
+use crate::guestfs::btrfs::node::{Key, Tree};
+use crate::guestfs::btrfs::tree::{Item, Nodes, Overlay};
+use crate::guestfs::btrfs::{damage, kind};
 use crate::image::Fault;
 use std::ops::ControlFlow;
 
-/// Bytes of changed items that are kept in memory at most, for all subvolumes.
+/// Bytes of items that are kept in memory at most: of changed ones for all subvolumes, and of those of one list.
 const MAX_BYTES: usize = 256 << 20;
 /// What a changed item takes besides its data.
 const ITEM_BYTES: usize = 96;
@@ -41,9 +41,7 @@ impl View<'_> {
 
     fn change(&mut self, key: Key, data: Option<Vec<u8>>) -> Result<()> {
         self.bytes += ITEM_BYTES + data.as_ref().map_or(0, Vec::len);
-        if self.bytes > MAX_BYTES {
-            return Err(damage(Fault::corrupt(0, "log", format_args!("at most {MAX_BYTES} bytes of changes"), "more")));
-        }
+        check_bytes(self.bytes)?;
         let overlay: &mut Overlay = self.nodes.overlays.entry(self.tree.id).or_default();
         overlay.insert(key, data.map(Into::into));
         Ok(())
@@ -107,15 +105,25 @@ impl View<'_> {
 
 /// All items of an object that are of a kind, from an offset on to another.
 pub(super) fn all(nodes: &Nodes, tree: &Tree, from: Key, to: u64) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
+    let (mut items, mut bytes) = (Vec::new(), 0);
     nodes.items(tree, from, &mut |item| {
         if item.key.offset > to {
             return Ok(ControlFlow::Break(()));
         }
-        items.push(item.clone());
+        bytes += item.size();
+        check_bytes(bytes)?;
+        items.push(item.own().map_err(damage)?);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(items)
+}
+
+/// No log is so large that this many bytes of it are needed at once.
+pub(super) fn check_bytes(bytes: usize) -> Result<()> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(damage(Fault::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
 }
 
 /// The entry of a name in an item.

@@ -1,12 +1,12 @@
 //! Replaying names: an entry of a folder and the same name at the inode, together.
 
-use super::folder::name_hash;
-use super::log::Replay;
-use super::node::Key;
-use super::refs::{Ref, extended_key, plain_key, raw, refs};
-use super::tree::Item;
-use super::{damage, kind};
+use super::Replay;
 use crate::guestfs::Result;
+use crate::guestfs::btrfs::folder::name_hash;
+use crate::guestfs::btrfs::node::Key;
+use crate::guestfs::btrfs::refs::{Ref, extended_key, plain_key, raw, refs};
+use crate::guestfs::btrfs::tree::Item;
+use crate::guestfs::btrfs::{damage, kind};
 
 /// The most bytes of plain names that an inode has in one folder; further ones are extended.
 const MAX_PLAIN: usize = 3900;

@@ -1,11 +1,11 @@
 //! Replaying data: which extents a file has.
 
-use super::data::SIZE;
-use super::log::Replay;
-use super::node::Key;
-use super::tree::Item;
-use super::{damage, kind};
+use super::Replay;
 use crate::guestfs::Result;
+use crate::guestfs::btrfs::data::SIZE;
+use crate::guestfs::btrfs::node::Key;
+use crate::guestfs::btrfs::tree::Item;
+use crate::guestfs::btrfs::{damage, kind};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 use std::ops::ControlFlow;

@@ -3,21 +3,21 @@
 //! subvolume when it mounts; here that is done in memory, with the same outcome but for the times that the kernel sets
 //! while it does so.
 
+mod extents;
+mod names;
+mod view;
+
 use super::checksum::Sum;
 use super::folder::dir_items;
 use super::node::{Key, Tree};
 use super::refs::{extended_key, plain_key, refs};
 use super::superblock::Superblock;
 use super::tree::{Item, Nodes};
-use super::view::{View, all, entry};
 use super::{damage, kind, objectid, subvolume};
 use crate::guestfs::Result;
-use crate::image::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-
-/// The most items of all logs. They are what was synced within half a minute.
-const MAX_ITEMS: usize = 4 << 20;
+use view::{View, all, check_bytes, entry};
 
 /// Bytes of an inode.
 const INODE: usize = 160;
@@ -26,12 +26,12 @@ const INODE: usize = 160;
 pub(super) type LoggedSums = BTreeMap<u64, Sum>;
 
 /// One subvolume and its log.
-pub(super) struct Replay<'a> {
-    pub(super) view: View<'a>,
-    pub(super) log: Tree,
-    pub(super) sector: u64,
+struct Replay<'a> {
+    view: View<'a>,
+    log: Tree,
+    sector: u64,
     /// Inodes whose names are to be counted anew.
-    pub(super) changed: BTreeSet<u64>,
+    changed: BTreeSet<u64>,
 }
 
 /// Replays the logs of all subvolumes into the nodes' overlays; the number of subvolumes that had one.
@@ -46,13 +46,14 @@ pub(super) fn replay(
         let log = subvolume::subvolume(&item).map_err(damage)?.tree;
         // That of a subvolume which was deleted since then has no use.
         let Some(tree) = find(nodes, item.key.offset)? else { continue };
-        for item in all(nodes, &log, Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, 0), u64::MAX)? {
+        nodes.items(&log, Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, 0), &mut |item| {
             let f = item.fields().map_err(damage)?;
             let stored = f.bytes(0, f.len()).map_err(damage)?.chunks_exact(nodes.checksum.size());
             let places = (item.key.offset..).step_by(usize::try_from(sb.sector_size).unwrap_or(1));
             sums.extend(places.zip(stored.map(Sum::stored)));
-            check_count(sums.len(), &item)?;
-        }
+            check_bytes(sums.len() * size_of::<(u64, Sum)>())?;
+            Ok(ControlFlow::Continue(()))
+        })?;
         let view = View { nodes, tree, bytes };
         let mut replay = Replay { view, log, sector: sb.sector_size.into(), changed: BTreeSet::new() };
         replay.run()?;
@@ -60,14 +61,6 @@ pub(super) fn replay(
         count += 1;
     }
     Ok((sums, count))
-}
-
-fn check_count(count: usize, item: &Item) -> Result<()> {
-    if count < MAX_ITEMS {
-        return Ok(());
-    }
-    let expected = format!("below {MAX_ITEMS}");
-    Err(damage(Fault::corrupt(item.at(), "number of items in the log", expected, count)))
 }
 
 impl Replay<'_> {
@@ -96,7 +89,7 @@ impl Replay<'_> {
 
     /// The items of the log, but for those of inodes that have no name any more.
     fn logged(&self) -> Result<Vec<Item>> {
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         let mut nameless = None;
         let mut cursor = self.view.nodes.cursor(&self.log, Key::new(0, 0, 0))?;
         while let Some(item) = cursor.next()? {
@@ -107,8 +100,9 @@ impl Replay<'_> {
             if nameless == Some(item.key.objectid) || !objectid::is_subvolume(item.key.objectid) {
                 continue;
             }
-            check_count(items.len(), &item)?;
-            items.push(item);
+            bytes += item.size();
+            check_bytes(bytes)?;
+            items.push(item.own().map_err(damage)?);
         }
         Ok(items)
     }
