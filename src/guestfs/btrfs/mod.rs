@@ -178,10 +178,9 @@ impl Btrfs {
         let find = |nodes: &Nodes, id| Ok(subvolume::find(nodes, &root, id)?.map(|found| found.tree));
         match log::replay(&mut self.nodes, &self.sb, &logs, find) {
             Ok((_, 0)) => Ok(None),
-            Ok((sums, count)) => {
+            Ok((sums, _)) => {
                 self.logged_sums = sums;
-                let what = if count == 1 { "subvolume is" } else { "subvolumes are" };
-                Ok(Some(format!("It was not cleanly unmounted; the log of {count} {what} replayed in memory")))
+                Ok(Some("It was not cleanly unmounted; its log is replayed in memory".to_owned()))
             }
             Err(Error::Corrupt { fault, .. }) => {
                 self.nodes.overlays.clear();
