@@ -6,6 +6,7 @@ packages=(
   7zip           # reads Apple's disk images and FAT
   attr           # getfattr
   bchunk         # takes the data out of CD images
+  btrfs-progs    # mkfs.btrfs, btrfs
   bzip2          # unpacks samples
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck

@@ -1,5 +1,6 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
+use super::btrfs::{self, Btrfs};
 use super::dos::serial;
 use super::exfat::{self, Exfat};
 use super::ext::{self, Ext};
@@ -70,6 +71,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     }
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
+    }
+    if btrfs::probe(&*volume)? {
+        return Ok(Some(Box::new(Btrfs::open(volume)?)));
     }
     if exfat::probe(&head) {
         return Ok(Some(Box::new(Exfat::open(volume)?)));
