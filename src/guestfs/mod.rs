@@ -3,10 +3,13 @@
 //! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
+mod calendar;
 pub mod detect;
 pub mod error;
 pub mod ext;
 pub mod foreign;
+pub mod iso;
+mod names;
 pub mod ntfs;
 pub mod read;
 pub mod xfs;
