@@ -39,7 +39,8 @@ impl Date {
         let (month, day) = (i64::from(self.month), i64::from(self.day));
         let year = i64::from(self.year) - i64::from(month <= 2);
         let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-        let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468;
+        let days =
+            year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468;
         let minutes = i64::from(self.hour) * 60 + i64::from(self.minute) - i64::from(self.offset);
         Some(Time { seconds: days * 86400 + minutes * 60 + i64::from(self.second), nanoseconds: self.nanosecond })
     }

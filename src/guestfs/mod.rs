@@ -12,6 +12,7 @@ pub mod iso;
 mod names;
 pub mod ntfs;
 pub mod read;
+pub mod udf;
 pub mod xfs;
 
 pub use detect::{Content, detect};

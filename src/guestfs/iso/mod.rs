@@ -8,6 +8,8 @@ mod names;
 mod record;
 mod rock_ridge;
 mod susp;
+#[cfg(test)]
+mod tests;
 mod volume;
 mod zisofs;
 
@@ -24,6 +26,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use susp::Skip;
 use volume::Volume;
+
+pub use volume::probe;
 
 const TYPE: &str = "ISO 9660";
 const FILES_CACHED: usize = 16 << 10;
@@ -67,12 +71,6 @@ struct Opened {
     /// Bytes on the volume, before unpacking.
     stored: u64,
     interleaved: bool,
-}
-
-/// Whether a volume has this file system; `head` is its first 34 KiB at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    volume::probe(head)
 }
 
 fn damage(fault: Fault) -> Error {
@@ -149,9 +147,9 @@ impl Iso {
     /// The record of a folder in itself, which is its first.
     fn own_record(&self, at: u64) -> Result<Record> {
         let record = self.record(at)?;
-        record.filter(|record| record.is_self() && record.is_folder()).ok_or_else(|| {
-            damage(Fault::corrupt(at, "first record of a folder", "the folder's own", "another"))
-        })
+        record
+            .filter(|record| record.is_self() && record.is_folder())
+            .ok_or_else(|| damage(Fault::corrupt(at, "first record of a folder", "the folder's own", "another")))
     }
 
     fn opened(&self, node: Node) -> Result<Arc<Opened>> {
@@ -216,9 +214,8 @@ impl Iso {
             }
             next => next,
         };
-        next.filter(|next| next.identifier == record.identifier && !next.is_folder()).ok_or_else(|| {
-            damage(Fault::corrupt(at, "next part of a file", "a record with the same name", "none"))
-        })
+        next.filter(|next| next.identifier == record.identifier && !next.is_folder())
+            .ok_or_else(|| damage(Fault::corrupt(at, "next part of a file", "a record with the same name", "none")))
     }
 
     /// Tells the entries of a folder from byte `from` of it on.
@@ -318,7 +315,8 @@ impl Opened {
 
     /// Where the stored byte `offset` is on the volume, and how many are there.
     fn place(&self, offset: u64) -> Result<(u64, u64)> {
-        let part = self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
+        let part =
+            self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
         let part = part.filter(|part| offset - part.first < part.len).ok_or_else(|| {
             let expected = format!("more than {offset}");
             damage(Fault::corrupt(self.record.at, "bytes of a file", expected, self.stored))
@@ -361,7 +359,9 @@ fn facts(volume: &Volume, size: u64) -> Facts {
     let stated = volume.blocks * u64::from(volume.block_size);
     let mut notes = Vec::new();
     if stated > size {
-        notes.push(format!("It is cut: it states {stated} bytes and the volume has {size}; the files at its end are lost"));
+        notes.push(format!(
+            "It is cut: it states {stated} bytes and the volume has {size}; the files at its end are lost"
+        ));
     }
     Facts {
         type_name: TYPE,
@@ -438,9 +438,10 @@ impl GuestFs for Iso {
             let at = offset.saturating_add(done as u64);
             let bytes = self.unpacked(file, &opened, how, at / how.block_size())?;
             let skip = usize::try_from(at % how.block_size()).unwrap_or(usize::MAX);
-            let rest = bytes.get(skip..).filter(|rest| !rest.is_empty()).ok_or_else(|| {
-                damage(Fault::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))
-            })?;
+            let rest = bytes
+                .get(skip..)
+                .filter(|rest| !rest.is_empty())
+                .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "bytes of a compressed file", at, how.size)))?;
             let now = rest.len().min(buf.len() - done);
             buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;
@@ -454,9 +455,8 @@ impl GuestFs for Iso {
             return Err(Error::NotSymlink);
         }
         let target = opened.rock_ridge.target();
-        let target = target.ok_or_else(|| {
-            damage(Fault::corrupt(opened.record.at, "target of a symbolic link", "one", "none"))
-        })?;
+        let target = target
+            .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
         Ok(target.to_vec())
     }
 

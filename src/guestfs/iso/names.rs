@@ -34,9 +34,13 @@ mod tests {
 
     #[test]
     fn versions_and_needless_dots_are_not_shown() {
-        for (identifier, name) in
-            [("README.TXT;1", "README.TXT"), ("MAKEFILE.;1", "MAKEFILE"), ("A.B;2", "A.B;2"), (".;1", "."), ("DIR", "DIR")]
-        {
+        for (identifier, name) in [
+            ("README.TXT;1", "README.TXT"),
+            ("MAKEFILE.;1", "MAKEFILE"),
+            ("A.B;2", "A.B;2"),
+            (".;1", "."),
+            ("DIR", "DIR"),
+        ] {
             assert_eq!(shown(identifier.as_bytes(), Naming::Plain), name.as_bytes());
         }
         let joliet = |name: &str| name.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use crate::image::Fault;
 use crate::image::fields::Fields;
 
 /// Where they begin.
-pub(super) const DESCRIPTORS_AT: u64 = 16 * SECTOR;
+const DESCRIPTORS_AT: u64 = 16 * SECTOR;
 /// More are not looked at: there are a handful.
 const MAX_DESCRIPTORS: u64 = 64;
 /// Behind the type of each.
@@ -36,10 +36,17 @@ pub(super) struct Volume {
     pub(super) joliet_root: Option<u64>,
 }
 
-/// Whether a volume has such descriptors; `head` is its first 34 KiB at least.
-pub(super) fn probe(head: &[u8]) -> bool {
-    let at = usize::try_from(DESCRIPTORS_AT).unwrap_or(0);
-    head.get(at + 1..).is_some_and(|rest| rest.starts_with(STANDARD_IDENTIFIER))
+/// Whether a volume has such descriptors.
+///
+/// # Errors
+/// What the disk says.
+pub fn probe(disk: &dyn Disk) -> Result<bool> {
+    let mut bytes = [0; 6];
+    if disk.size() < DESCRIPTORS_AT + SECTOR {
+        return Ok(false);
+    }
+    disk.read_at(DESCRIPTORS_AT, &mut bytes)?;
+    Ok(&bytes[1..] == STANDARD_IDENTIFIER)
 }
 
 impl Volume {

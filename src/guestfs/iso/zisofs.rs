@@ -72,7 +72,12 @@ impl Compression {
         let magic = if self.version == 1 { MAGIC_1 } else { MAGIC_2 };
         if f.bytes(0, 8)? != magic {
             let what = "start of a compressed file";
-            return Err(Fault::corrupt(at, what, format_args!("{magic:02x?}"), format_args!("{:02x?}", f.bytes(0, 8)?)));
+            return Err(Fault::corrupt(
+                at,
+                what,
+                format_args!("{magic:02x?}"),
+                format_args!("{:02x?}", f.bytes(0, 8)?),
+            ));
         }
         let (size, block, algorithm) = match self.version {
             1 => (u64::from(f.u32_le(8)?), f.u8(13)?, ZLIB_ID),

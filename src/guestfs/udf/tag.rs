@@ -41,7 +41,8 @@ pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u1
     let f = Fields::new("descriptor tag", bytes, at);
     let what = |part: &str| format!("{part} of the {}", expected.what);
     let raw = f.bytes(0, TAG)?;
-    let sum = raw.iter().enumerate().filter(|(place, _)| *place != 4).fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
+    let sum =
+        raw.iter().enumerate().filter(|(place, _)| *place != 4).fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
     let id = f.u16_le(0)?;
     if sum != raw[4] || raw.iter().all(|byte| *byte == 0) {
         return Err(Fault::corrupt(at, what("tag"), "one with the right checksum", format_args!("{raw:02x?}")));

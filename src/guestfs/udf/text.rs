@@ -26,7 +26,9 @@ pub(super) fn dstring(field: &[u8]) -> String {
 /// Twelve bytes: zone and its kind, year, month, day, hour, minute, second, then hundredths, ten thousandths and
 /// millionths of a second (ECMA-167, 1/7.3).
 pub(super) fn time(raw: &[u8]) -> Option<Time> {
-    let &[zone_low, zone_high, year_low, year_high, month, day, hour, minute, second, a, b, c] = raw else { return None };
+    let &[zone_low, zone_high, year_low, year_high, month, day, hour, minute, second, a, b, c] = raw else {
+        return None;
+    };
     let zone = u16::from_le_bytes([zone_low, zone_high]);
     // Twelve bits with a sign, in minutes; -2047 stands for none.
     let offset = match (zone << 4).cast_signed() >> 4 {
