@@ -143,6 +143,26 @@ fn compressed_files_are_unpacked() {
 }
 
 #[test]
+fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_behind_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    sh(
+        folder.path(),
+        "mkdir $1/src $1/mnt; cd $1/src; for i in $(seq 30); do echo $i > file-$i; done; ln -s file-1 link; seq 90000 > data
+         cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null
+         xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi -appended_part_as_gpt -o hybrid.iso src 2>/dev/null",
+    );
+    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    let mounted = program().arg("-i").arg(path("hybrid.iso")).arg("-g").arg(path("mnt")).output().unwrap();
+    assert!(mounted.status.success(), "{mounted:?}");
+    let (seen, volumes) = (kernel(&path("mnt/fs0")), path("mnt/vol1").exists());
+    let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    assert!(volumes, "no partition table was found");
+    tree::assert_same("hybrid", &comparable(kernel(&path("src"))), &comparable(seen));
+}
+
+#[test]
 fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
     let folder = tempfile::tempdir().unwrap();
     sh(folder.path(), "mkdir $1/m");

@@ -77,9 +77,12 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     Ok(None)
 }
 
-/// Opens the file system of an optical disk. Of one that has both, UDF is taken, as Windows and Linux do, and
-/// ISO 9660 where that is damaged.
-fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+/// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
+/// Windows and Linux do, and ISO 9660 where that is damaged.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     let mut failed = None;
     if udf::probe(&**volume)? {
         match Udf::open(volume.clone()) {

@@ -190,51 +190,33 @@ impl Udf {
             let len = have.checked_sub(offset).filter(|len| *len > 0).ok_or_else(|| missing(have))?;
             return Ok(FileRun { extent: FileExtent::Stored(entry.descriptors_at.saturating_add(offset)), len });
         }
-        let (extent, len) = self.extent_at(&opened.extents, offset).ok_or_else(|| {
+        let index = opened.extents.partition_point(|extent| extent.first <= offset).checked_sub(1);
+        let extent = index.map(|index| opened.extents[index]).filter(|extent| offset - extent.first < extent.len);
+        let extent = extent.ok_or_else(|| {
             missing(opened.extents.last().map_or(0, |extent| extent.first.saturating_add(extent.len)))
-        })??;
-        Ok(FileRun { extent, len })
-    }
-
-    /// What holds the byte `offset` of extents, and how many bytes there; none past their end.
-    fn extent_at(&self, extents: &[Extent], offset: u64) -> Option<Result<(FileExtent, u64)>> {
-        let index = extents.partition_point(|extent| extent.first <= offset).checked_sub(1)?;
-        let extent = extents[index];
+        })?;
         let skip = offset - extent.first;
-        let left = extent.len.checked_sub(skip).filter(|left| *left > 0)?;
-        let Some(recorded) = extent.recorded else { return Some(Ok((FileExtent::Zero, left))) };
+        let left = extent.len - skip;
+        let Some(recorded) = extent.recorded else { return Ok(FileRun { extent: FileExtent::Zero, len: left }) };
         let size = self.block_size();
         let block = u64::from(recorded.block) + skip / size;
-        let block = u32::try_from(block).map_err(|_| damage(Fault::corrupt(0, "block of a file", "of 32 bits", block)));
-        let placed = block.and_then(|block| self.place(Address { block, ..recorded }));
-        Some(placed.map(|(place, count)| {
-            let within = skip % size;
-            (FileExtent::Stored(place + within), left.min(count.saturating_mul(size) - within))
-        }))
-    }
-
-    /// Fills `buf` with the bytes of extents from `offset` on. Tells where the first is on the volume.
-    fn read_extents(&self, extents: &[Extent], offset: u64, buf: &mut [u8]) -> Result<u64> {
-        self.fill(buf, offset, |offset| {
-            let end = extents.last().map_or(0, |extent| extent.first.saturating_add(extent.len));
-            let missing =
-                || damage(Fault::corrupt(0, "extents of a file", format_args!("more than {offset} bytes"), end));
-            self.extent_at(extents, offset).ok_or_else(missing)?
-        })
+        let block = u32::try_from(block).map_err(|_| {
+            damage(Fault::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
+        })?;
+        let (place, count) = self.place(Address { block, ..recorded })?;
+        let within = skip % size;
+        let len = left.min(count.saturating_mul(size) - within);
+        Ok(FileRun { extent: FileExtent::Stored(place + within), len })
     }
 
     /// Fills `buf` with a file's bytes from `offset` on. Tells where the first is on the volume.
     fn read_file(&self, opened: &Opened, offset: u64, buf: &mut [u8]) -> Result<u64> {
-        self.fill(buf, offset, |offset| self.run(opened, offset).map(|run| (run.extent, run.len)))
-    }
-
-    fn fill(&self, buf: &mut [u8], offset: u64, run: impl Fn(u64) -> Result<(FileExtent, u64)>) -> Result<u64> {
         let (mut done, mut start) = (0, 0);
         while done < buf.len() {
-            let (extent, len) = run(offset.saturating_add(done as u64))?;
-            let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
+            let run = self.run(opened, offset.saturating_add(done as u64))?;
+            let now = usize::try_from(run.len).unwrap_or(usize::MAX).min(buf.len() - done);
             let part = &mut buf[done..done + now];
-            match extent {
+            match run.extent {
                 FileExtent::Stored(at) => {
                     self.blocks.read_at(at, part)?;
                     start = if done == 0 { at } else { start };

@@ -3,7 +3,7 @@
 use super::entry::{FileEntry, file_type};
 use super::tag::{self, Expected, TAG, id};
 use super::volume::{Map, Partition};
-use super::{Address, Udf, damage, unsupported};
+use super::{Address, Opened, Udf, damage, unsupported};
 use crate::guestfs::{Error, Result};
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -185,7 +185,6 @@ impl Udf {
 
     /// The table that a file is, if it is one: with a header since revision 2.00, with a trailer before.
     fn virtual_table(&self, address: Address, entry: &FileEntry) -> Result<Option<Vec<u32>>> {
-        let extents = self.extents(address, entry)?;
         let size = entry.attributes.size;
         if size > MAX_VIRTUAL {
             let what = "size of the virtual allocation table";
@@ -197,7 +196,8 @@ impl Udf {
             )));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-        self.read_extents(&extents, 0, &mut bytes)?;
+        let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
+        self.read_file(&file, 0, &mut bytes)?;
         let table = if entry.file_type == file_type::VIRTUAL_TABLE {
             let header = bytes.first_chunk::<2>().map_or(0, |raw| usize::from(u16::from_le_bytes(*raw)));
             bytes.get(header..).filter(|_| header >= 152)
