@@ -5,6 +5,7 @@
 
 #[path = "tree/damage.rs"]
 mod damage;
+#[allow(dead_code, reason = "a part of it is used here")]
 #[path = "tree/mounted.rs"]
 mod mounted;
 mod tree;

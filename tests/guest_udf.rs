@@ -3,8 +3,10 @@
 //! No kernel with UDF is needed: fixtures/udf/README.md says how the images were made and what Linux showed of them.
 //! Needs genisoimage and zstd; fails loudly without.
 
+#[allow(dead_code, reason = "a part of it is used here")]
 #[path = "tree/damage.rs"]
 mod damage;
+#[allow(dead_code, reason = "a part of it is used here")]
 #[path = "tree/mounted.rs"]
 mod mounted;
 mod tree;

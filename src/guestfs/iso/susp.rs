@@ -13,9 +13,9 @@ pub(super) const HEADER: usize = 4;
 const XA: usize = 14;
 /// The check bytes of `SP`.
 const CHECK: [u8; 2] = [0xBE, 0xEF];
-/// Parts that the fields of one record may be in, and the bytes of one: a target of a link has 4096 bytes at most.
+/// Parts that the fields of one record may be in, and the bytes of all: a target of a link has 4096 bytes at most.
 const MAX_AREAS: usize = 256;
-const MAX_AREA: u32 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A field with its header. Numbers are stored twice, first with the low byte first.
 #[derive(Debug, Clone, Copy)]
@@ -50,17 +50,19 @@ impl Iso {
     ) -> Result<()> {
         let mut bytes = record.system_use.get(skip..).unwrap_or_default().to_vec();
         let mut at = record.system_use_at + skip as u64;
-        for _ in 0..MAX_AREAS {
-            let Some(next) = area(&bytes, at, each).map_err(damage)? else { return Ok(()) };
-            if next.len > MAX_AREA {
-                let what = "length of a continuation of a directory record";
-                return Err(damage(Fault::corrupt(at, what, format_args!("at most {MAX_AREA}"), next.len)));
-            }
+        let (mut seen, mut total) = (Vec::new(), 0);
+        while let Some(next) = area(&bytes, at, each).map_err(damage)? {
             at = u64::from(next.block) * self.block_size() + u64::from(next.offset);
+            total += u64::from(next.len);
+            if seen.contains(&at) || seen.len() == MAX_AREAS || total > MAX_BYTES {
+                let expected = format!("at most {MAX_AREAS} of {MAX_BYTES} bytes together");
+                let what = "continuations of a directory record";
+                return Err(damage(Fault::corrupt(record.at, what, expected, "more, or a circle")));
+            }
+            seen.push(at);
             bytes = self.bytes(at, u64::from(next.len), "continuation of a directory record")?;
         }
-        let expected = format!("at most {MAX_AREAS}");
-        Err(damage(Fault::corrupt(record.at, "continuations of a directory record", expected, "more, or a circle")))
+        Ok(())
     }
 
     /// Where the fields begin, if the root folder says that there are any at all.

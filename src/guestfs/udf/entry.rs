@@ -92,9 +92,11 @@ impl FileEntry {
         let owner = |id: u32| if id == NO_OWNER { NOBODY } else { id };
         let time = |at: usize| -> Result<Time, Fault> { Ok(text::time(f.bytes(at, 12)?).unwrap_or_default()) };
         let created = if extended { text::time(f.bytes(104, 12)?) } else { created };
+        let kind = kind(file_type);
         let attributes = Attributes {
-            kind: kind(file_type),
-            mode: mode(f.u32_le(44)?, flags),
+            kind,
+            // Those of a symbolic link mean nothing.
+            mode: if kind == NodeKind::Symlink { 0o777 } else { mode(f.u32_le(44)?, flags) },
             uid: owner(uid),
             gid: owner(gid),
             links: u32::from(f.u16_le(48)?),

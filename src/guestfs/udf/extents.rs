@@ -6,6 +6,7 @@ use super::{Address, Udf, damage};
 use crate::guestfs::Result;
 use crate::image::Fault;
 use crate::image::fields::Fields;
+use std::collections::HashSet;
 
 /// Descriptors of one file, and blocks of them, that are taken: far above real ones.
 const MAX_EXTENTS: usize = 1 << 20;
@@ -43,6 +44,7 @@ impl Udf {
         }
         let (mut area, mut area_at) = (entry.descriptors.clone(), entry.descriptors_at);
         let mut first = 0_u64;
+        let mut seen = HashSet::new();
         let too_many = |most: usize| {
             damage(Fault::corrupt(entry.descriptors_at, "extents of a file", format_args!("at most {most}"), "more"))
         };
@@ -73,6 +75,10 @@ impl Udf {
                 at += size;
             }
             let Some(address) = next else { return Ok(extents) };
+            if !seen.insert((address.partition, address.block)) {
+                let expected = "blocks that end";
+                return Err(damage(Fault::corrupt(area_at, "allocation descriptors of a file", expected, "a circle")));
+            }
             (area, area_at) = self.more_descriptors(address)?;
         }
         Err(too_many(MAX_BLOCKS))

@@ -186,14 +186,11 @@ impl Udf {
     /// The table that a file is, if it is one: with a header since revision 2.00, with a trailer before.
     fn virtual_table(&self, address: Address, entry: &FileEntry) -> Result<Option<Vec<u32>>> {
         let size = entry.attributes.size;
-        if size > MAX_VIRTUAL {
+        // It has four bytes for each block that was ever written, and a header.
+        let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
+        if size > most {
             let what = "size of the virtual allocation table";
-            return Err(damage(Fault::corrupt(
-                self.place(address)?.0,
-                what,
-                format_args!("at most {MAX_VIRTUAL}"),
-                size,
-            )));
+            return Err(damage(Fault::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size)));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
