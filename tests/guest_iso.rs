@@ -150,17 +150,22 @@ fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_behind_th
     sh(
         folder.path(),
         "mkdir $1/src $1/mnt; cd $1/src; for i in $(seq 30); do echo $i > file-$i; done; ln -s file-1 link; seq 90000 > data
-         cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null
-         xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi -appended_part_as_gpt -o hybrid.iso src 2>/dev/null",
+         cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null; pack='xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi'
+         $pack -appended_part_as_gpt -o gpt.iso src 2>/dev/null; $pack -partition_offset 16 -o offset.iso src 2>/dev/null
+         $pack -part_like_isohybrid -o mbr.iso src 2>/dev/null",
     );
-    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-    let mounted = program().arg("-i").arg(path("hybrid.iso")).arg("-g").arg(path("mnt")).output().unwrap();
-    assert!(mounted.status.success(), "{mounted:?}");
-    let (seen, volumes) = (kernel(&path("mnt/fs0")), path("mnt/vol1").exists());
-    let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
-    assert!(unmounted.status.success(), "{unmounted:?}");
-    assert!(volumes, "no partition table was found");
-    tree::assert_same("hybrid", &comparable(kernel(&path("src"))), &comparable(seen));
+    let theirs = comparable(kernel(&path("src")));
+    for name in ["gpt.iso", "offset.iso", "mbr.iso"] {
+        let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+        let mounted = program().arg("-i").arg(path(name)).arg("-g").arg(path("mnt")).output().unwrap();
+        assert!(mounted.status.success(), "{mounted:?}");
+        let seen = kernel(&path("mnt/fs0"));
+        let partition = fs::read(path("mnt/vol1"));
+        let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
+        assert!(unmounted.status.success(), "{unmounted:?}");
+        tree::assert_same(name, &theirs, &comparable(seen));
+        assert!(partition.unwrap() == fs::read(path("efi")).unwrap(), "{name}: the second partition");
+    }
 }
 
 #[test]

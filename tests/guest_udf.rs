@@ -134,6 +134,51 @@ fn the_reserve_stands_in_for_damaged_volume_descriptors() {
     tree::assert_same("reserve", &recorded(&image.with_extension("walk")), &ours(&opened));
 }
 
+/// Changes a block that has a tag, and makes the tag right again.
+fn change(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+    let mut crc = 0_u16;
+    for byte in &bytes[16..16 + usize::from(u16::from_le_bytes([bytes[10], bytes[11]]))] {
+        crc ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+        }
+    }
+    bytes[8..10].copy_from_slice(&crc.to_le_bytes());
+    bytes[4] = 0;
+    bytes[4] = bytes[..16].iter().fold(0, |sum, byte| sum.wrapping_add(*byte));
+}
+
+#[test]
+fn other_strategies_are_named_and_circles_of_descriptors_end() {
+    let folder = unpack();
+    let image = folder.path().join("hd512.img");
+    let mut bytes = fs::read(&image).unwrap();
+    let udf = open(&image).1;
+    let node = |name: &str| udf.lookup(udf.root(), name.as_bytes()).unwrap().unwrap();
+    let (mut entries, mut circles) = (0, 0);
+    for block in bytes.chunks_exact_mut(512) {
+        let (id, location) = (u16::from_le_bytes([block[0], block[1]]), &block[12..16].to_owned());
+        if matches!(id, 261 | 266) && u64::from(u32::from_le_bytes(location[..].try_into().unwrap())) == node("seven").0
+        {
+            change(block, 20, &4096_u16.to_le_bytes());
+            entries += 1;
+        }
+        // A block of allocation descriptors whose first one says that they go on in the block itself.
+        if id == 258 {
+            change(block, 24, &[&(3_u32 << 30 | 512).to_le_bytes(), &location[..]].concat());
+            circles += 1;
+        }
+    }
+    assert!(entries == 1 && circles > 0, "{entries} entries, {circles} blocks of descriptors");
+    fs::write(&image, bytes).unwrap();
+    let udf = open(&image).1;
+    let message = |name: &str| udf.attributes(node(name)).unwrap_err().to_string();
+    assert!(message("seven").contains("strategy 4096"), "{}", message("seven"));
+    assert!(message("frag1").contains("a circle"), "{}", message("frag1"));
+    assert!(udf.attributes(node("tiny")).is_ok());
+}
+
 #[test]
 fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
     let folder = unpack();
