@@ -216,7 +216,7 @@ mod tests {
     type Entry = (u8, u8, u32, u32);
 
     fn put_record(disk: &mut TestDisk, lba: u32, entries: &[Entry]) {
-        let offset = u64::from(lba) * u64::from(sector_size(disk));
+        let offset = u64::from(lba) * u64::from(disk.sector_size());
         for (slot, (status, kind, first, count)) in (0..).zip(entries) {
             let mut raw = [0; 16];
             raw[0] = *status;
