@@ -15,6 +15,8 @@ packages=(
   fdisk          # sfdisk
   fuse3          # fusermount3
   gdisk          # sgdisk
+  genisoimage    # packs optical disks
+  libarchive-tools # bsdtar reads and packs optical disks
   mandoc         # checks the manual page
   mtools         # mcopy
   ntfs-3g        # mkfs.ntfs

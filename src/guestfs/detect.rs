@@ -5,9 +5,11 @@ use super::dos::serial;
 use super::exfat::{self, Exfat};
 use super::ext::{self, Ext};
 use super::fat::{self, Fat};
+use super::iso::{self, Iso};
 use super::ntfs::{self, Ntfs};
+use super::udf::{self, Udf};
 use super::xfs::{self, Xfs};
-use super::{GuestFs, Result};
+use super::{Error, GuestFs, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -80,8 +82,35 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     }
     if fat::probe(&head) {
         return Ok(Some(Box::new(Fat::open(volume)?)));
+    // Before HFS+, which hybrid disks have too; after those whose mark is where optical disks have none of their own.
+    if let Some(optical) = open_optical(&volume)? {
+        return Ok(Some(optical));
     }
     Ok(None)
+}
+
+/// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
+/// Windows and Linux do, and ISO 9660 where that is damaged.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+    let mut failed = None;
+    if udf::probe(&**volume)? {
+        match Udf::open(volume.clone()) {
+            Ok(udf) => return Ok(Some(Box::new(udf))),
+            Err(error @ Error::Disk(_)) => return Err(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if iso::probe(&**volume)? {
+        let mut iso = Iso::open(volume.clone())?;
+        if let Some(error) = failed {
+            iso.note(format!("Its ISO 9660 file system is shown in place of UDF: {error}"));
+        }
+        return Ok(Some(Box::new(iso)));
+    }
+    failed.map_or(Ok(None), Err)
 }
 
 /// The first mark that fits. Encryption and volume managers come first: what lies under them is theirs.
