@@ -15,6 +15,7 @@ packages=(
   mandoc         # checks the manual page
   mtools         # mcopy
   ntfs-3g        # mkfs.ntfs
+  squashfs-tools # mksquashfs, unsquashfs
   procps         # pgrep
   qemu-utils     # qemu-img, qemu-io
   util-linux     # losetup, setpriv

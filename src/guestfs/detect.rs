@@ -2,6 +2,7 @@
 
 use super::ext::{self, Ext};
 use super::ntfs::{self, Ntfs};
+use super::squashfs::{self, Squashfs};
 use super::xfs::{self, Xfs};
 use super::{GuestFs, Result};
 use crate::disk::Disk;
@@ -68,6 +69,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
     }
+    if squashfs::probe(&head) {
+        return Ok(Some(Box::new(Squashfs::open(volume)?)));
+    }
     Ok(None)
 }
 
@@ -112,7 +116,7 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
         Content { label: f.text(0x8028, 32)?.trim_end().to_owned(), ..Content::named("ISO 9660") }
     } else if at(0x8001, b"BEA01") {
         Content::named("UDF")
-    } else if at(0, b"hsqs") {
+    } else if squashfs::probe(head) {
         Content::named("squashfs")
     } else {
         return Ok(None);

@@ -9,6 +9,7 @@ pub mod ext;
 pub mod foreign;
 pub mod ntfs;
 pub mod read;
+pub mod squashfs;
 pub mod xfs;
 
 pub use detect::{Content, detect};
