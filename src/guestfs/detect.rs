@@ -1,6 +1,7 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
 use super::ext::{self, Ext};
+use super::hfsplus::{self, HfsPlus};
 use super::ntfs::{self, Ntfs};
 use super::squashfs::{self, Squashfs};
 use super::xfs::{self, Xfs};
@@ -69,6 +70,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
     }
+    if hfsplus::probe(&head) {
+        return Ok(Some(Box::new(HfsPlus::open(volume)?)));
+    }
     if squashfs::probe(&head) {
         return Ok(Some(Box::new(Squashfs::open(volume)?)));
     }
@@ -108,8 +112,10 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
         content
     } else if at(4086, b"SWAPSPACE2") {
         Content { uuid: big_endian_uuid(&f, 1036)?, label: f.text(1052, 16)?, ..Content::named("swap") }
-    } else if at(1024, b"H+") || at(1024, b"HX") {
+    } else if hfsplus::probe(head) {
         Content::named("HFS+")
+    } else if hfsplus::probe_classic(head) {
+        Content::named("HFS")
     } else if at(32, b"NXSB") {
         Content { uuid: big_endian_uuid(&f, 72)?, ..Content::named("APFS") }
     } else if at(0x8001, b"CD001") {

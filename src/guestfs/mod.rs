@@ -7,6 +7,7 @@ pub mod detect;
 pub mod error;
 pub mod ext;
 pub mod foreign;
+pub mod hfsplus;
 pub mod ntfs;
 pub mod read;
 pub mod squashfs;

@@ -19,9 +19,6 @@ const HFS: u16 = 0x4244;
 const UNMOUNTED: u32 = 1 << 8;
 const INCONSISTENT: u32 = 1 << 11;
 const JOURNALED: u32 = 1 << 13;
-/// Bytes of `HFSPlusForkData`, and of the eight extents at its end.
-pub(super) const FORK: usize = 80;
-pub(super) const EXTENTS: usize = 64;
 
 /// A run of allocation blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

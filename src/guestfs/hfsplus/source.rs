@@ -21,7 +21,12 @@ impl Source {
         let end = at.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.part.size) {
             let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
-            return Err(damage(Fault::corrupt(self.part.start, "place of a block", expected, format_args!("byte {at}"))));
+            return Err(damage(Fault::corrupt(
+                self.part.start,
+                "place of a block",
+                expected,
+                format_args!("byte {at}"),
+            )));
         }
         self.volume.read_at(self.part.start + at, buf)?;
         self.overlay.patch(at, buf);
