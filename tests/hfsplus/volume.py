@@ -11,7 +11,9 @@ MADE = EPOCH + 1_000_000_000
 
 
 def unit(text):
-    return unicodedata.normalize("NFD", text).encode("utf-16-be")
+    """Apple takes apart all but some characters."""
+    fixed = lambda c: 0x2000 <= ord(c) < 0x3000 or 0xF900 <= ord(c) < 0xFB00 or 0x2F800 <= ord(c) < 0x2FB00
+    return "".join(c if fixed(c) else unicodedata.normalize("NFD", c) for c in text).encode("utf-16-be")
 
 
 def fork(size, extents, blocks):
@@ -178,7 +180,7 @@ class Volume:
         return number
 
     def attribute(self, number, name, value):
-        raw = unit(name)
+        raw = name.encode("utf-16-be")
         key = lambda block: struct.pack(">HIIH", 0, number, block, len(raw) // 2) + raw
         if len(value) < 3000:
             data = struct.pack(">IQI", 0x10, 0, len(value)) + value
@@ -356,7 +358,7 @@ def lzvn_fork(data):
     return table + struct.pack("<I", at) + b"".join(blocks)
 
 
-def fill(volume, many=300):
+def fill(volume, many):
     v = volume
     noise = v.random.randbytes
     etc = v.folder(2, "etc", 0o750)
@@ -379,7 +381,7 @@ def fill(volume, many=300):
     v.file(2, "nine", noise(9 * v.block - 1), pieces=9)
     v.file(2, "large", noise(2_000_000))
     v.file(2, "forks", b"data", resource=noise(5000), resource_pieces=2, finder=b"TEXTttxt" + bytes(24))
-    v.file(2, "resource fragments", b"", resource=noise(14 * v.block), resource_pieces=14)
+    v.file(2, "resource fragments", b"", resource=noise(14 * min(v.block, 4096)), resource_pieces=14)
     v.file(2, "attributes", b"x", attributes={"user.note": b"five", "com.apple.quarantine": b"0081;", "empty": b"",
                                              "large": noise(3500), "larger": noise(60000), "ünï": b"u"})
     for i in range(40):
@@ -414,7 +416,7 @@ def main(folder, kind):
             volume.file(folder_id, f"entry-with-a-longer-name-{i}", b"")
     elif kind == "text":
         volume.file(2, "file", b"text")
-    fill(volume, 300)
+    fill(volume, 400)
     if kind == "hfsx":
         cases = volume.folder(2, "cases")
         for name in ["a", "A", "é", "É"]:
