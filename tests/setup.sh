@@ -15,9 +15,10 @@ packages=(
   mandoc         # checks the manual page
   mtools         # mcopy
   ntfs-3g        # mkfs.ntfs
-  squashfs-tools # mksquashfs, unsquashfs
   procps         # pgrep
+  python3        # writes HFS+ volumes
   qemu-utils     # qemu-img, qemu-io
+  squashfs-tools # mksquashfs, unsquashfs
   util-linux     # losetup, setpriv
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs

@@ -1,5 +1,6 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
+use super::apfs::{self, Apfs};
 use super::ext::{self, Ext};
 use super::hfsplus::{self, HfsPlus};
 use super::ntfs::{self, Ntfs};
@@ -73,6 +74,9 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if hfsplus::probe(&head) {
         return Ok(Some(Box::new(HfsPlus::open(volume)?)));
     }
+    if apfs::probe(&head) {
+        return Ok(Some(Box::new(Apfs::open(volume)?)));
+    }
     if squashfs::probe(&head) {
         return Ok(Some(Box::new(Squashfs::open(volume)?)));
     }
@@ -116,7 +120,7 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
         Content::named("HFS+")
     } else if hfsplus::probe_classic(head) {
         Content::named("HFS")
-    } else if at(32, b"NXSB") {
+    } else if apfs::probe(head) {
         Content { uuid: big_endian_uuid(&f, 72)?, ..Content::named("APFS") }
     } else if at(0x8001, b"CD001") {
         Content { label: f.text(0x8028, 32)?.trim_end().to_owned(), ..Content::named("ISO 9660") }

@@ -3,6 +3,7 @@
 //! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
+pub mod apfs;
 pub mod detect;
 pub mod error;
 pub mod ext;

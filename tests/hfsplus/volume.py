@@ -397,7 +397,19 @@ def fill(volume, many):
     v.file(packed, "lzvn", text, packed=(8, b"", lzvn_fork(text)))
     v.file(packed, "mixed lzvn", mixed, packed=(8, b"", lzvn_fork(mixed)))
     hidden = v.folder(2, "\0\0\0\0HFS+ Private Data", 0)
-    v.folder(2, ".HFS+ Private Directory Data\r", 0)
+    folders = v.folder(2, ".HFS+ Private Directory Data\r", 0)
+    number = v.number()
+    v.folder(folders, f"dir_{number}", 0o755, number)
+    # The links to a folder show it and what it has.
+    for parent, name in ((2, "folder-link"), (etc, "folder-link")):
+        v.paths[number] = v.paths[parent] + name + "/"
+        v.show(parent, name, "mode=40755 uid=501 gid=20 links=0 size=0", "", {})
+        v.show(number, "inside", "mode=100644 uid=501 gid=20 links=1 size=6", b"inside", {})
+        link = v.common(2, v.number(), 0o100555, number, b"fdrpMACS" + bytes(24)) + fork(0, [], 0) * 2
+        v.record(parent, name, link, 4)
+    shown = dict(v.shown)
+    v.file(number, "inside", b"inside")
+    v.shown = shown
     for count in (2, 3):
         number = v.number()
         _, shown = v.file(hidden, f"iNode{number}", noise(7000), number=number, links=count, hidden=True, pieces=2,

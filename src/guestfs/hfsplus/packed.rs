@@ -5,8 +5,9 @@
 
 use super::catalog::Item;
 use super::source::Owned;
-use super::{HfsPlus, damage, unsupported};
+use super::{HfsPlus, TYPE, damage, unsupported};
 use crate::guestfs::Result;
+use crate::guestfs::foreign::guarded;
 use crate::image::Fault;
 use crate::image::fields::Fields;
 use std::io::{self, Read};
@@ -105,9 +106,11 @@ impl HfsPlus {
                 let len = unit.min(packed.size - block * unit);
                 let raw = if resource { self.packed_block(item, method, block)? } else { self.inline(item, len)? };
                 let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
-                method.unpack(&raw, &mut out).map_err(|e| {
-                    let what = format!("block {block} of the packed file {}", item.id);
-                    damage(Fault::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                guarded(TYPE, || {
+                    method.unpack(&raw, &mut out).map_err(|e| {
+                        let what = format!("block {block} of the packed file {}", item.id);
+                        damage(Fault::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                    })
                 })?;
                 Ok::<Arc<[u8]>, crate::guestfs::Error>(out.into())
             })?;

@@ -85,10 +85,7 @@ impl Squashfs {
             return Ok(bytes.into());
         }
         let mut out = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
-        let len = self.sb.compressor.unpack(&bytes, &mut out).map_err(|e| {
-            let expected = format!("{} of at most {} bytes", self.sb.compressor.name(), out.len());
-            damage(Fault::corrupt(packed.at, "packed block of a file", expected, e))
-        })?;
+        let len = self.unpack_block(&bytes, &mut out, packed.at, "a file")?;
         out.truncate(len);
         Ok(out.into())
     }

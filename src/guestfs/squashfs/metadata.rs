@@ -1,8 +1,9 @@
 //! Metadata: inodes, folders and tables are streams in packed blocks of 8 KiB, each with a length of two bytes before
 //! it (<https://docs.kernel.org/filesystems/squashfs.html>).
 
-use super::{Squashfs, damage};
+use super::{Squashfs, TYPE, damage};
 use crate::guestfs::Result;
+use crate::guestfs::foreign::guarded;
 use crate::image::Fault;
 use std::sync::Arc;
 
@@ -64,14 +65,23 @@ impl Squashfs {
         self.volume.read_at(start, &mut bytes)?;
         if length & STORED == 0 {
             let mut out = vec![0; BLOCK];
-            let len = self.sb.compressor.unpack(&bytes, &mut out);
-            let expected = || format!("{} of at most {BLOCK} bytes", self.sb.compressor.name());
-            out.truncate(len.map_err(|e| bad(expected(), e.to_string()))?);
+            let len = self.unpack_block(&bytes, &mut out, at, what)?;
+            out.truncate(len);
             bytes = out;
         }
         let block = Arc::new(Block { bytes, next });
         self.metadata.insert(at, block.clone());
         Ok(block)
+    }
+
+    /// Unpacks a block that is at byte `at` of the volume and tells how many bytes it has.
+    pub(super) fn unpack_block(&self, packed: &[u8], out: &mut [u8], at: u64, what: &str) -> Result<usize> {
+        let compressor = self.sb.compressor;
+        let expected = format!("{} of at most {} bytes", compressor.name(), out.len());
+        guarded(TYPE, || {
+            let unpacked = compressor.unpack(packed, out);
+            unpacked.map_err(|e| damage(Fault::corrupt(at, format!("packed block of {what}"), expected, e)))
+        })
     }
 
     /// Reads `len` bytes of a stream and moves the place behind them. `len` is small: what is large is read in pieces.
