@@ -43,7 +43,7 @@ pub fn probe(head: &[u8]) -> bool {
 /// What the crate says, in our words.
 fn failed(error: ReadError) -> Error {
     match error {
-        ReadError::Io { kind, .. } if kind == std::io::ErrorKind::UnexpectedEof => {
+        ReadError::Io { kind: std::io::ErrorKind::UnexpectedEof, .. } => {
             damage("blocks within the volume (it may be cut short)", "one behind its end")
         }
         ReadError::Io { kind, message, .. } => {

@@ -28,7 +28,7 @@ impl HfsPlus {
         let start = self.source.part.start;
         let wanted = (owned.file, fork, u32::try_from(block).map_err(|_| missing(start))?);
         let tree = self.extents.as_ref().ok_or_else(|| missing(start))?;
-        let found = self.last(tree, &|raw| Ok(key(raw)?.cmp(&wanted)), &mut |record: &super::btree::Record<'_>| {
+        let found = self.last(tree, &|raw| Ok(key(raw)?.cmp(&wanted)), |record| {
             let (file, of, first) = key(record.key).map_err(damage)?;
             if (file, of) != (wanted.0, wanted.1) {
                 return Ok(None);
