@@ -4,19 +4,33 @@ set -euo pipefail
 
 packages=(
   7zip           # reads Apple's disk images
+  acl            # setfacl
   attr           # getfattr
   bchunk         # takes the data out of CD images
+  btrfs-progs    # mkfs.btrfs
   bzip2          # unpacks samples
+  cryptsetup-bin # luksFormat
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
+  erofs-utils    # mkfs.erofs
+  exfatprogs     # mkfs.exfat
+  f2fs-tools     # mkfs.f2fs
   fdisk          # sfdisk
   fuse3          # fusermount3
   gdisk          # sgdisk
+  jfsutils       # mkfs.jfs
+  lvm2           # pvcreate
   mandoc         # checks the manual page
   mtools         # mcopy
+  nilfs-tools    # mkfs.nilfs2
   ntfs-3g        # mkfs.ntfs
   procps         # pgrep
+  python3        # fills images
   qemu-utils     # qemu-img, qemu-io
+  reiserfsprogs  # mkreiserfs
+  rsync          # compares trees
+  squashfs-tools # mksquashfs
+  udftools       # mkudffs
   util-linux     # losetup, setpriv
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs

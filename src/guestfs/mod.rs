@@ -7,11 +7,12 @@ pub mod detect;
 pub mod error;
 pub mod ext;
 pub mod foreign;
+mod marks;
 pub mod ntfs;
 pub mod read;
 pub mod xfs;
 
-pub use detect::{Content, detect};
+pub use detect::{Content, detect, identify};
 pub use error::{Error, Result};
 
 use std::ops::ControlFlow;
