@@ -186,8 +186,8 @@ impl Filesystem for Server {
         uid: Option<u32>,
         gid: Option<u32>,
         size: Option<u64>,
-        _accessed: Option<TimeOrNow>,
-        _modified: Option<TimeOrNow>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
         _attributes_changed: Option<SystemTime>,
         handle: Option<FileHandle>,
         _created: Option<SystemTime>,
@@ -200,15 +200,18 @@ impl Filesystem for Server {
             Ok(attributes) => attributes,
             Err(e) => return reply.error(code(e)),
         };
-        let changed = mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
+        let guests_times = self.tree.is_guests(number.0) && (accessed.is_some() || modified.is_some());
+        let changed = guests_times
+            || mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
             || uid.is_some_and(|uid| uid != attributes.uid)
             || gid.is_some_and(|gid| gid != attributes.gid)
             || flags.is_some();
         // A disk keeps its size. Opening with O_TRUNC, as `dd` and `cp` do, comes as size 0 without a handle and
-        // changes nothing, as with a block device. Times are the image's; setting them is passed over.
+        // changes nothing, as with a block device. Times are the image's; setting them is passed over, other than for
+        // the guest's files.
         let resized = size.is_some_and(|size| size != attributes.size && (size != 0 || handle.is_some()));
         if changed || resized {
-            return reply.error(fuser::Errno::EPERM);
+            return reply.error(code(self.tree.unchangeable(number.0)));
         }
         reply.attr(&self.ttl(), &file_attr(&attributes));
     }
@@ -315,7 +318,7 @@ impl Filesystem for Server {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let found = self.tree.disk(number.0).and_then(|disk| file::seek(disk, offset, whence));
+        let found = self.tree.seek(number.0, offset, whence);
         match found.and_then(|at| i64::try_from(at).map_err(|_| Errno::EOVERFLOW)) {
             Ok(at) => reply.offset(at),
             Err(e) => reply.error(code(e)),
@@ -380,64 +383,64 @@ impl Filesystem for Server {
         extended(list, size, reply);
     }
 
-    // The tree has the names it has.
+    // The tree has the names that it has.
 
     fn create(
         &self,
         _request: &Request,
-        _parent: INodeNo,
+        parent: INodeNo,
         _name: &OsStr,
         _mode: u32,
         _umask: u32,
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        reply.error(fuser::Errno::EPERM);
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
     fn mknod(
         &self,
         _request: &Request,
-        _parent: INodeNo,
+        parent: INodeNo,
         _name: &OsStr,
         _mode: u32,
         _umask: u32,
         _device: u32,
         reply: ReplyEntry,
     ) {
-        reply.error(fuser::Errno::EPERM);
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
-    fn mkdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
-        reply.error(fuser::Errno::EPERM);
+    fn mkdir(&self, _request: &Request, parent: INodeNo, _name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
-    fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
-        reply.error(fuser::Errno::EPERM);
+    fn symlink(&self, _request: &Request, parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
-    fn link(&self, _request: &Request, _number: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(fuser::Errno::EPERM);
+    fn link(&self, _request: &Request, _number: INodeNo, parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
-    fn unlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(fuser::Errno::EPERM);
+    fn unlink(&self, _request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
-    fn rmdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(fuser::Errno::EPERM);
+    fn rmdir(&self, _request: &Request, parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 
     fn rename(
         &self,
         _request: &Request,
-        _parent: INodeNo,
+        parent: INodeNo,
         _name: &OsStr,
         _new_parent: INodeNo,
         _new_name: &OsStr,
         _flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        reply.error(fuser::Errno::EPERM);
+        reply.error(code(self.tree.unchangeable(parent.0)));
     }
 }
