@@ -118,7 +118,7 @@ impl Ext {
             uuid: sb.uuid.to_string(),
             has_owners: true,
             block_size: sb.block_size,
-            blocks: sb.blocks,
+            blocks: sb.blocks.saturating_sub(sb.overhead).max(sb.free_blocks),
             free_blocks: sb.free_blocks,
             files: u64::from(sb.inodes),
             free_files: u64::from(sb.free_inodes),
