@@ -25,6 +25,7 @@ use superblock::Superblock;
 const TYPE: &str = "ext";
 const ROOT: u64 = 2;
 const BLOCKS_CACHED: usize = 4096;
+const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
 /// Folders whose names are kept for looking up.
 const FOLDERS_CACHED: usize = 32;
@@ -38,6 +39,8 @@ pub struct Ext {
     replay: Replay,
     facts: Facts,
     blocks: Cache<u64, Arc<[u8]>>,
+    /// Nodes of extent trees by inode and block.
+    nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
     folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
 }
@@ -131,6 +134,7 @@ impl Ext {
             replay,
             facts,
             blocks: Cache::new(BLOCKS_CACHED),
+            nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
             folders: Cache::new(FOLDERS_CACHED),
         }
