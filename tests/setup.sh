@@ -32,6 +32,7 @@ packages=(
   squashfs-tools # mksquashfs
   udftools       # mkudffs
   util-linux     # losetup, setpriv
+  wimtools       # compresses as Windows does
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
   zstd           # unpacks the fixtures

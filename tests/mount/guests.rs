@@ -154,3 +154,24 @@ fn a_writable_mount_shows_them_for_reading() {
     assert!(String::from_utf8_lossy(&touched.stderr).contains("Read-only file system"), "{touched:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "lab\n");
 }
+
+#[test]
+fn a_folder_that_is_in_itself_ends() {
+    let folder = TempDir::with_prefix("vboximg-guests-").unwrap();
+    let script = "mkdir -p src/deep/a/b mnt; echo x > src/deep/a/b/file; truncate -s 20M image
+        mkfs.ext4 -q -F -O ^metadata_csum -d src image
+        debugfs -w -R 'link deep deep/a/b/again' image 2>/dev/null; debugfs -w -R 'link / deep/a/top' image 2>/dev/null";
+    let made = run(Command::new("bash").args(["-euc", script]).current_dir(folder.path()));
+    assert!(made.status.success(), "{made:?}");
+    let point = folder.path().join("mnt");
+    let output = run(program().arg("-g").arg("-i").arg(folder.path().join("image")).arg(&point));
+    assert!(output.status.success(), "{output:?}");
+    let _mount = Mount::find(&point);
+    for command in [["find", "fs0"], ["ls", "-lR"], ["du", "fs0"], ["grep", "-rq"]] {
+        let mut limited = Command::new("timeout");
+        limited.arg("20").args(command).arg(if command[0] == "grep" { "nothing" } else { "." });
+        let output = run(limited.current_dir(&point));
+        assert_ne!(output.status.code(), Some(124), "{command:?} did not end");
+    }
+    assert_eq!(fs::read_to_string(point.join("fs0/deep/a/b/file")).unwrap(), "x\n");
+}

@@ -324,12 +324,9 @@ impl GuestFs for Ext {
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let inode = self.node(file)?;
+        inode.readable("file")?;
         if inode.has(flags::INLINE_DATA) {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
-        }
-        if inode.has(flags::ENCRYPT) {
-            let what = format!("the file with inode {} is encrypted by the guest", inode.number);
-            return Err(Error::Unsupported { type_name: TYPE, what });
         }
         let size = u64::from(self.sb.block_size);
         let mapped = self.map(&inode, offset / size)?;
@@ -371,6 +368,7 @@ impl GuestFs for Ext {
         if inode.attributes.kind != NodeKind::Symlink {
             return Err(Error::NotSymlink);
         }
+        inode.readable("symbolic link")?;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", inode.number);
             return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
