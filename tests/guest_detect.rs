@@ -138,6 +138,19 @@ fn volumes_are_named_as_blkid_names_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The mark of ext is two bytes long, and another file system may have them there by chance; blkid names neither then.
+#[test]
+fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r"truncate -s 2M image; mkfs.vfat -F 12 -n SMALL image; printf '\123\357' | dd of=image bs=1 seek=1080 conv=notrunc status=none",
+    );
+    let disk = disk(&folder.path().join("image"));
+    let found = guestfs::detect(&*disk).unwrap();
+    assert_eq!((found.type_name.as_str(), found.label.as_str()), ("FAT12", "SMALL"));
+}
+
 #[test]
 fn any_short_volume_is_nothing_known() {
     let folder = tempfile::tempdir().unwrap();

@@ -136,14 +136,15 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
         // A file system that seems to be there was so before.
         return Ok(None);
     }
-    if ext::probe(&head) {
-        return Ok(Some(Box::new(Ext::open(volume)?)));
-    }
     if ntfs::probe(&head) {
         return Ok(Some(Box::new(Ntfs::open(volume)?)));
     }
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
+    }
+    // Last, as its mark is of two bytes only, which others may have there by chance.
+    if ext::probe(&head) {
+        return Ok(Some(Box::new(Ext::open(volume)?)));
     }
     Ok(None)
 }

@@ -47,7 +47,7 @@ impl Ext {
                 Step::Found(mapped) => return Ok(mapped),
                 Step::Below(child) => child,
             };
-            step = search.step(&*self.extent_node(inode, child)?, self.byte_of(child))?;
+            step = search.step(&self.extent_node(inode, child)?, self.byte_of(child))?;
         }
     }
 

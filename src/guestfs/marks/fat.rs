@@ -18,6 +18,9 @@ pub(super) fn find(f: &Fields<'_>, head: &[u8]) -> Result<Option<Content>, Fault
     }
     let wide = f.u16_le(22)? == 0;
     let table = if wide { f.u32_le(36)? } else { u32::from(f.u16_le(22)?) };
+    if table == 0 {
+        return Ok(None);
+    }
     let all = match f.u16_le(19)? {
         0 => f.u32_le(32)?,
         small => u32::from(small),

@@ -26,9 +26,10 @@ pub(super) fn of_head(head: &[u8]) -> Option<Content> {
     let f = Fields::new("start of the volume", head, 0);
     // A mark that the volume is too small for is not there.
     contained(head)
+        // Before the mark of ext, which is of two bytes only and lies in the tables of a small FAT.
+        .or_else(|| fat::find(&f, head).ok().flatten())
         .or_else(|| ext_family(&f, head).ok().flatten())
         .or_else(|| MARKS.iter().find_map(|mark| content(mark, &f, head)))
-        .or_else(|| fat::find(&f, head).ok().flatten())
         .or_else(|| zfs::find(&f, head))
         .or_else(|| minix(&f).ok().flatten())
 }

@@ -19,6 +19,7 @@ use quick_cache::sync::Cache;
 use record::{Record, kind};
 use reparse::Reparse;
 use runs::Runs;
+use special::Special;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -266,7 +267,7 @@ impl Ntfs {
             && let Some(special) = data.as_ref().map(|data| self.interix(data)).transpose()?.flatten()
         {
             data = None;
-            (kind, reparse, device) = special;
+            Special { kind, reparse, device } = special;
         }
         let packed = if matches!(reparse, Reparse::SystemCompressed(_)) { wof::stream(&file)? } else { None };
         let opened = Arc::new(Opened { file, kind, information, data, packed, reparse, device });

@@ -12,6 +12,14 @@ use crate::guestfs::{NodeKind, Result};
 const DEVICE: usize = 24;
 const MARK: usize = 8;
 
+/// What a file with the mark of Interix is.
+pub(super) struct Special {
+    pub(super) kind: NodeKind,
+    /// A link's target.
+    pub(super) reparse: Reparse,
+    pub(super) device: (u32, u32),
+}
+
 /// The numbers of a device of the Windows subsystem for Linux.
 pub(super) fn device_of_linux(file: &File) -> (u32, u32) {
     let raw = file.old_attribute(b"$LXDEV").and_then(|raw| raw.first_chunk::<8>());
@@ -21,7 +29,7 @@ pub(super) fn device_of_linux(file: &File) -> (u32, u32) {
 
 impl Ntfs {
     /// What a file with the system attribute is by its content: a link or a device of Interix, or nothing special.
-    pub(super) fn interix(&self, data: &Stream) -> Result<Option<(NodeKind, Reparse, (u32, u32))>> {
+    pub(super) fn interix(&self, data: &Stream) -> Result<Option<Special>> {
         if !(MARK as u64 + 1..=MAX_TARGET).contains(&data.size()) {
             return Ok(None);
         }
@@ -30,14 +38,14 @@ impl Ntfs {
         let (mark, rest) = bytes.split_at(MARK);
         let number =
             |at: usize| rest.get(at..).and_then(|raw| raw.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw));
+        let device = |kind| Special { kind, reparse: Reparse::Other, device: (number(0), number(8)) };
         Ok(match mark {
-            b"IntxLNK\x01" => Some((NodeKind::Symlink, Reparse::AsIs(utf8(&utf16(rest))), (0, 0))),
-            b"IntxCHR\0" if bytes.len() == DEVICE => {
-                Some((NodeKind::CharDevice, Reparse::Other, (number(0), number(8))))
+            b"IntxLNK\x01" => {
+                let reparse = Reparse::AsIs(utf8(&utf16(rest)));
+                Some(Special { kind: NodeKind::Symlink, reparse, device: (0, 0) })
             }
-            b"IntxBLK\0" if bytes.len() == DEVICE => {
-                Some((NodeKind::BlockDevice, Reparse::Other, (number(0), number(8))))
-            }
+            b"IntxCHR\0" if bytes.len() == DEVICE => Some(device(NodeKind::CharDevice)),
+            b"IntxBLK\0" if bytes.len() == DEVICE => Some(device(NodeKind::BlockDevice)),
             _ => None,
         })
     }
