@@ -5,7 +5,7 @@ use super::{password, terminal};
 use crate::crypt::Passwords;
 use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
 use crate::error::{Error, ErrorKind, message};
-use crate::guestfs;
+use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::{self, Access, Guest, OnSignal, Options, Source, background};
@@ -66,7 +66,9 @@ fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
     let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
     let table = volume::read_table(&*disk.seen)?;
-    let report = DiskReport::new(&chain, disk.seen.size(), &table);
+    let slices = slices(&disk.seen, &table.volumes);
+    let contents: Vec<Content> = slices.iter().map(|(_, slice)| guestfs::identify(slice)).collect();
+    let report = DiskReport::new(&chain, disk.seen.size(), &table, &contents);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_partitions(out, &report, terminal::style()),
@@ -153,39 +155,57 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     Ok(detached?)
 }
 
-/// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.
-fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
+/// The volumes of a disk, each with its number, or the whole disk where there are none.
+fn slices(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<(usize, Arc<dyn Disk>)> {
     let whole = Volume::whole(&**disk);
     let volumes = if volumes.is_empty() { std::slice::from_ref(&whole) } else { volumes };
+    let slice = |volume: &Volume| -> Arc<dyn Disk> { Arc::new(Slice::new(disk.clone(), volume.offset, volume.size)) };
+    volumes.iter().map(|volume| (volume.index, slice(volume))).collect()
+}
+
+/// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.
+fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
     let mut guests = Vec::new();
-    for volume in volumes {
-        let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), volume.offset, volume.size));
-        let name = format!("fs{}", volume.index);
-        let found = match guestfs::detect::open(slice.clone()) {
-            Ok(None) if is_of_hybrid(volume) => {
-                guestfs::detect::open_optical(disk).map(|fs| fs.map(|fs| (fs, disk.clone())))
-            }
-            found => found.map(|fs| fs.map(|fs| (fs, slice.clone()))),
-        };
-        match found {
+    for (index, volume) in slices(disk, volumes) {
+        match open_guest(disk, volumes, index, &volume) {
             Ok(Some((fs, volume))) => {
-                let facts = fs.facts();
-                log::info!("{name}: {} {:?}", facts.type_name, facts.label);
-                facts.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
+                let name = format!("fs{index}");
+                let content = guestfs::detect::of_reader(&*fs);
+                log::info!("Volume {index}: {content}, shown as {name}");
+                content.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
                 guests.push(Guest { name, fs, volume });
             }
-            Ok(None) => match guestfs::detect(&*slice) {
-                Ok(content) if content.type_name.is_empty() => log::info!("Volume {}: nothing known", volume.index),
-                Ok(content) => {
-                    log::warn!("Volume {} holds {}, which is not read here", volume.index, content.type_name)
+            Ok(None) | Err(_) => {
+                let content = guestfs::identify(&volume);
+                if content.is_unknown() && content.notes.is_empty() {
+                    log::info!("Volume {index}: {content}");
+                } else {
+                    log::warn!("Volume {index}: {content}, which is not read here");
                 }
-                Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
-            },
-            Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
+                content.notes.iter().for_each(|note| log::warn!("Volume {index}: {note}"));
+            }
         }
     }
     guests
 }
+
+/// The file system that a volume shows, and what it lies on: the volume, but for the first partition of a hybrid
+/// optical disk, whose file system is that of the whole disk.
+fn open_guest(
+    disk: &Arc<dyn Disk>,
+    volumes: &[Volume],
+    index: usize,
+    volume: &Arc<dyn Disk>,
+) -> guestfs::Result<Option<Opened>> {
+    let hybrid = volumes.iter().any(|volume| volume.index == index && is_of_hybrid(volume));
+    Ok(match guestfs::detect::open(volume.clone())? {
+        None if hybrid => guestfs::detect::open_optical(disk)?.map(|fs| (fs, disk.clone())),
+        found => found.map(|fs| (fs, volume.clone())),
+    })
+}
+
+/// A file system and the disk that it lies on.
+type Opened = (Box<dyn GuestFs>, Arc<dyn Disk>);
 
 /// Where an optical disk has its volume descriptors.
 const DESCRIPTORS: u64 = 32 << 10;

@@ -1,10 +1,18 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
+use super::apfs::{self, Apfs};
+use super::btrfs::{self, Btrfs};
+use super::exfat::{self, Exfat};
 use super::ext::{self, Ext};
+use super::fat::{self, Fat};
+use super::hfsplus::{self, HfsPlus};
+use super::iso::{self, Iso};
 use super::marks;
 use super::ntfs::{self, Ntfs};
+use super::squashfs::{self, Squashfs};
+use super::udf::{self, Udf};
 use super::xfs::{self, Xfs};
-use super::{GuestFs, Result};
+use super::{Error, GuestFs, Result};
 use crate::disk::Disk;
 use crate::error::message;
 use std::fmt;
@@ -139,12 +147,58 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if ntfs::probe(&head) {
         return Ok(Some(Box::new(Ntfs::open(volume)?)));
     }
+    if exfat::probe(&head) {
+        return Ok(Some(Box::new(Exfat::open(volume)?)));
+    }
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
+    }
+    if btrfs::probe(&*volume)? {
+        return Ok(Some(Box::new(Btrfs::open(volume)?)));
+    }
+    if apfs::probe(&head) {
+        return Ok(Some(Box::new(Apfs::open(volume)?)));
+    }
+    if squashfs::probe(&head) {
+        return Ok(Some(Box::new(Squashfs::open(volume)?)));
+    }
+    // Before HFS+, which hybrid disks have too.
+    if let Some(optical) = open_optical(&volume)? {
+        return Ok(Some(optical));
+    }
+    if hfsplus::probe(&head) {
+        return Ok(Some(Box::new(HfsPlus::open(volume)?)));
+    }
+    if fat::probe(&head) {
+        return Ok(Some(Box::new(Fat::open(volume)?)));
     }
     // Last, as its mark is of two bytes only, which others may have there by chance.
     if ext::probe(&head) {
         return Ok(Some(Box::new(Ext::open(volume)?)));
     }
     Ok(None)
+}
+
+/// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
+/// Windows and Linux do, and ISO 9660 where that is damaged.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+    let mut failed = None;
+    if udf::probe(&**volume)? {
+        match Udf::open(volume.clone()) {
+            Ok(udf) => return Ok(Some(Box::new(udf))),
+            Err(error @ Error::Disk(_)) => return Err(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if iso::probe(&**volume)? {
+        let mut iso = Iso::open(volume.clone())?;
+        if let Some(error) = failed {
+            iso.note(format!("Its ISO 9660 file system is shown in place of UDF: {error}"));
+        }
+        return Ok(Some(Box::new(iso)));
+    }
+    failed.map_or(Ok(None), Err)
 }

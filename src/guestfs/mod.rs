@@ -15,6 +15,7 @@ pub mod fat;
 pub mod foreign;
 pub mod hfsplus;
 pub mod iso;
+mod marks;
 mod names;
 pub mod ntfs;
 pub mod read;
@@ -23,7 +24,7 @@ pub mod udf;
 mod utf16;
 pub mod xfs;
 
-pub use detect::{Content, detect};
+pub use detect::{Content, detect, identify};
 pub use error::{Error, Result};
 
 use std::ops::ControlFlow;

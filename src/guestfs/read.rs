@@ -82,3 +82,31 @@ pub fn parts(
     }
     Some(parts)
 }
+
+/// The most runs that one search looks at, so that no request takes for ever.
+const SEARCHED: usize = 1 << 20;
+
+/// Where the next data, or the next hole, of a file is, at `offset` or after it; `None` for no more data. The file's end
+/// is a hole. A search that takes too many steps ends early with an answer that is safe: zeros taken for data, never
+/// the reverse.
+///
+/// # Errors
+/// [`Error::NotFile`]; damage.
+pub fn seek(fs: &dyn GuestFs, file: Node, attributes: &Attributes, offset: u64, data: bool) -> Result<Option<u64>> {
+    if attributes.kind != NodeKind::File {
+        return Err(Error::NotFile);
+    }
+    let size = attributes.size;
+    let mut at = offset;
+    for _ in 0..SEARCHED {
+        if at >= size {
+            return Ok((!data).then_some(size));
+        }
+        let run = fs.extent(file, at, size - at)?;
+        if (run.extent != FileExtent::Zero) == data {
+            return Ok(Some(at));
+        }
+        at = at.saturating_add(run.len.max(1));
+    }
+    Ok(Some(if data { at } else { size }))
+}

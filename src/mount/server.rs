@@ -43,13 +43,15 @@ impl Server {
 
     fn set_attributes(&self, number: u64, set: &SetAttr) -> Result<Attributes, Errno> {
         let attributes = self.tree.attributes(number)?;
-        let changed = set.mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
+        let changed = set.times && self.tree.is_guests(number)
+            || set.mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
             || set.uid.is_some_and(|uid| uid != attributes.uid)
             || set.gid.is_some_and(|gid| gid != attributes.gid);
         // A disk keeps its size. Opening with O_TRUNC, as `dd` and `cp` do, comes as size 0 without a handle and
-        // changes nothing, as with a block device. Times are the image's; setting them is passed over.
+        // changes nothing, as with a block device. Times are the image's; setting them is passed over, other than for
+        // the guest's files.
         let resized = set.size.is_some_and(|size| size != attributes.size && (size != 0 || set.by_handle));
-        if changed || resized { Err(Errno::EPERM) } else { Ok(attributes) }
+        if changed || resized { Err(self.tree.unchangeable(number)) } else { Ok(attributes) }
     }
 
     /// `FOPEN_*` for a file that is opened with `open(2)`'s flags.
@@ -109,7 +111,7 @@ impl Handler for Server {
             }
             Operation::Seek { offset, whence } => {
                 let from = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                body.offset(file::seek(self.tree.disk(number)?, from, whence.cast_signed())?);
+                body.offset(self.tree.seek(number, from, whence.cast_signed())?);
             }
             Operation::Flush => self.flusher.flush_written().map_err(|e| file::errno(&e))?,
             Operation::Fsync => self.flusher.flush().map_err(|e| file::errno(&e))?,
@@ -124,8 +126,8 @@ impl Handler for Server {
                 extended(&list, size, body)?;
             }
             Operation::Release | Operation::Destroy | Operation::Forget => {}
-            // The tree has the names it has.
-            Operation::ChangeNames => return Err(Errno::EPERM),
+            // The tree has the names that it has.
+            Operation::ChangeNames => return Err(self.tree.unchangeable(number)),
             Operation::Init { .. } | Operation::Read { .. } | Operation::Unknown => return Err(Errno::ENOSYS),
         }
         Ok(())

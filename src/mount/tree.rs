@@ -323,6 +323,13 @@ impl Tree {
         self.guests.statistics(number).is_some()
     }
 
+    /// The errno for who wants to change a folder or a file other than its bytes: the tree has the names that it has,
+    /// and the guest's file systems are for reading, whatever the mount is.
+    #[must_use]
+    pub fn unchangeable(&self, number: u64) -> Errno {
+        if self.is_guests(number) { Errno::EROFS } else { Errno::EPERM }
+    }
+
     /// Fills `buf` with the bytes of a file from `offset` on and tells how many there were.
     ///
     /// # Errors
@@ -342,6 +349,17 @@ impl Tree {
         }
         let disk = self.disk(number).ok()?;
         disk.parts(offset, len.min(disk.size().checked_sub(offset)?))
+    }
+
+    /// Where the next data (`SEEK_DATA`) or hole (`SEEK_HOLE`) of a file begins, at `offset` or after it.
+    ///
+    /// # Errors
+    /// As [`file::seek`]; the errno of what is wrong with a guest's file.
+    pub fn seek(&self, number: u64, offset: i64, whence: i32) -> Result<u64, Errno> {
+        match self.guests.seek(number, offset, file::wants_data(whence)?) {
+            Some(found) => found,
+            None => file::seek(self.disk(number)?, offset, whence),
+        }
     }
 
     /// The disk whose bytes a file has.

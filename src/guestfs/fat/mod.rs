@@ -54,6 +54,7 @@ pub(super) fn content(head: &[u8]) -> Option<Content> {
             type_name: type_name(boot.width).to_owned(),
             uuid: boot.serial.map(serial).unwrap_or_default(),
             label: boot.label,
+            ..Content::default()
         },
         Err(_) => Content { type_name: TYPE.to_owned(), ..Content::default() },
     })

@@ -2,7 +2,7 @@
 //! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a damaged
 //! one cannot lead in circles.
 
-use super::file::File;
+use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, damage};
 use crate::guestfs::utf16::to_utf8;
@@ -128,7 +128,12 @@ impl Ntfs {
         // Without its sequence number: an index that outlived its file is told by the record being free.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);
         let kind = match flags {
-            _ if flags & super::file::HAS_REPARSE_POINT != 0 => self.file(node)?.kind,
+            // What is damaged has a name all the same.
+            _ if flags & (HAS_REPARSE_POINT | SYSTEM) != 0
+                && let Ok(opened) = self.file(node) =>
+            {
+                opened.kind
+            }
             _ if flags & FOLDER != 0 => NodeKind::Folder,
             _ => NodeKind::File,
         };

@@ -97,6 +97,8 @@ pub(in crate::mount) struct SetAttr {
     pub(in crate::mount) uid: Option<u32>,
     pub(in crate::mount) gid: Option<u32>,
     pub(in crate::mount) size: Option<u64>,
+    /// Whether times are set.
+    pub(in crate::mount) times: bool,
     /// Whether it is done through an open file.
     pub(in crate::mount) by_handle: bool,
 }
@@ -215,6 +217,7 @@ fn set_attr(mut body: Fields<'_>) -> Option<SetAttr> {
         uid: has(1).then_some(uid),
         gid: has(2).then_some(gid),
         size: has(3).then_some(size),
+        times: has(4) || has(5),
         by_handle: has(6),
     })
 }
@@ -260,7 +263,8 @@ mod tests {
         xattr.extend(b"user.x\0");
         assert_eq!(parsed(22, &xattr), Operation::GetXattr { name: OsStr::new("user.x"), size: 64 });
         let set = words(&[pair(0b100_1101, 0), 9, 42, 0, 0, 0, 0, 0, pair(0, 0o644), pair(0, 8), pair(6, 0)]);
-        let expected = SetAttr { mode: Some(0o644), uid: None, gid: Some(6), size: Some(42), by_handle: true };
+        let expected =
+            SetAttr { mode: Some(0o644), uid: None, gid: Some(6), size: Some(42), times: false, by_handle: true };
         assert_eq!(parsed(4, &set), Operation::SetAttr(expected));
         assert_eq!(parsed(99, b""), Operation::Unknown);
         let init = [7_u32, 45, 131_072, 1 << 30 | 1, 1 << 4].map(u32::to_ne_bytes).concat();
