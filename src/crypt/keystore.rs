@@ -193,21 +193,24 @@ impl KeyStore {
     /// # Errors
     /// [`Error::WrongPassword`], naming `key_id`.
     pub fn unlock(&self, password: &[u8], key_id: &str) -> Result<Key> {
-        let kek = self.derive(password, &self.wrap_salt, self.wrap_iterations, kek_size(self.bits));
+        let kek = self.kdf.derive(password, &self.wrap_salt, self.wrap_iterations, kek_size(self.bits));
         let mut key = Key::new(self.wrapped.clone());
         unwrap_key(&kek, &mut key);
-        let digest = self.derive(&key, &self.digest_salt, self.digest_iterations, self.digest.len());
+        let digest = self.kdf.derive(&key, &self.digest_salt, self.digest_iterations, self.digest.len());
         if *digest != self.digest {
             return Err(Error::WrongPassword { what: self.what.clone(), key_id: key_id.to_owned() });
         }
         Ok(key)
     }
+}
 
-    fn derive(&self, secret: &[u8], salt: &[u8], iterations: u32, size: usize) -> Key {
-        match self.kdf {
-            Kdf::Sha1 => derive::<Sha1>(secret, salt, iterations, size),
-            Kdf::Sha256 => derive::<Sha256>(secret, salt, iterations, size),
-            Kdf::Sha512 => derive::<Sha512>(secret, salt, iterations, size),
+impl Kdf {
+    /// Derives a key of `size` bytes.
+    pub(super) fn derive(self, secret: &[u8], salt: &[u8], iterations: u32, size: usize) -> Key {
+        match self {
+            Self::Sha1 => derive::<Sha1>(secret, salt, iterations, size),
+            Self::Sha256 => derive::<Sha256>(secret, salt, iterations, size),
+            Self::Sha512 => derive::<Sha512>(secret, salt, iterations, size),
         }
     }
 }
