@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
   7zip           # reads Apple's disk images
   attr           # getfattr
+  bsdutils       # script
   bchunk         # takes the data out of CD images
   bzip2          # unpacks samples
   dosfstools     # mkfs.vfat

@@ -189,14 +189,15 @@ fn gcm_does_as_nist_says() {
         let text = STANDARD.encode(hex(&format!("{iv}{tag}{encrypted}")));
         let uuid = uuid::Uuid::from_slice_le(&hex(about)).unwrap();
         let answer = decrypt_machine(&text, &hex(key), uuid, "vault").map(|plain| plain.to_vec());
-        assert_eq!(answer, plain.map(hex).ok_or(Error::Tampered { what: "vault".into() }));
+        let reason = "the authentication tag does not fit the text and the machine's UUID".into();
+        assert_eq!(answer, plain.map(hex).ok_or(Error::Tampered { what: "vault".into(), reason }));
     }
 }
 
 #[test]
 fn the_password_opens_what_virtualbox_wrote_and_no_other_does() {
     for (text, size) in [(XTS256, 64), (XTS128, 32)] {
-        let store = KeyStore::parse(text, "sealed").unwrap();
+        let store = KeyStore::parse(text, Cipher::Xts, "sealed").unwrap();
         assert_eq!(store.unlock(PASSWORD, "id").unwrap().len(), size);
         assert_eq!(
             store.unlock(b"correct horse\n", "id").unwrap_err(),
@@ -210,22 +211,27 @@ fn the_password_opens_what_virtualbox_wrote_and_no_other_does() {
 fn each_broken_field_has_its_own_message() {
     let good = STANDARD.decode(XTS256.split_whitespace().collect::<String>()).unwrap();
     let too_many = (MAX_ITERATIONS + 1).to_le_bytes();
-    let cases: [(usize, &[u8], &str); 10] = [
+    let cases: [(usize, &[u8], &str); 11] = [
         (0, b"XXXX", "damaged: magic number at byte 0: expected 0x454e4353, found 0x58585858"),
         (4, &[0, 3], "cannot be used: version at byte 4: expected 0x0100 or 0x0200, found 0x0300"),
         (6, b"DES", "cannot be used: cipher at byte 6: expected AES-XTS128-PLAIN64,"),
+        (
+            6,
+            b"AES-GCM256\0\0\0\0\0\0\0\0",
+            "damaged: cipher at byte 6: expected one for disks (AES-XTS), found \"AES-GCM256\"",
+        ),
         (38, b"X", "cannot be used: key derivation at byte 38: expected PBKDF2-SHA1,"),
-        (70, &[48], "damaged: key size at byte 70: expected one of [64, 64], found 48"),
-        (106, &[33], "damaged: digest size at byte 106: expected one of [20, 32], found 33"),
+        (70, &[48], "damaged: key size at byte 70: expected 64, found 48"),
+        (106, &[33], "damaged: digest size at byte 106: expected 20 or 32, found 33"),
         (142, &[0, 0, 0, 0], "cannot be used: iterations at byte 142: expected 1 to 100000000, found 0"),
         (178, &too_many, "cannot be used: iterations at byte 178: expected 1 to 100000000, found 100000001"),
-        (182, &[0xFF; 4], "damaged: size of the wrapped key at byte 182: expected one of [64], found 4294967295"),
-        (182, &[32], "damaged: size of the wrapped key at byte 182: expected one of [64], found 32"),
+        (182, &[0xFF; 4], "damaged: size of the wrapped key at byte 182: expected 64, found 4294967295"),
+        (182, &[32], "damaged: size of the wrapped key at byte 182: expected 64, found 32"),
     ];
     for (at, new, message) in cases {
         let mut bytes = good.clone();
         bytes[at..at + new.len()].copy_from_slice(new);
-        let error = KeyStore::parse(&STANDARD.encode(bytes), "sealed").unwrap_err().to_string();
+        let error = KeyStore::parse(&STANDARD.encode(bytes), Cipher::Xts, "sealed").unwrap_err().to_string();
         assert!(error.starts_with("The key store of sealed "), "{error}");
         assert!(error.contains(message), "{error}\nis not\n{message}");
     }
@@ -234,19 +240,27 @@ fn each_broken_field_has_its_own_message() {
 #[test]
 fn a_text_that_is_no_key_store_is_refused() {
     for text in ["", "!!!!", "U0NO", &"A".repeat(10_000)] {
-        assert!(matches!(KeyStore::parse(text, "sealed"), Err(Error::KeyStore { .. })), "{text}");
+        assert!(matches!(KeyStore::parse(text, Cipher::Xts, "sealed"), Err(Error::KeyStore { .. })), "{text}");
     }
     let mut cut = STANDARD.decode(XTS256.split_whitespace().collect::<String>()).unwrap();
     cut.pop();
-    let error = KeyStore::parse(&STANDARD.encode(cut), "sealed").unwrap_err().to_string();
+    let error = KeyStore::parse(&STANDARD.encode(cut), Cipher::Xts, "sealed").unwrap_err().to_string();
     assert!(error.contains("size at byte 0: expected 250 bytes, found 249 bytes"), "{error}");
 }
 
 #[test]
 fn settings_that_were_changed_or_cut_are_refused() {
     let uuid = uuid::Uuid::from_u128(1);
-    for text in ["", "AAAA", &STANDARD.encode([0; 64]), "not base64!"] {
-        let error = decrypt_machine(text, &[0; 32], uuid, "vault").unwrap_err();
-        assert_eq!(error, Error::Tampered { what: "vault".into() });
+    for (text, reason) in [
+        ("", "expected at least 28 bytes in MachineEncrypted, found 0"),
+        ("AAAA", "expected at least 28 bytes in MachineEncrypted, found 3"),
+        (&STANDARD.encode([0; 64]), "the authentication tag does not fit"),
+        ("not base64!", "expected base64 in MachineEncrypted, found '!' as character 9"),
+    ] {
+        let error = decrypt_machine(text, &[0; 32], uuid, "vault").unwrap_err().to_string();
+        assert!(
+            error.starts_with("The encrypted settings of vault are damaged: ") && error.contains(reason),
+            "{error}"
+        );
     }
 }
