@@ -52,3 +52,16 @@ fn xts_mode_decrypt_256(bencher: Bencher, len: usize) {
     let xts = Xts128::new(aes(&key[..32]), aes(&key[32..]));
     measure(bencher, len, |bytes| xts.decrypt_area(bytes, SECTOR, 1 << 20, get_tweak_default));
 }
+
+/// One request cut in two, each half on a thread of its own: what the mount would gain by it.
+#[divan::bench(args = [128 << 10, 1 << 20])]
+fn decrypt_256_in_two_threads(bencher: Bencher, len: usize) {
+    let cipher = SectorCipher::new(&key(256)).expect("the key has the right length");
+    measure(bencher, len, |bytes| {
+        let (first, second) = bytes.split_at_mut(len / 2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| cipher.decrypt(second, (1 << 20) + (len / 2 / SECTOR) as u64));
+            cipher.decrypt(first, 1 << 20);
+        });
+    });
+}
