@@ -196,7 +196,7 @@ mod tests {
             let mut met = self.0.lock().unwrap();
             *met += 1;
             self.1.notify_all();
-            let (_, waited) = self.1.wait_timeout_while(met, Duration::from_secs(10), |met| *met < 2).unwrap();
+            let (_met, waited) = self.1.wait_timeout_while(met, Duration::from_secs(10), |met| *met < 2).unwrap();
             assert!(!waited.timed_out(), "one read waits for the other");
             Ok(())
         }

@@ -57,8 +57,7 @@ impl Terminal {
         self.child.wait().unwrap();
         drop(self.keys);
         self.reader.join().unwrap();
-        let text = self.shown.lock().unwrap().replace('\r', "");
-        text
+        self.shown.lock().unwrap().replace('\r', "")
     }
 }
 
