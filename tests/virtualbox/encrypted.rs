@@ -1,11 +1,12 @@
 //! Reading encrypted disks and machines: their bytes, their lists, and where passwords come from.
 
 use crate::common::Fixture;
-use crate::scene::{Mount, Said, assert_golden, said, sha256};
+use crate::scene::{Mount, Said, assert_golden, memory_of, said, sha256, wait_until};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
 /// What was written over a part of the VMDK's second volume after the snapshot.
 const MARK: &[u8] = b"vmdk, 128 bits";
@@ -149,7 +150,7 @@ fn no_log_and_no_lock_file_has_the_password_or_key() {
     let mut command = sealed.open_for(VDI_LEAF);
     command.args(["-v", "-d", "--rw", "-i", VDI_LEAF]).arg(point.path());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    crate::scene::wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+    wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
     fs::read(point.path().join("vhdd")).unwrap();
     let folder = sealed.machine_file("sealed/Snapshots");
     let mut lock_files = 0;
@@ -177,12 +178,12 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
     for uuid in [VDI_BASE, VAULT_DISK] {
         let point = tempfile::tempdir().unwrap();
         // Not through `setsid`: the number of the child is to be the program's.
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
         command.env("VBOX_USER_HOME", sealed.home()).args(["-f", "--password-file", "-", "-i", uuid]).arg(point.path());
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
-        crate::scene::wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
-        let memory = crate::scene::memory_of(child.id());
+        wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+        let memory = memory_of(child.id());
         assert!(memory.len() > 100_000);
         // What is known to be there is found, and so would be the password.
         let has = |text: &[u8]| memory.windows(text.len()).any(|window| window == text);
@@ -191,4 +192,28 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
         assert!(child.wait().unwrap().success());
         assert_eq!(found, (true, false), "{uuid}");
     }
+}
+
+/// The kernel keeps the files of a process that it may not dump from its own user. Seen before the password is there.
+#[test]
+fn a_process_that_gets_a_password_leaves_no_core() {
+    let Some(sealed) = Sealed::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return crate::lab::skipped("only root may become another user");
+    }
+    let program = sealed.root().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_vboximg-mount"), &program).unwrap();
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(sealed.root()).status().unwrap().success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(["-lw", "--vm", "vault", "--password-file", "-"]).env("VBOX_USER_HOME", sealed.home());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let of_process = |name: &str| format!("/proc/{}/{name}", child.id());
+    wait_until(|| {
+        let name = fs::read_to_string(of_process("comm")).unwrap();
+        name == "program\n" && fs::metadata(of_process("maps")).unwrap().uid() == 0
+    });
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(VAULT_DISK), "{output:?}");
 }
