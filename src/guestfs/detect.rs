@@ -1,9 +1,15 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
+use super::btrfs::{self, Btrfs};
+use super::dos::serial;
+use super::exfat::{self, Exfat};
 use super::ext::{self, Ext};
+use super::fat::{self, Fat};
+use super::iso::{self, Iso};
 use super::ntfs::{self, Ntfs};
+use super::udf::{self, Udf};
 use super::xfs::{self, Xfs};
-use super::{GuestFs, Result};
+use super::{Error, GuestFs, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -68,7 +74,43 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if xfs::probe(&head) {
         return Ok(Some(Box::new(Xfs::open(volume)?)));
     }
+    if btrfs::probe(&*volume)? {
+        return Ok(Some(Box::new(Btrfs::open(volume)?)));
+    }
+    if exfat::probe(&head) {
+        return Ok(Some(Box::new(Exfat::open(volume)?)));
+    }
+    if fat::probe(&head) {
+        return Ok(Some(Box::new(Fat::open(volume)?)));
+    // Before HFS+, which hybrid disks have too; after those whose mark is where optical disks have none of their own.
+    if let Some(optical) = open_optical(&volume)? {
+        return Ok(Some(optical));
+    }
     Ok(None)
+}
+
+/// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
+/// Windows and Linux do, and ISO 9660 where that is damaged.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+    let mut failed = None;
+    if udf::probe(&**volume)? {
+        match Udf::open(volume.clone()) {
+            Ok(udf) => return Ok(Some(Box::new(udf))),
+            Err(error @ Error::Disk(_)) => return Err(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    if iso::probe(&**volume)? {
+        let mut iso = Iso::open(volume.clone())?;
+        if let Some(error) = failed {
+            iso.note(format!("Its ISO 9660 file system is shown in place of UDF: {error}"));
+        }
+        return Ok(Some(Box::new(iso)));
+    }
+    failed.map_or(Ok(None), Err)
 }
 
 /// The first mark that fits. Encryption and volume managers come first: what lies under them is theirs.
@@ -98,9 +140,9 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
         Content { uuid: format!("{:016X}", f.u64_le(72)?), ..Content::named("NTFS") }
     } else if at(3, b"ReFS\0") {
         Content::named("ReFS")
-    } else if at(3, b"EXFAT   ") {
+    } else if exfat::probe(head) {
         Content { uuid: serial(f.u32_le(100)?), ..Content::named("exFAT") }
-    } else if let Some(content) = fat(&f, head)? {
+    } else if let Some(content) = fat::content(head) {
         content
     } else if at(4086, b"SWAPSPACE2") {
         Content { uuid: big_endian_uuid(&f, 1036)?, label: f.text(1052, 16)?, ..Content::named("swap") }
@@ -122,45 +164,6 @@ fn of_head(head: &[u8]) -> Result<Option<Content>, Fault> {
 /// LUKS 2 has a label; in version 1 those bytes are the cipher's name.
 fn luks_label(f: &Fields<'_>) -> Result<String, Fault> {
     if f.u16_be(6)? == 2 { f.text(24, 48) } else { Ok(String::new()) }
-}
-
-/// FAT12, FAT16 and FAT32 have no magic number: the boot sector's numbers must make sense together.
-fn fat(f: &Fields<'_>, head: &[u8]) -> Result<Option<Content>, Fault> {
-    if head.len() < 512 || !head[510..].starts_with(&[0x55, 0xAA]) {
-        return Ok(None);
-    }
-    let sector = f.u16_le(11)?;
-    let cluster = f.u8(13)?;
-    let (reserved, tables) = (f.u16_le(14)?, f.u8(16)?);
-    let sane = matches!(sector, 512 | 1024 | 2048 | 4096) && cluster.is_power_of_two() && reserved > 0;
-    if !sane || !matches!(tables, 1 | 2) || !matches!(f.u8(21)?, 0xF0 | 0xF8..=0xFF) {
-        return Ok(None);
-    }
-    let wide = f.u16_le(22)? == 0;
-    let table = if wide { f.u32_le(36)? } else { u32::from(f.u16_le(22)?) };
-    let all = match f.u16_le(19)? {
-        0 => f.u32_le(32)?,
-        small => u32::from(small),
-    };
-    let root = (u32::from(f.u16_le(17)?) * 32).div_ceil(u32::from(sector));
-    let before = u64::from(reserved) + u64::from(tables) * u64::from(table) + u64::from(root);
-    let clusters = u64::from(all).saturating_sub(before) / u64::from(cluster);
-    let (type_name, extended) = match clusters {
-        _ if wide => ("FAT32", 66),
-        0..=4084 => ("FAT12", 38),
-        _ => ("FAT16", 38),
-    };
-    let has_more = matches!(f.u8(extended)?, 0x28 | 0x29);
-    Ok(Some(Content {
-        uuid: if has_more { serial(f.u32_le(extended + 1)?) } else { String::new() },
-        label: if has_more { f.text(extended + 5, 11)?.trim_end().replace("NO NAME", "") } else { String::new() },
-        ..Content::named(type_name)
-    }))
-}
-
-/// A volume's serial number as DOS writes it.
-fn serial(number: u32) -> String {
-    format!("{:04X}-{:04X}", number >> 16, number & 0xFFFF)
 }
 
 fn big_endian_uuid(f: &Fields<'_>, at: usize) -> Result<String, Fault> {
