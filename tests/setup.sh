@@ -22,7 +22,9 @@ packages=(
   mtools         # mcopy
   ntfs-3g        # mkfs.ntfs
   procps         # pgrep
+  python3        # writes HFS+ volumes
   qemu-utils     # qemu-img, qemu-io
+  squashfs-tools # mksquashfs, unsquashfs
   util-linux     # losetup, setpriv
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
