@@ -6,6 +6,7 @@ packages=(
   7zip           # reads Apple's disk images and FAT
   acl            # setfacl
   attr           # getfattr
+  bsdutils       # script
   bchunk         # takes the data out of CD images
   btrfs-progs    # mkfs.btrfs, btrfs
   bzip2          # unpacks samples
