@@ -123,10 +123,6 @@ impl Book {
         self.entry(case, peer).absent = Some(reason.to_owned());
     }
 
-    pub(crate) fn is_absent(&mut self, case: &str, peer: &str) -> bool {
-        self.entry(case, peer).absent.is_some()
-    }
-
     /// The median of a peer in a case.
     pub(crate) fn median(&self, case: &str, peer: &str) -> Option<f64> {
         self.cases.iter().find(|known| known.name == case)?.peers.get(peer)?.median

@@ -24,6 +24,28 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
+/// As [`run`], but ends the command when it takes longer than `limit`. `out` takes its output.
+pub(crate) fn run_within(command: &mut Command, limit: Duration, out: &Path) -> Result<(String, Duration)> {
+    command.stdin(Stdio::null()).stdout(fs::File::create(out)?);
+    let begin = Instant::now();
+    let mut child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    // Waiting itself takes no processor time that is measured.
+    let guard = std::thread::spawn(move || {
+        let late = receiver.recv_timeout(limit).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Timeout);
+        late && kill(pid, Signal::SIGKILL).is_ok()
+    });
+    let status = child.wait()?;
+    let time = begin.elapsed();
+    drop(sender);
+    match (guard.join(), status.success()) {
+        (Ok(true), _) => Err(format!("not done after {} s", limit.as_secs()).into()),
+        (_, false) => Err(format!("{command:?}: {status}").into()),
+        _ => Ok((fs::read_to_string(out)?, time)),
+    }
+}
+
 /// Runs a program with arguments that must work.
 pub(crate) fn tool<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = A>) -> Result<String> {
     run(Command::new(name).args(arguments))
@@ -123,7 +145,8 @@ pub(crate) fn peak(pid: i32) -> Option<u64> {
 /// The processor, its cores and the kernel.
 pub(crate) fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| Some(line.strip_prefix("model name")?.trim_start_matches([' ', '\t', ':'])));
+    let name =
+        info.lines().find_map(|line| Some(line.strip_prefix("model name")?.trim_start_matches([' ', '\t', ':'])));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{}, {cores} cores, Linux {}", name.unwrap_or("unknown processor"), kernel.trim())

@@ -116,9 +116,11 @@ fn find_peers(
     for (name, path) in &options.also {
         peers.push(Peer { name: name.clone(), kind: Kind::Ours(path.clone()) });
     }
-    let qemu = host::find_program("qemu-storage-daemon").map(|_| ()).ok_or("not installed; it is in the package qemu-utils");
+    let qemu =
+        host::find_program("qemu-storage-daemon").map(|_| ()).ok_or("not installed; it is in the package qemu-utils");
     let root = if host::is_root() { Ok(()) } else { Err("needs root to mount") };
-    let name = virtualbox.as_ref().map_or("vboximg-mount".to_owned(), |found| format!("vboximg-mount {}", found.version));
+    let name =
+        virtualbox.as_ref().map_or("vboximg-mount".to_owned(), |found| format!("vboximg-mount {}", found.version()));
     let others = [
         (name.as_str(), Kind::VirtualBox, virtualbox.as_ref().map(|_| ()).map_err(String::as_str)),
         (QEMU, Kind::Qemu, qemu),

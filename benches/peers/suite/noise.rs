@@ -4,7 +4,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Fills `buf` with the bytes of the stream `seed` from `offset` on, a multiple of 8.
 pub(crate) fn fill(seed: u64, offset: u64, buf: &mut [u8]) {
-    let mut at = seed.wrapping_mul(GOLDEN) ^ offset / 8;
+    let mut at = seed.wrapping_mul(GOLDEN).wrapping_add(offset / 8);
     for word in buf.chunks_mut(8) {
         word.copy_from_slice(&mix(at).to_le_bytes()[..word.len()]);
         at = at.wrapping_add(1);

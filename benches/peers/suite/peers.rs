@@ -103,7 +103,11 @@ fn start(kind: &Kind, mut command: Command, request: Request<'_>, point: PathBuf
         command.arg("--rw");
     }
     let complaints = point.with_extension("log");
-    command.arg(shown).stdin(Stdio::null()).stdout(File::create(&complaints)?).stderr(File::options().append(true).open(&complaints)?);
+    command
+        .arg(shown)
+        .stdin(Stdio::null())
+        .stdout(File::create(&complaints)?)
+        .stderr(File::options().append(true).open(&complaints)?);
     let file = point.join("vhdd");
     let begin = Instant::now();
     let mut child = command.spawn().map_err(|e| format!("{command:?}: {e}"))?;
@@ -128,7 +132,8 @@ fn start(kind: &Kind, mut command: Command, request: Request<'_>, point: PathBuf
     mounted.took = took;
     child.wait()?;
     mounted.pid = match kind {
-        Kind::Ours(_) => xattr::get(&mounted.point, "user.vboximg-mount.pid")?.and_then(|pid| String::from_utf8(pid).ok()?.parse().ok()),
+        Kind::Ours(_) => xattr::get(&mounted.point, "user.vboximg-mount.pid")?
+            .and_then(|pid| String::from_utf8(pid).ok()?.parse().ok()),
         _ => host::processes_with("cmdline", &shown.display().to_string()).first().copied(),
     };
     Ok(mounted)
@@ -139,7 +144,9 @@ fn qemu(request: Request<'_>, point: PathBuf) -> Result<Mounted> {
         return Err("its VDI driver has no differencing images".into());
     }
     let mut command = Command::new("qemu-storage-daemon");
-    command.arg("--blockdev").arg(format!("file,node-name=file,read-only=on,filename={}", request.medium.path.display()));
+    command
+        .arg("--blockdev")
+        .arg(format!("file,node-name=file,read-only=on,filename={}", request.medium.path.display()));
     command.args(["--blockdev", "vdi,node-name=disk,read-only=on,file=file"]);
     let volumes = request.source.map_or(&[][..], |source| &source.volumes);
     let mut nodes = vec![("disk".to_owned(), "vhdd".to_owned())];
@@ -180,7 +187,8 @@ fn kernel(request: Request<'_>, point: PathBuf) -> Result<Mounted> {
         fs::create_dir(&folder)?;
         let kind = if volume.kind == "ntfs" { "ntfs3" } else { volume.kind };
         let options = format!("ro,loop,offset={},sizelimit={}", volume.start, volume.size);
-        let words = ["-t".as_ref(), kind.as_ref(), "-o".as_ref(), options.as_ref(), source.raw.as_os_str(), folder.as_os_str()];
+        let words =
+            ["-t".as_ref(), kind.as_ref(), "-o".as_ref(), options.as_ref(), source.raw.as_os_str(), folder.as_os_str()];
         any |= host::tool("mount", words).is_ok();
     }
     if any { Ok(mounted) } else { Err("it has mounted none of the file systems".into()) }
@@ -209,6 +217,25 @@ impl Mounted {
         path.exists().then_some(Place { path, start: 0, drop: true })
     }
 
+    /// Why a target is not shown.
+    pub(crate) fn why_not(&self, target: &Target) -> &'static str {
+        match (&self.kind, target) {
+            (Kind::Raw | Kind::Qemu, Target::Guest(..)) => "shows no file systems",
+            (Kind::Kernel, Target::Guest(..)) => "this kernel has no driver for it",
+            (Kind::Kernel, _) => "shows file systems only",
+            (_, Target::Guest(..)) => "does not read this file system",
+            _ => "not shown",
+        }
+    }
+
+    /// Unmounts, and returns when all is done but the end of the process.
+    pub(crate) fn detach(&mut self) -> Result<()> {
+        for point in host::mounts_below(&self.point) {
+            host::tool("umount", [point])?;
+        }
+        Ok(())
+    }
+
     /// Unmounts, and returns when all is done.
     pub(crate) fn unmount(mut self) -> Result<()> {
         self.end()
@@ -222,13 +249,12 @@ impl Mounted {
                 child.wait()?;
             }
             (Kind::Ours(program), _) => {
-                host::tool(program.to_str().ok_or("a path that is not UTF-8")?, ["-u".as_ref(), self.point.as_os_str()])?;
+                host::tool(
+                    program.to_str().ok_or("a path that is not UTF-8")?,
+                    ["-u".as_ref(), self.point.as_os_str()],
+                )?;
             }
-            _ => {
-                for point in host::mounts_below(&self.point) {
-                    host::tool("umount", [point])?;
-                }
-            }
+            _ => self.detach()?,
         }
         match self.pid.take() {
             Some(pid) => host::until("the process ends", || !host::is_running(pid)),

@@ -24,8 +24,7 @@ const STYLE: &str = "text { font: 13px system-ui, sans-serif; fill: #24292f } .d
 
 /// The ratios of our program to `peer` as an SVG file.
 pub(crate) fn picture(book: &Book, peer: &str) -> String {
-    let cases: Vec<(&Case, f64)> =
-        book.cases.iter().filter_map(|case| Some((case, *case.ratios.get(peer)?))).collect();
+    let cases: Vec<(&Case, f64)> = book.cases.iter().filter_map(|case| Some((case, *case.ratios.get(peer)?))).collect();
     let height = TOP + ROW * f64::from(u32::try_from(cases.len()).unwrap_or(0)) + 40.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
@@ -41,7 +40,11 @@ pub(crate) fn picture(book: &Book, peer: &str) -> String {
         let class = if label == "1" { "one" } else { "grid" };
         let x = place(ratio);
         let _ = writeln!(out, "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>");
-        let _ = writeln!(out, "<text class=\"dim\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", bottom + 18.0);
+        let _ = writeln!(
+            out,
+            "<text class=\"dim\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            bottom + 18.0
+        );
     }
     let mut y = TOP;
     for (case, ratio) in cases {
@@ -56,11 +59,14 @@ fn bar(out: &mut String, case: &Case, ratio: f64, y: f64) {
     let class = if ratio >= 1.0 { "faster" } else { "slower" };
     let (x, width) = (one.min(end), (end - one).abs());
     let middle = y + 16.0;
-    let _ = writeln!(out, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 12.0, escape(&case.title));
-    let _ = writeln!(out, "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{}\" width=\"{width:.1}\" height=\"15\"/>", y + 4.0);
+    let _ =
+        writeln!(out, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 12.0, escape(&case.title));
+    let _ =
+        writeln!(out, "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{}\" width=\"{width:.1}\" height=\"15\"/>", y + 4.0);
     if let Some((least, _)) = case.goal {
         let x = place(least);
-        let _ = writeln!(out, "<line class=\"least\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/>", y + 2.0, y + 21.0);
+        let _ =
+            writeln!(out, "<line class=\"least\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/>", y + 2.0, y + 21.0);
     }
     let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{middle}\">{ratio:.2}</text>", end.max(one) + 6.0);
 }

@@ -39,7 +39,11 @@ pub(crate) type Expect<'a> = &'a (dyn Fn(u64, &mut [u8]) -> Result<()> + Sync);
 
 impl Job {
     pub(crate) fn text(&self) -> String {
-        let (kind, size) = if self.random { ("random", "4 KiB") } else { ("in order", if self.block == 1 << 20 { "1 MiB" } else { "128 KiB" }) };
+        let (kind, size) = if self.random {
+            ("random", "4 KiB")
+        } else {
+            ("in order", if self.block == 1 << 20 { "1 MiB" } else { "128 KiB" })
+        };
         format!("{size} {kind}, {} reader{}", self.readers, if self.readers == 1 { "" } else { "s" })
     }
 }
@@ -65,7 +69,7 @@ pub(crate) fn read_places(place: &Place, job: &Job, orders: Vec<Vec<u64>>) -> Re
     }
     let advice =
         if job.random { PosixFadviseAdvice::POSIX_FADV_RANDOM } else { PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL };
-    let barrier = Barrier::new(orders.len() + 1);
+    let barrier = Barrier::new(orders.len());
     std::thread::scope(|scope| {
         let mut readers = Vec::new();
         for order in orders {
@@ -75,15 +79,18 @@ pub(crate) fn read_places(place: &Place, job: &Job, orders: Vec<Vec<u64>>) -> Re
             readers.push(scope.spawn(move || {
                 let mut buf = vec![0; job.block];
                 barrier.wait();
-                order.iter().try_for_each(|at| file.read_exact_at(&mut buf, place.start + at))
+                let begin = Instant::now();
+                order.iter().try_for_each(|at| file.read_exact_at(&mut buf, place.start + at))?;
+                Ok::<_, std::io::Error>((begin, Instant::now()))
             }));
         }
-        barrier.wait();
-        let begin = Instant::now();
+        // From the first that began to the last that ended: this thread may be woken late.
+        let mut times = Vec::new();
         for reader in readers {
-            reader.join().map_err(|_| "a reader panicked")??;
+            times.push(reader.join().map_err(|_| "a reader panicked")??);
         }
-        Ok(begin.elapsed())
+        let (begin, end) = (times.iter().map(|(begin, _)| *begin).min(), times.iter().map(|(_, end)| *end).max());
+        Ok(begin.zip(end).map_or(Duration::ZERO, |(begin, end)| end - begin))
     })
 }
 

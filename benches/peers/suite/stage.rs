@@ -82,7 +82,7 @@ impl Standing<'_> {
         let reason = match &self.mounted {
             Ok(mounted) => match mounted.place(target) {
                 Some(place) => return Some((mounted, place)),
-                None => "not shown",
+                None => mounted.why_not(target),
             },
             Err(reason) => reason,
         };

@@ -12,7 +12,7 @@ pub(crate) fn table(book: &Book) -> String {
             rows[0].push("ratio".to_owned());
         }
     }
-    rows[0].extend(["goal".to_owned(), "peak MiB".to_owned()]);
+    rows[0].extend(["goal".to_owned(), "peak MiB of the first two".to_owned()]);
     rows.extend(book.cases.iter().map(|case| row(book, case)));
     let widths: Vec<usize> = (0..rows[0].len()).map(|column| widest(&rows, column)).collect();
     let mut out = String::new();
@@ -43,14 +43,15 @@ fn widest(rows: &[Vec<String>], column: usize) -> usize {
 fn row(book: &Book, case: &Case) -> Vec<String> {
     let mut cells = vec![case.name.clone(), case.unit.text().to_owned()];
     for (number, peer) in book.peers.iter().enumerate() {
-        cells.push(case.peers.get(peer).and_then(|entry| entry.median).map_or("-".to_owned(), |median| short(median)));
+        cells.push(case.peers.get(peer).and_then(|entry| entry.median).map_or("-".to_owned(), short));
         if number > 0 {
             cells.push(case.ratios.get(peer).map_or(String::new(), |ratio| format!("x{ratio:.2}")));
         }
     }
     cells.push(case.goal.map_or(String::new(), |(least, aim)| format!("{least} / {aim}")));
-    let peaks = book.peers.iter().filter_map(|peer| case.peers.get(peer)?.peak_kib);
-    cells.push(peaks.map(|kib| (kib / 1024).to_string()).collect::<Vec<_>>().join(" / "));
+    let peak = |peer: &String| case.peers.get(peer)?.peak_kib.map(|kib| (kib / 1024).to_string());
+    let peaks = book.peers.iter().take(2).map(|peer| peak(peer).unwrap_or("-".to_owned()));
+    cells.push(peaks.collect::<Vec<_>>().join(" / "));
     cells
 }
 

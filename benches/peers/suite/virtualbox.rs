@@ -17,7 +17,7 @@ pub(crate) struct VirtualBox {
     root: PathBuf,
     /// Where the folder with the disks is seen inside, for reading.
     out: PathBuf,
-    pub(crate) version: String,
+    version: String,
     /// A folder that both sides see, as seen from here.
     pub(crate) work: PathBuf,
 }
@@ -47,9 +47,15 @@ impl VirtualBox {
         Ok(Self { root: root.into(), out: out.into(), version: version.trim().to_owned(), work })
     }
 
+    /// Its version without the packager's addition.
+    pub(crate) fn version(&self) -> &str {
+        self.version.split('_').next().unwrap_or_default()
+    }
+
     /// A path as it is inside.
     pub(crate) fn inside(&self, path: &Path) -> PathBuf {
-        let path = path.strip_prefix(&self.out).map_or_else(|_| path.to_path_buf(), |rest| self.work.join("out").join(rest));
+        let path =
+            path.strip_prefix(&self.out).map_or_else(|_| path.to_path_buf(), |rest| self.work.join("out").join(rest));
         Path::new("/").join(path.strip_prefix(&self.root).unwrap_or(&path))
     }
 

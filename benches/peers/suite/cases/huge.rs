@@ -25,7 +25,8 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     for round in 0..u64::from(bench.options.rounds) {
         for peer in &bench.peers {
             let measure = || -> Result<(f64, Option<u64>)> {
-                let mounted = peer.mount(&stage, Request { medium: &medium, source: None, guests: false, writable: false })?;
+                let mounted =
+                    peer.mount(&stage, Request { medium: &medium, source: None, guests: false, writable: false })?;
                 let place = mounted.place(&Target::Disk).ok_or("not shown")?;
                 let order = |reader: u64| {
                     let number = move |read: u64| noise::mix((round << 48) + (reader << 40) + read) % pages * 4096;
@@ -52,7 +53,8 @@ pub(super) fn huge(bench: &Bench<'_>) -> Result<Medium> {
     let folder = kept(bench.out.join(format!("huge-{}", bench.scale.huge.0)), |folder| {
         let blocks = u32::try_from(size / BLOCK)?;
         // An odd factor reaches every number below a power of two.
-        let map: Vec<u32> = (0..blocks).map(|block| block.wrapping_mul(0x9E37_79B1).wrapping_add(77) % blocks).collect();
+        let map: Vec<u32> =
+            (0..blocks).map(|block| block.wrapping_mul(0x9E37_79B1).wrapping_add(77) % blocks).collect();
         let image = vdi::create(&folder.join("huge.vdi"), size, identity, None, &map)?;
         Ok(image.file.write_all_at(&vdi::partition_block(size), image.block_at(map[0]))?)
     })?;

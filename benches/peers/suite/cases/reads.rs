@@ -4,12 +4,12 @@ use super::{Source, main_volume, megabytes, per_second};
 use crate::suite::Result;
 use crate::suite::book::{Book, Unit};
 use crate::suite::disks::source::BIG;
+use crate::suite::host;
 use crate::suite::noise;
 use crate::suite::peers::{Request, Target};
 use crate::suite::read::{self, Expect, Job, Place, RANDOM, RANDOM_8, SEQUENTIAL, SEQUENTIAL_2};
 use crate::suite::scale::{MIB, Scale};
 use crate::suite::stage::{Stage, Standing};
-use crate::suite::host;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -78,7 +78,9 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
                 let Some((mounted, mut place)) = standing.place(&region.target, name, book) else { continue };
                 place.start += region.start;
                 mounted.pid.into_iter().for_each(host::reset_peak);
-                let Some(time) = book_failure(book, name, &stage, standing, read::read(&place, job, each))? else { continue };
+                let Some(time) = book_failure(book, name, &stage, standing, read::read(&place, job, each))? else {
+                    continue;
+                };
                 let count = each * job.readers;
                 let sample =
                     if job.random { per_second(count, time) } else { megabytes(count * job.block as u64, time) };

@@ -31,7 +31,8 @@ fn write_machine(folder: &Path, name: &str, uuid: Uuid) -> Result<()> {
     fs::create_dir_all(folder.join("Snapshots"))?;
     let disks = [0; 3].map(|_| Identity::random());
     let [base, first, second] = disks.map(|disk| disk.uuid);
-    let locations = [format!("{name}.vdi"), format!("Snapshots/{{{first}}}.vdi"), format!("Snapshots/{{{second}}}.vdi")];
+    let locations =
+        [format!("{name}.vdi"), format!("Snapshots/{{{first}}}.vdi"), format!("Snapshots/{{{second}}}.vdi")];
     let size = BLOCKS as u64 * vdi::BLOCK;
     let mut parent = None;
     for (location, identity) in locations.iter().zip(disks) {

@@ -34,7 +34,8 @@ impl Identity {
     pub(crate) fn numbered(number: u64) -> Self {
         let uuid = |part: u64| {
             let words = [noise::mix(2 * number + part), noise::mix(!(2 * number + part))];
-            uuid::Builder::from_random_bytes((u128::from(words[0]) << 64 | u128::from(words[1])).to_le_bytes()).into_uuid()
+            uuid::Builder::from_random_bytes((u128::from(words[0]) << 64 | u128::from(words[1])).to_le_bytes())
+                .into_uuid()
         };
         Self { uuid: uuid(0), modify: uuid(1) }
     }
@@ -57,17 +58,17 @@ pub(crate) fn create(
     put(0, b"<<< Oracle VM VirtualBox Disk Image >>>\n");
     let nil = Identity { uuid: Uuid::nil(), modify: Uuid::nil() };
     let numbers = [
-        (64, 0xBEDA_107F),                           // u32Signature
-        (68, 0x0001_0001),                           // u32Version
-        (72, 400),                                   // cbHeader
-        (76, if parent.is_some() { 4 } else { 1 }),  // enmType: difference, normal
-        (340, u32::try_from(MAP_AT).unwrap_or(0)),   // offBlocks
-        (344, u32::try_from(data_at).unwrap_or(0)),  // offData
-        (360, 512),                                  // LegacyGeometry.cbSector
-        (376, u32::try_from(BLOCK).unwrap_or(0)),    // cbBlock
-        (384, count),                                // cBlocks
-        (388, used),                                 // cBlocksAllocated
-        (468, 512),                                  // LCHSGeometry.cbSector
+        (64, 0xBEDA_107F),                          // u32Signature
+        (68, 0x0001_0001),                          // u32Version
+        (72, 400),                                  // cbHeader
+        (76, if parent.is_some() { 4 } else { 1 }), // enmType: difference, normal
+        (340, u32::try_from(MAP_AT).unwrap_or(0)),  // offBlocks
+        (344, u32::try_from(data_at).unwrap_or(0)), // offData
+        (360, 512),                                 // LegacyGeometry.cbSector
+        (376, u32::try_from(BLOCK).unwrap_or(0)),   // cbBlock
+        (384, count),                               // cBlocks
+        (388, used),                                // cBlocksAllocated
+        (468, 512),                                 // LCHSGeometry.cbSector
     ];
     numbers.iter().for_each(|(at, number): &(usize, u32)| put(*at, &number.to_le_bytes()));
     put(368, &size.to_le_bytes()); // cbDisk
