@@ -145,8 +145,9 @@ impl Scene<'_> {
                 let checked = checking.elapsed();
                 mounted.unmount()?;
                 File::open(&self.medium.path)?.sync_all()?;
+                let time = begin.elapsed().saturating_sub(checked);
                 self.check(offsets, len)?;
-                return Ok((begin.elapsed().saturating_sub(checked), peak));
+                return Ok((time, peak));
             }
         }
         mounted.unmount()?;
