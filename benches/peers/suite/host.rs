@@ -101,6 +101,27 @@ pub(crate) fn unmount_all(folder: &Path) {
     }
 }
 
+/// Removes a folder after unmounting what is in it.
+pub(crate) fn remove_folder(folder: &Path) {
+    unmount_all(folder);
+    // What is mounted there must be gone before anything is removed.
+    if mounts_below(folder).is_empty() {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// Removes what measurements that were killed have left: folders with this name and the id of a process that is gone.
+pub(crate) fn remove_left(folder: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let file_name = entry.file_name();
+        let pid = file_name.to_str().and_then(|text| text.strip_prefix(name)?.parse().ok());
+        if pid.is_some_and(|pid| !is_running(pid)) {
+            remove_folder(&entry.path());
+        }
+    }
+}
+
 /// The processes whose command line or environment has this text.
 pub(crate) fn processes_with(file: &str, text: &str) -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };

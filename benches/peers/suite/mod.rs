@@ -44,7 +44,30 @@ pub(crate) struct Bench<'a> {
     pub(crate) out: PathBuf,
     virtualbox: std::result::Result<VirtualBox, String>,
     /// For what is thrown away; that of VirtualBox where it is.
-    own_work: tempfile::TempDir,
+    own_work: Work,
+}
+
+/// A folder for what is thrown away, removed when dropped.
+struct Work(PathBuf);
+
+impl Work {
+    /// Where folders of killed runs are removed first.
+    fn new(out: &Path) -> Result<Self> {
+        host::remove_left(out, "work-");
+        let folder = out.join(format!("work-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        host::remove_folder(&self.0);
+    }
 }
 
 impl Bench<'_> {
@@ -78,7 +101,7 @@ pub(crate) fn run(options: &Options, built: &Path) -> Result<()> {
     fs::create_dir_all(&options.out)?;
     let out = options.out.canonicalize()?;
     let virtualbox = if options.tiny { Err("not asked for".to_owned()) } else { VirtualBox::find(&out) };
-    let own_work = tempfile::tempdir_in(&out)?;
+    let own_work = Work::new(&out)?;
     let mut absent = BTreeMap::new();
     let peers = find_peers(options, built, &virtualbox, &mut absent);
     let bench = Bench { options, scale, peers, out, virtualbox, own_work };

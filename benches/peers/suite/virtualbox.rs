@@ -8,8 +8,8 @@ use std::process::Command;
 
 /// Where it is unless `VBOXIMG_REFERENCE` says otherwise.
 const DEFAULT: &str = "/var/tmp/virtualbox-reference";
-/// The folder of measurements inside of it; one for each process.
-const LAB: &str = "lab/vboximg-bench-";
+/// The folder of each measurement in its folder `lab`: this and the process id.
+const NAME: &str = "vboximg-bench-";
 
 /// An installed VirtualBox.
 #[derive(Debug)]
@@ -32,13 +32,13 @@ impl VirtualBox {
         if !host::is_root() {
             return Err("needs root to enter its folder".to_owned());
         }
-        clean(&root);
+        host::remove_left(&root.join("lab"), NAME);
         Self::open(&root, out).map_err(|e| e.to_string())
     }
 
     fn open(root: &Path, out: &Path) -> Result<Self> {
         let version = host::run(Command::new(root.join("vb-in")).args(["VBoxManage", "--version"]))?;
-        let work = root.join(format!("{LAB}{}", std::process::id()));
+        let work = root.join(format!("lab/{NAME}{}", std::process::id()));
         let bound = work.join("out");
         fs::create_dir_all(&bound)?;
         host::tool("mount", ["--bind".as_ref(), out, &bound])?;
@@ -75,26 +75,7 @@ impl VirtualBox {
 
 impl Drop for VirtualBox {
     fn drop(&mut self) {
-        host::unmount_all(&self.work);
-        // The bound folder must be gone from there before anything is removed.
-        if host::mounts_below(&self.work).is_empty() {
-            let _ = fs::remove_dir_all(&self.work);
-        }
-    }
-}
-
-/// Removes what runs that were killed have left.
-fn clean(root: &Path) {
-    let lab = root.join("lab");
-    let Ok(entries) = fs::read_dir(&lab) else { return };
-    for folder in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let pid = folder.strip_prefix(root).ok().and_then(|path| path.to_str()?.strip_prefix(LAB)?.parse().ok());
-        if pid.is_some_and(|pid| !host::is_running(pid)) {
-            host::unmount_all(&folder);
-            if host::mounts_below(&folder).is_empty() {
-                let _ = fs::remove_dir_all(&folder);
-            }
-        }
+        host::remove_folder(&self.work);
     }
 }
 
