@@ -30,7 +30,7 @@ pub(crate) fn picture(book: &Book, peer: &str) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
          <title>Times as fast as {peer}</title>\n<style>{STYLE}</style>\n\
          <text class=\"title\" x=\"16\" y=\"26\">Times as fast as {}</text>\n\
-         <text class=\"dim\" x=\"16\" y=\"46\">Medians of {} rounds in turn; the yellow line is the least to reach; {}</text>\n",
+         <text class=\"dim\" x=\"16\" y=\"46\">Medians of rounds in turn: {}; cold start: without its service running; yellow: to reach; {}</text>\n",
         escape(peer),
         book.rounds,
         escape(&book.machine)

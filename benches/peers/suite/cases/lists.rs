@@ -30,8 +30,7 @@ struct Registry {
 pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     let registry = |count: Option<u32>| {
         let name = count.map_or("oracle".to_owned(), |count| count.to_string());
-        let title =
-            count.map_or("list VirtualBox's nine machines".to_owned(), |count| format!("list {count} machines"));
+        let title = count.map_or("list nine odd machines".to_owned(), |count| format!("list {count} machines"));
         let wanted =
             count.map_or(Ok(("alpine tree", 1)), |count| usize::try_from(count).map(|count| ("machine 0", count)));
         Ok(Registry { warm: format!("list/{name}"), cold: format!("list/{name}-cold"), title, wanted: wanted?, count })
@@ -47,7 +46,7 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
 
 fn measure(bench: &Bench<'_>, registry: &Registry, book: &mut Book) -> Result<()> {
     book.case(&registry.warm, &registry.title, Unit::Milliseconds);
-    book.case(&registry.cold, &format!("{}, its service not running", registry.title), Unit::Milliseconds);
+    book.case(&registry.cold, &format!("{}, cold start", registry.title), Unit::Milliseconds);
     let home = match registry.count {
         Some(count) => machines::registry(&bench.out, count)?,
         None => unpacked(bench.own_work.path())?,

@@ -16,9 +16,9 @@ const SIZE: u64 = 64 << 20;
 /// A case, its title, whether it is about the huge disk, and whether VirtualBox's service must be started for it.
 const CASES: [(&str, &str, bool, bool); 4] = [
     ("start/small", "start to mounted, small disk", false, false),
-    ("start/small-cold", "the same, its service not running", false, true),
+    ("start/small-cold", "start to mounted, small disk, cold start", false, true),
     ("start/huge", "start to mounted, 2 TiB disk", true, false),
-    ("start/huge-cold", "the same, its service not running", true, true),
+    ("start/huge-cold", "start to mounted, 2 TiB disk, cold start", true, true),
 ];
 
 pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
