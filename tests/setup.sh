@@ -3,20 +3,27 @@
 set -euo pipefail
 
 packages=(
-  7zip           # reads Apple's disk images
+  7zip           # reads Apple's disk images and FAT
   attr           # getfattr
   bchunk         # takes the data out of CD images
+  btrfs-progs    # mkfs.btrfs, btrfs
   bzip2          # unpacks samples
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
+  exfat-fuse     # mount.exfat-fuse
+  exfatprogs     # mkfs.exfat, fsck.exfat
   fdisk          # sfdisk
   fuse3          # fusermount3
   gdisk          # sgdisk
+  genisoimage    # packs optical disks
+  libarchive-tools # bsdtar reads and packs optical disks
   mandoc         # checks the manual page
   mtools         # mcopy
   ntfs-3g        # mkfs.ntfs
   procps         # pgrep
+  python3        # writes HFS+ volumes
   qemu-utils     # qemu-img, qemu-io
+  squashfs-tools # mksquashfs, unsquashfs
   util-linux     # losetup, setpriv
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs

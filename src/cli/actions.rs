@@ -161,12 +161,18 @@ fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
     for volume in volumes {
         let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), volume.offset, volume.size));
         let name = format!("fs{}", volume.index);
-        match guestfs::detect::open(slice.clone()) {
-            Ok(Some(fs)) => {
+        let found = match guestfs::detect::open(slice.clone()) {
+            Ok(None) if is_of_hybrid(volume) => {
+                guestfs::detect::open_optical(disk).map(|fs| fs.map(|fs| (fs, disk.clone())))
+            }
+            found => found.map(|fs| fs.map(|fs| (fs, slice.clone()))),
+        };
+        match found {
+            Ok(Some((fs, volume))) => {
                 let facts = fs.facts();
                 log::info!("{name}: {} {:?}", facts.type_name, facts.label);
                 facts.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
-                guests.push(Guest { name, fs, volume: slice });
+                guests.push(Guest { name, fs, volume });
             }
             Ok(None) => match guestfs::detect(&*slice) {
                 Ok(content) if content.type_name.is_empty() => log::info!("Volume {}: nothing known", volume.index),
@@ -179,6 +185,15 @@ fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
         }
     }
     guests
+}
+
+/// Where an optical disk has its volume descriptors.
+const DESCRIPTORS: u64 = 32 << 10;
+
+/// Whether a volume may be the first partition of an optical disk that also boots as a hard disk: the disk's file system
+/// begins before it.
+fn is_of_hybrid(volume: &Volume) -> bool {
+    volume.index == 0 && (1..=DESCRIPTORS).contains(&volume.offset)
 }
 
 fn mount_options(arguments: &Arguments) -> Result<Options, Error> {

@@ -3,12 +3,24 @@
 //! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
+pub mod apfs;
+pub mod btrfs;
+mod calendar;
 pub mod detect;
+mod dos;
 pub mod error;
+pub mod exfat;
 pub mod ext;
+pub mod fat;
 pub mod foreign;
+pub mod hfsplus;
+pub mod iso;
+mod names;
 pub mod ntfs;
 pub mod read;
+pub mod squashfs;
+pub mod udf;
+mod utf16;
 pub mod xfs;
 
 pub use detect::{Content, detect};

@@ -3,7 +3,7 @@
 
 use super::file;
 use super::tree::{Attributes, Kind, Times, moment};
-use crate::disk::Disk;
+use crate::disk::{Disk, Part};
 use crate::error::message;
 use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};
 use nix::errno::Errno;
@@ -119,6 +119,13 @@ impl Guests {
             .attributes(node)
             .and_then(|attributes| guestfs::read::read(&*guest.fs, &*guest.volume, node, &attributes, offset, buf));
         Some(read.map_err(|e| errno(&e)))
+    }
+
+    /// Where a file's bytes lie, when all of them lie in files of the host; `None` for what is not the guest's, too.
+    pub(super) fn parts(&self, number: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+        let (guest, _, node) = self.find(number)?;
+        let attributes = guest.fs.attributes(node).ok()?;
+        guestfs::read::parts(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
     }
 
     pub(super) fn xattr_names(&self, number: u64) -> Option<Result<Vec<Vec<u8>>, Errno>> {

@@ -4,7 +4,7 @@ use super::file;
 use super::guests::{Guest, Guests, Owners};
 use super::process::Process;
 use super::{Error, Options, Result};
-use crate::disk::{ChainDisk, Disk, Slice};
+use crate::disk::{ChainDisk, Disk, Part, Slice};
 use crate::volume::Volume;
 use nix::errno::Errno;
 use std::borrow::Cow;
@@ -332,6 +332,16 @@ impl Tree {
             Some(read) => read,
             None => file::read(self.disk(number)?, offset, buf),
         }
+    }
+
+    /// Where the bytes of a file from `offset` on lie, up to its end, when all of them lie in files of the host.
+    #[must_use]
+    pub fn parts(&self, number: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+        if self.is_guests(number) {
+            return self.guests.parts(number, offset, len);
+        }
+        let disk = self.disk(number).ok()?;
+        disk.parts(offset, len.min(disk.size().checked_sub(offset)?))
     }
 
     /// The disk whose bytes a file has.

@@ -4,5 +4,5 @@
 mod pool;
 mod stream;
 
-pub use pool::Pool;
+pub use pool::{Pool, guarded};
 pub use stream::{Blocks, Stream};

@@ -32,14 +32,10 @@ impl<T: Send> Pool<T> {
     /// What `work` says; [`Error::Corrupt`] after a panic; what making a reader says.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let done = catch_unwind(AssertUnwindSafe(|| {
+        let (reader, result) = guarded(self.type_name, || {
             let mut reader = idle.map_or_else(&self.make, Ok)?;
             let result = work(&mut reader);
             Ok((reader, result))
-        }));
-        let (reader, result) = done.unwrap_or_else(|_| {
-            let fault = Fault::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
-            Err(Error::Corrupt { type_name: self.type_name, fault: Box::new(fault) })
         })?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
@@ -47,6 +43,18 @@ impl<T: Send> Pool<T> {
         }
         result
     }
+}
+
+/// Does `work`, in which a crate may panic on damage that it did not expect. `type_name` names the file system for
+/// messages.
+///
+/// # Errors
+/// What `work` says; [`Error::Corrupt`] after a panic.
+pub fn guarded<R>(type_name: &'static str, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let fault = Fault::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
+        Err(Error::Corrupt { type_name, fault: Box::new(fault) })
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Reparse points: symbolic links, junctions, and files that Windows keeps in another form
 //! (\[MS-FSCC\], section 2.1.2).
 
-use crate::guestfs::ntfs::index::utf8;
 use crate::guestfs::ntfs::record::utf16;
+use crate::guestfs::utf16::to_utf8;
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
@@ -43,7 +43,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, Fault> {
 /// The target of a link whose texts begin at `base`.
 fn target(f: &Fields<'_>, base: usize, relative: bool) -> Result<Reparse, Fault> {
     let start = base + usize::from(f.u16_le(8)?);
-    let text = utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
+    let text = to_utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
     let path: Vec<u8> = text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
     if relative {
         // From the root of the drive that the link is on, where it begins with a backslash.

@@ -1,0 +1,333 @@
+//! B-trees: the catalog, the extents that did not fit into it, and the attributes. Field names and offsets are those of
+//! `BTNodeDescriptor` and `BTHeaderRec` in Apple's TN1150
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#BTrees>).
+
+use super::header::{Extent, Fork};
+use super::source::{Owned, find};
+use super::{HfsPlus, damage};
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Bytes of `BTNodeDescriptor`, and of the header record behind it in the first node.
+const DESCRIPTOR: usize = 14;
+const HEADER: usize = 106;
+/// `kind` of a node.
+const LEAF: u8 = 0xFF;
+const INDEX: u8 = 0;
+const HEADER_NODE: u8 = 1;
+/// `kBTVariableIndexKeysMask`: keys in index nodes are as long as they say, not `maxKeyLength`.
+const VARIABLE_INDEX_KEYS: u32 = 4;
+/// `kHFSBinaryCompare`: names are compared as numbers.
+const BINARY: u8 = 0xBC;
+/// Levels at most; eight hold more than a volume can.
+const MAX_DEPTH: u16 = 16;
+
+/// Which tree; by the file number that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Extents = 3,
+    Catalog = 4,
+    Attributes = 8,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Extents => "extents overflow tree",
+            Self::Catalog => "catalog",
+            Self::Attributes => "attributes tree",
+        }
+    }
+}
+
+/// An opened tree.
+pub(super) struct Tree {
+    kind: Kind,
+    /// Where it is on the volume.
+    extents: Vec<Extent>,
+    node_size: usize,
+    depth: u16,
+    root: u32,
+    nodes: u64,
+    /// How long keys in index nodes are, when all are the same.
+    index_key: Option<usize>,
+    /// Whether names that differ in case are different ones.
+    pub(super) case_sensitive: bool,
+}
+
+/// A node's bytes.
+pub(super) struct Node {
+    number: u32,
+    /// Where on the volume it begins, for messages.
+    pub(super) at: u64,
+    bytes: Vec<u8>,
+    name: &'static str,
+}
+
+/// The place of a record: its node and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) node: u32,
+    pub(super) record: u16,
+}
+
+/// A record: its key without the length, and its data.
+pub(super) struct Record<'a> {
+    pub(super) place: Place,
+    pub(super) key: &'a [u8],
+    pub(super) data: &'a [u8],
+    /// Where on the volume its node is.
+    pub(super) at: u64,
+}
+
+impl Node {
+    fn fields(&self) -> Fields<'_> {
+        Fields::new("node of a B-tree", &self.bytes, self.at)
+    }
+
+    fn kind(&self) -> Result<u8, Fault> {
+        self.fields().u8(8)
+    }
+
+    fn records(&self) -> Result<u16, Fault> {
+        self.fields().u16_be(10)
+    }
+
+    /// Record `number`, between two of the offsets that the node has at its end, in reverse order.
+    pub(super) fn record(&self, number: u16, index_key: Option<usize>) -> Result<Record<'_>, Fault> {
+        let f = self.fields();
+        if number >= self.records()? {
+            let what = format!("record in node {} of the {}", self.number, self.name);
+            return Err(Fault::corrupt(self.at, what, format_args!("one below {}", self.records()?), number));
+        }
+        let slot = |number: usize| f.u16_be(self.bytes.len().saturating_sub(2 * (number + 1)));
+        let (start, end) = (slot(number.into())?.into(), slot(usize::from(number) + 1)?.into());
+        let bad = || {
+            let what = format!("record {number} in node {} of the {}", self.number, self.name);
+            Fault::corrupt(self.at, what, "a key and data within the node", format_args!("bytes {start} to {end}"))
+        };
+        let all = self.bytes.get(start..end).filter(|_| start >= DESCRIPTOR).ok_or_else(bad)?;
+        let key_len = usize::from(u16::from_be_bytes(*all.first_chunk().ok_or_else(bad)?));
+        let key = all.get(2..2 + key_len).ok_or_else(bad)?;
+        let data = 2 + index_key.unwrap_or(key_len);
+        let data = all.get(data.next_multiple_of(2)..).ok_or_else(bad)?;
+        Ok(Record { place: Place { node: self.number, record: number }, key, data, at: self.at })
+    }
+}
+
+impl Tree {
+    /// A tree without records.
+    pub(super) fn none(kind: Kind) -> Self {
+        Self {
+            kind,
+            extents: Vec::new(),
+            node_size: 512,
+            depth: 0,
+            root: 0,
+            nodes: 1,
+            index_key: None,
+            case_sensitive: false,
+        }
+    }
+}
+
+impl HfsPlus {
+    /// Opens a tree; `None` when the volume has none of the kind.
+    pub(super) fn open_tree(&self, kind: Kind, fork: &Fork) -> Result<Option<Tree>> {
+        if fork.size == 0 {
+            return Ok(None);
+        }
+        if fork.blocks > self.header.blocks {
+            let what = format!("blocks of the {}", kind.name());
+            let expected = format!("at most {}", self.header.blocks);
+            return Err(damage(Fault::corrupt(self.source.part.start, what, expected, fork.blocks)));
+        }
+        let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
+        let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
+        while have < u64::from(fork.blocks) && kind != Kind::Extents {
+            let (extent, within) = self.overflow(Owned { fork, resource: false, file: kind as u32 }, have)?;
+            let within = u32::try_from(within).unwrap_or(extent.count);
+            let rest = Extent { start: extent.start.saturating_add(within), count: extent.count - within };
+            extents.push(rest);
+            have += u64::from(rest.count);
+        }
+        let size = fork.size.min(have * u64::from(self.header.block_size));
+        let mut tree = Tree { extents, ..Tree::none(kind) };
+        let first = self.read_node(&tree, 0)?;
+        self.parse_tree(&mut tree, &first, size).map_err(damage)?;
+        Ok(Some(tree))
+    }
+
+    fn parse_tree(&self, tree: &mut Tree, first: &Node, size: u64) -> Result<(), Fault> {
+        let f = first.fields();
+        let name = tree.kind.name();
+        if first.kind()? != HEADER_NODE || f.len() < DESCRIPTOR + HEADER {
+            let what = format!("kind of the first node of the {name}");
+            return Err(Fault::corrupt(first.at, what, HEADER_NODE, first.kind()?));
+        }
+        let node_size = f.u16_be(DESCRIPTOR + 18)?;
+        if !node_size.is_power_of_two() || !(512..=32768).contains(&node_size) {
+            let expected = "a power of two from 512 to 32768";
+            return Err(Fault::corrupt(
+                f.offset(DESCRIPTOR + 18),
+                format!("node size of the {name}"),
+                expected,
+                node_size,
+            ));
+        }
+        let depth = f.u16_be(DESCRIPTOR)?;
+        if depth > MAX_DEPTH {
+            let expected = format!("at most {MAX_DEPTH}");
+            return Err(Fault::corrupt(f.offset(DESCRIPTOR), format!("depth of the {name}"), expected, depth));
+        }
+        tree.node_size = usize::from(node_size);
+        tree.depth = depth;
+        tree.root = f.u32_be(DESCRIPTOR + 2)?;
+        tree.nodes = size / u64::from(node_size);
+        let variable = f.u32_be(DESCRIPTOR + 38)? & VARIABLE_INDEX_KEYS != 0;
+        let longest = usize::from(f.u16_be(DESCRIPTOR + 20)?);
+        tree.index_key = (!variable).then_some(longest);
+        tree.case_sensitive = self.header.is_hfsx && f.u8(DESCRIPTOR + 37)? == BINARY;
+        Ok(())
+    }
+
+    /// Reads a node without the cache.
+    fn read_node(&self, tree: &Tree, number: u32) -> Result<Node> {
+        let name = tree.kind.name();
+        if u64::from(number) >= tree.nodes {
+            let expected = format!("below {}", tree.nodes);
+            return Err(damage(Fault::corrupt(
+                self.source.part.start,
+                format!("node of the {name}"),
+                expected,
+                number,
+            )));
+        }
+        let size = u64::from(self.header.block_size);
+        let mut bytes = vec![0; tree.node_size];
+        let start = u64::from(number) * tree.node_size as u64;
+        let (mut done, mut first) = (0, None);
+        while done < bytes.len() {
+            let offset = start + done as u64;
+            let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
+                let expected = format!("a block for its byte {offset}");
+                damage(Fault::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end"))
+            })?;
+            let piece = self.piece(extent, within, offset % size)?;
+            let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(bytes.len() - done);
+            self.source.read(piece.at, &mut bytes[done..done + now])?;
+            first = first.or(Some(piece.at));
+            done += now;
+        }
+        Ok(Node { number, at: self.source.part.start + first.unwrap_or(0), bytes, name })
+    }
+
+    pub(super) fn node(&self, tree: &Tree, number: u32) -> Result<Arc<Node>> {
+        let key = (tree.kind, number);
+        if let Some(node) = self.nodes.get(&key) {
+            return Ok(node);
+        }
+        let node = Arc::new(self.read_node(tree, number)?);
+        self.nodes.insert(key, node.clone());
+        Ok(node)
+    }
+
+    /// A node that must be a leaf.
+    pub(super) fn leaf(&self, tree: &Tree, number: u32) -> Result<Arc<Node>> {
+        let node = self.node(tree, number)?;
+        self.expect(tree, &node, LEAF)?;
+        Ok(node)
+    }
+
+    fn expect(&self, tree: &Tree, node: &Node, kind: u8) -> Result<()> {
+        let found = node.kind().map_err(damage)?;
+        if found == kind {
+            return Ok(());
+        }
+        let what = format!("kind of node {} of the {}", node.number, tree.kind.name());
+        Err(damage(Fault::corrupt(node.at, what, kind, found)))
+    }
+
+    /// The leaf that has the last record whose key is not above what is looked for, if there is one. `order` holds a
+    /// key against it.
+    fn descend(&self, tree: &Tree, order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>) -> Result<Option<Arc<Node>>> {
+        if tree.depth == 0 {
+            return Ok(None);
+        }
+        let mut number = tree.root;
+        for _ in 1..tree.depth {
+            let node = self.node(tree, number)?;
+            self.expect(tree, &node, INDEX)?;
+            let at = last_up_to(&node, tree.index_key, order).map_err(damage)?.unwrap_or(0);
+            let record = node.record(at, tree.index_key).map_err(damage)?;
+            number = Fields::new("index of a B-tree", record.data, node.at).u32_be(0).map_err(damage)?;
+        }
+        self.leaf(tree, number).map(Some)
+    }
+
+    /// Gives `with` the last record whose key is not above what is looked for.
+    pub(super) fn last<R>(
+        &self,
+        tree: &Tree,
+        order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
+        with: impl FnOnce(&Record<'_>) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let Some(leaf) = self.descend(tree, order)? else { return Ok(None) };
+        let Some(at) = last_up_to(&leaf, None, order).map_err(damage)? else { return Ok(None) };
+        with(&leaf.record(at, None).map_err(damage)?).map(Some)
+    }
+
+    /// Tells all records from the first on whose key is not below what is looked for, until `each` breaks off.
+    pub(super) fn walk(
+        &self,
+        tree: &Tree,
+        order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
+        each: &mut dyn FnMut(&Record<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let Some(mut leaf) = self.descend(tree, order)? else { return Ok(()) };
+        // A chain that is a circle comes back to the node that is kept, once it is kept for long enough.
+        let (mut kept, mut steps, mut limit) = (leaf.number, 0_u64, 1_u64);
+        loop {
+            for number in 0..leaf.records().map_err(damage)? {
+                let record = leaf.record(number, None).map_err(damage)?;
+                if order(record.key).map_err(damage)?.is_ge() && each(&record)?.is_break() {
+                    return Ok(());
+                }
+            }
+            // `fLink`.
+            let next = leaf.fields().u32_be(0).map_err(damage)?;
+            if next == 0 {
+                return Ok(());
+            }
+            if next == kept {
+                let what = format!("chain of leaves of the {}", tree.kind.name());
+                return Err(damage(Fault::corrupt(leaf.at, what, "an end", "a circle")));
+            }
+            steps += 1;
+            if steps == limit {
+                (kept, steps, limit) = (next, 0, limit * 2);
+            }
+            leaf = self.leaf(tree, next)?;
+        }
+    }
+}
+
+/// The last record of a node whose key is not above what is looked for.
+fn last_up_to(
+    node: &Node,
+    index_key: Option<usize>,
+    order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
+) -> Result<Option<u16>, Fault> {
+    let mut last = None;
+    for number in 0..node.records()? {
+        if order(node.record(number, index_key)?.key)?.is_gt() {
+            break;
+        }
+        last = Some(number);
+    }
+    Ok(last)
+}

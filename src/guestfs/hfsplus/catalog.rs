@@ -1,0 +1,313 @@
+//! The catalog: names, folders and files. Field names and offsets are those of `HFSPlusCatalogKey`,
+//! `HFSPlusCatalogFolder` and `HFSPlusCatalogFile` in Apple's TN1150
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#CatalogFile>). A node's number is the place of
+//! its record: finding one by its catalog number instead would mean to compare names as the program did that wrote the
+//! volume, and to trust in a second record, the thread.
+
+use super::btree::{Place, Record};
+use super::header::Fork;
+use super::{HfsPlus, damage, names};
+use crate::guestfs::{Attributes, Error, Node, NodeKind, Result, Time};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+/// Numbers of folders: of the root's parent and of the root.
+const ROOT_PARENT: u32 = 1;
+pub(super) const ROOT: u32 = 2;
+/// `recordType`.
+const FOLDER: u16 = 1;
+const FILE: u16 = 2;
+/// Bits of `ownerFlags`: compressed.
+const COMPRESSED: u8 = 0x20;
+/// `fdType` and `fdCreator` of a hard link to a file, and to a folder.
+const FILE_LINK: &[u8; 8] = b"hlnkhfs+";
+const FOLDER_LINK: &[u8; 8] = b"fdrpMACS";
+/// Names of the folders that have what hard links stand for.
+const FILE_LINKS: &str = "\0\0\0\0HFS+ Private Data";
+const FOLDER_LINKS: &str = ".HFS+ Private Directory Data\r";
+/// Seconds from 1904, where times begin here, to 1970.
+const EPOCH: i64 = 2_082_844_800;
+
+/// The folders that have what hard links stand for, by number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hidden {
+    files: Option<u32>,
+    folders: Option<u32>,
+    /// `createDate` of the one of files, of the root and of the volume, one of which links have too.
+    dates: [Option<u32>; 3],
+}
+
+/// A record of a file or folder.
+pub(super) struct Item {
+    pub(super) place: Place,
+    /// Where on the volume its node is.
+    pub(super) at: u64,
+    /// `folderID` or `fileID`.
+    pub(super) id: u32,
+    pub(super) attributes: Attributes,
+    /// `createDate`.
+    created: u32,
+    /// A link's number, a linked file's links, a device's numbers.
+    special: u32,
+    /// What it stands for, when it is a hard link.
+    pub(super) link: Option<Link>,
+    pub(super) compressed: bool,
+    /// `userInfo` and `finderInfo`.
+    pub(super) finder: [u8; 32],
+    pub(super) data: Fork,
+    pub(super) resource: Fork,
+}
+
+/// What a hard link stands for: its number in the name that it has in a hidden folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    number: u32,
+    folder: bool,
+}
+
+/// A key's parent and name.
+pub(super) struct Key {
+    pub(super) parent: u32,
+    pub(super) name: Vec<u16>,
+}
+
+/// `HFSPlusCatalogKey` without its length.
+pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, Fault> {
+    let f = Fields::new("key of the catalog", raw, at);
+    let len = usize::from(f.u16_be(4)?);
+    let name = f.bytes(6, 2 * len)?.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
+    Ok(Key { parent: f.u32_be(0)?, name })
+}
+
+/// Holds a key against the first one of a folder.
+pub(super) fn order_of_parent(raw: &[u8], parent: u32) -> Result<Ordering, Fault> {
+    let f = Fields::new("key of the catalog", raw, 0);
+    // The empty name, of the folder's own thread, is the first.
+    Ok(f.u32_be(0)?.cmp(&parent).then(f.u16_be(4)?.cmp(&0)))
+}
+
+pub(super) fn node(place: Place) -> Node {
+    Node(u64::from(place.node) << 16 | u64::from(place.record))
+}
+
+fn place(node: Node) -> Result<Place> {
+    let number = u32::try_from(node.0 >> 16);
+    let number = number.map_err(|_| damage(Fault::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
+    Ok(Place { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
+}
+
+impl Item {
+    /// Parses a record's data; `None` for a thread.
+    pub(super) fn parse(record: &Record<'_>, block_size: u32) -> Result<Option<Self>, Fault> {
+        let f = Fields::new("record of the catalog", record.data, record.at);
+        match f.u16_be(0)? {
+            FOLDER => Self::fields(&f, record, true, block_size).map(Some),
+            FILE => Self::fields(&f, record, false, block_size).map(Some),
+            3 | 4 => Ok(None),
+            other => Err(Fault::corrupt(record.at, "type of a record of the catalog", "1 to 4", other)),
+        }
+    }
+
+    /// With the count of names that a file in a hidden folder has. Linked folders count theirs elsewhere.
+    fn counted(mut self) -> Self {
+        if self.attributes.kind != NodeKind::Folder {
+            self.attributes.links = self.special.max(1);
+        }
+        self
+    }
+
+    fn fields(f: &Fields<'_>, record: &Record<'_>, folder: bool, block_size: u32) -> Result<Self, Fault> {
+        let mut finder = [0; 32];
+        finder.copy_from_slice(f.bytes(48, 32)?);
+        let (data, resource) = if folder { <_>::default() } else { (Fork::parse(f, 88)?, Fork::parse(f, 168)?) };
+        let mode = f.u16_be(42)?;
+        let kind = match mode & 0o170_000 {
+            _ if folder => NodeKind::Folder,
+            0o120_000 => NodeKind::Symlink,
+            0o020_000 => NodeKind::CharDevice,
+            0o060_000 => NodeKind::BlockDevice,
+            0o010_000 => NodeKind::Fifo,
+            0o140_000 => NodeKind::Socket,
+            _ => NodeKind::File,
+        };
+        let created = f.u32_be(12)?;
+        let special = f.u32_be(44)?;
+        let link = match finder.first_chunk() {
+            Some(FILE_LINK) if !folder => Some(Link { number: special, folder: false }),
+            Some(FOLDER_LINK) if !folder => Some(Link { number: special, folder: true }),
+            _ => None,
+        };
+        let has_size = matches!(kind, NodeKind::File | NodeKind::Symlink);
+        let blocks = u64::from(data.blocks) + u64::from(resource.blocks);
+        let attributes = Attributes {
+            kind,
+            mode: match mode {
+                // Of a program that knows no modes, as before Mac OS X.
+                0 if folder => 0o755,
+                0 => 0o644,
+                mode => u32::from(mode & 0o7777),
+            },
+            uid: f.u32_be(32)?,
+            gid: f.u32_be(36)?,
+            links: 1,
+            size: if has_size { data.size } else { 0 },
+            allocated: blocks * u64::from(block_size),
+            modified: time(f.u32_be(16)?),
+            changed: time(f.u32_be(20)?),
+            accessed: time(f.u32_be(24)?),
+            created: Some(time(created)),
+            device: match kind {
+                NodeKind::CharDevice | NodeKind::BlockDevice => (special >> 24, special & 0xFF_FFFF),
+                _ => (0, 0),
+            },
+        };
+        Ok(Self {
+            place: record.place,
+            at: record.at,
+            id: f.u32_be(8)?,
+            attributes,
+            created,
+            special,
+            link,
+            compressed: !folder && f.u8(41)? & COMPRESSED != 0,
+            finder,
+            data,
+            resource,
+        })
+    }
+}
+
+/// Times before 1970, which include that of never, are shown as 1970, as macOS does.
+fn time(raw: u32) -> Time {
+    Time { seconds: (i64::from(raw) - EPOCH).max(0), nanoseconds: 0 }
+}
+
+impl HfsPlus {
+    /// Tells the files and folders in a folder.
+    pub(super) fn children(
+        &self,
+        parent: u32,
+        each: &mut dyn FnMut(Key, Item) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        self.walk(&self.catalog, &|raw| order_of_parent(raw, parent), &mut |record| {
+            let key = key(record.key, record.at).map_err(damage)?;
+            if key.parent != parent {
+                return Ok(ControlFlow::Break(()));
+            }
+            match Item::parse(record, self.header.block_size).map_err(damage)? {
+                Some(item) => each(key, item),
+                None => Ok(ControlFlow::Continue(())),
+            }
+        })
+    }
+
+    /// The root folder and its name.
+    pub(super) fn find_root(&self) -> Result<(Item, String)> {
+        let mut found = None;
+        self.children(ROOT_PARENT, &mut |key, item| {
+            if item.id == ROOT && item.attributes.kind == NodeKind::Folder {
+                found = Some((item, String::from_utf8_lossy(&names::shown(&key.name)).into_owned()));
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        found.ok_or_else(|| {
+            let at = self.source.part.start;
+            damage(Fault::corrupt(at, "catalog", "a record of the root folder", "none"))
+        })
+    }
+
+    /// Finds the folders of hard links, which are in the root. Damage elsewhere in the root is left to its listing.
+    pub(super) fn find_hidden(&self, root: &Item) -> Hidden {
+        let mut hidden = Hidden { dates: [None, Some(root.created), Some(self.header.created)], ..Hidden::default() };
+        let told = self.children(root.id, &mut |key, item| {
+            if item.attributes.kind == NodeKind::Folder {
+                if is_name(&key.name, FILE_LINKS) {
+                    hidden.files = Some(item.id);
+                    hidden.dates[0] = Some(item.created);
+                } else if is_name(&key.name, FOLDER_LINKS) {
+                    hidden.folders = Some(item.id);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        if let Err(e) = told {
+            log::warn!("Hard links may not be followed: {e}");
+        }
+        hidden
+    }
+
+    /// Whether a name in a folder is of the file system's own, which nobody sees.
+    pub(super) fn is_hidden(&self, key: &Key) -> bool {
+        key.parent == ROOT && (is_name(&key.name, FILE_LINKS) || is_name(&key.name, FOLDER_LINKS))
+    }
+
+    /// The record of a node; of a hard link, that of what it stands for.
+    pub(super) fn item(&self, node: Node) -> Result<Item> {
+        let place = place(node)?;
+        let leaf = self.leaf(&self.catalog, place.node)?;
+        let record = leaf.record(place.record, None).map_err(damage)?;
+        let item = Item::parse(&record, self.header.block_size).map_err(damage)?;
+        let item =
+            item.ok_or_else(|| damage(Fault::corrupt(record.at, "record of a node", "a file or folder", "a thread")))?;
+        let parent = Some(key(record.key, record.at).map_err(damage)?.parent);
+        if parent == self.hidden.files || parent == self.hidden.folders {
+            return Ok(item.counted());
+        }
+        self.resolved(item)
+    }
+
+    /// What a hard link stands for; anything else as it is.
+    pub(super) fn resolved(&self, item: Item) -> Result<Item> {
+        let Some(link) = item.link.filter(|link| self.is_link(&item, *link)) else { return Ok(item) };
+        let (folder, prefix) = if link.folder { (self.hidden.folders, "dir_") } else { (self.hidden.files, "iNode") };
+        let name = format!("{prefix}{}", link.number);
+        let found = folder.map(|folder| self.find(folder, &name)).transpose()?.flatten();
+        found.filter(|target| target.link.is_none()).ok_or_else(|| {
+            let what = format!("target of the hard link with number {}", item.id);
+            damage(Fault::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
+        })
+    }
+
+    /// Whether a file that looks like a link is one: other files may have its type.
+    fn is_link(&self, item: &Item, link: Link) -> bool {
+        if link.folder { self.hidden.folders.is_some() } else { self.hidden.dates.contains(&Some(item.created)) }
+    }
+
+    /// The record of a name in a hidden folder: names there are of ASCII letters, digits and underscores.
+    fn find(&self, parent: u32, name: &str) -> Result<Option<Item>> {
+        let wanted: Vec<u16> = name.encode_utf16().collect();
+        let order = |raw: &[u8]| {
+            let key = key(raw, 0)?;
+            let names = if self.catalog.case_sensitive {
+                key.name.cmp(&wanted)
+            } else {
+                key.name.iter().map(lower).cmp(wanted.iter().map(lower))
+            };
+            Ok(key.parent.cmp(&parent).then(names))
+        };
+        let found = self.last(&self.catalog, &order, |record| {
+            if order(record.key).map_err(damage)?.is_ne() {
+                return Ok(None);
+            }
+            let item = Item::parse(record, self.header.block_size).map_err(damage)?;
+            Ok(item.map(Item::counted))
+        })?;
+        Ok(found.flatten())
+    }
+}
+
+fn lower(unit: &u16) -> u16 {
+    if (0x41..=0x5A).contains(unit) { unit + 0x20 } else { *unit }
+}
+
+fn is_name(name: &[u16], wanted: &str) -> bool {
+    name.iter().copied().eq(wanted.encode_utf16())
+}
+
+/// A folder, or why not.
+pub(super) fn folder(item: &Item) -> Result<u32> {
+    if item.attributes.kind == NodeKind::Folder { Ok(item.id) } else { Err(Error::NotFolder) }
+}

@@ -1,0 +1,41 @@
+//! The extents overflow tree: the extents of forks that have more than eight
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#ExtentsOverflowFile>).
+
+use super::header::{Extent, extents};
+use super::source::{Owned, find};
+use super::{HfsPlus, damage};
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// `forkType` of the resource fork; that of the data fork is 0.
+const RESOURCE: u8 = 0xFF;
+
+/// `HFSPlusExtentKey` without its length: file, fork, first block, in the order in which they are compared.
+fn key(raw: &[u8]) -> Result<(u32, u8, u32), Fault> {
+    let f = Fields::new("key of the extents overflow tree", raw, 0);
+    Ok((f.u32_be(2)?, f.u8(0)?, f.u32_be(6)?))
+}
+
+impl HfsPlus {
+    /// The extent that has a block of a fork behind its first eight, and the block's number in it.
+    pub(super) fn overflow(&self, owned: Owned<'_>, block: u64) -> Result<(Extent, u64)> {
+        let fork = if owned.resource { RESOURCE } else { 0 };
+        let missing = |at: u64| {
+            let what = format!("extents of a fork of file {}", owned.file);
+            damage(Fault::corrupt(at, what, format_args!("one for its block {block}"), "none"))
+        };
+        let start = self.source.part.start;
+        let wanted = (owned.file, fork, u32::try_from(block).map_err(|_| missing(start))?);
+        let tree = self.extents.as_ref().ok_or_else(|| missing(start))?;
+        let found = self.last(tree, &|raw| Ok(key(raw)?.cmp(&wanted)), |record| {
+            let (file, of, first) = key(record.key).map_err(damage)?;
+            if (file, of) != (wanted.0, wanted.1) {
+                return Ok(None);
+            }
+            let f = Fields::new("record of the extents overflow tree", record.data, record.at);
+            Ok(find(&extents(&f, 0).map_err(damage)?, first.into(), block))
+        })?;
+        found.flatten().ok_or_else(|| missing(start))
+    }
+}

@@ -1,0 +1,178 @@
+//! The volume header, 512 bytes at byte 1024, and the forks that it describes. Field names and offsets are those of
+//! `struct HFSPlusVolumeHeader` and `HFSPlusForkData` in Apple's Technical Note TN1150
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html>); numbers are big-endian.
+
+use super::{TYPE, damage};
+use crate::disk::Disk;
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// Where the header is, and how large.
+pub(super) const AT: u64 = 1024;
+pub(super) const SIZE: usize = 512;
+/// `H+` of HFS+ and `HX` of HFSX; `BD` of the old HFS.
+const HFS_PLUS: u16 = 0x482B;
+const HFSX: u16 = 0x4858;
+const HFS: u16 = 0x4244;
+/// Bits of `attributes`: cleanly unmounted; found inconsistent; with a journal.
+const UNMOUNTED: u32 = 1 << 8;
+const INCONSISTENT: u32 = 1 << 11;
+const JOURNALED: u32 = 1 << 13;
+
+/// A run of allocation blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extent {
+    pub(super) start: u32,
+    pub(super) count: u32,
+}
+
+/// Where the bytes of a fork are, as far as its eight own extents tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fork {
+    /// Bytes.
+    pub(super) size: u64,
+    pub(super) blocks: u32,
+    pub(super) extents: [Extent; 8],
+}
+
+impl Fork {
+    pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, Fault> {
+        Ok(Self { size: f.u64_be(at)?, blocks: f.u32_be(at + 12)?, extents: extents(f, at + 16)? })
+    }
+}
+
+/// Eight extents.
+pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], Fault> {
+    let mut all = [Extent::default(); 8];
+    for (extent, at) in all.iter_mut().zip((at..).step_by(8)) {
+        *extent = Extent { start: f.u32_be(at)?, count: f.u32_be(at + 4)? };
+    }
+    Ok(all)
+}
+
+/// What of the volume the file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) start: u64,
+    pub(super) size: u64,
+}
+
+/// A volume header whose numbers were checked against each other.
+#[derive(Debug, Clone)]
+pub(super) struct Header {
+    /// Whether names that differ only in case may be different ones: see the catalog's `keyCompareType`.
+    pub(super) is_hfsx: bool,
+    pub(super) unmounted: bool,
+    pub(super) inconsistent: bool,
+    /// `journalInfoBlock`, with a journal.
+    pub(super) journal: Option<u32>,
+    /// `createDate`.
+    pub(super) created: u32,
+    pub(super) block_size: u32,
+    pub(super) blocks: u32,
+    pub(super) free_blocks: u32,
+    /// The last two words of `finderInfo`: the volume's number.
+    pub(super) id: u64,
+    pub(super) extents: Fork,
+    pub(super) catalog: Fork,
+    pub(super) attributes: Fork,
+}
+
+/// Whether a volume begins like this file system, also within a volume of the old HFS; `head` is its first 4 KiB.
+pub(super) fn probe(head: &[u8]) -> bool {
+    let f = Fields::new("volume header", head, 0);
+    match f.u16_be(1024) {
+        Ok(HFS_PLUS | HFSX) => true,
+        Ok(HFS) => is_wrapped(&f),
+        _ => false,
+    }
+}
+
+/// Whether a volume is one of the old HFS without a newer one in it.
+pub(super) fn probe_classic(head: &[u8]) -> bool {
+    let f = Fields::new("master directory block", head, 0);
+    // `drSigWord`, and the size of allocation blocks, a multiple of 512.
+    matches!(f.u16_be(1024), Ok(HFS))
+        && f.u32_be(1024 + 20).is_ok_and(|size| size != 0 && size % 512 == 0)
+        && !is_wrapped(&f)
+}
+
+/// `drEmbedSigWord` of the old HFS.
+fn is_wrapped(f: &Fields<'_>) -> bool {
+    matches!(f.u16_be(1024 + 124), Ok(HFS_PLUS | HFSX))
+}
+
+/// Finds the file system on a volume: all of it, or what a volume of the old HFS wraps.
+pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
+    let mut raw = [0; SIZE];
+    volume.read_at(AT, &mut raw)?;
+    let f = Fields::new("master directory block", &raw, AT);
+    let all = Part { start: 0, size: volume.size() };
+    if f.u16_be(0).map_err(damage)? != HFS {
+        return Ok(all);
+    }
+    if !matches!(f.u16_be(124).map_err(damage)?, HFS_PLUS | HFSX) {
+        let what = "it is the old HFS, not HFS+".to_owned();
+        return Err(Error::Unsupported { type_name: TYPE, what });
+    }
+    // `drAlBlkSiz`, `drAlBlSt` in 512 bytes, and `drEmbedExtent`.
+    let block = u64::from(f.u32_be(20).map_err(damage)?);
+    let start = u64::from(f.u16_be(28).map_err(damage)?) * 512 + u64::from(f.u16_be(126).map_err(damage)?) * block;
+    let size = u64::from(f.u16_be(128).map_err(damage)?) * block;
+    if start.checked_add(size).is_none_or(|end| end > volume.size()) || size < AT + SIZE as u64 {
+        let expected = format!("a part of the volume of {} bytes", volume.size());
+        let found = format!("{size} bytes from {start} on");
+        return Err(damage(Fault::corrupt(f.offset(126), "embedded volume", expected, found)));
+    }
+    Ok(Part { start, size })
+}
+
+impl Header {
+    /// Parses the [`SIZE`] bytes at [`AT`] of a part of a volume.
+    pub(super) fn parse(bytes: &[u8], part: Part) -> Result<Self> {
+        let f = Fields::new("volume header", bytes, part.start + AT);
+        let signature = f.u16_be(0).map_err(damage)?;
+        if !matches!(signature, HFS_PLUS | HFSX) {
+            let found = format!("{signature:#x}");
+            return Err(damage(Fault::corrupt(f.offset(0), "signature", "0x482b or 0x4858", found)));
+        }
+        let version = f.u16_be(2).map_err(damage)?;
+        if !matches!(version, 4 | 5) {
+            let what = format!("it is of version {version}, only 4 and 5 are known");
+            return Err(Error::Unsupported { type_name: TYPE, what });
+        }
+        Self::fields(&f, signature == HFSX, part.size).map_err(damage)
+    }
+
+    fn fields(f: &Fields<'_>, is_hfsx: bool, size: u64) -> Result<Self, Fault> {
+        let attributes = f.u32_be(4)?;
+        let block_size = f.u32_be(40)?;
+        if !block_size.is_power_of_two() || block_size < 512 {
+            let expected = "a power of two from 512 on";
+            return Err(Fault::corrupt(f.offset(40), "allocation block size", expected, block_size));
+        }
+        let blocks = f.u32_be(44)?;
+        // The last block may be cut short, as it has no data: a copy of the header is 1024 bytes before the end.
+        let least = u64::from(blocks).saturating_sub(1) * u64::from(block_size);
+        if blocks == 0 || least > size {
+            let expected = format!("blocks within {size} bytes (the volume may be cut short)");
+            return Err(Fault::corrupt(f.offset(44), "number of allocation blocks", expected, blocks));
+        }
+        let journal = f.u32_be(12)?;
+        Ok(Self {
+            is_hfsx,
+            unmounted: attributes & UNMOUNTED != 0,
+            inconsistent: attributes & INCONSISTENT != 0,
+            journal: (attributes & JOURNALED != 0 && journal != 0).then_some(journal),
+            created: f.u32_be(16)?,
+            block_size,
+            blocks,
+            free_blocks: f.u32_be(48)?,
+            id: f.u64_be(80 + 24)?,
+            extents: Fork::parse(f, 192)?,
+            catalog: Fork::parse(f, 272)?,
+            attributes: Fork::parse(f, 352)?,
+        })
+    }
+}

@@ -1,0 +1,249 @@
+//! The journal: whole blocks of metadata that are newer than those on the volume. It is replayed in memory. Field names
+//! and offsets are those of `JournalInfoBlock`, `journal_header`, `block_list_header` and `block_info` in Apple's TN1150
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). What is in the journal has the byte
+//! order of the machine that wrote it.
+
+use super::damage;
+use super::source::Source;
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::collections::BTreeMap;
+
+/// Bytes of blocks that are kept in memory at most.
+const MAX_BYTES: usize = 256 << 20;
+/// Unit in which newer bytes are kept.
+const SECTOR: u64 = 512;
+/// `JournalInfoBlock` as far as it is needed, and bits of its `flags`: on this volume; on another; never used yet.
+const INFO: usize = 52;
+const IN_FS: u32 = 1;
+const NEED_INIT: u32 = 4;
+/// `journal_header` as far as its checksum goes.
+const HEADER: usize = 44;
+const MAGIC: u32 = 0x4A4E_4C78;
+const ENDIAN: u32 = 0x1234_5678;
+/// Bytes of `block_list_header` before its blocks, of each of those, and of what its checksum is of.
+const LIST: usize = 16;
+const BLOCK: usize = 16;
+const LIST_SUM: usize = 32;
+/// In place of a block's number: it is no longer metadata.
+const KILLED: u64 = u64::MAX;
+
+/// Bytes that are newer than the volume's, by sector.
+#[derive(Default)]
+pub(super) struct Overlay(BTreeMap<u64, [u8; 512]>);
+
+impl Overlay {
+    /// Puts the newer bytes into those that were read from byte `at` on.
+    pub(super) fn patch(&self, at: u64, bytes: &mut [u8]) {
+        let end = at.saturating_add(bytes.len() as u64);
+        for (number, sector) in self.0.range(at / SECTOR..end.div_ceil(SECTOR)) {
+            let start = number * SECTOR;
+            let (from, to) = (start.max(at), (start + SECTOR).min(end));
+            let index = |place: u64, base: u64| usize::try_from(place - base).unwrap_or(0);
+            bytes[index(from, at)..index(to, at)].copy_from_slice(&sector[index(from, start)..index(to, start)]);
+        }
+    }
+
+    /// Whether a range has newer bytes.
+    pub(super) fn touches(&self, at: u64, len: u64) -> bool {
+        self.0.range(at / SECTOR..at.saturating_add(len).div_ceil(SECTOR)).next().is_some()
+    }
+
+    fn insert(&mut self, at: u64, bytes: &[u8]) {
+        for (number, sector) in (at / SECTOR..).zip(bytes.as_chunks::<512>().0) {
+            self.0.insert(number, *sector);
+        }
+    }
+}
+
+/// Numbers in the byte order of the journal's writer.
+struct Numbers<'a> {
+    f: Fields<'a>,
+    little: bool,
+}
+
+impl Numbers<'_> {
+    fn u16(&self, at: usize) -> Result<u16, Fault> {
+        if self.little { self.f.u16_le(at) } else { self.f.u16_be(at) }
+    }
+
+    fn u32(&self, at: usize) -> Result<u32, Fault> {
+        if self.little { self.f.u32_le(at) } else { self.f.u32_be(at) }
+    }
+
+    fn u64(&self, at: usize) -> Result<u64, Fault> {
+        if self.little { self.f.u64_le(at) } else { self.f.u64_be(at) }
+    }
+}
+
+/// The checksum of bytes whose own field for it counts as zero.
+fn checksum(bytes: &[u8], field: usize) -> u32 {
+    let bytes = bytes.iter().enumerate().map(|(i, b)| if (field..field + 4).contains(&i) { 0 } else { u32::from(*b) });
+    !bytes.fold(0_u32, |sum, byte| (sum << 8) ^ sum.wrapping_add(byte))
+}
+
+struct Journal<'a> {
+    source: &'a Source,
+    little: bool,
+    /// Where it begins, in bytes of the part.
+    at: u64,
+    /// `size`, `jhdr_size`, `blhdr_size`.
+    size: u64,
+    header: u64,
+    list: usize,
+}
+
+/// Reads the journal that the block at byte `info` of the part describes: what is newer, and what the user should
+/// know. `source` has no newer bytes yet.
+pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<String>)> {
+    match read(source, info) {
+        Ok((overlay, 0)) => Ok((overlay, None)),
+        Ok((overlay, lists)) => {
+            let note =
+                format!("It was not cleanly unmounted: {lists} transactions of its journal are replayed in memory");
+            Ok((overlay, Some(note)))
+        }
+        Err(Error::Corrupt { fault, .. }) => {
+            let note = format!("Its journal cannot be read ({fault}): recent changes may be missing");
+            Ok((Overlay::default(), Some(note)))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// What is newer, and how many block lists say so.
+fn read(source: &Source, info: u64) -> Result<(Overlay, u64)> {
+    let mut raw = [0; INFO];
+    source.read(info, &mut raw)?;
+    let base = source.part.start;
+    let f = Fields::new("journal info block", &raw, base + info);
+    let flags = f.u32_be(0).map_err(damage)?;
+    if flags & IN_FS == 0 {
+        return Err(damage(Fault::corrupt(base + info, "place of the journal", "on this volume", "on another device")));
+    }
+    if flags & NEED_INIT != 0 {
+        return Ok((Overlay::default(), 0));
+    }
+    let (at, room) = (f.u64_be(36).map_err(damage)?, f.u64_be(44).map_err(damage)?);
+    let mut raw = [0; HEADER];
+    source.read(at, &mut raw)?;
+    let f = Fields::new("journal header", &raw, base.saturating_add(at));
+    let little = f.u32_le(4).map_err(damage)? == ENDIAN;
+    let n = Numbers { f, little };
+    let marks = (n.u32(0).map_err(damage)?, n.u32(4).map_err(damage)?);
+    if marks != (MAGIC, ENDIAN) {
+        let expected = format!("{MAGIC:#x} and {ENDIAN:#x}");
+        let found = format!("{:#x} and {:#x}", marks.0, marks.1);
+        return Err(damage(Fault::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
+    }
+    let (start, end, size) = (n.u64(8).map_err(damage)?, n.u64(16).map_err(damage)?, n.u64(24).map_err(damage)?);
+    if start == end {
+        return Ok((Overlay::default(), 0));
+    }
+    let (stated, found) = (n.u32(36).map_err(damage)?, checksum(&raw, 36));
+    if stated != found {
+        let (expected, found) = (format!("{found:#x}"), format!("{stated:#x}"));
+        return Err(damage(Fault::corrupt(f.offset(36), "checksum of the journal", expected, found)));
+    }
+    let list = usize::try_from(n.u32(32).map_err(damage)?).unwrap_or(usize::MAX);
+    let header = u64::from(n.u32(40).map_err(damage)?);
+    let inside = |place: u64| (header..=size).contains(&place);
+    let sound = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
+    if !sound || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
+        let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
+        return Err(damage(Fault::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found)));
+    }
+    Journal { source, little, at, size, header, list }.lists(start, end)
+}
+
+impl Journal<'_> {
+    /// A place in the journal, which goes on behind its header where it ends.
+    fn wrapped(&self, place: u64) -> u64 {
+        if place >= self.size { place % self.size + self.header } else { place }
+    }
+
+    fn read(&self, place: &mut u64, buf: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            *place = self.wrapped(*place);
+            let now = usize::try_from(self.size - *place).unwrap_or(usize::MAX).min(buf.len() - done);
+            let at = self.at.saturating_add(*place);
+            self.source.read(at, &mut buf[done..done + now])?;
+            *place += now as u64;
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// Takes all block lists from `start` to `end`.
+    fn lists(&self, start: u64, end: u64) -> Result<(Overlay, u64)> {
+        let mut overlay = Overlay::default();
+        let (mut place, end) = (self.wrapped(start), self.wrapped(end));
+        let (mut lists, mut used, mut bytes) = (0, 0_u64, 0_usize);
+        while place != end {
+            let len = self.list(place, &mut overlay, &mut bytes)?;
+            used = used.saturating_add(len);
+            // More than there is room for means that the end is never met.
+            if used > self.size {
+                let at = self.source.part.start.saturating_add(self.at);
+                return Err(damage(Fault::corrupt(
+                    at,
+                    "block lists of the journal",
+                    format_args!("an end at {end}"),
+                    "none",
+                )));
+            }
+            place = self.wrapped(place + len);
+            lists += 1;
+        }
+        Ok((overlay, lists))
+    }
+
+    /// Takes one block list and tells its length.
+    fn list(&self, start: u64, overlay: &mut Overlay, total: &mut usize) -> Result<u64> {
+        let mut place = start;
+        let mut raw = vec![0; self.list];
+        self.read(&mut place, &mut raw)?;
+        let at = self.source.part.start.saturating_add(self.at + start);
+        let n = Numbers { f: Fields::new("block list of the journal", &raw, at), little: self.little };
+        let bad = |what: &str, expected: String, found: String| damage(Fault::corrupt(at, what, expected, found));
+        let (stated, found) = (n.u32(8).map_err(damage)?, checksum(&raw[..LIST_SUM], 8));
+        if stated != found {
+            return Err(bad("checksum of a block list", format!("{found:#x}"), format!("{stated:#x}")));
+        }
+        let count = usize::from(n.u16(2).map_err(damage)?);
+        let len = u64::from(n.u32(4).map_err(damage)?);
+        let mut stored = self.list as u64;
+        // The first one is of the list itself.
+        for index in 1..count {
+            let block = LIST + BLOCK * index;
+            let (number, size) = (n.u64(block).map_err(damage)?, n.u32(block + 8).map_err(damage)?);
+            stored += u64::from(size);
+            *total = total.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
+            if stored > len || *total > MAX_BYTES || !u64::from(size).is_multiple_of(SECTOR) {
+                let expected = format!("ones of {len} bytes, and of {MAX_BYTES} in all");
+                return Err(bad("blocks of a block list", expected, format!("a block of {size} bytes")));
+            }
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+            self.read(&mut place, &mut bytes)?;
+            // Numbers count sectors of the size that the header has.
+            let to = number.checked_mul(self.header);
+            match to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.part.size)) {
+                Some(to) => overlay.insert(to, &bytes),
+                None if number == KILLED => {}
+                None => {
+                    return Err(bad(
+                        "place of a block",
+                        format!("within {} bytes", self.source.part.size),
+                        number.to_string(),
+                    ));
+                }
+            }
+        }
+        if len < stored || len > self.size {
+            return Err(bad("length of a block list", format!("{stored} to {}", self.size), len.to_string()));
+        }
+        Ok(len)
+    }
+}

@@ -1,0 +1,373 @@
+//! HFS+ and HFSX, also wrapped in a volume of the old HFS.
+//!
+//! A volume that was not cleanly unmounted is read as its journal says, which is replayed in memory. Names are shown
+//! composed (NFC), as other file systems have them.
+//!
+//! The reader is ours: that of the crate hfsplus (0.4.0) follows only the eight extents that a file's record has when
+//! it streams, and those of the catalog itself, knows no hard links and no journal, orders names by a table of Latin
+//! letters only, and never ends where a damaged B-tree is a circle.
+
+mod attributes;
+mod btree;
+mod catalog;
+mod extents;
+mod header;
+mod journal;
+mod names;
+mod packed;
+mod source;
+
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use btree::Tree;
+use catalog::{Hidden, Item};
+use header::Header;
+use packed::Packed;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use source::{Owned, Source};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const TYPE: &str = "HFS+";
+/// Nodes of B-trees in memory, mostly of 4 or 8 KiB.
+const NODES_CACHED: usize = 1024;
+const FILES_CACHED: usize = 16 << 10;
+/// Folders whose names are in memory.
+const FOLDERS_CACHED: usize = 32;
+/// Bytes of unpacked blocks in memory, and tables of such.
+const UNPACKED_CACHED: u64 = 16 << 20;
+const TABLES_CACHED: usize = 16;
+/// The longest target of a symbolic link.
+const MAX_LINK: u64 = 4096;
+/// How Linux programs see the resource fork, and the marks and colours that the Finder gave.
+const NAMESPACE: &str = "user.";
+const RESOURCE_FORK: &str = "com.apple.ResourceFork";
+const FINDER_INFO: &str = "com.apple.FinderInfo";
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<(u32, u64), Arc<[u8]>> for ByLength {
+    fn weight(&self, _key: &(u32, u64), bytes: &Arc<[u8]>) -> u64 {
+        64 + bytes.len() as u64
+    }
+}
+
+/// An opened file system.
+pub struct HfsPlus {
+    source: Source,
+    header: Header,
+    catalog: Tree,
+    extents: Option<Tree>,
+    attributes: Option<Tree>,
+    hidden: Hidden,
+    root: Node,
+    facts: Facts,
+    nodes: Cache<(btree::Kind, u32), Arc<btree::Node>>,
+    files: Cache<u64, Arc<Opened>>,
+    folders: Cache<u32, Arc<Folder>>,
+    unpacked: Cache<(u32, u64), Arc<[u8]>, ByLength>,
+    tables: Cache<u32, Arc<packed::Table>>,
+}
+
+/// A file or folder with what is asked of it most.
+struct Opened {
+    item: Item,
+    packed: Option<Packed>,
+}
+
+/// The entries of a folder in the volume's order, and where their names are.
+struct Folder {
+    entries: Vec<Entry>,
+    names: HashMap<Vec<u8>, usize>,
+    /// Those that are not spelled as they compare.
+    folded: HashMap<Vec<u8>, usize>,
+}
+
+/// Whether a volume begins like this file system; `head` is its first 4 KiB.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    header::probe(head)
+}
+
+/// Whether a volume begins like the old HFS, which cannot be read.
+#[must_use]
+pub fn probe_classic(head: &[u8]) -> bool {
+    header::probe_classic(head)
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+fn unsupported(what: String) -> Error {
+    Error::Unsupported { type_name: TYPE, what }
+}
+
+impl HfsPlus {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let part = header::part(&*volume)?;
+        let mut source = Source { volume, part, overlay: journal::Overlay::default() };
+        let mut header = read_header(&source)?;
+        let (mut notes, mut replayed) = (Vec::new(), false);
+        if let Some(block) = header.journal {
+            let (overlay, note) = journal::replay(&source, u64::from(block) * u64::from(header.block_size))?;
+            replayed = note.is_some();
+            notes.extend(note);
+            source.overlay = overlay;
+            header = read_header(&source)?;
+        }
+        if !header.unmounted && !replayed && header.journal.is_none() {
+            notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
+        }
+        if header.inconsistent {
+            notes.push("It is marked as inconsistent; check it with Disk Utility within the guest".to_owned());
+        }
+        let none = || Tree::none(btree::Kind::Catalog);
+        let mut fs = Self {
+            facts: Facts::default(),
+            source,
+            catalog: none(),
+            extents: None,
+            attributes: None,
+            hidden: Hidden::default(),
+            root: Node(0),
+            nodes: Cache::new(NODES_CACHED),
+            files: Cache::new(FILES_CACHED),
+            folders: Cache::new(FOLDERS_CACHED),
+            unpacked: Cache::with_weighter(32, UNPACKED_CACHED, ByLength),
+            tables: Cache::new(TABLES_CACHED),
+            header,
+        };
+        fs.extents = fs.open_tree(btree::Kind::Extents, &fs.header.extents)?;
+        fs.catalog = fs.open_tree(btree::Kind::Catalog, &fs.header.catalog)?.unwrap_or_else(none);
+        fs.attributes = fs.open_tree(btree::Kind::Attributes, &fs.header.attributes)?;
+        let (root, label) = fs.find_root()?;
+        fs.hidden = fs.find_hidden(&root);
+        fs.root = catalog::node(root.place);
+        fs.facts = fs.read_facts(label, notes);
+        Ok(fs)
+    }
+
+    fn read_facts(&self, label: String, notes: Vec<String>) -> Facts {
+        Facts {
+            type_name: if self.header.is_hfsx { "HFSX" } else { TYPE },
+            label,
+            uuid: if self.header.id == 0 { String::new() } else { format!("{:016X}", self.header.id) },
+            has_owners: true,
+            block_size: self.header.block_size,
+            blocks: self.header.blocks.into(),
+            free_blocks: self.header.free_blocks.min(self.header.blocks).into(),
+            // 255 units of UTF-16.
+            name_max: 255 * 3,
+            notes,
+            ..Facts::default()
+        }
+    }
+
+    fn file(&self, node: Node) -> Result<Arc<Opened>> {
+        if let Some(opened) = self.files.get(&node.0) {
+            return Ok(opened);
+        }
+        self.keep(node, self.item(node)?)
+    }
+
+    fn keep(&self, node: Node, mut item: Item) -> Result<Arc<Opened>> {
+        let packed = self.packed(&item)?;
+        if let Some(packed) = packed {
+            item.attributes.size = packed.size;
+        }
+        let opened = Arc::new(Opened { item, packed });
+        self.files.insert(node.0, opened.clone());
+        Ok(opened)
+    }
+
+    fn folder(&self, node: Node) -> Result<Arc<Folder>> {
+        let id = catalog::folder(&self.file(node)?.item)?;
+        self.folders.get_or_insert_with(&id, || self.read_names(id).map(Arc::new))
+    }
+
+    fn read_names(&self, id: u32) -> Result<Folder> {
+        let mut folder = Folder { entries: Vec::new(), names: HashMap::new(), folded: HashMap::new() };
+        self.children(id, &mut |key, item| {
+            if self.is_hidden(&key) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let name = names::shown(&key.name);
+            if name.is_empty() || name == b"." || name == b".." {
+                let found = String::from_utf8_lossy(&name).into_owned();
+                return Err(damage(Fault::corrupt(item.at, "name in the catalog", "one of a file", found)));
+            }
+            let index = folder.entries.len();
+            let next = index as u64 + 1;
+            folder.entries.push(self.entry(name.clone(), item, next));
+            let folded = names::folded(&name, self.catalog.case_sensitive);
+            if folded != name {
+                folder.folded.entry(folded).or_insert(index);
+            }
+            folder.names.entry(name).or_insert(index);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(folder)
+    }
+
+    /// An entry for what a name stands for. A hard link without a target stands for itself, and says so when it is
+    /// looked at.
+    fn entry(&self, name: Vec<u8>, item: Item, next: u64) -> Entry {
+        let own = (catalog::node(item.place), item.attributes.kind);
+        let (node, kind) = match self.resolved(item) {
+            Ok(target) => (catalog::node(target.place), target.attributes.kind),
+            Err(_) => own,
+        };
+        Entry { name, node, kind, next }
+    }
+
+    /// The names and the values' sources of a node's attributes that a user sees.
+    fn visible(&self, opened: &Opened) -> Result<Vec<String>> {
+        let mut names = self.attribute_names(opened.item.id)?;
+        names.retain(|name| opened.packed.is_none() || name != packed::ATTRIBUTE);
+        if opened.item.resource.size > 0 && !opened.packed.is_some_and(Packed::in_resource_fork) {
+            names.push(RESOURCE_FORK.to_owned());
+        }
+        if finder_info(&opened.item).is_some() {
+            names.push(FINDER_INFO.to_owned());
+        }
+        Ok(names)
+    }
+}
+
+fn read_header(source: &Source) -> Result<Header> {
+    let mut bytes = [0; header::SIZE];
+    source.read(header::AT, &mut bytes)?;
+    Header::parse(&bytes, source.part)
+}
+
+/// What the Finder keeps, without what macOS hides: when a file was added to its folder, a document's number, and
+/// a counter.
+fn finder_info(item: &Item) -> Option<[u8; 32]> {
+    let mut info = item.finder;
+    info[16..24].fill(0);
+    info[28..].fill(0);
+    if item.attributes.kind == NodeKind::Symlink {
+        // The type and creator that make it one.
+        info[..8].fill(0);
+    }
+    (info != [0; 32]).then_some(info)
+}
+
+impl GuestFs for HfsPlus {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        self.root
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let folder = self.folder(folder)?;
+        let exact = folder.names.get(name);
+        let found = exact.or_else(|| {
+            let folded = names::folded(name, self.catalog.case_sensitive);
+            folder.names.get(&folded).or_else(|| folder.folded.get(&folded))
+        });
+        Ok(found.and_then(|index| folder.entries.get(*index)).map(|entry| entry.node))
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        Ok(self.file(node)?.item.attributes)
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let folder = self.folder(folder)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        for entry in folder.entries.iter().skip(from) {
+            if each(entry.clone()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let opened = self.file(file)?;
+        let item = &opened.item;
+        if item.attributes.kind != NodeKind::File {
+            return Err(Error::NotFile);
+        }
+        if opened.packed.is_some() {
+            return Ok(FileRun { extent: FileExtent::Decoded, len: len.max(1) });
+        }
+        let piece = self.fork_piece(data_fork(item), offset)?;
+        let len = piece.len.min(len.max(1));
+        // What the journal has is not on the volume yet.
+        let extent = if self.source.overlay.touches(piece.at, len) {
+            FileExtent::Decoded
+        } else {
+            FileExtent::Stored(self.source.part.start + piece.at)
+        };
+        Ok(FileRun { extent, len })
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let opened = self.file(file)?;
+        match opened.packed {
+            Some(packed) => self.unpack(&opened.item, packed, offset, buf),
+            None => self.read_fork(data_fork(&opened.item), offset, buf),
+        }
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let opened = self.file(link)?;
+        let item = &opened.item;
+        if item.attributes.kind != NodeKind::Symlink {
+            return Err(Error::NotSymlink);
+        }
+        let size = item.data.size;
+        if size > MAX_LINK {
+            let what = format!("length of the symbolic link {}", item.id);
+            return Err(damage(Fault::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
+        }
+        let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.read_fork(data_fork(item), 0, &mut target)?;
+        Ok(target)
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        let names = self.visible(&*self.file(node)?)?;
+        Ok(names.into_iter().map(|name| format!("{NAMESPACE}{name}").into_bytes()).collect())
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let opened = self.file(node)?;
+        let item = &opened.item;
+        let name = name.strip_prefix(NAMESPACE.as_bytes()).and_then(|name| str::from_utf8(name).ok());
+        match name {
+            None => Ok(None),
+            Some(FINDER_INFO) => Ok(finder_info(item).map(|info| info.to_vec())),
+            Some(packed::ATTRIBUTE) if opened.packed.is_some() => Ok(None),
+            Some(RESOURCE_FORK) if item.resource.size > 0 && !opened.packed.is_some_and(Packed::in_resource_fork) => {
+                let size = item.resource.size;
+                if size > attributes::MAX_VALUE {
+                    let what = format!("the resource fork of {size} bytes is too large for an extended attribute");
+                    return Err(unsupported(what));
+                }
+                let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+                self.read_fork(packed::resource_fork(item), 0, &mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Some(name) => self.attribute(item.id, name),
+        }
+    }
+}
+
+fn data_fork(item: &Item) -> Owned<'_> {
+    Owned { fork: &item.data, resource: false, file: item.id }
+}

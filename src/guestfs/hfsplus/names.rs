@@ -1,0 +1,92 @@
+//! Names. On the volume they are UTF-16, taken apart into base letters and marks as Apple's TN1150 says
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#UnicodeSubtleties>); programs on other
+//! systems write them composed (NFC). A `/` in a name is shown as `:`, which the volume's names do not have, and a zero
+//! character as its picture, `␀`.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Characters that Apple leaves as they are, although Unicode can take some of them apart.
+fn is_fixed(c: char) -> bool {
+    matches!(c, '\u{2000}'..='\u{2FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{2F800}'..='\u{2FAFF}')
+}
+
+/// Applies `change` to the stretches between fixed characters.
+fn between_fixed(name: &str, change: impl Fn(&str, &mut String)) -> String {
+    let mut out = String::with_capacity(name.len());
+    for stretch in name.split_inclusive(is_fixed) {
+        let end = stretch.char_indices().next_back().filter(|(_, c)| is_fixed(*c)).map_or(stretch.len(), |(at, _)| at);
+        change(&stretch[..end], &mut out);
+        out.push_str(&stretch[end..]);
+    }
+    out
+}
+
+fn decomposed(name: &str) -> String {
+    between_fixed(name, |stretch, out| out.extend(stretch.nfd()))
+}
+
+/// A name as it is shown. One that the volume does not have in Apple's form stays as it is, so that no two names look
+/// the same.
+pub(super) fn shown(name: &[u16]) -> Vec<u8> {
+    let mut text = String::new();
+    let mut whole = Vec::with_capacity(name.len());
+    let flush = |text: &mut String, whole: &mut Vec<u8>| {
+        let composed = between_fixed(text, |stretch, out| out.extend(stretch.nfc()));
+        let shown = if decomposed(&composed) == *text { &composed } else { &*text };
+        whole.extend_from_slice(shown.as_bytes());
+        text.clear();
+    };
+    for decoded in char::decode_utf16(name.iter().copied()) {
+        match decoded {
+            Ok('/') => text.push(':'),
+            Ok('\0') => text.push('\u{2400}'),
+            Ok(c) => text.push(c),
+            Err(lone) => {
+                // Half a pair, as three bytes of its own (WTF-8).
+                flush(&mut text, &mut whole);
+                let [high, low] = lone.unpaired_surrogate().to_be_bytes();
+                whole.extend([0xE0 | high >> 4, 0x80 | (high & 0x0F) << 2 | low >> 6, 0x80 | low & 0x3F]);
+            }
+        }
+    }
+    flush(&mut text, &mut whole);
+    whole
+}
+
+/// What two spellings of a name have in common for a volume, by which it is found when no name is spelled like that.
+pub(super) fn folded(shown: &[u8], case_sensitive: bool) -> Vec<u8> {
+    let Ok(text) = str::from_utf8(shown) else { return shown.to_vec() };
+    let text = decomposed(text);
+    if case_sensitive { text.into_bytes() } else { text.to_lowercase().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> String {
+        String::from_utf8(shown(&name.encode_utf16().collect::<Vec<_>>())).unwrap()
+    }
+
+    #[test]
+    fn names_are_composed_unless_two_would_look_the_same() {
+        assert_eq!(of("e\u{301}te\u{301}"), "été");
+        assert_eq!(of("한"), "한");
+        assert_eq!(of("a/b\0"), "a:b␀");
+        // Not taken apart by Apple: the Ångström sign, "not equal".
+        assert_eq!(of("\u{212B}e\u{301}"), "\u{212B}é");
+        assert_eq!(of("\u{2260}"), "\u{2260}");
+        assert_eq!(of("=\u{338}"), "=\u{338}");
+        // Written composed by a program that does not know better.
+        assert_eq!(of("é"), "é");
+        assert_eq!(of(""), "");
+        assert_eq!(shown(&[0xD800, 0x65, 0x301]), b"\xED\xA0\x80\xC3\xA9");
+    }
+
+    #[test]
+    fn spellings_of_a_name_fold_to_the_same() {
+        assert_eq!(folded("ÉTÉ".as_bytes(), false), folded("e\u{301}te\u{301}".as_bytes(), false));
+        assert_ne!(folded(b"A", true), folded(b"a", true));
+        assert_eq!(folded("é".as_bytes(), true), "e\u{301}".as_bytes());
+    }
+}

@@ -1,0 +1,256 @@
+//! Files that macOS packed: the attribute `com.apple.decmpfs` says how, and has the bytes of small files; those of others
+//! are in the resource fork, in blocks of 64 KiB. The layout is told by Apple's `decmpfs.h`
+//! (<https://github.com/apple-oss-distributions/xnu/blob/main/bsd/sys/decmpfs.h>) and the documentation of libfsapfs
+//! (<https://github.com/libyal/libfsapfs/blob/main/documentation/>); its own numbers are little-endian.
+
+use super::catalog::Item;
+use super::source::Owned;
+use super::{HfsPlus, TYPE, damage, unsupported};
+use crate::guestfs::Result;
+use crate::guestfs::foreign::guarded;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// The attribute, and `compression_magic` in it.
+pub(super) const ATTRIBUTE: &str = "com.apple.decmpfs";
+const MAGIC: &[u8; 4] = b"fpmc";
+const HEADER: usize = 16;
+/// Bytes of a block once it is unpacked.
+pub(super) const BLOCK: u64 = 64 << 10;
+/// Bytes that a block takes at most when packed: itself and a mark.
+const MAX_PACKED: u32 = (64 << 10) + 4096;
+/// The largest file that is unpacked from the attribute, in one go.
+const MAX_INLINE: u64 = 4 << 20;
+/// Blocks of a file at most: its resource fork can have no more than 4 GiB.
+const MAX_BLOCKS: u64 = 1 << 18;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Plain,
+    Zlib,
+    Lzvn,
+    Lzfse,
+}
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packed {
+    /// `compression_type`; which ones can be unpacked is said when its bytes are asked for.
+    kind: u32,
+    /// `uncompressed_size`.
+    pub(super) size: u64,
+}
+
+impl Packed {
+    /// Parses the attribute; `None` when it is of something else, which macOS ignores.
+    fn parse(raw: &[u8]) -> Option<Self> {
+        let f = Fields::new(ATTRIBUTE, raw, 0);
+        if !raw.starts_with(MAGIC) {
+            return None;
+        }
+        Some(Self { kind: f.u32_le(4).ok()?, size: f.u64_le(8).ok()? })
+    }
+
+    /// The method, and whether the bytes are in the resource fork.
+    fn method(self) -> Option<(Method, bool)> {
+        Some(match self.kind {
+            1 => (Method::Plain, false),
+            3 => (Method::Zlib, false),
+            4 => (Method::Zlib, true),
+            7 => (Method::Lzvn, false),
+            8 => (Method::Lzvn, true),
+            9 => (Method::Plain, false),
+            10 => (Method::Plain, true),
+            11 => (Method::Lzfse, false),
+            12 => (Method::Lzfse, true),
+            _ => return None,
+        })
+    }
+
+    /// Whether the resource fork is of the packed file, not one of the user's.
+    pub(super) fn in_resource_fork(self) -> bool {
+        self.method().is_none_or(|(_, resource)| resource)
+    }
+}
+
+/// Where the blocks are in the resource fork: the first byte and how many.
+pub(super) type Table = Vec<(u64, u32)>;
+
+impl HfsPlus {
+    /// How a file is packed that the catalog says is.
+    pub(super) fn packed(&self, item: &Item) -> Result<Option<Packed>> {
+        if !item.compressed {
+            return Ok(None);
+        }
+        Ok(self.attribute(item.id, ATTRIBUTE)?.and_then(|raw| Packed::parse(&raw)))
+    }
+
+    /// Fills `buf` with the bytes of a packed file from `offset` on.
+    pub(super) fn unpack(&self, item: &Item, packed: Packed, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let (method, resource) = packed
+            .method()
+            .ok_or_else(|| unsupported(format!("file {} is packed in the unknown form {}", item.id, packed.kind)))?;
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > packed.size) {
+            let what = format!("size of the packed file {}", item.id);
+            return Err(damage(Fault::corrupt(item.at, what, format_args!("above {offset}"), packed.size)));
+        }
+        let unit = if resource { BLOCK } else { packed.size.max(1) };
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let block = at / unit;
+            let key = (item.id, block);
+            let bytes = self.unpacked.get_or_insert_with(&key, || {
+                let len = unit.min(packed.size - block * unit);
+                let raw = if resource { self.packed_block(item, method, block)? } else { self.inline(item, len)? };
+                let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
+                guarded(TYPE, || {
+                    method.unpack(&raw, &mut out).map_err(|e| {
+                        let what = format!("block {block} of the packed file {}", item.id);
+                        damage(Fault::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                    })
+                })?;
+                Ok::<Arc<[u8]>, crate::guestfs::Error>(out.into())
+            })?;
+            let skip = usize::try_from(at % unit).unwrap_or(0);
+            let now = (bytes.len() - skip).min(buf.len() - done);
+            buf[done..done + now].copy_from_slice(&bytes[skip..skip + now]);
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// The packed bytes that are in the attribute.
+    fn inline(&self, item: &Item, len: u64) -> Result<Vec<u8>> {
+        if len > MAX_INLINE {
+            let what = format!("size of the packed file {}", item.id);
+            return Err(damage(Fault::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
+        }
+        let raw = self.attribute(item.id, ATTRIBUTE)?.unwrap_or_default();
+        Ok(raw.get(HEADER..).unwrap_or_default().to_vec())
+    }
+
+    /// The packed bytes of a block in the resource fork.
+    fn packed_block(&self, item: &Item, method: Method, block: u64) -> Result<Vec<u8>> {
+        let table = self.tables.get_or_insert_with(&item.id, || self.table(item, method).map(Arc::new))?;
+        let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
+        let (start, len) = entry.filter(|(_, len)| *len <= MAX_PACKED).ok_or_else(|| {
+            let what = format!("table of the packed file {}", item.id);
+            damage(Fault::corrupt(item.at, what, format_args!("block {block} of at most {MAX_PACKED} bytes"), "none"))
+        })?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.read_fork(resource_fork(item), start, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads the table of blocks. That of zlib is in the fork as its first resource; the others begin the fork.
+    fn table(&self, item: &Item, method: Method) -> Result<Table> {
+        let fork = resource_fork(item);
+        let bad = |found: String| {
+            let what = format!("table of the packed file {}", item.id);
+            let expected = format!("one within the resource fork of {} bytes", item.resource.size);
+            damage(Fault::corrupt(item.at, what, expected, found))
+        };
+        let number = |at: u64, big: bool| -> Result<u32> {
+            let mut raw = [0; 4];
+            self.read_fork(fork, at, &mut raw)?;
+            Ok(if big { u32::from_be_bytes(raw) } else { u32::from_le_bytes(raw) })
+        };
+        let read = |at: u64, len: u64| -> Result<Vec<u32>> {
+            if len > MAX_BLOCKS * 8 || at.saturating_add(len) > item.resource.size {
+                return Err(bad(format!("{len} bytes from {at} on")));
+            }
+            let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
+            self.read_fork(fork, at, &mut raw)?;
+            Ok(raw.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect())
+        };
+        if method == Method::Zlib {
+            // The place of the resources, then the length of the first one; places are counted from behind that.
+            let base = u64::from(number(0, true)?) + 4;
+            let count = number(base, false)?;
+            let pairs = read(base + 4, u64::from(count) * 8)?;
+            return Ok(pairs.as_chunks::<2>().0.iter().map(|[start, len]| (base + u64::from(*start), *len)).collect());
+        }
+        // The first place is also where the table ends.
+        let end = number(0, false)?;
+        let places = read(0, end.into())?;
+        let ranges = places.windows(2).map(|pair| {
+            let len =
+                pair[1].checked_sub(pair[0]).ok_or_else(|| bad(format!("a block from {} to {}", pair[0], pair[1])))?;
+            Ok((u64::from(pair[0]), len))
+        });
+        ranges.collect()
+    }
+}
+
+pub(super) fn resource_fork(item: &Item) -> Owned<'_> {
+    Owned { fork: &item.resource, resource: true, file: item.id }
+}
+
+impl Method {
+    /// Unpacks a block, which must give as many bytes as `out` has. Each method has a mark for bytes that did not get
+    /// shorter and are kept as they are.
+    fn unpack(self, raw: &[u8], out: &mut [u8]) -> io::Result<()> {
+        let plain = match (self, raw.first()) {
+            (Self::Zlib, Some(mark)) if mark & 0x0F == 0x0F => raw.get(1..),
+            (Self::Lzvn, Some(0x06)) | (Self::Lzfse, Some(0xFF)) | (Self::Plain, Some(0xCC)) => raw.get(1..),
+            (Self::Plain, _) => Some(raw),
+            _ => None,
+        };
+        if let Some(plain) = plain {
+            let bytes = plain.get(..out.len()).ok_or_else(|| io::Error::other(format!("{} bytes", plain.len())))?;
+            out.copy_from_slice(bytes);
+            return Ok(());
+        }
+        match self {
+            Self::Zlib => flate2::bufread::ZlibDecoder::new(raw).read_exact(out),
+            Self::Lzvn => {
+                // The decoder wants the block's header and end that LZVN has within LZFSE.
+                let len = |len: usize| u32::try_from(len).map_err(io::Error::other);
+                let mut whole = b"bvxn".to_vec();
+                whole.extend(len(out.len())?.to_le_bytes());
+                whole.extend(len(raw.len())?.to_le_bytes());
+                whole.extend(raw);
+                whole.extend(b"bvx$");
+                lzfse_rust::LzfseRingDecoder::default().reader_bytes(&whole).read_exact(out)
+            }
+            Self::Lzfse | Self::Plain => lzfse_rust::LzfseRingDecoder::default().reader_bytes(raw).read_exact(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_every_method() {
+        let text: Vec<u8> = (0..9000).map(|i| format!("line {}\n", i / 7)).collect::<String>().into_bytes();
+        let mut out = vec![0; text.len()];
+        let mut marked = vec![0xFF];
+        marked.extend(&text);
+        Method::Zlib.unpack(&marked, &mut out).unwrap();
+        assert_eq!(out, text);
+        marked[0] = 6;
+        out.fill(0);
+        Method::Lzvn.unpack(&marked, &mut out).unwrap();
+        assert_eq!(out, text);
+        assert!(Method::Lzvn.unpack(&marked[..100], &mut out).is_err());
+        let mut packed = Vec::new();
+        lzfse_rust::LzfseEncoder::default().encode_bytes(&text, &mut packed).unwrap();
+        out.fill(0);
+        Method::Lzfse.unpack(&packed, &mut out).unwrap();
+        assert_eq!(out, text);
+        assert!(Method::Lzfse.unpack(&packed, &mut vec![0; text.len() + 1]).is_err());
+        // A small text is packed by LZVN, and its block has no header on the volume.
+        let small = &text[..300];
+        let mut packed = Vec::new();
+        lzfse_rust::LzfseEncoder::default().encode_bytes(small, &mut packed).unwrap();
+        assert!(packed.starts_with(b"bvxn"));
+        let mut out = vec![0; small.len()];
+        Method::Lzvn.unpack(&packed[12..packed.len() - 4], &mut out).unwrap();
+        assert_eq!(out, small);
+    }
+}

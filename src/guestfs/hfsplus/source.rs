@@ -1,0 +1,110 @@
+//! The bytes of the volume as its journal says, and forks, which are runs of its blocks.
+
+use super::header::{Extent, Fork, Part};
+use super::journal::Overlay;
+use super::{HfsPlus, damage};
+use crate::disk::Disk;
+use crate::guestfs::Result;
+use crate::image::Fault;
+use std::sync::Arc;
+
+/// A volume, or the part of it that the file system is.
+pub(super) struct Source {
+    pub(super) volume: Arc<dyn Disk>,
+    pub(super) part: Part,
+    pub(super) overlay: Overlay,
+}
+
+impl Source {
+    /// Fills `buf` from byte `at` of the part on.
+    pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let end = at.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.part.size) {
+            let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
+            return Err(damage(Fault::corrupt(
+                self.part.start,
+                "place of a block",
+                expected,
+                format_args!("byte {at}"),
+            )));
+        }
+        self.volume.read_at(self.part.start + at, buf)?;
+        self.overlay.patch(at, buf);
+        Ok(())
+    }
+}
+
+/// A stretch of a fork in one piece.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    /// The byte of the part where it is.
+    pub(super) at: u64,
+    /// Bytes, at least 1.
+    pub(super) len: u64,
+}
+
+/// A fork that belongs to a file.
+#[derive(Clone, Copy)]
+pub(super) struct Owned<'a> {
+    pub(super) fork: &'a Fork,
+    /// Whether it is the resource fork.
+    pub(super) resource: bool,
+    pub(super) file: u32,
+}
+
+/// The extent of a list that holds a block, with the block's number in it. The list begins with block `first`.
+pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent, u64)> {
+    let mut base = first;
+    for extent in extents {
+        let end = base + u64::from(extent.count);
+        if (base..end).contains(&block) {
+            return Some((*extent, block - base));
+        }
+        base = end;
+    }
+    None
+}
+
+impl HfsPlus {
+    /// Where `within` blocks into an extent is.
+    pub(super) fn piece(&self, extent: Extent, within: u64, skip: u64) -> Result<Piece> {
+        let end = u64::from(extent.start) + u64::from(extent.count);
+        if end > u64::from(self.header.blocks) {
+            let expected = format!("blocks below {}", self.header.blocks);
+            let found = format!("{} from {} on", extent.count, extent.start);
+            return Err(damage(Fault::corrupt(self.source.part.start, "extent of a file", expected, found)));
+        }
+        let size = u64::from(self.header.block_size);
+        let at = (u64::from(extent.start) + within) * size + skip;
+        Ok(Piece { at, len: end * size - at })
+    }
+
+    /// The piece of a fork that begins with its byte `offset`.
+    pub(super) fn fork_piece(&self, owned: Owned<'_>, offset: u64) -> Result<Piece> {
+        let size = u64::from(self.header.block_size);
+        let (block, skip) = (offset / size, offset % size);
+        let found = match find(&owned.fork.extents, 0, block) {
+            Some(found) => found,
+            None => self.overflow(owned, block)?,
+        };
+        self.piece(found.0, found.1, skip)
+    }
+
+    /// Fills `buf` with the bytes of a fork from `offset` on, which must lie within it.
+    pub(super) fn read_fork(&self, owned: Owned<'_>, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset.saturating_add(buf.len() as u64);
+        if end > owned.fork.size {
+            let what = format!("size of a fork of file {}", owned.file);
+            let expected = format!("at least {end} bytes");
+            return Err(damage(Fault::corrupt(self.source.part.start, what, expected, owned.fork.size)));
+        }
+        let mut done = 0;
+        while done < buf.len() {
+            let piece = self.fork_piece(owned, offset + done as u64)?;
+            let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(buf.len() - done);
+            self.source.read(piece.at, &mut buf[done..done + now])?;
+            done += now;
+        }
+        Ok(())
+    }
+}

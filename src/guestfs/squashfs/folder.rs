@@ -1,0 +1,143 @@
+//! Folders: a stream of entries, sorted by name, in groups that share a header. Large ones have an index of the groups
+//! that each block of metadata begins with (the kernel's `struct squashfs_dir_header`, `squashfs_dir_entry` and
+//! `squashfs_dir_index`, <https://docs.kernel.org/filesystems/squashfs.html>).
+
+use super::inode::{Content, Folder, Inode, kind};
+use super::metadata::{BLOCK, Place};
+use super::{Squashfs, damage};
+use crate::guestfs::{Entry, Error, Node, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::ops::ControlFlow;
+
+/// Bytes of a group's header, and of an entry and of an index's entry before their names.
+const HEADER: usize = 12;
+const ENTRY: usize = 8;
+const INDEX: usize = 12;
+/// Entries of one group at most.
+const MAX_GROUP: u32 = 256;
+/// The longest name.
+pub(super) const NAME_MAX: usize = 256;
+
+/// Where to begin.
+enum From<'a> {
+    /// At the group that holds a byte of the folder, or before it.
+    Byte(u64),
+    /// At the group that holds a name, or before it.
+    Name(&'a [u8]),
+}
+
+impl Squashfs {
+    /// Tells the entries of a folder from its byte `from` on.
+    pub(super) fn entries(
+        &self,
+        inode: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let folder = folder_of(inode)?;
+        self.walk(folder, From::Byte(from), &mut |entry, start| {
+            if start >= from { each(entry) } else { ControlFlow::Continue(()) }
+        })
+    }
+
+    pub(super) fn find(&self, inode: &Inode, name: &[u8]) -> Result<Option<Node>> {
+        let mut found = None;
+        self.walk(folder_of(inode)?, From::Name(name), &mut |entry, _| match entry.name.as_slice().cmp(name) {
+            std::cmp::Ordering::Less => ControlFlow::Continue(()),
+            std::cmp::Ordering::Equal => {
+                found = Some(entry.node);
+                ControlFlow::Break(())
+            }
+            std::cmp::Ordering::Greater => ControlFlow::Break(()),
+        })?;
+        Ok(found)
+    }
+
+    /// Tells entries with their first byte within the folder.
+    fn walk(&self, folder: &Folder, from: From<'_>, each: &mut dyn FnMut(Entry, u64) -> ControlFlow<()>) -> Result<()> {
+        let (mut at, mut place) = self.start(folder, from)?;
+        while at < folder.size {
+            let header = self.read_metadata(&mut place, HEADER, "folders")?;
+            at += HEADER as u64;
+            let f = Fields::new("group of a folder", &header, place.block);
+            let count = f.u32_le(0).map_err(damage)?;
+            let block = f.u32_le(4).map_err(damage)?;
+            if count >= MAX_GROUP {
+                let expected = format!("at most {MAX_GROUP}");
+                let found = u64::from(count) + 1;
+                return Err(damage(Fault::corrupt(place.block, "entries of a group of a folder", expected, found)));
+            }
+            for _ in 0..=count {
+                if at >= folder.size {
+                    let expected = format!("entries up to its byte {}", folder.size);
+                    return Err(damage(Fault::corrupt(place.block, "group of a folder", expected, "more")));
+                }
+                let start = at;
+                let entry = self.entry(&mut place, &mut at, block)?;
+                if each(entry, start).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry at `place`; `block` is where its group's inodes begin.
+    fn entry(&self, place: &mut Place, at: &mut u64, block: u32) -> Result<Entry> {
+        let within = place.block;
+        let raw = self.read_metadata(place, ENTRY, "folders")?;
+        let f = Fields::new("entry of a folder", &raw, within);
+        let (offset, number, size) =
+            (f.u16_le(0).map_err(damage)?, f.u16_le(4).map_err(damage)?, f.u16_le(6).map_err(damage)?);
+        let size = usize::from(size) + 1;
+        let bad = |what: &str, expected: &str, found: String| damage(Fault::corrupt(within, what, expected, found));
+        if size > NAME_MAX {
+            return Err(bad("length of a name in a folder", "at most 256", size.to_string()));
+        }
+        let name = self.read_metadata(place, size, "folders")?;
+        if name.iter().any(|byte| matches!(byte, b'/' | 0)) || name == b"." || name == b".." {
+            return Err(bad("name in a folder", "one without / and zero bytes", String::from_utf8_lossy(&name).into()));
+        }
+        let kind = kind(number).ok_or_else(|| bad("type of an entry of a folder", "1 to 7", number.to_string()))?;
+        *at += (ENTRY + size) as u64;
+        Ok(Entry { name, node: Node(u64::from(block) << 16 | u64::from(offset)), kind, next: *at })
+    }
+
+    /// The last group that the index has before what is wanted, or the first group: its byte within the folder, and
+    /// its place.
+    fn start(&self, folder: &Folder, from: From<'_>) -> Result<(u64, Place)> {
+        let mut best = (0, folder.first);
+        let (count, mut place) = folder.index;
+        for _ in 0..count {
+            let within = place.block;
+            let raw = self.read_metadata(&mut place, INDEX, "indexes of folders")?;
+            let f = Fields::new("index of a folder", &raw, within);
+            let (index, block) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
+            let size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(usize::MAX).saturating_add(1);
+            if size > NAME_MAX {
+                return Err(damage(Fault::corrupt(within, "length of a name in an index", "at most 256", size)));
+            }
+            let name = self.read_metadata(&mut place, size, "indexes of folders")?;
+            let before = match from {
+                From::Byte(byte) => u64::from(index) <= byte,
+                From::Name(wanted) => name.as_slice() <= wanted,
+            };
+            if !before {
+                break;
+            }
+            let index = u64::from(index);
+            let offset = (folder.first.offset as u64 + index) % BLOCK as u64;
+            let place = self.place(self.sb.folder_table, u64::from(block) << 16 | offset, "index of a folder")?;
+            best = (index, place);
+        }
+        Ok(best)
+    }
+}
+
+fn folder_of(inode: &Inode) -> Result<&Folder> {
+    match &inode.content {
+        Content::Folder(folder) => Ok(folder),
+        _ => Err(Error::NotFolder),
+    }
+}

@@ -1,0 +1,159 @@
+//! squashfs, version 4.0, with every compressor that it may have.
+//!
+//! The reader is ours: that of the crate backhand (0.25.5) unpacks all inodes and folders into memory and walks the
+//! whole tree when it opens a volume, follows nested folders by recursion, reads a file only from its start on, and
+//! knows no extended attributes. Here nothing is kept but bounded caches, a byte anywhere in a file is found by the
+//! sums of block sizes that are kept every so often, and blocks that are not packed are read straight from the disk.
+
+mod blocks;
+mod folder;
+mod inode;
+mod lzo;
+mod metadata;
+mod superblock;
+mod unpack;
+mod xattr;
+
+use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use blocks::Packed;
+use inode::{Content, Inode};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use superblock::Superblock;
+
+const TYPE: &str = "squashfs";
+/// Blocks of metadata in memory, 8 KiB each.
+const METADATA_CACHED: usize = 1024;
+const INODES_CACHED: usize = 16 << 10;
+/// Bytes of unpacked blocks of files in memory.
+const DATA_CACHED: u64 = 16 << 20;
+
+#[derive(Clone)]
+struct ByLength;
+
+impl Weighter<Packed, Arc<[u8]>> for ByLength {
+    fn weight(&self, _key: &Packed, bytes: &Arc<[u8]>) -> u64 {
+        64 + bytes.len() as u64
+    }
+}
+
+/// An opened file system.
+pub struct Squashfs {
+    volume: Arc<dyn Disk>,
+    sb: Superblock,
+    facts: Facts,
+    /// Users and groups by their numbers in inodes.
+    ids: Vec<u32>,
+    xattrs: Option<xattr::Table>,
+    metadata: Cache<u64, Arc<metadata::Block>>,
+    inodes: Cache<u64, Arc<Inode>>,
+    data: Cache<Packed, Arc<[u8]>, ByLength>,
+}
+
+/// Whether a volume begins like this file system, of any version; `head` is its first sector at least.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    superblock::probe(head)
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+impl Squashfs {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let mut bytes = vec![0; superblock::SIZE.min(usize::try_from(volume.size()).unwrap_or(usize::MAX))];
+        volume.read_at(0, &mut bytes)?;
+        let sb = Superblock::parse(&bytes, volume.size())?;
+        let facts = Facts {
+            type_name: TYPE,
+            has_owners: true,
+            block_size: sb.block_size,
+            blocks: sb.bytes_used.div_ceil(sb.block_size.into()),
+            files: sb.inodes.into(),
+            name_max: u32::try_from(folder::NAME_MAX).unwrap_or(u32::MAX),
+            ..Facts::default()
+        };
+        let blocks = usize::try_from(DATA_CACHED / u64::from(sb.block_size)).unwrap_or(0);
+        let mut fs = Self {
+            xattrs: xattr::Table::read(&*volume, &sb)?,
+            volume,
+            facts,
+            ids: Vec::new(),
+            metadata: Cache::new(METADATA_CACHED),
+            inodes: Cache::new(INODES_CACHED),
+            data: Cache::with_weighter(blocks, DATA_CACHED, ByLength),
+            sb,
+        };
+        for index in 0..fs.sb.ids {
+            let (raw, _) = fs.table_entry(fs.sb.id_table, index.into(), 4, "owners")?;
+            fs.ids.push(u32::from_le_bytes(*raw.first_chunk().unwrap_or(&[0; 4])));
+        }
+        match fs.inode(fs.root())?.content {
+            Content::Folder(_) => Ok(fs),
+            _ => Err(damage(Fault::corrupt(32, "inode of the root", "a folder", "something else"))),
+        }
+    }
+
+    fn inode(&self, node: Node) -> Result<Arc<Inode>> {
+        if let Some(inode) = self.inodes.get(&node.0) {
+            return Ok(inode);
+        }
+        let inode = Arc::new(self.parse_inode(node.0)?);
+        self.inodes.insert(node.0, inode.clone());
+        Ok(inode)
+    }
+}
+
+impl GuestFs for Squashfs {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        Node(self.sb.root)
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.find(&*self.inode(folder)?, name)
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        Ok(self.inode(node)?.attributes)
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(&*self.inode(folder)?, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        self.file_run(&*self.inode(file)?, offset, len)
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.unpack_file(&*self.inode(file)?, offset, buf)
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        match &self.inode(link)?.content {
+            Content::Symlink(target) => Ok(target.clone()),
+            _ => Err(Error::NotSymlink),
+        }
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        self.inode(node)?.xattr.map_or(Ok(Vec::new()), |number| self.attribute_names(number))
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.inode(node)?.xattr.map_or(Ok(None), |number| self.attribute(number, name))
+    }
+}

@@ -1,0 +1,82 @@
+//! Unpacking one block. A volume has one compressor for all of its blocks.
+
+use super::lzo;
+use ruzstd::decoding::FrameDecoder;
+use std::io::{self, Read};
+
+/// Memory that LZMA may take, in KiB: its window is as large as a block, and mksquashfs makes none of more than 1 MiB.
+const LZMA_MEMORY: u32 = 16 << 10;
+/// The largest window that a zstd frame may ask for, in bytes.
+const ZSTD_WINDOW: u64 = 8 << 20;
+
+/// `compression` of the superblock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compressor {
+    Gzip,
+    Lzma,
+    Lzo,
+    Xz,
+    Lz4,
+    Zstd,
+}
+
+impl Compressor {
+    pub(super) fn of(number: u16) -> Option<Self> {
+        Some(match number {
+            1 => Self::Gzip,
+            2 => Self::Lzma,
+            3 => Self::Lzo,
+            4 => Self::Xz,
+            5 => Self::Lz4,
+            6 => Self::Zstd,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Lzma => "LZMA",
+            Self::Lzo => "LZO",
+            Self::Xz => "XZ",
+            Self::Lz4 => "LZ4",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Unpacks a block into `out` and tells how many bytes it has.
+    ///
+    /// # Errors
+    /// When the block is damaged, or has more bytes than `out` has room for.
+    pub(super) fn unpack(self, packed: &[u8], out: &mut [u8]) -> io::Result<usize> {
+        let broken = || io::Error::other("codes that give other bytes");
+        match self {
+            Self::Gzip => fill(flate2::bufread::ZlibDecoder::new(packed), out),
+            Self::Lzma => fill(lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY, None)?, out),
+            Self::Lzo => lzo::unpack(packed, out).ok_or_else(broken),
+            Self::Xz => fill(lzma_rust2::XzReader::new_mem_limit(packed, false, LZMA_MEMORY), out),
+            Self::Lz4 => lz4_flex::block::decompress_into(packed, out).map_err(io::Error::other),
+            Self::Zstd => {
+                let mut decoder = FrameDecoder::new();
+                decoder.set_max_window_size(ZSTD_WINDOW);
+                decoder.decode_all(packed, out).map_err(io::Error::other)
+            }
+        }
+    }
+}
+
+/// Reads all that `reader` gives, which must have room in `out`.
+fn fill(mut reader: impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < out.len() {
+        match reader.read(&mut out[done..])? {
+            0 => return Ok(done),
+            more => done += more,
+        }
+    }
+    // Also makes the decoder look at the checksum behind the data.
+    match reader.read(&mut [0])? {
+        0 => Ok(done),
+        _ => Err(io::Error::other("more bytes")),
+    }
+}

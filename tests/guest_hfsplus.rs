@@ -1,0 +1,238 @@
+//! HFS+ of three writers: xorriso, macOS (where the samples are), and tests/hfsplus/volume.py, which makes what no program
+//! for Linux does; 7-Zip must read the same of it.
+//!
+//! Needs xorriso, 7zip and python3; fails loudly without.
+
+#[path = "tree/damage.rs"]
+#[allow(dead_code, reason = "it is filled by other means")]
+mod damage;
+mod lab;
+mod qemu;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use tree::{Walk, kernel, ours};
+use unicode_normalization::UnicodeNormalization;
+use vboximg_mount::disk::{Disk, Slice};
+use vboximg_mount::guestfs::hfsplus::HfsPlus;
+use vboximg_mount::guestfs::{Error, FileExtent, GuestFs, NodeKind};
+
+fn sh(folder: &Path, script: &str) {
+    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
+    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn opened(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, HfsPlus) {
+    (disk.clone(), HfsPlus::open(disk).unwrap_or_else(|e| panic!("{e}")))
+}
+
+fn disk(image: &Path) -> Arc<dyn Disk> {
+    Arc::new(lab::chain(&[image], false))
+}
+
+/// Makes a volume of a kind that `volume.py` knows, and tells what macOS would show of it.
+fn made(folder: &Path, kind: &str) -> (Arc<dyn Disk>, Walk) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hfsplus/volume.py");
+    sh(folder, &format!("python3 {script} $1 {kind}"));
+    let tree: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(folder.join("tree")).unwrap()).unwrap();
+    (disk(&folder.join("image")), tree)
+}
+
+#[test]
+fn volumes_of_every_layout_read_as_they_were_made() {
+    for kind in ["plain", "small", "hfsx", "folding", "scattered", "wrapped", "clean", "huge"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, tree) = made(folder.path(), kind);
+        let opened = opened(disk);
+        let facts = opened.1.facts();
+        let type_name = if matches!(kind, "hfsx" | "folding") { "HFSX" } else { "HFS+" };
+        assert_eq!(
+            (facts.type_name, facts.label.as_str(), facts.uuid.as_str()),
+            (type_name, "Läb", "0123456789ABCDEF")
+        );
+        assert_eq!(facts.notes, [""; 0], "{kind}");
+        tree::assert_same(kind, &tree, &ours(&opened));
+    }
+}
+
+#[test]
+fn seven_zip_reads_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, tree) = made(folder.path(), "plain");
+    // It does not know attributes in fragments, and says so with its status.
+    let _ = Command::new("7zz").args(["x", "-y", "-bso0"]).arg("image").current_dir(folder.path()).output().unwrap();
+    // It leaves names taken apart.
+    let label = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let theirs: Walk = kernel(&label.unwrap()).into_iter().map(|(name, text)| (name.nfc().collect(), text)).collect();
+    let (mut same, mut other) = (0, Vec::new());
+    for (name, text) in tree.iter().filter(|(_, text)| text.starts_with("mode=100")) {
+        let sum = |text: &str| text.split(' ').nth(7).unwrap().to_owned();
+        let size = |text: &str| text.split(' ').nth(4).unwrap().to_owned();
+        match theirs.get(name) {
+            Some(found) if sum(found) == sum(text) && size(found) == size(text) => same += 1,
+            _ => other.push(name.as_str()),
+        }
+    }
+    // It shows hard links as empty files.
+    other.retain(|name| !name.contains("link"));
+    assert_eq!(other, ["naïve ☃ Ünï/a:b"]);
+    assert!(same > 350, "{same}");
+}
+
+#[test]
+fn a_journal_is_replayed() {
+    for kind in ["little", "big"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, tree) = made(folder.path(), kind);
+        let opened = opened(disk);
+        let notes = &opened.1.facts().notes;
+        assert_eq!(notes[..], ["It was not cleanly unmounted: 3 transactions of its journal are replayed in memory"]);
+        tree::assert_same(kind, &tree, &ours(&opened));
+    }
+}
+
+#[test]
+fn names_are_found_as_the_volume_compares_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, finds_other_case) in [("plain", true), ("folding", true), ("hfsx", false)] {
+        let (disk, _) = made(folder.path(), kind);
+        let fs = opened(disk).1;
+        let node = fs.lookup(fs.root(), "naïve ☃ Ünï".as_bytes()).unwrap().unwrap();
+        let composed = fs.lookup(node, "é".as_bytes()).unwrap();
+        assert!(composed.is_some());
+        assert_eq!(fs.lookup(node, "e\u{301}".as_bytes()).unwrap(), composed);
+        assert_eq!(fs.lookup(node, "É".as_bytes()).unwrap().is_some(), finds_other_case, "{kind}");
+        assert_eq!(fs.lookup(fs.root(), "NAÏVE ☃ ÜNÏ".as_bytes()).unwrap().is_some(), finds_other_case);
+        for hidden in ["\0\0\0\0HFS+ Private Data", "␀␀␀␀HFS+ Private Data", ".HFS+ Private Directory Data\r"] {
+            assert_eq!(fs.lookup(fs.root(), hidden.as_bytes()).unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn files_are_read_from_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, _) = made(folder.path(), "plain");
+    let fs = opened(disk).1;
+    let node = |name: &str| fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap();
+    let run = fs.extent(node("fragmented"), 100 * 4096 + 7, 1 << 20).unwrap();
+    assert!(matches!(run.extent, FileExtent::Stored(_)) && run.len == 4089, "{run:?}");
+    let large = fs.attributes(node("resource fragments")).unwrap();
+    assert_eq!((large.size, large.allocated), (0, 14 * 4096));
+    assert!(matches!(fs.extent(node("etc"), 0, 1), Err(Error::NotFile)));
+    assert!(matches!(fs.read_folder(node("large"), 0, &mut |_| unreachable!()), Err(Error::NotFolder)));
+    assert!(matches!(fs.read_link(node("large")), Err(Error::NotSymlink)));
+}
+
+/// Changes bytes of a volume and tells how it opens.
+fn changed(image: &Path, at: usize, bytes: &[u8]) -> String {
+    let mut raw = std::fs::read(image).unwrap();
+    raw[at..at + bytes.len()].copy_from_slice(bytes);
+    let path = image.with_file_name("changed");
+    std::fs::write(&path, raw).unwrap();
+    match HfsPlus::open(disk(&path)) {
+        Ok(fs) => fs.facts().notes.join("; "),
+        Err(e) => e.to_string(),
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    made(folder.path(), "plain");
+    let image = folder.path().join("image");
+    assert!(changed(&image, 1024 + 3, &[6]).contains("version 6, only 4 and 5 are known"));
+    assert!(changed(&image, 1024, b"BD").contains("the old HFS, not HFS+"));
+    assert!(changed(&image, 1024 + 43, &[1]).contains("allocation block size at offset 1064"));
+    assert!(changed(&image, 1024 + 6, &[0]).contains("not cleanly unmounted"));
+    assert!(changed(&image, 1024 + 6, &[9]).contains("marked as inconsistent"));
+    // A journal that there is not.
+    assert!(changed(&image, 1024 + 6, &[0x21, 0, 0, 0, 0, 0, 0, 0, 0, 1]).contains("Its journal cannot be read"));
+    let file = std::fs::OpenOptions::new().write(true).open(&image).unwrap();
+    file.set_len(3_000_000).unwrap();
+    assert!(changed(&image, 0, &[0]).contains("cut short"));
+}
+
+const SOURCE: &str = r#"
+cd "$1"; mkdir -p src/many src/deep/a/b/c 'src/naïve ☃'; cd src
+for i in $(seq 1 10000); do echo $i > many/file-with-a-longer-name-$i; done
+echo lab > hostname; chmod 640 hostname; ln -s ../hostname deep/link; ln -s "$(printf 'x%.0s' $(seq 200))" long
+head -c 5000000 /dev/urandom > large; : > empty; echo x > 'naïve ☃/ein ß é.txt'; echo y > "$(printf 'n%.0s' $(seq 200))"
+cd ..; xorriso -as mkisofs -quiet -V Lab -hfsplus -o image src
+"#;
+
+#[test]
+fn xorriso_s_volumes_have_the_files_that_were_put_in() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), SOURCE);
+    let hybrid = disk(&folder.path().join("image"));
+    // The third entry of the Apple partition map.
+    let mut entry = [0; 512];
+    hybrid.read_at(3 * 512, &mut entry).unwrap();
+    let number = |at: usize| u64::from(u32::from_be_bytes(*entry[at..].first_chunk().unwrap())) * 512;
+    let volume: Arc<dyn Disk> = Arc::new(Slice::new(hybrid, number(8), number(12)));
+    // It gives files an unknown type and creator.
+    let unknown = format!("\"user.com.apple.FinderInfo\": {:?}", [[63_u8; 8], [0; 8], [0; 8], [0; 8]].concat());
+    let keep = |walk: Walk| -> Walk {
+        let drop = ["ctime=", "mtime=", "links="];
+        let keep = |text: String| {
+            let text = text.replace(&unknown, "");
+            let words = text.split(' ').filter(|word| !drop.iter().any(|prefix| word.starts_with(prefix)));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+    };
+    tree::assert_same("xorriso", &keep(kernel(&folder.path().join("src"))), &keep(ours(&opened(volume))));
+}
+
+#[test]
+fn a_volume_by_macos() {
+    for name in ["keramics-hfsplus-zlib.dmg", "keramics-hfsplus-bzip2.dmg"] {
+        let Some(path) = qemu::shared(&format!("samples/{name}")) else { continue };
+        let whole = disk(&path);
+        let volume = vboximg_mount::volume::read_table(&*whole).unwrap().volumes.remove(0);
+        let opened = opened(Arc::new(Slice::new(whole, volume.offset, volume.size)));
+        let walk = ours(&opened);
+        let names: Vec<&str> = walk.keys().map(String::as_str).collect();
+        assert_eq!(names.len(), 17, "{names:?}");
+        // As libfshfs reads them.
+        for name in ["case_folding_µ", "forward:slash", "nfc_téstfilè", "nfd_téstfilè", "nfd_¾", "nfkd_3⁄4"] {
+            assert!(
+                walk[name].starts_with("mode=100644 uid=501 gid=20 links=1 size=0 mtime=1731856421."),
+                "{}",
+                walk[name]
+            );
+        }
+        let linked = &walk["file_hardlink1"];
+        assert!(
+            linked.starts_with("mode=100644 uid=501 gid=20 links=2 size=9 mtime=1731856420.000000000 "),
+            "{linked}"
+        );
+        assert!(linked.contains(" 71d1281b05e2236c962dd4ed4283b11fcfdbb8e61214d9ad6c707fbd7daf9d81 "), "{linked}");
+        assert_eq!(walk["file_hardlink1"], walk["testdir1/testfile1"]);
+        assert!(walk["file_symboliclink1"].contains(" /Volumes/hfsplus_test/testdir1/testfile1 "));
+        let fs = &opened.1;
+        let folder = fs.lookup(fs.root(), b"testdir1").unwrap().unwrap();
+        let value = |file: &str, name: &[u8]| {
+            let node = fs.lookup(folder, file.as_bytes()).unwrap().unwrap();
+            assert_eq!(fs.xattr_names(node).unwrap(), [name]);
+            fs.xattr(node, name).unwrap().unwrap()
+        };
+        assert_eq!(value("resourcefork1", b"user.com.apple.ResourceFork"), b"My resource fork\n");
+        assert_eq!(value("xattr1", b"user.myxattr1"), b"My 1st extended attribute");
+        assert_eq!(value("large_xattr", b"user.mylargexattr").len(), 8158);
+        assert_eq!(fs.attributes(folder).unwrap().kind, NodeKind::Folder);
+    }
+}
+
+#[test]
+fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["scattered", "little"] {
+        let (disk, _) = made(folder.path(), kind);
+        damage::survive(kind, disk, HfsPlus::open);
+    }
+}
