@@ -1,0 +1,165 @@
+//! The measurement: makes the disks, mounts them with our program and each peer present, runs every case with all of them
+//! in turn, and writes what was found.
+
+mod book;
+mod cases;
+mod disks;
+mod host;
+mod noise;
+mod options;
+mod peers;
+mod picture;
+mod read;
+mod scale;
+mod stage;
+mod table;
+mod virtualbox;
+
+pub(crate) use options::Options;
+
+use book::Book;
+use peers::{Kind, Peer};
+use scale::Scale;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use virtualbox::VirtualBox;
+
+/// What can go wrong is told and ends the measurement.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The names that the peers have in all results.
+const OURS: &str = "this program";
+const QEMU: &str = "qemu-storage-daemon";
+const RAW: &str = "raw file";
+const KERNEL: &str = "kernel (loop)";
+
+/// What all cases share.
+pub(crate) struct Bench<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) scale: &'static Scale,
+    /// Our program is the first.
+    pub(crate) peers: Vec<Peer>,
+    /// Where disks are kept.
+    pub(crate) out: PathBuf,
+    virtualbox: std::result::Result<VirtualBox, String>,
+    /// For what is thrown away; that of VirtualBox where it is.
+    own_work: Work,
+}
+
+/// A folder for what is thrown away, removed when dropped.
+struct Work(PathBuf);
+
+impl Work {
+    /// Where folders of killed runs are removed first.
+    fn new(out: &Path) -> Result<Self> {
+        host::remove_left(out, "work-");
+        let folder = out.join(format!("work-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        host::remove_folder(&self.0);
+    }
+}
+
+impl Bench<'_> {
+    /// A folder for what is thrown away at the end, which VirtualBox sees too.
+    pub(crate) fn work(&self) -> &Path {
+        self.virtualbox.as_ref().map_or_else(|_| self.own_work.path(), |virtualbox| &virtualbox.work)
+    }
+
+    pub(crate) fn virtualbox(&self) -> Result<&VirtualBox> {
+        self.virtualbox.as_ref().map_err(|reason| reason.clone().into())
+    }
+
+    pub(crate) fn wants(&self, case: &str) -> bool {
+        self.options.wants(case)
+    }
+
+    /// The peer that is compared with in the first place.
+    fn oracle(&self) -> Option<&str> {
+        self.peers.iter().find(|peer| peer.kind == Kind::VirtualBox).map(|peer| peer.name.as_str())
+    }
+}
+
+/// Measures what the options ask for. `built` is the build that Cargo has just made.
+pub(crate) fn run(options: &Options, built: &Path) -> Result<()> {
+    let scale = match (options.quick, options.tiny) {
+        (_, true) => &scale::TINY,
+        (true, false) => &scale::QUICK,
+        (false, false) => &scale::FULL,
+    };
+    let results = options.results()?;
+    fs::create_dir_all(&options.out)?;
+    let out = options.out.canonicalize()?;
+    let virtualbox = if options.tiny { Err("not asked for".to_owned()) } else { VirtualBox::find(&out) };
+    let own_work = Work::new(&out)?;
+    let mut absent = BTreeMap::new();
+    let peers = find_peers(options, built, &virtualbox, &mut absent);
+    let bench = Bench { options, scale, peers, out, virtualbox, own_work };
+    let mut book = Book {
+        machine: host::machine(),
+        scale: scale.name,
+        rounds: options.rounds,
+        peers: bench.peers.iter().map(|peer| peer.name.clone()).collect(),
+        absent,
+        cases: Vec::new(),
+        checks: Vec::new(),
+    };
+    let measured = cases::run_all(&bench, &mut book);
+    // What was measured before a failure is worth seeing.
+    book.finish();
+    println!("\n{}\n{}", book.machine, table::table(&book));
+    measured?;
+    fs::write(results.join("peers.json"), serde_json::to_string_pretty(&book)? + "\n")?;
+    if let Some(oracle) = bench.oracle() {
+        fs::write(results.join("peers.svg"), picture::picture(&book, oracle))?;
+    }
+    println!("Written to {}", results.display());
+    Ok(())
+}
+
+/// Our program, and who else is there.
+fn find_peers(
+    options: &Options,
+    built: &Path,
+    virtualbox: &std::result::Result<VirtualBox, String>,
+    absent: &mut BTreeMap<String, String>,
+) -> Vec<Peer> {
+    let program = options.program.clone().unwrap_or_else(|| built.to_path_buf());
+    let mut peers = vec![Peer { name: OURS.to_owned(), kind: Kind::Ours(program) }];
+    for (name, path) in &options.also {
+        peers.push(Peer { name: name.clone(), kind: Kind::Ours(path.clone()) });
+    }
+    let qemu =
+        host::find_program("qemu-storage-daemon").map(|_| ()).ok_or("not installed; it is in the package qemu-utils");
+    let root = if host::is_root() { Ok(()) } else { Err("needs root to mount") };
+    let name =
+        virtualbox.as_ref().map_or("vboximg-mount".to_owned(), |found| format!("vboximg-mount {}", found.version()));
+    let others = [
+        (name.as_str(), Kind::VirtualBox, virtualbox.as_ref().map(|_| ()).map_err(String::as_str)),
+        (QEMU, Kind::Qemu, qemu),
+        (RAW, Kind::Raw, Ok(())),
+        (KERNEL, Kind::Kernel, root),
+    ];
+    for (name, kind, present) in others {
+        let reason = match present {
+            Err(reason) => reason,
+            Ok(()) if options.wants_peer(name) && !(options.tiny && kind != Kind::Raw) => {
+                peers.push(Peer { name: name.to_owned(), kind });
+                continue;
+            }
+            Ok(()) => "not asked for",
+        };
+        absent.insert(name.to_owned(), reason.to_owned());
+    }
+    peers
+}
