@@ -4,7 +4,7 @@ use super::arguments::{Action, Arguments};
 use super::{find, password, terminal};
 use crate::crypt::Passwords;
 use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
-use crate::error::{Error, message};
+use crate::error::Error;
 use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
