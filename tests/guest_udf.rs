@@ -6,12 +6,11 @@
 #[allow(dead_code, reason = "a part of it is used here")]
 #[path = "tree/damage.rs"]
 mod damage;
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "tree/mounted.rs"]
-mod mounted;
+#[path = "tree/shell.rs"]
+mod shell;
 mod tree;
 
-use mounted::{disk, sh};
+use shell::{disk, sh};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
