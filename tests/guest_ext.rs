@@ -9,7 +9,7 @@ mod mounted;
 mod tree;
 
 use mounted::{Mounted, disk, sh};
-use tree::{kernel, ours};
+use tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ext::Ext;
 
@@ -29,6 +29,12 @@ fn every_version_and_feature_set_reads_as_the_kernel_shows_it() {
     for mkfs in kinds {
         let mounted = Mounted::new(mkfs, "80M");
         mounted.fill();
+        if mkfs == kinds[0] || mkfs == kinds[1] {
+            sh(
+                mounted.folder.path(),
+                "cd $1/m; mkdir huge; seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch",
+            );
+        }
         let (theirs, ours) = mounted.both(|disk| Ext::open(disk).unwrap());
         tree::assert_same(mkfs, &theirs, &ours);
     }
@@ -36,19 +42,146 @@ fn every_version_and_feature_set_reads_as_the_kernel_shows_it() {
 
 #[test]
 fn a_copy_of_a_mounted_file_system_is_replayed() {
-    let mounted = Mounted::new("mkfs.ext4 -q -F", "80M");
-    mounted.fill();
+    for mkfs in ["mkfs.ext4 -q -F", "mkfs.ext3 -q -F -b 1024", "mkfs.ext4 -q -F -O ^metadata_csum,^64bit -b 2048"] {
+        let mounted = Mounted::new(mkfs, "80M");
+        mounted.fill();
+        sh(
+            mounted.folder.path(),
+            "cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n; sync -f .; cp ../image ../dirty",
+        );
+        let disk = disk(&mounted.path("dirty"));
+        let ext = Ext::open(disk.clone()).unwrap();
+        assert!(ext.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", ext.facts().notes);
+        let walk = ours(&(disk, ext));
+        assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
+        sh(mounted.folder.path(), "cd $1; umount m; mount -o loop dirty m; mount -o remount,ro m");
+        tree::assert_same(mkfs, &kernel(&mounted.path("m")), &walk);
+    }
+}
+
+/// Whatever the form of the journal, the blocks that it has are those that the kernel takes from it.
+#[test]
+fn every_form_of_the_journal_is_replayed() {
+    for features in ["64bit", "^64bit"] {
+        for form in ["", "-c -v 2", "-c -v 3"] {
+            let folder = tempfile::tempdir().unwrap();
+            let script = format!(
+                r#"cd "$1"; mkdir m src; for i in $(seq 1 30); do echo $i > src/$i; done; seq 1 9000 > src/file; seq 1 9000 > src/other
+                truncate -s 40M image; mkfs.ext4 -q -F -b 1024 -O {features} -d src image
+                B=$(for i in 0 1 2 3 4 5; do debugfs -R "bmap /file $i" image 2>/dev/null; done | paste -sd,)
+                O=$(for i in 0 1; do debugfs -R "bmap /other $i" image 2>/dev/null; done | paste -sd,)
+                head -c 6144 /dev/urandom > new
+                # A block that begins with the journal's magic number is stored without it.
+                printf 'À;9' | dd of=new bs=1 seek=4096 conv=notrunc status=none
+                printf 'jo {form}
+jw -b %s new
+jw -b %s new
+jw -r %s
+jc
+' $B $O $O > commands; debugfs -w -f commands image >/dev/null 2>&1"#
+            );
+            sh(folder.path(), &script);
+            let disk = disk(&folder.path().join("image"));
+            let walk = ours(&(disk.clone(), Ext::open(disk).unwrap()));
+            sh(
+                folder.path(),
+                r#"cd "$1"; mount -o loop image m; mount -o remount,ro m; cmp -n 6144 m/file new; ! cmp -s -n 2048 m/other new"#,
+            );
+            let theirs = kernel(&folder.path().join("m"));
+            sh(folder.path(), r#"umount "$1/m""#);
+            tree::assert_same(&format!("{features} {form}"), &theirs, &walk);
+        }
+    }
+}
+
+/// Blocks larger than the kernel's pages, and features that not every kernel has: mkfs itself puts the files in.
+#[test]
+fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r#"cd "$1"; mkdir -p src/many src/sub; for i in $(seq 1 3000); do echo $i > src/many/a-file-with-a-name-$i; done
+           head -c 5000000 /dev/urandom > src/large; : > src/empty; ln -s ../large src/sub/link; ln -s "$(printf 'x%.0s' $(seq 700))" src/sub/long
+           ln src/large src/sub/hard; setfattr -n user.name -v value src/large; truncate -s 3M src/sparse; echo end >> src/sparse
+           chown -R 7:8 src; mkdir src/lost+found"#,
+    );
+    let comparable = |mut walk: Walk| -> Walk {
+        walk.remove("lost+found");
+        walk.into_iter()
+            .map(|(name, text)| {
+                // mkfs keeps whole seconds.
+                let words = text.split(' ').filter(|word| !word.starts_with("ctime="));
+                let words =
+                    words.map(|word| if word.starts_with("mtime=") { word.split('.').next().unwrap() } else { word });
+                (name, words.collect::<Vec<_>>().join(" "))
+            })
+            .collect()
+    };
+    let theirs = comparable(kernel(&folder.path().join("src")));
+    for options in [
+        "-b 8192",
+        "-b 16384",
+        "-b 32768",
+        "-b 65536",
+        "-O casefold,verity,encrypt,stable_inodes,quota,project",
+        "-O sparse_super2,mmp,^resize_inode",
+        "-O meta_bg,^resize_inode -b 1024 -g 256",
+    ] {
+        let script = format!(
+            r#"cd "$1"; rm -f image; truncate -s 400M image; mkfs.ext4 -q -F {options} -d src image 2>/dev/null"#
+        );
+        sh(folder.path(), &script);
+        let disk = disk(&folder.path().join("image"));
+        let walk = comparable(ours(&(disk.clone(), Ext::open(disk).unwrap())));
+        tree::assert_same(options, &theirs, &walk);
+    }
+}
+
+#[test]
+fn what_the_guest_encrypted_is_refused_by_name() {
+    let mounted = Mounted::new("mkfs.ext4 -q -F -O encrypt", "40M");
     sh(
         mounted.folder.path(),
-        "cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n; sync -f .; cp ../image ../dirty",
+        r#"cd "$1"; mkdir m/secret; echo x > m/secret/file; ln -s "$(printf 'x%.0s' $(seq 100))" m/secret/link; echo y > m/open; umount m
+           for n in secret/file secret/link secret; do debugfs -w -R "sif /$n flags 0x80800" image 2>/dev/null; done"#,
     );
-    let disk = disk(&mounted.path("dirty"));
-    let ext = Ext::open(disk.clone()).unwrap();
-    assert!(ext.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", ext.facts().notes);
-    let walk = ours(&(disk, ext));
-    assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
-    sh(mounted.folder.path(), "cd $1; umount m; mount -o loop dirty m; mount -o remount,ro m");
-    tree::assert_same("dirty", &kernel(&mounted.path("m")), &walk);
+    let ext = Ext::open(disk(&mounted.path("image"))).unwrap();
+    let find = |folder, name: &str| ext.lookup(folder, name.as_bytes());
+    let open = find(ext.root(), "open").unwrap().unwrap();
+    assert!(ext.extent(open, 0, 1).is_ok());
+    let secret = find(ext.root(), "secret").unwrap().unwrap();
+    let said = |error: vboximg_mount::guestfs::Error| {
+        let text = error.to_string();
+        assert!(text.contains(" is encrypted by the guest; use the guest itself"), "{text}");
+    };
+    assert!(ext.attributes(secret).is_ok());
+    said(find(secret, "file").unwrap_err());
+    said(ext.read_folder(secret, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap_err());
+    for inode in [secret.0 + 1, secret.0 + 2] {
+        let node = vboximg_mount::guestfs::Node(inode);
+        match ext.attributes(node).unwrap().kind {
+            vboximg_mount::guestfs::NodeKind::Symlink => said(ext.read_link(node).unwrap_err()),
+            _ => said(ext.extent(node, 0, 1).unwrap_err()),
+        }
+    }
+}
+
+#[test]
+fn a_journal_on_another_device_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r#"cd "$1"; truncate -s 20M image journal; mke2fs -q -F -O journal_dev journal; J=$(losetup -f --show journal)
+           mkfs.ext4 -q -F -J device=$J image; losetup -d $J; debugfs -w -R 'feature needs_recovery' image 2>/dev/null >&2"#,
+    );
+    let ext = Ext::open(disk(&folder.path().join("image"))).unwrap();
+    assert!(
+        ext.facts().notes[0].contains("its journal is elsewhere: recent changes may be missing"),
+        "{:?}",
+        ext.facts()
+    );
+    let journal = Ext::open(disk(&folder.path().join("journal"))).err().unwrap().to_string();
+    assert!(journal.contains("it is the external journal of another one"), "{journal}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ntfs::Ntfs;
+use vboximg_mount::guestfs::read;
 
 fn sh(folder: &Path, script: &str) {
     let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
@@ -45,7 +46,8 @@ fn comparable(walk: Walk) -> Walk {
 
 const FILL: &str = r#"
 cd "$1/m"
-mkdir -p etc many deep/a/b/c/d 'naïve ☃' packed
+mkdir -p etc many deep/a/b/c/d 'naïve ☃' packed huge
+seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch
 echo lab > etc/hostname; echo 7 > seven; touch -d '1999-12-31 23:59:59.1234567' seven; ln etc/hostname etc/hard
 ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long
 for i in $(seq 1 3000); do echo $i > many/file-$i; done; rm many/file-1??
@@ -83,6 +85,155 @@ fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
         let ours: Walk =
             ours(&opened).into_iter().map(|(name, text)| (name, text.replace("user.stream.", "user."))).collect();
         tree::assert_same(&format!("clusters of {cluster} bytes"), &comparable(theirs), &comparable(ours));
+    }
+}
+
+/// Links and devices as ntfs-3g makes them, in the form of Interix (its default) and of the Windows subsystem for Linux.
+#[test]
+fn special_files_read_as_ntfs_3g_shows_them() {
+    for form in ["interix", "wsl"] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            r#"cd "$1"; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1; mkdir m; ntfs-3g -o special_files={form} image m
+            cd m; mkdir sub; for i in $(seq 1 20); do echo $i > sub/$i; done; ln -s /etc/passwd absolute; ln -s ../nowhere sub/dangling; ln -s sub/1 'ünï ☃'
+            ln -s "$(printf 'x%.0s' $(seq 200))" long; mknod c c 5 300; mknod b b 8 1; echo IntxLNK > text; [ {form} = interix ] || mkfifo pipe
+            cd ..; umount m; ntfs-3g -o ro,special_files={form},streams_interface=none image m"#
+        );
+        sh(folder.path(), &script);
+        let mut theirs = kernel(&folder.path().join("m"));
+        sh(folder.path(), r#"umount "$1/m""#);
+        // The bytes of a device's file, which no other file system shows.
+        theirs.values_mut().for_each(|text| *text = text.replace(" size=24 ", " size=0 "));
+        tree::assert_same(form, &comparable(theirs), &comparable(ours(&open(&folder.path().join("image")))));
+    }
+}
+
+/// Sources, and a program that takes the packed bytes of each file out of a WIM image.
+const WOF: &str = r#"
+cd "$1"; mkdir -p src m
+cp /bin/bash src/program; seq 1 40000 > src/text; printf x > src/one; seq 1 200 > src/small; head -c 65536 src/text > src/even
+(seq 1 3000; head -c 70000 /dev/urandom; seq 1 3000; head -c 50000 /dev/zero) > src/mixed; head -c 32768 src/program > src/chunk
+cat > extract.py <<'END'
+import hashlib, os, re, subprocess, sys
+wim, out = sys.argv[1:]
+listed = subprocess.run(["wimlib-imagex", "info", wim, "--blobs"], capture_output=True, text=True, check=True).stdout
+blobs = {}
+for part in listed.split("\n\n"):
+    found = dict(re.findall(r"^(\w[\w ]*?) += (?:0x)?(\w+)", part, re.M))
+    if "Hash" in found:
+        blobs[found["Hash"]] = (int(found["Offset in WIM"]), int(found.get("Compressed size", 0)), "RESHDR_FLAG_COMPRESSED" in part)
+for name in os.listdir("src"):
+    place, size, packed = blobs[hashlib.sha1(open("src/" + name, "rb").read()).hexdigest()]
+    if packed:
+        with open(wim, "rb") as f:
+            f.seek(place)
+            open(out + "/" + name, "wb").write(f.read(size))
+END
+"#;
+
+/// wimlib packs the chunks of files in WIM images as Windows does in `WofCompressedData`, table and all.
+#[test]
+fn system_files_that_are_compressed_read_as_what_was_packed() {
+    let forms = [("XPRESS", 4096, 0), ("LZX", 32768, 1), ("XPRESS", 8192, 2), ("XPRESS", 16384, 3)];
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), WOF);
+    for (algorithm, chunk, number) in forms {
+        let script = format!(
+            r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
+            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size={chunk} --no-acls >/dev/null; python3 extract.py x.wim packed
+            ntfs-3g -o streams_interface=windows image m
+            for f in $(ls packed); do truncate -s $(stat -c %s src/$f) m/$f; cat packed/$f > m/$f:WofCompressedData
+            setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/$f; done; umount m"#
+        );
+        sh(folder.path(), &script);
+        let (disk, ntfs) = open(&folder.path().join("image"));
+        let mut compared = 0;
+        for entry in std::fs::read_dir(folder.path().join("packed")).unwrap() {
+            let name = entry.unwrap().file_name();
+            let expected = std::fs::read(folder.path().join("src").join(&name)).unwrap();
+            let node = ntfs.lookup(ntfs.root(), name.as_encoded_bytes()).unwrap().unwrap();
+            let attributes = ntfs.attributes(node).unwrap();
+            let read = |offset: usize, len: usize| {
+                let mut buf = vec![0; len];
+                let got = read::read(&ntfs, &*disk, node, &attributes, offset as u64, &mut buf);
+                buf.truncate(got.unwrap_or_else(|e| panic!("{algorithm} {name:?}: {e}")));
+                buf
+            };
+            assert!(read(0, expected.len() + 1) == expected, "{algorithm} {chunk} {name:?}");
+            for offset in [1, 4095, 32767, 100_000] {
+                let part = expected.get(offset..).unwrap_or_default();
+                assert!(read(offset, 5000) == part[..part.len().min(5000)], "{algorithm} {name:?} from {offset}");
+            }
+            assert_eq!(ntfs.xattr_names(node).unwrap(), [b""; 0]);
+            compared += 1;
+        }
+        assert!(compared >= 5, "{algorithm}: {compared}");
+    }
+}
+
+/// Turns over bits of compressed chunks: an error or other bytes of the same number, never more.
+#[test]
+fn damaged_system_files_are_errors_or_data() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), WOF);
+    for (algorithm, number) in [("XPRESS", 0), ("LZX", 1)] {
+        let script = format!(
+            r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
+            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size=$(({number} ? 32768 : 4096)) --no-acls >/dev/null; python3 extract.py x.wim packed
+            ntfs-3g -o streams_interface=windows image m; truncate -s $(stat -c %s src/text) m/text; cat packed/text > m/text:WofCompressedData
+            setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/text; umount m"#
+        );
+        sh(folder.path(), &script);
+        let image = std::fs::read(folder.path().join("image")).unwrap();
+        let packed = std::fs::read(folder.path().join("packed/text")).unwrap();
+        let start = image.windows(64).position(|window| window == &packed[..64]).unwrap();
+        let mut wrong = 0;
+        for round in 0..200 {
+            let mut damaged = image.clone();
+            damaged[start + round * packed.len() / 200] ^= 1 << (round % 8);
+            let path = folder.path().join("damaged");
+            std::fs::write(&path, damaged).unwrap();
+            let (disk, ntfs) = open(&path);
+            let node = ntfs.lookup(ntfs.root(), b"text").unwrap().unwrap();
+            let attributes = ntfs.attributes(node).unwrap();
+            let mut buf = vec![0; usize::try_from(attributes.size).unwrap()];
+            wrong += usize::from(read::read(&ntfs, &*disk, node, &attributes, 0, &mut buf).is_err());
+        }
+        assert!(wrong > 10, "{algorithm}: {wrong} of 200");
+    }
+}
+
+#[test]
+fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r#"cd "$1"; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1; mkdir m; ntfs-3g image m
+        point() { echo bytes > m/$1; setfattr -n system.ntfs_reparse_data -v 0x$2 m/$1; }
+        tag() { point $1 ${2}0800000000000000ffffffff; }
+        tag dedup 13000080; tag sis 07000080; tag hsm 040000c0
+        echo bytes > m/cloud; setfattr -n system.ntfs_attrib_be -v 0x00001020 m/cloud; setfattr -n system.ntfs_reparse_data -v 0x1a60009008000000000000000000ffff m/cloud
+        tag here 1a600090; tag unknown 99000080
+        point wim 170000801000000001000000010000000100000000000000; point future 170000801000000001000000020000000100000009000000
+        umount m"#,
+    );
+    let (_, ntfs) = open(&folder.path().join("image"));
+    let said = |name: &str| {
+        let node = ntfs.lookup(ntfs.root(), name.as_bytes()).unwrap().unwrap();
+        assert_eq!(ntfs.attributes(node).unwrap().size, 6, "{name}");
+        ntfs.extent(node, 0, 1).map_or_else(|e| e.to_string(), |_| "here".to_owned())
+    };
+    for (name, what) in [
+        ("dedup", "is deduplicated by Windows"),
+        ("sis", "single instance storage"),
+        ("hsm", "moved to another storage"),
+        ("cloud", "is in the cloud, not on this disk; use the guest itself"),
+        ("wim", "is in a WIM image"),
+        ("future", "in a form of Windows' system files that is not known"),
+        ("here", "here"),
+        ("unknown", "here"),
+    ] {
+        assert!(said(name).contains(what), "{name}: {}", said(name));
     }
 }
 

@@ -74,9 +74,9 @@ fn version_5_reads_as_the_kernel_shows_it() {
     let kinds = [
         "mkfs.xfs -q",
         "mkfs.xfs -q -b size=1024 -m bigtime=1,inobtcount=1 -d agcount=7",
-        "mkfs.xfs -q -i size=1024,nrext64=1 -n size=65536 -d agcount=3",
+        "mkfs.xfs -q -b size=65536 -i size=1024,nrext64=1 -n size=65536 -d agcount=3",
         "mkfs.xfs -q -n size=8192 -m reflink=0,finobt=0,bigtime=0 -i sparse=0 -d agsize=83890176",
-        "mkfs.xfs -q -s size=4096 -i size=2048 -m rmapbt=1 -L lab",
+        "mkfs.xfs -q -s size=4096 -b size=8192 -i size=2048 -m rmapbt=1 -L lab",
     ];
     for mkfs in kinds {
         let mounted = Mounted::new(mkfs, "900M");
@@ -159,6 +159,7 @@ fn version_4_reads_as_what_mkfs_put_in() {
         "-m crc=0",
         "-m crc=0 -n ftype=0 -i attr=1,projid32bit=0",
         "-m crc=0 -b size=1024 -i size=256 -n size=4096 -d agcount=5",
+        "-m crc=0 -b size=512 -i size=256",
     ];
     let folder = tempfile::tempdir().unwrap();
     sh(folder.path(), PROTOTYPE);

@@ -3,23 +3,40 @@
 set -euo pipefail
 
 packages=(
-  7zip           # reads Apple's disk images
+  7zip           # reads Apple's disk images and FAT
+  acl            # setfacl
   attr           # getfattr
+  bsdutils       # script
   bchunk         # takes the data out of CD images
+  btrfs-progs    # mkfs.btrfs, btrfs
   bzip2          # unpacks samples
+  cryptsetup-bin # luksFormat
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
+  erofs-utils    # mkfs.erofs
+  exfat-fuse     # mount.exfat-fuse
+  exfatprogs     # mkfs.exfat, fsck.exfat
+  f2fs-tools     # mkfs.f2fs
   fdisk          # sfdisk
   fuse3          # fusermount3
   gdisk          # sgdisk
+  genisoimage    # packs optical disks
+  jfsutils       # mkfs.jfs
+  libarchive-tools # bsdtar reads and packs optical disks
+  lvm2           # pvcreate
   mandoc         # checks the manual page
   mtools         # mcopy
+  nilfs-tools    # mkfs.nilfs2
   ntfs-3g        # mkfs.ntfs
   procps         # pgrep
   python3        # writes HFS+ volumes
   qemu-utils     # qemu-img, qemu-io
+  reiserfsprogs  # mkreiserfs
+  rsync          # compares trees
   squashfs-tools # mksquashfs, unsquashfs
+  udftools       # mkudffs
   util-linux     # losetup, setpriv
+  wimtools       # compresses as Windows does
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
   zstd           # unpacks the fixtures

@@ -1,15 +1,15 @@
 //! What the program does for each kind of command line: the one place that joins the library's rooms.
 
 use super::arguments::{Action, Arguments};
-use super::{password, terminal};
+use super::{find, password, terminal};
 use crate::crypt::Passwords;
 use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
-use crate::error::{Error, ErrorKind, message};
-use crate::guestfs;
+use crate::error::{Error, message};
+use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::{self, Access, Guest, OnSignal, Options, Source, background};
-use crate::registry::{self, Chain, Registry};
+use crate::registry::Chain;
 use crate::volume::{self, Volume};
 use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
@@ -17,7 +17,6 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use uuid::Uuid;
 
 /// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
 pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
@@ -38,19 +37,8 @@ pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> 
     Ok(0)
 }
 
-/// The registry that the arguments name, or the user's.
-fn load_registry(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error> {
-    let registry = match &arguments.settings {
-        Some(path) if path.is_file() => Registry::load_machine_file(path, passwords)?,
-        Some(folder) => Registry::load(folder, passwords)?,
-        None => Registry::load_default(passwords)?,
-    };
-    log::info!("Settings: {}", registry.folder.display());
-    Ok(registry)
-}
-
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
-    let registry = load_registry(arguments, &password::sources(arguments))?;
+    let registry = find::registry(arguments, &password::sources(arguments))?;
     let report = listing::collect(&registry, arguments.vm.as_deref())?;
     let form = Form { wide: arguments.wide, long: arguments.verbose };
     print(|out| match arguments.json {
@@ -61,12 +49,14 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let passwords = password::sources(arguments);
-    let chain = find_chain(arguments, disk, &passwords)?;
+    let chain = find::chain(arguments, disk, &passwords)?;
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
     let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
     let table = volume::read_table(&*disk.seen)?;
-    let report = DiskReport::new(&chain, disk.seen.size(), &table);
+    let slices = slices(&disk.seen, &table.volumes);
+    let contents: Vec<Content> = slices.iter().map(|(_, slice)| guestfs::identify(slice)).collect();
+    let report = DiskReport::new(&chain, disk.seen.size(), &table, &contents);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_partitions(out, &report, terminal::style()),
@@ -78,30 +68,6 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
     let mut out = BufWriter::new(io::stdout().lock());
     write(&mut out)?;
     Ok(out.flush().map_err(listing::Error::from)?)
-}
-
-/// The images behind a name on the command line. A path means something without any registry too; but where there is
-/// one that cannot be read, nobody knows what depends on the image, and it is only read.
-fn find_chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords) -> Result<Chain, Error> {
-    let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
-    let optional = arguments.settings.is_none() && !is_uuid;
-    let registry = match load_registry(arguments, passwords) {
-        Ok(registry) => Some(registry),
-        Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
-        Err(e) if optional && !arguments.rw => {
-            log::warn!("{}", message(&e));
-            None
-        }
-        Err(e) => return Err(e),
-    };
-    let current = std::env::current_dir().map_err(|source| registry::Error::Io {
-        path: PathBuf::from("."),
-        action: "find the current folder",
-        source,
-    })?;
-    let chain = registry::resolve(registry.as_ref(), image, &current)?;
-    chain.notes.iter().for_each(|note| log::warn!("{note}"));
-    Ok(chain)
 }
 
 /// A disk as its images have it, and as the guest sees it: the same unless it is encrypted.
@@ -130,13 +96,15 @@ fn leaf_name(chain: &Chain) -> String {
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
     let options = mount_options(arguments)?;
     let passwords = password::sources(arguments);
-    let chain = find_chain(arguments, disk, &passwords)?;
+    let chain = find::chain(arguments, disk, &passwords)?;
     if options.writable {
         mount::check_writable(&chain)?;
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
     let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
+    // The mount may last for months, and needs the keys only.
+    drop(passwords);
     let table = volume::read_table(&*disk.seen)?;
     table.notes.iter().for_each(|note| log::warn!("{note}"));
     let guests = if arguments.guest_filesystem { open_guests(&disk.seen, &table.volumes) } else { Vec::new() };
@@ -153,32 +121,65 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     Ok(detached?)
 }
 
-/// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.
-fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
+/// The volumes of a disk, each with its number, or the whole disk where there are none.
+fn slices(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<(usize, Arc<dyn Disk>)> {
     let whole = Volume::whole(&**disk);
     let volumes = if volumes.is_empty() { std::slice::from_ref(&whole) } else { volumes };
+    let slice = |volume: &Volume| -> Arc<dyn Disk> { Arc::new(Slice::new(disk.clone(), volume.offset, volume.size)) };
+    volumes.iter().map(|volume| (volume.index, slice(volume))).collect()
+}
+
+/// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.
+fn open_guests(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<Guest> {
     let mut guests = Vec::new();
-    for volume in volumes {
-        let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), volume.offset, volume.size));
-        let name = format!("fs{}", volume.index);
-        match guestfs::detect::open(slice.clone()) {
-            Ok(Some(fs)) => {
-                let facts = fs.facts();
-                log::info!("{name}: {} {:?}", facts.type_name, facts.label);
-                facts.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
-                guests.push(Guest { name, fs, volume: slice });
+    for (index, volume) in slices(disk, volumes) {
+        match open_guest(disk, volumes, index, &volume) {
+            Ok(Some((fs, volume))) => {
+                let name = format!("fs{index}");
+                let content = guestfs::detect::of_reader(&*fs);
+                log::info!("Volume {index}: {content}, shown as {name}");
+                content.notes.iter().for_each(|note| log::warn!("{name}: {note}"));
+                guests.push(Guest { name, fs, volume });
             }
-            Ok(None) => match guestfs::detect(&*slice) {
-                Ok(content) if content.type_name.is_empty() => log::info!("Volume {}: nothing known", volume.index),
-                Ok(content) => {
-                    log::warn!("Volume {} holds {}, which is not read here", volume.index, content.type_name)
+            Ok(None) | Err(_) => {
+                let content = guestfs::identify(&volume);
+                if content.is_unknown() && content.notes.is_empty() {
+                    log::info!("Volume {index}: {content}");
+                } else {
+                    log::warn!("Volume {index}: {content}, which is not read here");
                 }
-                Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
-            },
-            Err(e) => log::warn!("Volume {}: {}", volume.index, message(&e)),
+                content.notes.iter().for_each(|note| log::warn!("Volume {index}: {note}"));
+            }
         }
     }
     guests
+}
+
+/// The file system that a volume shows, and what it lies on: the volume, but for the first partition of a hybrid
+/// optical disk, whose file system is that of the whole disk.
+fn open_guest(
+    disk: &Arc<dyn Disk>,
+    volumes: &[Volume],
+    index: usize,
+    volume: &Arc<dyn Disk>,
+) -> guestfs::Result<Option<Opened>> {
+    let hybrid = volumes.iter().any(|volume| volume.index == index && is_of_hybrid(volume));
+    Ok(match guestfs::detect::open(volume.clone())? {
+        None if hybrid => guestfs::detect::open_optical(disk)?.map(|fs| (fs, disk.clone())),
+        found => found.map(|fs| (fs, volume.clone())),
+    })
+}
+
+/// A file system and the disk that it lies on.
+type Opened = (Box<dyn GuestFs>, Arc<dyn Disk>);
+
+/// Where an optical disk has its volume descriptors.
+const DESCRIPTORS: u64 = 32 << 10;
+
+/// Whether a volume may be the first partition of an optical disk that also boots as a hard disk: the disk's file system
+/// begins before it.
+fn is_of_hybrid(volume: &Volume) -> bool {
+    volume.index == 0 && (1..=DESCRIPTORS).contains(&volume.offset)
 }
 
 fn mount_options(arguments: &Arguments) -> Result<Options, Error> {

@@ -95,7 +95,7 @@ pub(super) struct Arguments {
     pub(super) snapshot: Option<String>,
 
     /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
-    /// key of several
+    /// key of several. Without it the terminal is asked
     #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) password_files: Vec<PasswordFile>,
 

@@ -2,7 +2,9 @@
 
 mod actions;
 mod arguments;
+mod find;
 mod password;
+mod prompt;
 mod spelling;
 mod terminal;
 

@@ -1,15 +1,16 @@
 //! Where the command line's passwords come from.
 
 use super::arguments::Arguments;
-use crate::crypt::passwords::Prompt;
+use super::prompt;
+use crate::crypt::passwords::{Prompt, STDIN};
 use crate::crypt::{PasswordFile, Passwords};
 use std::io::{self, IsTerminal};
-use zeroize::Zeroizing;
+use std::path::Path;
 
 /// Names a password file when no option does.
 const VARIABLE: &str = "VBOXIMG_PASSWORD_FILE";
 
-/// The password files of the options or else of the environment; without any, a prompt where there is a terminal.
+/// The password files of the options or else of the environment, and a prompt where there is a terminal.
 pub(super) fn sources(arguments: &Arguments) -> Passwords {
     let mut files = arguments.password_files.clone();
     if files.is_empty()
@@ -18,11 +19,26 @@ pub(super) fn sources(arguments: &Arguments) -> Passwords {
     {
         files.push(file);
     }
-    let prompt = io::stdin().is_terminal().then(|| -> Prompt {
+    if io::stdin().is_terminal() {
+        // A password that is typed should not be seen: the prompt takes its place.
+        files.retain(|file| file.path != Path::new(STDIN));
+    }
+    if !files.is_empty() {
+        keep_out_of_dumps();
+    }
+    let ask = prompt::is_possible().then(|| -> Prompt {
         Box::new(|what, key_id| {
-            let question = format!("Password of the key {key_id:?} of {what}: ");
-            Ok(Zeroizing::new(rpassword::prompt_password(question)?.into_bytes()))
+            keep_out_of_dumps();
+            prompt::ask(&format!("Password of the key {key_id:?} of {what}: "))
         })
     });
-    Passwords::new(files, prompt)
+    Passwords::new(files, ask)
+}
+
+/// Lets the kernel write no core of this process, in which passwords and keys would be.
+fn keep_out_of_dumps() {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = nix::sys::prctl::set_dumpable(false) {
+        log::debug!("A crash of this process would leave a core: {e}");
+    }
 }

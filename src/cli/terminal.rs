@@ -19,14 +19,13 @@ pub(super) enum Talk {
 
 /// Sends the library's messages to standard error.
 pub(super) fn start_log(talk: Talk) {
-    let (own, fuser) = match talk {
-        // The fuser crate warns of requests that are answered with "not implemented" on purpose.
-        Talk::Little => (log::LevelFilter::Warn, log::LevelFilter::Error),
-        Talk::Verbose => (log::LevelFilter::Info, log::LevelFilter::Error),
-        Talk::Debug => (log::LevelFilter::Debug, log::LevelFilter::Debug),
+    let own = match talk {
+        Talk::Little => log::LevelFilter::Warn,
+        Talk::Verbose => log::LevelFilter::Info,
+        Talk::Debug => log::LevelFilter::Debug,
     };
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(log::LevelFilter::Error).filter_module("vboximg_mount", own).filter_module("fuser", fuser);
+    builder.filter_level(log::LevelFilter::Error).filter_module("vboximg_mount", own);
     builder.format(|out, record| match record.level() {
         log::Level::Error => writeln!(out, "{NAME}: error: {}", record.args()),
         log::Level::Warn => writeln!(out, "{NAME}: warning: {}", record.args()),

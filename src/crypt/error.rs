@@ -15,16 +15,18 @@ pub enum Error {
         key_id: String,
     },
     /// A password file cannot be read.
-    #[error("Cannot read the password file {}: {reason}", path.display())]
+    #[error("Cannot read the password file {} for the key {key_id:?}: {reason}", path.display())]
     PasswordFile {
         /// The file; `-` is standard input.
         path: std::path::PathBuf,
+        /// The id of the key.
+        key_id: String,
         /// Why.
         reason: String,
     },
     /// The password does not open the key store.
     #[error(
-        "The password for the key {key_id:?} of {what} is wrong; check the password file for a line end or blanks too many"
+        "The password for the key {key_id:?} of {what} is wrong; the whole first line of a password file counts, blanks included"
     )]
     WrongPassword {
         /// The disk or machine.
@@ -64,17 +66,27 @@ pub enum Error {
         found: String,
     },
     /// The encrypted settings of a machine were changed or cut: the cipher's check failed.
-    #[error(
-        "The encrypted settings of {what} are damaged: the authentication tag does not fit; restore the settings \
-             file from a backup"
-    )]
+    #[error("The encrypted settings of {what} are damaged: {reason}; restore the settings file from a backup")]
     Tampered {
         /// The machine.
         what: String,
+        /// How that is seen.
+        reason: String,
     },
 }
 
 impl Error {
+    /// The id of the key whose right password is missing.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        match self {
+            Self::NoPassword { key_id, .. }
+            | Self::PasswordFile { key_id, .. }
+            | Self::WrongPassword { key_id, .. } => Some(key_id),
+            Self::KeyStore { .. } | Self::Unsupported { .. } | Self::Tampered { .. } => None,
+        }
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -6,8 +6,8 @@ use super::sectors::unwrap_key;
 use super::{Error, Result};
 use crate::image::fields::Fields;
 use crate::image::{Fault, FaultKind};
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use hmac::{EagerHash, Hmac};
 use pbkdf2::pbkdf2;
 use sha1::Sha1;
@@ -49,6 +49,17 @@ pub enum Cipher {
     Gcm,
     /// `AES-CTR128` or `AES-CTR256`: logs.
     Ctr,
+}
+
+impl Cipher {
+    /// Which ciphers are of this kind, for messages.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Xts => "one for disks (AES-XTS)",
+            Self::Gcm => "one for settings (AES-GCM)",
+            Self::Ctr => "one for logs (AES-CTR)",
+        }
+    }
 }
 
 /// A parsed key store. It holds nothing secret by itself.
@@ -114,11 +125,12 @@ const VERSION_2: Layout = Layout {
 };
 
 impl KeyStore {
-    /// Parses the text of a key store: base64 with line ends. `what` names the disk or machine for messages.
+    /// Parses the text of a key store: base64 with line ends. Its key must be for `wanted`; `what` names the disk or
+    /// machine for messages.
     ///
     /// # Errors
     /// [`Error::KeyStore`], [`Error::Unsupported`].
-    pub fn parse(text: &str, what: &str) -> Result<Self> {
+    pub fn parse(text: &str, wanted: Cipher, what: &str) -> Result<Self> {
         let bytes = decode_base64(text, MAX_TEXT).map_err(|found| Error::KeyStore {
             what: what.to_owned(),
             field: "base64 text".to_owned(),
@@ -126,7 +138,7 @@ impl KeyStore {
             expected: format!("base64 of {SIZE_1} or {SIZE_2} bytes"),
             found,
         })?;
-        Self::from_bytes(&bytes, what).map_err(|fault| {
+        Self::from_bytes(&bytes, wanted, what).map_err(|fault| {
             let Fault { kind, what: field, offset, expected, found } = fault;
             let what = what.to_owned();
             match kind {
@@ -136,7 +148,7 @@ impl KeyStore {
         })
     }
 
-    fn from_bytes(bytes: &[u8], what: &str) -> Result<Self, Fault> {
+    fn from_bytes(bytes: &[u8], wanted: Cipher, what: &str) -> Result<Self, Fault> {
         let f = Fields::new("key store", bytes, 0);
         let magic = f.u32_le(0)?;
         if magic != MAGIC {
@@ -155,20 +167,23 @@ impl KeyStore {
         if bytes.len() != size {
             return Err(Fault::corrupt(0, "size", format_args!("{size} bytes"), format_args!("{} bytes", bytes.len())));
         }
-        let (cipher, bits) = cipher(&f.text(at.cipher, 32)?, at.cipher)?;
+        let name = f.text(at.cipher, 32)?;
+        let (cipher, bits) = cipher(&name, at.cipher)?;
+        if cipher != wanted {
+            return Err(Fault::corrupt(at.cipher as u64, "cipher", wanted.purpose(), format_args!("{name:?}")));
+        }
         let kdf = kdf(&f.text(at.kdf, 32)?, at.kdf)?;
         let key_size = key_size(cipher, bits);
         // XTS has two AES keys; what VirtualBox states of other ciphers is the size of their one key.
-        let sized = |name: &str, at: usize, allowed: &[usize]| {
+        let sized = |name: &str, at: usize, low: usize, high: usize| {
             let found = f.u32_le(at)?;
-            usize::try_from(found)
-                .ok()
-                .filter(|n| allowed.contains(n))
-                .ok_or_else(|| Fault::corrupt(at as u64, name, format_args!("one of {allowed:?}"), found))
+            let size = usize::try_from(found).ok().filter(|size| [low, high].contains(size));
+            let allowed = if low == high { low.to_string() } else { format!("{low} or {high}") };
+            size.ok_or_else(|| Fault::corrupt(at as u64, name, allowed, found))
         };
-        sized("key size", at.key_size, &[key_size, kek_size(bits)])?;
-        let digest_size = sized("digest size", at.digest_size, &[20, 32])?;
-        let wrapped_size = sized("size of the wrapped key", at.wrapped_size, &[key_size])?;
+        sized("key size", at.key_size, key_size, kek_size(bits))?;
+        let digest_size = sized("digest size", at.digest_size, 20, 32)?;
+        let wrapped_size = sized("size of the wrapped key", at.wrapped_size, key_size, key_size)?;
         let salt = |at: usize| -> Result<[u8; 32], Fault> {
             let mut salt = [0; 32];
             salt.copy_from_slice(f.bytes(at, 32)?);
@@ -193,21 +208,24 @@ impl KeyStore {
     /// # Errors
     /// [`Error::WrongPassword`], naming `key_id`.
     pub fn unlock(&self, password: &[u8], key_id: &str) -> Result<Key> {
-        let kek = self.derive(password, &self.wrap_salt, self.wrap_iterations, kek_size(self.bits));
+        let kek = self.kdf.derive(password, &self.wrap_salt, self.wrap_iterations, kek_size(self.bits));
         let mut key = Key::new(self.wrapped.clone());
         unwrap_key(&kek, &mut key);
-        let digest = self.derive(&key, &self.digest_salt, self.digest_iterations, self.digest.len());
+        let digest = self.kdf.derive(&key, &self.digest_salt, self.digest_iterations, self.digest.len());
         if *digest != self.digest {
             return Err(Error::WrongPassword { what: self.what.clone(), key_id: key_id.to_owned() });
         }
         Ok(key)
     }
+}
 
-    fn derive(&self, secret: &[u8], salt: &[u8], iterations: u32, size: usize) -> Key {
-        match self.kdf {
-            Kdf::Sha1 => derive::<Sha1>(secret, salt, iterations, size),
-            Kdf::Sha256 => derive::<Sha256>(secret, salt, iterations, size),
-            Kdf::Sha512 => derive::<Sha512>(secret, salt, iterations, size),
+impl Kdf {
+    /// Derives a key of `size` bytes.
+    pub(super) fn derive(self, secret: &[u8], salt: &[u8], iterations: u32, size: usize) -> Key {
+        match self {
+            Self::Sha1 => derive::<Sha1>(secret, salt, iterations, size),
+            Self::Sha256 => derive::<Sha256>(secret, salt, iterations, size),
+            Self::Sha512 => derive::<Sha512>(secret, salt, iterations, size),
         }
     }
 }
@@ -218,7 +236,13 @@ pub(super) fn decode_base64(text: &str, limit: usize) -> Result<Vec<u8>, String>
         return Err(format!("a text of {} characters", text.len()));
     }
     let text: String = text.split_ascii_whitespace().collect();
-    STANDARD.decode(text).map_err(|e| e.to_string())
+    STANDARD.decode(&text).map_err(|e| match e {
+        DecodeError::InvalidByte(at, byte) => format!("{:?} as character {at}", char::from(byte)),
+        DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+            format!("{} characters, which do not end a group of four", text.len())
+        }
+        DecodeError::InvalidLastSymbol { .. } => "bits beyond the last byte".to_owned(),
+    })
 }
 
 /// Bytes of the data encryption key.

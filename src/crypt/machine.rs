@@ -18,10 +18,12 @@ const TAG: usize = 16;
 /// # Errors
 /// [`Error::Tampered`] when the text was changed or cut, or is of another machine.
 pub fn decrypt_machine(text: &str, key: &[u8], uuid: Uuid, what: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let tampered = || Error::Tampered { what: what.to_owned() };
-    let bytes = decode_base64(text, usize::MAX).map_err(|_| tampered())?;
-    let (iv, rest) = bytes.split_at_checked(IV).ok_or_else(tampered)?;
-    let (tag, data) = rest.split_at_checked(TAG).ok_or_else(tampered)?;
+    let tampered = |reason: String| Error::Tampered { what: what.to_owned(), reason };
+    let bytes = decode_base64(text, usize::MAX)
+        .map_err(|found| tampered(format!("expected base64 in MachineEncrypted, found {found}")))?;
+    let cut = || tampered(format!("expected at least {} bytes in MachineEncrypted, found {}", IV + TAG, bytes.len()));
+    let (iv, rest) = bytes.split_at_checked(IV).ok_or_else(cut)?;
+    let (tag, data) = rest.split_at_checked(TAG).ok_or_else(cut)?;
     let mut plain = Zeroizing::new(data.to_vec());
     // The machine's UUID is authenticated with the text, so that one machine's settings do not pass for another's.
     let about = uuid.to_bytes_le();
@@ -30,7 +32,7 @@ pub fn decrypt_machine(text: &str, key: &[u8], uuid: Uuid, what: &str) -> Result
         32 => open::<Aes256Gcm>(key, iv, tag, &about, &mut plain),
         _ => None,
     };
-    opened.ok_or_else(tampered)?;
+    opened.ok_or_else(|| tampered("the authentication tag does not fit the text and the machine's UUID".to_owned()))?;
     Ok(plain)
 }
 

@@ -12,7 +12,7 @@ pub mod sectors;
 mod tests;
 
 pub use error::{Error, Result};
-pub use keystore::{Key, KeyStore};
+pub use keystore::{Cipher, Key, KeyStore};
 pub use machine::decrypt_machine;
 pub use passwords::{PasswordFile, Passwords};
 pub use sectors::SectorCipher;

@@ -5,12 +5,15 @@ use super::{Error, Key, Result};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest password that is read, in bytes.
-const MAX_PASSWORD: u64 = 4096;
+const MAX_PASSWORD: usize = 4096;
+/// Stands for standard input in the place of a file.
+pub const STDIN: &str = "-";
 
 /// A password file of the command line: `FILE`, `ID=FILE`, or `-` in the place of a file for standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,19 +47,27 @@ pub struct Passwords {
     files: Vec<PasswordFile>,
     prompt: Option<Prompt>,
     read: Mutex<HashMap<PathBuf, Key>>,
+    /// What the prompt was answered, by the id of the key.
+    asked: Mutex<HashMap<String, Key>>,
 }
 
 impl Passwords {
     /// Passwords from these files, and for a key that none of them is for, from a prompt.
     #[must_use]
     pub fn new(files: Vec<PasswordFile>, prompt: Option<Prompt>) -> Self {
-        Self { files, prompt, read: Mutex::default() }
+        Self { files, prompt, read: Mutex::default(), asked: Mutex::default() }
     }
 
-    /// Whether a file is for a key, so that nobody has to be asked.
+    /// Whether there is a password for a key, right or wrong, so that nobody has to be asked.
     #[must_use]
-    pub fn has_file(&self, key_id: &str) -> bool {
-        self.file(key_id).is_some()
+    pub fn has(&self, key_id: &str) -> bool {
+        self.file(key_id).is_some() || lock(&self.asked).contains_key(key_id)
+    }
+
+    /// Whether there is a password for a key or somebody can be asked for it.
+    #[must_use]
+    pub fn can_get(&self, key_id: &str) -> bool {
+        self.prompt.is_some() || self.has(key_id)
     }
 
     /// The file for a key: one that names it, or else one that names none.
@@ -67,39 +78,70 @@ impl Passwords {
             .or_else(|| self.files.iter().find(|file| file.key_id.is_none()))
     }
 
-    /// The password for the key `key_id` of `what`, a disk or machine.
+    /// The password for the key `key_id` of `what`, a disk or machine. Nobody is asked twice for a key.
     ///
     /// # Errors
     /// [`Error::NoPassword`] when there is none; [`Error::PasswordFile`].
     pub fn get(&self, what: &str, key_id: &str) -> Result<Key> {
-        let Some(file) = self.file(key_id) else {
-            let prompt = self.prompt.as_ref();
-            let answer = prompt.and_then(|ask| ask(what, key_id).ok());
-            return answer.ok_or_else(|| Error::NoPassword { what: what.to_owned(), key_id: key_id.to_owned() });
-        };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = self.file(key_id) else { return self.ask(what, key_id) };
+        let mut read = lock(&self.read);
         if let Some(password) = read.get(&file.path) {
             return Ok(password.clone());
         }
-        let password = read_file(&file.path)
-            .map_err(|source| Error::PasswordFile { path: file.path.clone(), reason: source.to_string() })?;
+        let password = read_file(&file.path).map_err(|source| Error::PasswordFile {
+            path: file.path.clone(),
+            key_id: key_id.to_owned(),
+            reason: source.to_string(),
+        })?;
         read.insert(file.path.clone(), password.clone());
+        Ok(password)
+    }
+
+    fn ask(&self, what: &str, key_id: &str) -> Result<Key> {
+        // Held while somebody is asked, so that two questions never meet on the terminal.
+        let mut asked = lock(&self.asked);
+        if let Some(password) = asked.get(key_id) {
+            return Ok(password.clone());
+        }
+        let answer = self.prompt.as_ref().and_then(|ask| ask(what, key_id).ok());
+        let password = answer.ok_or_else(|| Error::NoPassword { what: what.to_owned(), key_id: key_id.to_owned() })?;
+        asked.insert(key_id.to_owned(), password.clone());
         Ok(password)
     }
 }
 
-fn read_file(path: &Path) -> io::Result<Key> {
-    if path == Path::new("-") { first_line(io::stdin().lock()) } else { first_line(File::open(path)?) }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first line without its end, as VirtualBox's own tools read a password file.
-fn first_line(source: impl Read) -> io::Result<Key> {
-    let mut bytes = Key::new(Vec::new());
-    // Reserved at once: growing would leave copies in freed memory.
-    bytes.reserve_exact(usize::try_from(MAX_PASSWORD).unwrap_or_default() + 1);
-    source.take(MAX_PASSWORD + 1).read_to_end(&mut bytes)?;
-    let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r' | 0)).unwrap_or(bytes.len());
-    if end as u64 > MAX_PASSWORD {
+fn read_file(path: &Path) -> io::Result<Key> {
+    if path == Path::new(STDIN) {
+        // Not through `io::stdin()`, whose buffer nobody wipes.
+        return first_line(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+    }
+    first_line(File::open(path)?)
+}
+
+/// The first line without its end, as VirtualBox's own tools read a password file. What comes after it is not waited for.
+fn first_line(mut source: impl Read) -> io::Result<Key> {
+    // All at once: growing would leave copies in freed memory.
+    let mut bytes = Key::new(vec![0; MAX_PASSWORD + 1]);
+    let mut len = 0;
+    let end = loop {
+        match source.read(&mut bytes[len..]) {
+            Ok(0) => break len,
+            Ok(more) => {
+                let new = len..len + more;
+                len = new.end;
+                if let Some(end) = bytes[new.clone()].iter().position(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
+                    break new.start + end;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    };
+    if end > MAX_PASSWORD {
         return Err(io::Error::other(format!("a password has at most {MAX_PASSWORD} bytes")));
     }
     if end == 0 {
@@ -122,9 +164,26 @@ mod tests {
         assert_eq!(line(b"a b").unwrap(), b"a b");
         assert_eq!(line(b"a b\n").unwrap(), b"a b");
         assert_eq!(line(b"a b\r\nmore").unwrap(), b"a b");
+        assert_eq!(line(&[&[b'x'; 4096][..], b"\n"].concat()).unwrap(), [b'x'; 4096]);
         assert_eq!(line(b"").unwrap_err(), "the first line is empty");
         assert_eq!(line(b"\nx").unwrap_err(), "the first line is empty");
         assert_eq!(line(&[b'x'; 5000]).unwrap_err(), "a password has at most 4096 bytes");
+    }
+
+    /// A source that would wait for ever after its first line.
+    struct Waits(bool);
+
+    impl Read for Waits {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            assert!(!std::mem::replace(&mut self.0, true), "it was read beyond the line's end");
+            buf[..4].copy_from_slice(b"a b\n");
+            Ok(4)
+        }
+    }
+
+    #[test]
+    fn nothing_is_waited_for_after_the_line() {
+        assert_eq!(*first_line(Waits(false)).unwrap(), b"a b");
     }
 
     #[test]
@@ -150,13 +209,21 @@ mod tests {
         assert_eq!(text, "sealed.vdi is encrypted with the key \"key 1\"; give its password with --password-file FILE");
         let gone = Passwords::new(vec!["/nowhere/at/all".parse().unwrap()], None);
         let text = gone.get("sealed.vdi", "key 1").unwrap_err().to_string();
-        assert!(text.starts_with("Cannot read the password file /nowhere/at/all: No such file"), "{text}");
+        assert!(
+            text.starts_with("Cannot read the password file /nowhere/at/all for the key \"key 1\": No such file"),
+            "{text}"
+        );
     }
 
     #[test]
     fn without_a_file_the_prompt_is_asked() {
         let prompt: Prompt = Box::new(|what, id| Ok(Key::new(format!("{what}/{id}").into_bytes())));
         let passwords = Passwords::new(Vec::new(), Some(prompt));
-        assert_eq!(**passwords.get("disk", "1").unwrap(), *b"disk/1");
+        assert!(passwords.can_get("1") && !passwords.has("1"));
+        assert_eq!(**passwords.get("machine", "1").unwrap(), *b"machine/1");
+        assert!(passwords.has("1"));
+        // A machine and its disks have the same key: one question is enough.
+        assert_eq!(**passwords.get("disk", "1").unwrap(), *b"machine/1");
+        assert_eq!(**passwords.get("disk", "2").unwrap(), *b"disk/2");
     }
 }

@@ -3,7 +3,7 @@
 use super::flat::{Flat, Piece, REGION, Source, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
-use super::{Disk, Error, Result, Span};
+use super::{Disk, Error, Part, Result, Span};
 use crate::image::{Fault, Image, ImageMut, MAX_CLUSTER, storage};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -166,6 +166,27 @@ impl Disk for ChainDisk {
                 self.read_piece(piece.source, &mut buf[begin..][..len])
             })
         })
+    }
+
+    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+        // Where a write may move bytes, a place is only good until the next one.
+        if self.writable() || check_range(offset, len, self.size).is_err() {
+            return None;
+        }
+        let mut parts = Vec::new();
+        let mut all = true;
+        let told = self.pieces(offset, len, &mut |_, piece| {
+            let file = match piece.source {
+                Source::Stored { link, file, offset } => Some((&self.links[link].files()[file], offset)),
+                Source::Zero | Source::Encoded { .. } => None,
+            };
+            match file.filter(|(file, _)| file.local().is_some()) {
+                Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: piece.len }),
+                None => all = false,
+            }
+            Ok(())
+        });
+        (told.is_ok() && all).then_some(parts)
     }
 
     fn span(&self, offset: u64) -> Result<Span> {

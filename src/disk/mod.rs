@@ -20,6 +20,8 @@ pub use open::{OpenMode, open_chain};
 pub use slice::Slice;
 pub use unlock::unlock_disk;
 
+use crate::image;
+
 /// A stretch of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
@@ -45,6 +47,17 @@ impl Span {
     }
 }
 
+/// A stretch of a disk in a file.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The file, which has a [`local`](crate::image::Storage::local) one.
+    pub file: image::File,
+    /// Where in it the stretch begins, in bytes.
+    pub offset: u64,
+    /// Bytes; at least 1.
+    pub len: u64,
+}
+
 /// Anything with the shape of a disk: a chain, a volume of one, a layer over one. Offsets and lengths are bytes and
 /// need no alignment. All methods may be called from several threads at once.
 pub trait Disk: Send + Sync {
@@ -62,6 +75,13 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// [`Error::PastEnd`] when the range leaves the disk; whatever the images say.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Where `len` bytes from `offset` on lie, if all of them lie as they are in files of this machine and stay there:
+    /// for handing them on without a copy. `None` says nothing but that [`read_at`](Disk::read_at) is to be used.
+    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+        let _ = (offset, len);
+        None
+    }
 
     /// Whether data or zeros begin at `offset`, which is below the size, and how far at least.
     ///

@@ -1,6 +1,6 @@
 //! A range of a disk as a disk: a volume.
 
-use super::{Disk, Error, Result, Span};
+use super::{Disk, Error, Part, Result, Span};
 use std::sync::Arc;
 
 /// A range of another disk.
@@ -52,6 +52,11 @@ impl Disk for Slice {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let at = self.check(offset, buf.len() as u64)?;
         self.disk.read_at(at, buf)
+    }
+
+    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+        let at = self.check(offset, len).ok()?;
+        self.disk.parts(at, len)
     }
 
     fn span(&self, offset: u64) -> Result<Span> {

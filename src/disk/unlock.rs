@@ -1,7 +1,7 @@
 //! Opening what is encrypted with the passwords that the user gives.
 
 use super::{Decrypted, Disk};
-use crate::crypt::{self, KeyStore, Passwords, SectorCipher};
+use crate::crypt::{self, Cipher, KeyStore, Passwords, SectorCipher};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ pub fn unlock_disk(
 ) -> crypt::Result<Arc<dyn Disk>> {
     let Some(store) = properties.get(KEY_STORE) else { return Ok(disk) };
     let key_id = properties.get(KEY_ID).map_or("", String::as_str);
-    let store = KeyStore::parse(store, what)?;
+    let store = KeyStore::parse(store, Cipher::Xts, what)?;
     let key = store.unlock(&passwords.get(what, key_id)?, key_id)?;
     let cipher = SectorCipher::new(&key).ok_or_else(|| crypt::Error::KeyStore {
         what: what.to_owned(),
         field: "cipher".to_owned(),
         offset: 0,
-        expected: "one for disks (AES-XTS)".to_owned(),
-        found: format!("a key of {} bytes for something else", key.len()),
+        expected: "a key of 32 or 64 bytes".to_owned(),
+        found: format!("{} bytes", key.len()),
     })?;
     Ok(Arc::new(Decrypted::new(disk, cipher)))
 }

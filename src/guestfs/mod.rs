@@ -4,17 +4,27 @@
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
 
 pub mod apfs;
+pub mod btrfs;
+mod calendar;
 pub mod detect;
+mod dos;
 pub mod error;
+pub mod exfat;
 pub mod ext;
+pub mod fat;
 pub mod foreign;
 pub mod hfsplus;
+pub mod iso;
+mod marks;
+mod names;
 pub mod ntfs;
 pub mod read;
 pub mod squashfs;
+pub mod udf;
+mod utf16;
 pub mod xfs;
 
-pub use detect::{Content, detect};
+pub use detect::{Content, detect, identify};
 pub use error::{Error, Result};
 
 use std::ops::ControlFlow;

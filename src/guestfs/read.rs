@@ -1,7 +1,7 @@
 //! Reading a file's bytes by its runs, straight through the disk.
 
 use super::{Attributes, Error, FileExtent, GuestFs, Node, NodeKind, Result};
-use crate::disk::Disk;
+use crate::disk::{Disk, Part};
 
 /// Fills `buf` with a file's bytes from `offset` on and tells how many there were: fewer at the end of the file.
 /// `attributes` are the file's, which the caller mostly has at hand.
@@ -54,4 +54,59 @@ pub fn read(
         volume.read_at(at, &mut buf[from..from + count])?;
     }
     Ok(len)
+}
+
+/// Where a file's bytes lie, as [`Disk::parts`] has it: for at most `len` bytes from `offset` on, up to the end of the
+/// file. `None` when some of them do not lie in files as they are, and when it is no file.
+#[must_use]
+pub fn parts(
+    fs: &dyn GuestFs,
+    volume: &dyn Disk,
+    file: Node,
+    attributes: &Attributes,
+    offset: u64,
+    len: u64,
+) -> Option<Vec<Part>> {
+    if attributes.kind != NodeKind::File {
+        return None;
+    }
+    let end = attributes.size.min(offset.checked_add(len)?);
+    let mut at = offset;
+    let mut parts = Vec::new();
+    while at < end {
+        let run = fs.extent(file, at, end - at).ok()?;
+        let len = run.len.min(end - at);
+        let FileExtent::Stored(place) = run.extent else { return None };
+        parts.extend(volume.parts(place, len)?);
+        at += len;
+    }
+    Some(parts)
+}
+
+/// The most runs that one search looks at, so that no request takes for ever.
+const SEARCHED: usize = 1 << 20;
+
+/// Where the next data, or the next hole, of a file is, at `offset` or after it; `None` for no more data. The file's end
+/// is a hole. A search that takes too many steps ends early with an answer that is safe: zeros taken for data, never
+/// the reverse.
+///
+/// # Errors
+/// [`Error::NotFile`]; damage.
+pub fn seek(fs: &dyn GuestFs, file: Node, attributes: &Attributes, offset: u64, data: bool) -> Result<Option<u64>> {
+    if attributes.kind != NodeKind::File {
+        return Err(Error::NotFile);
+    }
+    let size = attributes.size;
+    let mut at = offset;
+    for _ in 0..SEARCHED {
+        if at >= size {
+            return Ok((!data).then_some(size));
+        }
+        let run = fs.extent(file, at, size - at)?;
+        if (run.extent != FileExtent::Zero) == data {
+            return Ok(Some(at));
+        }
+        at = at.saturating_add(run.len.max(1));
+    }
+    Ok(Some(if data { at } else { size }))
 }

@@ -16,6 +16,7 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 mod two_level;
+pub mod waiting;
 
 pub mod cue;
 pub mod dmg;

@@ -32,6 +32,11 @@ pub trait Storage: Send + Sync + Debug {
     /// What the operating system says.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// The file of this machine that it is, for handing its bytes on without a copy; none when it is something else.
+    fn local(&self) -> Option<&std::fs::File> {
+        None
+    }
+
     /// Writes all bytes at `offset`, growing the file when they run past its end.
     ///
     /// # Errors

@@ -42,6 +42,7 @@ fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> 
         MachineState::OffOrRunning => ("off or running", Tone::Plain),
         MachineState::Saved => ("saved", Tone::Plain),
         MachineState::Aborted => ("aborted", Tone::Plain),
+        MachineState::Encrypted => ("encrypted", Tone::Problem),
         MachineState::Inaccessible => ("no access", Tone::Problem),
     };
     let why = match &machine.error {

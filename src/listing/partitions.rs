@@ -5,6 +5,7 @@ use super::block::Block;
 use super::grid::{Cells, Columns, GAP};
 use super::style::{Style, Tone};
 use super::text::{fit, printable, scaled, width};
+use crate::guestfs::Content;
 use crate::registry::Chain;
 use crate::volume::{Table, Volume};
 use serde::Serialize;
@@ -33,10 +34,31 @@ pub struct DiskReport {
     pub scheme: &'static str,
     /// Bytes of the sectors that the table counts in.
     pub sector_size: u32,
+    /// What the whole disk holds, when it has no partitions; `null` for nothing known.
+    pub filesystem: Option<ContentReport>,
     /// The partitions.
     pub partitions: Vec<PartitionReport>,
-    /// What was wrong with the table, a sentence each.
+    /// What was wrong with the table or a file system, and how to go on where one is hidden, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// What a partition holds, by its content.
+#[derive(Debug, Serialize)]
+pub struct ContentReport {
+    /// The type, such as `ext4` or `LUKS2`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The label; empty for none.
+    pub label: String,
+    /// The UUID or serial number as the system's own tools write it; empty for none.
+    pub uuid: String,
+}
+
+impl ContentReport {
+    fn new(content: &Content) -> Option<Self> {
+        let Content { type_name, label, uuid, .. } = content.clone();
+        (!content.is_unknown()).then_some(Self { kind: type_name, label, uuid })
+    }
 }
 
 /// A partition.
@@ -61,20 +83,30 @@ pub struct PartitionReport {
     pub kind: &'static str,
     /// The label that the table gives it; empty for none.
     pub name: String,
+    /// What it holds; `null` for nothing known.
+    pub filesystem: Option<ContentReport>,
 }
 
 impl DiskReport {
-    /// The report on the disk of a chain that has `size` bytes.
+    /// The report on the disk of a chain that has `size` bytes. `contents` are those of the table's volumes, or without
+    /// any the one of the whole disk.
     #[must_use]
-    pub fn new(chain: &Chain, size: u64, table: &Table) -> Self {
+    pub fn new(chain: &Chain, size: u64, table: &Table, contents: &[Content]) -> Self {
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
-        Self::of_images(&paths, chain.uuid, size, table)
+        Self::of_images(&paths, chain.uuid, size, table, contents)
     }
 
     /// The report on the disk of images, leaf first.
-    pub(super) fn of_images(images: &[&Path], uuid: Option<Uuid>, size: u64, table: &Table) -> Self {
+    pub(super) fn of_images(
+        images: &[&Path],
+        uuid: Option<Uuid>,
+        size: u64,
+        table: &Table,
+        contents: &[Content],
+    ) -> Self {
         let name = |path: &&Path| path.to_string_lossy().into_owned();
         let sector_size = u64::from(table.sector_size);
+        let whole = table.volumes.is_empty();
         let partition = |volume: &Volume| PartitionReport {
             index: volume.index,
             linux_number: volume.linux_number,
@@ -85,7 +117,12 @@ impl DiskReport {
             offset: volume.offset,
             kind: volume.type_name,
             name: volume.name.clone(),
+            filesystem: contents.get(volume.index).and_then(ContentReport::new),
         };
+        let told = contents.iter().enumerate().flat_map(|(index, content)| {
+            let subject = if whole { "The disk".to_owned() } else { format!("Volume {index}") };
+            content.notes.iter().map(move |note| format!("{subject}: {note}"))
+        });
         Self {
             base: images.last().map(name).unwrap_or_default(),
             diff: images.first().filter(|_| images.len() > 1).map(name),
@@ -93,8 +130,9 @@ impl DiskReport {
             size,
             scheme: table.scheme.name(),
             sector_size: table.sector_size,
+            filesystem: contents.first().filter(|_| whole).and_then(ContentReport::new),
             partitions: table.volumes.iter().map(partition).collect(),
-            notes: table.notes.clone(),
+            notes: table.notes.iter().cloned().chain(told).collect(),
         }
     }
 }
@@ -118,17 +156,23 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     block.text("Disk:", &table, Tone::Plain)?;
     block.blank()?;
 
-    let rows = rows(disk, style);
-    let columns = columns(&rows);
-    let mut lines = columns.lines(rows).into_iter();
-    if let Some(heading) = lines.next() {
-        writeln!(out, "{}", style.paint(Tone::Heading, &heading))?;
-    }
-    for line in lines {
-        writeln!(out, "{line}")?;
-    }
     if disk.partitions.is_empty() {
-        writeln!(out, "No partitions")?;
+        write_whole(out, disk)?;
+    } else {
+        let contents = contents(disk);
+        let beside = joined(rows(disk), &contents);
+        // The name is cut before anything else, but not to less than can be told apart.
+        let name = width(&base_name(disk)).min(LEAST_NAME);
+        if style.width.is_none_or(|room| total(&beside) + name <= room) {
+            write_table(out, named(beside, disk, style), RIGHT, style)?;
+        } else {
+            // Neither a UUID nor a number is ever cut.
+            write_table(out, named(rows(disk), disk, style), RIGHT, style)?;
+            writeln!(out)?;
+            let numbers = disk.partitions.iter().map(|p| vec![format!("vol{}", p.index)]);
+            let rows = std::iter::once(vec!["Volume".to_owned()]).chain(numbers).collect();
+            write_table(out, joined(rows, &contents), &[], style)?;
+        }
     }
     writeln!(out)?;
     let mut block = Block::new(out, style, 0, 6);
@@ -138,19 +182,72 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     Ok(())
 }
 
-fn columns(rows: &[Cells]) -> Columns {
-    let mut columns = Columns::new(RIGHT);
+fn write_whole(out: &mut dyn Write, disk: &DiskReport) -> Result<()> {
+    let Some(ContentReport { kind, label, uuid }) = &disk.filesystem else {
+        return Ok(writeln!(out, "No partitions, and nothing known on the disk")?);
+    };
+    let mut line = format!("No partitions: the whole disk holds {kind}");
+    if !label.is_empty() {
+        line.push_str(&format!(", label {}", printable(label)));
+    }
+    if !uuid.is_empty() {
+        line.push_str(&format!(", UUID {}", printable(uuid)));
+    }
+    Ok(writeln!(out, "{line}")?)
+}
+
+/// Writes rows, of which the first is the heading.
+fn write_table(out: &mut dyn Write, rows: Vec<Cells>, right: &'static [usize], style: Style) -> Result<()> {
+    let mut lines = columns(&rows, right).lines(rows).into_iter();
+    if let Some(heading) = lines.next() {
+        writeln!(out, "{}", style.paint(Tone::Heading, &heading))?;
+    }
+    for line in lines {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+fn columns(rows: &[Cells], right: &'static [usize]) -> Columns {
+    let mut columns = Columns::new(right);
     rows.iter().for_each(|row| columns.fit(row));
     columns
 }
 
-fn rows(disk: &DiskReport, style: Style) -> Vec<Cells> {
+/// The columns that rows take in all.
+fn total(rows: &[Cells]) -> usize {
+    columns(rows, RIGHT).widths().iter().map(|width| GAP + width).sum::<usize>().saturating_sub(GAP)
+}
+
+/// Rows with those of another table beside them.
+fn joined(rows: Vec<Cells>, more: &[Cells]) -> Vec<Cells> {
+    rows.into_iter().zip(more).map(|(row, more)| row.into_iter().chain(more.iter().cloned()).collect()).collect()
+}
+
+/// What the partitions hold, with a heading; columns in which there is nothing are left out.
+fn contents(disk: &DiskReport) -> Vec<Cells> {
+    let known = || disk.partitions.iter().filter_map(|p| p.filesystem.as_ref());
+    let (labels, uuids) = (known().any(|c| !c.label.is_empty()), known().any(|c| !c.uuid.is_empty()));
+    let cells = |kind: &str, label: &str, uuid: &str| {
+        let mut cells = vec![kind.to_owned()];
+        cells.extend(labels.then(|| printable(label).into_owned()));
+        cells.extend(uuids.then(|| printable(uuid).into_owned()));
+        cells
+    };
+    let rows = disk.partitions.iter().map(|partition| match &partition.filesystem {
+        Some(content) => cells(&content.kind, &content.label, &content.uuid),
+        None => cells("", "", ""),
+    });
+    std::iter::once(cells("Filesystem", "Label", "UUID")).chain(rows).collect()
+}
+
+/// Upstream's columns, and the names where the table gives any. The first column has only the numbers yet.
+fn rows(disk: &DiskReport) -> Vec<Cells> {
     let mut headings = vec!["Partition", "Boot", "Start", "Sectors", "Size", "Offset", "Type"];
     let named = disk.partitions.iter().any(|p| !p.name.is_empty());
     if named {
         headings.push("Name");
     }
-    let base = Path::new(&disk.base).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let row = |partition: &PartitionReport| {
         let mut cells = vec![
             format!("({})", partition.index),
@@ -166,14 +263,23 @@ fn rows(disk: &DiskReport, style: Style) -> Vec<Cells> {
         }
         cells
     };
-    let mut rows: Vec<Cells> = vec![headings.into_iter().map(str::to_owned).collect()];
-    rows.extend(disk.partitions.iter().map(row));
+    let heading = headings.into_iter().map(str::to_owned).collect();
+    std::iter::once(heading).chain(disk.partitions.iter().map(row)).collect()
+}
 
-    let others: usize = columns(&rows).widths()[1..].iter().map(|width| GAP + width).sum();
+/// Puts the disk's name before the numbers in the first column, cut to the room that the others leave.
+fn named(mut rows: Vec<Cells>, disk: &DiskReport, style: Style) -> Vec<Cells> {
+    let others: usize = columns(&rows, RIGHT).widths()[1..].iter().map(|width| GAP + width).sum();
     let room = style.width.map_or(usize::MAX, |columns| columns.saturating_sub(others));
+    let name = base_name(disk);
     for row in rows.iter_mut().skip(1) {
-        let name = printable(&base);
         row[0] = format!("{}{}", fit(&name, room.saturating_sub(width(&row[0])).max(LEAST_NAME)), row[0]);
     }
     rows
+}
+
+/// The name of the base image's file, harmless.
+fn base_name(disk: &DiskReport) -> String {
+    let name = Path::new(&disk.base).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    printable(&name).into_owned()
 }

@@ -36,6 +36,8 @@ pub struct MachineReport {
     pub state: MachineState,
     /// Why the settings cannot be read.
     pub error: Option<String>,
+    /// The id of the key that the settings are encrypted with, where their password was not given.
+    pub encryption_key: Option<String>,
     /// VirtualBox's id of the guest system, such as `Linux_64`.
     pub os_type: String,
     /// The description.
@@ -72,6 +74,8 @@ pub enum MachineState {
     Saved,
     /// It ended without being shut down.
     Aborted,
+    /// The settings are encrypted, and their password was not given.
+    Encrypted,
     /// The settings cannot be read.
     Inaccessible,
 }

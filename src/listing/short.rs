@@ -51,9 +51,10 @@ fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> 
         MachineState::OffOrRunning => {}
         MachineState::Saved => block.text("State:", "saved", Tone::Plain)?,
         MachineState::Aborted => block.text("State:", "aborted", Tone::Plain)?,
-        MachineState::Inaccessible => {
+        MachineState::Encrypted | MachineState::Inaccessible => {
+            let state = if machine.state == MachineState::Encrypted { "encrypted" } else { "no access" };
             let error = machine.error.as_deref().unwrap_or_default();
-            block.text("State:", &format!("no access: {error}"), Tone::Problem)?;
+            block.text("State:", &format!("{state}: {error}"), Tone::Problem)?;
         }
     }
     write_groups(&mut block, machine)?;

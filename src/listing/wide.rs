@@ -87,6 +87,7 @@ fn push_machine(items: &mut Vec<Item>, machine: &MachineReport) {
         MachineState::OffOrRunning => ("", Tone::Heading),
         MachineState::Saved => ("saved", Tone::Heading),
         MachineState::Aborted => ("aborted", Tone::Heading),
+        MachineState::Encrypted => ("encrypted", Tone::Problem),
         MachineState::Inaccessible => ("no access", Tone::Problem),
     };
     let details = [String::new(), String::new(), String::new(), state.to_owned()];

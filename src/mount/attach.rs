@@ -1,17 +1,15 @@
 //! Attaching a session to a folder and detaching it: the kernel's own calls for root, `fusermount3` for other users.
 
-use super::session::Server;
+use super::fuse::{self, MAX_READ, Session};
+use super::server::Server;
 use super::{Access, Error, Options, Result, table};
-use fuser::{MountOption, Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -21,9 +19,6 @@ const SOURCE: &str = "vboximg-mount";
 const SUBTYPE: &str = "vboximg-mount";
 /// The kernel's interface to FUSE servers.
 const DEVICE: &str = "/dev/fuse";
-/// Threads that answer requests. One reader keeps two requests under way; more help when a request waits for a file.
-const THREADS: usize = 4;
-
 /// How often a busy mount is tried. Whoever looks through the open files of all processes, as we do ourselves before
 /// mounting, keeps a mount busy for a moment.
 const BUSY_TRIES: usize = 10;
@@ -34,35 +29,28 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`Error::Io`], [`Error::OthersNotAllowed`].
 pub(super) fn attach(server: Server, point: &Path, options: &Options) -> Result<Session<Server>> {
-    let acl = match options.access {
-        Access::Owner => SessionACL::Owner,
-        Access::Root => SessionACL::RootAndOwner,
-        Access::All => SessionACL::All,
+    let user = nix::unistd::geteuid();
+    let device = if user.is_root() {
+        mount_as_root(point, options)?
+    } else {
+        fuse::mount_by_helper(point, &helper_options(options)).map_err(|e| explain(point, e))?
     };
-    let mut config = fuser::Config::default();
-    config.acl = acl;
-    config.n_threads = Some(THREADS);
-    config.clone_fd = true;
-    if !nix::unistd::geteuid().is_root() {
-        config.mount_options = helper_options(options);
-        return Session::new(server, point, &config).map_err(|e| explain(point, e));
-    }
-    let device = mount_as_root(point, options)?;
-    Session::from_fd(server, device, acl, config).map_err(|source| {
+    let only = (options.access == Access::Root).then_some(user.as_raw());
+    Session::start(server, device, only).map_err(|source| {
         // Without a session nobody would answer there.
-        let _ = nix::mount::umount2(point, MntFlags::MNT_DETACH);
+        let _ = try_detach(point, true);
         Error::Io { path: point.to_path_buf(), action: "talk to the kernel about", source }
     })
 }
 
-/// Mounts by mount(2), so that the mount table has our type; the `fuser` crate's own call would show `fuse`.
+/// Mounts by mount(2).
 fn mount_as_root(point: &Path, options: &Options) -> Result<OwnedFd> {
     let root_mode = std::fs::metadata(point).map_err(Error::io(point, "look at"))?.mode();
     let device = Path::new(DEVICE);
     let file = OpenOptions::new().read(true).write(true).open(device).map_err(Error::io(device, "open"))?;
     let user = (nix::unistd::getuid(), nix::unistd::getgid());
     let mut data = format!(
-        "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions",
+        "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions,max_read={MAX_READ}",
         file.as_raw_fd(),
         user.0,
         user.1
@@ -81,18 +69,15 @@ fn mount_as_root(point: &Path, options: &Options) -> Result<OwnedFd> {
 }
 
 /// The options as `fusermount3` takes them; it adds `nosuid` and `nodev` by itself.
-fn helper_options(options: &Options) -> Vec<MountOption> {
-    let mut list = vec![
-        MountOption::FSName(options.source.clone().unwrap_or_else(|| SOURCE.to_owned())),
-        MountOption::Subtype(SUBTYPE.to_owned()),
-        MountOption::DefaultPermissions,
-        if options.writable { MountOption::RW } else { MountOption::RO },
-    ];
-    if options.noexec {
-        list.push(MountOption::NoExec);
-    }
-    if options.sync {
-        list.push(MountOption::Sync);
+fn helper_options(options: &Options) -> String {
+    // A comma would begin another option.
+    let source = options.source.as_deref().unwrap_or(SOURCE).replace('\\', r"\\").replace(',', r"\,");
+    let mut list = format!("fsname={source},subtype={SUBTYPE},default_permissions,max_read={MAX_READ}");
+    list.push_str(if options.writable { ",rw" } else { ",ro" });
+    for (wanted, option) in
+        [(options.access != Access::Owner, ",allow_other"), (options.noexec, ",noexec"), (options.sync, ",sync")]
+    {
+        list.push_str(if wanted { option } else { "" });
     }
     list
 }
@@ -139,21 +124,8 @@ fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
         let lazy = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
         Ok(nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy)?)
     } else {
-        helper_unmount(point, lazily)
+        fuse::unmount_by_helper(point, lazily)
     }
-}
-
-fn helper_unmount(point: &Path, lazily: bool) -> io::Result<()> {
-    let helper = std::env::var_os("FUSERMOUNT_PATH").unwrap_or_else(|| OsString::from("fusermount3"));
-    let mut command = Command::new(helper);
-    command.args(if lazily { &["-u", "-z"][..] } else { &["-u"] }).arg("--").arg(point);
-    let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    let busy = text.ends_with("Device or resource busy");
-    Err(if busy { io::ErrorKind::ResourceBusy.into() } else { io::Error::other(text) })
 }
 
 /// Lets the kernel read ahead 1 MiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on it.
@@ -182,11 +154,10 @@ mod tests {
 
     #[test]
     fn options_for_the_helper() {
-        let options = Options { noexec: true, source: Some("a,b".to_owned()), ..Options::default() };
-        let list = helper_options(&options);
-        assert!(list.contains(&MountOption::RO) && list.contains(&MountOption::NoExec), "{list:?}");
-        assert!(list.contains(&MountOption::FSName("a,b".to_owned())), "{list:?}");
-        let list = helper_options(&Options { writable: true, sync: true, ..Options::default() });
-        assert!(list.contains(&MountOption::RW) && list.contains(&MountOption::Sync), "{list:?}");
+        let options = Options { noexec: true, source: Some(r"a,b\c".to_owned()), ..Options::default() };
+        let expected = r"fsname=a\,b\\c,subtype=vboximg-mount,default_permissions,max_read=524288,ro,noexec";
+        assert_eq!(helper_options(&options), expected);
+        let list = helper_options(&Options { writable: true, sync: true, access: Access::All, ..Options::default() });
+        assert!(list.ends_with(",rw,allow_other,sync"), "{list}");
     }
 }

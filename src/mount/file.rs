@@ -47,11 +47,7 @@ fn within(disk: &dyn Disk, offset: u64, len: usize) -> usize {
 /// # Errors
 /// `ENXIO` past the disk's end and for no more data, `EINVAL` for another `whence`; the errno of the disk's error.
 pub fn seek(disk: &dyn Disk, offset: i64, whence: i32) -> Result<u64, Errno> {
-    let want_data = match whence {
-        libc::SEEK_DATA => true,
-        libc::SEEK_HOLE => false,
-        _ => return Err(Errno::EINVAL),
-    };
+    let want_data = wants_data(whence)?;
     let size = disk.size();
     let mut at = u64::try_from(offset).ok().filter(|at| *at < size).ok_or(Errno::ENXIO)?;
     for _ in 0..SPANS {
@@ -65,6 +61,18 @@ pub fn seek(disk: &dyn Disk, offset: i64, whence: i32) -> Result<u64, Errno> {
         }
     }
     Ok(if want_data { at } else { size })
+}
+
+/// Whether a search is for data (`SEEK_DATA`) or for a hole (`SEEK_HOLE`).
+///
+/// # Errors
+/// `EINVAL` for another `whence`.
+pub fn wants_data(whence: i32) -> Result<bool, Errno> {
+    match whence {
+        libc::SEEK_DATA => Ok(true),
+        libc::SEEK_HOLE => Ok(false),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// `fallocate`: punches holes and makes ranges zero. Allocating ahead is refused, as block devices do; programs then

@@ -3,7 +3,7 @@
 
 use super::file;
 use super::tree::{Attributes, Kind, Times, moment};
-use crate::disk::Disk;
+use crate::disk::{Disk, Part};
 use crate::error::message;
 use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};
 use nix::errno::Errno;
@@ -27,7 +27,7 @@ pub struct Guest {
 /// How the owners and modes of the guest are shown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owners {
-    /// All files are this user's, if one is given.
+    /// All files are this user's, if one is given, and can be read by it.
     pub(super) uid: Option<u32>,
     /// All files are this group's, if one is given.
     pub(super) gid: Option<u32>,
@@ -75,13 +75,19 @@ impl Guests {
         let seen = guest.fs.attributes(node).map_err(|e| errno(&e))?;
         let time = |time: guestfs::Time| moment(time.seconds, i64::from(time.nanoseconds));
         let (uid, gid) = if guest.fs.facts().has_owners { (seen.uid, seen.gid) } else { self.owners.fallback };
-        let mode = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
+        let own = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
+        let mode = match self.owners.uid {
+            // Whoever asks for the guest's files as his own wants to read them, also what nobody but root may.
+            Some(_) if seen.kind == NodeKind::Folder => own | 0o500,
+            Some(_) => own | 0o400,
+            None => own,
+        };
         Ok(Attributes {
             number: number(index, node),
             kind: kind(seen.kind),
             size: seen.size,
             blocks: seen.allocated.div_ceil(512),
-            mode: if seen.kind == NodeKind::Symlink { mode } else { mode & !self.owners.umask },
+            mode: if seen.kind == NodeKind::Symlink { own } else { mode & !self.owners.umask },
             links: seen.links,
             uid: self.owners.uid.unwrap_or(uid),
             gid: self.owners.gid.unwrap_or(gid),
@@ -119,6 +125,23 @@ impl Guests {
             .attributes(node)
             .and_then(|attributes| guestfs::read::read(&*guest.fs, &*guest.volume, node, &attributes, offset, buf));
         Some(read.map_err(|e| errno(&e)))
+    }
+
+    /// Where a file's bytes lie, when all of them lie in files of the host; `None` for what is not the guest's, too.
+    pub(super) fn parts(&self, number: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+        let (guest, _, node) = self.find(number)?;
+        let attributes = guest.fs.attributes(node).ok()?;
+        guestfs::read::parts(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
+    }
+
+    /// The next data (or hole) of a file, at `offset` or after it.
+    pub(super) fn seek(&self, number: u64, offset: i64, data: bool) -> Option<Result<u64, Errno>> {
+        let (guest, _, node) = self.find(number)?;
+        let found = guest.fs.attributes(node).and_then(|attributes| {
+            let offset = u64::try_from(offset).ok().filter(|offset| *offset < attributes.size);
+            offset.map_or(Ok(None), |offset| guestfs::read::seek(&*guest.fs, node, &attributes, offset, data))
+        });
+        Some(found.map_err(|e| errno(&e)).and_then(|found| found.ok_or(Errno::ENXIO)))
     }
 
     pub(super) fn xattr_names(&self, number: u64) -> Option<Result<Vec<Vec<u8>>, Errno>> {

@@ -1,7 +1,7 @@
 //! The tree a user sees, served over FUSE.
 //!
-//! [`tree`] says what there is and [`file`] what reading and writing mean; only `session` and `attach` know the `fuser`
-//! crate. [`mount`] puts a [`Source`] on a folder, [`Mounted::serve`] keeps it there until it is unmounted, and
+//! [`tree`] says what there is and [`file`] what reading and writing mean; `fuse` is the kernel's interface, and only
+//! `server` and `attach` know it. [`mount`] puts a [`Source`] on a folder, [`Mounted::serve`] keeps it there until it is unmounted, and
 //! [`unmount`] ends the mount of another process.
 
 mod attach;
@@ -9,13 +9,14 @@ pub mod background;
 pub mod error;
 pub mod file;
 mod flush;
+mod fuse;
 pub mod guests;
 mod options;
 mod point;
 mod policy;
 mod process;
 mod serve;
-mod session;
+mod server;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -2,7 +2,7 @@
 
 use super::flush::Flusher;
 use super::process::Process;
-use super::session::Server;
+use super::server::Server;
 use super::tree::{Source, Tree};
 use super::{Error, Options, Result, attach, point, table};
 use crate::error::message;

@@ -4,7 +4,7 @@ use super::file;
 use super::guests::{Guest, Guests, Owners};
 use super::process::Process;
 use super::{Error, Options, Result};
-use crate::disk::{ChainDisk, Disk, Slice};
+use crate::disk::{ChainDisk, Disk, Part, Slice};
 use crate::volume::Volume;
 use nix::errno::Errno;
 use std::borrow::Cow;
@@ -323,6 +323,13 @@ impl Tree {
         self.guests.statistics(number).is_some()
     }
 
+    /// The errno for who wants to change a folder or a file other than its bytes: the tree has the names that it has,
+    /// and the guest's file systems are for reading, whatever the mount is.
+    #[must_use]
+    pub fn unchangeable(&self, number: u64) -> Errno {
+        if self.is_guests(number) { Errno::EROFS } else { Errno::EPERM }
+    }
+
     /// Fills `buf` with the bytes of a file from `offset` on and tells how many there were.
     ///
     /// # Errors
@@ -331,6 +338,27 @@ impl Tree {
         match self.guests.read(number, offset, buf) {
             Some(read) => read,
             None => file::read(self.disk(number)?, offset, buf),
+        }
+    }
+
+    /// Where the bytes of a file from `offset` on lie, up to its end, when all of them lie in files of the host.
+    #[must_use]
+    pub fn parts(&self, number: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+        if self.is_guests(number) {
+            return self.guests.parts(number, offset, len);
+        }
+        let disk = self.disk(number).ok()?;
+        disk.parts(offset, len.min(disk.size().checked_sub(offset)?))
+    }
+
+    /// Where the next data (`SEEK_DATA`) or hole (`SEEK_HOLE`) of a file begins, at `offset` or after it.
+    ///
+    /// # Errors
+    /// As [`file::seek`]; the errno of what is wrong with a guest's file.
+    pub fn seek(&self, number: u64, offset: i64, whence: i32) -> Result<u64, Errno> {
+        match self.guests.seek(number, offset, file::wants_data(whence)?) {
+            Some(found) => found,
+            None => file::seek(self.disk(number)?, offset, whence),
         }
     }
 

@@ -44,16 +44,13 @@ pub enum Error {
         /// Why, and what to do about it.
         reason: String,
     },
-    /// The settings of a machine are encrypted.
-    #[error(
-        "{} is encrypted with the key {key_id:?}; give its password with --password-file FILE",
-        path.display()
-    )]
-    Encrypted {
-        /// The machine's settings file.
-        path: PathBuf,
-        /// The name that the user gave to the password.
-        key_id: String,
+    /// What was asked for is not known, and the settings of some machines could not be opened.
+    #[error("{what} is not known; it may belong to {machines}: give the password with --password-file FILE")]
+    Hidden {
+        /// What was asked for.
+        what: String,
+        /// The encrypted machines and their keys.
+        machines: String,
     },
     /// The settings of a machine are encrypted and could not be opened.
     #[error(transparent)]
@@ -132,7 +129,7 @@ impl Error {
             Self::Io { .. } => ErrorKind::Io,
             Self::Settings { .. } | Self::Chain { .. } | Self::Duplicate { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::Encrypted { .. } => ErrorKind::Password,
+            Self::Hidden { .. } => ErrorKind::Password,
             Self::Crypt(e) => e.kind(),
             Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::Usage,

@@ -2,6 +2,7 @@
 
 use super::xml::parse_uuid;
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
+use crate::error::message;
 use uuid::Uuid;
 
 /// Names, UUIDs or disks that one message shows at most.
@@ -68,6 +69,13 @@ impl Registry {
         self.explain("name", |entry| entry.name() == name, |snapshot| snapshot.name == name)
     }
 
+    /// The machines whose settings are encrypted and could not be opened, with their keys.
+    pub(super) fn sealed(&self) -> Option<String> {
+        let sealed = self.machines.iter().filter_map(|entry| Some((entry, entry.key_id()?)));
+        let text = list(sealed.map(|(entry, key)| format!("{}, encrypted with the key {key:?}", entry.path.display())));
+        (!text.is_empty()).then_some(text)
+    }
+
     /// The registered media whose files have a name.
     pub(super) fn explain_file(&self, name: &str) -> Option<String> {
         let media = self.media.iter().map(|(_, medium)| medium).filter(|medium| medium.file_name() == name);
@@ -88,7 +96,7 @@ impl Registry {
                     Ok(machine) => {
                         format!("the machine {:?}, which has {}", machine.name, self.disks(&machine.attachments))
                     }
-                    Err(_) => format!("a machine whose settings {} cannot be read", entry.path.display()),
+                    Err(e) => format!("a machine whose settings cannot be read: {}", message(e)),
                 });
             }
             let Ok(machine) = &entry.machine else { continue };

@@ -25,9 +25,9 @@ impl Registry {
         Self::load(&folder::find()?, passwords)
     }
 
-    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when a password
-    /// file is for them; nobody is asked. A machine that cannot be read is listed
-    /// with its error; other things that are wrong are in [`Registry::problems`].
+    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when
+    /// their password is known; nobody is asked. A machine that cannot be read is listed with its error; other things
+    /// that are wrong are in [`Registry::problems`].
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
@@ -43,7 +43,7 @@ impl Registry {
         Ok(loader.finish(folder))
     }
 
-    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`.
+    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. The password of an encrypted one is asked for.
     ///
     /// # Errors
     /// What is wrong with the file.

@@ -42,6 +42,12 @@ impl MachineEntry {
             Err(_) => self.path.file_stem().unwrap_or_default().to_string_lossy(),
         }
     }
+
+    /// The id of the key that the settings are encrypted with, while its right password is not known.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        if let Err(Error::Crypt(e)) = &self.machine { e.key_id() } else { None }
+    }
 }
 
 /// The state that a settings file records. A running machine looks as one that is powered off.

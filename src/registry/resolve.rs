@@ -50,10 +50,16 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
     };
     match registry.media.find(uuid) {
         Some(id) => registry.chain_of_medium(id),
-        None => Err(not_found(registry.explain_uuid(uuid).unwrap_or_else(|| {
-            let folder = registry.folder.display();
-            format!("the registry in {folder} has no medium of that UUID; list them with -l, or give a path")
-        }))),
+        None => Err(match (registry.explain_uuid(uuid), registry.sealed()) {
+            (Some(hint), _) => not_found(hint),
+            (None, Some(machines)) => Error::Hidden { what: format!("The medium {uuid}"), machines },
+            (None, None) => {
+                let folder = registry.folder.display();
+                not_found(format!(
+                    "the registry in {folder} has no medium of that UUID; list them with -l, or give a path"
+                ))
+            }
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::xml::{Fault, Global, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
 use super::{Error, Result, location};
-use crate::crypt::{KeyStore, Passwords, decrypt_machine};
+use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -37,16 +37,19 @@ pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<Gl
     }
 }
 
-/// Reads a machine's settings file, with paths made absolute. `expected` is the UUID that it is registered with. An
-/// encrypted one is opened when a password file is for its key.
+/// Reads a machine's settings file, with paths made absolute. `expected` is the UUID that it is registered with; without
+/// it the user named the file. An encrypted one is opened when its password is known or the user, who named it, can be
+/// asked.
 ///
 /// # Errors
-/// [`Error::Missing`], [`Error::Io`], and what is wrong with the file: [`Error::Settings`], [`Error::Encrypted`],
+/// [`Error::Missing`], [`Error::Io`], and what is wrong with the file: [`Error::Settings`], [`Error::Crypt`],
 /// [`Error::Unsupported`].
 pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<ParsedMachine> {
     let bytes = read(path).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
     let mut parsed = match parse_machine(&bytes) {
-        Err(Fault::Encrypted(sealed)) if passwords.has_file(&sealed.key_id) => unseal(path, &sealed, passwords)?,
+        Err(Fault::Encrypted(sealed)) if expected.is_none() || passwords.has(&sealed.key_id) => {
+            unseal(path, &sealed, passwords)?
+        }
         other => other.map_err(|fault| fault.in_file(path, previous(path).exists()))?,
     };
     let found = parsed.machine.uuid;
@@ -64,7 +67,7 @@ pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Pass
 
 fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedMachine> {
     let what = path.display().to_string();
-    let store = KeyStore::parse(&sealed.key_store, &what)?;
+    let store = KeyStore::parse(&sealed.key_store, Cipher::Gcm, &what)?;
     let key = store.unlock(&passwords.get(&what, &sealed.key_id)?, &sealed.key_id)?;
     let machine = decrypt_machine(&sealed.text, &key, sealed.uuid, &what)?;
     parse_unsealed(&machine, &sealed.version).map_err(|fault| fault.in_file(path, previous(path).exists()))

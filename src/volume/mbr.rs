@@ -18,6 +18,15 @@ const MAX_RECORDS: usize = 256;
 /// The number that Linux gives the first logical partition.
 const FIRST_LOGICAL: u32 = 5;
 
+/// Bytes of the sectors that a disk's table counts in. An optical disk has a table only in order to boot as a hard disk
+/// too, whose sectors have 512.
+pub(super) fn sector_size(disk: &dyn Disk) -> u32 {
+    match disk.sector_size() {
+        2048 => 512,
+        size => size,
+    }
+}
+
 /// One of the four 16-byte entries of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -98,7 +107,7 @@ impl Record {
     /// Whether it has partitions that can only be meant as such: none is empty, begins at the table itself or outside
     /// of the disk, or overlaps another. In boot code or a BIOS parameter block that does not happen by chance.
     pub(super) fn has_partitions(&self, disk: &dyn Disk) -> bool {
-        let sectors_of_disk = disk.size() / u64::from(disk.sector_size());
+        let sectors_of_disk = disk.size() / u64::from(sector_size(disk));
         let mut ranges: Vec<(u64, u64)> = self
             .0
             .iter()
@@ -187,7 +196,7 @@ impl Chain<'_> {
                 container.start, container.end
             )));
         }
-        let offset = lba * u64::from(self.disk.sector_size());
+        let offset = lba * u64::from(sector_size(self.disk));
         if offset + BOOT_RECORD as u64 > self.disk.size() {
             return Ok(Err(format!("the disk ends before it, at byte {}", self.disk.size())));
         }

@@ -99,10 +99,11 @@ pub struct Table {
 /// # Errors
 /// When the disk cannot be read.
 pub fn read_table(disk: &dyn Disk) -> Result<Table> {
-    let mut list = VolumeList::new(disk, disk.sector_size());
+    let mut list = VolumeList::new(disk, mbr::sector_size(disk));
     let mut sector = [0; BOOT_RECORD];
+    let none = || VolumeList::new(disk, disk.sector_size()).into_table(Scheme::None);
     if disk.size() < BOOT_RECORD as u64 {
-        return Ok(list.into_table(Scheme::None));
+        return Ok(none());
     }
     disk.read_at(0, &mut sector)?;
     let record = mbr::Record::parse(&sector);
@@ -136,5 +137,7 @@ pub fn read_table(disk: &dyn Disk) -> Result<Table> {
             scheme = Scheme::Mbr;
         }
     }
-    Ok(list.into_table(scheme))
+    let table = list.into_table(scheme);
+    // Without a table, nothing counts in other sectors than the disk's.
+    Ok(if scheme == Scheme::None { Table { notes: table.notes, ..none() } } else { table })
 }

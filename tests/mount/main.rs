@@ -1,6 +1,7 @@
 //! Mounts raw images with the program and uses the mounts as a user does: with the kernel, coreutils and loop devices.
 
 mod ending;
+mod guests;
 mod reading;
 mod refusals;
 mod scene;

@@ -127,3 +127,36 @@ fn root_or_everybody_can_be_let_in() {
     );
     assert_ok(&output);
 }
+
+#[test]
+fn an_ordinary_user_copies_files_of_the_guests_root() {
+    if !can_run("an_ordinary_user_copies_files_of_the_guests_root") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "mkdir -p tree/root/.ssh tree/etc; echo key > tree/root/.ssh/id; echo shadow > tree/etc/shadow
+        chmod 700 tree/root tree/root/.ssh; chmod 600 tree/root/.ssh/id; chmod 0 tree/etc/shadow
+        ln -s /etc/shadow tree/absolute; echo all > tree/all; chmod 644 tree/all
+        mkfs.ext4 -q -d tree fs.img 15M
+        dd if=fs.img of=$I bs=1M seek=1 conv=notrunc status=none
+        # The guest's modes hold for others than its root.
+        as_user $B -g -i $I $M
+        [ \"$(as_user stat -c %u:%g:%a $M/fs0/root)\" = 0:0:700 ]
+        ! as_user cat $M/fs0/root/.ssh/id 2>/dev/null
+        as_user cat $M/fs0/all
+        as_user $B -u $M
+        as_user $B -g -o uid=65534,gid=65534,umask=077 -i $I $M
+        [ \"$(as_user stat -c %u:%g:%a $M/fs0/root $M/fs0/root/.ssh/id $M/fs0/etc/shadow $M/fs0/all | xargs)\" = \
+          '65534:65534:700 65534:65534:600 65534:65534:400 65534:65534:600' ]
+        as_user cp -a $M/fs0 copy
+        as_user $B -u $M
+        diff -r --no-dereference tree copy --exclude lost+found
+        [ \"$(readlink copy/absolute)\" = /etc/shadow ]
+        [ \"$(cat copy/root/.ssh/id copy/etc/shadow | xargs)\" = 'key shadow' ]
+        ",
+    );
+    assert_ok(&output);
+}

@@ -54,7 +54,12 @@ pub(crate) fn kernel(root: &Path) -> Walk {
 }
 
 fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
-    let names = xattr::list(path).unwrap();
+    let names = match xattr::list(path) {
+        Ok(names) => names,
+        // By exfat-fuse.
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => return BTreeMap::new(),
+        Err(e) => panic!("{}: {e}", path.display()),
+    };
     names
         .map(|name| {
             let value = xattr::get(path, &name).unwrap().unwrap_or_default();

@@ -1,39 +1,45 @@
-//! The registry that the real VirtualBox encrypted, which lies in `../shared` and is not part of the project.
+//! Reading encrypted disks and machines: their bytes, their lists, and where passwords come from.
 
 use crate::common::Fixture;
-use crate::qemu::shared;
-use crate::scene::{Mount, Said, said, sha256};
-use std::path::Path;
-use std::process::Command;
+use crate::scene::{Mount, Said, assert_golden, memory_of, said, sha256, wait_until};
+use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
 
-/// The unpacked registry; none where it is missing.
-fn unpacked() -> Option<tempfile::TempDir> {
-    let packed = shared("oracle/encrypted.tar.zst")?;
-    let folder = tempfile::tempdir().unwrap();
-    let done = Command::new("tar").arg("--zstd").arg("-xSf").arg(packed).arg("-C").arg(folder.path()).status().unwrap();
-    assert!(done.success());
-    Some(folder)
-}
-
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-    command.env("VBOX_USER_HOME", folder.join("home")).stdin(std::process::Stdio::null());
-    command
-}
+/// What was written over a part of the VMDK's second volume after the snapshot.
+const MARK: &[u8] = b"vmdk, 128 bits";
 
 #[test]
-fn every_encrypted_medium_has_its_bytes() {
-    let Some(folder) = unpacked() else { return };
-    let password = folder.path().join("password");
-    let media = std::fs::read_to_string(folder.path().join("expected/media.tsv")).unwrap();
+fn every_encrypted_medium_has_its_bytes_volumes_and_files() {
+    let Some(sealed) = Sealed::new() else { return };
+    let numbers: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
     let mut compared = 0;
-    for line in media.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let mut command = program(folder.path());
-        command.args(["-i", words[0], "--password-file"]).arg(&password);
-        let mount = Mount::new(&mut command).unwrap_or_else(|e| panic!("{line}: {e:?}"));
-        assert_eq!(std::fs::metadata(mount.file("vhdd")).unwrap().len().to_string(), words[1]);
-        assert_eq!(sha256(&mount.file("vhdd")), words[2], "{line}");
+    for (uuid, size, sum) in sealed.media() {
+        let mount = sealed.mount(&["-g"], &uuid);
+        let disk = fs::read(mount.file("vhdd")).unwrap();
+        assert_eq!(disk.len() as u64, size, "{uuid}");
+        assert_eq!(sha256(&mount.file("vhdd")), sum, "{uuid}");
+        let list = said(sealed.open_for(&uuid).args(["-l", "--json", "-i", &uuid])).out;
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        for volume in list["partitions"].as_array().unwrap() {
+            let number = |name: &str| usize::try_from(volume[name].as_u64().unwrap()).unwrap();
+            let (start, size) = (number("offset"), number("size"));
+            let bytes = fs::read(mount.file(&format!("vol{}", volume["index"]))).unwrap();
+            assert!(bytes == disk[start..start + size], "{uuid}: {volume}");
+        }
+        assert_eq!(list["partitions"].as_array().unwrap().len(), 2, "{uuid}");
+        let etc = mount.file("fs1/etc");
+        assert_eq!(fs::read_to_string(etc.join("hostname")).unwrap(), "sealed\n", "{uuid}");
+        let mut file = fs::read(etc.join("numbers")).unwrap();
+        if uuid == VMDK_LEAF {
+            // Where a mark was written to the volume after the snapshot, which met this file.
+            let at = file.windows(MARK.len()).position(|window| window == MARK).unwrap();
+            file[at..at + MARK.len()].copy_from_slice(&numbers.as_bytes()[at..at + MARK.len()]);
+        }
+        assert!(file == numbers.as_bytes(), "{uuid}");
+        assert_eq!(fs::read_link(etc.join("link")).unwrap().to_str(), Some("hostname"), "{uuid}");
         mount.unmount();
         compared += 1;
     }
@@ -41,48 +47,92 @@ fn every_encrypted_medium_has_its_bytes() {
 }
 
 #[test]
-fn an_encrypted_machine_is_listed_with_its_password_and_named_without() {
-    let Some(folder) = unpacked() else { return };
-    let closed = said(program(folder.path()).arg("-l"));
-    assert_eq!(closed.code, Some(0), "{}", closed.err);
-    assert!(
-        closed.out.contains("vault.vbox is encrypted with the key \"vault-id\"; give its password"),
-        "{}",
-        closed.out
-    );
-    let open = said(program(folder.path()).args(["-l", "--password-file"]).arg(folder.path().join("password")));
-    assert!(open.out.contains("99c777de-c0af-4fe6-9ef4-be484d34a67e"), "{}", open.out);
+fn without_a_password_everything_is_listed_with_its_key() {
+    let Some(sealed) = Sealed::new() else { return };
+    for (name, arguments) in [
+        ("encrypted-short.txt", "-l"),
+        ("encrypted-wide.txt", "-lw"),
+        ("encrypted-long.txt", "-lv"),
+        ("encrypted-json.txt", "-l --json"),
+        ("encrypted-machine.txt", "-l --vm vault"),
+    ] {
+        assert_golden(name, sealed.root(), &said(sealed.program().args(arguments.split(' '))));
+    }
 }
 
 #[test]
-fn a_missing_and_a_wrong_password_have_an_exit_code_of_their_own() {
-    let Some(folder) = unpacked() else { return };
-    let wrong = folder.path().join("wrong");
-    std::fs::write(&wrong, "correct horse battery\n").unwrap();
-    let disk = folder.path().join("home/Machines/sealed/xts256.vdi");
-    let failure = |password: Option<&Path>| {
-        let mut command = program(folder.path());
-        command.args(["-i", "f344203c-b344-47c0-9ed9-88547e27b4b2"]);
-        if let Some(password) = password {
-            command.arg("--password-file").arg(password);
+fn with_its_password_a_machine_is_listed_like_any_other() {
+    let Some(sealed) = Sealed::new() else { return };
+    assert_golden("encrypted-open.txt", sealed.root(), &said(sealed.open().args(["-l", "-w"])));
+    let settings = sealed.machine_file("vault/vault.vbox");
+    let one = said(sealed.open().args(["-lw", "--settings"]).arg(settings));
+    assert_eq!(one.code, Some(0), "{one:?}");
+    assert!(one.out.contains(VAULT_DISK) && !one.out.contains(VDI_LEAF), "{one:?}");
+}
+
+#[test]
+fn passwords_come_from_files_per_key_the_environment_and_standard_input() {
+    let Some(sealed) = Sealed::new() else { return };
+    let wrong = sealed.write("wrong", "incorrect horse\n");
+    let right = sealed.write("with-line-end", &format!("{PASSWORD}\r\nnot this\n"));
+    let (wrong, right) = (wrong.to_str().unwrap(), right.to_str().unwrap());
+    // The file for the key goes before one for any key, in any order.
+    for (uuid, key) in [(VDI_LEAF, "seal256"), (VAULT_DISK, "vault-id")] {
+        let one = format!("{key}={right}");
+        let other = format!("of-another-key={wrong}");
+        for files in [[wrong, &one, &other], [&one, &other, wrong]] {
+            let mut command = sealed.program();
+            for file in files {
+                command.args(["--password-file", file]);
+            }
+            Mount::new(command.args(["-i", uuid])).unwrap_or_else(|e| panic!("{uuid} {files:?}: {e:?}")).unmount();
         }
-        let Err(Said { code, err, .. }) = Mount::new(&mut command) else { panic!("mounted without the password") };
-        assert_eq!(code, Some(8), "{err}");
-        err
+    }
+    let environment = || {
+        let mut command = sealed.program();
+        command.env("VBOXIMG_PASSWORD_FILE", format!("seal256={right}")).args(["-i", VDI_LEAF]);
+        command
     };
-    let disk = disk.display();
-    assert_eq!(
-        failure(None),
-        format!(
-            "vboximg-mount: error: {disk} is encrypted with the key \"seal256\"; give its password with --password-file FILE\n"
-        )
-    );
-    assert_eq!(
-        failure(Some(&wrong)),
-        format!(
-            "vboximg-mount: error: The password for the key \"seal256\" of {disk} is wrong; check the password file for a line end or blanks too many\n"
-        )
-    );
+    Mount::new(&mut environment()).unwrap_or_else(|e| panic!("{e:?}")).unmount();
+    // The option goes before the environment.
+    let wrong = format!("seal256={wrong}");
+    let Err(Said { code, .. }) = Mount::new(environment().args(["--password-file", &wrong])) else { panic!("mounted") };
+    assert_eq!(code, Some(8));
+}
+
+/// A mount in the background takes a password from standard input too, and waits for no more than its line.
+#[test]
+fn a_pipe_gives_the_password_and_need_not_end() {
+    let Some(sealed) = Sealed::new() else { return };
+    let point = tempfile::tempdir().unwrap();
+    let mut command = sealed.program();
+    command.args(["--password-file", "-", "-i", VAULT_DISK]).arg(point.path());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(PASSWORD.as_bytes()).unwrap();
+    pipe.write_all(b"\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    drop(pipe);
+    assert!(fs::metadata(point.path().join("vol1")).is_ok());
+    let ended = said(sealed.program().arg("-u").arg(point.path()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// An image file does not say that it is encrypted: the disk of a machine that cannot be looked into must not be shown
+/// as it lies there.
+#[test]
+fn a_disk_of_an_encrypted_machine_is_not_shown_encrypted() {
+    let Some(sealed) = Sealed::new() else { return };
+    let disk = sealed.machine_file("vault/vault.vdi");
+    for (name, what) in [
+        ("encrypted-disk-by-path.txt", disk.to_str().unwrap()),
+        ("encrypted-disk-by-uuid.txt", VAULT_DISK),
+        ("encrypted-machine-as-image.txt", "vault"),
+    ] {
+        assert_golden(name, sealed.root(), &said(sealed.program().args(["-l", "-i", what])));
+    }
+    let open = said(sealed.open().args(["-l", "-i"]).arg(&disk));
+    assert!(open.code == Some(0) && open.out.contains("vault.vdi(1)"), "{open:?}");
 }
 
 #[test]
@@ -90,4 +140,80 @@ fn a_registry_without_encryption_asks_for_nothing() {
     let fixture = Fixture::registry();
     let answer = said(fixture.program().args(["-l", "--password-file", "/nowhere"]));
     assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""));
+}
+
+/// Nothing secret is said, however much is said.
+#[test]
+fn no_log_and_no_lock_file_has_the_password_or_key() {
+    let Some(sealed) = Sealed::new() else { return };
+    let point = tempfile::tempdir().unwrap();
+    let mut command = sealed.open_for(VDI_LEAF);
+    command.args(["-v", "-d", "--rw", "-i", VDI_LEAF]).arg(point.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+    fs::read(point.path().join("vhdd")).unwrap();
+    let folder = sealed.machine_file("sealed/Snapshots");
+    let mut lock_files = 0;
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.to_str().unwrap().ends_with(".vboximg-lock") {
+            assert!(!String::from_utf8_lossy(&fs::read(&entry).unwrap()).contains(PASSWORD), "{}", entry.display());
+            lock_files += 1;
+        }
+    }
+    assert_eq!(lock_files, 1);
+    assert_eq!(said(sealed.program().arg("-u").arg(point.path())).code, Some(0));
+    let output = child.wait_with_output().unwrap();
+    let all = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(all.contains("Opening medium chain") && all.len() > 1000, "{all}");
+    assert!(!all.contains(PASSWORD), "{all}");
+}
+
+/// The password is needed for a moment, and the mount may last for months.
+#[test]
+fn the_memory_of_a_mount_does_not_hold_the_password() {
+    let Some(sealed) = Sealed::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return crate::lab::skipped("only root may read the memory of the program");
+    }
+    for uuid in [VDI_BASE, VAULT_DISK] {
+        let point = tempfile::tempdir().unwrap();
+        // Not through `setsid`: the number of the child is to be the program's.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+        command.env("VBOX_USER_HOME", sealed.home()).args(["-f", "--password-file", "-", "-i", uuid]).arg(point.path());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+        wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+        let memory = memory_of(child.id());
+        assert!(memory.len() > 100_000);
+        // What is known to be there is found, and so would be the password.
+        let has = |text: &[u8]| memory.windows(text.len()).any(|window| window == text);
+        let found = (has(point.path().to_str().unwrap().as_bytes()), has(PASSWORD.as_bytes()));
+        assert_eq!(said(sealed.program().arg("-u").arg(point.path())).code, Some(0));
+        assert!(child.wait().unwrap().success());
+        assert_eq!(found, (true, false), "{uuid}");
+    }
+}
+
+/// The kernel keeps the files of a process that it may not dump from its own user. Seen before the password is there.
+#[test]
+fn a_process_that_gets_a_password_leaves_no_core() {
+    let Some(sealed) = Sealed::new() else { return };
+    if !nix::unistd::geteuid().is_root() {
+        return crate::lab::skipped("only root may become another user");
+    }
+    let program = sealed.root().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_vboximg-mount"), &program).unwrap();
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(sealed.root()).status().unwrap().success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(["-lw", "--vm", "vault", "--password-file", "-"]).env("VBOX_USER_HOME", sealed.home());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let of_process = |name: &str| format!("/proc/{}/{name}", child.id());
+    wait_until(|| {
+        let name = fs::read_to_string(of_process("comm")).unwrap();
+        name == "program\n" && fs::metadata(of_process("maps")).unwrap().uid() == 0
+    });
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains(VAULT_DISK), "{output:?}");
 }

@@ -42,3 +42,17 @@ fn the_files_of_an_ntfs_volume_are_there_without_its_driver() {
     assert!(mount.file("fs2").join("lost+found").is_dir());
     mount.unmount();
 }
+
+#[test]
+fn the_files_of_a_fat_volume_are_there_without_its_driver() {
+    let fixture = Fixture::registry();
+    let mount = Mount::new(fixture.program().args(["-g", "-i", SNAPSHOT])).unwrap_or_else(|e| panic!("{e:?}"));
+    let loader = mount.file("fs0/EFI/BOOT/BOOTX64.EFI");
+    let mtools =
+        Command::new("mtype").arg("-i").arg(mount.file("vol0")).arg("::/EFI/BOOT/BOOTX64.EFI").output().unwrap();
+    assert!(mtools.status.success() && !mtools.stdout.is_empty(), "{mtools:?}");
+    assert_eq!(std::fs::read(&loader).unwrap(), mtools.stdout);
+    assert_eq!(std::fs::read(mount.file("fs0/efi/boot/bootx64.efi")).unwrap(), mtools.stdout);
+    assert_eq!(std::fs::metadata(&loader).unwrap().mode() & 0o7777, 0o755);
+    mount.unmount();
+}

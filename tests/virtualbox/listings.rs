@@ -1,22 +1,10 @@
 //! The listings: whole, against golden files, and their content against what the real program printed.
 
 use crate::common::Fixture;
-use crate::scene::{Said, said};
-use std::path::Path;
-
-/// Golden files are written anew where this variable is set. Look at the difference before committing it.
-const UPDATE: &str = "UPDATE_GOLDEN";
+use crate::scene::{self, Said, said};
 
 fn assert_golden(name: &str, fixture: &Fixture, arguments: &[&str]) {
-    let Said { code, out, err } = said(fixture.program().args(arguments));
-    let root = fixture.root().to_str().unwrap();
-    let text = format!("exit {code:?}\n--- stdout\n{out}--- stderr\n{err}").replace(root, "@ROOT@");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/virtualbox").join(name);
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert_eq!(text, golden, "{name} ({UPDATE}=1 writes it anew)");
+    scene::assert_golden(name, fixture.root(), &said(fixture.program().args(arguments)));
 }
 
 #[test]

@@ -10,7 +10,11 @@ mod qemu;
 
 mod bytes;
 mod encrypted;
+mod encrypted_damage;
+mod encrypted_writing;
 mod guests;
 mod listings;
+mod prompt;
 mod scene;
+mod sealed;
 mod writing;

@@ -3,8 +3,10 @@
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// What the program printed, and its exit code.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +20,55 @@ pub(crate) fn said(command: &mut Command) -> Said {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints UTF-8");
     Said { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+/// Golden files are written anew where this variable is set. Look at the difference before committing it.
+const UPDATE: &str = "UPDATE_GOLDEN";
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
+    }
+}
+
+/// Asserts that the program said what the golden file `name` has, with `@ROOT@` for the folder of the registry.
+pub(crate) fn assert_golden(name: &str, root: &Path, said: &impl std::fmt::Display) {
+    let text = said.to_string().replace(root.to_str().unwrap(), "@ROOT@");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/virtualbox").join(name);
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(text, golden, "{name} ({UPDATE}=1 writes it anew)");
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// When it is not so after half a minute.
+pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// All that a process may write to in its memory.
+pub(crate) fn memory_of(pid: u32) -> Vec<u8> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
+        let number = |text| u64::from_str_radix(text, 16).unwrap();
+        let mut part = vec![0; usize::try_from(number(end) - number(start)).unwrap()];
+        // Some of it, such as the kernel's own pages, cannot be read.
+        if memory.read_exact_at(&mut part, number(start)).is_ok() {
+            all.extend(part);
+        }
+    }
+    all
 }
 
 /// A mounted medium, unmounted by the program itself when dropped.

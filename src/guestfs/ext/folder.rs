@@ -37,6 +37,7 @@ impl Ext {
         if folder.attributes.kind != NodeKind::Folder {
             return Err(Error::NotFolder);
         }
+        folder.readable("folder")?;
         if folder.has(flags::INLINE_DATA) {
             return self.inline_entries(folder, from, each);
         }

@@ -2,7 +2,7 @@
 //! (<https://docs.kernel.org/filesystems/ext4/inodes.html>).
 
 use super::superblock::Superblock;
-use crate::guestfs::{Attributes, NodeKind, Time};
+use crate::guestfs::{Attributes, Error, NodeKind, Time};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
@@ -92,6 +92,15 @@ impl Inode {
 
     pub(super) fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether its names, target or bytes, by its `kind`, are not encrypted by the guest, whose keys are not here.
+    pub(super) fn readable(&self, kind: &str) -> Result<(), Error> {
+        if !self.has(flags::ENCRYPT) {
+            return Ok(());
+        }
+        let what = format!("the {kind} with inode {} is encrypted by the guest", self.number);
+        Err(Error::Unsupported { type_name: super::TYPE, what })
     }
 
     /// The seed of the checksums of what belongs to this inode.

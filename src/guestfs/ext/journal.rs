@@ -220,11 +220,8 @@ impl Walk<'_> {
     fn tags(&self, f: &Fields<'_>) -> Result<Vec<Tag>, Fault> {
         let v3 = self.header.incompat & INCOMPAT_CSUM_V3 != 0;
         let v2 = self.header.incompat & INCOMPAT_CSUM_V2 != 0;
-        let size = match (v3, self.wide()) {
-            (true, _) => 16,
-            (false, true) => 12,
-            (false, false) => 8,
-        };
+        // Of version 2 each is two bytes longer than its fields, as in the kernel.
+        let size = if v3 { 16 } else { 8 + if self.wide() { 4 } else { 0 } + if v2 { 2 } else { 0 } };
         // With checksums the block ends with one.
         let end = f.len() - if v2 || v3 { 4 } else { 0 };
         let mut tags = Vec::new();

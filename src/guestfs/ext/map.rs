@@ -5,6 +5,7 @@ use super::{Ext, damage};
 use crate::guestfs::Result;
 use crate::image::Fault;
 use crate::image::fields::Fields;
+use std::sync::Arc;
 
 /// `eh_magic` of each node of an extent tree.
 const EXTENT_MAGIC: u16 = 0xF30A;
@@ -39,36 +40,27 @@ impl Ext {
     }
 
     fn map_extents(&self, inode: &Inode, block: u64) -> Result<Mapped> {
-        let mut node: std::borrow::Cow<'_, [u8]> = (&inode.block[..]).into();
-        let mut at = 0;
-        let mut depth = None;
-        // A block that the tree has nothing for is a hole up to the next one that it knows of.
-        let mut next = 1 << 32;
+        let mut search = Search { inode: inode.number, block, level: None, next: 1 << 32 };
+        let mut step = search.step(&inode.block, 0)?;
         loop {
-            let (level, entries) = header(&node, at, inode.number, depth)?;
-            let f = Fields::new("extent tree", &node, at);
-            let position = |i: usize| f.u32_le(12 * i).map(u64::from);
-            let mut found = None;
-            for i in 1..=entries {
-                let first = position(i).map_err(damage)?;
-                if first > block {
-                    next = first.min(next);
-                    break;
-                }
-                found = Some((12 * i, first));
-            }
-            let Some((entry, first)) = found else { return Ok(hole(block, next)) };
-            if level == 0 {
-                return leaf(&f, entry, first, block, next).map_err(damage);
-            }
-            let child =
-                u64::from(f.u32_le(entry + 4).map_err(damage)?) | u64::from(f.u16_le(entry + 8).map_err(damage)?) << 32;
-            let bytes = self.block(child, "extent tree")?;
-            at = self.byte_of(child);
-            self.check_extent_node(inode, &bytes, at)?;
-            node = bytes.to_vec().into();
-            depth = Some(level - 1);
+            let child = match step {
+                Step::Found(mapped) => return Ok(mapped),
+                Step::Below(child) => child,
+            };
+            step = search.step(&self.extent_node(inode, child)?, self.byte_of(child))?;
         }
+    }
+
+    /// A node of an extent tree whose checksum was checked.
+    fn extent_node(&self, inode: &Inode, block: u64) -> Result<Arc<[u8]>> {
+        let key = (inode.number, block);
+        if let Some(node) = self.nodes.get(&key) {
+            return Ok(node);
+        }
+        let node = self.block(block, "extent tree")?;
+        self.check_extent_node(inode, &node, self.byte_of(block))?;
+        self.nodes.insert(key, node.clone());
+        Ok(node)
     }
 
     /// Holds a node of an extent tree against the checksum behind its last possible entry.
@@ -86,9 +78,7 @@ impl Ext {
         let f = Fields::new("block map", &inode.block, 0);
         let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(damage);
         if block < DIRECT {
-            let words: Vec<u32> =
-                inode.block.as_chunks::<4>().0.iter().take(12).map(|w| u32::from_le_bytes(*w)).collect();
-            return Ok(stretch(&words, usize::try_from(block).unwrap_or(0)));
+            return Ok(stretch(&inode.block[..48], usize::try_from(block).unwrap_or(0)));
         }
         let mut index = block - DIRECT;
         let mut span = per_block;
@@ -113,14 +103,66 @@ impl Ext {
             }
             let bytes = self.block(table, "indirect block")?;
             let slot = usize::try_from(index / span).unwrap_or(usize::MAX);
-            let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|w| u32::from_le_bytes(*w)).collect();
             if span == 1 {
-                return Ok(stretch(&words, slot));
+                return Ok(stretch(&bytes, slot));
             }
-            table = words.get(slot).copied().map(u64::from).unwrap_or_default();
+            table = bytes.as_chunks::<4>().0.get(slot).map_or(0, |raw| u64::from(u32::from_le_bytes(*raw)));
             index %= span;
             span /= per_block;
         }
+    }
+}
+
+/// A walk down an extent tree.
+struct Search {
+    inode: u32,
+    /// The block of the file that is looked for.
+    block: u64,
+    /// The level that the next node must have.
+    level: Option<u16>,
+    /// The next block that the tree knows of: up to there is a hole what it has nothing for.
+    next: u64,
+}
+
+enum Step {
+    Found(Mapped),
+    /// In the node in this block of the volume.
+    Below(u64),
+}
+
+impl Search {
+    /// Looks into a node, which is at byte `at` of the volume.
+    fn step(&mut self, node: &[u8], at: u64) -> Result<Step> {
+        let (level, entries) = header(node, at, self.inode, self.level)?;
+        let f = Fields::new("extent tree", node, at);
+        let found = self.find(&f, level, entries).map_err(damage)?;
+        self.level = level.checked_sub(1);
+        Ok(found)
+    }
+
+    fn find(&mut self, f: &Fields<'_>, level: u16, entries: usize) -> Result<Step, Fault> {
+        let first = |i: usize| f.u32_le(12 * i).map(u64::from);
+        // Entries ascend; the first one, 1, comes behind the header.
+        let (mut low, mut high) = (1, entries + 1);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if first(middle)? <= self.block {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if low <= entries {
+            self.next = first(low)?.min(self.next);
+        }
+        let Some(i) = low.checked_sub(1).filter(|i| *i > 0) else {
+            return Ok(Step::Found(hole(self.block, self.next)));
+        };
+        let entry = 12 * i;
+        if level == 0 {
+            return Ok(Step::Found(leaf(f, entry, first(i)?, self.block, self.next)?));
+        }
+        Ok(Step::Below(u64::from(f.u32_le(entry + 4)?) | u64::from(f.u16_le(entry + 8)?) << 32))
     }
 }
 
@@ -166,12 +208,13 @@ fn hole(block: u64, next: u64) -> Mapped {
     Mapped { block: None, count: next.saturating_sub(block).max(1) }
 }
 
-/// The entry at `slot` and those that go on from it: following blocks, or more holes.
-fn stretch(words: &[u32], slot: usize) -> Mapped {
-    let Some(first) = words.get(slot).copied() else { return Mapped { block: None, count: 1 } };
-    let rest = words[slot..].iter().zip(0_u32..);
-    let count = rest
-        .take_while(|(word, i)| if first == 0 { **word == 0 } else { first.checked_add(*i) == Some(**word) })
+/// The number at `slot` of a table and those that go on from it: following blocks, or more holes.
+fn stretch(table: &[u8], slot: usize) -> Mapped {
+    let mut words = table.as_chunks::<4>().0.iter().skip(slot).map(|raw| u32::from_le_bytes(*raw));
+    let Some(first) = words.next() else { return Mapped { block: None, count: 1 } };
+    let count = (1..)
+        .zip(words)
+        .take_while(|(i, word)| if first == 0 { *word == 0 } else { first.checked_add(*i) == Some(*word) })
         .count();
-    Mapped { block: (first != 0).then_some(u64::from(first)), count: count as u64 }
+    Mapped { block: (first != 0).then_some(u64::from(first)), count: 1 + count as u64 }
 }

@@ -25,6 +25,7 @@ use superblock::Superblock;
 const TYPE: &str = "ext";
 const ROOT: u64 = 2;
 const BLOCKS_CACHED: usize = 4096;
+const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
 /// Folders whose names are kept for looking up.
 const FOLDERS_CACHED: usize = 32;
@@ -38,6 +39,8 @@ pub struct Ext {
     replay: Replay,
     facts: Facts,
     blocks: Cache<u64, Arc<[u8]>>,
+    /// Nodes of extent trees by inode and block.
+    nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
     folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
 }
@@ -118,7 +121,7 @@ impl Ext {
             uuid: sb.uuid.to_string(),
             has_owners: true,
             block_size: sb.block_size,
-            blocks: sb.blocks,
+            blocks: sb.blocks.saturating_sub(sb.overhead).max(sb.free_blocks),
             free_blocks: sb.free_blocks,
             files: u64::from(sb.inodes),
             free_files: u64::from(sb.free_inodes),
@@ -131,6 +134,7 @@ impl Ext {
             replay,
             facts,
             blocks: Cache::new(BLOCKS_CACHED),
+            nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
             folders: Cache::new(FOLDERS_CACHED),
         }
@@ -320,12 +324,9 @@ impl GuestFs for Ext {
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let inode = self.node(file)?;
+        inode.readable("file")?;
         if inode.has(flags::INLINE_DATA) {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
-        }
-        if inode.has(flags::ENCRYPT) {
-            let what = format!("the file with inode {} is encrypted by the guest", inode.number);
-            return Err(Error::Unsupported { type_name: TYPE, what });
         }
         let size = u64::from(self.sb.block_size);
         let mapped = self.map(&inode, offset / size)?;
@@ -367,6 +368,7 @@ impl GuestFs for Ext {
         if inode.attributes.kind != NodeKind::Symlink {
             return Err(Error::NotSymlink);
         }
+        inode.readable("symbolic link")?;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", inode.number);
             return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));

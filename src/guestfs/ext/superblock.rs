@@ -58,6 +58,8 @@ pub(super) struct Superblock {
     /// `s_blocks_count`.
     pub(super) blocks: u64,
     pub(super) free_blocks: u64,
+    /// Blocks that the file system itself takes, as far as it says (`s_overhead_clusters`).
+    pub(super) overhead: u64,
     pub(super) first_data_block: u32,
     pub(super) blocks_per_group: u32,
     pub(super) inodes_per_group: u32,
@@ -153,6 +155,7 @@ impl Superblock {
             block_size,
             blocks,
             free_blocks,
+            overhead: u64::from(f.u32_le(0x248)?).saturating_mul(ratio.into()),
             first_data_block,
             blocks_per_group,
             inodes_per_group,

@@ -98,6 +98,10 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = self.blocks.size().saturating_sub(self.at);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        if len == 0 {
+            // Also past the end, where no read may begin.
+            return Ok(0);
+        }
         self.blocks.read_at(self.at, &mut buf[..len]).map_err(io::Error::other)?;
         self.at += len as u64;
         Ok(len)

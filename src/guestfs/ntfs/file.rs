@@ -57,7 +57,10 @@ pub(super) struct Information {
 
 /// Bits of [`Information::flags`].
 pub(super) const READ_ONLY: u32 = 0x1;
+pub(super) const SYSTEM: u32 = 0x4;
 pub(super) const HAS_REPARSE_POINT: u32 = 0x400;
+/// Its bytes are not here (`FILE_ATTRIBUTE_OFFLINE`, `..._RECALL_ON_OPEN`, `..._RECALL_ON_DATA_ACCESS`).
+pub(super) const NOT_HERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
 
 /// One file or folder.
 #[derive(Debug)]
@@ -205,6 +208,21 @@ impl File {
     pub(super) fn parent(&self) -> Option<u64> {
         let bytes = self.resident(kind::FILE_NAME)?;
         Some(u64::from_le_bytes(*bytes.first_chunk()?) & 0xFFFF_FFFF_FFFF)
+    }
+
+    /// The value of one of the extended attributes that OS/2 had and the Windows subsystem for Linux uses (`$EA`): each
+    /// has the distance to the next one, flags, the lengths of name and value, the name, a zero byte and the value.
+    pub(super) fn old_attribute(&self, name: &[u8]) -> Option<&[u8]> {
+        let mut rest = self.resident(kind::EA)?;
+        loop {
+            let next = usize::try_from(u32::from_le_bytes(*rest.first_chunk()?)).ok()?;
+            let (name_len, value_len) =
+                (usize::from(*rest.get(5)?), usize::from(u16::from_le_bytes([*rest.get(6)?, *rest.get(7)?])));
+            if rest.get(8..8 + name_len)?.eq_ignore_ascii_case(name) {
+                return rest.get(9 + name_len..9 + name_len + value_len);
+            }
+            rest = rest.get(next..).filter(|_| next > 0)?;
+        }
     }
 
     /// The text of an attribute such as `$VOLUME_NAME`.

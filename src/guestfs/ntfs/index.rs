@@ -2,9 +2,10 @@
 //! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a damaged
 //! one cannot lead in circles.
 
-use super::file::File;
+use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, damage};
+use crate::guestfs::utf16::to_utf8;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -114,7 +115,7 @@ impl Ntfs {
         let read = || -> Result<(u64, u8, Vec<u8>, u32), Fault> {
             let len = usize::from(f.u8(16 + 64)?);
             let name = super::record::utf16(f.bytes(16 + 66, 2 * len)?);
-            Ok((f.u64_le(0)?, f.u8(16 + 65)?, utf8(&name), f.u32_le(16 + 56)?))
+            Ok((f.u64_le(0)?, f.u8(16 + 65)?, to_utf8(&name), f.u32_le(16 + 56)?))
         };
         let (reference, namespace, name, flags) = read().map_err(damage)?;
         if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
@@ -127,26 +128,15 @@ impl Ntfs {
         // Without its sequence number: an index that outlived its file is told by the record being free.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);
         let kind = match flags {
-            _ if flags & super::file::HAS_REPARSE_POINT != 0 => self.file(node)?.kind,
+            // What is damaged has a name all the same.
+            _ if flags & (HAS_REPARSE_POINT | SYSTEM) != 0
+                && let Ok(opened) = self.file(node) =>
+            {
+                opened.kind
+            }
             _ if flags & FOLDER != 0 => NodeKind::Folder,
             _ => NodeKind::File,
         };
         Ok(Some(Entry { name, node, kind, next }))
     }
-}
-
-/// UTF-16 as UTF-8; a surrogate without its partner, which Windows allows in names, as three bytes of its own (WTF-8),
-/// so that different names stay different.
-pub(super) fn utf8(name: &[u16]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    for decoded in char::decode_utf16(name.iter().copied()) {
-        match decoded {
-            Ok(c) => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            Err(lone) => {
-                let [high, low] = lone.unpaired_surrogate().to_be_bytes();
-                out.extend([0xE0 | high >> 4, 0x80 | (high & 0xF) << 2 | low >> 6, 0x80 | low & 0x3F]);
-            }
-        }
-    }
-    out
 }

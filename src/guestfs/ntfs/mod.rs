@@ -7,16 +7,19 @@ mod lznt1;
 mod record;
 mod reparse;
 mod runs;
+mod special;
+mod wof;
 
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use boot::Boot;
-use file::{File, HAS_REPARSE_POINT, Information, READ_ONLY, Stream};
+use file::{File, HAS_REPARSE_POINT, Information, NOT_HERE, READ_ONLY, SYSTEM, Stream};
 use quick_cache::sync::Cache;
 use record::{Record, kind};
 use reparse::Reparse;
 use runs::Runs;
+use special::Special;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -34,6 +37,8 @@ const FOLDERS_CACHED: usize = 32;
 const UNITS_CACHED: usize = 64;
 /// The largest value that an extended attribute can have in the kernel's interface.
 const MAX_ATTRIBUTE: u64 = 65536;
+/// The longest target of a link of Interix in bytes, with its mark.
+const MAX_TARGET: u64 = 8 + 2 * 4096;
 /// How Linux programs see an alternate data stream.
 const STREAM_PREFIX: &str = "user.stream.";
 /// Folders between a link and the root; deeper ones than Windows can name are damage.
@@ -57,7 +62,10 @@ pub(super) struct Opened {
     kind: NodeKind,
     information: Information,
     data: Option<Stream>,
+    /// The bytes of a system file that is compressed.
+    packed: Option<Stream>,
     reparse: Reparse,
+    device: (u32, u32),
 }
 
 /// Whether a volume begins like this file system; `head` is its first sector at least.
@@ -246,25 +254,36 @@ impl Ntfs {
         {
             reparse = reparse::parse(&self.small_stream(&stream, file.number)?).map_err(damage)?;
         }
-        let kind = match reparse {
+        let mut kind = match reparse {
             Reparse::FromRoot(_) | Reparse::AsIs(_) => NodeKind::Symlink,
+            Reparse::Special(kind) => kind,
             _ if file.record.folder => NodeKind::Folder,
             _ => NodeKind::File,
         };
+        let mut device = special::device_of_linux(&file);
         // A file encrypted by Windows still has attributes to show.
-        let data = if kind == NodeKind::File { file.stream(kind::DATA, &[]).ok().flatten() } else { None };
-        let opened = Arc::new(Opened { file, kind, information, data, reparse });
+        let mut data = if kind == NodeKind::File { file.stream(kind::DATA, &[]).ok().flatten() } else { None };
+        if information.flags & SYSTEM != 0
+            && let Some(special) = data.as_ref().map(|data| self.interix(data)).transpose()?.flatten()
+        {
+            data = None;
+            Special { kind, reparse, device } = special;
+        }
+        let packed = if matches!(reparse, Reparse::SystemCompressed(_)) { wof::stream(&file)? } else { None };
+        let opened = Arc::new(Opened { file, kind, information, data, packed, reparse, device });
         self.files.insert(node.0, opened.clone());
         Ok(opened)
     }
 
+    /// The unnamed stream of a file, if its bytes are here.
     fn data<'a>(&self, opened: &'a Opened) -> Result<&'a Stream> {
-        if opened.reparse == Reparse::SystemCompressed {
-            let what = format!(
-                "the file with record {} is compressed in the form of Windows' system files (WOF)",
-                opened.file.number
-            );
-            return Err(unsupported(what));
+        let elsewhere = match opened.reparse {
+            Reparse::Elsewhere(place) => Some(place),
+            Reparse::Cloud if opened.information.flags & NOT_HERE != 0 => Some("in the cloud, not on this disk"),
+            _ => None,
+        };
+        if let Some(place) = elsewhere {
+            return Err(unsupported(format!("the file with record {} is {place}", opened.file.number)));
         }
         match &opened.data {
             Some(stream) => Ok(stream),
@@ -365,12 +384,12 @@ impl GuestFs for Ntfs {
             gid: 0,
             links: if folder { 1 } else { opened.file.visible_names().max(1) },
             size: opened.data.as_ref().map_or(target, Stream::size),
-            allocated: opened.data.as_ref().map_or(0, Stream::allocated),
+            allocated: opened.packed.as_ref().or(opened.data.as_ref()).map_or(0, Stream::allocated),
             accessed: information.accessed,
             modified: information.modified,
             changed: information.changed,
             created: Some(information.created),
-            device: (0, 0),
+            device: opened.device,
         })
     }
 
@@ -381,7 +400,7 @@ impl GuestFs for Ntfs {
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let opened = self.file(file)?;
         let stream = self.data(&opened)?;
-        let Stream::Clusters { runs, sizes, unit } = stream else {
+        let (Stream::Clusters { runs, sizes, unit }, None) = (stream, &opened.packed) else {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         };
         // What was never written reads as zeros, whatever the clusters hold.
@@ -400,6 +419,9 @@ impl GuestFs for Ntfs {
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
         let opened = self.file(file)?;
         let stream = self.data(&opened)?;
+        if let Reparse::SystemCompressed(algorithm) = opened.reparse {
+            return self.read_wof(file, &opened, algorithm, offset, buf);
+        }
         let Stream::Clusters { runs, unit, .. } = stream else {
             self.read_stream(stream, offset, buf)?;
             return Ok(());
@@ -426,12 +448,15 @@ impl GuestFs for Ntfs {
                 target.extend(path);
                 Ok(if target.is_empty() { b".".to_vec() } else { target })
             }
-            Reparse::SystemCompressed | Reparse::Other => Err(Error::NotSymlink),
+            _ => Err(Error::NotSymlink),
         }
     }
 
     fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
-        let names = self.file(node)?.file.stream_names();
+        let opened = self.file(node)?;
+        let mut names = opened.file.stream_names();
+        // Only the form that the file's own bytes have.
+        names.retain(|name| opened.packed.is_none() || name != wof::STREAM);
         Ok(names.into_iter().map(|name| format!("{STREAM_PREFIX}{name}").into_bytes()).collect())
     }
 

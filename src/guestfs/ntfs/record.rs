@@ -16,6 +16,7 @@ pub(super) mod kind {
     pub(crate) const INDEX_ALLOCATION: u32 = 0xA0;
     pub(crate) const BITMAP: u32 = 0xB0;
     pub(crate) const REPARSE_POINT: u32 = 0xC0;
+    pub(crate) const EA: u32 = 0xE0;
     pub(crate) const END: u32 = 0xFFFF_FFFF;
 }
 

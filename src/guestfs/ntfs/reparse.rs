@@ -1,17 +1,33 @@
 //! Reparse points: symbolic links, junctions, and files that Windows keeps in another form
 //! (\[MS-FSCC\], section 2.1.2).
 
-use crate::guestfs::ntfs::index::utf8;
+use super::wof::Algorithm;
+use crate::guestfs::NodeKind;
 use crate::guestfs::ntfs::record::utf16;
+use crate::guestfs::utf16::to_utf8;
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
 const MOUNT_POINT: u32 = 0xA000_0003;
 const SYMLINK: u32 = 0xA000_000C;
 const LX_SYMLINK: u32 = 0xA000_001D;
+const AF_UNIX: u32 = 0x8000_0023;
+const LX_FIFO: u32 = 0x8000_0024;
+const LX_CHAR: u32 = 0x8000_0025;
+const LX_BLOCK: u32 = 0x8000_0026;
 const WOF: u32 = 0x8000_0017;
+const DEDUP: u32 = 0x8000_0013;
+const SIS: u32 = 0x8000_0007;
+const HSM: [u32; 2] = [0xC000_0004, 0x8000_0006];
+const WIM: u32 = 0x8000_0008;
+/// The cloud's tags differ in four bits.
+const CLOUD: u32 = 0x9000_001A;
+const CLOUD_MASK: u32 = 0xFFFF_0FFF;
 /// `Flags` of a symbolic link: its target is relative to the folder that it is in.
 const RELATIVE: u32 = 1;
+/// `WOF_CURRENT_VERSION`, `WOF_PROVIDER_FILE`, `FILE_PROVIDER_CURRENT_VERSION`.
+const WOF_VERSION: u32 = 1;
+const WOF_FILE: u32 = 2;
 
 /// What a reparse point makes of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +36,14 @@ pub(super) enum Reparse {
     FromRoot(Vec<u8>),
     /// A link whose target is to be taken as it is.
     AsIs(Vec<u8>),
+    /// A special file of the Windows subsystem for Linux.
+    Special(NodeKind),
     /// A file that Windows compressed in a form of its own.
-    SystemCompressed,
+    SystemCompressed(Algorithm),
+    /// A file whose bytes are elsewhere; where, as the end of a sentence.
+    Elsewhere(&'static str),
+    /// A file that is in the cloud unless its attributes say that it is here.
+    Cloud,
     /// Nothing for a reader: the file or folder is as it is.
     Other,
 }
@@ -35,15 +57,37 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, Fault> {
             let len = usize::from(f.u16_le(4)?).saturating_sub(4);
             Reparse::AsIs(f.bytes(12, len)?.to_vec())
         }
-        WOF => Reparse::SystemCompressed,
+        AF_UNIX => Reparse::Special(NodeKind::Socket),
+        LX_FIFO => Reparse::Special(NodeKind::Fifo),
+        LX_CHAR => Reparse::Special(NodeKind::CharDevice),
+        LX_BLOCK => Reparse::Special(NodeKind::BlockDevice),
+        WOF => wof(&f)?,
+        DEDUP => Reparse::Elsewhere("deduplicated by Windows: its bytes are in the folder System Volume Information"),
+        SIS => Reparse::Elsewhere("kept once for several files (single instance storage)"),
+        WIM => Reparse::Elsewhere("in a WIM image that Windows was started from"),
+        tag if HSM.contains(&tag) => Reparse::Elsewhere("moved to another storage (hierarchical storage management)"),
+        tag if tag & CLOUD_MASK == CLOUD => Reparse::Cloud,
         _ => Reparse::Other,
     })
+}
+
+/// A file of the overlay filter: which provider has its bytes, and how they are compressed.
+fn wof(f: &Fields<'_>) -> Result<Reparse, Fault> {
+    let (version, provider) = (f.u32_le(8)?, f.u32_le(12)?);
+    if version != WOF_VERSION || provider != WOF_FILE {
+        return Ok(Reparse::Elsewhere("in a WIM image that Windows was started from"));
+    }
+    let (version, number) = (f.u32_le(16)?, f.u32_le(20)?);
+    match Algorithm::numbered(number).filter(|_| version == WOF_VERSION) {
+        Some(algorithm) => Ok(Reparse::SystemCompressed(algorithm)),
+        None => Ok(Reparse::Elsewhere("compressed in a form of Windows' system files that is not known")),
+    }
 }
 
 /// The target of a link whose texts begin at `base`.
 fn target(f: &Fields<'_>, base: usize, relative: bool) -> Result<Reparse, Fault> {
     let start = base + usize::from(f.u16_le(8)?);
-    let text = utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
+    let text = to_utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
     let path: Vec<u8> = text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
     if relative {
         // From the root of the drive that the link is on, where it begins with a backslash.

@@ -1,10 +1,11 @@
 //! From a fork's blocks to the volume's: lists and B+trees of extents.
 
 use super::inode::{Fork, Format, Inode};
-use super::{Marks, Xfs, damage};
+use super::{Block, Marks, Xfs, damage};
 use crate::guestfs::Result;
 use crate::image::Fault;
 use crate::image::fields::Fields;
+use std::sync::Arc;
 
 /// Bytes of an extent in a list.
 const RECORD: usize = 16;
@@ -62,8 +63,7 @@ impl Xfs {
         loop {
             let Some(number) = below else { return Ok(hole(block, next)) };
             level -= 1;
-            let node = self.block_at(number, "extent tree")?;
-            self.check(&node, "extent tree", &MARKS)?;
+            let node = self.extent_node(number)?;
             let f = Fields::new("extent tree", &node.bytes, node.at);
             let (magic, header) = if self.sb.v5 { (TREE_V5, HEADER_V5) } else { (TREE_V4, HEADER_V4) };
             let found = (f.u32_be(0).map_err(damage)?, f.u16_be(4).map_err(damage)?);
@@ -78,6 +78,17 @@ impl Xfs {
             }
             below = step(&f, header, count, &mut next).map_err(damage)?;
         }
+    }
+
+    /// A block of an extent tree that was held against what it says of itself.
+    fn extent_node(&self, number: u64) -> Result<Arc<Block>> {
+        if let Some(node) = self.nodes.get(&number) {
+            return Ok(node);
+        }
+        let node = self.block_at(number, "extent tree")?;
+        self.check(&node, "extent tree", &MARKS)?;
+        self.nodes.insert(number, node.clone());
+        Ok(node)
     }
 
     /// What the list of `count` extents from byte `start` on has at `block`.

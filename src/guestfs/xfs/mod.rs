@@ -25,6 +25,7 @@ use superblock::Superblock;
 
 const TYPE: &str = "XFS";
 const BLOCKS_CACHED: usize = 4096;
+const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
 /// Folders whose names are kept for looking up.
 const FOLDERS_CACHED: usize = 32;
@@ -43,6 +44,8 @@ pub struct Xfs {
     overlay: Overlay,
     facts: Facts,
     blocks: Cache<u64, Arc<Block>>,
+    /// Blocks of extent trees that were checked.
+    nodes: Cache<u64, Arc<Block>>,
     inodes: Cache<u64, Arc<Inode>>,
     folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
 }
@@ -122,6 +125,7 @@ impl Xfs {
             sb,
             overlay,
             blocks: Cache::new(BLOCKS_CACHED),
+            nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
             folders: Cache::new(FOLDERS_CACHED),
         })

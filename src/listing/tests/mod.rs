@@ -6,6 +6,7 @@ mod lab;
 use super::report::MediumState;
 use super::text::width;
 use super::{DiskReport, Error, Form, Report, Style, write_json, write_machines, write_partitions};
+use crate::guestfs::Content;
 use crate::registry::{Attachment, DeviceKind, MachineState, MediumKind};
 use crate::volume::{Scheme, Table, Volume};
 use lab::{Lab, slot, snapshot, uuid};
@@ -348,7 +349,18 @@ fn disk(links: usize) -> DiskReport {
         volume(2, 1_000_000, 61440, "NTFS", false),
     ];
     let table = Table { scheme: Scheme::Mbr, sector_size: 512, volumes, notes: Vec::new() };
-    DiskReport::of_images(&images[2 - links..], Some(uuid(0x12)), 600 * MIB, &table)
+    let content = |type_name: &str, label: &str, uuid: &str, note: Option<&str>| Content {
+        type_name: type_name.to_owned(),
+        label: label.to_owned(),
+        uuid: uuid.to_owned(),
+        notes: note.into_iter().map(str::to_owned).collect(),
+    };
+    let contents = [
+        content("FAT16", "EFI\x1b[1m 日本", "12AB-34CD", None),
+        content("LUKS2", "", "5bd1e995-77a6-4c08-9f3e-0000000000cc", Some("It is encrypted (LUKS): say how to go on")),
+        content("", "", "", None),
+    ];
+    DiskReport::of_images(&images[2 - links..], Some(uuid(0x12)), 600 * MIB, &table, &contents)
 }
 
 fn partitions(disk: &DiskReport, style: Style) -> String {
@@ -378,7 +390,10 @@ fn a_disk_without_partitions_says_so() {
     empty.scheme = "none";
     empty.partitions.clear();
     empty.uuid = None;
+    empty.notes.clear();
     golden("partitions-empty.txt", &partitions(&empty, PLAIN));
+    empty.filesystem = disk(1).partitions.swap_remove(0).filesystem;
+    golden("partitions-whole.txt", &partitions(&empty, PLAIN));
 }
 
 #[test]

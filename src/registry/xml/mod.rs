@@ -15,6 +15,7 @@ pub(super) use machine::{ParsedMachine, parse_machine, parse_unsealed};
 pub(super) use media::ParsedMedium;
 
 use super::Error;
+use crate::crypt;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -54,7 +55,10 @@ impl Fault {
         match self {
             Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found, previous },
             Self::Unsupported(reason) => Error::Unsupported { path, reason },
-            Self::Encrypted(sealed) => Error::Encrypted { path, key_id: sealed.key_id },
+            Self::Encrypted(sealed) => {
+                let what = path.display().to_string();
+                crypt::Error::NoPassword { what, key_id: sealed.key_id }.into()
+            }
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Unpacking compressed extents: zlib and zstd streams, and LZO in segments
+//! (<https://btrfs.readthedocs.io/en/latest/Compression.html>). What packs does so only up to the end of the file; the
+//! rest of the extent is zeros.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use std::io::Read;
+
+/// The largest window that a zstd frame may ask for, in bytes. Extents are far smaller.
+const MAX_WINDOW: u64 = 16 << 20;
+/// Bytes of a length in LZO extents.
+const LENGTH: usize = 4;
+
+/// How an extent is packed (`compression`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Compression {
+    Zlib,
+    Lzo,
+    Zstd,
+}
+
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zlib => "zlib",
+            Self::Lzo => "LZO",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// Unpacks into `out`, which is zeros. `sector` is the size of the file system's sectors.
+    ///
+    /// # Errors
+    /// What is wrong with the stream, to follow "found".
+    pub(super) fn unpack(self, packed: &[u8], sector: usize, out: &mut [u8]) -> Result<(), String> {
+        let done = match self {
+            Self::Zlib => inflate(packed, out),
+            Self::Lzo => unlzo(packed, sector, out),
+            Self::Zstd => unzstd(packed, out),
+        };
+        done.map_err(|found| format!("{found} in its {} stream", self.name()))
+    }
+}
+
+fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let mut stream = Decompress::new(true);
+    let status = stream.decompress(packed, out, FlushDecompress::Finish).map_err(|e| e.to_string())?;
+    if status == Status::StreamEnd || stream.total_out() == out.len() as u64 {
+        return Ok(());
+    }
+    Err("no end".to_owned())
+}
+
+fn unzstd(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
+    let mut frame = FrameDecoder::new();
+    frame.set_max_window_size(MAX_WINDOW);
+    let mut stream = StreamingDecoder::new_with_decoder(packed, frame).map_err(|e| e.to_string())?;
+    let mut done = 0;
+    while done < out.len() {
+        match stream.read(&mut out[done..]).map_err(|e| e.to_string())? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+/// The length of all, then segments of a length and that many bytes, each of which unpacks to a sector at most. A
+/// length never crosses from one sector to the next.
+fn unlzo(packed: &[u8], sector: usize, out: &mut [u8]) -> Result<(), String> {
+    let length = |at: usize| {
+        let raw = packed.get(at..).and_then(|rest| rest.first_chunk::<LENGTH>());
+        raw.map(|raw| usize::try_from(u32::from_le_bytes(*raw)).unwrap_or(usize::MAX))
+    };
+    let total = length(0).filter(|total| *total <= packed.len()).ok_or("a wrong length")?;
+    let (mut at, mut done) = (LENGTH, 0);
+    while at < total && done < out.len() {
+        let len = length(at).ok_or("a segment without length")?;
+        let start = at + LENGTH;
+        let segment = start.checked_add(len).filter(|end| *end <= total).map(|end| &packed[start..end]);
+        let segment = segment.ok_or_else(|| format!("a segment of {len} bytes"))?;
+        let end = done.saturating_add(sector).min(out.len());
+        done += lzokay::decompress::decompress(segment, &mut out[done..end]).map_err(|e| e.to_string())?;
+        at = start + len;
+        let left = sector - at % sector;
+        if left < LENGTH {
+            at += left;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_that_end_early_or_lie_are_refused() {
+        let mut out = [0; 4096];
+        for compression in [Compression::Zlib, Compression::Lzo, Compression::Zstd] {
+            for packed in [&[] as &[u8], &[0; 3], &[0xFF; 4096], &[0x78, 0x9C, 0x4B], &[0x28, 0xB5, 0x2F, 0xFD, 0x24]] {
+                let done = compression.unpack(packed, 4096, &mut out);
+                assert!(done.as_ref().is_err_and(|e| e.contains("stream")), "{compression:?} {packed:?}: {done:?}");
+            }
+        }
+        // A segment that leaves its stream, and one that gives more than a sector.
+        for packed in [&[12, 0, 0, 0, 9, 0, 0, 0, 1, 2, 3, 4][..], &[8, 0, 0, 0, 255, 255, 255, 255]] {
+            assert!(Compression::Lzo.unpack(packed, 4096, &mut out).is_err(), "{packed:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Folders and extended attributes, which are stored alike. Field names and offsets are those of
+//! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`DIR_ITEM`, `DIR_INDEX`, `XATTR_ITEM`).
+
+use super::node::{KEY, Key};
+use super::number::Place;
+use super::tree::Item;
+use super::{Btrfs, damage, kind, objectid};
+use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::image::Fault;
+use std::ops::ControlFlow;
+
+/// Bytes before the name.
+const HEAD: usize = KEY + 13;
+/// Bit of `type`: the name is encrypted.
+const ENCRYPTED: u8 = 0x80;
+/// The longest name.
+pub(super) const NAME_MAX: usize = 255;
+
+/// An entry of a folder, or an extended attribute.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DirItem<'a> {
+    /// What a folder's entry names.
+    pub(super) location: Key,
+    /// `type`
+    pub(super) kind: u8,
+    pub(super) name: &'a [u8],
+    /// The value of an attribute.
+    pub(super) data: &'a [u8],
+}
+
+/// All of an item: names with the same hash share one.
+pub(super) fn dir_items(item: &Item) -> Result<Vec<DirItem<'_>>, Fault> {
+    let f = item.fields()?;
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < f.len() {
+        let (data_len, name_len) = (usize::from(f.u16_le(at + KEY + 8)?), usize::from(f.u16_le(at + KEY + 10)?));
+        all.push(DirItem {
+            location: Key::parse(&f, at)?,
+            kind: f.u8(at + KEY + 12)?,
+            name: f.bytes(at + HEAD, name_len)?,
+            data: f.bytes(at + HEAD + name_len, data_len)?,
+        });
+        at += HEAD + name_len + data_len;
+    }
+    Ok(all)
+}
+
+/// The hash of a name by which entries and attributes are found: CRC-32C from a start of its own, not turned over.
+pub(super) fn name_hash(name: &[u8]) -> u64 {
+    u64::from(!crc32c::crc32c_append(1, name))
+}
+
+impl Btrfs {
+    /// A folder's place.
+    fn folder(&self, node: Node) -> Result<Place> {
+        let place = self.place(node)?;
+        if !place.absent && self.inode(place)?.attributes.kind != NodeKind::Folder {
+            return Err(Error::NotFolder);
+        }
+        Ok(place)
+    }
+
+    /// The node that has a name in a folder.
+    pub(super) fn find(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.folder(folder)?;
+        if place.absent || name.len() > NAME_MAX {
+            return Ok(None);
+        }
+        let tree = self.subvolume(place.subvolume)?.tree;
+        let Some(item) = self.nodes.get(&tree, Key::new(place.inode, kind::DIR_ITEM, name_hash(name)))? else {
+            return Ok(None);
+        };
+        for entry in dir_items(&item).map_err(damage)? {
+            if entry.name == name {
+                return Ok(Some(self.named(place, &entry, &item)?.0));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Tells the entries of a folder whose index is not below `from`.
+    pub(super) fn entries(
+        &self,
+        folder: Node,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let place = self.folder(folder)?;
+        if place.absent {
+            return Ok(());
+        }
+        let tree = self.subvolume(place.subvolume)?.tree;
+        self.nodes.items(&tree, Key::new(place.inode, kind::DIR_INDEX, from), &mut |item| {
+            // Programs see places as signed numbers.
+            let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
+                let what = format!("index in the folder with inode {}", place.inode);
+                damage(Fault::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
+            })?;
+            for entry in dir_items(item).map_err(damage)? {
+                let (node, kind) = self.named(place, &entry, item)?;
+                if each(Entry { name: entry.name.to_vec(), node, kind, next }).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// What an entry of a folder names.
+    fn named(&self, folder: Place, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
+        if entry.kind & ENCRYPTED != 0 {
+            let what = format!("the names in the folder with inode {} are encrypted by the guest", folder.inode);
+            return Err(super::superblock::unsupported(what));
+        }
+        let bad = |what: &str, expected: &str, found: String| damage(Fault::corrupt(item.at(), what, expected, found));
+        let dots = matches!(entry.name, b"" | b"." | b"..");
+        if dots || entry.name.len() > NAME_MAX || entry.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            let found = String::from_utf8_lossy(entry.name).escape_debug().to_string();
+            return Err(bad("name in a folder", "one without / and zero bytes", found));
+        }
+        let place = match entry.location {
+            Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..folder },
+            Key { objectid: id, kind: kind::ROOT_ITEM, .. } if objectid::is_subvolume(id) => {
+                match self.nested(folder.subvolume, folder.inode, entry.name, id)? {
+                    Some(found) => Place { subvolume: id, inode: found.top, absent: false },
+                    None => Place { absent: true, ..folder },
+                }
+            }
+            other => return Err(bad("what a folder's entry names", "an inode or a subvolume", other.to_string())),
+        };
+        let kind = match entry_kind(entry.kind) {
+            Some(kind) => kind,
+            None if place.absent => NodeKind::Folder,
+            None => self.inode(place)?.attributes.kind,
+        };
+        Ok((self.numbers.node(place)?, kind))
+    }
+
+    /// Tells the extended attributes of a node.
+    pub(super) fn attribute_names(&self, place: Place) -> Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        if place.absent {
+            return Ok(names);
+        }
+        let tree = self.subvolume(place.subvolume)?.tree;
+        self.nodes.items(&tree, Key::new(place.inode, kind::XATTR_ITEM, 0), &mut |item| {
+            for attribute in dir_items(item).map_err(damage)? {
+                if attribute.name.is_empty() || attribute.name.contains(&0) {
+                    let what = format!("name of an extended attribute of inode {}", place.inode);
+                    let found = String::from_utf8_lossy(attribute.name).escape_debug().to_string();
+                    return Err(damage(Fault::corrupt(item.at(), what, "one without zero bytes", found)));
+                }
+                names.push(attribute.name.to_vec());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(names)
+    }
+
+    /// The value of an extended attribute.
+    pub(super) fn attribute(&self, place: Place, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        if place.absent {
+            return Ok(None);
+        }
+        let tree = self.subvolume(place.subvolume)?.tree;
+        let key = Key::new(place.inode, kind::XATTR_ITEM, name_hash(name));
+        let Some(item) = self.nodes.get(&tree, key)? else { return Ok(None) };
+        let all = dir_items(&item).map_err(damage)?;
+        Ok(all.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.data.to_vec()))
+    }
+}
+
+/// The kind that a folder's entry tells (`type`).
+fn entry_kind(number: u8) -> Option<NodeKind> {
+    Some(match number {
+        1 => NodeKind::File,
+        2 => NodeKind::Folder,
+        3 => NodeKind::CharDevice,
+        4 => NodeKind::BlockDevice,
+        5 => NodeKind::Fifo,
+        6 => NodeKind::Socket,
+        7 => NodeKind::Symlink,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hash_as_the_kernel_has_it() {
+        // The key of the entry "default" of every file system's tree of trees.
+        assert_eq!(name_hash(b"default"), 2_378_154_706);
+    }
+}

@@ -1,0 +1,329 @@
+//! btrfs on one device.
+//!
+//! The root is the top level of the file system, with all subvolumes and snapshots as folders where they are, whichever
+//! of them the guest mounts. Metadata and data are held against their checksums; where there are two copies, the sound
+//! one is taken. What programs synced just before the guest stopped is in a log, which is replayed in memory.
+
+mod checksum;
+mod chunk;
+mod compress;
+mod data;
+mod folder;
+mod inode;
+mod log;
+mod node;
+mod number;
+mod refs;
+mod subvolume;
+mod superblock;
+mod tree;
+
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use chunk::Chunks;
+use data::{ByLength, Content, Packed};
+use inode::Inode;
+use log::LoggedSums;
+use node::{Key, Tree};
+use number::{Numbers, Place};
+use quick_cache::sync::Cache;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use subvolume::Subvolume;
+use superblock::Superblock;
+use tree::Nodes;
+
+const TYPE: &str = "btrfs";
+const INODES_CACHED: usize = 16 << 10;
+const SUBVOLUMES_CACHED: usize = 1024;
+/// Bytes of unpacked extents that are kept in memory.
+const UNPACKED_CACHED: u64 = 16 << 20;
+/// The longest target of a symbolic link.
+const MAX_LINK: u64 = 4096;
+
+/// Numbers of trees and of what has a place of its own.
+mod objectid {
+    pub(super) const ROOT_TREE: u64 = 1;
+    pub(super) const EXTENT_TREE: u64 = 2;
+    pub(super) const CHUNK_TREE: u64 = 3;
+    pub(super) const FS_TREE: u64 = 5;
+    pub(super) const ROOT_TREE_DIR: u64 = 6;
+    pub(super) const CSUM_TREE: u64 = 7;
+    pub(super) const BLOCK_GROUP_TREE: u64 = 11;
+    pub(super) const FIRST_CHUNK: u64 = 256;
+    pub(super) const TREE_LOG: u64 = (-6_i64).cast_unsigned();
+    pub(super) const EXTENT_CSUM: u64 = (-10_i64).cast_unsigned();
+    const FIRST_FREE: u64 = 256;
+    const LAST_FREE: u64 = (-256_i64).cast_unsigned();
+
+    /// Whether a tree is of files: the top level or a subvolume.
+    pub(super) fn is_subvolume(id: u64) -> bool {
+        id == FS_TREE || (FIRST_FREE..=LAST_FREE).contains(&id)
+    }
+}
+
+/// Kinds of items (`type` of a key).
+mod kind {
+    pub(super) const INODE_ITEM: u8 = 1;
+    pub(super) const INODE_REF: u8 = 12;
+    pub(super) const INODE_EXTREF: u8 = 13;
+    pub(super) const XATTR_ITEM: u8 = 24;
+    pub(super) const DIR_LOG_INDEX: u8 = 72;
+    pub(super) const DIR_ITEM: u8 = 84;
+    pub(super) const DIR_INDEX: u8 = 96;
+    pub(super) const EXTENT_DATA: u8 = 108;
+    pub(super) const EXTENT_CSUM: u8 = 128;
+    pub(super) const ROOT_ITEM: u8 = 132;
+    pub(super) const ROOT_BACKREF: u8 = 144;
+    pub(super) const ROOT_REF: u8 = 156;
+    pub(super) const BLOCK_GROUP_ITEM: u8 = 192;
+    pub(super) const CHUNK_ITEM: u8 = 228;
+}
+
+/// An opened file system.
+pub struct Btrfs {
+    sb: Superblock,
+    nodes: Nodes,
+    facts: Facts,
+    root: Node,
+    numbers: Numbers,
+    inodes: Cache<(u64, u64), Inode>,
+    /// By number; none for those that are not there.
+    subvolumes: Cache<u64, Option<Subvolume>>,
+    logged_sums: LoggedSums,
+    unpacked: Cache<Packed, Arc<[u8]>, ByLength>,
+}
+
+/// A file whose bytes are asked for.
+struct Opened {
+    tree: Tree,
+    number: u64,
+    inode: Inode,
+}
+
+/// Whether a volume has the mark of this file system.
+///
+/// # Errors
+/// When the volume cannot be read.
+pub fn probe(volume: &dyn Disk) -> Result<bool> {
+    let at = superblock::PLACES[0] + superblock::MAGIC_AT as u64;
+    let mut mark = [0; superblock::MAGIC.len()];
+    if volume.size() < at + mark.len() as u64 {
+        return Ok(false);
+    }
+    volume.read_at(at, &mut mark)?;
+    Ok(mark == superblock::MAGIC)
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+impl Btrfs {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let sb = superblock::find(&*volume)?;
+        let mut chunks = Chunks::of_superblock(&sb)?;
+        let nodes = |chunks| Nodes::new(volume.clone(), chunks, sb.checksum, sb.node_uuid, sb.node_size);
+        let from = Key::new(objectid::FIRST_CHUNK, kind::CHUNK_ITEM, 0);
+        nodes(chunks.clone()).items(&sb.chunk_root, from, &mut |item| {
+            chunks.add(&item.fields().map_err(damage)?, 0, item.key, &sb)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let packed = usize::try_from(UNPACKED_CACHED).unwrap_or(0) / (128 << 10);
+        let mut btrfs = Self {
+            nodes: nodes(chunks),
+            sb,
+            facts: Facts::default(),
+            root: Node(0),
+            numbers: Numbers::new(),
+            inodes: Cache::new(INODES_CACHED),
+            subvolumes: Cache::new(SUBVOLUMES_CACHED),
+            logged_sums: LoggedSums::new(),
+            unpacked: Cache::with_weighter(packed, UNPACKED_CACHED, ByLength),
+        };
+        btrfs.check_chunks()?;
+        let log = btrfs.replay()?;
+        let top = btrfs.subvolume(objectid::FS_TREE)?.top;
+        btrfs.root = btrfs.numbers.node(Place { subvolume: objectid::FS_TREE, inode: top, absent: false })?;
+        btrfs.facts = btrfs.read_facts(log);
+        Ok(btrfs)
+    }
+
+    /// Refuses file systems that need other devices too.
+    fn check_chunks(&self) -> Result<()> {
+        for chunk in self.nodes.chunks.iter().filter(|chunk| !chunk.readable()) {
+            // Making a file system of several devices leaves empty chunks behind.
+            let tree = if self.sb.has_block_group_tree { objectid::BLOCK_GROUP_TREE } else { objectid::EXTENT_TREE };
+            let key = Key::new(chunk.logical, kind::BLOCK_GROUP_ITEM, chunk.length);
+            let used = self
+                .subvolume(tree)
+                .and_then(|tree| self.nodes.get(&tree.tree, key))
+                .and_then(|item| item.map(|item| item.fields().and_then(|f| f.u64_le(0)).map_err(damage)).transpose());
+            if !matches!(used, Ok(Some(0))) {
+                return Err(self.nodes.chunks.elsewhere(chunk));
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays the log; what the user should know of that. A log that cannot be replayed is passed over.
+    fn replay(&mut self) -> Result<Option<String>> {
+        let Some(logs) = self.sb.log_root else { return Ok(None) };
+        let root = self.sb.root;
+        let find = |nodes: &Nodes, id| Ok(subvolume::find(nodes, &root, id)?.map(|found| found.tree));
+        match log::replay(&mut self.nodes, &self.sb, &logs, find) {
+            Ok((_, 0)) => Ok(None),
+            Ok((sums, _)) => {
+                self.logged_sums = sums;
+                Ok(Some("It was not cleanly unmounted; its log is replayed in memory".to_owned()))
+            }
+            Err(Error::Corrupt { fault, .. }) => {
+                self.nodes.overlays.clear();
+                Ok(Some(format!(
+                    "It was not cleanly unmounted and its log is damaged ({fault}): recent changes may be missing"
+                )))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn read_facts(&self, log: Option<String>) -> Facts {
+        let sb = &self.sb;
+        let mut notes: Vec<String> = log.into_iter().collect();
+        if sb.at != superblock::PLACES[0] {
+            notes.push(format!("Its superblock is damaged; the copy at offset {} is used", sb.at));
+        }
+        if sb.num_devices > 1 {
+            let others = sb.num_devices - 1;
+            notes.push(format!(
+                "It is on {} devices with the same content, of which this is one; changes that only the other {others} \
+                 got are missing",
+                sb.num_devices
+            ));
+        }
+        if sb.has_errors {
+            notes.push("The guest found errors in it; check it from within the guest".to_owned());
+        }
+        // Damage there is told of when the folders are looked at.
+        let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
+        if let Ok(Some(path)) = default {
+            notes.push(format!("The guest mounts its folder {path} unless told otherwise"));
+        }
+        let blocks = sb.total_bytes / u64::from(sb.sector_size);
+        Facts {
+            type_name: TYPE,
+            label: sb.label.clone(),
+            uuid: sb.uuid.to_string(),
+            has_owners: true,
+            block_size: sb.sector_size,
+            blocks,
+            free_blocks: sb.total_bytes.saturating_sub(sb.bytes_used) / u64::from(sb.sector_size),
+            files: 0,
+            free_files: 0,
+            name_max: u32::try_from(folder::NAME_MAX).unwrap_or(0),
+            notes,
+        }
+    }
+
+    fn place(&self, node: Node) -> Result<Place> {
+        let place = self.numbers.place(node);
+        place.ok_or_else(|| damage(Fault::corrupt(0, "number of a node", "one that was given", node.0)))
+    }
+
+    /// The inode at a place; for a subvolume that is not there, that of the folder that names it.
+    fn inode(&self, place: Place) -> Result<Inode> {
+        let known = (place.subvolume, place.inode);
+        if let Some(inode) = self.inodes.get(&known) {
+            return Ok(inode);
+        }
+        let tree = self.subvolume(place.subvolume)?.tree;
+        let item = self.nodes.get(&tree, Key::new(place.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
+            let what = format!("inode {} of subvolume {}", place.inode, place.subvolume);
+            damage(Fault::corrupt(0, what, "an INODE_ITEM", "none"))
+        })?;
+        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode)).map_err(damage)?;
+        self.inodes.insert(known, inode);
+        Ok(inode)
+    }
+
+    /// The node as one of this kind; `error` when it is of another.
+    fn opened(&self, node: Node, kind: NodeKind, error: Error) -> Result<Opened> {
+        let place = self.place(node)?;
+        let inode = self.inode(place)?;
+        if place.absent || inode.attributes.kind != kind {
+            return Err(error);
+        }
+        Ok(Opened { tree: self.subvolume(place.subvolume)?.tree, number: place.inode, inode })
+    }
+}
+
+impl GuestFs for Btrfs {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        self.root
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.find(folder, name)
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        let place = self.place(node)?;
+        let attributes = self.inode(place)?.attributes;
+        if place.absent {
+            return Ok(Attributes { mode: 0o755, links: 1, size: 0, allocated: 0, ..attributes });
+        }
+        Ok(attributes)
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(folder, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let file = self.opened(file, NodeKind::File, Error::NotFile)?;
+        let stretch = self.stretch(&file.tree, file.number, offset)?;
+        let len = (stretch.end - offset).min(len.max(1));
+        let extent = match stretch.content {
+            Content::Zero => FileExtent::Zero,
+            Content::Plain(logical) if !file.inode.has_sums => {
+                let at = logical.saturating_add(offset - stretch.start);
+                FileExtent::Stored(self.nodes.chunks.copies(at, len)?.next().unwrap_or(u64::MAX))
+            }
+            Content::Plain(_) | Content::Inline(..) | Content::Packed(..) => FileExtent::Decoded,
+        };
+        Ok(FileRun { extent, len })
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.fill(&self.opened(file, NodeKind::File, Error::NotFile)?, offset, buf)
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let link = self.opened(link, NodeKind::Symlink, Error::NotSymlink)?;
+        let size = link.inode.attributes.size;
+        if size > MAX_LINK {
+            let what = format!("length of the symbolic link with inode {}", link.number);
+            return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+        }
+        let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.fill(&link, 0, &mut target)?;
+        Ok(target)
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        self.attribute_names(self.place(node)?)
+    }
+
+    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.attribute(self.place(node)?, name)
+    }
+}

@@ -1,0 +1,263 @@
+//! The table that links clusters to chains, the FAT: one entry for each cluster, with the number of the next one
+//! (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapter 4;
+//! <https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 4).
+
+use super::FIRST_CLUSTER;
+use crate::guestfs::foreign::Blocks;
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use std::sync::Arc;
+
+/// Bytes of the table that a cursor has at hand.
+const WINDOW: u64 = 4096;
+/// An entry of 12 bits may begin with the last byte of a window.
+const OVERLAP: u64 = 2;
+
+/// The kind of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::guestfs) enum Width {
+    /// 12 bits, two entries in three bytes.
+    Fat12,
+    /// 16 bits.
+    Fat16,
+    /// 28 bits, and 4 that are not part of the number.
+    Fat32,
+    /// 32 bits.
+    Exfat,
+}
+
+impl Width {
+    /// The bits that count.
+    fn mask(self) -> u32 {
+        match self {
+            Self::Fat12 => 0xFFF,
+            Self::Fat16 => 0xFFFF,
+            Self::Fat32 => 0x0FFF_FFFF,
+            Self::Exfat => u32::MAX,
+        }
+    }
+
+    /// Where the entry of a cluster begins, in bytes from the start of the table.
+    fn place(self, cluster: u32) -> u64 {
+        let cluster = u64::from(cluster);
+        match self {
+            Self::Fat12 => cluster + cluster / 2,
+            Self::Fat16 => cluster * 2,
+            Self::Fat32 | Self::Exfat => cluster * 4,
+        }
+    }
+
+    /// How many entries a table of `len` bytes has.
+    pub(in crate::guestfs) fn entries(self, len: u64) -> u64 {
+        match self {
+            Self::Fat12 => (len * 2) / 3,
+            Self::Fat16 => len / 2,
+            Self::Fat32 | Self::Exfat => len / 4,
+        }
+    }
+
+    fn marks_end(self, value: u32) -> bool {
+        match self {
+            Self::Exfat => value == u32::MAX,
+            _ => value >= self.mask() - 7,
+        }
+    }
+
+    fn marks_bad(self, value: u32) -> bool {
+        value == self.mask() - 8
+    }
+}
+
+/// What the table says of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::guestfs) enum Link {
+    /// Another one follows.
+    To(u32),
+    /// It is the last one.
+    End,
+    /// Nothing that a cluster in use has; this is the entry.
+    Broken(u32),
+}
+
+/// A table of a volume.
+pub(in crate::guestfs) struct Table {
+    pub(in crate::guestfs) blocks: Arc<Blocks>,
+    /// The file system's type, for messages.
+    pub(in crate::guestfs) type_name: &'static str,
+    /// Where on the volume it begins, in bytes.
+    pub(in crate::guestfs) at: u64,
+    /// Its bytes.
+    pub(in crate::guestfs) len: u64,
+    /// Its entries' kind.
+    pub(in crate::guestfs) width: Width,
+    /// Clusters of the volume, all of which have an entry.
+    pub(in crate::guestfs) clusters: u32,
+}
+
+impl Table {
+    /// The number after that of the last cluster.
+    pub(in crate::guestfs) fn end(&self) -> u32 {
+        FIRST_CLUSTER.saturating_add(self.clusters)
+    }
+
+    /// Whether a cluster has that number.
+    pub(in crate::guestfs) fn has(&self, cluster: u32) -> bool {
+        (FIRST_CLUSTER..self.end()).contains(&cluster)
+    }
+
+    /// Where on the volume the entry of a cluster begins, in bytes.
+    pub(in crate::guestfs) fn place(&self, cluster: u32) -> u64 {
+        self.at.saturating_add(self.width.place(cluster))
+    }
+
+    /// A reader of entries, quick with those that are near each other.
+    pub(in crate::guestfs) fn cursor(&self) -> Cursor<'_> {
+        Cursor { table: self, start: 0, window: Vec::new() }
+    }
+
+    /// The failure that a cluster's entry is not what a cluster in use has.
+    pub(super) fn broken(&self, cluster: u32, value: u32) -> Error {
+        let found = match value {
+            0 => "0, a free cluster".to_owned(),
+            _ if self.width.marks_bad(value) => "the mark of a bad cluster".to_owned(),
+            _ => format!("{value:#x}"),
+        };
+        let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
+        self.damage(Fault::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
+    }
+
+    pub(super) fn damage(&self, fault: Fault) -> Error {
+        super::error(self.type_name, fault)
+    }
+}
+
+/// Reads a table's entries.
+pub(in crate::guestfs) struct Cursor<'a> {
+    table: &'a Table,
+    start: u64,
+    window: Vec<u8>,
+}
+
+impl Cursor<'_> {
+    /// The entry of a cluster as it is, without bits that are not part of it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the table has no such entry; what the disk says.
+    pub(in crate::guestfs) fn value(&mut self, cluster: u32) -> Result<u32> {
+        let table = self.table;
+        let place = table.width.place(cluster);
+        let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
+        if place + len as u64 > table.len {
+            let expected = format!("within {} bytes", table.len);
+            return Err(table.damage(Fault::corrupt(table.at, "place of a cluster's link", expected, place)));
+        }
+        let known = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        let skip = match known.filter(|skip| skip + len <= self.window.len()) {
+            Some(skip) => skip,
+            None => {
+                let start = place - place % WINDOW;
+                let fill = (WINDOW + OVERLAP).min(table.len - start);
+                self.window.resize(usize::try_from(fill).unwrap_or(0), 0);
+                if let Err(e) = table.blocks.read_at(table.at.saturating_add(start), &mut self.window) {
+                    self.window.clear();
+                    return Err(e.into());
+                }
+                self.start = start;
+                usize::try_from(place % WINDOW).unwrap_or(0)
+            }
+        };
+        let mut raw = [0; 4];
+        raw[..len].copy_from_slice(&self.window[skip..skip + len]);
+        let value = u32::from_le_bytes(raw);
+        let odd = table.width == Width::Fat12 && cluster % 2 == 1;
+        Ok(if odd { value >> 4 } else { value & table.width.mask() })
+    }
+
+    /// What the table says of a cluster.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    pub(in crate::guestfs) fn link(&mut self, cluster: u32) -> Result<Link> {
+        let value = self.value(cluster)?;
+        Ok(match value {
+            _ if self.table.has(value) => Link::To(value),
+            _ if self.table.width.marks_end(value) => Link::End,
+            _ => Link::Broken(value),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::testing::MemoryDisk;
+
+    pub(super) fn table(bytes: Vec<u8>, width: Width, clusters: u32) -> Table {
+        let len = bytes.len() as u64;
+        let blocks = Arc::new(Blocks::new(Arc::new(MemoryDisk::new(bytes))));
+        Table { blocks, type_name: "FAT", at: 0, len, width, clusters }
+    }
+
+    #[test]
+    fn entries_of_12_bits_share_bytes() {
+        // 0: FF8, 1: FFF, 2: 003, 3: 004, 4: FFF, 5: FF7.
+        let bytes = vec![0xF8, 0xFF, 0xFF, 0x03, 0x40, 0x00, 0xFF, 0x7F, 0xFF];
+        let table = table(bytes, Width::Fat12, 4);
+        let mut cursor = table.cursor();
+        let links: Vec<Link> = (2..6).map(|cluster| cursor.link(cluster).unwrap()).collect();
+        assert_eq!(links, [Link::To(3), Link::To(4), Link::End, Link::Broken(0xFF7)]);
+        assert!(table.broken(5, 0xFF7).to_string().contains("at offset 7 "), "{}", table.broken(5, 0xFF7));
+        assert!(table.broken(5, 0xFF7).to_string().contains("bad cluster"), "{}", table.broken(5, 0xFF7));
+        assert!(cursor.value(6).is_err());
+    }
+
+    #[test]
+    fn entries_on_the_edge_of_a_window_are_whole() {
+        for width in [Width::Fat12, Width::Fat16, Width::Fat32] {
+            let count = 12_000_u32;
+            let mut bytes = vec![0; usize::try_from(width.place(count)).unwrap() + 4];
+            for cluster in 0..count {
+                let at = usize::try_from(width.place(cluster)).unwrap();
+                // The upper 4 bits of an entry of FAT32 are not part of it.
+                let value = (cluster % 4000 + 2) | if width == Width::Fat32 { 0xA000_0000 } else { 0 };
+                let value = if width == Width::Fat12 && cluster % 2 == 1 { value << 4 } else { value };
+                for (byte, part) in bytes[at..].iter_mut().zip(value.to_le_bytes()) {
+                    *byte |= part;
+                }
+            }
+            let table = table(bytes, width, count - 2);
+            let mut cursor = table.cursor();
+            for cluster in (0..count).chain((0..count).rev().step_by(7)) {
+                assert_eq!(cursor.value(cluster).unwrap(), cluster % 4000 + 2, "{width:?} {cluster}");
+            }
+        }
+    }
+
+    #[test]
+    fn marks_differ_by_width() {
+        let entries: Vec<u8> = [0, 0, 3, 0x0FFF_FFF8, 0xFFFF_FFF8, u32::MAX, 0xFFFF_FFF7, 0, 9]
+            .into_iter()
+            .flat_map(u32::to_le_bytes)
+            .collect();
+        let exfat = table(entries.clone(), Width::Exfat, 7);
+        let mut cursor = exfat.cursor();
+        let links: Vec<Link> = (2..9).map(|cluster| cursor.link(cluster).unwrap()).collect();
+        let broken = Link::Broken;
+        assert_eq!(
+            links,
+            [
+                Link::To(3),
+                broken(0x0FFF_FFF8),
+                broken(0xFFFF_FFF8),
+                Link::End,
+                broken(0xFFFF_FFF7),
+                broken(0),
+                broken(9)
+            ]
+        );
+        let fat32 = table(entries, Width::Fat32, 7);
+        let mut cursor = fat32.cursor();
+        let links: Vec<Link> = (2..9).map(|cluster| cursor.link(cluster).unwrap()).collect();
+        assert_eq!(links, [Link::To(3), Link::End, Link::End, Link::End, broken(0x0FFF_FFF7), broken(0), broken(9)]);
+    }
+}

@@ -1,0 +1,272 @@
+//! The slots of a folder: sets that begin with a primary one. A file is a set of three or more: times and attributes,
+//! the stream of its bytes, and its name in pieces. Field names and offsets are those of Microsoft's specification
+//! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, sections 6 and 7); all numbers are
+//! little-endian.
+
+use crate::guestfs::Time;
+use crate::guestfs::dos::{SLOT, date_and_time};
+use crate::guestfs::utf16;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// `EntryType`: the bit of slots in use, that of secondary ones, and that of ones that may be passed over.
+const IN_USE: u8 = 0x80;
+const SECONDARY: u8 = 0x40;
+const BENIGN: u8 = 0x20;
+
+/// `EntryType`, whole.
+pub(super) mod kind {
+    pub(in crate::guestfs::exfat) const END: u8 = 0x00;
+    pub(in crate::guestfs::exfat) const ALLOCATION_BITMAP: u8 = 0x81;
+    pub(in crate::guestfs::exfat) const UP_CASE_TABLE: u8 = 0x82;
+    pub(in crate::guestfs::exfat) const VOLUME_LABEL: u8 = 0x83;
+    pub(super) const FILE: u8 = 0x85;
+    pub(super) const STREAM: u8 = 0xC0;
+    pub(super) const NAME: u8 = 0xC1;
+}
+
+/// `FileAttributes`
+const READ_ONLY: u16 = 0x01;
+const DIRECTORY: u16 = 0x10;
+/// `GeneralSecondaryFlags`: there are clusters; they are one run, and the table says nothing of them.
+const ALLOCATION_POSSIBLE: u8 = 1;
+const NO_FAT_CHAIN: u8 = 2;
+/// Units of a piece of a name, and the most of a name.
+const PIECE: usize = 15;
+const MAX_UNITS: usize = 255;
+
+/// What a slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SlotKind {
+    /// Unused, and so is all that follows.
+    End,
+    /// Unused.
+    Free,
+    /// The first one of a file's set, which so many others follow.
+    File(usize),
+    /// Of the volume, not of a file.
+    Volume,
+    /// Primary and unknown, to be passed over with its set.
+    Benign,
+    /// Primary and unknown, so that the folder is not understood.
+    Critical,
+    /// One of a set.
+    Secondary,
+}
+
+impl SlotKind {
+    pub(super) fn of(raw: &[u8; SLOT]) -> Self {
+        match raw[0] {
+            kind::END => Self::End,
+            kind::FILE => Self::File(raw[1].into()), // SecondaryCount
+            kind::ALLOCATION_BITMAP | kind::UP_CASE_TABLE | kind::VOLUME_LABEL => Self::Volume,
+            free if free & IN_USE == 0 => Self::Free,
+            other if other & SECONDARY != 0 => Self::Secondary,
+            other if other & BENIGN != 0 => Self::Benign,
+            _ => Self::Critical,
+        }
+    }
+}
+
+/// A file or folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) is_folder: bool,
+    pub(super) is_read_only: bool,
+    pub(super) created: Time,
+    pub(super) modified: Time,
+    pub(super) accessed: Time,
+    /// Whether its clusters are one run, which the table does not have.
+    pub(super) is_run: bool,
+    /// `FirstCluster`, unchecked; 0 where there are none.
+    pub(super) first: u32,
+    /// `DataLength`
+    pub(super) size: u64,
+    /// `ValidDataLength`, at most the size: what was ever written. The rest reads as zeros.
+    pub(super) valid: u64,
+    /// Its name in UTF-8, which no listing would trip over.
+    pub(super) name: Vec<u8>,
+}
+
+impl File {
+    /// Reads a set of slots, the first of which is at byte `at` of the volume. (The others may be elsewhere.)
+    pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, Fault> {
+        let f = Fields::new("set of slots of a file", set, at);
+        let (primary, stream) = (f.bytes(0, SLOT)?, Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at));
+        let stated = f.u16_le(2)?; // SetChecksum
+        let found = checksum(set);
+        if found != stated {
+            let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
+            return Err(Fault::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
+        }
+        if stream.u8(0)? != kind::STREAM {
+            let found = format!("{:#04x}", stream.u8(0)?);
+            return Err(Fault::corrupt(
+                at,
+                "type of a file's second slot",
+                format_args!("{:#04x}", kind::STREAM),
+                found,
+            ));
+        }
+        let flags = stream.u8(1)?; // GeneralSecondaryFlags
+        let (size, valid) = (stream.u64_le(24)?, stream.u64_le(8)?); // DataLength, ValidDataLength
+        if valid > size {
+            let found = format!("{valid} of {size}");
+            return Err(Fault::corrupt(at, "written bytes of a file", "at most all of them", found));
+        }
+        let attributes = f.u16_le(4)?; // FileAttributes
+        let has_clusters = flags & ALLOCATION_POSSIBLE != 0 && size > 0;
+        Ok(Self {
+            is_folder: attributes & DIRECTORY != 0,
+            is_read_only: attributes & READ_ONLY != 0,
+            created: moment(f.u32_le(8)?, primary[20], primary[22]), // CreateTimestamp, Create10ms…, CreateUtcOffset
+            modified: moment(f.u32_le(12)?, primary[21], primary[23]), // LastModified…
+            accessed: moment(f.u32_le(16)?, 0, primary[24]),         // LastAccessed…
+            is_run: flags & NO_FAT_CHAIN != 0,
+            first: if has_clusters { stream.u32_le(20)? } else { 0 }, // FirstCluster
+            size,
+            valid,
+            name: name(set, stream.u8(3)?.into(), at)?, // NameLength
+        })
+    }
+}
+
+/// The name of `len` units that the pieces of a set have.
+fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, Fault> {
+    let (slots, _) = set.as_chunks::<SLOT>();
+    let mut units = Vec::with_capacity(MAX_UNITS + PIECE);
+    for raw in slots.iter().skip(2) {
+        match raw[0] {
+            kind::NAME if units.len() < len => {
+                let (pairs, _) = raw[2..].as_chunks::<2>();
+                units.extend(pairs.iter().map(|pair| u16::from_le_bytes(*pair)));
+            }
+            // A maker's own, and what the system no longer uses.
+            other if other & BENIGN != 0 || other & IN_USE == 0 => {}
+            other => {
+                let expected = "a piece of a name or one that may be passed over";
+                let found = format!("{other:#04x}");
+                return Err(Fault::unsupported(at, "type of a slot of a file", expected, found));
+            }
+        }
+    }
+    if len == 0 || units.len() < len {
+        let found = format!("{} in {} pieces", len, units.len() / PIECE);
+        return Err(Fault::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
+    }
+    let name = utf16::to_utf8(&units[..len]);
+    if name == b"." || name == b".." || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+        let found = format!("{:?}", String::from_utf8_lossy(&name));
+        return Err(Fault::corrupt(at, "name in a folder", "no / and no zero", found));
+    }
+    Ok(name)
+}
+
+/// `SetChecksum`: over all bytes but its own.
+pub(super) fn checksum(set: &[u8]) -> u16 {
+    let summed = set.iter().enumerate().filter(|(i, _)| !matches!(i, 2 | 3));
+    summed.fold(0, |sum: u16, (_, byte)| sum.rotate_right(1).wrapping_add(u16::from(*byte)))
+}
+
+/// The moment of a time stamp, its hundredths of a second, and its zone: quarters of an hour ahead of UTC, in 7 bits with
+/// a sign. Where the zone is not told it is taken to be UTC.
+fn moment(stamp: u32, hundredths: u8, zone: u8) -> Time {
+    let (date, time) = (u16::try_from(stamp >> 16).unwrap_or(0), u16::try_from(stamp & 0xFFFF).unwrap_or(0));
+    let local = date_and_time(date, time, hundredths);
+    let quarters = match zone {
+        0..0x80 => 0,
+        ahead @ 0x80..0xC0 => i64::from(ahead) - 0x80,
+        behind => i64::from(behind) - 0x100,
+    };
+    Time { seconds: local.seconds - quarters * 15 * 60, ..local }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The slots of a file with this name and so many slots of another type behind.
+    fn set(name: &str, more: &[u8]) -> Vec<u8> {
+        let units: Vec<u16> = name.encode_utf16().collect();
+        let mut set = vec![0; SLOT * 2];
+        set[0] = kind::FILE;
+        set[SLOT] = kind::STREAM;
+        set[SLOT + 1] = ALLOCATION_POSSIBLE | NO_FAT_CHAIN;
+        set[SLOT + 3] = u8::try_from(units.len()).unwrap();
+        set[SLOT + 8] = 100;
+        set[SLOT + 20] = 9;
+        set[SLOT + 24] = 200;
+        for part in units.chunks(PIECE) {
+            let mut raw = vec![kind::NAME, 0];
+            raw.extend(part.iter().flat_map(|unit| unit.to_le_bytes()));
+            raw.resize(SLOT, 0);
+            set.extend(raw);
+        }
+        for kind in more {
+            set.push(*kind);
+            set.extend([7; SLOT - 1]);
+        }
+        set[1] = u8::try_from(set.len() / SLOT - 1).unwrap();
+        summed(set)
+    }
+
+    fn summed(mut set: Vec<u8>) -> Vec<u8> {
+        let sum = checksum(&set).to_le_bytes();
+        set[2..4].copy_from_slice(&sum);
+        set
+    }
+
+    #[test]
+    fn a_set_is_a_file() {
+        for name in ["x", "fifteen letters", "sixteen letters!", "emoji 😀 and ünïcode ☃"] {
+            let file = File::parse(&set(name, &[]), 0).unwrap();
+            assert_eq!(file.name, name.as_bytes());
+            assert_eq!((file.size, file.valid, file.first, file.is_run, file.is_folder), (200, 100, 9, true, false));
+        }
+        assert_eq!(File::parse(&set(&"n".repeat(255), &[]), 0).unwrap().name.len(), 255);
+        // Slots of a maker are passed over, others are not understood.
+        assert!(File::parse(&set("x", &[0xE0, 0xE1, 0x41]), 0).is_ok());
+        let error = File::parse(&set("x", &[0xC2]), 0).unwrap_err().to_string();
+        assert!(error.contains("0xc2"), "{error}");
+        assert!(File::parse(&set("x", &[kind::NAME]), 0).is_err());
+    }
+
+    #[test]
+    fn a_set_that_breaks_its_rules_is_a_fault() {
+        let good = set("a name", &[]);
+        for (at, value) in [(SLOT, kind::NAME), (SLOT + 3, 0), (SLOT + 3, 16), (SLOT + 8, 201), (SLOT * 2 + 2, b'/')] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            assert!(File::parse(&bad, 0).unwrap_err().to_string().contains("checksum"));
+            assert!(File::parse(&summed(bad), 0).is_err(), "{at}");
+        }
+        assert!(File::parse(&set(".", &[]), 0).is_err() && File::parse(&set("..", &[]), 0).is_err());
+        assert!(File::parse(&good[..SLOT], 0).is_err() && File::parse(&[], 0).is_err());
+    }
+
+    #[test]
+    fn times_have_hundredths_and_a_zone() {
+        // 2000-03-01 12:00:00.
+        let stamp = (20 << 9 | 3 << 5 | 1) << 16 | 12 << 11;
+        let noon = 951_868_800 + 12 * 3600;
+        assert_eq!(moment(stamp, 0, 0), Time { seconds: noon, nanoseconds: 0 });
+        assert_eq!(moment(stamp, 199, 0x80), Time { seconds: noon + 1, nanoseconds: 990_000_000 });
+        assert_eq!(moment(stamp, 0, 0x84).seconds, noon - 3600);
+        assert_eq!(moment(stamp, 0, 0xE0).seconds, noon + 8 * 3600);
+        // The zone is not told, whatever its other bits.
+        assert_eq!(moment(stamp, 0, 0x04).seconds, noon);
+    }
+
+    #[test]
+    fn types_say_what_may_be_passed_over() {
+        let kind = |byte| SlotKind::of(&[byte; SLOT]);
+        assert_eq!(kind(0), SlotKind::End);
+        assert_eq!(kind(0x05), SlotKind::Free);
+        assert_eq!(kind(0x85), SlotKind::File(0x85));
+        assert_eq!(kind(0x83), SlotKind::Volume);
+        assert_eq!(kind(0xA0), SlotKind::Benign);
+        assert_eq!(kind(0x86), SlotKind::Critical);
+        assert_eq!(kind(0xC0), SlotKind::Secondary);
+        assert_eq!(kind(0xE0), SlotKind::Secondary);
+    }
+}

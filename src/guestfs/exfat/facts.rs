@@ -1,0 +1,107 @@
+//! What the root folder says of the volume: its label, and where the bitmap and the table of upper-case letters are.
+
+use super::boot::Boot;
+use super::entry::{SlotKind, kind};
+use super::{TYPE, root};
+use crate::guestfs::Facts;
+use crate::guestfs::dos::{Heap, Place, SLOT, serial};
+use std::ops::ControlFlow;
+
+/// Bitmaps of up to so many bytes are read to count what is free; larger volumes note a percentage.
+const COUNTED: u64 = 1 << 20;
+/// The longest name: 255 units of UTF-16, at most three bytes each.
+const NAME_MAX: u32 = 765;
+/// The most units of a label.
+const MAX_LABEL: usize = 11;
+/// `BitmapFlags`: it goes with the second table.
+const OF_SECOND: u8 = 1;
+
+/// The slots of the root folder that are of the volume.
+#[derive(Default)]
+pub(super) struct System {
+    label: String,
+    /// `FirstCluster` and `DataLength` of the bitmap.
+    bitmap: Option<(u32, u64)>,
+    /// Where the slot of the table of upper-case letters is, and what it says: checksum, first cluster, bytes.
+    pub(super) upper: Option<(u64, u32, u32, u64)>,
+}
+
+fn word(raw: &[u8; SLOT], at: usize) -> u32 {
+    u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
+}
+
+impl System {
+    /// Reads as far as the root folder can be read: files may still be there, and who lists it is told.
+    pub(super) fn read(heap: &Heap, boot: &Boot) -> Self {
+        let mut system = Self::default();
+        let _ = heap.slots(root(boot), 0, &mut |slot| {
+            let raw = slot.raw;
+            // FirstCluster, DataLength
+            let (first, len) = (word(raw, 20), u64::from(word(raw, 24)) | u64::from(word(raw, 28)) << 32);
+            match (SlotKind::of(raw), raw[0]) {
+                (SlotKind::End, _) => return Ok(ControlFlow::Break(())),
+                (_, kind::VOLUME_LABEL) => {
+                    let (units, _) = raw[2..].as_chunks::<2>();
+                    let count = usize::from(raw[1]).min(MAX_LABEL); // CharacterCount
+                    let units: Vec<u16> = units[..count].iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+                    system.label = String::from_utf16_lossy(&units);
+                }
+                (_, kind::ALLOCATION_BITMAP) if (raw[1] & OF_SECOND != 0) == boot.second => {
+                    system.bitmap = Some((first, len));
+                }
+                (_, kind::UP_CASE_TABLE) => system.upper = Some((slot.at, word(raw, 4), first, len)), // TableChecksum
+                _ => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        system
+    }
+}
+
+pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Facts {
+    let mut notes = Vec::new();
+    if boot.backup {
+        notes.push("Its boot region is damaged; the backup is used".to_owned());
+    }
+    if boot.dirty {
+        notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
+    }
+    if boot.media_failure {
+        notes.push("The guest met errors of its disk; check it from within the guest".to_owned());
+    }
+    let end = boot.heap + u64::from(boot.clusters) * boot.cluster;
+    if let Some(missing) = end.checked_sub(heap.blocks.size()).filter(|missing| *missing > 0) {
+        notes.push(format!("Its volume is {missing} bytes shorter than it says: files may be cut short"));
+    }
+    let blocks = u64::from(boot.clusters);
+    Facts {
+        type_name: TYPE,
+        label: system.label.clone(),
+        uuid: serial(boot.serial),
+        block_size: u32::try_from(boot.cluster).unwrap_or(u32::MAX),
+        blocks,
+        free_blocks: free(heap, boot, system).unwrap_or_else(|| {
+            let percent = boot.percent_in_use.unwrap_or(100);
+            blocks * (100 - u64::from(percent)) / 100
+        }),
+        name_max: NAME_MAX,
+        notes,
+        ..Facts::default()
+    }
+}
+
+/// Free clusters, counted where that is quick and the bitmap is as it should be.
+fn free(heap: &Heap, boot: &Boot, system: &System) -> Option<u64> {
+    let (first, len) = system.bitmap?;
+    let needed = u64::from(boot.clusters).div_ceil(8);
+    if needed > COUNTED || len < needed || !heap.chains.table.has(first) {
+        return None;
+    }
+    let mut bits = vec![0; usize::try_from(needed).ok()?];
+    heap.read(Place::Chain { first, clusters: needed.div_ceil(heap.cluster) }, 0, &mut bits).ok()?;
+    let used: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
+    // The last byte may have bits for no cluster.
+    let beyond = u32::try_from(needed * 8 - u64::from(boot.clusters)).unwrap_or(0);
+    let last = bits.last().map_or(0, |last| last.checked_shr(8 - beyond).unwrap_or(0).count_ones());
+    Some(u64::from(boot.clusters).saturating_sub(used - u64::from(last)))
+}

@@ -1,0 +1,232 @@
+//! exFAT, also with the second table of TexFAT.
+//!
+//! Times whose zone is not noted are shown as if it were UTC. A name is found whatever the case of its letters, by the
+//! volume's own table of upper-case letters.
+
+mod boot;
+mod entry;
+mod facts;
+mod folder;
+mod upper;
+
+use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
+use super::foreign::Blocks;
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
+use crate::disk::Disk;
+use crate::image::Fault;
+use boot::Boot;
+use entry::File;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const TYPE: &str = "exFAT";
+/// The root folder has no slots; all other nodes are the place of their first slot on the volume in units of slots,
+/// times two, and 1 more if the folder that it is in is one run, of which the table says nothing. The boot region has
+/// the first places.
+const ROOT: Node = Node(1);
+/// The most bytes of a folder, by the specification.
+const MAX_FOLDER: u64 = 256 << 20;
+
+/// An opened file system.
+pub struct Exfat {
+    boot: Boot,
+    heap: Heap,
+    facts: Facts,
+    names: Names,
+}
+
+/// Whether a volume begins like this file system; `head` is its first sector at least.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    head.get(3..).is_some_and(|rest| rest.starts_with(boot::NAME))
+}
+
+fn damage(fault: Fault) -> Error {
+    error(TYPE, fault)
+}
+
+impl Exfat {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let boot = boot::read(&*volume)?;
+        let table = Table {
+            blocks: Arc::new(Blocks::new(volume)),
+            type_name: TYPE,
+            at: boot.table.0,
+            len: boot.table.1,
+            width: Width::Exfat,
+            clusters: boot.clusters,
+        };
+        let heap = Heap::new(table, boot.heap, boot.cluster);
+        let system = facts::System::read(&heap, &boot);
+        let mut facts = facts::facts(&heap, &boot, &system);
+        let names = upper::names(&heap, system.upper, &mut facts.notes);
+        Ok(Self { boot, heap, facts, names })
+    }
+
+    /// A file or folder other than the root, and where its first slot is on the volume.
+    fn file(&self, node: Node) -> Result<(File, u64)> {
+        let (at, in_run) = ((node.0 >> 1).saturating_mul(SLOT as u64), node.0 & 1 == 1);
+        let outside = || damage(Fault::corrupt(at, "slot of a folder", "one in a cluster", "none"));
+        let mut set = vec![0; SLOT];
+        let (mut place, mut len) = (at, 1);
+        let mut number = 0;
+        while number < len {
+            let raw = &mut set[number * SLOT..];
+            let (raw, _) = raw.split_first_chunk_mut::<SLOT>().ok_or_else(outside)?;
+            let cluster = self.heap.cluster_at(place).ok_or_else(outside)?;
+            self.heap.blocks.read_at(place, raw)?;
+            if number == 0 {
+                let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
+                    return Err(damage(Fault::corrupt(at, "slot of a folder", "a file or a folder", "something else")));
+                };
+                len = more + 1;
+                set.resize(len * SLOT, 0);
+            }
+            number += 1;
+            place += SLOT as u64;
+            // A set may go on in the folder's next cluster.
+            if number < len && !in_run && place == self.heap.place(cluster) + self.heap.cluster {
+                let next = self.heap.chains.find(cluster, 1, 2)?;
+                place = self.heap.place(next.ok_or_else(outside)?.cluster);
+            }
+        }
+        Ok((File::parse(&set, at).map_err(damage)?, at))
+    }
+
+    /// Where the bytes of a file or folder are, whose first slot is at byte `at` of the volume.
+    fn place(&self, file: &File, at: u64) -> Result<Place> {
+        if file.size == 0 {
+            return Ok(Place::Range { at: 0, len: 0 });
+        }
+        let table = &self.heap.chains.table;
+        let clusters = file.size.div_ceil(self.heap.cluster);
+        if clusters > u64::from(table.clusters) {
+            let most = u64::from(table.clusters).saturating_mul(self.heap.cluster);
+            return Err(damage(Fault::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
+        }
+        let end = u64::from(file.first).saturating_add(if file.is_run { clusters } else { 1 });
+        if !table.has(file.first) || end > u64::from(table.end()) {
+            let expected = format!("from 2 to {:#x}", table.end() - 1);
+            let what = format!("clusters of {}", String::from_utf8_lossy(&file.name));
+            let found = format!("{:#x} to {:#x}", file.first, end - 1);
+            return Err(damage(Fault::corrupt(at, what, expected, found)));
+        }
+        if file.is_run {
+            return Ok(Place::Range { at: self.heap.place(file.first), len: file.size });
+        }
+        Ok(Place::Chain { first: file.first, clusters })
+    }
+
+    /// Where the slots of a folder are, and whether that is one run.
+    fn folder(&self, node: Node) -> Result<(Place, bool)> {
+        if node == ROOT {
+            return Ok((root(&self.boot), false));
+        }
+        let (file, at) = self.file(node)?;
+        if !file.is_folder {
+            return Err(Error::NotFolder);
+        }
+        if file.size > MAX_FOLDER {
+            let fault = Fault::corrupt(at, "size of a folder", format_args!("at most {MAX_FOLDER}"), file.size);
+            return Err(damage(fault));
+        }
+        Ok((self.place(&file, at)?, file.is_run))
+    }
+}
+
+/// Where the slots of the root folder are.
+fn root(boot: &Boot) -> Place {
+    Place::WholeChain { first: boot.root, most: (MAX_FOLDER / boot.cluster).max(1) }
+}
+
+impl GuestFs for Exfat {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        ROOT
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.folder(folder)?;
+        self.names.find(folder, name, &|from, each| folder::tell_names(&self.heap, place, from, each))
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        let root = Attributes {
+            kind: NodeKind::Folder,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            size: 0,
+            allocated: 0,
+            accessed: Time::default(),
+            modified: Time::default(),
+            changed: Time::default(),
+            created: None,
+            device: (0, 0),
+        };
+        if node == ROOT {
+            return Ok(root);
+        }
+        let (file, _) = self.file(node)?;
+        Ok(Attributes {
+            kind: if file.is_folder { NodeKind::Folder } else { NodeKind::File },
+            // For a folder the flag means something else.
+            mode: if file.is_read_only && !file.is_folder { 0o555 } else { 0o755 },
+            size: file.size,
+            allocated: file.size.checked_next_multiple_of(self.heap.cluster).unwrap_or(file.size),
+            accessed: file.accessed,
+            modified: file.modified,
+            changed: file.modified,
+            created: Some(file.created),
+            ..root
+        })
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        folder::tell_names(&self.heap, self.folder(folder)?, from, &mut |named| each(named.entry))
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        if file == ROOT {
+            return Err(Error::NotFile);
+        }
+        let (file, at) = self.file(file)?;
+        if file.is_folder {
+            return Err(Error::NotFile);
+        }
+        let len = len.max(1);
+        // What was never written reads as zeros, whatever the clusters hold.
+        let Some(valid) = file.valid.checked_sub(offset).filter(|left| *left > 0) else {
+            return Ok(FileRun { extent: FileExtent::Zero, len });
+        };
+        match self.heap.locate(self.place(&file, at)?, offset)? {
+            Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
+            None => Err(damage(Fault::corrupt(at, "place in a file", format_args!("below {}", file.size), offset))),
+        }
+    }
+
+    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
+        // No file has bytes without a place of their own.
+        Err(Error::NotFile)
+    }
+
+    fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
+        Err(Error::NotSymlink)
+    }
+
+    fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
+    fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}

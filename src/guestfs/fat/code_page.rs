@@ -1,0 +1,36 @@
+//! The code page of short names and labels. Which one a volume was written with is noted nowhere; this is 437, that of
+//! DOS in America, the kernel's default too
+//! (<https://www.unicode.org/Public/MAPPINGS/VENDORS/MICSFT/PC/CP437.TXT>).
+
+/// The characters of the bytes from 0x80 on.
+const UPPER_HALF: [char; 128] = [
+    'Ç', 'ü', 'é', 'â', 'ä', 'à', 'å', 'ç', 'ê', 'ë', 'è', 'ï', 'î', 'ì', 'Ä', 'Å', 'É', 'æ', 'Æ', 'ô', 'ö', 'ò', 'û',
+    'ù', 'ÿ', 'Ö', 'Ü', '¢', '£', '¥', '₧', 'ƒ', 'á', 'í', 'ó', 'ú', 'ñ', 'Ñ', 'ª', 'º', '¿', '⌐', '¬', '½', '¼', '¡',
+    '«', '»', '░', '▒', '▓', '│', '┤', '╡', '╢', '╖', '╕', '╣', '║', '╗', '╝', '╜', '╛', '┐', '└', '┴', '┬', '├', '─',
+    '┼', '╞', '╟', '╚', '╔', '╩', '╦', '╠', '═', '╬', '╧', '╨', '╤', '╥', '╙', '╘', '╒', '╓', '╫', '╪', '┘', '┌', '█',
+    '▄', '▌', '▐', '▀', 'α', 'ß', 'Γ', 'π', 'Σ', 'σ', 'µ', 'τ', 'Φ', 'Θ', 'Ω', 'δ', '∞', 'φ', 'ε', '∩', '≡', '±', '≥',
+    '≤', '⌠', '⌡', '÷', '≈', '°', '∙', '·', '√', 'ⁿ', '²', '■', '\u{a0}',
+];
+
+/// Text of this code page.
+pub(super) fn decode(bytes: &[u8]) -> String {
+    let upper = |byte: u8| UPPER_HALF[usize::from(byte & 0x7F)];
+    bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { upper(*byte) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_half_is_that_of_code_page_437() {
+        assert_eq!(decode(b"A\x80\x9a\xe1\xe6\xff"), "AÇÜßµ\u{a0}");
+        // By iconv, except for two that it has as other letters of the same look.
+        let all: Vec<u8> = (0x80..=0xFF).collect();
+        let iconv = std::process::Command::new("bash")
+            .args(["-c", "printf \"$(printf '\\\\x%02x' $(seq 128 255))\" | iconv -f CP437 -t UTF-8"])
+            .output()
+            .expect("iconv of the C library runs");
+        assert_eq!(decode(&all), String::from_utf8(iconv.stdout).unwrap());
+    }
+}

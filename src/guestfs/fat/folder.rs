@@ -1,0 +1,77 @@
+//! The names of a folder.
+
+use super::entry::{LongName, SlotKind};
+use super::{Fat, Place};
+use crate::guestfs::dos::{Named, SLOT, Slot};
+use crate::guestfs::{Entry, Node, NodeKind, Result};
+use crate::image::Fault;
+use std::ops::ControlFlow;
+
+impl Fat {
+    /// Tells the names of a folder from a slot on. A long name that is told from its middle on is none, so a place to
+    /// go on from is always behind a short one.
+    pub(super) fn tell_names(
+        &self,
+        folder: Place,
+        from: u64,
+        each: &mut dyn FnMut(Named) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut long = LongName::default();
+        self.heap.slots(folder, from, &mut |slot| {
+            Ok(match self.named(&slot, &mut long)? {
+                Found::Name(named) => each(named),
+                Found::Nothing => ControlFlow::Continue(()),
+                Found::End => ControlFlow::Break(()),
+            })
+        })
+    }
+
+    /// The label that is a slot of the root folder.
+    pub(super) fn root_label(&self) -> Result<Option<String>> {
+        let mut label = None;
+        self.heap.slots(self.folder(super::ROOT)?, 0, &mut |slot| {
+            match SlotKind::of(slot.raw) {
+                SlotKind::Short(short) if short.is_label() && !short.is_folder() => label = Some(short.label()),
+                SlotKind::End => return Ok(ControlFlow::Break(())),
+                _ => {}
+            }
+            Ok(if label.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(label)
+    }
+
+    fn named(&self, slot: &Slot<'_>, long: &mut LongName) -> Result<Found> {
+        let short = match SlotKind::of(slot.raw) {
+            SlotKind::End => return Ok(Found::End),
+            SlotKind::Piece => {
+                long.push(slot.number, slot.raw);
+                return Ok(Found::Nothing);
+            }
+            SlotKind::Short(short) if !short.is_label() && !short.is_dots() => short,
+            SlotKind::Free | SlotKind::Short(_) => {
+                long.clear();
+                return Ok(Found::Nothing);
+            }
+        };
+        let dos = short.name().into_bytes();
+        let (start, name, alias) = match long.take(&short) {
+            Some((start, name)) => (start, name, Some(dos)),
+            None => (slot.number, dos, None),
+        };
+        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            let found = format!("{:?}", String::from_utf8_lossy(&name));
+            return Err(self.damage(Fault::corrupt(slot.at, "name in a folder", "no / and no zero", found)));
+        }
+        let kind = if short.is_folder() { NodeKind::Folder } else { NodeKind::File };
+        let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };
+        Ok(Found::Name(Named { start, entry, alias }))
+    }
+}
+
+/// What a slot told.
+enum Found {
+    Name(Named),
+    Nothing,
+    /// There are no more.
+    End,
+}

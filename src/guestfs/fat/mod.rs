@@ -1,0 +1,233 @@
+//! FAT12, FAT16 and FAT32, with the long names of Windows 95.
+//!
+//! Times are local ones of a zone that is noted nowhere; they are shown as if it were UTC. Short names are taken to be
+//! of code page 437. As on Windows, a name is found whatever the case of its letters, and by its short form too; only
+//! the long form is listed.
+
+mod boot;
+mod code_page;
+mod entry;
+mod facts;
+mod folder;
+
+use super::detect::Content;
+use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
+use super::foreign::Blocks;
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
+use crate::disk::Disk;
+use crate::image::Fault;
+use boot::{Boot, Root};
+use entry::{Short, SlotKind, attr};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// The word for all versions.
+const TYPE: &str = "FAT";
+/// The root folder has no slot; all other nodes are the place of their slot on the volume in units of slots, and the
+/// boot sector has the first ones.
+const ROOT: Node = Node(1);
+/// The most bytes of a folder. By the specification that is 2 MiB, but some programs make larger ones.
+const MAX_FOLDER: u64 = 32 << 20;
+
+/// An opened file system.
+pub struct Fat {
+    boot: Boot,
+    heap: Heap,
+    facts: Facts,
+    names: Names,
+}
+
+/// Whether a volume begins like this file system; `head` is its first 4 KiB, or all of it.
+#[must_use]
+pub fn probe(head: &[u8]) -> bool {
+    boot::is_plausible(head)
+}
+
+/// What the boot sector says of a volume that begins like this file system; `head` as for [`probe`].
+pub(super) fn content(head: &[u8]) -> Option<Content> {
+    if !probe(head) {
+        return None;
+    }
+    // Whether the volume is as large as that is for those who open it.
+    Some(match Boot::parse(head, u64::MAX) {
+        Ok(boot) => Content {
+            type_name: type_name(boot.width).to_owned(),
+            uuid: boot.serial.map(serial).unwrap_or_default(),
+            label: boot.label,
+            ..Content::default()
+        },
+        Err(_) => Content { type_name: TYPE.to_owned(), ..Content::default() },
+    })
+}
+
+impl Fat {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+        let mut bytes = [0; boot::SIZE];
+        volume.read_at(0, &mut bytes)?;
+        let boot = Boot::parse(&bytes, volume.size()).map_err(|fault| error(TYPE, fault))?;
+        let table = Table {
+            blocks: Arc::new(Blocks::new(volume)),
+            type_name: type_name(boot.width),
+            at: boot.table.0,
+            len: boot.table.1,
+            width: boot.width,
+            clusters: boot.clusters,
+        };
+        let heap = Heap::new(table, boot.data, boot.cluster);
+        let mut fat = Self { boot, heap, facts: Facts::default(), names: Names::new(upper_case) };
+        fat.facts = fat.read_facts();
+        Ok(fat)
+    }
+
+    fn damage(&self, fault: Fault) -> Error {
+        error(type_name(self.boot.width), fault)
+    }
+
+    /// The slot that a node other than the root is, and where it is on the volume.
+    fn short(&self, node: Node) -> Result<(Short, u64)> {
+        let at = node.0.saturating_mul(SLOT as u64);
+        let mut raw = [0; SLOT];
+        self.heap.blocks.read_at(at, &mut raw)?;
+        match SlotKind::of(&raw) {
+            SlotKind::Short(short) => Ok((short, at)),
+            _ => Err(self.damage(Fault::corrupt(at, "slot of a folder", "a file or a folder", "something else"))),
+        }
+    }
+
+    /// Where the slots of a folder are.
+    fn folder(&self, node: Node) -> Result<Place> {
+        let most = (MAX_FOLDER / self.heap.cluster).max(1);
+        if node == ROOT {
+            return Ok(match self.boot.root {
+                Root::Fixed { at, len } => Place::Range { at, len },
+                Root::Chain(first) => Place::WholeChain { first, most },
+            });
+        }
+        let (short, at) = self.short(node)?;
+        if !short.is_folder() {
+            return Err(Error::NotFolder);
+        }
+        Ok(Place::WholeChain { first: self.first(&short, at)?, most })
+    }
+
+    /// Where the bytes of a file are, and how many.
+    fn file(&self, node: Node) -> Result<(Place, u64)> {
+        if node == ROOT {
+            return Err(Error::NotFile);
+        }
+        let (short, at) = self.short(node)?;
+        if short.is_folder() {
+            return Err(Error::NotFile);
+        }
+        let size = u64::from(short.size);
+        if size == 0 {
+            return Ok((Place::Range { at: 0, len: 0 }, 0));
+        }
+        Ok((Place::Chain { first: self.first(&short, at)?, clusters: size.div_ceil(self.heap.cluster) }, size))
+    }
+
+    /// The first cluster of what the slot at byte `at` of the volume is.
+    fn first(&self, short: &Short, at: u64) -> Result<u32> {
+        let first = short.first(self.boot.width == Width::Fat32);
+        if self.heap.chains.table.has(first) {
+            return Ok(first);
+        }
+        let what = format!("first cluster of {}", short.name());
+        let expected = format!("from 2 to {:#x}", self.heap.chains.table.end() - 1);
+        Err(self.damage(Fault::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
+    }
+}
+
+fn type_name(width: Width) -> &'static str {
+    match width {
+        Width::Fat12 => "FAT12",
+        Width::Fat16 => "FAT16",
+        Width::Fat32 | Width::Exfat => "FAT32",
+    }
+}
+
+impl GuestFs for Fat {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        ROOT
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.folder(folder)?;
+        self.names.find(folder, name, &|from, each| self.tell_names(place, from, each))
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        let folder = Attributes {
+            kind: NodeKind::Folder,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            size: 0,
+            allocated: 0,
+            accessed: Time::default(),
+            modified: Time::default(),
+            changed: Time::default(),
+            created: None,
+            device: (0, 0),
+        };
+        if node == ROOT {
+            return Ok(folder);
+        }
+        let (short, _) = self.short(node)?;
+        let modified = date_and_time(short.written.0, short.written.1, 0);
+        let accessed = if has_date(short.accessed) { date_and_time(short.accessed, 0, 0) } else { Time::default() };
+        let (date, time, hundredths) = short.created;
+        let created = has_date(date).then(|| date_and_time(date, time, hundredths));
+        let attributes = Attributes { accessed, modified, changed: modified, created, ..folder };
+        if short.is_folder() {
+            return Ok(attributes);
+        }
+        let size = u64::from(short.size);
+        Ok(Attributes {
+            kind: NodeKind::File,
+            // For a folder the flag means something else.
+            mode: if short.attributes & attr::READ_ONLY == 0 { 0o755 } else { 0o555 },
+            size,
+            allocated: size.next_multiple_of(self.heap.cluster),
+            ..attributes
+        })
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.tell_names(self.folder(folder)?, from, &mut |named| each(named.entry))
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let (place, size) = self.file(file)?;
+        match self.heap.locate(place, offset)? {
+            Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
+            None => Err(self.damage(Fault::corrupt(0, "place in a file", format!("below {size}"), offset))),
+        }
+    }
+
+    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
+        // No file has bytes without a place of their own.
+        Err(Error::NotFile)
+    }
+
+    fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
+        Err(Error::NotSymlink)
+    }
+
+    fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
+    fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,470 @@
+//! ISO 9660 (ECMA-119) with the names and attributes of Rock Ridge, or else the names of Joliet, or else its own.
+//!
+//! A node is the place of a directory record in bytes: a file's in its folder, a folder's own (`.`) in itself. Volume
+//! descriptors are taken from sector 16, so of a disk with several sessions the one that they tell of is read; programs
+//! that add sessions to an image file keep them up to date.
+
+mod names;
+mod record;
+mod rock_ridge;
+mod susp;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod zisofs;
+
+use super::foreign::Blocks;
+use super::names::{Names, usable};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::disk::Disk;
+use crate::image::Fault;
+use names::Naming;
+use quick_cache::sync::Cache;
+use record::{Record, SECTOR};
+use rock_ridge::RockRidge;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use susp::Skip;
+use volume::Volume;
+
+pub use volume::probe;
+
+const TYPE: &str = "ISO 9660";
+const FILES_CACHED: usize = 16 << 10;
+/// Unpacked blocks of compressed files, of 1 MiB each at most.
+const BLOCKS_CACHED: usize = 32;
+/// Parts that one file may be in. A part has at most 4 GiB, so that this is far above real ones.
+const MAX_PARTS: usize = 16 << 10;
+
+/// An opened file system.
+pub struct Iso {
+    blocks: Blocks,
+    volume: Volume,
+    facts: Facts,
+    naming: Naming,
+    /// Where the first record of the root folder is.
+    root: u64,
+    /// Where the fields of Rock Ridge are in a record, if there are any.
+    rock_ridge: Option<Skip>,
+    files: Cache<u64, Arc<Opened>>,
+    folders: Names,
+    unpacked: Cache<(u64, u64), Arc<[u8]>>,
+}
+
+/// A stretch of a file that is in one piece.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// The first byte in the file.
+    first: u64,
+    /// How many bytes; at least 1.
+    len: u64,
+    /// Where they are on the volume.
+    at: u64,
+}
+
+/// A file with what its records say.
+struct Opened {
+    record: Record,
+    kind: NodeKind,
+    rock_ridge: RockRidge,
+    parts: Vec<Part>,
+    /// Bytes on the volume, before unpacking.
+    stored: u64,
+    interleaved: bool,
+}
+
+fn damage(fault: Fault) -> Error {
+    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+}
+
+fn unsupported(what: String) -> Error {
+    Error::Unsupported { type_name: TYPE, what }
+}
+
+impl Iso {
+    /// Opens the file system of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; what the disk says.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+        let volume = Volume::read(&*disk)?;
+        let mut iso = Self {
+            root: volume.root,
+            facts: facts(&volume, disk.size()),
+            volume,
+            naming: Naming::Plain,
+            rock_ridge: None,
+            blocks: Blocks::new(disk),
+            files: Cache::new(FILES_CACHED),
+            folders: Names::new(),
+            unpacked: Cache::new(BLOCKS_CACHED),
+        };
+        let root = iso.own_record(iso.root)?;
+        iso.rock_ridge = iso.find_rock_ridge(&root)?;
+        iso.facts.has_owners = iso.rock_ridge.is_some();
+        if let (None, Some(joliet)) = (iso.rock_ridge, iso.volume.joliet_root) {
+            (iso.root, iso.naming) = (joliet, Naming::Joliet);
+            iso.own_record(iso.root)?;
+        }
+        Ok(iso)
+    }
+
+    /// Adds something that a user should know.
+    pub(super) fn note(&mut self, note: String) {
+        self.facts.notes.push(note);
+    }
+
+    fn block_size(&self) -> u64 {
+        u64::from(self.volume.block_size)
+    }
+
+    /// Bytes of metadata.
+    fn bytes(&self, at: u64, len: u64, what: &str) -> Result<Vec<u8>> {
+        self.inside(at, len, what)?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.blocks.read_at(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn inside(&self, at: u64, len: u64, what: &str) -> Result<()> {
+        let size = self.blocks.size();
+        if at.checked_add(len).is_some_and(|end| end <= size) {
+            return Ok(());
+        }
+        let expected = format!("at most {size}, the size of the volume");
+        Err(damage(Fault::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
+    }
+
+    /// The record at a place; none where the rest of the sector is unused.
+    fn record(&self, at: u64) -> Result<Option<Record>> {
+        let len = u64::from(self.bytes(at, 1, "directory record")?[0]);
+        if len == 0 {
+            return Ok(None);
+        }
+        Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(damage)
+    }
+
+    /// The record of a folder in itself, which is its first.
+    fn own_record(&self, at: u64) -> Result<Record> {
+        let record = self.record(at)?;
+        record
+            .filter(|record| record.is_self() && record.is_folder())
+            .ok_or_else(|| damage(Fault::corrupt(at, "first record of a folder", "the folder's own", "another")))
+    }
+
+    fn opened(&self, node: Node) -> Result<Arc<Opened>> {
+        if let Some(opened) = self.files.get(&node.0) {
+            return Ok(opened);
+        }
+        let record = self.record(node.0)?;
+        let record = record.ok_or_else(|| damage(Fault::corrupt(node.0, "directory record", "one", "none")))?;
+        if record.is_folder() && !record.is_self() {
+            let what = "first record of a folder";
+            return Err(damage(Fault::corrupt(node.0, what, "the folder's own", "another")));
+        }
+        let mut rock_ridge = self.rock_ridge(&record);
+        if let Some(error) = rock_ridge.error.take() {
+            return Err(error);
+        }
+        let folder = record.is_folder();
+        let stated = rock_ridge.posix.and_then(|posix| posix.kind());
+        let kind = kind(folder, &rock_ridge);
+        if stated.is_some_and(|stated| stated != kind) {
+            let expected = if folder { "that of a folder" } else { "that of a file" };
+            let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
+            return Err(damage(Fault::corrupt(record.at, "mode in a directory record", expected, found)));
+        }
+        let mut opened = Opened { kind, rock_ridge, parts: Vec::new(), stored: 0, interleaved: false, record };
+        if kind == NodeKind::File {
+            self.find_parts(&mut opened)?;
+        }
+        let opened = Arc::new(opened);
+        self.files.insert(node.0, opened.clone());
+        Ok(opened)
+    }
+
+    /// Where a file's bytes are: each of its records tells of a part.
+    fn find_parts(&self, opened: &mut Opened) -> Result<()> {
+        let mut record = opened.record.clone();
+        for _ in 0..MAX_PARTS {
+            let (at, len) = (record.data_at(self.block_size()), u64::from(record.data_len));
+            // The place of a part without bytes means nothing.
+            if len > 0 {
+                self.inside(at, len, "file")?;
+                opened.parts.push(Part { first: opened.stored, len, at });
+                opened.stored += len;
+            }
+            opened.interleaved |= record.interleaved;
+            if !record.has_more() {
+                return Ok(());
+            }
+            record = self.next_part(&record)?;
+        }
+        let what = "parts of a file";
+        Err(damage(Fault::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
+    }
+
+    /// The record after one that says that the file goes on.
+    fn next_part(&self, record: &Record) -> Result<Record> {
+        let mut at = record.at + record.len;
+        let next = match self.record(at)? {
+            None => {
+                at = next_sector(at);
+                self.record(at)?
+            }
+            next => next,
+        };
+        next.filter(|next| next.identifier == record.identifier && !next.is_folder())
+            .ok_or_else(|| damage(Fault::corrupt(at, "next part of a file", "a record with the same name", "none")))
+    }
+
+    /// Tells the entries of a folder from byte `from` of it on.
+    fn entries(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let opened = self.opened(folder)?;
+        if opened.kind != NodeKind::Folder {
+            return Err(Error::NotFolder);
+        }
+        let len = u64::from(opened.record.data_len);
+        self.inside(folder.0, len, "folder")?;
+        let mut place = from;
+        while place < len {
+            let Some(first) = self.record(folder.0 + place)? else {
+                place = next_sector(folder.0 + place) - folder.0;
+                continue;
+            };
+            let mut last = first.clone();
+            for _ in 0..MAX_PARTS {
+                if !last.has_more() || last.is_folder() {
+                    break;
+                }
+                last = self.next_part(&last)?;
+            }
+            place = last.at + last.len - folder.0;
+            if let Some(entry) = self.entry(&first, place)
+                && each(entry).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a folder tells of a record; none for one that is not shown. A file whose attributes are damaged has a name
+    /// all the same.
+    fn entry(&self, record: &Record, next: u64) -> Option<Entry> {
+        if record.is_self() || record.is_parent() || record.is_associated() {
+            return None;
+        }
+        let rock_ridge = self.rock_ridge(record);
+        if rock_ridge.relocated {
+            return None;
+        }
+        let name = rock_ridge.name().map_or_else(|| names::shown(&record.identifier, self.naming), <[u8]>::to_vec);
+        let folder = match rock_ridge.child {
+            Some(block) => Some(u64::from(block) * self.block_size()),
+            None => record.is_folder().then(|| record.data_at(self.block_size())),
+        };
+        let kind = kind(folder.is_some(), &rock_ridge);
+        Some(Entry { name: usable(name), node: Node(folder.unwrap_or(record.at)), kind, next })
+    }
+
+    /// Fills `buf` with a file's bytes as they are stored, from `offset` on. Tells where the first is.
+    fn read_stored(&self, opened: &Opened, offset: u64, buf: &mut [u8]) -> Result<u64> {
+        let (mut done, mut start) = (0, 0);
+        while done < buf.len() {
+            let (at, len) = opened.place(offset.saturating_add(done as u64))?;
+            let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
+            self.blocks.read_at(at, &mut buf[done..done + now])?;
+            start = if done == 0 { at } else { start };
+            done += now;
+        }
+        Ok(start)
+    }
+
+    /// A block of a compressed file, unpacked.
+    fn unpacked(&self, node: Node, opened: &Opened, how: zisofs::Compression, number: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.unpacked.get(&(node.0, number)) {
+            return Ok(bytes);
+        }
+        let mut header = vec![0; how.header];
+        let at = self.read_stored(opened, 0, &mut header)?;
+        how.check(&header, at).map_err(damage)?;
+        let (offset, len) = how.pointers_of(number);
+        let mut pointers = vec![0; len];
+        let at = self.read_stored(opened, offset, &mut pointers)?;
+        let (offset, len) = how.stored(&pointers, at).map_err(damage)?;
+        let mut packed = vec![0; len];
+        let at = self.read_stored(opened, offset, &mut packed)?;
+        let mut bytes = vec![0; how.len_of(number)];
+        zisofs::unpack(&packed, at, &mut bytes).map_err(damage)?;
+        let bytes: Arc<[u8]> = bytes.into();
+        self.unpacked.insert((node.0, number), bytes.clone());
+        Ok(bytes)
+    }
+}
+
+impl Opened {
+    fn size(&self) -> u64 {
+        match self.kind {
+            NodeKind::File => self.rock_ridge.compression.map_or(self.stored, |how| how.size),
+            NodeKind::Folder => u64::from(self.record.data_len),
+            NodeKind::Symlink => self.rock_ridge.target().map_or(0, |target| target.len() as u64),
+            _ => 0,
+        }
+    }
+
+    /// Where the stored byte `offset` is on the volume, and how many are there.
+    fn place(&self, offset: u64) -> Result<(u64, u64)> {
+        let part =
+            self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
+        let part = part.filter(|part| offset - part.first < part.len).ok_or_else(|| {
+            let expected = format!("more than {offset}");
+            damage(Fault::corrupt(self.record.at, "bytes of a file", expected, self.stored))
+        })?;
+        let skip = offset - part.first;
+        Ok((part.at + skip, part.len - skip))
+    }
+
+    /// Refuses files whose bytes are not where their records say.
+    fn check_readable(&self) -> Result<()> {
+        if self.kind != NodeKind::File {
+            return Err(Error::NotFile);
+        }
+        let unknown = self.rock_ridge.compression.and_then(|how| how.unknown());
+        let what = match unknown {
+            Some(what) => what,
+            None if self.interleaved => "is interleaved with others".to_owned(),
+            None if self.rock_ridge.sparse => "is stored as a table of its parts (SF)".to_owned(),
+            None => return Ok(()),
+        };
+        Err(unsupported(format!("the file with the record at byte {} {what}", self.record.at)))
+    }
+}
+
+/// What a record is of, as far as that is certain: a folder is one on both accounts.
+fn kind(folder: bool, rock_ridge: &RockRidge) -> NodeKind {
+    match rock_ridge.posix.and_then(|posix| posix.kind()) {
+        _ if folder => NodeKind::Folder,
+        Some(kind) if kind != NodeKind::Folder => kind,
+        _ => NodeKind::File,
+    }
+}
+
+/// Where the next sector begins.
+fn next_sector(at: u64) -> u64 {
+    at - at % SECTOR + SECTOR
+}
+
+fn facts(volume: &Volume, size: u64) -> Facts {
+    let stated = volume.blocks * u64::from(volume.block_size);
+    let mut notes = Vec::new();
+    if stated > size {
+        notes.push(format!(
+            "It is cut: it states {stated} bytes and the volume has {size}; the files at its end are lost"
+        ));
+    }
+    Facts {
+        type_name: TYPE,
+        label: volume.label.clone(),
+        uuid: volume.uuid.clone(),
+        block_size: volume.block_size,
+        blocks: volume.blocks,
+        name_max: 255,
+        notes,
+        ..Facts::default()
+    }
+}
+
+impl GuestFs for Iso {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn root(&self) -> Node {
+        Node(self.root)
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.folders.lookup(folder, name, |each| self.entries(folder, 0, each))
+    }
+
+    fn attributes(&self, node: Node) -> Result<Attributes> {
+        let opened = self.opened(node)?;
+        let folder = opened.kind == NodeKind::Folder;
+        let posix = opened.rock_ridge.posix;
+        let recorded = opened.record.recorded;
+        let [created, modified, accessed, changed] = opened.rock_ridge.times.0;
+        let modified = modified.unwrap_or(recorded);
+        let stored = if folder { opened.size() } else { opened.stored };
+        Ok(Attributes {
+            kind: opened.kind,
+            mode: posix.map_or(if folder { 0o555 } else { 0o444 }, |posix| posix.mode & 0o7777),
+            uid: posix.map_or(0, |posix| posix.uid),
+            gid: posix.map_or(0, |posix| posix.gid),
+            links: posix.map_or(1, |posix| posix.links),
+            size: opened.size(),
+            allocated: stored.div_ceil(SECTOR) * SECTOR,
+            accessed: accessed.unwrap_or(modified),
+            modified,
+            changed: changed.unwrap_or(modified),
+            created,
+            device: opened.rock_ridge.device,
+        })
+    }
+
+    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(folder, from, each)
+    }
+
+    fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
+        let opened = self.opened(file)?;
+        opened.check_readable()?;
+        if opened.rock_ridge.compression.is_some() {
+            return Ok(FileRun { extent: FileExtent::Decoded, len });
+        }
+        let (at, stretch) = opened.place(offset)?;
+        Ok(FileRun { extent: FileExtent::Stored(at), len: len.min(stretch) })
+    }
+
+    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let opened = self.opened(file)?;
+        opened.check_readable()?;
+        let Some(how) = opened.rock_ridge.compression else {
+            self.read_stored(&opened, offset, buf)?;
+            return Ok(());
+        };
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset.saturating_add(done as u64);
+            let bytes = self.unpacked(file, &opened, how, at / how.block_size())?;
+            let skip = usize::try_from(at % how.block_size()).unwrap_or(usize::MAX);
+            let rest = bytes
+                .get(skip..)
+                .filter(|rest| !rest.is_empty())
+                .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "bytes of a compressed file", at, how.size)))?;
+            let now = rest.len().min(buf.len() - done);
+            buf[done..done + now].copy_from_slice(&rest[..now]);
+            done += now;
+        }
+        Ok(())
+    }
+
+    fn read_link(&self, link: Node) -> Result<Vec<u8>> {
+        let opened = self.opened(link)?;
+        if opened.kind != NodeKind::Symlink {
+            return Err(Error::NotSymlink);
+        }
+        let target = opened.rock_ridge.target();
+        let target = target
+            .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
+        Ok(target.to_vec())
+    }
+
+    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
+        self.opened(node).map(|_| Vec::new())
+    }
+
+    fn xattr(&self, node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.opened(node).map(|_| None)
+    }
+}

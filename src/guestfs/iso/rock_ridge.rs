@@ -1,0 +1,222 @@
+//! Rock Ridge (IEEE P1282): POSIX names and attributes in the fields of directory records
+//! (<https://web.archive.org/web/20170404043745/http://www.ymi.com/ymi/sites/default/files/pdf/Rockridge.pdf>).
+
+use super::Iso;
+use super::record::{Record, long_date, short_date};
+use super::susp::{Field, HEADER, Skip};
+use super::zisofs::Compression;
+use crate::guestfs::{Error, NodeKind, Result, Time};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// Names of the extension in `ER`.
+const IDENTIFIERS: [&[u8]; 3] = [b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282"];
+/// Flags of `NM`, `SL` and of components: it goes on in the next one; the folder itself; the one above; the top.
+const CONTINUE: u8 = 1;
+const CURRENT: u8 = 2;
+const PARENT: u8 = 4;
+const ROOT: u8 = 8;
+/// Flag of `TF`: dates have 17 bytes.
+const LONG_FORM: u8 = 0x80;
+/// The longest name and target that are taken: those of the kernel.
+const MAX_NAME: usize = 255;
+const MAX_TARGET: usize = 4095;
+
+/// `PX`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Posix {
+    pub(super) mode: u32,
+    pub(super) links: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Posix {
+    /// What the mode says that it is; none where it does not.
+    pub(super) fn kind(&self) -> Option<NodeKind> {
+        Some(match self.mode & 0o170_000 {
+            0o010_000 => NodeKind::Fifo,
+            0o020_000 => NodeKind::CharDevice,
+            0o040_000 => NodeKind::Folder,
+            0o060_000 => NodeKind::BlockDevice,
+            0o100_000 => NodeKind::File,
+            0o120_000 => NodeKind::Symlink,
+            0o140_000 => NodeKind::Socket,
+            _ => return None,
+        })
+    }
+}
+
+/// `TF`: what it has of created, modified, accessed, changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Times(pub(super) [Option<Time>; 4]);
+
+/// A name or a target that may be told in several pieces.
+#[derive(Debug, Clone, Default)]
+struct Pieces {
+    text: Vec<u8>,
+    begun: bool,
+    /// Whether another piece must follow.
+    open: bool,
+}
+
+/// What the fields of one record say.
+#[derive(Debug, Default)]
+pub(super) struct RockRidge {
+    name: Pieces,
+    target: Pieces,
+    /// Whether the next component of the target goes on with the last one.
+    component_open: bool,
+    pub(super) posix: Option<Posix>,
+    /// Major and minor number (`PN`).
+    pub(super) device: (u32, u32),
+    pub(super) times: Times,
+    /// The block of a folder that this record stands in for (`CL`).
+    pub(super) child: Option<u32>,
+    /// Whether the folder is shown elsewhere (`RE`).
+    pub(super) relocated: bool,
+    /// How the data are compressed (`ZF`).
+    pub(super) compression: Option<Compression>,
+    /// Whether the data are a table of the parts that are not zero (`SF`).
+    pub(super) sparse: bool,
+    /// What is wrong with the fields. The others are those before.
+    pub(super) error: Option<Error>,
+}
+
+impl Iso {
+    /// What the fields of a record say, damage included.
+    pub(super) fn rock_ridge(&self, record: &Record) -> RockRidge {
+        let mut found = RockRidge::default();
+        let Some(skip) = self.rock_ridge else { return found };
+        let skip = if record.at == self.root { skip.root } else { skip.others };
+        let told = self.fields(record, skip, &mut |field| found.add(field));
+        found.error = told.err().or_else(|| {
+            let open = found.name.open || found.target.open || found.component_open;
+            let fault = Fault::corrupt(record.at, "name or target in a directory record", "its end", "none");
+            open.then(|| super::damage(fault))
+        });
+        found
+    }
+
+    /// Where its fields begin, if the root folder's own record has any.
+    pub(super) fn find_rock_ridge(&self, root: &Record) -> Result<Option<Skip>> {
+        let Some(skip) = self.find_susp(root)? else { return Ok(None) };
+        let mut seen = false;
+        let told = self.fields(root, skip.root, &mut |field| {
+            seen |= match &field.signature {
+                b"ER" => is_rock_ridge(&field.f)?,
+                b"PX" | b"RR" => true,
+                _ => false,
+            };
+            Ok(())
+        });
+        if seen { Ok(Some(skip)) } else { told.map(|()| None) }
+    }
+}
+
+impl RockRidge {
+    /// The name, unless it is told in part only.
+    pub(super) fn name(&self) -> Option<&[u8]> {
+        Some(&*self.name.text).filter(|name| !name.is_empty() && !self.name.open)
+    }
+
+    /// The target of a link, if there is one.
+    pub(super) fn target(&self) -> Option<&[u8]> {
+        Some(&*self.target.text).filter(|target| !target.is_empty())
+    }
+
+    fn add(&mut self, field: &Field<'_>) -> Result<(), Fault> {
+        let f = &field.f;
+        match &field.signature {
+            b"NM" => {
+                let flags = f.u8(HEADER)?;
+                if flags & (CURRENT | PARENT) == 0 {
+                    self.name.text.extend_from_slice(f.bytes(HEADER + 1, f.len() - HEADER - 1)?);
+                    self.name.open = flags & CONTINUE != 0;
+                    too_long(f, "name", self.name.text.len(), MAX_NAME)?;
+                }
+            }
+            b"PX" => {
+                let (mode, links, uid, gid) = (f.u32_le(4)?, f.u32_le(12)?, f.u32_le(20)?, f.u32_le(28)?);
+                self.posix = Some(Posix { mode, links, uid, gid });
+            }
+            b"PN" => self.device = device(f.u32_le(4)?, f.u32_le(12)?),
+            b"SL" => self.add_target(f)?,
+            b"TF" => self.add_times(f)?,
+            b"CL" => self.child = Some(f.u32_le(4)?),
+            b"RE" => self.relocated = true,
+            b"SF" => self.sparse = true,
+            b"ZF" | b"Z2" => self.compression = Some(Compression::parse(field.version, f)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A piece of a target: components, of which one may go on in the next piece.
+    fn add_target(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+        self.target.open = f.u8(HEADER)? & CONTINUE != 0;
+        let mut at = HEADER + 1;
+        while at < f.len() {
+            let (flags, len) = (f.u8(at)?, usize::from(f.u8(at + 1)?));
+            let content = f.bytes(at + 2, len)?;
+            let text: &[u8] = match flags & !CONTINUE {
+                0 => content,
+                CURRENT => b".",
+                PARENT => b"..",
+                ROOT => b"",
+                _ => {
+                    let what = "flags of a part of a symbolic link's target";
+                    return Err(Fault::unsupported(f.offset(at), what, "1, 2, 4 or 8", format_args!("{flags:#x}")));
+                }
+            };
+            if self.target.begun && !self.component_open && self.target.text != b"/" {
+                self.target.text.push(b'/');
+            }
+            if flags & ROOT != 0 {
+                self.target.text = b"/".to_vec();
+            }
+            self.target.text.extend_from_slice(text);
+            self.target.begun = true;
+            self.component_open = flags & CONTINUE != 0;
+            too_long(f, "target of a symbolic link", self.target.text.len(), MAX_TARGET)?;
+            at += 2 + len;
+        }
+        Ok(())
+    }
+
+    fn add_times(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+        let flags = f.u8(HEADER)?;
+        let len = if flags & LONG_FORM != 0 { 17 } else { 7 };
+        let mut at = HEADER + 1;
+        for (bit, time) in self.times.0.iter_mut().enumerate() {
+            if flags & 1 << bit != 0 {
+                let raw = f.bytes(at, len)?;
+                *time = if flags & LONG_FORM != 0 { long_date(raw) } else { short_date(raw) }.or(*time);
+                at += len;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn too_long(f: &Fields<'_>, what: &str, len: usize, most: usize) -> Result<(), Fault> {
+    if len <= most {
+        return Ok(());
+    }
+    let what = format!("length of the {what} in a directory record");
+    Err(Fault::corrupt(f.offset(0), what, format_args!("at most {most}"), len))
+}
+
+/// Whether an `ER` field names Rock Ridge.
+fn is_rock_ridge(f: &Fields<'_>) -> Result<bool, Fault> {
+    let name = f.bytes(HEADER + 4, usize::from(f.u8(HEADER)?))?;
+    Ok(IDENTIFIERS.contains(&name))
+}
+
+/// Two numbers that are major and minor, or the halves of the C library's number for both.
+fn device(high: u32, low: u32) -> (u32, u32) {
+    match high {
+        0 => (low >> 8 & 0xFFF, low & 0xFF | low >> 12 & 0xF_FF00),
+        major => (major, low),
+    }
+}

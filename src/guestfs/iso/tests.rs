@@ -1,0 +1,153 @@
+//! Discs that no program at hand makes, built by hand from the standard.
+
+use super::*;
+use crate::mount::testing::MemoryDisk;
+
+const ROOT: u32 = 20;
+
+/// A directory record (ECMA-119, 9.1).
+fn record(name: &[u8], location: u32, len: u32, flags: u8, system_use: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 33];
+    bytes[2..6].copy_from_slice(&location.to_le_bytes());
+    bytes[10..14].copy_from_slice(&len.to_le_bytes());
+    bytes[18..25].copy_from_slice(&[124, 1, 2, 3, 4, 5, 0]);
+    bytes[25] = flags;
+    bytes[32] = u8::try_from(name.len()).unwrap();
+    bytes.extend_from_slice(name);
+    if bytes.len() % 2 == 1 {
+        bytes.push(0);
+    }
+    bytes.extend_from_slice(system_use);
+    bytes[0] = u8::try_from(bytes.len()).unwrap();
+    bytes
+}
+
+/// A disc of 64 sectors with blocks of `block` bytes, whose root folder, in sector 20, has these records. Each block of
+/// 512 bytes from sector 24 on is filled with its number.
+fn disc(block: u16, own: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = vec![0; 64 * 2048];
+    let location = ROOT * 2048 / u32::from(block);
+    let descriptor = &mut bytes[0x8000..0x8800];
+    descriptor[..7].copy_from_slice(b"\x01CD001\x01");
+    descriptor[40..72].fill(b' ');
+    descriptor[80..84].copy_from_slice(&(64 * 2048 / u32::from(block)).to_le_bytes());
+    descriptor[128..130].copy_from_slice(&block.to_le_bytes());
+    descriptor[158..162].copy_from_slice(&location.to_le_bytes());
+    bytes[0x8800..0x8807].copy_from_slice(b"\xFFCD001\x01");
+    let mut place = ROOT as usize * 2048;
+    let own = record(&[0], location, 4096, 2, own);
+    let parent = record(&[1], location, 4096, 2, &[]);
+    for record in [&own, &parent].into_iter().chain(records) {
+        if place / 2048 != (place + record.len() - 1) / 2048 {
+            place = place.next_multiple_of(2048);
+        }
+        bytes[place..place + record.len()].copy_from_slice(record);
+        place += record.len();
+    }
+    for number in 24 * 4..64 * 4 {
+        bytes[number * 512..(number + 1) * 512].fill(u8::try_from(number).unwrap());
+    }
+    bytes
+}
+
+fn open(bytes: Vec<u8>) -> (Arc<dyn Disk>, Iso) {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new(bytes));
+    (disk.clone(), Iso::open(disk).unwrap())
+}
+
+fn content(opened: &(Arc<dyn Disk>, Iso), name: &str) -> Result<Vec<u8>> {
+    let (disk, iso) = opened;
+    let node = iso.lookup(iso.root(), name.as_bytes())?.expect("the name is there");
+    let attributes = iso.attributes(node)?;
+    let mut bytes = vec![0; usize::try_from(attributes.size).unwrap()];
+    let len = crate::guestfs::read::read(iso, &**disk, node, &attributes, 0, &mut bytes)?;
+    assert_eq!(len, bytes.len());
+    Ok(bytes)
+}
+
+fn names(iso: &Iso) -> Vec<String> {
+    let mut names = Vec::new();
+    iso.read_folder(iso.root(), 0, &mut |entry| {
+        names.push(String::from_utf8(entry.name).unwrap());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    names
+}
+
+#[test]
+fn a_file_may_be_in_several_parts_also_from_one_sector_to_the_next() {
+    let mut records: Vec<Vec<u8>> =
+        (0..30_u32).map(|i| record(format!("F{i:028}").as_bytes(), 24, 10, 0, &[])).collect();
+    // Some of these are the last of the first sector.
+    records.extend([record(b"BIG", 30, 2048, 0x80, &[]), record(b"BIG", 28, 4096, 0x80, &[])]);
+    records.extend([record(b"BIG", 40, 100, 0, &[]), record(b"LAST", 24, 1, 0, &[])]);
+    for count in 0..=30 {
+        let opened = open(disc(2048, &[], &records[count..]));
+        let bytes = content(&opened, "BIG").unwrap();
+        let expected = [(120, 2048), (112, 4096), (160, 100)]
+            .iter()
+            .flat_map(|(first, len)| (0..*len).map(move |at| u8::try_from(first + at / 512).unwrap()));
+        assert_eq!(bytes, expected.collect::<Vec<u8>>());
+        assert_eq!(names(&opened.1).len(), 32 - count);
+    }
+    let opened = open(disc(2048, &[], &[record(b"BIG", 30, 2048, 0x80, &[]), record(b"OTHER", 28, 10, 0, &[])]));
+    assert!(matches!(
+        opened.1.read_folder(opened.1.root(), 0, &mut |_| ControlFlow::Continue(())),
+        Err(Error::Corrupt { .. })
+    ));
+}
+
+#[test]
+fn blocks_may_be_smaller_than_sectors() {
+    let opened = open(disc(512, &[], &[record(b"SMALL.;1", 101, 1000, 0, &[])]));
+    assert_eq!(content(&opened, "SMALL").unwrap(), [vec![101; 512], vec![102; 488]].concat());
+    assert_eq!(opened.1.facts().block_size, 512);
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_damage() {
+    let mut interleaved = record(b"INTER", 30, 100, 0, &[]);
+    interleaved[26] = 1;
+    let sparse = [b"SF\x15\x01".as_slice(), &[0; 17]].concat();
+    let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
+    let records = [
+        interleaved,
+        record(b"SPARSE", 30, 100, 0, &sparse),
+        record(b"OUTSIDE", 63, 4096, 0, &[]),
+        record(b"EMPTY", u32::MAX, 0, 0, &[]),
+        record(b"XZ", 30, 100, 0, b"ZF\x10\x02xz\x06\x0F\x10\0\0\0\0\0\0\0"),
+        record(b"FORK", 30, 7, 4, &[]),
+        record(b"FORK", 31, 5, 0, &[]),
+    ];
+    let opened = open(disc(2048, &own, &records));
+    assert_eq!(names(&opened.1), ["INTER", "SPARSE", "OUTSIDE", "EMPTY", "XZ", "FORK"]);
+    let message = |name: &str| content(&opened, name).unwrap_err().to_string();
+    assert!(message("INTER").contains("interleaved"), "{}", message("INTER"));
+    assert!(message("SPARSE").contains("(SF)"), "{}", message("SPARSE"));
+    assert!(message("XZ").contains("compressed with xz in version 2"), "{}", message("XZ"));
+    assert!(message("OUTSIDE").contains("end of the file"), "{}", message("OUTSIDE"));
+    assert_eq!(content(&opened, "EMPTY").unwrap(), b"");
+    assert_eq!(content(&opened, "FORK").unwrap(), vec![124; 5]);
+}
+
+#[test]
+fn continuations_that_go_in_a_circle_end() {
+    let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
+    let number = |number: u32| [number.to_le_bytes(), number.to_be_bytes()].concat();
+    let field = [b"CE\x1C\x01".to_vec(), number(50), number(0), number(28)].concat();
+    let mut bytes = disc(2048, &own, &[record(b"CIRCLE", 30, 10, 0, &field)]);
+    bytes[50 * 2048..50 * 2048 + 28].copy_from_slice(&field);
+    let opened = open(bytes);
+    assert_eq!(names(&opened.1), ["CIRCLE"]);
+    assert!(content(&opened, "CIRCLE").unwrap_err().to_string().contains("circle"));
+}
+
+#[test]
+fn rock_ridge_may_follow_the_fields_of_cd_rom_xa() {
+    let xa = [0_u8; 14];
+    let own = [&xa[..], b"SP\x07\x01\xBE\xEF\x0E", b"RR\x05\x01\x81"].concat();
+    let name = [&xa[..], b"NM\x0C\x01\0", b"a-name."].concat();
+    let opened = open(disc(2048, &own, &[record(b"ANAME.;1", 30, 10, 0, &name)]));
+    assert_eq!(names(&opened.1), ["a-name."]);
+}

@@ -1,0 +1,135 @@
+//! Volume descriptors (ECMA-119, 8), from sector 16 on.
+
+use super::record::SECTOR;
+use crate::disk::Disk;
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// Where they begin.
+const DESCRIPTORS_AT: u64 = 16 * SECTOR;
+/// More are not looked at: there are a handful.
+const MAX_DESCRIPTORS: u64 = 64;
+/// Behind the type of each.
+const STANDARD_IDENTIFIER: &[u8] = b"CD001";
+/// `Volume Descriptor Type`.
+const PRIMARY: u8 = 1;
+const SUPPLEMENTARY: u8 = 2;
+const TERMINATOR: u8 = 255;
+/// `Escape Sequences` of Joliet: UCS-2 level 1, 2 and 3.
+const JOLIET: [&[u8]; 3] = [b"%/@", b"%/C", b"%/E"];
+
+/// What the descriptors say.
+#[derive(Debug, Clone)]
+pub(super) struct Volume {
+    /// `Logical Block Size` in bytes.
+    pub(super) block_size: u32,
+    /// `Volume Space Size` in blocks.
+    pub(super) blocks: u64,
+    /// `Volume Identifier`.
+    pub(super) label: String,
+    /// When it was changed or made, in place of a UUID, as blkid shows it.
+    pub(super) uuid: String,
+    /// Where the first record of the root folder is, in bytes.
+    pub(super) root: u64,
+    /// The same of the tree with Joliet's names, if there is one.
+    pub(super) joliet_root: Option<u64>,
+}
+
+/// Whether a volume has such descriptors.
+///
+/// # Errors
+/// What the disk says.
+pub fn probe(disk: &dyn Disk) -> Result<bool> {
+    let mut bytes = [0; 6];
+    if disk.size() < DESCRIPTORS_AT + SECTOR {
+        return Ok(false);
+    }
+    disk.read_at(DESCRIPTORS_AT, &mut bytes)?;
+    Ok(&bytes[1..] == STANDARD_IDENTIFIER)
+}
+
+impl Volume {
+    /// Reads the descriptors.
+    pub(super) fn read(disk: &dyn Disk) -> Result<Self> {
+        let (mut volume, mut joliet) = (None, None);
+        for number in 0..MAX_DESCRIPTORS {
+            let at = DESCRIPTORS_AT + number * SECTOR;
+            if at + SECTOR > disk.size() {
+                break;
+            }
+            let mut bytes = [0; 2048];
+            disk.read_at(at, &mut bytes)?;
+            if !bytes[1..].starts_with(STANDARD_IDENTIFIER) {
+                break;
+            }
+            match bytes[0] {
+                PRIMARY if volume.is_none() => volume = Some(Self::parse(&bytes, at).map_err(super::damage)?),
+                SUPPLEMENTARY if joliet.is_none() && is_joliet(&bytes) => {
+                    let label = utf16(&bytes[40..72]).trim_end_matches([' ', '\0']).to_owned();
+                    joliet = Some((label, root(&bytes, at).map_err(super::damage)?));
+                }
+                TERMINATOR => break,
+                _ => {}
+            }
+        }
+        let Some(mut volume) = volume else {
+            let fault = Fault::corrupt(DESCRIPTORS_AT, "volume descriptors", "a primary one", "none");
+            return Err(super::damage(fault));
+        };
+        if let Some((label, root)) = joliet {
+            volume.joliet_root = Some(root);
+            if !label.is_empty() {
+                volume.label = label;
+            }
+        }
+        Ok(volume)
+    }
+
+    fn parse(bytes: &[u8], at: u64) -> Result<Self, Fault> {
+        let f = Fields::new("primary volume descriptor", bytes, at);
+        let block_size = u32::from(f.u16_le(128)?);
+        if !matches!(block_size, 512 | 1024 | 2048) {
+            let expected = "512, 1024 or 2048";
+            return Err(Fault::corrupt(f.offset(128), "logical block size", expected, block_size));
+        }
+        let date = |at: usize| f.bytes(at, 17);
+        let uuid = [date(830)?, date(813)?].into_iter().find_map(as_uuid).unwrap_or_default();
+        Ok(Self {
+            block_size,
+            blocks: u64::from(f.u32_le(80)?),
+            label: f.text(40, 32)?.trim_end().to_owned(),
+            uuid,
+            root: root(bytes, at)?,
+            joliet_root: None,
+        })
+    }
+}
+
+/// Where the root folder begins, in bytes.
+fn root(bytes: &[u8], at: u64) -> Result<u64, Fault> {
+    let f = Fields::new("volume descriptor", bytes, at);
+    let (extended, location) = (f.u8(157)?, f.u32_le(158)?);
+    Ok((u64::from(location) + u64::from(extended)) * u64::from(f.u16_le(128)?))
+}
+
+fn is_joliet(bytes: &[u8]) -> bool {
+    bytes.get(88..).is_some_and(|escapes| JOLIET.iter().any(|joliet| escapes.starts_with(joliet)))
+}
+
+/// A date as blkid shows it for a UUID; none when it is not set.
+fn as_uuid(date: &[u8]) -> Option<String> {
+    let digits = date.get(..16).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    if date.iter().all(|byte| matches!(byte, b'0' | 0)) {
+        return None;
+    }
+    let text = str::from_utf8(digits).ok()?;
+    let parts = [(0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 16)];
+    Some(parts.map(|(from, to)| &text[from..to]).join("-"))
+}
+
+/// Big-endian UTF-16; what is none is replaced.
+pub(super) fn utf16(bytes: &[u8]) -> String {
+    let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16_lossy(&units)
+}

@@ -1,0 +1,49 @@
+//! ZFS: the first of the four labels of a member. It has a list of names and values, and a ring of uberblocks, of which
+//! the marks are (<https://github.com/openzfs/zfs>, `include/sys/vdev_impl.h`).
+
+use crate::guestfs::detect::Content;
+use crate::image::fields::Fields;
+
+/// Where the list begins, packed by XDR, and where the ring.
+const LIST: usize = 16 << 10;
+const RING: usize = 128 << 10;
+const RING_LEN: usize = 128 << 10;
+/// `ub_magic`.
+const MAGIC: u64 = 0x00BA_B10C;
+/// `DATA_TYPE_UINT64`, `DATA_TYPE_STRING`.
+const NUMBER: u32 = 8;
+const TEXT: u32 = 9;
+
+pub(super) fn find(f: &Fields<'_>, head: &[u8]) -> Option<Content> {
+    let ring = head.get(RING..)?;
+    let ring = &ring[..ring.len().min(RING_LEN)];
+    // An uberblock takes at least 1 KiB.
+    ring.chunks(1024)
+        .any(|block| block.starts_with(&MAGIC.to_le_bytes()) || block.starts_with(&MAGIC.to_be_bytes()))
+        .then(|| {
+            let mut content = Content::named("ZFS");
+            // A list that is damaged has no name to tell.
+            let _ = list(f, &mut content);
+            content
+        })
+}
+
+/// Takes the pool's name and number out of the list: behind 12 bytes come its entries, each with its length.
+fn list(f: &Fields<'_>, content: &mut Content) -> Option<()> {
+    let number = |at: usize| f.u32_be(at).ok();
+    let size = |at: usize| number(at).and_then(|n| usize::try_from(n).ok());
+    let mut at = LIST + 12;
+    while at < RING {
+        let entry = size(at).filter(|len| *len >= 20)?;
+        let name_len = size(at + 8).filter(|len| *len <= entry)?;
+        let name = f.bytes(at + 12, name_len).ok()?;
+        let value = at + 12 + name_len.next_multiple_of(4);
+        match (name, number(value)?) {
+            (b"name", TEXT) => content.label = f.text(value + 12, size(value + 8)?).ok()?,
+            (b"pool_guid", NUMBER) => content.uuid = f.u64_be(value + 8).ok()?.to_string(),
+            _ => {}
+        }
+        at += entry;
+    }
+    Some(())
+}

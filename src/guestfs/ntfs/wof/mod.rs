@@ -1,0 +1,148 @@
+//! Files that Windows compressed in the form of its system files (WOF, the Windows overlay filter, as `compact /exe`
+//! makes them). The unnamed stream is a hole of the file's size; the bytes are in the stream `WofCompressedData`: a table
+//! of where the chunks after the first begin, counted from its own end, then the chunks. One that did not become shorter
+//! is stored as it is. The reparse point says which algorithm (`FILE_PROVIDER_EXTERNAL_INFO_V1` of the Windows SDK).
+
+mod code;
+mod lzx;
+mod xpress;
+
+use super::Opened;
+use super::file::Stream;
+use super::record::kind;
+use super::{Ntfs, damage};
+use crate::guestfs::{Node, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::sync::Arc;
+
+/// The stream with the compressed bytes.
+pub(super) const STREAM: &str = "WofCompressedData";
+/// Above this many bytes, the places in the table have 8 bytes.
+const WIDE: u64 = 0xFFFF_FFFF;
+
+/// How the chunks are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// XPRESS with Huffman codes, in chunks of 4, 8 or 16 KiB.
+    Xpress { chunk: u32 },
+    /// LZX in chunks of 32 KiB.
+    Lzx,
+}
+
+impl Algorithm {
+    /// By the reparse point's number of it.
+    pub(super) fn numbered(number: u32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Xpress { chunk: 4 << 10 },
+            1 => Self::Lzx,
+            2 => Self::Xpress { chunk: 8 << 10 },
+            3 => Self::Xpress { chunk: 16 << 10 },
+            _ => return None,
+        })
+    }
+
+    fn chunk(self) -> u32 {
+        match self {
+            Self::Xpress { chunk } => chunk,
+            Self::Lzx => lzx::CHUNK,
+        }
+    }
+
+    /// Unpacks one chunk; `None` when the bytes make no sense.
+    fn unpack(self, packed: &[u8], out: &mut [u8]) -> Option<()> {
+        match self {
+            Self::Xpress { .. } => xpress::unpack(packed, out),
+            Self::Lzx => lzx::unpack(packed, out),
+        }
+    }
+}
+
+impl Ntfs {
+    /// Fills `buf` with the bytes of a file from `offset` on, which lie within it.
+    pub(super) fn read_wof(
+        &self,
+        node: Node,
+        opened: &Opened,
+        algorithm: Algorithm,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let chunk = u64::from(algorithm.chunk());
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let skip = usize::try_from(at % chunk).unwrap_or(0);
+            let bytes = self.wof_chunk(node, opened, algorithm, at / chunk)?;
+            let part = bytes.get(skip..).unwrap_or_default();
+            let now = part.len().min(buf.len() - done);
+            if now == 0 {
+                let expected = format!("more than {at} bytes");
+                return Err(damage(Fault::corrupt(0, "size of a compressed file", expected, at)));
+            }
+            buf[done..done + now].copy_from_slice(&part[..now]);
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// A chunk, unpacked.
+    fn wof_chunk(&self, node: Node, opened: &Opened, algorithm: Algorithm, number: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.units.get(&(node.0, number)) {
+            return Ok(bytes);
+        }
+        let size = opened.data.as_ref().map_or(0, Stream::size);
+        let chunk = u64::from(algorithm.chunk());
+        let record = opened.file.number;
+        let bad = |what: &str, expected: String, found: String| {
+            damage(Fault::corrupt(0, format!("{what} of the compressed file with record {record}"), expected, found))
+        };
+        let Some(packed) = &opened.packed else {
+            return Err(bad("bytes", format!("a stream {STREAM}"), "none".to_owned()));
+        };
+        let (start, end) = self.wof_place(packed, size, chunk, number)?;
+        let len = size.saturating_sub(number * chunk).min(chunk);
+        // A chunk is never longer than what it unpacks to.
+        let Some(packed_len) = end.checked_sub(start).filter(|packed_len| *packed_len <= len && *packed_len > 0) else {
+            let expected = format!("from {start} on at most {len} bytes for chunk {number}");
+            return Err(bad("chunk table", expected, format!("up to {end}")));
+        };
+        let mut bytes = vec![0; usize::try_from(packed_len).unwrap_or(0)];
+        let place = self.read_stream(packed, start, &mut bytes)?;
+        let bytes: Arc<[u8]> = if packed_len == len {
+            bytes.into()
+        } else {
+            let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
+            algorithm.unpack(&bytes, &mut out).ok_or_else(|| {
+                let what = format!("chunk {number} of the compressed file with record {record}");
+                damage(Fault::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not unpack"))
+            })?;
+            out.into()
+        };
+        self.units.insert((node.0, number), bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Where a chunk begins and ends in the stream.
+    fn wof_place(&self, packed: &Stream, size: u64, chunk: u64, number: u64) -> Result<(u64, u64)> {
+        let entry: u64 = if size > WIDE { 8 } else { 4 };
+        let last = size.div_ceil(chunk).saturating_sub(1);
+        let table = last.saturating_mul(entry);
+        let place = |index: u64| -> Result<u64> {
+            let mut raw = [0; 8];
+            let raw = &mut raw[..usize::try_from(entry).unwrap_or(8)];
+            self.read_stream(packed, index * entry, raw)?;
+            let f = Fields::new("chunk table", raw, 0);
+            let found = if entry == 8 { f.u64_le(0) } else { f.u32_le(0).map(u64::from) };
+            Ok(found.map_err(damage)?.saturating_add(table))
+        };
+        let start = if number == 0 { table } else { place(number - 1)? };
+        let end = if number >= last { packed.size() } else { place(number)? };
+        Ok((start, end))
+    }
+}
+
+/// The compressed stream of a file.
+pub(super) fn stream(file: &super::file::File) -> Result<Option<Stream>> {
+    file.stream(kind::DATA, &STREAM.encode_utf16().collect::<Vec<_>>())
+}

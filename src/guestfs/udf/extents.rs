@@ -1,0 +1,110 @@
+//! Where the bytes of a file are: allocation descriptors (ECMA-167, 4/12.1 and 4/14.14), and those that they go on in.
+
+use super::entry::{FileEntry, Form};
+use super::tag::{self, Expected, id};
+use super::{Address, Udf, damage};
+use crate::guestfs::Result;
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::collections::HashSet;
+
+/// Descriptors of one file, and blocks of them, that are taken: far above real ones.
+const MAX_EXTENTS: usize = 1 << 20;
+const MAX_BLOCKS: usize = 1 << 16;
+/// Bytes of the header of a block of descriptors.
+const HEADER: usize = 24;
+/// The upper two bits of a length.
+const RECORDED: u32 = 0;
+const CONTINUES: u32 = 3;
+
+/// A stretch of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The first byte in the file.
+    pub(super) first: u64,
+    /// How many bytes; at least 1.
+    pub(super) len: u64,
+    /// Where they begin; zeros if nowhere.
+    pub(super) recorded: Option<Address>,
+}
+
+/// A descriptor.
+struct Descriptor {
+    kind: u32,
+    len: u64,
+    address: Address,
+}
+
+impl Udf {
+    /// The extents of a file, sorted, whose entry is at an address. None for one with its bytes in its entry.
+    pub(super) fn extents(&self, of: Address, entry: &FileEntry) -> Result<Vec<Extent>> {
+        let mut extents = Vec::new();
+        if entry.form == Form::Embedded {
+            return Ok(extents);
+        }
+        let (mut area, mut area_at) = (entry.descriptors.clone(), entry.descriptors_at);
+        let mut first = 0_u64;
+        let mut seen = HashSet::new();
+        let too_many = |most: usize| {
+            damage(Fault::corrupt(entry.descriptors_at, "extents of a file", format_args!("at most {most}"), "more"))
+        };
+        for _ in 0..MAX_BLOCKS {
+            let mut next = None;
+            let mut at = 0;
+            while at < area.len() {
+                let (descriptor, size) = descriptor(&area, area_at, at, entry.form, of.partition).map_err(damage)?;
+                if descriptor.len == 0 {
+                    break;
+                }
+                if descriptor.kind == CONTINUES {
+                    next = Some(descriptor.address);
+                    break;
+                }
+                if extents.len() == MAX_EXTENTS {
+                    return Err(too_many(MAX_EXTENTS));
+                }
+                let end = first.saturating_add(descriptor.len);
+                if !first.is_multiple_of(self.block_size()) && first < entry.attributes.size {
+                    let what = "length of an extent before another";
+                    let expected = format!("a multiple of {}", self.block_size());
+                    return Err(damage(Fault::corrupt(area_at + at as u64, what, expected, first)));
+                }
+                let recorded = (descriptor.kind == RECORDED).then_some(descriptor.address);
+                extents.push(Extent { first, len: descriptor.len, recorded });
+                first = end;
+                at += size;
+            }
+            let Some(address) = next else { return Ok(extents) };
+            if !seen.insert((address.partition, address.block)) {
+                let expected = "blocks that end";
+                return Err(damage(Fault::corrupt(area_at, "allocation descriptors of a file", expected, "a circle")));
+            }
+            (area, area_at) = self.more_descriptors(address)?;
+        }
+        Err(too_many(MAX_BLOCKS))
+    }
+
+    /// A block of descriptors, and where they are on the volume.
+    fn more_descriptors(&self, address: Address) -> Result<(Vec<u8>, u64)> {
+        let (bytes, at) = self.block(address)?;
+        let ids = [id::ALLOCATION_EXTENT];
+        let expected = Expected { what: "allocation extent descriptor", ids: &ids, location: Some(address.block) };
+        tag::check(&bytes, at, &expected).map_err(damage)?;
+        let f = Fields::new("allocation extent descriptor", &bytes, at);
+        let len = usize::try_from(f.u32_le(20).map_err(damage)?).unwrap_or(usize::MAX);
+        let descriptors = f.bytes(HEADER, len).map_err(damage)?;
+        Ok((descriptors.to_vec(), f.offset(HEADER)))
+    }
+}
+
+/// The descriptor at byte `at` of an area that begins at byte `area_at` of the volume, and how many bytes it has.
+fn descriptor(area: &[u8], area_at: u64, at: usize, form: Form, partition: u16) -> Result<(Descriptor, usize), Fault> {
+    let f = Fields::new("allocation descriptor", area, area_at);
+    let len = f.u32_le(at)?;
+    let (address, size) = match form {
+        Form::Short => (Address { partition, block: f.u32_le(at + 4)? }, 8),
+        Form::Long => (Address { partition: f.u16_le(at + 8)?, block: f.u32_le(at + 4)? }, 16),
+        _ => (Address { partition: f.u16_le(at + 16)?, block: f.u32_le(at + 12)? }, 20),
+    };
+    Ok((Descriptor { kind: len >> 30, len: u64::from(len & 0x3FFF_FFFF), address }, size))
+}

@@ -1,0 +1,86 @@
+//! Folders: file identifier descriptors one after the other (ECMA-167, 4/14.4).
+
+use super::tag::{self, Expected, id};
+use super::{Address, Opened, Udf, damage, text};
+use crate::guestfs::names::usable;
+use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+use std::ops::ControlFlow;
+
+/// Bytes before the implementation's own and the name.
+const FIXED: usize = 38;
+/// `FileCharacteristics`.
+const DIRECTORY: u8 = 2;
+const DELETED: u8 = 4;
+const PARENT: u8 = 8;
+
+impl Udf {
+    /// Tells the entries of a folder from byte `from` of it on.
+    pub(super) fn entries(
+        &self,
+        folder: &Opened,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if folder.entry.attributes.kind != NodeKind::Folder {
+            return Err(Error::NotFolder);
+        }
+        let size = folder.entry.attributes.size;
+        let mut place = from;
+        while place < size {
+            let mut bytes = vec![0; FIXED];
+            let at = self.read_folder_bytes(folder, place, &mut bytes)?;
+            let f = Fields::new("file identifier descriptor", &bytes, at);
+            let (name_len, own_len) = (usize::from(f.u8(19).map_err(damage)?), f.u16_le(36).map_err(damage)?);
+            let len = FIXED + usize::from(own_len) + name_len;
+            // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
+            let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
+            bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
+            self.read_folder_bytes(folder, place, &mut bytes)?;
+            let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
+            tag::check(&bytes, at, &expected).map_err(damage)?;
+            place += len.next_multiple_of(4) as u64;
+            let f = Fields::new("file identifier descriptor", &bytes[..len], at);
+            if let Some(entry) = self.entry(&f, len - name_len, place)?
+                && each(entry).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a descriptor tells; none for one that is not shown. A file whose entry is damaged has a name all the same.
+    fn entry(&self, f: &Fields<'_>, name_at: usize, next: u64) -> Result<Option<Entry>> {
+        let characteristics = f.u8(18).map_err(damage)?;
+        if characteristics & (DELETED | PARENT) != 0 {
+            return Ok(None);
+        }
+        let raw = f.bytes(name_at, f.len() - name_at).map_err(damage)?;
+        let name = text::cs0(raw).ok_or_else(|| {
+            let found = format!("{:?}", raw.first());
+            damage(Fault::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
+        })?;
+        let address = Address { block: f.u32_le(24).map_err(damage)?, partition: f.u16_le(28).map_err(damage)? };
+        let node = Node::from(address);
+        let kind = match self.opened(node) {
+            Ok(opened) => opened.entry.attributes.kind,
+            Err(error @ Error::Disk(_)) => return Err(error),
+            Err(_) if characteristics & DIRECTORY != 0 => NodeKind::Folder,
+            Err(_) => NodeKind::File,
+        };
+        Ok(Some(Entry { name: usable(name.into_bytes()), node, kind, next }))
+    }
+
+    /// Fills `buf` from byte `place` of a folder on. Tells where that is on the volume.
+    fn read_folder_bytes(&self, folder: &Opened, place: u64, buf: &mut [u8]) -> Result<u64> {
+        let size = folder.entry.attributes.size;
+        if place.saturating_add(buf.len() as u64) > size {
+            let what = "length of a file identifier descriptor";
+            let expected = format!("at most {} up to the end of the folder", size - place);
+            return Err(damage(Fault::corrupt(folder.entry.descriptors_at, what, expected, buf.len())));
+        }
+        self.read_file(folder, place, buf)
+    }
+}

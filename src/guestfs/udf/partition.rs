@@ -1,0 +1,246 @@
+//! Where the blocks of partitions are on the volume (UDF 2.60, 2.2.8 to 2.2.13).
+
+use super::entry::{FileEntry, file_type};
+use super::tag::{self, Expected, TAG, id};
+use super::volume::{Map, Partition};
+use super::{Address, Opened, Udf, damage, unsupported};
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// Blocks at the end of the volume that the virtual partition's table is searched in.
+const VIRTUAL_SEARCH: u64 = 512;
+/// The largest table that is taken: of 2^26 blocks, 128 GiB.
+const MAX_VIRTUAL: u64 = 256 << 20;
+/// Stands for no block in that table.
+const UNUSED: u32 = u32::MAX;
+/// Names of the tables.
+const VIRTUAL_TABLE: &[u8] = b"*UDF Virtual Alloc Tbl";
+const SPARING_TABLE: &[u8] = b"*UDF Sparing Table";
+/// Originals that stand for a packet that is free or bad.
+const SPARING_FREE: u32 = 0xFFFF_FFF0;
+
+/// How the blocks of a partition are found.
+#[derive(Debug, Clone)]
+pub(super) enum Blocks {
+    /// From this block of the volume on, so many.
+    Physical { start: u64, len: u64 },
+    /// By a table, in a physical one.
+    Virtual { partition: u16, table: Vec<u32> },
+    /// As in a physical one, but for packets that were moved: by their first block in the partition, the block of the
+    /// volume.
+    Sparable { start: u64, len: u64, packet: u64, moved: Vec<(u32, u32)> },
+    /// By extents of a file: first block, how many, and the block in a physical partition.
+    Metadata { partition: u16, extents: Vec<(u64, u64, u32)> },
+}
+
+impl Udf {
+    /// Makes the partitions usable, in an order in which each needs only those before.
+    pub(super) fn open_partitions(&mut self, partitions: &[Partition]) -> Result<()> {
+        for partition in partitions {
+            self.partitions.push(Blocks::Physical { start: partition.start.into(), len: partition.len.into() });
+        }
+        for (index, partition) in partitions.iter().enumerate() {
+            if let Map::Sparable { packet, tables } = &partition.map {
+                let (start, len) = (u64::from(partition.start), u64::from(partition.len));
+                let packet = u64::from(*packet);
+                if !packet.is_power_of_two() {
+                    return Err(damage(Fault::corrupt(0, "length of a packet", "a power of two", packet)));
+                }
+                let moved = self.sparing_table(tables)?;
+                self.partitions[index] = Blocks::Sparable { start, len, packet, moved };
+            }
+        }
+        for (index, partition) in partitions.iter().enumerate() {
+            let base = || {
+                let same = |other: &Partition| {
+                    other.number == partition.number && matches!(other.map, Map::Physical | Map::Sparable { .. })
+                };
+                let base = partitions.iter().position(same).and_then(|base| u16::try_from(base).ok());
+                let what = format!("partition with number {} below another", partition.number);
+                base.ok_or_else(|| damage(Fault::corrupt(0, what, "one with blocks of its own", "none")))
+            };
+            match partition.map {
+                Map::Physical | Map::Sparable { .. } => {}
+                Map::Virtual => self.partitions[index] = self.virtual_partition(base()?)?,
+                Map::Metadata { file, mirror } => {
+                    self.partitions[index] = self.metadata_partition(base()?, file, mirror)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a block is on the volume, in bytes, and how many blocks follow it there.
+    pub(super) fn place(&self, address: Address) -> Result<(u64, u64)> {
+        let Address { partition, block } = address;
+        let bad = |expected: String| {
+            let what = format!("block of partition {partition}");
+            damage(Fault::corrupt(0, what, expected, block))
+        };
+        let at = u64::from(block);
+        let (absolute, count) = match self.partitions.get(usize::from(partition)) {
+            None => return Err(bad(format!("one of the {} partitions", self.partitions.len()))),
+            Some(Blocks::Physical { start, len }) => {
+                let left = len.checked_sub(at).filter(|left| *left > 0);
+                (start + at, left.ok_or_else(|| bad(format!("less than {len}")))?)
+            }
+            Some(Blocks::Sparable { start, len, packet, moved }) => {
+                let left = len.checked_sub(at).filter(|left| *left > 0);
+                let left = left.ok_or_else(|| bad(format!("less than {len}")))?;
+                let (first, skip) = (at - at % packet, at % packet);
+                let found = moved.binary_search_by_key(&first, |(original, _)| u64::from(*original));
+                let absolute = found.map_or(start + at, |index| u64::from(moved[index].1) + skip);
+                (absolute, left.min(packet - skip))
+            }
+            Some(Blocks::Virtual { partition, table }) => {
+                let mapped = usize::try_from(block).ok().and_then(|index| table.get(index).copied());
+                let mapped = mapped.filter(|mapped| *mapped != UNUSED);
+                let block = mapped.ok_or_else(|| bad("one in the virtual allocation table".to_owned()))?;
+                return Ok((self.place(Address { partition: *partition, block })?.0, 1));
+            }
+            Some(Blocks::Metadata { partition, extents }) => {
+                let index = extents.partition_point(|(first, ..)| *first <= at).checked_sub(1);
+                let extent = index.map(|index| extents[index]).filter(|(first, count, _)| at - first < *count);
+                let (first, count, block) = extent.ok_or_else(|| bad("one in the metadata file".to_owned()))?;
+                let skip = at - first;
+                let block = u32::try_from(u64::from(block) + skip).unwrap_or(u32::MAX);
+                let (place, follow) = self.place(Address { partition: *partition, block })?;
+                return Ok((place, follow.min(count - skip)));
+            }
+        };
+        let (size, volume) = (self.block_size(), self.blocks.size());
+        let place = absolute.checked_mul(size).filter(|place| place.checked_add(size).is_some_and(|end| end <= volume));
+        let place = place.ok_or_else(|| {
+            let what = format!("end of block {block} of partition {partition}");
+            let found = absolute.saturating_add(1).saturating_mul(size);
+            damage(Fault::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found))
+        })?;
+        Ok((place, count.min((volume - place) / size)))
+    }
+
+    /// The packets that were moved, sorted. Of the tables the first sound one counts.
+    fn sparing_table(&self, tables: &[u32]) -> Result<Vec<(u32, u32)>> {
+        let mut first = None;
+        for table in tables {
+            match self.read_sparing_table(*table) {
+                Ok(moved) => return Ok(moved),
+                Err(error @ Error::Disk(_)) => return Err(error),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| damage(Fault::corrupt(0, "sparing tables of a partition", "at least one", 0))))
+    }
+
+    fn read_sparing_table(&self, block: u32) -> Result<Vec<(u32, u32)>> {
+        let at = u64::from(block) * self.block_size();
+        let head = self.bytes(at, self.block_size(), "sparing table")?;
+        let f = Fields::new("sparing table", &head, at);
+        let count = usize::from(f.u16_le(48).map_err(damage)?);
+        let bytes = self.bytes(at, (56 + count as u64 * 8).max(self.block_size()), "sparing table")?;
+        let ids = [id::SPARING_TABLE];
+        tag::check(&bytes, at, &Expected { what: "sparing table", ids: &ids, location: Some(block) })
+            .map_err(damage)?;
+        let f = Fields::new("sparing table", &bytes, at);
+        if !f.bytes(17, 23).map_err(damage)?.starts_with(SPARING_TABLE) {
+            return Err(damage(Fault::corrupt(at + 17, "name of the sparing table", "*UDF Sparing Table", "another")));
+        }
+        let mut moved = Vec::new();
+        for entry in 0..count {
+            let (original, place) = (f.u32_le(56 + entry * 8), f.u32_le(60 + entry * 8));
+            let (original, place) = (original.map_err(damage)?, place.map_err(damage)?);
+            if original < SPARING_FREE {
+                moved.push((original, place));
+            }
+        }
+        moved.sort_unstable();
+        Ok(moved)
+    }
+
+    /// The virtual partition over the partition `base`: its table is the file whose entry was written last.
+    fn virtual_partition(&self, base: u16) -> Result<Blocks> {
+        let Blocks::Physical { start, len } = self.partitions[usize::from(base)] else {
+            return Err(unsupported("it has a virtual partition on one that is not physical".to_owned()));
+        };
+        let last = (self.blocks.size() / self.block_size()).min(start.saturating_add(len)).saturating_sub(1);
+        for place in (start..=last).rev().take(usize::try_from(VIRTUAL_SEARCH).unwrap_or(0)) {
+            let Ok(block) = u32::try_from(place - start) else { break };
+            let address = Address { partition: base, block };
+            let entry = match self.read_entry(address) {
+                Ok(entry) => entry,
+                Err(error @ Error::Disk(_)) => return Err(error),
+                Err(_) => continue,
+            };
+            if !matches!(entry.file_type, file_type::VIRTUAL_TABLE | file_type::UNSPECIFIED) {
+                continue;
+            }
+            if let Some(table) = self.virtual_table(address, &entry)? {
+                return Ok(Blocks::Virtual { partition: base, table });
+            }
+        }
+        let at = last.saturating_mul(self.block_size());
+        let expected = format!("one in the last {VIRTUAL_SEARCH} blocks");
+        Err(damage(Fault::corrupt(at, "virtual allocation table", expected, "none")))
+    }
+
+    /// The table that a file is, if it is one: with a header since revision 2.00, with a trailer before.
+    fn virtual_table(&self, address: Address, entry: &FileEntry) -> Result<Option<Vec<u32>>> {
+        let size = entry.attributes.size;
+        // It has four bytes for each block that was ever written, and a header.
+        let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
+        if size > most {
+            let what = "size of the virtual allocation table";
+            return Err(damage(Fault::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size)));
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
+        self.read_file(&file, 0, &mut bytes)?;
+        let table = if entry.file_type == file_type::VIRTUAL_TABLE {
+            let header = bytes.first_chunk::<2>().map_or(0, |raw| usize::from(u16::from_le_bytes(*raw)));
+            bytes.get(header..).filter(|_| header >= 152)
+        } else {
+            let trailer = bytes.len().saturating_sub(36);
+            let named = bytes.get(trailer + 1..).is_some_and(|rest| rest.starts_with(VIRTUAL_TABLE));
+            bytes.get(..trailer).filter(|_| named)
+        };
+        let words =
+            |raw: &[u8]| raw.chunks_exact(4).map(|raw| u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
+        Ok(table.map(words))
+    }
+
+    /// The metadata partition over the partition `base`: the blocks of a file, or of its mirror where that is damaged.
+    fn metadata_partition(&self, base: u16, file: u32, mirror: u32) -> Result<Blocks> {
+        let main = self.metadata_file(Address { partition: base, block: file }, file_type::METADATA);
+        let extents = match main {
+            Err(error @ Error::Disk(_)) => return Err(error),
+            Err(error) => self
+                .metadata_file(Address { partition: base, block: mirror }, file_type::METADATA_MIRROR)
+                .map_err(|_| error)?,
+            Ok(extents) => extents,
+        };
+        Ok(Blocks::Metadata { partition: base, extents })
+    }
+
+    fn metadata_file(&self, address: Address, kind: u8) -> Result<Vec<(u64, u64, u32)>> {
+        let entry = self.read_entry(address)?;
+        if entry.file_type != kind {
+            let at = self.place(address)?.0;
+            return Err(damage(Fault::corrupt(
+                at + TAG as u64 + 11,
+                "type of the metadata file",
+                kind,
+                entry.file_type,
+            )));
+        }
+        let size = self.block_size();
+        let extents = self.extents(address, &entry)?;
+        // A hole is no block; an extent in another partition is none of this one.
+        Ok(extents
+            .iter()
+            .filter_map(|extent| {
+                let recorded = extent.recorded.filter(|recorded| recorded.partition == address.partition)?;
+                Some((extent.first / size, extent.len.div_ceil(size), recorded.block))
+            })
+            .collect())
+    }
+}

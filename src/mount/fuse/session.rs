@@ -1,0 +1,208 @@
+//! Serving a mount: threads that receive requests, one at a time, and answer them, several at a time.
+
+use super::abi::{MAX_READ, MAX_WRITE, REQUEST_ROOM};
+use super::baton::Baton;
+use super::device::{Device, Pipe};
+use super::init::shake_hands;
+use super::reply::Body;
+use super::request::{Operation, Request};
+use crate::disk::Part;
+use crate::image::waiting;
+use nix::errno::Errno;
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+/// Threads that answer requests. Two keep two cores busy; more help when requests wait for the host's disk.
+const THREADS: usize = 4;
+/// Reads of at least this many bytes go from their file to the kernel without a copy; for smaller ones the two more
+/// system calls cost more than the copy.
+const SPLICE_FROM: usize = 32 << 10;
+/// After so many requests that had not to be waited for there is work for more than one thread.
+const BUSY: u32 = 16;
+
+/// What answers requests. Its methods run on several threads at once.
+pub(in crate::mount) trait Handler: Send + Sync + 'static {
+    /// Answers any request but a read, by adding to the empty `body`.
+    ///
+    /// # Errors
+    /// What the program that asked is to hear.
+    fn answer(&self, request: &Request<'_>, body: &mut Body) -> Result<(), Errno>;
+
+    /// Where the bytes of a read lie, when all of them lie in files.
+    fn parts(&self, node: u64, offset: u64, len: usize) -> Option<Vec<Part>>;
+
+    /// Fills `buf` with the bytes of a read and returns how many there were.
+    ///
+    /// # Errors
+    /// What the program that asked is to hear.
+    fn read(&self, node: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Errno>;
+}
+
+/// A mount that was made and greeted.
+pub(in crate::mount) struct Session<H> {
+    shared: Arc<Shared<H>>,
+}
+
+struct Shared<H> {
+    device: Device,
+    handler: H,
+    /// The only user besides root whose requests are answered; all are where there is none.
+    only: Option<u32>,
+    baton: Baton,
+    /// Requests in a row that had not to be waited for.
+    streak: AtomicU32,
+}
+
+impl<H: Handler> Session<H> {
+    /// Greets the kernel through the device of a new mount. Where there is an `only`, other users than this one and
+    /// root get no access, which the kernel cannot do by itself.
+    ///
+    /// # Errors
+    /// What the operating system says; a kernel that is too old.
+    pub(in crate::mount) fn start(handler: H, device: OwnedFd, only: Option<u32>) -> io::Result<Self> {
+        let device = Device::new(device)?;
+        shake_hands(&device)?;
+        let shared = Shared { device, handler, only, baton: Baton::new(), streak: AtomicU32::new(0) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Serves until nothing is mounted any more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(in crate::mount) fn run(self) -> io::Result<()> {
+        let mut threads = Vec::with_capacity(THREADS);
+        for number in 0..THREADS {
+            let shared = self.shared.clone();
+            let name = format!("serve-{number}");
+            threads.push(thread::Builder::new().name(name).spawn(move || Worker::new(shared).run())?);
+        }
+        let mut result = Ok(());
+        for thread in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread gave up")));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+struct Worker<H> {
+    shared: Arc<Shared<H>>,
+    body: Body,
+    data: Vec<u8>,
+    pipe: Option<Pipe>,
+    /// Whether this thread has the baton.
+    receives: Rc<Cell<bool>>,
+}
+
+impl<H: Handler> Worker<H> {
+    fn new(shared: Arc<Shared<H>>) -> Self {
+        Self { shared, body: Body::default(), data: Vec::new(), pipe: None, receives: Rc::new(Cell::new(false)) }
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let (shared, receives) = (self.shared.clone(), self.receives.clone());
+        waiting::watch(Box::new(move || give(&receives, &shared.baton)));
+        let shared = self.shared.clone();
+        let mut buf = vec![0; MAX_WRITE + REQUEST_ROOM];
+        while shared.baton.take() {
+            self.receives.set(true);
+            while self.receives.get() {
+                let received = shared.device.receive(&mut buf);
+                let Ok(Some((len, waited))) = received else {
+                    shared.baton.end();
+                    return received.map(|_| ());
+                };
+                let Some(request) = Request::parse(&buf[..len]) else {
+                    shared.baton.end();
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel sent what is no request"));
+                };
+                let streak = if waited { 0 } else { shared.streak.load(Ordering::Relaxed).saturating_add(1) };
+                shared.streak.store(streak, Ordering::Relaxed);
+                if streak > BUSY || is_long(&request.operation) {
+                    give(&self.receives, &shared.baton);
+                }
+                self.serve(&request);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a request, whatever happens.
+    fn serve(&mut self, request: &Request<'_>) {
+        if catch_unwind(AssertUnwindSafe(|| self.try_serve(request))).is_err() {
+            log::error!("A request could not be answered because of a mistake in this program; please report it");
+            self.shared.device.send(request.unique, Err(Errno::EIO));
+        }
+    }
+
+    fn try_serve(&mut self, request: &Request<'_>) {
+        let Shared { device, handler, only, .. } = &*self.shared;
+        let stranger = only.is_some_and(|only| request.uid != only && request.uid != 0);
+        match request.operation {
+            Operation::Forget => {}
+            _ if stranger && !is_of_open_file(&request.operation) => device.send(request.unique, Err(Errno::EACCES)),
+            Operation::Read { offset, size } => {
+                let size = size.min(MAX_READ.max(MAX_WRITE));
+                let parts = if size < SPLICE_FROM { None } else { handler.parts(request.node, offset, size) };
+                if parts.is_some_and(|parts| device.send_parts(&mut self.pipe, request.unique, &parts)) {
+                    return;
+                }
+                if self.data.len() < size {
+                    self.data.resize(size, 0);
+                }
+                let read = handler.read(request.node, offset, &mut self.data[..size]);
+                device.send(request.unique, read.map(|len| &self.data[..len]));
+            }
+            _ => {
+                self.body.clear();
+                let answer = handler.answer(request, &mut self.body);
+                device.send(request.unique, answer.map(|()| &*self.body.0));
+            }
+        }
+    }
+}
+
+impl<H> Drop for Worker<H> {
+    fn drop(&mut self) {
+        give(&self.receives, &self.shared.baton);
+    }
+}
+
+fn give(receives: &Cell<bool>, baton: &Baton) {
+    if receives.replace(false) {
+        baton.give();
+    }
+}
+
+/// Whether it takes long enough that others should not wait for it.
+fn is_long(operation: &Operation<'_>) -> bool {
+    match operation {
+        Operation::Read { size, .. } => *size >= SPLICE_FROM,
+        Operation::Write { .. }
+        | Operation::Fallocate { .. }
+        | Operation::Seek { .. }
+        | Operation::Flush
+        | Operation::Fsync => true,
+        _ => false,
+    }
+}
+
+/// What comes of files and folders that were opened, maybe by another user who passed them on.
+fn is_of_open_file(operation: &Operation<'_>) -> bool {
+    matches!(
+        operation,
+        Operation::Read { .. }
+            | Operation::Write { .. }
+            | Operation::ReadDir { .. }
+            | Operation::Fsync
+            | Operation::Release
+            | Operation::Destroy
+    )
+}

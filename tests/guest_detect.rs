@@ -1,0 +1,251 @@
+//! What a volume holds, named as `blkid` names it: type, label and UUID of images that the real tools made, and of
+//! crafted ones where Debian has no tool. Then the listing and the messages that show it.
+//!
+//! Needs root (a loop device for pvcreate) and the tools of `setup.sh`; fails loudly without.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use tempfile::TempDir;
+use vboximg_mount::disk::{ChainDisk, Disk};
+use vboximg_mount::guestfs::{self, Content};
+
+/// Runs a shell script in a folder, in which `image` is made.
+fn sh(folder: &Path, script: &str) -> String {
+    let done = Command::new("bash").args(["-euc", script]).current_dir(folder).output().expect("bash runs");
+    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn disk(image: &Path) -> Arc<dyn Disk> {
+    let image = vboximg_mount::image::open(image, Default::default()).unwrap();
+    Arc::new(ChainDisk::new(vec![image], Vec::new()))
+}
+
+/// What blkid calls the type, our name for it, and how `image` is made.
+const KINDS: [(&str, &str, &str); 38] = [
+    ("crypto_LUKS", "LUKS1", "echo p | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 image -"),
+    (
+        "crypto_LUKS",
+        "LUKS2",
+        "echo p | cryptsetup luksFormat -q --type luks2 --label vault --pbkdf pbkdf2 --pbkdf-force-iterations 1000 image -",
+    ),
+    ("LVM2_member", "LVM member", "L=$(losetup -f --show image); pvcreate -qq -ff -y $L; losetup -d $L"),
+    ("swap", "swap", "mkswap -L swappy image"),
+    ("swap", "swap", "mkswap -p 16384 -L sixteen image"),
+    ("swap", "swap", "mkswap -v0 image || craft 4086 SWAP-SPACE"),
+    ("ext2", "ext2", "mkfs.ext2 -q -L old image"),
+    ("ext3", "ext3", "mkfs.ext3 -q image"),
+    ("ext4", "ext4", "mkfs.ext4 -q -L 'röot fs' image"),
+    ("xfs", "XFS", "truncate -s 400M image; mkfs.xfs -q -L ix image"),
+    ("ntfs", "NTFS", "mkfs.ntfs -q -F -Q -L 'Lab ü' image"),
+    ("vfat", "FAT16", "mkfs.vfat -F 16 -n EFI image"),
+    ("vfat", "FAT32", "truncate -s 100M image; mkfs.vfat -F 32 image"),
+    ("exfat", "exFAT", "mkfs.exfat image"),
+    ("btrfs", "btrfs", "truncate -s 200M image; mkfs.btrfs -q -L bee image"),
+    ("f2fs", "F2FS", "truncate -s 128M image; mkfs.f2fs -q -l 'eff zwei ü' image"),
+    ("jfs", "JFS", "mkfs.jfs -q -L jay image"),
+    ("reiserfs", "ReiserFS", "truncate -s 64M image; mkreiserfs -q -ff -l rei image"),
+    ("minix", "minix", "mkfs.minix image"),
+    ("minix", "minix", "mkfs.minix -2 image"),
+    ("minix", "minix", "mkfs.minix -3 image"),
+    ("nilfs2", "NILFS2", "truncate -s 200M image; mkfs.nilfs2 -q -L nil image"),
+    ("erofs", "erofs", "mkdir x; echo y > x/y; mkfs.erofs --quiet image x"),
+    ("squashfs", "squashfs", "mkdir x; echo y > x/y; mksquashfs x image -quiet -noappend"),
+    ("udf", "UDF", "mkudffs image"),
+    ("iso9660", "ISO 9660", "mkdir x; xorrisofs -quiet -V 'A DISC' -o image x"),
+    // No tools.
+    ("linux_raid_member", "Linux RAID member", "raid 4096 0"),
+    ("linux_raid_member", "Linux RAID member", "raid 0 1"),
+    ("linux_raid_member", "Linux RAID member", "raid $((SIZE - 8192)) 2"),
+    ("zfs_member", "ZFS", "SIZE=$((80 << 20)); truncate -s $SIZE image; zfs '<'"),
+    ("zfs_member", "ZFS", "SIZE=$((80 << 20)); truncate -s $SIZE image; zfs '>'"),
+    ("ReFS", "ReFS", r"craft 0 '\0\0\0ReFS\0\0\0\0'"),
+    (
+        "BitLocker",
+        "BitLocker",
+        r"craft 0 '\353\130\220-FVE-FS-'; craft 160 '\073\326\147\111\051\056\330\112\203\231\366\243\071\343\320\001'; craft 176 '\0\020'; craft 4096 -FVE-FS-; craft 4106 '\002\0'",
+    ),
+    ("reiser4", "Reiser4", "craft 65536 ReIsEr4; craft 65556 sixteen-bytes-id; craft 65572 four"),
+    ("ufs", "UFS", r"craft 66908 '\031\001\124\031'; craft 65680 12345678; craft 66216 free"),
+    (
+        "gfs2",
+        "GFS2",
+        r"craft 65536 '\001\026\031\160\0\0\0\001'; craft 65560 '\0\0\007\011\0\0\007\154'; craft 65696 cluster:fs; craft 65792 sixteen-bytes-id",
+    ),
+    ("ocfs2", "OCFS2", "craft 4096 OCFSV2; craft 4432 sixteen-bytes-id; craft 4368 oracle"),
+    ("VMFS", "VMFS", r"craft 2097152 '\136\361\253\057'; craft 2097181 datastore"),
+];
+
+/// What the scripts use: SIZE, `craft PLACE BYTES`, `raid PLACE MINOR`, `zfs ORDER`.
+const HEAD: &str = r#"
+SIZE=$((40 << 20)); rm -rf image x; truncate -s $SIZE image
+craft() { printf -- "$2" | dd of=image bs=1 seek=$1 conv=notrunc status=none; }
+raid() { python3 - $1 $2 $SIZE <<'END'
+import struct, sys
+place, minor, size = map(int, sys.argv[1:])
+block = struct.pack("<IIII16s32s", 0xa92b4efc, 1, 0, 0, bytes(range(16, 32)), b"host:array")
+block += struct.pack("<QIIQIIIIQIIIIQQQ", 0, 1, 0, 2048, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2048, 20000, place // 512)
+block = block.ljust(256, b"\0")
+total = sum(struct.unpack("<64I", block))
+block = block[:216] + struct.pack("<I", ((total & 0xffffffff) + (total >> 32)) & 0xffffffff) + block[220:]
+image = open("image", "r+b")
+image.seek(place)
+image.write(block)
+END
+}
+zfs() { python3 - "$1" $SIZE <<'END'
+import struct, sys
+order, size = sys.argv[1], int(sys.argv[2])
+def text(s):
+    return struct.pack(">I", len(s)) + s.ljust(-(-len(s) // 4) * 4, b"\0")
+def pair(name, kind, value):
+    body = text(name) + struct.pack(">II", kind, 1) + value
+    return struct.pack(">II", len(body) + 8, 64) + body
+pairs = pair(b"version", 8, struct.pack(">Q", 5000)) + pair(b"name", 9, text(b"tank")) + pair(b"state", 8, struct.pack(">Q", 0))
+pairs += pair(b"txg", 8, struct.pack(">Q", 4)) + pair(b"pool_guid", 8, struct.pack(">Q", 12345678901234567890)) + pair(b"guid", 8, struct.pack(">Q", 777))
+label = bytearray(256 << 10)
+nv = b"\1\1\0\0" + struct.pack(">II", 0, 1) + pairs + struct.pack(">II", 0, 0)
+label[16 << 10:(16 << 10) + len(nv)] = nv
+for i in range(16):
+    place = (128 << 10) + 1024 * i
+    label[place:place + 40] = struct.pack(order + "QQQQQ", 0xbab10c, 5000, 4 + i, 777, 1700000000)
+image = open("image", "r+b")
+for place in [0, 256 << 10, size - (512 << 10), size - (256 << 10)]:
+    image.seek(place)
+    image.write(label)
+END
+}
+"#;
+
+#[test]
+fn volumes_are_named_as_blkid_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for (theirs, ours, script) in KINDS {
+        sh(folder.path(), &format!("{HEAD}\n({script}) >/dev/null 2>log || {{ cat log >&2; exit 1; }}"));
+        let tell = |tag: &str| sh(folder.path(), &format!("blkid -p -s {tag} -o value image || :")).trim().to_owned();
+        let found = guestfs::identify(&disk(&folder.path().join("image")));
+        // Made from other data than a UUID is, for these.
+        let uuid = if ["UDF", "ISO 9660", "VMFS"].contains(&ours) { found.uuid.clone() } else { tell("UUID") };
+        let label = if ours == "UDF" { found.label.clone() } else { tell("LABEL") };
+        let expected = (theirs.to_owned(), ours.to_owned(), label, uuid);
+        let found = (tell("TYPE"), found.type_name, found.label, found.uuid);
+        if found != expected {
+            wrong.push(format!("{script}:\n  blkid {expected:?}\n  ours  {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The mark of ext is two bytes long, and another file system may have them there by chance; blkid names neither then.
+#[test]
+fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        r"truncate -s 2M image; mkfs.vfat -F 12 -n SMALL image; printf '\123\357' | dd of=image bs=1 seek=1080 conv=notrunc status=none",
+    );
+    let disk = disk(&folder.path().join("image"));
+    let found = guestfs::detect(&*disk).unwrap();
+    assert_eq!((found.type_name.as_str(), found.label.as_str()), ("FAT12", "SMALL"));
+}
+
+#[test]
+fn any_short_volume_is_nothing_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    for size in [512, 1024, 4096, 5000, 66_000, 263_000] {
+        std::fs::write(&path, vec![0; size]).unwrap();
+        assert_eq!(guestfs::identify(&disk(&path)), Content::default(), "{size}");
+    }
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    command.env("VBOX_USER_HOME", "/nonexistent").current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn listing(folder: &Path, arguments: &[&str]) -> String {
+    let output = program(folder, arguments);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A disk with four partitions: ext4, LUKS, a damaged ext4, and one with nothing.
+fn partitioned() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        "put() { dd if=part of=image bs=1M seek=$1 conv=notrunc status=none; rm part; truncate -s 20M part; }
+         truncate -s 100M image; printf '1M,20M,L\n21M,20M,L\n41M,20M,L\n61M,20M,L\n' | sed 's/M,/MiB,/g' | sfdisk -q image
+         truncate -s 20M part
+         mkfs.ext4 -q -L 'the root' -U 5bd1e995-77a6-4c08-9f3e-0000000000aa part; put 1
+         echo p | cryptsetup luksFormat -q --type luks2 --uuid 5bd1e995-77a6-4c08-9f3e-0000000000bb --pbkdf pbkdf2 --pbkdf-force-iterations 1000 part -; put 21
+         mkfs.ext4 -q -L broken -U 5bd1e995-77a6-4c08-9f3e-0000000000cc part; printf XXXX | dd of=part bs=1 seek=2044 conv=notrunc status=none; put 41",
+    );
+    folder
+}
+
+#[test]
+fn a_listing_says_what_each_partition_holds() {
+    let folder = partitioned();
+    let text = listing(folder.path(), &["-l", "-i", "image"]);
+    let rows: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.contains("image(")).map(|line| line.split("  ").collect()).collect();
+    let ends: Vec<Vec<&str>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).skip(6).collect())
+        .collect();
+    let uuid = |end: &str| format!("5bd1e995-77a6-4c08-9f3e-0000000000{end}");
+    let (aa, bb, cc) = (uuid("aa"), uuid("bb"), uuid("cc"));
+    assert_eq!(
+        ends,
+        [vec!["ext4", "the root", &aa], vec!["LUKS2", &bb], vec!["ext4", "broken", &cc], vec![]],
+        "{text}"
+    );
+    assert!(text.contains("Note: Volume 1: It is encrypted (LUKS): mount the disk and open its volume with"), "{text}");
+    assert!(text.contains("Note: Volume 2: The ext file system is damaged: superblock checksum"), "{text}");
+
+    let json = listing(folder.path(), &["-l", "-i", "image", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["filesystem"], serde_json::Value::Null);
+    let held: Vec<serde_json::Value> =
+        json["partitions"].as_array().unwrap().iter().map(|p| p["filesystem"].clone()).collect();
+    assert_eq!(held[0], serde_json::json!({"type": "ext4", "label": "the root", "uuid": aa}));
+    assert_eq!(held[1], serde_json::json!({"type": "LUKS2", "label": "", "uuid": bb}));
+    assert_eq!(held[3], serde_json::Value::Null);
+}
+
+#[test]
+fn a_listing_says_what_a_whole_disk_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), "truncate -s 20M image; mkfs.ext4 -q -L data -U 5bd1e995-77a6-4c08-9f3e-0000000000aa image");
+    let text = listing(folder.path(), &["-l", "-i", "image"]);
+    let line = "No partitions: the whole disk holds ext4, label data, UUID 5bd1e995-77a6-4c08-9f3e-0000000000aa\n";
+    assert!(text.contains(line), "{text}");
+    let json = listing(folder.path(), &["-l", "-i", "image", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["filesystem"]["label"], "data");
+}
+
+#[test]
+fn a_mount_says_what_each_volume_holds() {
+    let folder = partitioned();
+    std::fs::create_dir(folder.path().join("mnt")).unwrap();
+    let output = program(folder.path(), &["-v", "-g", "-i", "image", "mnt"]);
+    let shown = std::fs::read_dir(folder.path().join("mnt")).unwrap().count();
+    let unmounted = program(folder.path(), &["-u", "mnt"]);
+    assert!(output.status.success() && unmounted.status.success(), "{output:?}\n{unmounted:?}");
+    assert_eq!(shown, 7);
+    let told = String::from_utf8(output.stderr).unwrap();
+    for line in [
+        "Volume 0: ext4 \"the root\" 5bd1e995-77a6-4c08-9f3e-0000000000aa, shown as fs0",
+        "Volume 1: LUKS2 5bd1e995-77a6-4c08-9f3e-0000000000bb, which is not read here",
+        "Volume 1: It is encrypted (LUKS): ",
+        "Volume 2: The ext file system is damaged: superblock checksum",
+        "Volume 3: nothing known",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}

@@ -1,0 +1,186 @@
+//! UDF as Linux shows it, in images that Linux wrote, and as the tree that genisoimage packed.
+//!
+//! No kernel with UDF is needed: fixtures/udf/README.md says how the images were made and what Linux showed of them.
+//! Needs genisoimage and zstd; fails loudly without.
+
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "tree/damage.rs"]
+mod damage;
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "tree/mounted.rs"]
+mod mounted;
+mod tree;
+
+use mounted::{disk, sh};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use tree::{Walk, kernel, ours};
+use vboximg_mount::disk::Disk;
+use vboximg_mount::guestfs::udf::Udf;
+use vboximg_mount::guestfs::{GuestFs, detect};
+
+const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/udf/images.tar.zst");
+
+fn unpack() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    sh(folder.path(), &format!("cd $1; tar --zstd -xSf {IMAGES}"));
+    folder
+}
+
+fn open(image: &Path) -> (Arc<dyn Disk>, Udf) {
+    let disk = disk(image);
+    let udf = Udf::open(disk.clone()).unwrap_or_else(|e| panic!("{}: {e}", image.display()));
+    (disk, udf)
+}
+
+/// What Linux showed of an image.
+fn recorded(path: &Path) -> Walk {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, seen)| (name.to_owned(), seen.to_owned()))
+        .collect()
+}
+
+#[test]
+fn images_that_linux_wrote_read_as_linux_shows_them() {
+    let folder = unpack();
+    let path = |name: &str| folder.path().join(name);
+    let mut seen = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let image = entry.unwrap().path();
+        if image.extension().is_none_or(|extension| extension != "img") {
+            continue;
+        }
+        let opened = open(&image);
+        let name = image.file_name().unwrap().to_str().unwrap().to_owned();
+        tree::assert_same(&name, &recorded(&image.with_extension("walk")), &ours(&opened));
+        assert!(opened.1.facts().has_owners, "{name}");
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+    let facts = open(&path("hd512.img")).1.facts().clone();
+    assert_eq!((facts.label.as_str(), facts.uuid.as_str()), ("Lab ü ☃", "6b086b6b75fa5c22"), "as blkid showed them");
+    // As df showed them.
+    assert_eq!((facts.block_size, facts.blocks / 2, facts.free_blocks / 2), (512, 24316, 22450));
+    assert_eq!(facts.notes, Vec::<String>::new());
+    let notes = open(&path("dirty.img")).1.facts().notes.clone();
+    assert!(notes.len() == 1 && notes[0].contains("not cleanly unmounted"), "{notes:?}");
+}
+
+/// Leaves kind, size and digest: what a bridge disc has in both of its file systems.
+fn plain(walk: Walk) -> Walk {
+    let keep = |text: String| -> String {
+        let words: Vec<&str> = text.split(' ').collect();
+        format!("{} {} {}", &words[0][..words[0].len() - 4], words[4], words.get(7).unwrap_or(&""))
+    };
+    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+}
+
+#[test]
+fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    sh(
+        folder.path(),
+        r#"mkdir -p $1/src/many $1/src/deep/a/b/c/d $1/mnt; cd $1/src
+           for i in $(seq 1 3000); do echo $i > many/file-number-$i; done; seq 1 300000 > data; : > empty; head -c 2048 data > block
+           mkdir 'naïve ☃'; echo x > 'naïve ☃/ein ß.txt'; echo d > deep/a/b/c/d/file; echo y > "$(printf 'n%.0s' $(seq 200))"
+           cd ..; genisoimage -quiet -udf -R -input-charset utf-8 -V LAB -o bridge.iso src 2>/dev/null"#,
+    );
+    let theirs = plain(kernel(&path("src")));
+    let image = path("bridge.iso");
+    let opened = open(&image);
+    tree::assert_same("genisoimage -udf", &theirs, &plain(ours(&opened)));
+    assert_eq!(opened.1.facts().label, "LAB");
+    assert_eq!(detect::open(disk(&image)).unwrap().unwrap().facts().type_name, "UDF");
+
+    // Through the program, as a user has it.
+    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    let mounted = program().arg("-i").arg(&image).arg("-g").arg(path("mnt")).output().unwrap();
+    assert!(mounted.status.success(), "{mounted:?}");
+    let seen = plain(kernel(&path("mnt/fs0")));
+    let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    tree::assert_same("mounted", &theirs, &seen);
+
+    // Without its anchors.
+    let file = File::options().write(true).open(&image).unwrap();
+    let blocks = file.metadata().unwrap().len() / 2048;
+    for block in [256, 512, blocks - 1, blocks - 256, blocks - 257] {
+        file.write_all_at(&[0; 16], block * 2048).unwrap();
+    }
+    let iso = detect::open(disk(&image)).unwrap().unwrap();
+    let facts = iso.facts();
+    assert_eq!((facts.type_name, facts.has_owners), ("ISO 9660", true));
+    assert!(facts.notes.len() == 1 && facts.notes[0].contains("anchor volume descriptor"), "{:?}", facts.notes);
+}
+
+#[test]
+fn the_reserve_stands_in_for_damaged_volume_descriptors() {
+    let folder = unpack();
+    let image = folder.path().join("hd2048.img");
+    let file = File::options().read(true).write(true).open(&image).unwrap();
+    let mut anchor = [0; 32];
+    file.read_exact_at(&mut anchor, 256 * 2048).unwrap();
+    let main = u64::from(u32::from_le_bytes([anchor[20], anchor[21], anchor[22], anchor[23]])) * 2048;
+    file.write_all_at(b"damage", main + 2048 + 100).unwrap();
+    let opened = open(&image);
+    let notes = &opened.1.facts().notes;
+    assert!(notes.len() == 1 && notes[0].contains("reserve of its volume descriptors is used"), "{notes:?}");
+    tree::assert_same("reserve", &recorded(&image.with_extension("walk")), &ours(&opened));
+}
+
+/// Changes a block that has a tag, and makes the tag right again.
+fn change(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+    let mut crc = 0_u16;
+    for byte in &bytes[16..16 + usize::from(u16::from_le_bytes([bytes[10], bytes[11]]))] {
+        crc ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+        }
+    }
+    bytes[8..10].copy_from_slice(&crc.to_le_bytes());
+    bytes[4] = 0;
+    bytes[4] = bytes[..16].iter().fold(0, |sum, byte| sum.wrapping_add(*byte));
+}
+
+#[test]
+fn other_strategies_are_named_and_circles_of_descriptors_end() {
+    let folder = unpack();
+    let image = folder.path().join("hd512.img");
+    let mut bytes = fs::read(&image).unwrap();
+    let udf = open(&image).1;
+    let node = |name: &str| udf.lookup(udf.root(), name.as_bytes()).unwrap().unwrap();
+    let (mut entries, mut circles) = (0, 0);
+    for block in bytes.chunks_exact_mut(512) {
+        let (id, location) = (u16::from_le_bytes([block[0], block[1]]), &block[12..16].to_owned());
+        if matches!(id, 261 | 266) && u64::from(u32::from_le_bytes(location[..].try_into().unwrap())) == node("seven").0
+        {
+            change(block, 20, &4096_u16.to_le_bytes());
+            entries += 1;
+        }
+        // A block of allocation descriptors whose first one says that they go on in the block itself.
+        if id == 258 {
+            change(block, 24, &[&(3_u32 << 30 | 512).to_le_bytes(), &location[..]].concat());
+            circles += 1;
+        }
+    }
+    assert!(entries == 1 && circles > 0, "{entries} entries, {circles} blocks of descriptors");
+    fs::write(&image, bytes).unwrap();
+    let udf = open(&image).1;
+    let message = |name: &str| udf.attributes(node(name)).unwrap_err().to_string();
+    assert!(message("seven").contains("strategy 4096"), "{}", message("seven"));
+    assert!(message("frag1").contains("a circle"), "{}", message("frag1"));
+    assert!(udf.attributes(node("tiny")).is_ok());
+}
+
+#[test]
+fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let folder = unpack();
+    damage::survive("hd512", disk(&folder.path().join("hd512.img")), Udf::open);
+}
