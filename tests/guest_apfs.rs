@@ -6,12 +6,16 @@
 mod damage;
 mod lab;
 mod qemu;
+#[path = "tree/shell.rs"]
+#[allow(dead_code, reason = "no program here makes such volumes")]
+mod shell;
 #[allow(dead_code, reason = "no kernel here shows such trees")]
 mod tree;
 
 use ferrosys::apfs::{FormatOptions, VolumeName, VolumeRequest, format_to};
 use ferrosys::{Metadata, Timestamp, TreeBuilder};
 use qemu::sha256;
+use shell::disk;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +23,6 @@ use tree::ours;
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::apfs::Apfs;
 use vboximg_mount::guestfs::{Error, GuestFs, Node, NodeKind, read};
-
-fn disk(image: &Path) -> Arc<dyn Disk> {
-    Arc::new(lab::chain(&[image], false))
-}
 
 /// The node at a path.
 fn at(fs: &Apfs, path: &str) -> Node {

@@ -8,8 +8,11 @@
 mod damage;
 mod lab;
 mod qemu;
+#[path = "tree/shell.rs"]
+mod shell;
 mod tree;
 
+use shell::{disk, sh};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -20,17 +23,8 @@ use vboximg_mount::disk::{Disk, Slice};
 use vboximg_mount::guestfs::hfsplus::HfsPlus;
 use vboximg_mount::guestfs::{Error, FileExtent, GuestFs, NodeKind};
 
-fn sh(folder: &Path, script: &str) {
-    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
-    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
-}
-
 fn opened(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, HfsPlus) {
     (disk.clone(), HfsPlus::open(disk).unwrap_or_else(|e| panic!("{e}")))
-}
-
-fn disk(image: &Path) -> Arc<dyn Disk> {
-    Arc::new(lab::chain(&[image], false))
 }
 
 /// Makes a volume of a kind that `volume.py` knows, and tells what macOS would show of it.

@@ -5,14 +5,17 @@ use crate::guestfs::foreign::{Blocks, Pool, Stream};
 use crate::guestfs::{Attributes, Error, NodeKind, Result, Time};
 use ferrosys::Limits;
 use ferrosys::apfs::{Container, Node, Reader, Timestamp, VolumeEntry};
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The inode of a volume's root folder.
 pub(super) const ROOT: u64 = 2;
 const NODES_CACHED: usize = 16 << 10;
-const FOLDERS_CACHED: usize = 32;
+/// Folders whose names are in memory, and bytes of those. A folder is listed from memory, so the bytes are for large ones.
+const FOLDERS_CACHED: usize = 64;
+const NAMES_CACHED: u64 = 256 << 20;
 /// The largest value that an extended attribute can have in the kernel's interface.
 const MAX_VALUE: usize = 65_536;
 /// How Linux programs see the attributes.
@@ -23,7 +26,7 @@ pub(super) struct Volume {
     pub(super) name: Vec<u8>,
     readers: Pool<Reader<Stream>>,
     nodes: Cache<u64, Arc<Node>>,
-    folders: Cache<u64, Arc<Folder>>,
+    folders: Cache<u64, Arc<Folder>, ByNames>,
 }
 
 /// A name in a folder.
@@ -37,6 +40,24 @@ pub(super) struct Named {
 pub(super) struct Folder {
     pub(super) entries: Vec<Named>,
     names: HashMap<Vec<u8>, usize>,
+}
+
+#[derive(Clone)]
+struct ByNames;
+
+impl Weighter<u64, Arc<Folder>> for ByNames {
+    fn weight(&self, _key: &u64, folder: &Arc<Folder>) -> u64 {
+        // A name is there twice, with what the map and the list take for it.
+        folder.entries.iter().map(|entry| 120 + 2 * entry.name.len() as u64).sum::<u64>() + 64
+    }
+}
+
+/// A cache in one piece, so that a large folder finds room in it.
+fn folders() -> Cache<u64, Arc<Folder>, ByNames> {
+    let mut options = OptionsBuilder::new();
+    let options = options.estimated_items_capacity(FOLDERS_CACHED).weight_capacity(NAMES_CACHED).shards(1).build();
+    let options = options.expect("both capacities are given");
+    Cache::with_options(options, ByNames, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
 
 /// How containers are opened.
@@ -58,7 +79,7 @@ impl Volume {
         if matches!(name.as_slice(), b"" | b"." | b"..") {
             name = format!("volume {}", entry.slot).into_bytes();
         }
-        let volume = Self { name, readers, nodes: Cache::new(NODES_CACHED), folders: Cache::new(FOLDERS_CACHED) };
+        let volume = Self { name, readers, nodes: Cache::new(NODES_CACHED), folders: folders() };
         volume.node(ROOT)?;
         Ok(volume)
     }

@@ -24,10 +24,11 @@ use btree::Tree;
 use catalog::{Hidden, Item};
 use header::Header;
 use packed::Packed;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use source::{Owned, Source};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -35,8 +36,9 @@ const TYPE: &str = "HFS+";
 /// Nodes of B-trees in memory, mostly of 4 or 8 KiB.
 const NODES_CACHED: usize = 1024;
 const FILES_CACHED: usize = 16 << 10;
-/// Folders whose names are in memory.
-const FOLDERS_CACHED: usize = 32;
+/// Folders whose names are in memory, and bytes of those. A folder is listed from memory, so the bytes are for large ones.
+const FOLDERS_CACHED: usize = 64;
+const NAMES_CACHED: u64 = 256 << 20;
 /// Bytes of unpacked blocks in memory, and tables of such.
 const UNPACKED_CACHED: u64 = 16 << 20;
 const TABLES_CACHED: usize = 16;
@@ -56,6 +58,23 @@ impl Weighter<(u32, u64), Arc<[u8]>> for ByLength {
     }
 }
 
+impl Weighter<u32, Arc<Folder>> for ByLength {
+    fn weight(&self, _key: &u32, folder: &Arc<Folder>) -> u64 {
+        // A name is there three times at most, with what the maps and the list take for it.
+        folder.entries.iter().map(|entry| 200 + 3 * entry.name.len() as u64).sum::<u64>() + 64
+    }
+}
+
+/// A cache in one piece, so that something large finds room in it.
+fn one_shard<K: Hash + Eq, V: Clone>(items: usize, bytes: u64) -> Cache<K, V, ByLength>
+where
+    ByLength: Weighter<K, V>,
+{
+    let options = OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes).shards(1).build();
+    let options = options.expect("both capacities are given");
+    Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
 /// An opened file system.
 pub struct HfsPlus {
     source: Source,
@@ -68,7 +87,7 @@ pub struct HfsPlus {
     facts: Facts,
     nodes: Cache<(btree::Kind, u32), Arc<btree::Node>>,
     files: Cache<u64, Arc<Opened>>,
-    folders: Cache<u32, Arc<Folder>>,
+    folders: Cache<u32, Arc<Folder>, ByLength>,
     unpacked: Cache<(u32, u64), Arc<[u8]>, ByLength>,
     tables: Cache<u32, Arc<packed::Table>>,
 }
@@ -141,8 +160,8 @@ impl HfsPlus {
             root: Node(0),
             nodes: Cache::new(NODES_CACHED),
             files: Cache::new(FILES_CACHED),
-            folders: Cache::new(FOLDERS_CACHED),
-            unpacked: Cache::with_weighter(32, UNPACKED_CACHED, ByLength),
+            folders: one_shard(FOLDERS_CACHED, NAMES_CACHED),
+            unpacked: one_shard(64, UNPACKED_CACHED),
             tables: Cache::new(TABLES_CACHED),
             header,
         };

@@ -3,6 +3,7 @@
 //! systems write them composed (NFC). A `/` in a name is shown as `:`, which the volume's names do not have, and a zero
 //! character as its picture, `␀`.
 
+use crate::guestfs::utf16;
 use unicode_normalization::UnicodeNormalization;
 
 /// Characters that Apple leaves as they are, although Unicode can take some of them apart.
@@ -42,10 +43,9 @@ pub(super) fn shown(name: &[u16]) -> Vec<u8> {
             Ok('\0') => text.push('\u{2400}'),
             Ok(c) => text.push(c),
             Err(lone) => {
-                // Half a pair, as three bytes of its own (WTF-8).
+                // Half a pair.
                 flush(&mut text, &mut whole);
-                let [high, low] = lone.unpaired_surrogate().to_be_bytes();
-                whole.extend([0xE0 | high >> 4, 0x80 | (high & 0x0F) << 2 | low >> 6, 0x80 | low & 0x3F]);
+                whole.extend(utf16::to_utf8(&[lone.unpaired_surrogate()]));
             }
         }
     }
