@@ -268,7 +268,7 @@ fn what_cannot_be_read_is_refused_by_name() {
 
 #[test]
 fn damaged_copies_are_passed_over() {
-    let mounted = Mounted::new("mkfs.btrfs -q -d dup -m dup", "200M");
+    let mounted = Mounted::new("mkfs.btrfs -q -d dup -m dup", "300M");
     mounted.fill();
     sh(mounted.folder.path(), "cd $1/m; head -c 1000000 /dev/urandom > noise; cp noise ..; sync -f .");
     let noise = std::fs::read(mounted.path("noise")).unwrap();
