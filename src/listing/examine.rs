@@ -31,9 +31,11 @@ pub(super) type Examine<'a> = dyn Fn(&[Option<&Medium>]) -> Vec<Facts> + 'a;
 pub(super) fn all(media: &[Option<&Medium>]) -> Vec<Facts> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = media.len().div_ceil(workers).max(1);
+    let prober = lock::Prober::new();
     thread::scope(|scope| {
-        let examine =
-            |part: &[Option<&Medium>]| part.iter().map(|m| m.map_or_else(unregistered, one)).collect::<Vec<_>>();
+        let examine = |part: &[Option<&Medium>]| -> Vec<Facts> {
+            part.iter().map(|m| m.map_or_else(unregistered, |medium| one(medium, &prober))).collect()
+        };
         let parts: Vec<_> = media.chunks(share).map(|part| scope.spawn(move || examine(part))).collect();
         parts
             .into_iter()
@@ -49,7 +51,7 @@ pub(super) fn unregistered() -> Facts {
     Facts { size_on_disk: None, capacity: None, state: MediumState::NoAccess, problem: Some(problem.to_owned()) }
 }
 
-fn one(medium: &Medium) -> Facts {
+fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
     let path = &medium.location;
     if !medium.is_file() {
         return Facts {
@@ -68,7 +70,7 @@ fn one(medium: &Medium) -> Facts {
         Err(e) => facts_of(path, None, MediumState::NoAccess, Some(error::message(&e))),
     };
     match facts.state {
-        MediumState::Created => Facts { state: lock_state(path), ..facts },
+        MediumState::Created => Facts { state: lock_state(path, prober), ..facts },
         _ => facts,
     }
 }
@@ -103,8 +105,8 @@ fn contradiction(medium: &Medium, info: &ImageInfo) -> Option<String> {
     Some(format!("The registry gives it the UUID {}, but its header has {found}; find the right file", medium.uuid))
 }
 
-fn lock_state(path: &Path) -> MediumState {
-    match lock::state(path) {
+fn lock_state(path: &Path, prober: &lock::Prober) -> MediumState {
+    match prober.state(path) {
         Ok(lock::State::Free) => MediumState::Created,
         Ok(lock::State::Read(_)) => MediumState::ReadLocked,
         Ok(lock::State::Write(_)) => MediumState::WriteLocked,
