@@ -3,7 +3,6 @@
 use super::local::{self, Devices};
 use super::storage::{self, File};
 use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -49,10 +48,15 @@ impl Sample {
     /// # Errors
     /// [`Error::Io`].
     pub fn read(file: &dyn storage::Storage) -> Result<Self> {
-        let len = storage::length(file)?;
-        let head = storage::read_up_to(file, 0, HEAD)?;
-        let tail = storage::read_up_to(file, len.saturating_sub(512), 512)?;
-        Ok(Self { path: file.path().to_path_buf(), head, tail, len })
+        let mut sample = Self::read_head(file, HEAD)?;
+        sample.tail = storage::read_up_to(file, sample.len.saturating_sub(512), 512)?;
+        Ok(sample)
+    }
+
+    /// Reads no more than the first `bytes` of a file, and nothing of its end.
+    fn read_head(file: &dyn storage::Storage, bytes: usize) -> Result<Self> {
+        let head = storage::read_up_to(file, 0, bytes)?;
+        Ok(Self { path: file.path().to_path_buf(), head, tail: Vec::new(), len: storage::length(file)? })
     }
 
     /// Whether the file has `magic` at `offset` of its first bytes.
@@ -89,8 +93,7 @@ pub fn probe(sample: &Sample) -> Format {
 /// # Errors
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let path = bundle_file(path);
-    let file = local::open(&path, options.writable, options.devices)?;
+    let file = open_local(path, options.writable, options.devices)?;
     open_file(file, options)
 }
 
@@ -125,9 +128,13 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     }
 }
 
-/// Images are files; only the bundles of Parallels are folders, and their descriptor stands for them.
-fn bundle_file(path: &Path) -> Cow<'_, Path> {
-    parallels::descriptor_in(path).map_or(Cow::Borrowed(path), Cow::Owned)
+/// Images are files; only the bundles of Parallels are folders, which cannot be opened, and their descriptor stands for
+/// them.
+fn open_local(path: &Path, writable: bool, devices: Devices) -> Result<File> {
+    local::open(path, writable, devices).or_else(|error| match parallels::descriptor_in(path) {
+        Some(descriptor) => local::open(&descriptor, writable, devices),
+        None => Err(error),
+    })
 }
 
 /// Refuses options that ask for an internal snapshot, for formats that have none.
@@ -151,7 +158,12 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
 /// # Errors
 /// As [`open`].
 pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
-    let file = local::open(&bundle_file(path), false, devices)?;
+    let file = open_local(path, false, devices)?;
+    // Most images of a registry of thousands are VDIs, and the rest of the sample takes longer than all else here.
+    let sample = Sample::read_head(&*file, vdi::header::MAX_HEADER)?;
+    if vdi::is_titled(&sample) {
+        return vdi::identify(&sample);
+    }
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
         Format::Qcow => qcow::identify(&sample),

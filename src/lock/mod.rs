@@ -26,6 +26,8 @@ pub use users::{User, check_writable, users, warning_for_reading};
 use file::LockFile;
 use image_lock::{Flock, Outcome};
 use place::Target;
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -189,15 +191,15 @@ fn open_lock_file(target: &Target, mode: Mode) -> Result<LockFile> {
 #[derive(Debug)]
 pub struct Prober {
     flocks: Vec<Flock>,
-    runtime_folder: Option<PathBuf>,
+    runtime_folder: Option<(PathBuf, HashSet<OsString>)>,
 }
 
 impl Prober {
-    /// Reads the kernel's table of locks.
+    /// Reads the kernel's table of locks, and which lock files are in the user's runtime folder.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
     pub fn new() -> Self {
-        Self { flocks: image_lock::flocks(), runtime_folder: place::find_runtime_folder() }
+        Self { flocks: image_lock::flocks(), runtime_folder: place::look_into_runtime_folder() }
     }
 
     /// As [`state`].
@@ -205,13 +207,15 @@ impl Prober {
     /// # Errors
     /// When the image is not there.
     pub fn state(&self, image: &Path) -> Result<State> {
-        Target::find(image).map(|target| self.state_of(&target).0)
+        Target::look_at(image).map(|target| self.state_of(&target).0)
     }
 
     /// The state, and the processes that the kernel's table names for it.
     fn state_of(&self, target: &Target) -> (State, Vec<User>) {
         let flocks: Vec<&Flock> = self.flocks.iter().filter(|lock| lock.is_on(target)).collect();
-        let in_runtime = self.runtime_folder.as_ref().map(|folder| folder.join(target.name_in_runtime()));
+        let in_runtime = self.runtime_folder.as_ref().and_then(|(folder, names)| {
+            names.get(&target.name_in_runtime()).map(|name| folder.join(name))
+        });
         let mut mode = flocks.first().map(|lock| lock.mode);
         let mut holders = Vec::new();
         for path in target.beside().into_iter().chain(in_runtime) {

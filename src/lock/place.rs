@@ -2,6 +2,7 @@
 //! folder cannot be written.
 
 use super::{Error, Result};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -29,6 +30,15 @@ impl Target {
         Ok(Self { path, attributes })
     }
 
+    /// As [`find`](Self::find), for looking only: the path may still lead through linked folders. A file that is no link
+    /// itself has the same lock file beside it whatever path led to its folder.
+    pub(super) fn look_at(image: &Path) -> Result<Self> {
+        match fs::symlink_metadata(image) {
+            Ok(attributes) if attributes.is_file() => Ok(Self { path: image.to_path_buf(), attributes }),
+            _ => Self::find(image),
+        }
+    }
+
     pub(super) fn is_block_device(&self) -> bool {
         self.attributes.file_type().is_block_device()
     }
@@ -45,12 +55,12 @@ impl Target {
     }
 
     /// The name of the lock file in a runtime folder. It comes from the inode, as that folder is for all images.
-    pub(super) fn name_in_runtime(&self) -> String {
+    pub(super) fn name_in_runtime(&self) -> OsString {
         let a = &self.attributes;
         if self.is_block_device() {
-            format!("device-{:x}{SUFFIX}", a.rdev())
+            format!("device-{:x}{SUFFIX}", a.rdev()).into()
         } else {
-            format!("{:x}-{}{SUFFIX}", a.dev(), a.ino())
+            format!("{:x}-{}{SUFFIX}", a.dev(), a.ino()).into()
         }
     }
 
@@ -70,10 +80,13 @@ pub(super) fn make_runtime_folder() -> Result<PathBuf> {
     }
 }
 
-/// The user's folder of lock files if it is there and nobody else can put files into it.
-pub(super) fn find_runtime_folder() -> Option<PathBuf> {
+/// The names of the files in the user's folder of lock files, and where it is. None if it is not there or others can put
+/// files into it.
+pub(super) fn look_into_runtime_folder() -> Option<(PathBuf, HashSet<OsString>)> {
     let folder = runtime_folder();
-    check_private(&folder).is_ok().then_some(folder)
+    check_private(&folder).ok()?;
+    let names = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.file_name()).collect();
+    Some((folder, names))
 }
 
 fn runtime_folder() -> PathBuf {
@@ -118,6 +131,25 @@ mod tests {
         let target = Target::find(&folder.path().join("link")).unwrap();
         assert_eq!(target.path, image);
         assert_eq!(target.beside(), Some(image.with_file_name(".a disk.vdi.vboximg-lock")));
+    }
+
+    #[test]
+    fn a_look_finds_the_same_lock_file_through_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let image = folder.join("a.vdi");
+        fs::write(&image, "x").unwrap();
+        symlink(&folder, folder.join("here")).unwrap();
+        symlink("a.vdi", folder.join("link")).unwrap();
+        let found = Target::find(&image).unwrap();
+        for path in [image.clone(), folder.join("here/a.vdi"), folder.join("link"), folder.join("here/link")] {
+            let seen = Target::look_at(&path).unwrap();
+            assert_eq!(seen.name_in_runtime(), found.name_in_runtime());
+            let beside = seen.beside().unwrap();
+            let in_folder = beside.parent().unwrap().canonicalize().unwrap();
+            assert_eq!((Some(&*in_folder), beside.file_name()), (Some(&*folder), found.beside().unwrap().file_name()));
+        }
+        assert!(Target::look_at(&folder.join("gone")).is_err());
     }
 
     #[test]

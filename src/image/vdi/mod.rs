@@ -26,6 +26,13 @@ pub fn probe(sample: &Sample) -> bool {
     sample.starts_with(SIGNATURE_AT, &SIGNATURE.to_le_bytes())
 }
 
+/// Whether a file is a VDI with the title in front that VirtualBox and QEMU write. No format that is probed before VDI
+/// begins with it, so the first [`MAX_HEADER`] bytes decide.
+#[must_use]
+pub fn is_titled(sample: &Sample) -> bool {
+    sample.starts_with(0, b"<<< ") && probe(sample)
+}
+
 /// What the header of a VDI says.
 ///
 /// # Errors
