@@ -14,6 +14,7 @@ use crate::volume::{self, Volume};
 use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -44,7 +45,10 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),
-    })
+    })?;
+    // The process ends, which gives the memory back at once; piece by piece takes a tenth of the time of a long list.
+    mem::forget((report, registry));
+    Ok(())
 }
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {

@@ -160,9 +160,9 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
 pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     let file = open_local(path, false, devices)?;
     // Most images of a registry of thousands are VDIs, and the rest of the sample takes longer than all else here.
-    let sample = Sample::read_head(&*file, vdi::header::MAX_HEADER)?;
-    if vdi::is_titled(&sample) {
-        return vdi::identify(&sample);
+    let head = Sample::read_head(&*file, vdi::header::MAX_HEADER)?;
+    if vdi::is_titled(&head) {
+        return vdi::identify(&head);
     }
     let sample = Sample::read(&*file)?;
     match probe(&sample) {

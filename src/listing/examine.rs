@@ -138,7 +138,7 @@ mod tests {
             properties: BTreeMap::new(),
             parent: None,
             children: Vec::new(),
-            registered_in: PathBuf::new(),
+            registered_in: Path::new("").into(),
         }
     }
 

@@ -28,6 +28,9 @@ pub(super) struct Row {
     pub(super) uuid: Uuid,
 }
 
+/// Shows all rows to what it is given, as often as it is asked.
+pub(super) type EachRow<'a> = dyn Fn(&mut dyn FnMut(&Row)) + 'a;
+
 /// How rows are laid out.
 #[derive(Debug, Clone, Copy)]
 enum Form {
@@ -47,8 +50,8 @@ pub(super) struct Layout {
 
 impl Layout {
     /// The layout that shows the most of all rows within the width of the terminal.
-    pub(super) fn choose(rows: &[&Row], style: Style) -> Self {
-        let natural = Self::new(Form::OneLine(LONGEST_NAME), rows);
+    pub(super) fn choose(each: &EachRow<'_>, style: Style) -> Self {
+        let natural = Self::new(Form::OneLine(LONGEST_NAME), each);
         let Some(room) = style.width else { return natural };
         let widths = natural.columns.widths();
         let details: usize = widths[1..5].iter().map(|width| width + GAP).sum();
@@ -56,7 +59,8 @@ impl Layout {
         if widths[0] <= name {
             return natural;
         }
-        let stem = rows.iter().map(|row| width(&row.stem)).max().unwrap_or(0);
+        let mut stem = 0;
+        each(&mut |row| stem = stem.max(width(&row.stem)));
         let form = if name >= LEAST_NAME {
             Form::OneLine(name)
         } else if room.saturating_sub(details) >= stem + UUID_WIDTH {
@@ -64,17 +68,15 @@ impl Layout {
         } else {
             Form::ThreeLines(room)
         };
-        Self::new(form, rows)
+        Self::new(form, each)
     }
 
-    fn new(form: Form, rows: &[&Row]) -> Self {
+    fn new(form: Form, each: &EachRow<'_>) -> Self {
         let mut columns = Columns::new(RIGHT);
         if let Some(heading) = form.heading() {
             columns.fit(&heading);
         }
-        for row in rows {
-            columns.fit(&form.cells(row));
-        }
+        each(&mut |row| columns.fit(&form.cells(row)));
         Self { form, columns }
     }
 

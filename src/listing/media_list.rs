@@ -90,9 +90,17 @@ impl<'a> MediaList<'a> {
             encryption_key: media.get(forest.base(id)).properties.get("CRYPT/KeyId").cloned(),
             parent: medium.parent.map(|parent| media.get(parent).uuid),
             children: medium.children.iter().map(|child| media.get(*child).uuid).collect(),
-            used_by: self.registry.uses_of(id).iter().filter_map(|one| self.use_report(*one)).collect(),
+            used_by: self.use_reports(id),
             ..unknown(medium.uuid, medium.device)
         }
+    }
+
+    /// The uses of a medium, in a vector without spare room: of most media there is one.
+    fn use_reports(&self, id: MediumId) -> Vec<UseReport> {
+        let uses = self.registry.uses_of(id);
+        let mut reports = Vec::with_capacity(uses.len());
+        reports.extend(uses.iter().filter_map(|one| self.use_report(*one)));
+        reports
     }
 
     fn use_report(&self, one: Use) -> Option<UseReport> {

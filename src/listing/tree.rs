@@ -90,6 +90,7 @@ impl<'a> Forest<'a> {
             let uses = uses.get(&id).cloned().unwrap_or_default();
             rows.push(Node { medium: media.add(id), level, branch, stem: bars, uses });
         }
+        rows.shrink_to_fit();
         let hidden = self.size[base.0] - rows.len();
         Tree { rows, hidden }
     }

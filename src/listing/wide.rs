@@ -8,6 +8,7 @@ use super::style::{Style, Tone};
 use super::text::{fit, printable, scaled_or_none, width, wrap};
 use super::tree::{Node, Tree};
 use std::io::Write;
+use std::iter;
 
 /// The greatest width of a format's name.
 const LONGEST_FORMAT: usize = 12;
@@ -27,13 +28,25 @@ const AT_A_TIME: usize = 256;
 
 /// Writes the wide form.
 pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Result<()> {
-    let items = items(report);
-    let layout = Layout::choose(&rows(&items), style);
+    // Made twice rather than kept: of tens of thousands they take more memory than the report.
+    let layout = Layout::choose(&|look| parts(report).for_each(|items| rows(&items).for_each(&mut *look)), style);
     for (line, tone) in layout.heading().iter().zip([Tone::Heading, Tone::Plain]) {
         writeln!(out, "{}", style.paint(tone, line))?;
     }
+    let mut waiting = Vec::new();
+    for items in parts(report) {
+        waiting.extend(items);
+        if waiting.len() >= AT_A_TIME {
+            write_items(out, &waiting, &layout, style)?;
+            waiting.clear();
+        }
+    }
+    write_items(out, &waiting, &layout, style)
+}
+
+fn write_items(out: &mut dyn Write, items: &[Item], layout: &Layout, style: Style) -> Result<()> {
     for items in items.chunks(AT_A_TIME) {
-        let mut rows = layout.lines(&rows(items)).into_iter();
+        let mut rows = layout.lines(&rows(items).collect::<Vec<_>>()).into_iter();
         for item in items {
             let (lines, tone) = match item {
                 Item::Row(_, tone) => (rows.next().unwrap_or_default(), *tone),
@@ -48,8 +61,8 @@ pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Resul
     Ok(())
 }
 
-fn rows(items: &[Item]) -> Vec<&Row> {
-    items.iter().filter_map(|item| if let Item::Row(row, _) = item { Some(row) } else { None }).collect()
+fn rows(items: &[Item]) -> impl Iterator<Item = &Row> {
+    items.iter().filter_map(|item| if let Item::Row(row, _) = item { Some(row) } else { None })
 }
 
 fn remark(stem: &str, text: &str, style: Style) -> Vec<String> {
@@ -60,20 +73,27 @@ fn remark(stem: &str, text: &str, style: Style) -> Vec<String> {
     lines.into_iter().map(|line| format!("{stem}{line}")).collect()
 }
 
-fn items(report: &Report) -> Vec<Item> {
-    let mut items = Vec::new();
-    for (i, machine) in report.machines.iter().enumerate() {
+/// The listing: a part for each machine, and one for the media that none has.
+fn parts(report: &Report) -> impl Iterator<Item = Vec<Item>> {
+    let machines = report.machines.iter().enumerate().map(|(i, machine)| {
+        let mut items = Vec::new();
         if i > 0 {
             items.push(Item::Blank);
         }
         push_machine(&mut items, machine);
         push_trees(&mut items, &machine.trees, Some(machine), report);
+        items
+    });
+    machines.chain(iter::once_with(|| unattached(report)))
+}
+
+fn unattached(report: &Report) -> Vec<Item> {
+    if report.unattached.is_empty() {
+        return Vec::new();
     }
-    if !report.unattached.is_empty() {
-        let text = "(not attached to any VM)".to_owned();
-        items.extend([Item::Blank, Item::Remark { stem: String::new(), text, tone: Tone::Heading }]);
-        push_trees(&mut items, &report.unattached, None, report);
-    }
+    let text = "(not attached to any VM)".to_owned();
+    let mut items = vec![Item::Blank, Item::Remark { stem: String::new(), text, tone: Tone::Heading }];
+    push_trees(&mut items, &report.unattached, None, report);
     items
 }
 

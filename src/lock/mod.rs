@@ -213,9 +213,10 @@ impl Prober {
     /// The state, and the processes that the kernel's table names for it.
     fn state_of(&self, target: &Target) -> (State, Vec<User>) {
         let flocks: Vec<&Flock> = self.flocks.iter().filter(|lock| lock.is_on(target)).collect();
-        let in_runtime = self.runtime_folder.as_ref().and_then(|(folder, names)| {
-            names.get(&target.name_in_runtime()).map(|name| folder.join(name))
-        });
+        let in_runtime = self
+            .runtime_folder
+            .as_ref()
+            .and_then(|(folder, names)| names.get(&target.name_in_runtime()).map(|name| folder.join(name)));
         let mut mode = flocks.first().map(|lock| lock.mode);
         let mut holders = Vec::new();
         for path in target.beside().into_iter().chain(in_runtime) {

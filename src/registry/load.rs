@@ -37,7 +37,8 @@ impl Registry {
         let mut loader = Loader::default();
         let global = settings::read_global(&folder, &mut loader.forest.problems)?;
         loader.files.push((folder.join("VirtualBox.xml"), global.media));
-        for found in find_all(&folder, &global.machines, passwords) {
+        loader.machines.reserve_exact(global.machines.len());
+        for found in find_all(&folder, &global.machines, passwords).into_iter().flatten() {
             loader.add_machine(found);
         }
         Ok(loader.finish(folder))
@@ -92,6 +93,7 @@ impl Loader {
 
     fn finish(self, folder: PathBuf) -> Registry {
         let Self { machines, files, mut forest } = self;
+        forest.media.reserve(files.iter().map(|(_, media)| media.len()).sum());
         for (file, media) in files {
             forest.add(&file, media);
         }
@@ -112,22 +114,22 @@ struct Found {
     registered: Option<PathBuf>,
 }
 
-/// Reads the files of all machines, in their order. Thousands are read on several threads, which hides the time that
+/// Reads the files of all machines, in their order, in several parts. Thousands are read on several threads, which hides the time that
 /// each waits for the disk.
-fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Found> {
+fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
     let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
     let size = entries.len().div_ceil(wanted.max(1)).max(1);
     let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
         some.iter().map(|(uuid, written)| find(folder, *uuid, written, passwords)).collect()
     };
     if wanted <= 1 {
-        return find_some(entries);
+        return vec![find_some(entries)];
     }
     std::thread::scope(|scope| {
         let threads: Vec<_> = entries.chunks(size).map(|some| scope.spawn(move || find_some(some))).collect();
         threads
             .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
 }

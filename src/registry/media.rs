@@ -4,42 +4,43 @@ use super::model::is_file_format;
 use super::xml::ParsedMedium;
 use super::{Error, Media, Medium, MediumId, location};
 use crate::image::{self, local::Devices};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The forest while it grows.
 #[derive(Default)]
 pub(super) struct Forest {
     pub(super) media: Media,
     pub(super) problems: Vec<Error>,
-    /// Where each medium is registered, by its id; it may have been found elsewhere.
-    registered_at: Vec<PathBuf>,
+    /// Where the media are registered that were found elsewhere.
+    registered_at: HashMap<MediumId, PathBuf>,
 }
 
 impl Forest {
     /// Adds the media that `file` registers.
     pub(super) fn add(&mut self, file: &Path, parsed: Vec<ParsedMedium>) {
-        let folder = file.parent().unwrap_or(file);
+        let file: Arc<Path> = file.into();
+        let folder = file.parent().unwrap_or(&file);
         let mut ids: Vec<MediumId> = Vec::with_capacity(parsed.len());
         for medium in parsed {
             let parent = medium.parent.map(|index| ids[index]);
             let known = self.media.find(medium.uuid);
             let id = match known {
                 Some(id) => {
-                    self.compare(id, folder, &medium, parent, file);
+                    self.compare(id, folder, &medium, parent, &file);
                     id
                 }
-                None => self.add_one(folder, medium, parent, file),
+                None => self.add_one(folder, medium, parent, &file),
             };
             ids.push(id);
         }
     }
 
-    fn add_one(&mut self, folder: &Path, parsed: ParsedMedium, parent: Option<MediumId>, file: &Path) -> MediumId {
-        let location = place(folder, &parsed);
-        self.registered_at.push(location.clone());
+    fn add_one(&mut self, folder: &Path, parsed: ParsedMedium, parent: Option<MediumId>, file: &Arc<Path>) -> MediumId {
         let mut medium = Medium {
             uuid: parsed.uuid,
-            location,
+            location: place(folder, &parsed),
             format: parsed.format,
             device: parsed.device,
             kind: parsed.kind,
@@ -48,25 +49,28 @@ impl Forest {
             properties: parsed.properties,
             parent,
             children: Vec::new(),
-            registered_in: file.to_path_buf(),
+            registered_in: file.clone(),
         };
         if medium.is_file() && location::is_absolute(&parsed.location) && !medium.location.exists() {
-            self.search(folder, &parsed.location, &mut medium);
+            let moved_from = self.search(folder, &parsed.location, &mut medium);
+            let id = self.media.add(medium);
+            self.registered_at.extend(moved_from.map(|registered| (id, registered)));
+            return id;
         }
         self.media.add(medium)
     }
 
     /// Looks for an image that is not where it was when its host still ran. Only one with the registered UUID in its
-    /// header is taken.
-    fn search(&mut self, folder: &Path, written: &str, medium: &mut Medium) {
+    /// header is taken. Answers where it was.
+    fn search(&mut self, folder: &Path, written: &str, medium: &mut Medium) -> Option<PathBuf> {
         let mut like = None;
         for path in location::relocations(folder, written).into_iter().filter(|path| path.is_file()) {
             match image::identify(&path, Devices::Refused) {
                 Ok(info) if info.uuid == Some(medium.uuid) => {
                     let what = format!("The medium {}", medium.uuid);
                     let registered = std::mem::replace(&mut medium.location, path.clone());
-                    self.problems.push(Error::Moved { what, registered, found: path });
-                    return;
+                    self.problems.push(Error::Moved { what, registered: registered.clone(), found: path });
+                    return Some(registered);
                 }
                 _ => like = like.or(Some(path)),
             }
@@ -79,12 +83,13 @@ impl Forest {
             );
             self.problems.push(Error::Missing { path: medium.location.clone(), hint });
         }
+        None
     }
 
     /// Two files may register one medium, as long as they agree.
     fn compare(&mut self, id: MediumId, folder: &Path, again: &ParsedMedium, parent: Option<MediumId>, file: &Path) {
         let known = self.media.get(id);
-        let registered_at = &self.registered_at[id.0];
+        let registered_at = self.registered_at.get(&id).unwrap_or(&known.location);
         let location = place(folder, again);
         if *registered_at == location && known.parent == parent {
             return;

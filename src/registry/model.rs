@@ -4,7 +4,8 @@ use super::Error;
 use super::uses::Uses;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Everything that VirtualBox's settings files say, after all of them were read.
@@ -199,8 +200,8 @@ pub struct Medium {
     pub parent: Option<MediumId>,
     /// The children in the order of the file.
     pub children: Vec<MediumId>,
-    /// The settings file that registers it, absolute.
-    pub registered_in: PathBuf,
+    /// The settings file that registers it, absolute. All media of a file share it.
+    pub registered_in: Arc<Path>,
 }
 
 impl Medium {
@@ -247,9 +248,20 @@ impl Media {
         &self.list[id.0]
     }
 
+    /// How many media there are.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// All media with their ids, a parent before its children.
     pub fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> {
         self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
+    }
+
+    /// Makes room for so many more media.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.list.reserve_exact(count);
+        self.by_uuid.reserve(count);
     }
 
     /// Adds a medium with its place in the forest. Its parent must be there already, so there are no cycles.

@@ -1,7 +1,7 @@
 //! Which machines and snapshots use which medium.
 
 use super::{Attachment, Error, MachineEntry, Media, MediumId, Registry};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// A place where a medium is attached.
@@ -13,14 +13,14 @@ pub struct Use {
     pub snapshot: Option<usize>,
 }
 
-/// The uses of all media, found once.
+/// The uses of all media, found once: a place for each medium.
 #[derive(Debug, Default)]
-pub(super) struct Uses(HashMap<MediumId, Vec<Use>>);
+pub(super) struct Uses(Vec<Vec<Use>>);
 
 impl Uses {
     /// Collects the uses, and what is attached without being registered.
     pub(super) fn collect(machines: &[MachineEntry], media: &Media) -> (Self, Vec<Error>) {
-        let mut uses = Self::default();
+        let mut uses = Self(vec![Vec::new(); media.len()]);
         let mut problems = Vec::new();
         for (index, entry) in machines.iter().enumerate() {
             let Ok(machine) = &entry.machine else { continue };
@@ -43,9 +43,13 @@ impl Uses {
     }
 
     fn add(&mut self, id: MediumId, new: Use) {
-        let known = self.0.entry(id).or_default();
+        let known = &mut self.0[id.0];
         // Equal ones follow each other: a shareable disk in two slots.
         if known.last() != Some(&new) {
+            // Most media have one use only.
+            if known.is_empty() {
+                known.reserve_exact(1);
+            }
             known.push(new);
         }
     }
@@ -63,6 +67,6 @@ impl Registry {
     /// Where a medium is attached: per machine in their order, first the current state and then the snapshots.
     #[must_use]
     pub fn uses_of(&self, medium: MediumId) -> &[Use] {
-        self.uses.0.get(&medium).map_or(&[], Vec::as_slice)
+        self.uses.0.get(medium.0).map_or(&[], Vec::as_slice)
     }
 }

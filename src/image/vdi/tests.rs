@@ -2,6 +2,7 @@
 
 use super::testing::Build;
 use super::*;
+use crate::image::local::Devices;
 use crate::image::testing::MemFile;
 use crate::image::{Error, Extent};
 
@@ -20,6 +21,28 @@ fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
         Ok(_) => panic!("a damaged image was opened"),
         Err(error) => crate::error::message(&error),
+    }
+}
+
+#[test]
+fn a_title_changes_nothing_that_is_said_of_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.vdi");
+    let said = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        crate::image::identify(&path, Devices::Refused).map_err(|error| crate::error::message(&error))
+    };
+    let difference = Build { kind: 4, parent: Uuid::from_u128(7), ..Build::default() };
+    for build in [Build::default(), difference, Build { version: 2, ..Build::default() }] {
+        let titled = build.bytes();
+        for len in [80, 400, 512, titled.len()] {
+            let titled = &titled[..titled.len().min(len)];
+            let bare = [&[0; 13][..], &titled[13..]].concat();
+            assert_eq!(said(titled), said(&bare), "{len}");
+        }
+        assert_eq!(said(&titled), Ok(crate::image::open(&path, OpenOptions::default()).unwrap().info().clone()));
+        let as_vmdk = [&b"version=1\n..."[..], &titled[13..]].concat();
+        assert!(said(&as_vmdk).is_err(), "the text of a VMDK counts for more than a VDI's signature");
     }
 }
 

@@ -8,7 +8,7 @@ use crate::registry::{
     Snapshot,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// A UUID that looks like one.
@@ -64,7 +64,7 @@ impl Lab {
             properties: BTreeMap::new(),
             parent,
             children: Vec::new(),
-            registered_in: PathBuf::from("/vms/VirtualBox.xml"),
+            registered_in: Path::new("/vms/VirtualBox.xml").into(),
         });
         let facts =
             Facts { size_on_disk: Some(size), capacity: Some(capacity), state: MediumState::Created, problem: None };

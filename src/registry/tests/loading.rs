@@ -19,7 +19,7 @@ fn a_medium_may_be_registered_by_a_machine_that_comes_later() {
     let id = registry.media.find(uuid(2)).unwrap();
     let medium = registry.media.get(id);
     assert_eq!(medium.location, lab.path("user/Snapshots/2.vdi"));
-    assert_eq!(medium.registered_in, lab.path("owner/owner.vbox"));
+    assert_eq!(*medium.registered_in, *lab.path("owner/owner.vbox"));
     assert_eq!(registry.media.get(medium.parent.unwrap()).uuid, uuid(1));
     assert_eq!(registry.uses_of(id), [Use { machine: 0, snapshot: None }]);
     assert_eq!(registry.uses_of(registry.media.base(id)), []);

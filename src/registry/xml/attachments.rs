@@ -113,6 +113,7 @@ impl Storage {
             }
             drive
         }));
+        attachments.shrink_to_fit();
         attachments
     }
 }

@@ -229,13 +229,15 @@ impl Parser {
             machine.attachments = own.storage.finish();
         }
         machine.snapshots = self.snapshots;
+        // There may be tens of thousands of machines in memory.
+        machine.snapshots.shrink_to_fit();
         for (snapshot, section) in machine.snapshots.iter_mut().zip(sections) {
             snapshot.description = section.description;
             snapshot.attachments = section.storage.finish();
         }
         machine.groups = self.groups;
         if machine.groups.is_empty() {
-            machine.groups.push("/".to_owned());
+            machine.groups = vec!["/".to_owned()];
         }
         let mut problems = Vec::new();
         if let Some(uuid) = self.current_snapshot {
@@ -246,6 +248,8 @@ impl Parser {
             let found = self.current_snapshot.map_or_else(|| "none".to_owned(), |uuid| uuid.to_string());
             problems.push(Fault::Broken { line, expected, found });
         }
-        Ok(ParsedMachine { machine, line, version, media: self.media.list, problems })
+        let mut media = self.media.list;
+        media.shrink_to_fit();
+        Ok(ParsedMachine { machine, line, version, media, problems })
     }
 }

@@ -4,13 +4,19 @@ use super::{Fault, Result, Version, parse_uuid};
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesDecl, BytesStart, Event};
-use quick_xml::name::{Namespace, ResolveResult};
-use quick_xml::reader::NsReader;
+use quick_xml::name::{Namespace, NamespaceError, NamespaceResolver, ResolveResult};
+use quick_xml::reader::Reader;
 use std::borrow::Cow;
 use uuid::Uuid;
 
 /// The namespaces of settings files, today's and the one before VirtualBox 5.0.
 const NAMESPACES: [&str; 2] = ["http://www.virtualbox.org/", "http://www.innotek.de/VirtualBox-settings"];
+
+/// What is expected where the text is no XML.
+const WELL_FORMED: &str = "well-formed XML";
+
+/// How deep elements may be nested.
+const DEEPEST: usize = u16::MAX as usize;
 
 /// Characters of a wrong value that an error shows.
 const SHOWN: usize = 80;
@@ -37,27 +43,23 @@ pub(super) trait Visitor {
 /// when it is not in UTF-8.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
     let document = decode(bytes)?;
-    let mut walk = Walk { document, offset: 0, line: 1, open: Vec::new(), ignored: 0, has_root: false, visitor };
-    let mut reader = NsReader::from_str(document);
+    let names = NamespaceResolver::default();
+    let mut walk = Walk { document, offset: 0, line: 1, names, open: Vec::new(), ignored: 0, has_root: false, visitor };
+    let mut reader = Reader::from_str(document);
     loop {
         walk.advance(reader.buffer_position());
-        let (namespace, event) = match reader.read_resolved_event() {
-            Ok(answer) => answer,
+        let event = match reader.read_event() {
+            Ok(event) => event,
             Err(error) => {
                 let at = usize::try_from(reader.error_position()).unwrap_or(document.len());
-                let (expected, found) = ("well-formed XML".to_owned(), error.to_string());
-                return Err(Fault::Broken { line: line_of(bytes, at), expected, found });
+                let found = error.to_string();
+                return Err(Fault::Broken { line: line_of(bytes, at), expected: WELL_FORMED.to_owned(), found });
             }
         };
-        let known = match namespace {
-            ResolveResult::Bound(Namespace(name)) => NAMESPACES.contains(&name),
-            ResolveResult::Unbound => true,
-            ResolveResult::Unknown(_) => false,
-        };
         match event {
-            Event::Start(start) => walk.start(&start, known)?,
+            Event::Start(start) => walk.start(&start)?,
             Event::Empty(start) => {
-                walk.start(&start, known)?;
+                walk.start(&start)?;
                 walk.end()?;
             }
             Event::End(_) => walk.end()?,
@@ -127,6 +129,8 @@ struct Walk<'a, 'v, V: Visitor> {
     /// Where the event at hand begins: bytes from the start, and the line from 1.
     offset: usize,
     line: usize,
+    /// The namespaces that are declared around it, but for those within an ignored element, where no name matters.
+    names: NamespaceResolver,
     /// The open elements that are not ignored, and the lines that they begin in.
     open: Vec<(V::Role, usize)>,
     /// How many elements are open inside of an ignored one, with it.
@@ -148,11 +152,18 @@ impl<V: Visitor> Walk<'_, '_, V> {
         Fault::Broken { line: self.line, expected: expected.into(), found: found.into() }
     }
 
-    fn start(&mut self, start: &BytesStart, known: bool) -> Result<()> {
+    fn start(&mut self, start: &BytesStart) -> Result<()> {
+        if self.ignored > 0 {
+            return self.ignore();
+        }
+        self.names.push(start).map_err(|error| self.broken(WELL_FORMED, error.to_string()))?;
+        let known = match self.names.resolve_element(start.name()).0 {
+            ResolveResult::Bound(Namespace(name)) => NAMESPACES.contains(&name),
+            ResolveResult::Unbound => true,
+            ResolveResult::Unknown(_) => false,
+        };
         let parent = self.open.last().map(|(role, _)| role);
-        let role = if self.ignored > 0 {
-            None
-        } else if parent.is_none() && (self.has_root || !known) {
+        let role = if parent.is_none() && (self.has_root || !known) {
             let expected = if self.has_root { "the end of the file" } else { "the root element VirtualBox" };
             return Err(self.broken(expected, format!("<{}>", shorten(start.name().as_ref()))));
         } else if known {
@@ -168,9 +179,24 @@ impl<V: Visitor> Walk<'_, '_, V> {
         Ok(())
     }
 
+    /// Goes into an element inside of an ignored one.
+    fn ignore(&mut self) -> Result<()> {
+        // As deep as the resolver lets other elements be.
+        if self.open.len() + self.ignored >= DEEPEST {
+            return Err(self.broken(WELL_FORMED, NamespaceError::TooDeeplyNested(DEEPEST).to_string()));
+        }
+        self.ignored += 1;
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<()> {
-        if self.ignored > 0 {
+        if self.ignored > 1 {
             self.ignored -= 1;
+            return Ok(());
+        }
+        self.names.pop();
+        if self.ignored == 1 {
+            self.ignored = 0;
         } else if let Some((role, _)) = self.open.pop() {
             self.visitor.end(role)?;
         }

@@ -317,6 +317,7 @@ fn namespaces_are_told_apart_and_prefixes_are_no_matter() {
         (r#"xmlns="http://www.virtualbox.org/""#, r#"xmlns="http://www.innotek.de/VirtualBox-settings""#),
         (r#" xmlns="http://www.virtualbox.org/""#, ""),
         ("<Hardware>", r#"<HardDiskAttachments xmlns="urn:other"><Broken/></HardDiskAttachments><Hardware>"#),
+        ("<Hardware>", r#"<Future xmlns="urn:other"><A xmlns="urn:a"><B xmlns:b="urn:b"/></A></Future><Hardware>"#),
         ("<Hardware>", r#"<Future><Hardware><StorageControllers/></Hardware></Future><Hardware>"#),
     ] {
         assert!(text.contains(from));
