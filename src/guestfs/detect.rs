@@ -162,15 +162,16 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     if squashfs::probe(&head) {
         return Ok(Some(Box::new(Squashfs::open(volume)?)));
     }
+    // Before optical disks, whose marks a quick format of FAT may leave.
+    if fat::probe(&head) {
+        return Ok(Some(Box::new(Fat::open(volume)?)));
+    }
     // Before HFS+, which hybrid disks have too.
     if let Some(optical) = open_optical(&volume)? {
         return Ok(Some(optical));
     }
     if hfsplus::probe(&head) {
         return Ok(Some(Box::new(HfsPlus::open(volume)?)));
-    }
-    if fat::probe(&head) {
-        return Ok(Some(Box::new(Fat::open(volume)?)));
     }
     // Last, as its mark is of two bytes only, which others may have there by chance.
     if ext::probe(&head) {

@@ -5,9 +5,8 @@ use super::{Error, Result, waiting};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek};
-use rustix::io::ReadWriteFlags;
 use std::fs;
-use std::io::{self, IoSliceMut, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 /// Zeros are written in pieces of this many bytes where a hole cannot be punched.
 const ZERO_PIECE: usize = 1 << 20;
 
-/// Reads up to this many bytes are tried without waiting for the disk; larger ones are long in any case.
+/// Reads up to this many bytes are tried without waiting for the disk; of larger ones only their ends.
 const AT_ONCE: usize = 32 << 10;
 
 /// A local file.
@@ -96,13 +95,10 @@ impl Storage for LocalFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if buf.len() <= AT_ONCE && waiting::is_watched() {
-            let flags = ReadWriteFlags::NOWAIT;
-            match rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, flags) {
-                Ok(len) if len == buf.len() => return Ok(len),
-                // Not all of it is in the host's cache, or nobody knows.
-                _ => waiting::about_to_wait(),
-            }
+        if buf.len() > AT_ONCE {
+            waiting::before_reading(&self.file, offset, buf.len() as u64);
+        } else if waiting::try_read_watched(&self.file, buf, offset) {
+            return Ok(buf.len());
         }
         self.file.read_at(buf, offset)
     }

@@ -128,10 +128,11 @@ fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
     }
 }
 
-/// Lets the kernel read ahead 1 MiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on it.
+/// Lets the kernel read ahead 512 KiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on it:
+/// more does not stay in the processor's caches until it is read.
 pub(super) fn read_far_ahead((major, minor): (u64, u64)) {
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(e) = std::fs::write(&path, "1024") {
+    if let Err(e) = std::fs::write(&path, "512") {
         log::debug!("The kernel reads ahead less: {path}: {e}");
     }
 }

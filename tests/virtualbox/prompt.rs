@@ -20,8 +20,9 @@ struct Terminal {
 impl Terminal {
     /// Runs a script of the shell, to which the program is `$PROGRAM`.
     fn new(sealed: &Sealed, script: &str) -> Self {
-        let mut command = Command::new("script");
-        command.args(["-qec", script, "/dev/null"]).current_dir(sealed.root());
+        // A test run in the background of a shell would ignore ^C, and so would all that it starts.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "script", "-qec", script, "/dev/null"]).current_dir(sealed.root());
         command.env("PROGRAM", env!("CARGO_BIN_EXE_vboximg-mount")).env("VBOX_USER_HOME", sealed.home());
         command.env("SHELL", "/bin/sh");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();

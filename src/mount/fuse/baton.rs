@@ -1,55 +1,62 @@
 //! Who receives the next request: one thread at a time, so that a single reader wakes no more than one.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Free,
-    Taken,
-    Ended,
+#[derive(Default)]
+struct State {
+    taken: bool,
+    ended: bool,
+    /// Who waits for it. The last one gets it, whose memory is still in the processor's caches: so no more threads work
+    /// than there is work for.
+    waiting: Vec<Thread>,
 }
 
 /// What the thread that receives requests holds.
-pub(super) struct Baton {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+#[derive(Default)]
+pub(super) struct Baton(Mutex<State>);
 
 impl Baton {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State::Free), changed: Condvar::new() }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nobody has it, and takes it; false when there will be no more requests.
     pub(super) fn take(&self) -> bool {
-        let mut state = self
-            .changed
-            .wait_while(self.state(), |state| *state == State::Taken)
-            .unwrap_or_else(PoisonError::into_inner);
-        if *state == State::Free {
-            *state = State::Taken;
-            return true;
+        let me = thread::current();
+        loop {
+            let mut state = self.state();
+            // It may have been woken by something else, or too late.
+            state.waiting.retain(|thread| thread.id() != me.id());
+            if state.ended {
+                return false;
+            }
+            if !state.taken {
+                state.taken = true;
+                return true;
+            }
+            state.waiting.push(me.clone());
+            drop(state);
+            thread::park();
         }
-        false
     }
 
     /// Gives it to another thread.
     pub(super) fn give(&self) {
         let mut state = self.state();
-        if *state == State::Taken {
-            *state = State::Free;
-            self.changed.notify_one();
-        }
+        state.taken = false;
+        let next = state.waiting.pop();
+        drop(state);
+        next.iter().for_each(Thread::unpark);
     }
 
     /// There will be no more requests.
     pub(super) fn end(&self) {
-        *self.state() = State::Ended;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.ended = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.iter().for_each(Thread::unpark);
     }
 }
 
@@ -60,9 +67,9 @@ mod tests {
 
     #[test]
     fn one_has_it_until_the_end() {
-        let baton = Baton::new();
+        let baton = Baton::default();
         let (holders, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while baton.take() {

@@ -2,17 +2,23 @@
 
 use super::abi::OUT_HEADER;
 use crate::disk::Part;
+use crate::image::waiting;
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 /// The size of a pipe that every user may have, in bytes.
 const PIPE: usize = 1 << 20;
 /// A pipe holds so many stretches of this size, each within a page.
 const PAGE: u64 = 4096;
+
+/// How long a request is looked for before the thread goes to sleep. A program that reads one block after another asks
+/// for the next one sooner, and being woken takes longer than that.
+const LOOK: Duration = Duration::from_micros(10);
 
 /// The kernel's end of a mount.
 pub(super) struct Device(File);
@@ -40,6 +46,7 @@ impl Pipe {
         for part in parts {
             let Some(file) = part.file.local() else { return Ok(false) };
             let (mut at, mut left) = (part.offset, part.len);
+            waiting::before_reading(file, at, left);
             while left > 0 {
                 let wanted = usize::try_from(left).unwrap_or(usize::MAX);
                 let moved =
@@ -72,7 +79,7 @@ fn header(unique: u64, error: i32, body: usize) -> Option<[u8; OUT_HEADER]> {
 impl Device {
     /// The device of a mount that was just made.
     pub(super) fn new(device: OwnedFd) -> io::Result<Self> {
-        // So that it is known whether a request was waiting already.
+        // So that looking for a request does not wait for one.
         rustix::io::ioctl_fionbio(&device, true)?;
         Ok(Self(device.into()))
     }
@@ -80,6 +87,7 @@ impl Device {
     /// Waits for a request and puts it into `buf`; how many bytes it has, and whether it had to be waited for. `None`
     /// when there is no mount any more.
     pub(super) fn receive(&self, buf: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
+        let start = Instant::now();
         let mut waited = false;
         loop {
             let error = match (&self.0).read(buf) {
@@ -89,6 +97,10 @@ impl Device {
             match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::EAGAIN) => {
                     waited = true;
+                    if start.elapsed() < LOOK {
+                        std::hint::spin_loop();
+                        continue;
+                    }
                     match rustix::event::poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None) {
                         Ok(_) | Err(rustix::io::Errno::INTR) => {}
                         Err(e) => return Err(e.into()),

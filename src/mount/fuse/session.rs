@@ -15,11 +15,12 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
-/// Threads that answer requests. Two keep two cores busy; more help when requests wait for the host's disk.
-const THREADS: usize = 4;
+/// Threads that answer requests. No more of them work than the machine has cores; the others help when requests wait
+/// for the host's disk.
+const THREADS: usize = 8;
 /// Reads of at least this many bytes go from their file to the kernel without a copy; for smaller ones the two more
 /// system calls cost more than the copy.
 const SPLICE_FROM: usize = 32 << 10;
@@ -57,6 +58,9 @@ struct Shared<H> {
     baton: Baton,
     /// Requests in a row that had not to be waited for.
     streak: AtomicU32,
+    /// Threads that answer a request and do not wait for the host's disk.
+    working: AtomicUsize,
+    cores: usize,
 }
 
 impl<H: Handler> Session<H> {
@@ -68,7 +72,15 @@ impl<H: Handler> Session<H> {
     pub(in crate::mount) fn start(handler: H, device: OwnedFd, only: Option<u32>) -> io::Result<Self> {
         let device = Device::new(device)?;
         shake_hands(&device)?;
-        let shared = Shared { device, handler, only, baton: Baton::new(), streak: AtomicU32::new(0) };
+        let shared = Shared {
+            device,
+            handler,
+            only,
+            baton: Baton::default(),
+            streak: AtomicU32::new(0),
+            working: AtomicUsize::new(0),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -97,23 +109,53 @@ struct Worker<H> {
     body: Body,
     data: Vec<u8>,
     pipe: Option<Pipe>,
-    /// Whether this thread has the baton.
-    receives: Rc<Cell<bool>>,
+    role: Rc<Role>,
+}
+
+/// What a thread does at the moment.
+#[derive(Default)]
+struct Role {
+    /// It has the baton.
+    receives: Cell<bool>,
+    /// It is counted as working.
+    works: Cell<bool>,
+}
+
+impl Role {
+    fn start_work<H>(&self, shared: &Shared<H>) {
+        self.works.set(true);
+        shared.working.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end_work<H>(&self, shared: &Shared<H>) {
+        if self.works.replace(false) {
+            shared.working.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give_baton<H>(&self, shared: &Shared<H>) {
+        if self.receives.replace(false) {
+            shared.baton.give();
+        }
+    }
 }
 
 impl<H: Handler> Worker<H> {
     fn new(shared: Arc<Shared<H>>) -> Self {
-        Self { shared, body: Body::default(), data: Vec::new(), pipe: None, receives: Rc::new(Cell::new(false)) }
+        Self { shared, body: Body::default(), data: Vec::new(), pipe: None, role: Rc::default() }
     }
 
     fn run(mut self) -> io::Result<()> {
-        let (shared, receives) = (self.shared.clone(), self.receives.clone());
-        waiting::watch(Box::new(move || give(&receives, &shared.baton)));
-        let shared = self.shared.clone();
+        let (shared, role) = (self.shared.clone(), self.role.clone());
+        waiting::watch(Box::new(move || {
+            role.end_work(&shared);
+            role.give_baton(&shared);
+        }));
+        let (shared, role) = (self.shared.clone(), self.role.clone());
         let mut buf = vec![0; MAX_WRITE + REQUEST_ROOM];
         while shared.baton.take() {
-            self.receives.set(true);
-            while self.receives.get() {
+            role.receives.set(true);
+            while role.receives.get() {
                 let received = shared.device.receive(&mut buf);
                 let Ok(Some((len, waited))) = received else {
                     shared.baton.end();
@@ -125,10 +167,13 @@ impl<H: Handler> Worker<H> {
                 };
                 let streak = if waited { 0 } else { shared.streak.load(Ordering::Relaxed).saturating_add(1) };
                 shared.streak.store(streak, Ordering::Relaxed);
-                if streak > BUSY || is_long(&request.operation) {
-                    give(&self.receives, &shared.baton);
+                role.start_work(&shared);
+                let others_help = shared.working.load(Ordering::Relaxed) < shared.cores;
+                if may_wait(&request.operation) || others_help && (streak > BUSY || is_long(&request.operation)) {
+                    role.give_baton(&shared);
                 }
                 self.serve(&request);
+                role.end_work(&shared);
             }
         }
         Ok(())
@@ -169,29 +214,21 @@ impl<H: Handler> Worker<H> {
     }
 }
 
-impl<H> Drop for Worker<H> {
-    fn drop(&mut self) {
-        give(&self.receives, &self.shared.baton);
-    }
-}
-
-fn give(receives: &Cell<bool>, baton: &Baton) {
-    if receives.replace(false) {
-        baton.give();
-    }
-}
-
-/// Whether it takes long enough that others should not wait for it.
+/// Whether it is worth another thread's time to receive the next request meanwhile.
 fn is_long(operation: &Operation<'_>) -> bool {
-    match operation {
-        Operation::Read { size, .. } => *size >= SPLICE_FROM,
+    matches!(operation, Operation::Read { size, .. } if *size >= SPLICE_FROM)
+}
+
+/// Whether it may wait for the disk in other ways than by reading an image.
+fn may_wait(operation: &Operation<'_>) -> bool {
+    matches!(
+        operation,
         Operation::Write { .. }
-        | Operation::Fallocate { .. }
-        | Operation::Seek { .. }
-        | Operation::Flush
-        | Operation::Fsync => true,
-        _ => false,
-    }
+            | Operation::Fallocate { .. }
+            | Operation::Seek { .. }
+            | Operation::Flush
+            | Operation::Fsync
+    )
 }
 
 /// What comes of files and folders that were opened, maybe by another user who passed them on.
