@@ -48,7 +48,7 @@ impl Superblock {
             return Err(Error::Unsupported { type_name: TYPE, what });
         }
         let f = Fields::new("superblock", bytes, 0);
-        if f.bytes(0, 4).map_err(damage)? != MAGIC {
+        if !f.bytes(0, SIZE).map_err(damage)?.starts_with(&MAGIC) {
             return Err(damage(Fault::corrupt(0, "magic number", "hsqs", "another")));
         }
         let version = (f.u16_le(28).map_err(damage)?, f.u16_le(30).map_err(damage)?);
