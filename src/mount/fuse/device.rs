@@ -108,7 +108,8 @@ impl Device {
                 }
                 // A request that was taken back, and a signal.
                 Some(Errno::ENOENT | Errno::EINTR) => {}
-                Some(Errno::ENODEV) => return Ok(None),
+                // The second when it ends just while a request is taken.
+                Some(Errno::ENODEV | Errno::ECONNABORTED) => return Ok(None),
                 _ => return Err(error),
             }
         }
