@@ -39,8 +39,10 @@ pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> 
 }
 
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
+    // It reads while the registry is read.
+    let prober = lock::Prober::new();
     let registry = find::registry(arguments, &password::sources(arguments))?;
-    let report = listing::collect(&registry, arguments.vm.as_deref())?;
+    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
     let form = Form { wide: arguments.wide, long: arguments.verbose };
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),

@@ -28,13 +28,12 @@ pub(super) struct Facts {
 pub(super) type Examine<'a> = dyn Fn(&[Option<&Medium>]) -> Vec<Facts> + 'a;
 
 /// Examines all media, several at a time: on a file system that is slow to open files this is where a listing waits.
-pub(super) fn all(media: &[Option<&Medium>]) -> Vec<Facts> {
+pub(super) fn all(media: &[Option<&Medium>], prober: &lock::Prober) -> Vec<Facts> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = media.len().div_ceil(workers).max(1);
-    let prober = lock::Prober::new();
     thread::scope(|scope| {
         let examine = |part: &[Option<&Medium>]| -> Vec<Facts> {
-            part.iter().map(|m| m.map_or_else(unregistered, |medium| one(medium, &prober))).collect()
+            part.iter().map(|m| m.map_or_else(unregistered, |medium| one(medium, prober))).collect()
         };
         let parts: Vec<_> = media.chunks(share).map(|part| scope.spawn(move || examine(part))).collect();
         parts
@@ -147,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        all(&[Some(&medium(path, format))]).swap_remove(0)
+        all(&[Some(&medium(path, format))], &lock::Prober::new()).swap_remove(0)
     }
 
     #[test]
@@ -179,16 +178,17 @@ mod tests {
         assert!(found.problem.unwrap().contains(" is damaged: "));
 
         let folder = tempfile::tempdir().unwrap();
-        let gone = all(&[Some(&medium(folder.path().join("gone.vdi"), "VDI"))]).swap_remove(0);
+        let gone = all(&[Some(&medium(folder.path().join("gone.vdi"), "VDI"))], &lock::Prober::new()).swap_remove(0);
         assert_eq!((gone.size_on_disk, gone.capacity, gone.state), (Some(0), None, MediumState::NoAccess));
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
-        let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))]).swap_remove(0);
+        let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))], &lock::Prober::new()).swap_remove(0);
         assert!(not_a_file.problem.unwrap().contains("it is a folder"));
     }
 
     #[test]
     fn what_is_no_file_is_no_access() {
-        let target = all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))]).swap_remove(0);
+        let target =
+            all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))], &lock::Prober::new()).swap_remove(0);
         assert_eq!((target.size_on_disk, target.state), (None, MediumState::NoAccess));
         assert!(target.problem.unwrap().starts_with("It is on an iSCSI server"));
     }
@@ -211,7 +211,8 @@ mod tests {
             })
             .collect();
         let asked: Vec<Option<&Medium>> = media.iter().flat_map(|m| [Some(m), None]).collect();
-        let sizes: Vec<Option<u64>> = all(&asked).into_iter().map(|facts| facts.capacity).collect();
+        let sizes: Vec<Option<u64>> =
+            all(&asked, &lock::Prober::new()).into_iter().map(|facts| facts.capacity).collect();
         let expected: Vec<Option<u64>> = (1..=50).flat_map(|n| [Some(n * 512), None]).collect();
         assert_eq!(sizes, expected);
     }

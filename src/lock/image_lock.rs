@@ -6,7 +6,7 @@ use super::place::Target;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
@@ -79,7 +79,23 @@ impl Flock {
 /// The locks that are held on this machine. Empty where the kernel does not tell. It gives them a page at a time, so of
 /// a long table that changes meanwhile a line may be missed: good for messages and listings, not for decisions.
 pub(super) fn flocks() -> Vec<Flock> {
-    std::fs::read_to_string("/proc/locks").map(|text| parse(&text)).unwrap_or_default()
+    File::open("/proc/locks").and_then(read_table).map(|text| parse(&text)).unwrap_or_default()
+}
+
+/// Reads the table. The kernel fills at most a page at once, with whole lines, and waits for all processors each time; so
+/// when much of a page is left, nothing more is asked for.
+fn read_table(mut table: File) -> io::Result<String> {
+    const PAGE: usize = 4096;
+    const LINE: usize = 256;
+    let mut text = Vec::new();
+    loop {
+        let mut part = [0; PAGE];
+        let len = table.read(&mut part)?;
+        text.extend_from_slice(&part[..len]);
+        if len < PAGE - LINE {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
 }
 
 /// Lines such as `1: FLOCK  ADVISORY  WRITE 123 08:02:9175074 0 EOF`: the number, `->` when it only waits, class, kind,

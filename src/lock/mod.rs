@@ -32,6 +32,8 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::thread;
 use std::time::SystemTime;
 
 /// How often taking a lock starts again because its holder was gone when asked for its name.
@@ -187,19 +189,25 @@ fn open_lock_file(target: &Target, mode: Mode) -> Result<LockFile> {
     LockFile::open(&path, 0o600, &attributes).map_err(|e| Error::io(&path, "use the lock file", e))
 }
 
+/// The kernel's table of locks, which is read by a thread of its own: the kernel takes some ten milliseconds for it.
+type Table = LazyLock<Vec<Flock>, Box<dyn FnOnce() -> Vec<Flock> + Send>>;
+
 /// Tells who holds images now, for many images: what the kernel says of the whole machine is read once.
 #[derive(Debug)]
 pub struct Prober {
-    flocks: Vec<Flock>,
+    flocks: Table,
     runtime_folder: Option<(PathBuf, HashSet<OsString>)>,
 }
 
 impl Prober {
-    /// Reads the kernel's table of locks, and which lock files are in the user's runtime folder.
+    /// Begins to read the kernel's table of locks, and reads which lock files are in the user's runtime folder.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
     pub fn new() -> Self {
-        Self { flocks: image_lock::flocks(), runtime_folder: place::look_into_runtime_folder() }
+        let reading = thread::spawn(image_lock::flocks);
+        // What the kernel does not tell is an empty table.
+        let flocks: Table = LazyLock::new(Box::new(move || reading.join().unwrap_or_default()));
+        Self { flocks, runtime_folder: place::look_into_runtime_folder() }
     }
 
     /// As [`state`].
