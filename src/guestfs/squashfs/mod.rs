@@ -8,7 +8,6 @@
 mod blocks;
 mod folder;
 mod inode;
-mod lzo;
 mod metadata;
 mod superblock;
 mod unpack;

@@ -1,6 +1,5 @@
 //! Unpacking one block. A volume has one compressor for all of its blocks.
 
-use super::lzo;
 use ruzstd::decoding::FrameDecoder;
 use std::io::{self, Read};
 
@@ -49,11 +48,10 @@ impl Compressor {
     /// # Errors
     /// When the block is damaged, or has more bytes than `out` has room for.
     pub(super) fn unpack(self, packed: &[u8], out: &mut [u8]) -> io::Result<usize> {
-        let broken = || io::Error::other("codes that give other bytes");
         match self {
             Self::Gzip => fill(flate2::bufread::ZlibDecoder::new(packed), out),
             Self::Lzma => fill(lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY, None)?, out),
-            Self::Lzo => lzo::unpack(packed, out).ok_or_else(broken),
+            Self::Lzo => lzokay::decompress::decompress(packed, out).map_err(|e| io::Error::other(e.to_string())),
             Self::Xz => fill(lzma_rust2::XzReader::new_mem_limit(packed, false, LZMA_MEMORY), out),
             Self::Lz4 => lz4_flex::block::decompress_into(packed, out).map_err(io::Error::other),
             Self::Zstd => {
@@ -78,5 +76,27 @@ fn fill(mut reader: impl Read, out: &mut [u8]) -> io::Result<usize> {
     match reader.read(&mut [0])? {
         0 => Ok(done),
         _ => Err(io::Error::other("more bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lzo_blocks_that_are_cut_short_or_lie_are_refused() {
+        // Four literals, then eight more from four back, then the end.
+        let packed = [21, b'a', b'b', b'c', b'd', 32 + 6, 3 << 2, 0, 17, 0, 0];
+        let mut out = [0; 12];
+        assert_eq!(Compressor::Lzo.unpack(&packed, &mut out).unwrap(), 12);
+        assert_eq!(&out, b"abcdabcdabcd");
+        assert!(Compressor::Lzo.unpack(&packed, &mut [0; 11]).is_err());
+        for len in 0..packed.len() {
+            assert!(Compressor::Lzo.unpack(&packed[..len], &mut out).is_err(), "{len}");
+        }
+        // From before the start, and more behind the end.
+        for packed in [&[18, b'a', 32 + 6, 3 << 2, 0, 17, 0, 0][..], &[17, 0, 0, 0]] {
+            assert!(Compressor::Lzo.unpack(packed, &mut out).is_err(), "{packed:?}");
+        }
     }
 }
