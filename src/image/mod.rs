@@ -17,6 +17,7 @@ pub mod storage;
 pub(crate) mod testing;
 mod two_level;
 pub mod waiting;
+pub(crate) mod zstd;
 
 pub mod cue;
 pub mod dmg;

@@ -300,7 +300,9 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    zstd_safe::compress(&mut packed, bytes, 1).unwrap();
+    packed
 }
 
 /// What decoding a cluster of an image says whose compressed data is `packed`.
@@ -332,7 +334,7 @@ fn compressed_clusters_hold_exactly_a_cluster() {
         fault(pack(&vec![0; CLUSTER + 1]), "more");
         // A bomb: 100 MB in a few hundred bytes at most, of which no more than a cluster is kept.
         fault(pack(&vec![0; CLUSTER * 512]), "more");
-        fault(pack(&cluster[1..]), if compression == 0 { "511 bytes" } else { "" });
+        fault(pack(&cluster[1..]), "511 bytes");
         fault(vec![0xFF; 40], "");
     }
 }
@@ -341,7 +343,7 @@ fn compressed_clusters_hold_exactly_a_cluster() {
 fn a_zstd_window_larger_than_any_cluster_is_refused_before_memory_is_taken() {
     // Magic, a descriptor without a content size, and a window of 2^41 bytes.
     let text = decoded(1, vec![0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF8]).unwrap_err();
-    assert!(text.to_lowercase().contains("window"), "{text}");
+    assert!(text.ends_with("found frame requires too much memory for decoding"), "{text}");
 }
 
 const BASE: u8 = 99;
