@@ -1,7 +1,7 @@
 //! FUSE's requests, answered from the tree.
 
-use super::fuse::{Attr, Body, Dirent, Handler, MAX_WRITE, Operation, Request, SetAttr, open_flags};
 use super::attributes::{Attributes, Kind};
+use super::fuse::{Attr, Body, Dirent, Handler, MAX_WRITE, Operation, Request, SetAttr, open_flags};
 use super::tree::Tree;
 use super::{file, flush::Flusher};
 use crate::disk::{Disk, Part};
