@@ -73,7 +73,6 @@ pub fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
 
 /// Searches for what to tell somebody who reads a chain while another process may write one of its images. What is
 /// returned does it, which may take a while; the images themselves are found at once, before a mount hides their paths.
-#[must_use]
 pub fn warning_for_reading(images: &[&Path]) -> impl FnOnce() -> Option<String> + Send + use<> {
     let wanted = Wanted::new(images);
     move || {

@@ -1,7 +1,7 @@
 //! Bundles: a descriptor, parts and snapshots.
 
 use super::super::*;
-use super::{WRITE, all, disk};
+use super::{WRITE, all, disk, open_bytes};
 use crate::disk::{ChainDisk, Disk};
 use crate::image;
 use crate::image::parallels::testing::Build;
