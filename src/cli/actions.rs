@@ -209,5 +209,7 @@ fn lock_chain(chain: &Chain, writable: bool, point: &Path) -> Result<(Vec<lock::
         lock::check_writable(leaf, parents)?;
         return Ok((guards, None));
     }
-    Ok((guards, Some(thread::spawn(lock::warning_for_reading(&paths)))))
+    let search =
+        thread::spawn(move || lock::warning_for_reading(&images.iter().map(PathBuf::as_path).collect::<Vec<_>>()));
+    Ok((guards, Some(search)))
 }

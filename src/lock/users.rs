@@ -38,16 +38,13 @@ impl User {
 /// processes of other users are seen by root only.
 #[must_use]
 pub fn users(images: &[&Path]) -> Vec<User> {
-    search(&Wanted::new(images))
-}
-
-fn search(wanted: &Wanted) -> Vec<User> {
+    let wanted = Wanted::new(images);
     let ourselves = std::process::id();
     // Processes come and go while they are looked at, and others are not ours to see: what cannot be read is skipped.
     entries(Path::new("/proc"))
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| *pid != ourselves)
-        .flat_map(|pid| users_in_process(pid, wanted))
+        .flat_map(|pid| users_in_process(pid, &wanted))
         .collect()
 }
 
@@ -71,19 +68,16 @@ pub fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
     }
 }
 
-/// Searches for what to tell somebody who reads a chain while another process may write one of its images. What is
-/// returned does it, which may take a while; the images themselves are found at once, before a mount hides their paths.
-pub fn warning_for_reading(images: &[&Path]) -> impl FnOnce() -> Option<String> + Send + use<> {
-    let wanted = Wanted::new(images);
-    move || {
-        let writer = search(&wanted).into_iter().find(|user| user.writes)?;
-        Some(format!(
-            "Process {} ({}) has {} open for writing: the disk may change while it is read",
-            writer.pid,
-            writer.name,
-            writer.path.display()
-        ))
-    }
+/// What to tell somebody who reads a chain while another process may write one of its images.
+#[must_use]
+pub fn warning_for_reading(images: &[&Path]) -> Option<String> {
+    let writer = users(images).into_iter().find(|user| user.writes)?;
+    Some(format!(
+        "Process {} ({}) has {} open for writing: the disk may change while it is read",
+        writer.pid,
+        writer.name,
+        writer.path.display()
+    ))
 }
 
 /// A process of which only the number is known.
@@ -289,9 +283,9 @@ mod tests {
     #[test]
     fn messages_name_the_process() {
         let (_folder, leaf, base) = two_images();
-        assert_eq!(warning_for_reading(&[&leaf, &base])(), None);
+        assert_eq!(warning_for_reading(&[&leaf, &base]), None);
         let reader = Opener::start("VBoxHeadless", &leaf, false);
-        assert_eq!(warning_for_reading(&[&leaf, &base])(), None);
+        assert_eq!(warning_for_reading(&[&leaf, &base]), None);
         let refused = check_writable(&leaf, &[]).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Locked);
         let (pid, path) = (reader.0.id(), leaf.canonicalize().unwrap());
@@ -306,7 +300,7 @@ mod tests {
             writer.0.id(),
             base.canonicalize().unwrap().display()
         );
-        assert_eq!(warning_for_reading(&[&leaf, &base])(), Some(expected));
+        assert_eq!(warning_for_reading(&[&leaf, &base]), Some(expected));
     }
 
     #[test]
