@@ -1,18 +1,17 @@
 //! Mounts over the folder that the image itself is in. Whatever the program then looks up by a path that leads through
 //! that folder, it asks itself, and may wait for itself for ever.
 
-use super::scene::{Scene, is_mounted, mount_line, program, text, unmount_lazily, until};
+use super::scene::{Scene, is_mounted, program, text, unmount_lazily, until};
+use nix::mount::MntFlags;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-/// A process, and what ends it whatever it waits for.
+/// A process that serves a mount; both are ended with the test.
 struct Serving {
     child: Child,
     point: PathBuf,
-    /// The kernel's number of the connection, by which it can be cut.
-    connection: String,
 }
 
 impl Serving {
@@ -22,18 +21,16 @@ impl Serving {
         let mut command = program();
         command.args(["-f", "-o", "nonempty", "-i"]).arg(scene.image()).args(options).arg(&point);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut serving = Self { child, point: point.clone(), connection: String::new() };
-        until("it is mounted", || is_mounted(&point));
-        let line = mount_line(&point).unwrap();
-        serving.connection = line.split([' ', ':']).nth(3).unwrap().to_owned();
+        let serving = Self { child, point };
+        until("it is mounted", || is_mounted(&serving.point));
         serving
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // Who waits for an answer cannot even be killed. Nothing is left to be cut after a success.
-        let _ = fs::write(format!("/sys/fs/fuse/connections/{}/abort", self.connection), "1");
+        // A process that waits for its own answer cannot be killed. This fails all requests; it does not unmount yet.
+        let _ = nix::mount::umount2(&self.point, MntFlags::MNT_FORCE);
         unmount_lazily(&self.point);
         let _ = self.child.kill();
         let _ = self.child.wait();
