@@ -298,7 +298,8 @@ fn a_chain_that_goes_on_behind_the_end_of_its_file_is_no_damage() {
     let slot = std::fs::read(&image).unwrap().chunks(32).position(|slot| slot.starts_with(b"FRAG       ")).unwrap();
     patch(&image, slot as u64 * 32 + 28, &u32::to_le_bytes(100_000));
     assert!(read_all(&open(&image), "frag") == (bytes[..100_000].to_vec(), None));
-    sh(folder.path(), "cd $1; 7zz x -so image frag 2>/dev/null > seen || true; head -c 100000 frag | cmp - seen");
+    // So does mtools; 7-Zip gives nothing of it.
+    sh(folder.path(), "cd $1; mtype -i image ::/frag | cmp - <(head -c 100000 frag)");
 }
 
 #[test]
