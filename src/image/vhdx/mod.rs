@@ -133,7 +133,7 @@ fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, s
         details: format!("blocks of {} MiB, sectors of {} bytes", metadata.block_size >> 20, metadata.logical_sector),
         sector_size: metadata.logical_sector,
         block_size: u64::from(metadata.block_size),
-        // There is no UUID: the disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
+        // No UUID: the disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
         modification: Some(header.data_write).filter(|guid| !guid.is_nil()),
         parent: metadata.parent.as_ref().map(locator::Locator::link),
         notes,
