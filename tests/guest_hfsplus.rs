@@ -121,6 +121,25 @@ fn files_are_read_from_where_they_are() {
     assert!(matches!(fs.read_link(node("large")), Err(Error::NotSymlink)));
 }
 
+#[test]
+fn attributes_that_linux_cannot_show_are_refused_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, tree) = made(folder.path(), "attributed");
+    let fs = opened(disk).1;
+    let node = fs.lookup(fs.root(), b"attributed").unwrap().unwrap();
+    assert_eq!(fs.xattr_names(node).unwrap(), [b"user.full".as_slice(), b"user.over", b"user.shattered"]);
+    let full = fs.xattr(node, b"user.full").unwrap().unwrap();
+    assert_eq!(full.len(), 65_536);
+    assert!(tree["attributed"].contains(&format!("{full:?}")));
+    for (name, size) in [("over", 65_537), ("shattered", 200_000)] {
+        let error = fs.xattr(node, format!("user.{name}").as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("the attribute {name} of {size} bytes is larger than Linux allows")),
+            "{error}"
+        );
+    }
+}
+
 /// Changes bytes of a volume and tells how it opens.
 fn changed(image: &Path, at: usize, bytes: &[u8]) -> String {
     let mut raw = std::fs::read(image).unwrap();

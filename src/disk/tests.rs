@@ -1,6 +1,6 @@
 //! Chains against a plain array in memory, and crashes at every moment of a write.
 
-use super::testing::{Lab, all, crash, steps};
+use super::testing::{Lab, all, crash, steps, write_from_threads};
 use super::*;
 use crate::image::testing::{MemFile, Op};
 use crate::image::vdi::testing::Build;
@@ -209,26 +209,7 @@ fn a_raw_image_that_a_child_states_is_not_probed() {
 #[test]
 fn readers_and_writers_of_different_blocks_do_not_disturb_each_other() {
     let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), true);
-    std::thread::scope(|scope| {
-        for block in 0..7_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                let at = u64::from(block) * 4096;
-                for round in 1..40_u8 {
-                    disk.write_at(at, &[block ^ round; BLOCK]).unwrap();
-                    let mut back = [0; BLOCK];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [block ^ round; BLOCK]);
-                    if round % 8 == block % 8 {
-                        disk.flush().unwrap();
-                    }
-                    disk.discard(at, 4096).unwrap();
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [0; BLOCK]);
-                }
-            });
-        }
-    });
+    write_from_threads(&disk, (0..7).map(|block| block * 4096), BLOCK, true);
 }
 
 /// An image of two packed clusters that counts how often one is unpacked.

@@ -186,13 +186,13 @@ class Volume:
             data = struct.pack(">IQI", 0x10, 0, len(value)) + value
             self.xattrs.append((key(0), data + bytes(len(data) % 2)))
             return
-        extents = self.put(value, 12)
+        extents = self.put(value, 12 if len(value) <= 65536 else 200)
         count = sum(c for _, c in extents)
         self.xattrs.append((key(0), struct.pack(">II", 0x20, 0) + fork(len(value), extents, count)))
-        if len(extents) > 8:
-            first = sum(c for _, c in extents[:8])
-            rest = (extents[8:] + [(0, 0)] * 8)[:8]
-            self.xattrs.append((key(first), struct.pack(">II", 0x30, 0) + b"".join(struct.pack(">II", *e) for e in rest)))
+        for i in range(8, len(extents), 8):
+            first = sum(c for _, c in extents[:i])
+            eight = (extents[i:i + 8] + [(0, 0)] * 8)[:8]
+            self.xattrs.append((key(first), struct.pack(">II", 0x30, 0) + b"".join(struct.pack(">II", *e) for e in eight)))
 
     def hard_link(self, parent, name, target, shown):
         number = self.number()
@@ -426,6 +426,10 @@ def main(folder, kind):
         folder_id = volume.folder(2, "huge")
         for i in range(10000):
             volume.file(folder_id, f"entry-with-a-longer-name-{i}", b"")
+    elif kind == "attributed":
+        noise = volume.random.randbytes
+        values = {"full": noise(65536), "over": noise(65537), "shattered": noise(200_000)}
+        volume.file(2, "attributed", b"x", attributes=values)
     elif kind == "text":
         volume.file(2, "file", b"text")
     fill(volume, 400)

@@ -2,7 +2,7 @@
 //! (<https://docs.kernel.org/filesystems/ext4/inodes.html>).
 
 use super::superblock::Superblock;
-use crate::guestfs::{Attributes, Error, NodeKind, Time};
+use crate::guestfs::{Attributes, Error, NodeKind, Time, device_numbers};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
@@ -50,7 +50,7 @@ impl Inode {
         let inode_flags = f.u32_le(0x20)?;
         let mut block = [0; BLOCK_BYTES];
         block.copy_from_slice(f.bytes(0x28, BLOCK_BYTES)?);
-        let kind = kind(raw_mode).ok_or_else(|| {
+        let kind = NodeKind::of_mode(raw_mode.into()).ok_or_else(|| {
             Fault::corrupt(
                 at,
                 format!("type of inode {number}"),
@@ -140,33 +140,6 @@ fn check(
     Err(Fault::corrupt(f.offset(0x7C), what, format_args!("{found:#x}"), format_args!("{stated:#x}")))
 }
 
-fn kind(mode: u16) -> Option<NodeKind> {
-    Some(match mode >> 12 {
-        0x1 => NodeKind::Fifo,
-        0x2 => NodeKind::CharDevice,
-        0x4 => NodeKind::Folder,
-        0x6 => NodeKind::BlockDevice,
-        0x8 => NodeKind::File,
-        0xA => NodeKind::Symlink,
-        0xC => NodeKind::Socket,
-        _ => return None,
-    })
-}
-
-/// The kind that a folder's entry tells (`file_type`).
-pub(super) fn entry_kind(file_type: u8) -> Option<NodeKind> {
-    Some(match file_type {
-        1 => NodeKind::File,
-        2 => NodeKind::Folder,
-        3 => NodeKind::CharDevice,
-        4 => NodeKind::BlockDevice,
-        5 => NodeKind::Fifo,
-        6 => NodeKind::Socket,
-        7 => NodeKind::Symlink,
-        _ => return None,
-    })
-}
-
 /// Seconds as a signed 32-bit number; of the extra word the lower two bits extend them and the others are nanoseconds.
 fn time(seconds: u32, extra: u32) -> Time {
     let signed = i64::from(seconds.cast_signed());
@@ -177,7 +150,7 @@ fn time(seconds: u32, extra: u32) -> Time {
 fn device(block: &[u8; BLOCK_BYTES]) -> (u32, u32) {
     let word = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     match word(0) {
-        0 => (word(4) >> 8 & 0xFFF, word(4) & 0xFF | word(4) >> 12 & 0xF_FF00),
+        0 => device_numbers(word(4)),
         old => (old >> 8 & 0xFF, old & 0xFF),
     }
 }

@@ -10,13 +10,13 @@ mod map;
 mod superblock;
 mod xattr;
 
+use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use inode::{BLOCK_BYTES, Inode, flags};
 use journal::Replay;
 use quick_cache::sync::Cache;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use superblock::Superblock;
@@ -27,8 +27,6 @@ const ROOT: u64 = 2;
 const BLOCKS_CACHED: usize = 4096;
 const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
-/// Folders whose names are kept for looking up.
-const FOLDERS_CACHED: usize = 32;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
 
@@ -42,7 +40,7 @@ pub struct Ext {
     /// Nodes of extent trees by inode and block.
     nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
-    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+    folders: Names,
 }
 
 /// Whether a volume begins like one of these file systems; `head` is its first 2 KiB at least.
@@ -136,7 +134,7 @@ impl Ext {
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
-            folders: Cache::new(FOLDERS_CACHED),
+            folders: Names::new(),
         }
     }
 
@@ -277,20 +275,6 @@ impl Ext {
         }
         (0..count.min(8192)).take_while(|i| !self.replay.copies.contains_key(&(block + i))).count() as u64
     }
-
-    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
-        if let Some(names) = self.folders.get(&folder.0) {
-            return Ok(names);
-        }
-        let mut names = HashMap::new();
-        self.entries(&*self.node(folder)?, 0, &mut |entry| {
-            names.insert(entry.name, entry.node);
-            ControlFlow::Continue(())
-        })?;
-        let names = Arc::new(names);
-        self.folders.insert(folder.0, names.clone());
-        Ok(names)
-    }
 }
 
 fn recovery_note(replay: &Replay) -> String {
@@ -311,7 +295,7 @@ impl GuestFs for Ext {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        Ok(self.names(folder)?.get(name).copied())
+        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {

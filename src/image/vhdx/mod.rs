@@ -58,11 +58,8 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }
     let map = Map::new(file.clone(), metadata, &regions)?;
-    match map.check(&header, &regions) {
-        Err(error) if options.force && !options.writable => {
-            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
-        }
-        other => other?,
+    if let Err(error) = map.check(&header, &regions) {
+        options.forgive(error, &mut info.notes)?;
     }
     let writer = if options.writable {
         let journal = Journal::new(file.clone(), header, slot);
@@ -128,25 +125,20 @@ impl Parts {
 
 fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, stored_size: u64) -> ImageInfo {
     ImageInfo {
-        path: file.path().to_path_buf(),
-        format: Format::Vhdx,
         variant: match &metadata.parent {
             Some(_) => Variant::Differencing,
             None if metadata.leave_allocated => Variant::Fixed,
             None => Variant::Dynamic,
         },
         details: format!("blocks of {} MiB, sectors of {} bytes", metadata.block_size >> 20, metadata.logical_sector),
-        size: metadata.disk_size,
         sector_size: metadata.logical_sector,
         block_size: u64::from(metadata.block_size),
-        // The disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
-        uuid: None,
+        // No UUID: the disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
         modification: Some(header.data_write).filter(|guid| !guid.is_nil()),
-        content_id: None,
         parent: metadata.parent.as_ref().map(locator::Locator::link),
-        comment: String::new(),
         notes,
         stored_size,
+        ..ImageInfo::plain(file.path(), Format::Vhdx, metadata.disk_size)
     }
 }
 
@@ -178,9 +170,6 @@ impl Image for Vhdx {
 
 impl Vhdx {
     fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 }
