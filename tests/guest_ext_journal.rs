@@ -6,6 +6,7 @@
 #[path = "tree/damage.rs"]
 mod damage;
 #[path = "tree/mounted.rs"]
+#[allow(dead_code, reason = "images are filled and compared by other means here")]
 mod mounted;
 mod tree;
 
@@ -100,18 +101,15 @@ fn damage_each(what: &str, folder: &Path, image: &[u8]) {
     let headers = journal.headers(image);
     let last = headers.iter().filter(|block| block.kind == 2).map(|block| block.sequence).max().unwrap();
     let mut places = vec![("superblock of the journal", journal.start + 0x44)];
-    for sequence in [last, last - 1, last - 3] {
-        let all = || headers.iter().filter(move |block| block.sequence == sequence);
-        for (kind, names) in [
-            (1, ["descriptor", "end of a descriptor", "data"]),
-            (2, ["commit block", "end of a commit block", "time of a commit block"]),
-            (5, ["revoke block", "end of a revoke block", "rest of a revoke block"]),
-        ] {
-            if let Some(block) = all().find(|block| block.kind == kind) {
-                let third = if kind == 1 { block.at + journal.block_size + 77 } else { block.at + 55 };
-                places.extend(names.into_iter().zip([block.at + 18, block.at + journal.block_size - 1, third]));
-            }
-        }
+    for sequence in [last, last - 1] {
+        let of_kind =
+            |kind| headers.iter().find(move |block| block.sequence == sequence && block.kind == kind).map(|b| b.at);
+        let (descriptor, commit) = (of_kind(1).unwrap(), of_kind(2).unwrap());
+        places.push(("descriptor", descriptor + 18));
+        places.push(("data", descriptor + journal.block_size + 77));
+        places.push(("commit block", commit + 18));
+        places.push(("end of a commit block", commit + journal.block_size - 1));
+        places.extend(of_kind(5).map(|at| ("revoke block", at + 18)));
     }
     let (mut refused, mut same) = (0, 0);
     for (name, at) in places {
@@ -154,5 +152,188 @@ fn checksums_end_the_replay_where_the_kernel_ends_it() {
         assert!(walk.contains_key("turn-4/7") && note.contains("transactions of its journal are replayed"), "{note}");
         tree::assert_same(&what, &replayed(folder, &image).unwrap(), &walk);
         damage_each(&what, folder, &image);
+    }
+}
+
+/// Files that are there before, in a transaction of their own, as the first one is never noted in the short form.
+const BEFORE: &str = r#"
+cd "$1/m"; mkdir a a/b c; for i in $(seq 1 30); do head -c $((i * 1500)) /dev/urandom > a/f$i; echo $i > c/$i; done
+setfattr -n user.kept -v value a/f3; ln a/f5 c/hard; truncate -s 5M a/b/sparse; echo end >> a/b/sparse; sync -f .; echo x > a/x; sync -f .
+"#;
+
+/// Without what the kernel sets while it replays: the times of folders, and when an inode got or lost a name.
+fn comparable(walk: Walk) -> Walk {
+    let keep = |text: &str| -> String {
+        let folder = text.starts_with("mode=4");
+        let drop = |word: &&str| !word.starts_with("ctime=") && !(folder && word.starts_with("mtime="));
+        text.split(' ').filter(drop).collect::<Vec<_>>().join(" ")
+    };
+    walk.into_iter().map(|(name, text)| (name, keep(&text))).collect()
+}
+
+/// An image with fast commits, left while they are only there.
+fn churned(mounted: &Mounted, seed: u32, steps: u32, each: &str) -> Vec<u8> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ext/churn.py");
+    sh(mounted.folder.path(), BEFORE);
+    sh(
+        mounted.folder.path(),
+        &format!(r#"cd "$1"; python3 {script} m {seed} {steps} {each}; cp image dirty; umount m"#),
+    );
+    std::fs::read(mounted.path("dirty")).unwrap()
+}
+
+#[test]
+fn fast_commits_are_replayed() {
+    for (mkfs, each) in [
+        ("mkfs.ext4 -q -F -O fast_commit -b 1024", "each"),
+        ("mkfs.ext4 -q -F -O fast_commit", ""),
+        ("mkfs.ext4 -q -F -O fast_commit,inline_data -I 512", "each"),
+    ] {
+        let mounted = Mounted::new(mkfs, "80M");
+        // Others for looking further than a suite has time for.
+        let seed = std::env::var("CHURN_SEED").map_or(1, |seed| seed.parse().unwrap());
+        let image = churned(&mounted, seed, 40, each);
+        let what = format!("{mkfs} {seed}");
+        let (ours, note) = shown(mounted.folder.path(), &image).unwrap();
+        println!("{what}: {note}");
+        assert!(note.contains("replayed in memory, and ") && note.ends_with(" fast commits"), "{what}: {note}");
+        let theirs = replayed(mounted.folder.path(), &image).unwrap();
+        tree::assert_same(&what, &comparable(theirs), &comparable(ours));
+    }
+}
+
+/// Where the tags of fast commits are in an image: place, `fc_tag` and length.
+fn tags(image: &[u8]) -> Vec<(usize, u16, usize)> {
+    let number = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
+    // The newest list of all: the head of transaction 4 or so, at the start of a block.
+    let heads = (0..image.len()).step_by(1024).filter(|at| image[*at..].starts_with(&[9, 0, 8, 0, 0, 0, 0, 0]));
+    let mut tags = Vec::new();
+    for block in heads.flat_map(|first| (0..).map(move |i| first + i * 1024)).take_while(|at| image[*at] != 0) {
+        let mut at = block;
+        while at + 4 <= block + 1024 && (1..=9).contains(&number(at)) {
+            let len = usize::from(number(at + 2));
+            tags.push((at, number(at), len));
+            at += 4 + len;
+        }
+    }
+    tags
+}
+
+#[test]
+fn damaged_fast_commits_end_where_the_kernel_ends_them_or_are_told() {
+    let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit -b 1024", "80M");
+    let image = churned(&mounted, 3, 30, "each");
+    let tags = tags(&image);
+    let tails: Vec<usize> = (0..tags.len()).filter(|i| tags[*i].1 == 8).collect();
+    assert!(tails.len() > 20, "{} ends", tails.len());
+    let folder = mounted.folder.path();
+    let (mut told, mut same) = (0, 0);
+    for (i, offset) in [
+        (0, 0),
+        (0, 8),
+        (1, 6),
+        (tails[0], 8),
+        (tails[0] + 1, 0),
+        (tails[9], 4),
+        (tails[9] + 1, 2),
+        (tails[19] - 1, 30),
+    ] {
+        let what = format!("tag {i} ({}) at {offset}", tags[i].1);
+        let mut damaged = image.clone();
+        damaged[tags[i].0 + offset] ^= 0x14;
+        let (ours, note) = shown(folder, &damaged).unwrap();
+        match replayed(folder, &damaged) {
+            Some(theirs) => {
+                tree::assert_same(&what, &comparable(theirs), &comparable(ours));
+                same += 1;
+            }
+            None => {
+                assert!(note.contains("its fast commits cannot be read (") && note.contains("are missing"), "{note}");
+                // As it was before them.
+                assert!(ours.contains_key("a/x") && ours.contains_key("c/hard"));
+                told += 1;
+            }
+        }
+    }
+    println!("{told} told, {same} the same");
+    assert!(told > 0 && same > 2, "{told} told, {same} the same");
+}
+
+/// A file that was open when it lost its name, in a fast commit with others: the kernel gives up with such a journal.
+#[test]
+fn a_file_that_was_open_when_it_was_deleted_is_gone() {
+    let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit", "80M");
+    let folder = mounted.folder.path();
+    sh(folder, BEFORE);
+    sh(
+        folder,
+        r#"cd "$1"; python3 - <<'END'
+import os
+gone = os.open("m/c/7", os.O_RDWR)
+os.write(gone, b"changed")
+os.unlink("m/c/7")
+kept = os.open("m/c/8", os.O_RDWR)
+os.write(kept, b"synced")
+os.fsync(kept)
+open("dirty", "wb").write(open("image", "rb").read())
+END
+        umount m"#,
+    );
+    let (walk, note) = shown(folder, &std::fs::read(mounted.path("dirty")).unwrap()).unwrap();
+    assert!(note.ends_with(", and 1 fast commits"), "{note}");
+    assert!(!walk.contains_key("c/7") && walk["c/8"].contains(" size=6 "), "{}", walk["c/8"]);
+}
+
+#[test]
+fn damage_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
+    // The sums of metadata hide the parsers behind them, so there are none.
+    let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit,^metadata_csum -b 1024", "80M");
+    sh(mounted.folder.path(), damage::FILL);
+    let image = churned(&mounted, 5, 30, "each");
+    let journal = Journal::of(mounted.folder.path(), &image, "dirty");
+    damage::survive("fast commits", disk(&mounted.path("dirty")), Ext::open);
+    // What only the journal has, with the sums of the changes mended, so that the damage is taken for sound.
+    let tags = tags(&image);
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let start = std::time::Instant::now();
+    let mut opened = 0;
+    for _ in 0..300 {
+        let mut damaged = image.clone();
+        for _ in 0..3 {
+            let (at, tag, len) = tags[1 + random(tags.len() - 1)];
+            if tag < 7 {
+                damaged[at + 4 + random(len.min(24))] ^= 1 << random(8);
+            }
+        }
+        mend(&mut damaged, &tags);
+        let at = journal.start + 1024 + random(journal.block_size * 40);
+        damaged[at] ^= 1 << random(8);
+        let path = mounted.path("damaged");
+        std::fs::write(&path, &damaged).unwrap();
+        let disk = disk(&path);
+        if let Ok(ext) = Ext::open(disk.clone()) {
+            opened += usize::from(ext.facts().notes[0].ends_with("fast commits"));
+            damage::look(&ext, Some(&*disk));
+        }
+    }
+    assert!(opened > 20 && start.elapsed().as_secs() < 300, "{opened} opened in {:?}", start.elapsed());
+}
+
+/// Puts the sums into the ends of fast commits.
+fn mend(image: &mut [u8], tags: &[(usize, u16, usize)]) {
+    let mut sum = 0_u32;
+    for (at, tag, len) in tags {
+        let end = if *tag == 8 { at + 8 } else { at + 4 + len };
+        sum = !crc32c::crc32c_append(!sum, &image[*at..end]);
+        if *tag == 8 {
+            image[end..end + 4].copy_from_slice(&sum.to_le_bytes());
+            sum = 0;
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What the file system has instead of what is on the volume, by the changes in the short form (fast commits). They
-//! tell of inodes, names and ranges of blocks, so this keeps those, and no blocks that they would be written to. The
-//! outcome is that of the kernel's `ext4_fc_replay` in `fs/ext4/fast_commit.c`, but for times and link counts of
-//! folders, which that leaves as they come.
+//! tell of inodes, names and ranges of blocks, so this keeps those, and no blocks that they would be written to.
+//!
+//! The outcome is that of the kernel's `ext4_fc_replay` in `fs/ext4/fast_commit.c`, with these exceptions. Times that
+//! it sets to the moment of the replay stay as they were. It gives up with files that were open when they lost their
+//! last name, and loses folders that got the number of a deleted folder; here these are as they were synced.
 
 use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::journal::Change;
@@ -265,15 +267,11 @@ impl Apply<'_> {
             let what = format!("inode {number}, which a fast commit makes");
             return Err(damage(Fault::corrupt(0, what, "an inode in use", "none")));
         };
-        let is_folder = inode.attributes.kind == NodeKind::Folder;
-        if is_folder {
+        if inode.attributes.kind == NodeKind::Folder {
             self.view.folders.insert(number, Names { is_new: true, ..Names::default() });
         }
         self.link(folder, number, name)?;
-        if !is_folder {
-            self.set_links(number, 1)?;
-        }
-        Ok(())
+        self.set_links(number, 1)
     }
 
     fn link(&mut self, folder: u32, number: u32, name: &[u8]) -> Result<()> {
@@ -286,9 +284,6 @@ impl Apply<'_> {
             return Err(damage(Fault::corrupt(0, "name in a fast commit", "one without / and zero bytes", found)));
         }
         self.view.folders.entry(folder).or_default().add(name, number);
-        if inode.attributes.kind == NodeKind::Folder {
-            return Ok(());
-        }
         self.set_links(number, inode.attributes.links + 1)
     }
 
@@ -301,9 +296,6 @@ impl Apply<'_> {
         // Else the name was given to another one since then.
         if named == number {
             self.view.folders.entry(folder).or_default().remove(name);
-        }
-        if inode.attributes.kind == NodeKind::Folder {
-            return Ok(());
         }
         let links = inode.attributes.links - 1;
         if links == 0 && inode.has(flags::EXTENTS) {

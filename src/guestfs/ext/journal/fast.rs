@@ -85,8 +85,7 @@ impl Ext {
     /// whole.
     pub(super) fn fast_commits(&self, journal: &Inode, header: &Header, transaction: u32) -> Result<Area> {
         let inode_size = usize::from(self.sb.inode_size);
-        let mut list =
-            List { transaction, inode_size, sum: 0, bytes: 0, open: Vec::new(), area: Area::default() };
+        let mut list = List { transaction, inode_size, sum: 0, bytes: 0, open: Vec::new(), area: Area::default() };
         for number in header.fast.0..header.fast.1 {
             let block = self.journal_block(journal, number)?;
             let bytes = self.raw_block(block)?;
