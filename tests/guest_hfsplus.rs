@@ -78,13 +78,46 @@ fn seven_zip_reads_the_same_bytes() {
 
 #[test]
 fn a_journal_is_replayed() {
-    for kind in ["little", "big"] {
+    // The header of the last one is older than the last transaction.
+    for kind in ["little", "big", "short"] {
         let folder = tempfile::tempdir().unwrap();
         let (disk, tree) = made(folder.path(), kind);
         let opened = opened(disk);
         let notes = &opened.1.facts().notes;
         assert_eq!(notes[..], ["It was not cleanly unmounted: 3 transactions of its journal are replayed in memory"]);
         tree::assert_same(kind, &tree, &ours(&opened));
+    }
+}
+
+/// The rules are those of `replay_journal` in Apple's `bsd/vfs/vfs_journal.c`.
+#[test]
+fn a_damaged_transaction_ends_the_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["little", "short"] {
+        made(folder.path(), kind);
+        let image = folder.path().join("image");
+        let raw = std::fs::read(&image).unwrap();
+        let journal = raw.windows(8).position(|bytes| bytes == b"xLNJ\x78\x56\x34\x12").unwrap();
+        let number = |at: usize| usize::try_from(u32::from_le_bytes(*raw[at..].first_chunk().unwrap())).unwrap();
+        let size = number(journal + 24);
+        // It goes on behind its header where it ends.
+        let place = |at: usize| journal + if at >= size { at % size + 512 } else { at };
+        let first = number(journal + 8);
+        let second = first + number(place(first) + 4);
+        let third = second + number(place(second) + 4);
+        let say = |at: usize| changed(&image, place(at), &[raw[place(at)] ^ 0x55]);
+        let middle = say(second + 4096 + 700);
+        assert!(middle.contains(": 1 transactions of its journal"), "{middle}");
+        assert!(middle.contains("; the rest is damaged (checksum of block "), "{middle}");
+        let last = say(third + 4096 + 700);
+        assert!(last.contains(": 2 transactions of its journal"), "{last}");
+        // One behind the end that the header has was not written whole.
+        assert_eq!(last.contains("the rest is damaged"), kind == "little", "{last}");
+        let head = say(third + 8);
+        // Which transaction the second list belongs to is not known then.
+        let kept = if kind == "little" { 1 } else { 2 };
+        assert!(head.contains(&format!(": {kept} transactions of its journal")), "{head}");
+        assert!(say(first + 8).contains("Its journal cannot be read (checksum of a block list"));
     }
 }
 

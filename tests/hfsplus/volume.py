@@ -261,21 +261,26 @@ class Volume:
             infos = struct.pack(order + "qII", 0, 0, 77)
             data = b""
             for n in group:
-                infos += struct.pack(order + "qII", n * self.block // sector, self.block, 0)
-                data += self.content[n].ljust(self.block, b"\0")
+                block = self.content[n].ljust(self.block, b"\0")
+                # Newer systems sum each block.
+                summed = self.checksum(block) & 0xFFFFFFFF if kind != "big" else 0
+                infos += struct.pack(order + "qII", n * self.block // sector, self.block, summed)
+                data += block
             # One that was freed since.
             infos += struct.pack(order + "qII", -1, self.block, 0)
             data += b"\xEE" * self.block
             def head(checksum, count=len(group) + 2, used=list_len + len(data), infos=infos):
-                return (struct.pack(order + "HHiII", 255, count, used, checksum, 2) + infos).ljust(list_len, b"\0")
+                return (struct.pack(order + "HHiII", 255, count, used, checksum, 2 if kind == "big" else 3) + infos).ljust(list_len, b"\0")
             lists.append(head(self.checksum(head(0)[:32])) + data)
+        # A header that is older than the last transaction.
+        known = lists[:-1] if kind == "short" else lists
         for n in moved:
             # The last state of a block is what counts: the first list has an older one of the second's first.
             self.content[n] = b"\xDB" * self.block
         body = b"".join(lists)
         # It goes on behind its header where it ends.
         start = size - len(body) // 2 // sector * sector if body else sector * 3
-        end = start + len(body)
+        end = start + len(b"".join(known))
         end = end if end < size else end % size + sector
         area = bytearray(b"\x5A" * size)
         at = start
@@ -439,7 +444,7 @@ def main(folder, kind):
             volume.file(cases, name, name.encode())
     before = set(volume.content)
     volume.meta_blocks = lambda: set(volume.content) - before
-    journal = {"little": "little", "big": "big", "clean": "clean"}.get(kind)
+    journal = kind if kind in ("little", "big", "clean", "short") else None
     volume.write(os.path.join(folder, "image"), journal, kind == "wrapped")
     with open(os.path.join(folder, "tree"), "w") as out:
         json.dump(volume.shown, out)

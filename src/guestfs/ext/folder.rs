@@ -38,6 +38,14 @@ impl Ext {
             return Err(Error::NotFolder);
         }
         folder.readable("folder")?;
+        match self.view.names(folder.number) {
+            Some(names) => self.changed_entries(names, from, |each| self.stored_entries(folder, from, each), each),
+            None => self.stored_entries(folder, from, each),
+        }
+    }
+
+    /// Tells the entries that a folder has on the volume.
+    fn stored_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
         if folder.has(flags::INLINE_DATA) {
             return self.inline_entries(folder, from, each);
         }

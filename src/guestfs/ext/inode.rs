@@ -14,6 +14,7 @@ pub(super) mod flags {
     pub(crate) const EXTENTS: u32 = 0x8_0000;
     pub(crate) const EA_INODE: u32 = 0x20_0000;
     pub(crate) const INLINE_DATA: u32 = 0x1000_0000;
+    pub(crate) const CASEFOLD: u32 = 0x4000_0000;
 }
 
 /// Bytes of `i_block`: the map, an extent tree's root, inline data or a link's target.
@@ -35,15 +36,18 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    /// Parses one inode's bytes, which begin at byte `at` of the volume.
+    /// Parses one inode's bytes, which begin at byte `at` of the volume, and holds them against their checksum.
     pub(super) fn parse(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
         let f = Fields::new("inode", bytes, at);
+        check(&f, bytes, number, f.u32_le(0x64)?, extra(&f)?, sb)?;
+        Self::parse_changed(bytes, at, number, sb)
+    }
+
+    /// Parses one inode's bytes, which were changed in memory without their checksum.
+    pub(super) fn parse_changed(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
+        let f = Fields::new("inode", bytes, at);
         let generation = f.u32_le(0x64)?;
-        let extra = if bytes.len() > 128 { usize::from(f.u16_le(0x80)?) } else { 0 };
-        if extra > bytes.len().saturating_sub(128) || !extra.is_multiple_of(4) {
-            return Err(Fault::corrupt(at + 0x80, "extra size of an inode", "no more than the inode has", extra));
-        }
-        check(&f, bytes, number, generation, extra, sb)?;
+        let extra = extra(&f)?;
         let has = |end: usize| 128 + extra >= end;
 
         let raw_mode = f.u16_le(0)?;
@@ -107,6 +111,15 @@ impl Inode {
     pub(super) fn checksum_seed(&self, sb: &Superblock) -> Option<u32> {
         Some(seed(sb.checksum_seed?, self.number, self.generation))
     }
+}
+
+/// `i_extra_isize`: bytes of fields after the first 128.
+fn extra(f: &Fields<'_>) -> Result<usize, Fault> {
+    let extra = if f.len() > 128 { usize::from(f.u16_le(0x80)?) } else { 0 };
+    if extra > f.len().saturating_sub(128) || !extra.is_multiple_of(4) {
+        return Err(Fault::corrupt(f.offset(0x80), "extra size of an inode", "no more than the inode has", extra));
+    }
+    Ok(extra)
 }
 
 fn seed(seed: u32, number: u32, generation: u32) -> u32 {

@@ -8,6 +8,7 @@ mod inode;
 mod journal;
 mod map;
 mod superblock;
+mod view;
 mod xattr;
 
 use super::names::Names;
@@ -15,11 +16,12 @@ use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node,
 use crate::disk::Disk;
 use crate::image::Fault;
 use inode::{BLOCK_BYTES, Inode, flags};
-use journal::Replay;
+use journal::{Area, Replay};
 use quick_cache::sync::Cache;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use superblock::Superblock;
+use view::View;
 
 /// The word for all versions in messages.
 const TYPE: &str = "ext";
@@ -35,6 +37,8 @@ pub struct Ext {
     volume: Arc<dyn Disk>,
     sb: Superblock,
     replay: Replay,
+    /// What fast commits changed.
+    view: View,
     facts: Facts,
     blocks: Cache<u64, Arc<[u8]>>,
     /// Nodes of extent trees by inode and block.
@@ -82,22 +86,30 @@ impl Ext {
         let mut bytes = vec![0; superblock::SIZE];
         volume.read_at(superblock::AT, &mut bytes)?;
         let mut sb = Superblock::parse(&bytes, volume.size())?;
-        let mut ext = Self::with(volume, sb.clone(), Replay::default());
+        let with = |sb, replay, view| Self::with(volume.clone(), sb, replay, view);
+        let mut ext = with(sb.clone(), Replay::default(), View::default());
         let mut notes = Vec::new();
         if let Some(journal) = sb.journal_inode.filter(|_| sb.needs_recovery) {
-            let replay = ext.replay(&*ext.inode(journal)?)?;
-            notes.push(recovery_note(&replay));
+            let mut replay = ext.replay(&*ext.inode(journal)?)?;
+            let changes = std::mem::take(&mut replay.area.changes);
             // The superblock may be one of the blocks.
-            let volume = ext.volume.clone();
-            ext = Self::with(volume, sb.clone(), replay);
+            ext = with(sb.clone(), replay, View::default());
             let block = u64::from(sb.first_data_block == 1);
             let start = if block == 1 { 0 } else { 1024 };
             let newest = ext.block(block, "superblock")?;
             if let Some(bytes) = newest.get(start..start + superblock::SIZE) {
                 sb = Superblock::parse(bytes, ext.volume.size())?;
-                let Self { volume, replay, .. } = ext;
-                ext = Self::with(volume, sb, replay);
+                ext = with(sb.clone(), ext.replay, View::default());
             }
+            let view = match ext.view(changes) {
+                Err(Error::Corrupt { fault, .. }) => {
+                    ext.replay.area.fault = Some(fault);
+                    View::default()
+                }
+                view => view?,
+            };
+            notes.push(recovery_note(&ext.replay));
+            ext = with(sb.clone(), ext.replay, view);
         } else if sb.needs_recovery {
             notes.push(
                 "It was not cleanly unmounted and its journal is elsewhere: recent changes may be missing".to_owned(),
@@ -112,7 +124,7 @@ impl Ext {
         Ok(ext)
     }
 
-    fn with(volume: Arc<dyn Disk>, sb: Superblock, replay: Replay) -> Self {
+    fn with(volume: Arc<dyn Disk>, sb: Superblock, replay: Replay, view: View) -> Self {
         let facts = Facts {
             type_name: sb.type_name,
             label: sb.label.clone(),
@@ -130,6 +142,7 @@ impl Ext {
             volume,
             sb,
             replay,
+            view,
             facts,
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
@@ -211,6 +224,26 @@ impl Ext {
         if let Some(inode) = self.inodes.get(&number) {
             return Ok(inode);
         }
+        let inode = match self.view.inode(number) {
+            Some(raw) => self.changed_inode(number, raw)?,
+            None => {
+                let (at, raw) = self.raw_inode(number)?;
+                Inode::parse(&raw, at, number, &self.sb).map_err(damage)?
+            }
+        };
+        let inode = Arc::new(inode);
+        self.inodes.insert(number, inode.clone());
+        Ok(inode)
+    }
+
+    /// An inode whose bytes are `raw` and not those on the volume.
+    fn changed_inode(&self, number: u32, raw: &[u8]) -> Result<Inode> {
+        let (block, start) = self.inode_place(number)?;
+        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(damage)
+    }
+
+    /// The block that an inode is in, and where in it.
+    fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
             return Err(damage(Fault::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
         }
@@ -223,13 +256,15 @@ impl Ext {
         let table = self.inode_table(group)?;
         let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
         let block = table.saturating_add(byte / u64::from(self.sb.block_size));
+        Ok((block, usize::try_from(byte % u64::from(self.sb.block_size)).unwrap_or(0)))
+    }
+
+    /// The bytes of an inode, and where they are on the volume.
+    fn raw_inode(&self, number: u32) -> Result<(u64, Vec<u8>)> {
+        let (block, start) = self.inode_place(number)?;
         let bytes = self.block(block, "inode table")?;
-        let start = usize::try_from(byte % u64::from(self.sb.block_size)).unwrap_or(0);
-        let at = self.byte_of(block) + start as u64;
         let raw = bytes.get(start..start + usize::from(self.sb.inode_size)).unwrap_or_default();
-        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb).map_err(damage)?);
-        self.inodes.insert(number, inode.clone());
-        Ok(inode)
+        Ok((self.byte_of(block) + start as u64, raw.to_vec()))
     }
 
     /// `bg_inode_table` of a group, whose descriptor is held against its checksum.
@@ -278,11 +313,19 @@ impl Ext {
 }
 
 fn recovery_note(replay: &Replay) -> String {
-    let short = if replay.has_fast_commits { "; the newest changes, noted in the short form, are missing" } else { "" };
-    format!(
-        "It was not cleanly unmounted; {} transactions of its journal are replayed in memory{short}",
-        replay.transactions
-    )
+    let count = replay.transactions;
+    let mut note = format!("It was not cleanly unmounted; {count} transactions of its journal are replayed in memory");
+    if let Some(torn) = replay.torn {
+        note += &format!("; transaction {torn} is not whole and left out");
+    }
+    match &replay.area {
+        Area { fault: Some(fault), .. } => {
+            note += &format!("; its fast commits cannot be read ({fault}): the newest changes are missing");
+        }
+        Area { commits: 0, .. } => {}
+        Area { commits, .. } => note += &format!(", and {commits} fast commits"),
+    }
+    note
 }
 
 impl GuestFs for Ext {

@@ -3,6 +3,7 @@
 mod boot;
 mod file;
 mod index;
+mod journal;
 mod lznt1;
 mod record;
 mod reparse;
@@ -129,7 +130,7 @@ impl Ntfs {
         let information = volume.resident(kind::VOLUME_INFORMATION).unwrap_or_default();
         let flags = information.get(10..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u16::from_le_bytes(*raw));
         let mut notes = Vec::new();
-        if flags & DIRTY != 0 {
+        if flags & DIRTY != 0 || self.has_open_journal()? {
             notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
         if self.lookup(self.root(), b"hiberfil.sys")?.map(|node| self.is_hibernated(node)).transpose()? == Some(true) {
