@@ -58,19 +58,20 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }
     let map = Map::new(file.clone(), metadata, &regions)?;
-    match map.check(&header, &regions) {
+    let used = match map.check(&header, &regions) {
         Err(error) if options.force && !options.writable => {
             info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+            None
         }
-        other => other?,
-    }
-    let writer = if options.writable {
+        other => Some(other?),
+    };
+    let writer = if let Some(used) = used.filter(|_| options.writable) {
         let journal = Journal::new(file.clone(), header, slot);
         if journal.capacity() == 0 {
             let reason = "it has no log, which is needed to write to it".to_owned();
             return Err(Error::Refused { path: info.path, reason });
         }
-        Some(Writer::new(journal))
+        Some(Writer::new(journal, map.free_places(used)?))
     } else {
         None
     };
