@@ -7,11 +7,12 @@ use super::{Error, Options, Result};
 use crate::disk::{ChainDisk, Disk, Part, Slice};
 use crate::volume::Volume;
 use nix::errno::Errno;
+use nix::libc;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,6 +46,11 @@ impl Source {
 fn stored_bytes(file: &Path) -> u64 {
     let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file);
     metadata.map_or(u64::MAX, |metadata| metadata.blocks().saturating_mul(512))
+}
+
+/// Opens a file for no more than to look at its attributes.
+fn open_for_times(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_PATH).open(path)
 }
 
 /// The inode number of the root folder.
@@ -153,7 +159,9 @@ impl Entry {
 pub struct Tree {
     disk: Arc<dyn Disk>,
     entries: Vec<Entry>,
-    image: PathBuf,
+    /// The image, for its times. By its path it may no longer be found: the mount may cover the folder that it is in,
+    /// and to look there would be to ask ourselves and wait for ever.
+    opened: File,
     stored: u64,
     writable: bool,
     uid: u32,
@@ -171,7 +179,8 @@ impl Tree {
     /// [`Error::Io`] when the image's times cannot be read.
     pub fn new(source: Source, options: &Options, process: Process) -> Result<Self> {
         let Source { disk, volumes, image, guests, stored } = source;
-        let metadata = std::fs::metadata(&image).map_err(Error::io(&image, "look at"))?;
+        let opened = open_for_times(&image).map_err(Error::io(&image, "look at"))?;
+        let metadata = opened.metadata().map_err(Error::io(&image, "look at"))?;
         let mut entries = vec![Entry { name: "vhdd".into(), node: Node::File(disk.clone()) }];
         entries.extend(volumes.iter().map(|volume| Entry {
             name: format!("vol{}", volume.index).into(),
@@ -188,7 +197,7 @@ impl Tree {
             disk,
             entries,
             guests: Guests::new(guests, owners),
-            image,
+            opened,
             stored,
             writable: options.writable,
             uid: options.uid.unwrap_or(user.0),
@@ -254,7 +263,7 @@ impl Tree {
 
     fn times(&self) -> Times {
         // Only a mount that writes changes them.
-        let now = if self.writable { std::fs::metadata(&self.image).ok() } else { None };
+        let now = if self.writable { self.opened.metadata().ok() } else { None };
         now.map_or(self.times, |metadata| Times::of(&metadata))
     }
 
@@ -483,7 +492,7 @@ mod tests {
         image.as_file().set_modified(after).unwrap();
         assert_eq!(writable.attributes(ROOT).unwrap().times.modified, after);
         image.close().unwrap();
-        assert_eq!(writable.attributes(ROOT).unwrap().times.modified, before);
+        assert_eq!(writable.attributes(ROOT).unwrap().times.modified, after, "the path is not needed any more");
     }
 
     #[test]
