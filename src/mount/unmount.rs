@@ -45,7 +45,11 @@ pub fn unmount(folder: &Path) -> Result<()> {
             // Nothing can be read there any more, so open files are no reason to wait.
             return attach::detach(&point, true);
         }
-        Served::Private => return as_owner(&point, &entry),
+        Served::Private if nix::unistd::geteuid().is_root() => return as_owner(&point, &entry),
+        Served::Private => {
+            let source = io::Error::other("another user mounted it; unmount it as that user or as root");
+            return Err(Error::Io { path: point, action: "unmount", source });
+        }
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
         return Err(Error::NotDurable { path: point, source });
@@ -74,7 +78,7 @@ fn served(point: &Path) -> Result<Served> {
     };
     match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(Served::Dead),
-        Some(Errno::EACCES) if nix::unistd::geteuid().is_root() => Ok(Served::Private),
+        Some(Errno::EACCES) => Ok(Served::Private),
         _ => Err(Error::io(point, "ask which process serves")(source)),
     }
 }
