@@ -38,6 +38,11 @@ pub fn unmount(folder: &Path) -> Result<()> {
     let Some(entry) = entry.filter(table::Entry::is_ours) else {
         return Err(not_mounted(&point));
     };
+    let user = nix::unistd::geteuid();
+    if !user.is_root() && entry.number("user_id").is_some_and(|owner| owner != user.as_raw()) {
+        let source = io::Error::other("another user mounted it; unmount it as that user or as root");
+        return Err(Error::Io { path: point, action: "unmount", source });
+    }
     let process = match served(&point)? {
         Served::By(process) => process,
         Served::Dead => {
@@ -45,11 +50,7 @@ pub fn unmount(folder: &Path) -> Result<()> {
             // Nothing can be read there any more, so open files are no reason to wait.
             return attach::detach(&point, true);
         }
-        Served::Private if nix::unistd::geteuid().is_root() => return as_owner(&point, &entry),
-        Served::Private => {
-            let source = io::Error::other("another user mounted it; unmount it as that user or as root");
-            return Err(Error::Io { path: point, action: "unmount", source });
-        }
+        Served::Private => return as_owner(&point, &entry),
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
         return Err(Error::NotDurable { path: point, source });
@@ -78,7 +79,7 @@ fn served(point: &Path) -> Result<Served> {
     };
     match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOTCONN | Errno::ECONNABORTED) => Ok(Served::Dead),
-        Some(Errno::EACCES) => Ok(Served::Private),
+        Some(Errno::EACCES) if nix::unistd::geteuid().is_root() => Ok(Served::Private),
         _ => Err(Error::io(point, "ask which process serves")(source)),
     }
 }
