@@ -67,6 +67,22 @@ fn signals_end_it() {
 }
 
 #[test]
+fn a_mount_that_was_started_with_nohup_outlives_the_terminal() {
+    let scene = Scene::new();
+    let script = format!("trap '' HUP; exec {} -f -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
+    let mut child = Command::new("sh").args(["-c", &script]).current_dir(scene.folder()).spawn().unwrap();
+    until("it is mounted", || is_mounted(&scene.point()));
+    let mount = Mount::find(&scene.point());
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    assert!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 1, "{status}");
+    mount.signal("HUP");
+    assert_eq!(fs::read(mount.file("vhdd")).unwrap(), scene.bytes());
+    mount.unmount();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_file_in_use_stays_usable_after_a_signal() {
     let scene = Scene::new();
     let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);

@@ -92,6 +92,54 @@ fn root_unmounts_what_a_user_mounted() {
 }
 
 #[test]
+fn nobody_unmounts_what_root_mounted() {
+    if !can_run("nobody_unmounts_what_root_mounted") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "for options in ro allow_other
+        do
+            $B -o $options -i $I $M
+            ! as_user $B --unmount $M
+            grep $M /proc/self/mountinfo
+            $B --unmount $M
+        done
+        ",
+    );
+    assert_ok(&output);
+    let message = String::from_utf8_lossy(&output.stderr);
+    let told = message.matches("mnt: another user mounted it; unmount it as that user or as root\n").count();
+    assert_eq!(told, 2, "{message}");
+}
+
+#[test]
+fn without_its_helper_a_user_is_told_what_to_install() {
+    if !can_run("without_its_helper_a_user_is_told_what_to_install") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(&scene, "", "export FUSERMOUNT_PATH=/nonexistent; as_user $B -i $I $M");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.ends_with("mnt: fusermount3 is not there; install the package fuse3\n"), "{message}");
+}
+
+#[test]
+fn what_a_user_may_only_read_is_not_opened_for_writing() {
+    if !can_run("what_a_user_may_only_read_is_not_opened_for_writing") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(&scene, "", "chown 0:0 $I; chmod 444 $I; as_user $B --rw -i $I $M");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("Cannot open for writing ") && message.contains("Permission denied"), "{message}");
+}
+
+#[test]
 fn letting_others_in_needs_the_administrator() {
     if !can_run("letting_others_in_needs_the_administrator") {
         return;

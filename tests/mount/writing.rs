@@ -43,6 +43,39 @@ fn what_is_written_is_in_the_image_and_in_every_file() {
 }
 
 #[test]
+fn a_mount_may_cover_the_folder_of_its_image() {
+    let scene = Scene::new();
+    let image = scene.point().join("disk.img");
+    fs::rename(scene.image(), &image).unwrap();
+    let output = run(crate::scene::program().args(["--rw", "-o", "nonempty", "-i"]).arg(image).arg(scene.point()));
+    assert!(output.status.success(), "{output:?}");
+    let mount = Mount::find(&scene.point());
+    // Were it asked for its own image, it would not answer.
+    let script = "printf written | dd of=vhdd conv=notrunc,fsync status=none && stat -c %s vhdd && head -c 7 vhdd";
+    let output = run(Command::new("timeout").args(["-s", "KILL", "20", "sh", "-c", script]).current_dir(&mount.point));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{SIZE}\nwritten"), "{output:?}");
+    mount.unmount();
+    assert_eq!(fs::read(scene.point().join("disk.img")).unwrap()[..7], *b"written");
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error_and_not_the_end() {
+    let scene = Scene::new();
+    let script = format!("ulimit -f 64; exec {} --rw -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
+    let output = run(Command::new("sh").args(["-c", &script]).current_dir(scene.folder()));
+    assert!(output.status.success(), "{output:?}");
+    let mount = Mount::find(&scene.point());
+    let disk = writable(&mount, "vhdd");
+    let error = disk.write_all_at(b"too far", 1 << 20).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EFBIG), "{error}");
+    disk.write_all_at(b"near", 8192).unwrap();
+    disk.sync_all().unwrap();
+    drop(disk);
+    mount.unmount();
+    assert_eq!(scene.bytes()[8192..][..4], *b"near");
+}
+
+#[test]
 fn many_writers_at_once() {
     let scene = Scene::new();
     let mount = scene.mount(&["--rw"]);

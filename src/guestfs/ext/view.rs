@@ -9,7 +9,7 @@ use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::journal::Change;
 use super::map::{self, Mapped};
 use super::{Ext, damage};
-use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::image::Fault;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -176,7 +176,7 @@ struct Apply<'a> {
     ext: &'a Ext,
     view: View,
     /// Names of folders on the volume, and how many they are.
-    stored: HashMap<u32, Arc<HashMap<Vec<u8>, Node>>>,
+    stored: HashMap<u32, HashMap<Vec<u8>, Node>>,
     names: usize,
 }
 
@@ -336,7 +336,11 @@ impl Apply<'_> {
             }
         }
         if !self.stored.contains_key(&folder) {
-            let names = self.ext.names(Node(u64::from(folder)))?;
+            let mut names = HashMap::new();
+            self.ext.read_folder(Node(u64::from(folder)), 0, &mut |entry| {
+                names.insert(entry.name, entry.node);
+                if self.names + names.len() > MAX_NAMES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");

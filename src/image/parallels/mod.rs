@@ -125,6 +125,10 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
+    if header::probe_damaged(sample) {
+        // The error is the signature's.
+        Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";
         let found = format_args!("{} bytes without signature", sample.len);

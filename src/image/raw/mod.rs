@@ -1,5 +1,7 @@
 //! Raw images: the disk's bytes as they are.
 
+mod foreign;
+
 use super::open::Sample;
 use super::storage::{self, Stretch};
 use super::{Error, Extent, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
@@ -11,7 +13,8 @@ const NOT_RAW: [&str; 9] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow
 /// What a raw image is taken for: a disk as long as the file.
 ///
 /// # Errors
-/// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format.
+/// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;
+/// [`Error::Unsupported`] for one whose content says so.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let extension = sample.path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     if NOT_RAW.contains(&extension.as_str()) {
@@ -22,6 +25,7 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     if sample.len == 0 {
         return Err(Fault::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
     }
+    foreign::refuse(sample).map_err(|fault| fault.in_file(&sample.path))?;
     Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
 

@@ -58,16 +58,20 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }
     let map = Map::new(file.clone(), metadata, &regions)?;
-    if let Err(error) = map.check(&header, &regions) {
-        options.forgive(error, &mut info.notes)?;
-    }
-    let writer = if options.writable {
+    let used = match map.check(&header, &regions) {
+        Err(error) => {
+            options.forgive(error, &mut info.notes)?;
+            None
+        }
+        Ok(used) => Some(used),
+    };
+    let writer = if let Some(used) = used.filter(|_| options.writable) {
         let journal = Journal::new(file.clone(), header, slot);
         if journal.capacity() == 0 {
             let reason = "it has no log, which is needed to write to it".to_owned();
             return Err(Error::Refused { path: info.path, reason });
         }
-        Some(Writer::new(journal))
+        Some(Writer::new(journal, map.free_places(used)?))
     } else {
         None
     };

@@ -1,6 +1,6 @@
 //! Allocating, discarding and flushing.
 //!
-//! New blocks go to the end of the file. The table and the sector bitmaps change in memory; a flush brings the data to
+//! New blocks go where nothing is, or to the end of the file. The table and the sector bitmaps change in memory; a flush brings the data to
 //! the disk and then them, by way of the log.
 
 use super::Vhdx;
@@ -29,6 +29,8 @@ pub(super) struct Writer {
 struct Space {
     /// Places of discarded blocks, cleared, that the table on the disk does not point to any more.
     free: Vec<u64>,
+    /// Places between the blocks that nothing points to. There may be bytes of earlier times.
+    stale: Vec<u64>,
     /// Places of discarded blocks that the table on the disk may still point to.
     leaving: Vec<u64>,
     /// Blocks that have a place but no table entry yet.
@@ -42,9 +44,10 @@ struct Space {
 }
 
 impl Writer {
-    pub(super) fn new(journal: Journal) -> Self {
+    /// `stale` are places that have room for a block and that nothing points to.
+    pub(super) fn new(journal: Journal, stale: Vec<u64>) -> Self {
         Self {
-            space: Mutex::default(),
+            space: Mutex::new(Space { stale, ..Space::default() }),
             journal: Mutex::new(journal),
             marked: AtomicBool::new(false),
             written: AtomicBool::new(false),
@@ -90,9 +93,14 @@ impl Vhdx {
             return Ok(*place);
         }
         let size = self.map.block_size();
-        let place = match space.free.pop() {
-            Some(place) => place,
-            None => self.grow(size)?,
+        let place = if let Some(place) = space.free.pop() {
+            place
+        } else if let Some(place) = space.stale.last().copied() {
+            self.clear(place, size)?;
+            space.stale.pop();
+            place
+        } else {
+            self.grow(size)?
         };
         space.reserved.insert(block, place);
         space.fresh.insert(block);
