@@ -15,9 +15,8 @@ use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 
 /// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
 pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
@@ -39,8 +38,8 @@ pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> 
 }
 
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
-    // It reads while the registry is read.
-    let prober = lock::Prober::new();
+    // The kernel takes longer to give its table of locks than a small registry takes to be read.
+    let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
     let registry = find::registry(arguments, &password::sources(arguments))?;
     let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
     if !arguments.json {
@@ -113,7 +112,9 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
         mount::check_writable(&chain)?;
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
-    let (_locks, others) = lock_chain(&chain, options.writable, &point)?;
+    let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
+    let _locks = lock_chain(&images, options.writable, &point)?;
+    let writers = (!options.writable).then(|| lock::Search::new(&images));
     let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
     // The mount may last for months, and needs the keys only.
     drop(passwords);
@@ -122,7 +123,8 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     let guests = if arguments.guest_filesystem { open_guests(&disk.seen, &table.volumes) } else { Vec::new() };
     let source = Source { guests, ..Source::of_chain(&disk.chain, disk.seen, table.volumes) };
     let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;
-    if let Some(Ok(Some(warning))) = others.map(thread::JoinHandle::join) {
+    // Only now: it takes longer than mounting does.
+    if let Some(warning) = writers.and_then(|writers| writers.warning_for_reading()) {
         log::warn!("{warning}");
     }
     let detached = if arguments.in_background { background::detach() } else { Ok(()) };
@@ -201,21 +203,13 @@ fn mount_options(arguments: &Arguments) -> Result<Options, Error> {
     Ok(options)
 }
 
-/// A search for other programs that write to the images, which takes a while where many files are open.
-type Search = thread::JoinHandle<Option<String>>;
-
 /// Locks the leaf for what will be done with it, and its parents for reading. For writing, no other program may use
-/// the leaf; for reading, one that writes to an image is only searched for, beside the mounting.
-fn lock_chain(chain: &Chain, writable: bool, point: &Path) -> Result<(Vec<lock::Guard>, Option<Search>), Error> {
-    let images: Vec<PathBuf> = chain.links.iter().map(|link| link.path.clone()).collect();
-    let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
+/// the leaf.
+fn lock_chain(images: &[&Path], writable: bool, point: &Path) -> Result<Vec<lock::Guard>, Error> {
     let mode = if writable { lock::Mode::Write } else { lock::Mode::Read };
-    let guards = lock::acquire_chain(&paths, mode, Some(point))?;
-    if let Some((leaf, parents)) = paths.split_first().filter(|_| writable) {
+    let guards = lock::acquire_chain(images, mode, Some(point))?;
+    if let Some((leaf, parents)) = images.split_first().filter(|_| writable) {
         lock::check_writable(leaf, parents)?;
-        return Ok((guards, None));
     }
-    let search =
-        thread::spawn(move || lock::warning_for_reading(&images.iter().map(PathBuf::as_path).collect::<Vec<_>>()));
-    Ok((guards, Some(search)))
+    Ok(guards)
 }

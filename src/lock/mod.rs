@@ -21,7 +21,7 @@ mod record;
 mod tests;
 
 pub use error::{Error, Result};
-pub use users::{User, check_writable, users, warning_for_reading};
+pub use users::{Search, User, check_writable, users};
 
 use file::LockFile;
 use image_lock::{Flock, Outcome};
@@ -206,8 +206,19 @@ impl Prober {
     pub fn new() -> Self {
         let reading = thread::spawn(image_lock::flocks);
         // What the kernel does not tell is an empty table.
-        let flocks: Table = LazyLock::new(Box::new(move || reading.join().unwrap_or_default()));
-        Self { flocks, runtime_folder: place::look_into_runtime_folder() }
+        Self::with(Box::new(move || reading.join().unwrap_or_default()))
+    }
+
+    /// Looks at lock files only, those beside images and those in the user's runtime folder. Enough where no mount of
+    /// this program is seen: the kernel's table tells no more than who holds an image through a lock file in another
+    /// user's runtime folder.
+    #[must_use]
+    pub fn of_lock_files() -> Self {
+        Self::with(Box::new(Vec::new))
+    }
+
+    fn with(flocks: Box<dyn FnOnce() -> Vec<Flock> + Send>) -> Self {
+        Self { flocks: LazyLock::new(flocks), runtime_folder: place::look_into_runtime_folder() }
     }
 
     /// As [`state`].

@@ -90,17 +90,18 @@ fn start(
 ) -> Result<(PathBuf, (u64, u64))> {
     let point = point::check(folder, options.nonempty)?;
     let tree = Arc::new(Tree::new(source, options, Process::current()?)?);
-    if on_signal == OnSignal::Stop {
-        // Before there is a mount that a signal could leave dead.
-        stop_on_signals(stopper.clone()).map_err(Error::io(&point, "wait for signals to unmount"))?;
-    }
+    // Before there is a mount that a signal could leave dead.
+    let signals = (on_signal == OnSignal::Stop).then(|| Signals::new([SIGINT, SIGTERM, SIGHUP])).transpose();
+    let signals = signals.map_err(Error::io(&point, "wait for signals to unmount"))?;
     let session = attach::attach(Server::new(tree, flusher.clone()), &point, options)?;
     let sender = stopper.0.clone();
     let session = thread::Builder::new().name("session".to_owned()).spawn(move || {
         // An error says that nobody waits for the end any more.
         let _ = sender.send(Event::Ended(session.run()));
     });
-    let device = session.map_err(Error::io(&point, "serve")).and_then(|_| first_answer(&point)).inspect_err(|_| {
+    let stop = || signals.map_or(Ok(()), |signals| stop_on_signals(signals, stopper.clone()));
+    let started = session.and_then(|_| stop()).map_err(Error::io(&point, "serve"));
+    let device = started.and_then(|()| first_answer(&point)).inspect_err(|_| {
         if table::at(&point).is_ok_and(|entry| entry.is_some_and(|entry| entry.is_ours())) {
             let _ = attach::detach(&point, true);
         }
@@ -109,8 +110,8 @@ fn start(
     Ok((point, device))
 }
 
-fn stop_on_signals(stopper: Stopper) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+/// Also for the signals that have come already.
+fn stop_on_signals(mut signals: Signals, stopper: Stopper) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || signals.forever().for_each(|_| stopper.stop()))?;
     Ok(())
 }

@@ -48,6 +48,12 @@ pub fn read() -> Result<Vec<Entry>> {
     Ok(parse(&text))
 }
 
+/// Whether a mount of this program is seen; true when the table cannot be read.
+#[must_use]
+pub fn has_ours() -> bool {
+    read().map_or(true, |entries| entries.iter().any(Entry::is_ours))
+}
+
 /// The mount that is seen at `point`: the last of those made there.
 ///
 /// # Errors

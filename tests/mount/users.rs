@@ -160,3 +160,40 @@ fn an_ordinary_user_copies_files_of_the_guests_root() {
     );
     assert_ok(&output);
 }
+
+/// Where the image's folder is closed to the user, the lock file is in a folder that only the user looks into.
+#[test]
+fn a_listing_shows_what_another_user_has_locked() {
+    if !can_run("a_listing_shows_what_another_user_has_locked") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        r#"mkdir closed runtime; cp $I closed/disk.img; chown 65534 runtime
+        disk="{2a5a4a9f-57e6-4b2a-8a1e-6d1f0c1d2e3f}" machine="{7d3c5b1a-9e8f-4a6b-b2c1-0d9e8f7a6b5c}"
+        cat > VirtualBox.xml <<-X
+		<VirtualBox xmlns="http://www.virtualbox.org/" version="1.12-linux"><Global><MachineRegistry>
+		<MachineEntry uuid="$machine" src="$PWD/m.vbox"/></MachineRegistry></Global></VirtualBox>
+		X
+        cat > m.vbox <<-X
+		<VirtualBox xmlns="http://www.virtualbox.org/" version="1.19-linux"><Machine uuid="$machine" name="m">
+		<MediaRegistry><HardDisks>
+		<HardDisk uuid="$disk" location="$PWD/closed/disk.img" format="RAW" type="Normal"/>
+		</HardDisks></MediaRegistry><StorageControllers>
+		<StorageController name="SATA" type="AHCI" PortCount="1">
+		<AttachedDevice type="HardDisk" port="0" device="0"><Image uuid="$disk"/></AttachedDevice>
+		</StorageController></StorageControllers></Machine></VirtualBox>
+		X
+        state() { VBOX_USER_HOME=$PWD $B -lw | grep -o 'created\|rlock\|wlock'; }
+        [ "$(state)" = created ]
+        XDG_RUNTIME_DIR=$PWD/runtime as_user $B -i closed/disk.img $M
+        [ "$(ls -A closed)" = disk.img ]
+        [ "$(state)" = rlock ]
+        $B -u $M
+        [ "$(state)" = created ]
+        "#,
+    );
+    assert_ok(&output);
+}

@@ -41,13 +41,14 @@ impl Baton {
         }
     }
 
-    /// Gives it to another thread.
-    pub(super) fn give(&self) {
+    /// Gives it to another thread; false when none waits for it, so that the next that comes takes it.
+    pub(super) fn give(&self) -> bool {
         let mut state = self.state();
         state.taken = false;
         let next = state.waiting.pop();
         drop(state);
         next.iter().for_each(Thread::unpark);
+        next.is_some()
     }
 
     /// There will be no more requests.
@@ -76,13 +77,17 @@ mod tests {
                         assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
                         let turn = turns.fetch_add(1, Ordering::SeqCst);
                         holders.fetch_sub(1, Ordering::SeqCst);
-                        if turn == 1000 { baton.end() } else { baton.give() }
+                        if turn == 1000 {
+                            baton.end();
+                        } else {
+                            baton.give();
+                        }
                     }
                 });
             }
         });
         assert_eq!(turns.load(Ordering::SeqCst), 1001);
-        baton.give();
+        assert!(!baton.give());
         assert!(!baton.take());
     }
 }

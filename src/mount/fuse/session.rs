@@ -14,12 +14,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
-/// Threads that answer requests. No more of them work than the machine has cores; the others help when requests wait
-/// for the host's disk.
+/// The most threads that answer requests, each started when there is nobody to receive the next one. No more of them
+/// work than the machine has cores; the others help when requests wait for the host's disk.
 const THREADS: usize = 8;
 /// Reads of at least this many bytes go from their file to the kernel without a copy; for smaller ones the two more
 /// system calls cost more than the copy.
@@ -61,6 +61,26 @@ struct Shared<H> {
     /// Threads that answer a request and do not wait for the host's disk.
     working: AtomicUsize,
     cores: usize,
+    /// The threads besides the first one.
+    helpers: Mutex<Vec<JoinHandle<io::Result<()>>>>,
+}
+
+impl<H: Handler> Shared<H> {
+    fn helpers(&self) -> MutexGuard<'_, Vec<JoinHandle<io::Result<()>>>> {
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts one more thread, if there may be one.
+    fn start_helper(self: &Arc<Self>) {
+        let mut helpers = self.helpers();
+        if helpers.len() + 1 < THREADS {
+            let (shared, name) = (self.clone(), format!("serve-{}", helpers.len() + 1));
+            match thread::Builder::new().name(name).spawn(move || Worker::new(shared).run()) {
+                Ok(helper) => helpers.push(helper),
+                Err(e) => log::debug!("Requests are answered by fewer threads: {e}"),
+            }
+        }
+    }
 }
 
 impl<H: Handler> Session<H> {
@@ -80,6 +100,7 @@ impl<H: Handler> Session<H> {
             streak: AtomicU32::new(0),
             working: AtomicUsize::new(0),
             cores: thread::available_parallelism().map_or(1, usize::from),
+            helpers: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -89,18 +110,13 @@ impl<H: Handler> Session<H> {
     /// # Errors
     /// What the operating system says.
     pub(in crate::mount) fn run(self) -> io::Result<()> {
-        let mut threads = Vec::with_capacity(THREADS);
-        for number in 0..THREADS {
-            let shared = self.shared.clone();
-            let name = format!("serve-{number}");
-            threads.push(thread::Builder::new().name(name).spawn(move || Worker::new(shared).run())?);
-        }
-        let mut result = Ok(());
-        for thread in threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread gave up")));
+        let mut result = Worker::new(self.shared.clone()).run();
+        loop {
+            let helper = self.shared.helpers().pop();
+            let Some(helper) = helper else { return result };
+            let ended = helper.join().unwrap_or_else(|_| Err(io::Error::other("a thread gave up")));
             result = result.and(ended);
         }
-        result
     }
 }
 
@@ -133,9 +149,9 @@ impl Role {
         }
     }
 
-    fn give_baton<H>(&self, shared: &Shared<H>) {
-        if self.receives.replace(false) {
-            shared.baton.give();
+    fn give_baton<H: Handler>(&self, shared: &Arc<Shared<H>>) {
+        if self.receives.replace(false) && !shared.baton.give() {
+            shared.start_helper();
         }
     }
 }
