@@ -112,9 +112,15 @@ fn problems_of_the_settings_are_warned_of() {
     assert_eq!(output.status.code(), Some(6), "{output:?}");
     assert!(text(&output.stderr).contains("may not know of images that need it"), "{output:?}");
 
+    // VirtualBox was seen to lose all machines when it could not load one.
     let nothing =
         settings.split("<MachineEntry").next().unwrap().to_owned() + "</MachineRegistry></Global></VirtualBox>";
     fs::write(home.join("VirtualBox.xml"), nothing).unwrap();
+    for arguments in [&["-l"][..], &["-l", "-i", LEAF]] {
+        let output = list(arguments);
+        assert!(text(&output.stderr).contains("has no machines, but its previous copy had 9; "), "{output:?}");
+    }
+    fs::remove_file(home.join("VirtualBox.xml-prev")).unwrap();
     let output = list(&["-l"]);
     assert!(output.status.success() && text(&output.stderr).contains("have neither machines nor media"), "{output:?}");
 }

@@ -72,6 +72,8 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
         }
         Err(e) => return Err(e),
     };
+    let problems = registry.iter().flat_map(|registry| &registry.problems);
+    problems::warn(problems.filter(|problem| problems::concerns_all(problem)));
     // Where it is gone, relative paths lead nowhere and absolute ones as ever.
     let current = std::env::current_dir().unwrap_or_default();
     let chain = loop {
@@ -82,11 +84,8 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
             None => break found?,
         }
     };
-    if let Some(registry) = &registry {
-        problems::warn(registry.problems.iter().filter(|problem| problems::concerns_all(problem)));
-        if let Some(path) = registry.outdated.clone().filter(|_| arguments.rw && !arguments.list) {
-            return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
-        }
+    if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
+        return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
     }
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)

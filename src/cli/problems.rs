@@ -8,7 +8,7 @@ const SAID: usize = 8;
 
 /// Says what is wrong with a registry and is not to be seen in its list.
 pub(super) fn warn_of(registry: &Registry) {
-    if registry.machines.is_empty() && registry.media.iter().next().is_none() {
+    if registry.machines.is_empty() && registry.media.iter().next().is_none() && registry.problems.is_empty() {
         log::warn!("The settings in {} have neither machines nor media", registry.folder.display());
     }
     let (moved, others): (Vec<&Error>, Vec<&Error>) =
@@ -36,9 +36,9 @@ pub(super) fn warn<'a>(problems: impl IntoIterator<Item = &'a Error>) {
     }
 }
 
-/// Whether any disk may be another than the one that is meant.
+/// Whether any disk may be another than the one that is meant, or be missing.
 pub(super) fn concerns_all(problem: &Error) -> bool {
-    matches!(problem, Error::Previous { .. } | Error::TooMany { .. })
+    matches!(problem, Error::Previous { .. } | Error::TooMany { .. } | Error::Emptied { .. })
 }
 
 /// A medium that nothing registers has a row of its own.

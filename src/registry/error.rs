@@ -71,6 +71,20 @@ pub enum Error {
         /// Where it was looked for and what to do next.
         hint: String,
     },
+    /// A settings file that had machines before its last change, and has none now.
+    #[error(
+        "{} has no machines, but its previous copy had {machines}; to see them give {} with --settings",
+        path.display(),
+        copy.display()
+    )]
+    Emptied {
+        /// The settings file.
+        path: PathBuf,
+        /// The previous copy.
+        copy: PathBuf,
+        /// How many machines the copy has.
+        machines: usize,
+    },
     /// A folder with too many folders in it to look for machines in all of them.
     #[error("{} has so many folders that not all were looked into; give one of them with --settings", path.display())]
     TooMany {
@@ -149,7 +163,9 @@ impl Error {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Hidden { .. } => ErrorKind::Password,
             Self::Crypt(e) => e.kind(),
-            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } | Self::Emptied { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::TooMany { .. } => ErrorKind::Unsupported,
             Self::Outdated { .. } => ErrorKind::Refused,

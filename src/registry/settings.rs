@@ -44,7 +44,10 @@ pub(super) struct GlobalFile {
 pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
     let path = folder.join(GLOBAL);
     let error = match parse(&path, parse_global) {
-        Ok(global) => return Ok(GlobalFile { path, global, copy: None }),
+        Ok(global) => {
+            problems.extend(emptied(&path, &global));
+            return Ok(GlobalFile { path, global, copy: None });
+        }
         Err(error @ Error::Io { .. }) if !is_missing(&error) => return Err(error),
         Err(error) => error,
     };
@@ -62,6 +65,17 @@ pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<Gl
         }),
         Err(_) => Err(error),
     }
+}
+
+/// What a list without machines was before its last change: VirtualBox was seen to drop all of them when it could not
+/// load one.
+fn emptied(path: &Path, global: &Global) -> Option<Error> {
+    if !global.machines.is_empty() {
+        return None;
+    }
+    let copy = previous(path);
+    let machines = parse(&copy, parse_global).ok()?.machines.len();
+    (machines > 0).then(|| Error::Emptied { path: path.to_path_buf(), copy, machines })
 }
 
 /// Reads a file that is `VirtualBox.xml` or a copy of it.
