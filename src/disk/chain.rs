@@ -13,16 +13,13 @@ use std::sync::Arc;
 const DECODED: u64 = 16 << 20;
 /// How many clusters that cache is laid out for.
 const DECODED_CLUSTERS: usize = 256;
-/// What a larger cluster counts as. So the last one is kept too, up to [`MAX_CLUSTER`]: most reads ask for a small part
-/// of it, and the next one for the next part.
-const LARGEST: u64 = DECODED / 4 * 3;
 
 #[derive(Clone)]
 struct ByLength;
 
 impl Weighter<(usize, u64), Arc<[u8]>> for ByLength {
     fn weight(&self, _cluster: &(usize, u64), bytes: &Arc<[u8]>) -> u64 {
-        (64 + bytes.len() as u64).min(LARGEST)
+        64 + bytes.len() as u64
     }
 }
 

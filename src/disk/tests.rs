@@ -244,8 +244,8 @@ impl image::Image for Packed {
 }
 
 #[test]
-fn each_cluster_is_unpacked_once_whatever_its_size_and_whoever_reads() {
-    for block_size in [64 << 10, 2 << 20, image::MAX_CLUSTER] {
+fn each_cluster_is_unpacked_once_whoever_reads() {
+    for block_size in [64 << 10, 2 << 20] {
         let info = open(MemFile::new("/t/base.vdi", base().bytes()), false).info().clone();
         let unpacked = Arc::new(AtomicUsize::new(0));
         let image = Packed { info: image::ImageInfo { size: 2 * block_size, block_size, ..info }, unpacked };

@@ -1,8 +1,8 @@
 //! zstd frames (<https://www.rfc-editor.org/rfc/rfc8878>), as images and guests' file systems have them: one frame to a
 //! block, whose size is known.
 //!
-//! They are unpacked by zstd's own library: it is five times as fast as what there is in Rust, and fuzzed ever since it
-//! is in kernels and browsers.
+//! They are unpacked by zstd's own library, which is five times as fast as the crate ruzstd and has been fuzzed for
+//! years.
 
 use std::cell::RefCell;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};

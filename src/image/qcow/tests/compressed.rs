@@ -55,5 +55,5 @@ fn compressed_clusters_hold_exactly_a_cluster() {
 fn a_zstd_window_larger_than_any_cluster_is_refused_before_memory_is_taken() {
     // Magic, a descriptor without a content size, and a window of 2^41 bytes.
     let text = decoded(1, vec![0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF8]).unwrap_err();
-    assert!(text.ends_with("found frame requires too much memory for decoding"), "{text}");
+    assert!(text.contains("found frame requires too much memory for decoding"), "{text}");
 }
