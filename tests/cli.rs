@@ -41,6 +41,91 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let registry = Fixture::registry();
+    for arguments in [&["-l"][..], &["-l", "--json"], &["-l", "-i", LEAF], &["-h"], &["-V"], &["--completions", "zsh"]]
+    {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = registry.program().args(arguments).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains("No space left on device"), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_knows_neither_its_width_nor_colours_gets_plain_lists() {
+    let registry = Fixture::registry();
+    let terminal = |variables: &[(&str, &str)]| {
+        let line = format!("'{}' -lw", env!("CARGO_BIN_EXE_vboximg-mount"));
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).env("VBOX_USER_HOME", registry.home()).stdin(Stdio::null());
+        text(&run(command.env_remove("NO_COLOR").envs(variables.iter().copied())).stdout).replace('\r', "")
+    };
+    let piped = text(&run(registry.program().arg("-lw")).stdout);
+    assert!(terminal(&[("TERM", "xterm"), ("COLUMNS", "0")]).contains("\x1b[1m"));
+    assert_eq!(terminal(&[("TERM", "dumb"), ("COLUMNS", "0")]), piped);
+}
+
+/// Only relative paths need it.
+#[test]
+fn the_current_folder_may_be_gone() {
+    let registry = Fixture::registry();
+    let from_nowhere = |line: &str| {
+        let script = format!("cd $(mktemp -d) && rmdir $PWD && exec '{}' {line}", env!("CARGO_BIN_EXE_vboximg-mount"));
+        run(Command::new("sh").args(["-c", &script]).env("VBOX_USER_HOME", registry.home()))
+    };
+    let image = registry.machine_file("alpine tree/alpine tree.vdi");
+    for line in ["-l".to_owned(), format!("-l -i {LEAF}"), format!("-l -i '{}'", image.display())] {
+        let output = from_nowhere(&line);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+    }
+    assert_eq!(from_nowhere("-l -i disk.vdi").status.code(), Some(3));
+}
+
+/// What is wrong and not to be seen in a list is said beside it.
+#[test]
+fn problems_of_the_settings_are_warned_of() {
+    let registry = Fixture::registry();
+    let list = |arguments: &[&str]| run(registry.program().args(arguments));
+    assert_eq!(text(&list(&["-l"]).stderr), "");
+    let home = registry.home();
+    let settings = fs::read_to_string(home.join("VirtualBox.xml")).unwrap();
+
+    // Copied from elsewhere, where paths were absolute.
+    let moved = settings.replace("src=\"Machines", "src=\"/home/ann/home/Machines");
+    fs::write(home.join("VirtualBox.xml"), &moved).unwrap();
+    let output = list(&["-lw"]);
+    assert!(text(&output.stdout).contains(LEAF), "{output:?}");
+    let warning = text(&output.stderr);
+    assert!(warning.contains("8 machines and media are not where they are registered"), "{warning}");
+    assert_eq!(warning.lines().count(), 1, "{warning}");
+    assert_eq!(text(&list(&["-l", "--json"]).stderr), "");
+
+    // The copy of before the last change does not know what depends on an image.
+    fs::write(home.join("VirtualBox.xml-prev"), &settings).unwrap();
+    fs::write(home.join("VirtualBox.xml"), "").unwrap();
+    let said = |output: &Output| text(&output.stderr).contains("VirtualBox.xml-prev is used and may lack the last");
+    assert!(said(&list(&["-l"])) && said(&list(&["-l", "-i", LEAF])));
+    let point = registry.root().join("mnt");
+    fs::create_dir(&point).unwrap();
+    let output = list(&["--rw", "-i", LEAF, point.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert!(text(&output.stderr).contains("may not know of images that need it"), "{output:?}");
+
+    // VirtualBox was seen to lose all machines when it could not load one.
+    let nothing =
+        settings.split("<MachineEntry").next().unwrap().to_owned() + "</MachineRegistry></Global></VirtualBox>";
+    fs::write(home.join("VirtualBox.xml"), nothing).unwrap();
+    for arguments in [&["-l"][..], &["-l", "-i", LEAF]] {
+        let output = list(arguments);
+        assert!(text(&output.stderr).contains("has no machines, but its previous copy had 9; "), "{output:?}");
+    }
+    fs::remove_file(home.join("VirtualBox.xml-prev")).unwrap();
+    let output = list(&["-l"]);
+    assert!(output.status.success() && text(&output.stderr).contains("have neither machines nor media"), "{output:?}");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_failure() {
     let registry = Fixture::registry();
     for arguments in [&["--list", "--wide"][..], &["-l", "--json"], &["-l", "-i", LEAF], &["--completions", "bash"]] {
@@ -64,6 +149,10 @@ fn the_settings_can_be_anywhere() {
     let (all, one) = (list(&registry.home()), list(&machine));
     assert!(text(&all.stdout).contains("shared kinds") && text(&all.stdout).contains("alpine tree"), "{all:?}");
     assert!(!text(&one.stdout).contains("shared kinds") && text(&one.stdout).contains("alpine tree"), "{one:?}");
+    // A backup that has the machines' folder only, or the file by its name.
+    let machines = list(&registry.home().join("Machines"));
+    assert!(text(&machines.stdout).contains("shared kinds") && machines.stderr.is_empty(), "{machines:?}");
+    assert_eq!(text(&list(&registry.home().join("VirtualBox.xml")).stdout), text(&all.stdout));
     let nowhere = list(Path::new("/nonexistent"));
     assert_eq!((nowhere.status.code(), text(&nowhere.stdout)), (Some(3), String::new()));
 }

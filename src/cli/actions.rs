@@ -1,7 +1,7 @@
 //! What the program does for each kind of command line: the one place that joins the library's rooms.
 
 use super::arguments::{Action, Arguments};
-use super::{find, password, terminal};
+use super::{find, password, problems, terminal};
 use crate::crypt::Passwords;
 use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
 use crate::error::Error;
@@ -42,11 +42,17 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
     let registry = find::registry(arguments, &password::sources(arguments))?;
     let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
+    if !arguments.json {
+        problems::warn_of(&registry);
+    }
     let form = Form { wide: arguments.wide, long: arguments.verbose };
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),
     })?;
+    if let Some(error) = find::wrong_password(arguments, &registry) {
+        return Err(error.clone().into());
+    }
     // The process ends, which gives the memory back at once; piece by piece takes a tenth of the time of a long list.
     mem::forget((report, registry));
     Ok(())

@@ -70,7 +70,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) image: Option<OsString>,
 
-    /// The folder with VirtualBox.xml, or a single .vbox file, instead of VirtualBox's own folder
+    /// The settings, instead of VirtualBox's own folder: a folder with VirtualBox.xml, a copied home or folder of
+    /// machines, or a single .vbox file
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
     pub(super) settings: Option<PathBuf>,
 

@@ -2,12 +2,12 @@
 //! meant or may hide what is meant; their passwords are asked for then, and not for a mere list.
 
 use super::arguments::Arguments;
-use crate::crypt::Passwords;
+use super::problems;
+use crate::crypt::{self, Passwords};
 use crate::error::{Error, ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use uuid::Uuid;
+use std::path::Path;
 
 /// The registry for a list of machines, or of the one that the arguments name, which is then opened.
 pub(super) fn registry(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error> {
@@ -22,8 +22,7 @@ pub(super) fn registry(arguments: &Arguments, passwords: &Passwords) -> Result<R
 /// The registry that the arguments name, or the user's.
 fn load(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error> {
     let registry = match &arguments.settings {
-        Some(path) if path.is_file() => Registry::load_machine_file(path, passwords)?,
-        Some(folder) => Registry::load(folder, passwords)?,
+        Some(path) => Registry::load_from(path, passwords)?,
         None => Registry::load_default(passwords)?,
     };
     log::info!("Settings: {}", registry.folder.display());
@@ -33,6 +32,18 @@ fn load(arguments: &Arguments, passwords: &Passwords) -> Result<Registry, Error>
 /// Whether a machine is encrypted, not yet opened, and its password known or to be asked for.
 fn can_open(entry: &MachineEntry, passwords: &Passwords) -> bool {
     entry.key_id().is_some_and(|key_id| passwords.can_get(key_id))
+}
+
+/// Why a listed machine stayed closed for which there was a password: it is wrong, or its file cannot be read.
+pub(super) fn wrong_password<'a>(arguments: &Arguments, registry: &'a Registry) -> Option<&'a crypt::Error> {
+    let named = arguments.vm.as_deref().and_then(|name| registry.find_machine(name).ok());
+    let listed = named.map_or(&*registry.machines, |at| &registry.machines[at..=at]);
+    listed.iter().find_map(|entry| match &entry.machine {
+        Err(registry::Error::Crypt(
+            error @ (crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. }),
+        )) => Some(error),
+        _ => None,
+    })
 }
 
 /// Gets the password of an encrypted machine and loads the registry with it.
@@ -50,7 +61,7 @@ fn open_machine(arguments: &Arguments, sealed: &MachineEntry, passwords: &Passwo
 /// The images behind a name on the command line. A path means something without any registry too; but where there is
 /// one that cannot be read, nobody knows what depends on the image, and it is only read.
 pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords) -> Result<Chain, Error> {
-    let is_uuid = image.to_str().is_some_and(|text| Uuid::try_parse(text).is_ok());
+    let is_uuid = image.to_str().is_some_and(registry::is_uuid);
     let optional = arguments.settings.is_none() && !is_uuid;
     let mut registry = match load(arguments, passwords) {
         Ok(registry) => Some(registry),
@@ -61,11 +72,10 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
         }
         Err(e) => return Err(e),
     };
-    let current = std::env::current_dir().map_err(|source| registry::Error::Io {
-        path: PathBuf::from("."),
-        action: "find the current folder",
-        source,
-    })?;
+    let problems = registry.iter().flat_map(|registry| &registry.problems);
+    problems::warn(problems.filter(|problem| problems::concerns_all(problem)));
+    // Where it is gone, relative paths lead nowhere and absolute ones as ever.
+    let current = std::env::current_dir().unwrap_or_default();
     let chain = loop {
         let found = registry::resolve(registry.as_ref(), image, &current);
         // Each turn opens one more machine, or ends with why it cannot be.
@@ -74,6 +84,9 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
             None => break found?,
         }
     };
+    if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
+        return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
+    }
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)
 }

@@ -4,13 +4,16 @@ mod actions;
 mod arguments;
 mod find;
 mod password;
+mod problems;
 mod prompt;
 mod spelling;
 mod terminal;
 
 use crate::Error;
+use crate::listing;
 use arguments::{Action, Arguments};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use terminal::Talk;
@@ -50,7 +53,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Prints what clap has to say: help, the version, or what is wrong with the arguments.
 fn explain(e: &clap::Error) -> ExitCode {
-    // Help to a closed pipe is no failure.
-    let _ = e.print();
-    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
+    match e.print() {
+        // Mistakes are told by the code, too. Help to a closed pipe is no failure.
+        Err(failed) if e.exit_code() == 0 && failed.kind() != ErrorKind::BrokenPipe => {
+            terminal::report(&listing::Error::from(failed));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2)),
+    }
 }

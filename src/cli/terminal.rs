@@ -36,15 +36,17 @@ pub(super) fn start_log(talk: Talk) {
     let _ = builder.try_init();
 }
 
-/// How lists are to look: as wide as the terminal, or `COLUMNS`, and in colour unless `NO_COLOR` is set; plain when
-/// standard output is no terminal.
+/// How lists are to look: as wide as the terminal, or `COLUMNS`, and in colour unless `NO_COLOR` is set or `TERM` is
+/// `dumb`; plain when standard output is no terminal.
 pub(super) fn style() -> Style {
     if !io::stdout().is_terminal() {
         return Style::default();
     }
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    // Where nothing knows how many there are, it is said to be 0.
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     let width = columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)));
-    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let color = !is_dumb && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     Style { width, color }
 }
 

@@ -3,7 +3,7 @@
 use super::{ChainDisk, Error, Result};
 use crate::image::local::Devices;
 use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
-use crate::registry::{Chain, Link};
+use crate::registry::{Chain, Link, is_format};
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +70,7 @@ fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
         Err(Error::Identity { path: link.path.clone(), what: what.to_owned(), expected, found })
     };
     if let Some(format) = &link.registered_format
-        && !same_format(format, info.format)
+        && !is_format(format, info.format)
     {
         return differs("the registered format:", format.clone(), info.format.to_string());
     }
@@ -84,14 +84,6 @@ fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether the registry's word for a format fits what the content is. VirtualBox registers optical and floppy images
-/// of any content as `RAW`.
-fn same_format(registered: &str, found: Format) -> bool {
-    registered.eq_ignore_ascii_case(found.name())
-        || registered.eq_ignore_ascii_case("raw") && matches!(found, Format::Iso | Format::Raw)
-        || registered.eq_ignore_ascii_case("parallels") && found == Format::Raw
 }
 
 /// Holds a child's header against its parent, or against there being none.

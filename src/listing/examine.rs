@@ -4,7 +4,7 @@ use super::report::MediumState;
 use crate::image::local::Devices;
 use crate::image::{self, Format, ImageInfo};
 use crate::lock;
-use crate::registry::Medium;
+use crate::registry::{Medium, is_format};
 use crate::{ErrorKind, error};
 use std::fs;
 use std::io;
@@ -58,6 +58,9 @@ fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
             ..unregistered()
         };
     }
+    if let Some(error) = medium.foreign() {
+        return Facts { size_on_disk: Some(0), problem: Some(error::message(&error)), ..unregistered() };
+    }
     let facts = match image::identify(path, Devices::Refused) {
         Ok(info) => match contradiction(medium, &info) {
             None => facts_of(path, Some(&info), MediumState::Created, None),
@@ -93,12 +96,12 @@ fn size_on_disk(path: &Path) -> Option<u64> {
 
 /// In what an image is not the medium that is registered. VirtualBox refuses such a medium, and so does a mount.
 fn contradiction(medium: &Medium, info: &ImageInfo) -> Option<String> {
-    let raw = Format::Raw.name();
-    if info.format == Format::Raw && !medium.format.eq_ignore_ascii_case(raw) {
-        return Some(format!(
-            "The registry says that it is {}, but its content is no image of a known format; restore it from a backup",
-            medium.format
-        ));
+    if !is_format(&medium.format, info.format) {
+        let content = match info.format {
+            Format::Raw => "no image of a known format; restore it from a backup".to_owned(),
+            other => format!("{other}; find the right file"),
+        };
+        return Some(format!("The registry says that it is {}, but its content is {content}", medium.format));
     }
     let found = info.uuid.filter(|found| *found != medium.uuid)?;
     Some(format!("The registry gives it the UUID {}, but its header has {found}; find the right file", medium.uuid))
@@ -166,6 +169,12 @@ mod tests {
         assert!(
             problem.ends_with("0001, but its header has 00000000-0000-0000-0000-000000000009; find the right file")
         );
+        let found = facts(&Build::default().bytes(), "VMDK");
+        assert_eq!(found.state, MediumState::NoAccess);
+        assert_eq!(
+            found.problem.unwrap(),
+            "The registry says that it is VMDK, but its content is VDI; find the right file"
+        );
         let found = facts(&[0; 4096], "VDI");
         assert_eq!(found.state, MediumState::NoAccess);
         assert!(found.problem.unwrap().starts_with("The registry says that it is VDI, but its content is no image"));
@@ -183,6 +192,15 @@ mod tests {
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
         let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))], &lock::Prober::new()).swap_remove(0);
         assert!(not_a_file.problem.unwrap().contains("it is a folder"));
+    }
+
+    #[test]
+    fn a_path_of_windows_is_called_one() {
+        let gone = medium(PathBuf::from(r"C:\Users\joe\a b.vdi"), "VDI");
+        assert_eq!(gone.file_name(), "a b.vdi");
+        let found = all(&[Some(&gone)], &lock::Prober::new()).swap_remove(0);
+        assert_eq!((found.size_on_disk, found.state), (Some(0), MediumState::NoAccess));
+        assert!(found.problem.unwrap().starts_with(r"C:\Users\joe\a b.vdi is not there: it is a path of the Windows"));
     }
 
     #[test]

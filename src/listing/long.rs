@@ -72,7 +72,12 @@ fn write_trees(
     style: Style,
 ) -> Result<()> {
     let attachments = machine.map(|machine| machine.attachments.as_slice()).unwrap_or_default();
-    let slots: HashMap<Option<Uuid>, &AttachmentReport> = attachments.iter().map(|a| (a.medium, a)).collect();
+    let mut slots: HashMap<Uuid, Vec<&AttachmentReport>> = HashMap::new();
+    for attachment in attachments {
+        if let Some(medium) = attachment.medium {
+            slots.entry(medium).or_default().push(attachment);
+        }
+    }
     for tree in trees {
         for node in &tree.rows {
             let medium = &report.media[node.medium];
@@ -81,7 +86,7 @@ fn write_trees(
                 write_snapshots(&mut block, node, machine)?;
             }
             write_medium(&mut block, medium)?;
-            if let Some(slot) = slots.get(&Some(medium.uuid)) {
+            for slot in slots.get(&medium.uuid).into_iter().flatten() {
                 block.text("Slot:", &slot_name(slot), Tone::Plain)?;
             }
             block.blank()?;

@@ -96,6 +96,7 @@ fn write_medium(
     style: Style,
 ) -> Result<()> {
     let mut block = begin_medium(out, node, machine, medium, style)?;
+    block.text("Desc:", &medium.description, Tone::Plain)?;
     let size = medium.size_on_disk.map_or_else(|| "-".to_owned(), scaled);
     block.text("Size:", &size, Tone::Plain)?;
     let capacity = medium.capacity.map_or_else(|| "-".to_owned(), scaled);

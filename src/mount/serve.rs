@@ -3,8 +3,8 @@
 use super::flush::Flusher;
 use super::process::Process;
 use super::server::Server;
-use super::tree::{Source, Tree};
-use super::{Error, Options, Result, attach, point, table};
+use super::tree::Tree;
+use super::{Error, Options, Result, Source, attach, point, table};
 use crate::error::message;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -1,6 +1,6 @@
 //! What a medium on the command line means: the images from the leaf to the base.
 
-use super::{Error, MachineState, Medium, MediumId, MediumKind, Registry, Result, location};
+use super::{Error, MachineState, Medium, MediumId, MediumKind, Registry, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -113,9 +113,8 @@ fn link(medium: &Medium) -> Result<Link> {
         let reason = "iSCSI targets are not opened; log in with the system's iSCSI initiator and give the device";
         return Err(Error::Unsupported { path: medium.location.clone(), reason: reason.to_owned() });
     }
-    if location::is_windows_absolute(&medium.location.to_string_lossy()) {
-        let hint = "it is a path of the Windows host that registered it; give the path of the image here".to_owned();
-        return Err(Error::Missing { path: medium.location.clone(), hint });
+    if let Some(error) = medium.foreign() {
+        return Err(error);
     }
     Ok(Link {
         path: medium.location.clone(),

@@ -71,8 +71,40 @@ pub enum Error {
         /// Where it was looked for and what to do next.
         hint: String,
     },
+    /// A settings file that had machines before its last change, and has none now.
+    #[error(
+        "{} has no machines, but its previous copy had {machines}; to see them give {} with --settings",
+        path.display(),
+        copy.display()
+    )]
+    Emptied {
+        /// The settings file.
+        path: PathBuf,
+        /// The previous copy.
+        copy: PathBuf,
+        /// How many machines the copy has.
+        machines: usize,
+    },
+    /// A folder with too many folders in it to look for machines in all of them.
+    #[error("{} has so many folders that not all were looked into; give one of them with --settings", path.display())]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Only an outdated copy of the settings could be read, so nobody knows what depends on an image.
+    #[error(
+        "{image} is not mounted for writing: {} may not know of images that need it; restore the settings file that \
+         it is a copy of",
+        path.display()
+    )]
+    Outdated {
+        /// What was to be written to.
+        image: String,
+        /// The copy.
+        path: PathBuf,
+    },
     /// A name that several machines have.
-    #[error("{what} means more than one: {candidates}; give the UUID")]
+    #[error("{what} means more than one: {candidates}; give the UUID, or the .vbox file with --settings")]
     Ambiguous {
         /// What was asked for.
         what: String,
@@ -131,8 +163,12 @@ impl Error {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Hidden { .. } => ErrorKind::Password,
             Self::Crypt(e) => e.kind(),
-            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } | Self::Emptied { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Ambiguous { .. } => ErrorKind::Usage,
+            Self::TooMany { .. } => ErrorKind::Unsupported,
+            Self::Outdated { .. } => ErrorKind::Refused,
             Self::Previous { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
         }

@@ -1,6 +1,6 @@
 //! Finding a machine by what the user calls it, and saying what a name or UUID is that is no medium.
 
-use super::xml::parse_uuid;
+use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
 use crate::error::message;
 use uuid::Uuid;
@@ -12,27 +12,34 @@ const SHOWN: usize = 8;
 const SIMILAR: f64 = 0.6;
 
 impl Registry {
-    /// The machine with a UUID (in any case, with or without braces) or a name, as an index into
+    /// The machine with a UUID (in any case, with or without braces and hyphens) or a name, as an index into
     /// [`Registry::machines`]. Where no name is exactly the same, one that differs only in case will do.
     ///
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name.
     pub fn find_machine(&self, what: &str) -> Result<usize> {
-        if let Some(uuid) = parse_uuid(what) {
-            let found = self.machines.iter().position(|entry| entry.uuid == uuid);
-            return found.ok_or_else(|| self.no_machine(what));
+        let by_uuid = |uuid: Uuid| self.machines.iter().position(|entry| entry.uuid == uuid);
+        if let Some(index) = parse_uuid(what).and_then(by_uuid) {
+            return Ok(index);
         }
         let lower = what.to_lowercase();
         let exact = self.machines_where(|name| name == what);
         let found = if exact.is_empty() { self.machines_where(|name| name.to_lowercase() == lower) } else { exact };
         match *found {
             [index] => Ok(index),
-            [] => Err(self.no_machine(what)),
+            [] => parse_bare_uuid(what).and_then(by_uuid).ok_or_else(|| self.no_machine(what)),
             _ => Err(Error::Ambiguous {
                 what: format!("The machine name {what:?}"),
-                candidates: list(found.iter().map(|index| describe(&self.machines[*index]))),
+                candidates: list(found.iter().map(|index| self.describe_among(*index, &found))),
             }),
         }
+    }
+
+    /// A machine of several that have one name. Copies have one UUID too, and only the first of them is found by it.
+    fn describe_among(&self, index: usize, others: &[usize]) -> String {
+        let entry = &self.machines[index];
+        let same = others.iter().filter(|other| self.machines[**other].uuid == entry.uuid).count();
+        if same > 1 { format!("{} in {}", describe(entry), entry.path.display()) } else { describe(entry) }
     }
 
     fn machines_where(&self, is: impl Fn(&str) -> bool) -> Vec<usize> {
@@ -74,6 +81,16 @@ impl Registry {
         let sealed = self.machines.iter().filter_map(|entry| Some((entry, entry.key_id()?)));
         let text = list(sealed.map(|(entry, key)| format!("{}, encrypted with the key {key:?}", entry.path.display())));
         (!text.is_empty()).then_some(text)
+    }
+
+    /// The machines whose settings cannot be read for other reasons than encryption: what is not found may be theirs.
+    pub(super) fn unreadable(&self) -> Option<String> {
+        let unreadable = self.machines.iter().filter_map(|entry| match &entry.machine {
+            Err(error) if entry.key_id().is_none() => Some(message(error)),
+            _ => None,
+        });
+        let text = list(unreadable);
+        (!text.is_empty()).then(|| format!("it may be of a machine whose settings cannot be read: {text}"))
     }
 
     /// The registered media whose files have a name.

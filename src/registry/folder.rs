@@ -3,9 +3,11 @@
 //! The order is that of `com::GetVBoxUserHomeDirectory` (VirtualBox, `src/VBox/Main/glue/com.cpp`): the environment,
 //! then the first folder that exists. Where none exists VirtualBox creates the last one; nothing is created here.
 
-use super::{Error, Result};
+use super::{Error, Result, settings};
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The conventions for a user's folders.
@@ -59,13 +61,31 @@ pub fn candidates(
     }
 }
 
-/// The settings folder among `candidates`: the first that exists.
+/// The settings folder among `candidates`: the first that has settings by `are_in`, or else the first that exists by
+/// `exists`. VirtualBox takes one that exists without looking into it, and finds nothing in an empty one.
 ///
 /// # Errors
-/// [`Error::NotFound`] naming all of them.
-pub fn choose(candidates: Vec<PathBuf>, exists: impl Fn(&Path) -> bool) -> Result<PathBuf> {
-    if let Some(folder) = candidates.iter().find(|folder| exists(folder)) {
+/// [`Error::Io`] when it cannot be seen whether one exists and no other does; [`Error::NotFound`] naming all of them.
+pub fn choose(
+    candidates: Vec<PathBuf>,
+    are_in: impl Fn(&Path) -> bool,
+    exists: impl Fn(&Path) -> io::Result<bool>,
+) -> Result<PathBuf> {
+    if let Some(folder) = candidates.iter().find(|folder| are_in(folder)) {
         return Ok(folder.clone());
+    }
+    let mut hidden = None;
+    for folder in &candidates {
+        match exists(folder) {
+            Ok(true) => return Ok(folder.clone()),
+            Ok(false) => {}
+            Err(source) => {
+                hidden = hidden.or(Some(Error::Io { path: folder.clone(), action: "look into", source }));
+            }
+        }
+    }
+    if let Some(error) = hidden {
+        return Err(error);
     }
     let looked = match &*candidates {
         [] => "the home folder is not known, so there is no place to look".to_owned(),
@@ -76,22 +96,23 @@ pub fn choose(candidates: Vec<PathBuf>, exists: impl Fn(&Path) -> bool) -> Resul
     };
     Err(Error::NotFound {
         what: "VirtualBox's settings folder".to_owned(),
-        hint: format!("{looked}; set VBOX_USER_HOME to the folder that holds VirtualBox.xml"),
+        hint: format!("{looked}; give the folder that holds VirtualBox.xml with --settings or VBOX_USER_HOME"),
     })
 }
 
 /// The settings folder of the user who runs this program.
 ///
 /// # Errors
-/// [`Error::NotFound`] when there is none; [`Error::Io`] when the current folder is gone.
+/// As [`choose`].
 pub fn find() -> Result<PathBuf> {
-    let current = env::current_dir().map_err(|source| Error::Io {
-        path: PathBuf::from("."),
-        action: "find the current folder",
-        source,
-    })?;
+    // Only a relative path needs the current folder, which may be gone.
+    let current = env::current_dir().unwrap_or_default();
     let all = candidates(Platform::host(), |name| env::var_os(name), dirs::home_dir().as_deref(), &current);
-    choose(all, Path::is_dir)
+    choose(all, settings::are_in, |folder| match fs::metadata(folder) {
+        Ok(metadata) => Ok(metadata.is_dir()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+        Err(e) => Err(e),
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +122,7 @@ mod tests {
     fn look(platform: Platform, variables: &[(&str, &str)], existing: &[&str]) -> Result<PathBuf> {
         let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
         let all = candidates(platform, variable, Some(Path::new("/home/joe")), Path::new("/work"));
-        choose(all, |path| existing.iter().any(|folder| Path::new(folder) == path))
+        choose(all, |_| false, |path| Ok(existing.iter().any(|folder| Path::new(folder) == path)))
     }
 
     #[test]
@@ -118,8 +139,8 @@ mod tests {
         let error = look(Platform::Unix, &[("VBOX_USER_HOME", "/gone")], &["/home/joe/.VirtualBox"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "VirtualBox's settings folder is not known: there is no folder /gone; set VBOX_USER_HOME to the folder \
-             that holds VirtualBox.xml"
+            "VirtualBox's settings folder is not known: there is no folder /gone; give the folder that \
+             holds VirtualBox.xml with --settings or VBOX_USER_HOME"
         );
     }
 
@@ -148,15 +169,34 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_with_settings_goes_before_one_without() {
+        let all = || vec![PathBuf::from("/old"), PathBuf::from("/new")];
+        let new = |path: &Path| path == Path::new("/new");
+        assert_eq!(choose(all(), new, |_| Ok(true)).unwrap(), Path::new("/new"));
+        assert_eq!(choose(all(), |_| false, |_| Ok(true)).unwrap(), Path::new("/old"));
+    }
+
+    #[test]
+    fn a_folder_that_may_not_be_seen_is_not_said_to_be_missing() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let all = || vec![PathBuf::from("/hidden"), PathBuf::from("/seen")];
+        let error = choose(all(), |_| false, |_| Err(denied())).unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (crate::ErrorKind::Io, "Cannot look into /hidden".to_owned()));
+        let seen = choose(all(), |_| false, |path| if path == Path::new("/seen") { Ok(true) } else { Err(denied()) });
+        assert_eq!(seen.unwrap(), Path::new("/seen"));
+    }
+
+    #[test]
     fn nothing_found_names_every_place() {
         let error = look(Platform::Unix, &[("XDG_CONFIG_HOME", "/xdg")], &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "VirtualBox's settings folder is not known: there is no folder /home/joe/.VirtualBox and no folder \
-             /xdg/VirtualBox; set VBOX_USER_HOME to the folder that holds VirtualBox.xml"
+             /xdg/VirtualBox; give the folder that holds VirtualBox.xml with --settings or VBOX_USER_HOME"
         );
         assert_eq!(error.kind(), crate::ErrorKind::NotFound);
-        let homeless = choose(candidates(Platform::Unix, |_| None, None, Path::new("/")), |_| true).unwrap_err();
+        let homeless = candidates(Platform::Unix, |_| None, None, Path::new("/"));
+        let homeless = choose(homeless, |_| true, |_| Ok(true)).unwrap_err();
         assert!(homeless.to_string().contains("the home folder is not known"), "{homeless}");
     }
 }

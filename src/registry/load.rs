@@ -2,11 +2,13 @@
 //! registered in another machine's file than the one that uses it.
 
 use super::media::Forest;
+use super::place::Place;
+use super::settings::GlobalFile;
 use super::uses::Uses;
 use super::xml::{ParsedMachine, ParsedMedium};
 use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
 use crate::crypt::Passwords;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -25,6 +27,33 @@ impl Registry {
         Self::load(&folder::find()?, passwords)
     }
 
+    /// Loads what a user names: VirtualBox's folder, or the home that has it; `VirtualBox.xml` or its copy; a machine's
+    /// `.vbox` file; or any other folder, of which all `.vbox` files are loaded.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::NotFound`] for a folder without settings; as [`Registry::load`] and
+    /// [`Registry::load_machine_file`].
+    pub fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
+        match Place::of(&absolute(path)?)? {
+            Place::Folder(folder) => Self::load(&folder, passwords),
+            Place::GlobalFile(file) => {
+                let global = settings::read_global_file(&file)?;
+                Ok(Loader::default().load_global(global, passwords))
+            }
+            Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
+            Place::Machines { files, cut } => {
+                let mut loader = Loader::default();
+                if cut {
+                    loader.forest.problems.push(Error::TooMany { path: path.to_path_buf() });
+                }
+                for path in files {
+                    loader.add_found_file(path, passwords);
+                }
+                Ok(loader.finish(absolute(path)?))
+            }
+        }
+    }
+
     /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when
     /// their password is known; nobody is asked. A machine that cannot be read is listed with its error; other things
     /// that are wrong are in [`Registry::problems`].
@@ -33,15 +62,9 @@ impl Registry {
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
     /// can be used.
     pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
-        let folder = absolute(folder)?;
         let mut loader = Loader::default();
-        let global = settings::read_global(&folder, &mut loader.forest.problems)?;
-        loader.files.push((folder.join("VirtualBox.xml"), global.media));
-        loader.machines.reserve_exact(global.machines.len());
-        for found in find_all(&folder, &global.machines, passwords).into_iter().flatten() {
-            loader.add_machine(found);
-        }
-        Ok(loader.finish(folder))
+        let global = settings::read_global(&absolute(folder)?, &mut loader.forest.problems)?;
+        Ok(loader.load_global(global, passwords))
     }
 
     /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. The password of an encrypted one is asked for.
@@ -52,7 +75,8 @@ impl Registry {
         let path = absolute(path)?;
         let parsed = settings::read_machine(&path, None, passwords)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        let mut loader = Loader::default();
+        let outdated = settings::is_previous(&path).then(|| path.clone());
+        let mut loader = Loader { outdated, ..Loader::default() };
         loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
         Ok(loader.finish(folder))
     }
@@ -73,9 +97,39 @@ struct Loader {
     /// The settings files and the media that they register, not yet put together.
     files: Vec<(PathBuf, Vec<ParsedMedium>)>,
     forest: Forest,
+    outdated: Option<PathBuf>,
 }
 
 impl Loader {
+    /// Loads the machines that a `VirtualBox.xml` names.
+    fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
+        let GlobalFile { path, global, copy } = file;
+        let folder = path.parent().unwrap_or(&path).to_path_buf();
+        self.outdated = copy;
+        self.files.push((path, global.media));
+        self.machines.reserve_exact(global.machines.len());
+        let mut entries = global.machines;
+        // Said twice, it is one machine all the same.
+        let mut seen = HashSet::new();
+        entries.retain(|entry| seen.insert(entry.clone()));
+        for found in find_all(&folder, &entries, passwords).into_iter().flatten() {
+            self.add_machine(found);
+        }
+        self.finish(folder)
+    }
+
+    /// Adds a machine whose file lay somewhere below the folder that the user gave.
+    fn add_found_file(&mut self, path: PathBuf, passwords: &Passwords) {
+        match settings::machine_uuid(&path) {
+            Ok(uuid) => {
+                let parsed = settings::read_machine(&path, Some(uuid), passwords);
+                self.add_machine(Found { uuid, path, parsed, registered: None });
+            }
+            // Without a UUID it is no machine of a list.
+            Err(error) => self.forest.problems.push(error),
+        }
+    }
+
     fn add_machine(&mut self, found: Found) {
         let Found { uuid, path, parsed, registered } = found;
         let machine = parsed.map(|parsed| {
@@ -92,7 +146,7 @@ impl Loader {
     }
 
     fn finish(self, folder: PathBuf) -> Registry {
-        let Self { machines, files, mut forest } = self;
+        let Self { machines, files, mut forest, outdated } = self;
         forest.media.reserve(files.iter().map(|(_, media)| media.len()).sum());
         for (file, media) in files {
             forest.add(&file, media);
@@ -101,7 +155,7 @@ impl Loader {
         problems.extend(duplicates(&machines));
         let (uses, unregistered) = Uses::collect(&machines, &media);
         problems.extend(unregistered);
-        Registry { folder, machines, media, problems, uses }
+        Registry { folder, machines, media, problems, outdated, uses }
     }
 }
 

@@ -86,7 +86,8 @@ impl Forest {
         None
     }
 
-    /// Two files may register one medium, as long as they agree.
+    /// Two files may register one medium, as long as they agree. Else the first counts, unless only the second's image
+    /// is there.
     fn compare(&mut self, id: MediumId, folder: &Path, again: &ParsedMedium, parent: Option<MediumId>, file: &Path) {
         let known = self.media.get(id);
         let registered_at = self.registered_at.get(&id).unwrap_or(&known.location);
@@ -101,12 +102,14 @@ impl Forest {
             };
             format!("{} ({parent}, in {})", location.display(), file.display())
         };
-        let problem = Error::Duplicate {
-            what: format!("The medium {}", known.uuid),
-            kept: entry(registered_at, known.parent, &known.registered_in),
-            ignored: entry(&location, parent, file),
-        };
-        self.problems.push(problem);
+        let first = entry(registered_at, known.parent, &known.registered_in);
+        let second = entry(&location, parent, file);
+        let takes_second = known.parent == parent && !known.location.exists() && location.exists();
+        let (kept, ignored) = if takes_second { (second, first) } else { (first, second) };
+        self.problems.push(Error::Duplicate { what: format!("The medium {}", known.uuid), kept, ignored });
+        if takes_second {
+            self.media.list[id.0].location = location;
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod load;
 mod location;
 mod media;
 mod parents;
+mod place;
 mod resolve;
 mod settings;
 mod xml;
@@ -25,13 +26,19 @@ pub use chain::{Chain, Link, MAX_LINKS};
 pub use error::{Error, Result};
 pub use model::{
     Attachment, DeviceKind, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
-    Snapshot,
+    Snapshot, is_format,
 };
 pub use resolve::resolve;
 pub use uses::Use;
 
 use crate::image::{self, ImageInfo, local::Devices};
 use std::path::Path;
+
+/// Whether a text is a UUID as VirtualBox writes and accepts it: with hyphens, in any case, with or without braces.
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
+    xml::parse_uuid(text).is_some()
+}
 
 /// Reads the identity in an image's header: [`image::identify`], or a stand-in in tests.
 type Identify<'a> = dyn Fn(&Path, Devices) -> image::Result<ImageInfo> + 'a;

@@ -1,7 +1,8 @@
 //! Machines, snapshots and media as plain data, resolved.
 
-use super::Error;
 use super::uses::Uses;
+use super::{Error, location};
+use crate::image::Format;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub struct Registry {
     pub media: Media,
     /// What was wrong but stops nothing, such as two media with one UUID.
     pub problems: Vec<Error>,
+    /// The copy of `VirtualBox.xml` that was read instead of it, which may not know of the last changes.
+    pub outdated: Option<PathBuf>,
     /// Who uses which medium.
     pub(super) uses: Uses,
 }
@@ -208,9 +211,20 @@ impl Medium {
     /// The file name of the location.
     #[must_use]
     pub fn file_name(&self) -> String {
-        self.location
-            .file_name()
-            .map_or_else(|| self.location.display().to_string(), |n| n.to_string_lossy().into_owned())
+        let text = self.location.to_string_lossy();
+        if location::is_windows_absolute(&text) {
+            return text.rsplit(['\\', '/']).next().unwrap_or_default().to_owned();
+        }
+        self.location.file_name().map_or_else(|| text.to_string(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Why the location is no path of this host; none when it is one.
+    #[must_use]
+    pub fn foreign(&self) -> Option<Error> {
+        location::is_windows_absolute(&self.location.to_string_lossy()).then(|| Error::Missing {
+            path: self.location.clone(),
+            hint: "it is a path of the Windows host that registered it; give the path of the image here".to_owned(),
+        })
     }
 
     /// Whether the medium is a file; otherwise it is an iSCSI target, and its location is a URL.
@@ -218,6 +232,16 @@ impl Medium {
     pub fn is_file(&self) -> bool {
         is_file_format(&self.format)
     }
+}
+
+/// Whether the registry's word for a format fits what the content is. VirtualBox registers optical and floppy images
+/// of any content as `RAW`.
+#[must_use]
+pub fn is_format(registered: &str, found: Format) -> bool {
+    registered.eq_ignore_ascii_case(found.name())
+        || registered.eq_ignore_ascii_case("raw")
+            && matches!(found, Format::Iso | Format::Cue | Format::Dmg | Format::Raw)
+        || registered.eq_ignore_ascii_case("parallels") && found == Format::Raw
 }
 
 /// Whether media of a format, as the registry writes it, are files.
@@ -293,6 +317,6 @@ impl Registry {
         let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
         let media = Media { list: media, by_uuid };
         let (uses, problems) = Uses::collect(&machines, &media);
-        Self { folder: PathBuf::from("/vms"), machines, media, problems, uses }
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: None, uses }
     }
 }

@@ -1,8 +1,8 @@
 //! What an argument of the command line means: a medium's UUID, or the path of an image.
 
 use super::parents::follow;
-use super::xml::parse_uuid;
-use super::{Chain, Error, Identify, MediumId, Registry, Result};
+use super::xml::{parse_bare_uuid, parse_uuid};
+use super::{Chain, Error, Identify, MediumId, Registry, Result, settings};
 use crate::image;
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
-/// `current`. The parents of a registered image are those of the registry; those of any other are found by its header:
+/// `current`; without hyphens, it is a path where there is such a file, and else a UUID. The parents of a registered image are those of the registry; those of any other are found by its header:
 /// in the registry, by the header's own hints, or beside the file.
 ///
 /// # Errors
@@ -31,13 +31,20 @@ pub(super) fn resolve_with(
     if let Some(uuid) = what.to_str().and_then(parse_uuid) {
         return by_uuid(registry, uuid);
     }
+    if what.is_empty() {
+        let hint = "it is empty; give the UUID of a medium, or the path of an image".to_owned();
+        return Err(Error::NotFound { what: "The image \"\"".to_owned(), hint });
+    }
     let path = current.join(what);
     match fs::canonicalize(&path) {
         // VirtualBox names a machine's folder as the machine.
         Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
         Ok(real) => by_path(registry, &path, &real, identify),
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Err(unknown(registry, what, &path))
+            match what.to_str().and_then(parse_bare_uuid) {
+                Some(uuid) => by_uuid(registry, uuid),
+                None => Err(unknown(registry, what, &path)),
+            }
         }
         Err(source) => Err(Error::Io { path, action: "find", source }),
     }
@@ -55,8 +62,9 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
             (None, Some(machines)) => Error::Hidden { what: format!("The medium {uuid}"), machines },
             (None, None) => {
                 let folder = registry.folder.display();
+                let unreadable = registry.unreadable().map_or_else(String::new, |text| format!("; {text}"));
                 not_found(format!(
-                    "the registry in {folder} has no medium of that UUID; list them with -l, or give a path"
+                    "the registry in {folder} has no medium of that UUID; list them with -l, or give a path{unreadable}"
                 ))
             }
         }),
@@ -71,8 +79,13 @@ fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
 /// The error for what is neither a UUID nor a file.
 fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
     let file = || registry?.explain_file(what.to_str()?);
+    let chain = || {
+        let hint = "chains of IPRT's file systems are not read here; give the path of the image, and -g for its files";
+        what.as_encoded_bytes().starts_with(b":iprtvfs:").then(|| hint.to_owned())
+    };
     let hint = explain(registry, what)
         .or_else(file)
+        .or_else(chain)
         .unwrap_or_else(|| format!("there is no file {}, and it is no UUID", path.display()));
     Error::NotFound { what: format!("The image {:?}", what.to_string_lossy()), hint }
 }
@@ -83,11 +96,21 @@ fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Ide
         return registry.chain_of_medium(id);
     }
     // Settings begin with a line of text, so any probe would take them for a raw disk.
-    if real.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vbox")) {
-        let hint = "it is the settings file of a machine; give the path or UUID of one of its images".to_owned();
-        return Err(Error::NotFound { what: format!("The image {}", real.display()), hint });
+    if let Some(hint) = explain_settings(real) {
+        return Err(Error::NotFound { what: format!("The image {}", real.display()), hint: hint.to_owned() });
     }
     follow(registry, real, identify)
+}
+
+/// What a settings file is, where an image was asked for; none when it is no settings file by its name.
+fn explain_settings(path: &Path) -> Option<&'static str> {
+    if settings::is_global_name(path) {
+        return Some("it is VirtualBox's list of machines; give it with --settings, and an image with --image");
+    }
+    // A copy's name ends with -prev, one that is being written with -tmp.
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    matches!(&*extension, "vbox" | "vbox-prev" | "vbox-tmp")
+        .then_some("it is the settings file of a machine; give the path or UUID of one of its images")
 }
 
 impl Registry {

@@ -12,28 +12,90 @@ use uuid::Uuid;
 /// The largest settings file that is read, in bytes. A machine with 10,000 snapshots has some 40 MiB.
 const LARGEST: u64 = 256 << 20;
 
+/// What the name of a previous copy ends with.
+const PREVIOUS: &str = "-prev";
+
+/// The name of the file that registers machines.
+const GLOBAL: &str = "VirtualBox.xml";
+
+/// Whether a file is `VirtualBox.xml` or, by its name, a copy of it, such as `VirtualBox.xml-prev`.
+pub(super) fn is_global_name(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GLOBAL))
+}
+
+/// Whether a folder has `VirtualBox.xml` or its previous copy.
+pub(super) fn are_in(folder: &Path) -> bool {
+    let path = folder.join(GLOBAL);
+    path.exists() || previous(&path).exists()
+}
+
+/// What `VirtualBox.xml` says, and which copy of it was used instead.
+pub(super) struct GlobalFile {
+    pub(super) path: PathBuf,
+    pub(super) global: Global,
+    /// The copy, when it may lack the last changes.
+    pub(super) copy: Option<PathBuf>,
+}
+
 /// Reads `VirtualBox.xml`, or its previous copy where it is missing or broken, which is then a problem.
 ///
 /// # Errors
 /// [`Error::NotFound`] when neither is there; otherwise what is wrong with `VirtualBox.xml`.
-pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<Global> {
-    let path = folder.join("VirtualBox.xml");
+pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
+    let path = folder.join(GLOBAL);
     let error = match parse(&path, parse_global) {
-        Ok(global) => return Ok(global),
+        Ok(global) => {
+            problems.extend(emptied(&path, &global));
+            return Ok(GlobalFile { path, global, copy: None });
+        }
         Err(error @ Error::Io { .. }) if !is_missing(&error) => return Err(error),
         Err(error) => error,
     };
     let copy = previous(&path);
     match parse(&copy, parse_global) {
         Ok(global) => {
-            problems.push(Error::Previous { path: copy, source: Box::new(error) });
-            Ok(global)
+            problems.push(Error::Previous { path: copy.clone(), source: Box::new(error) });
+            Ok(GlobalFile { path, global, copy: Some(copy) })
         }
         Err(_) if is_missing(&error) => Err(Error::NotFound {
             what: path.display().to_string(),
-            hint: "the folder holds no settings of VirtualBox; set VBOX_USER_HOME to the folder that does".to_owned(),
+            hint:
+                "the folder holds no settings of VirtualBox; give the one that does with --settings or VBOX_USER_HOME"
+                    .to_owned(),
         }),
         Err(_) => Err(error),
+    }
+}
+
+/// What a list without machines was before its last change: VirtualBox was seen to drop all of them when it could not
+/// load one.
+fn emptied(path: &Path, global: &Global) -> Option<Error> {
+    if !global.machines.is_empty() {
+        return None;
+    }
+    let copy = previous(path);
+    let machines = parse(&copy, parse_global).ok()?.machines.len();
+    (machines > 0).then(|| Error::Emptied { path: path.to_path_buf(), copy, machines })
+}
+
+/// Reads a file that is `VirtualBox.xml` or a copy of it.
+///
+/// # Errors
+/// [`Error::Io`] and what is wrong with the file.
+pub(super) fn read_global_file(path: &Path) -> Result<GlobalFile> {
+    let copy = path.file_name().is_none_or(|name| name != GLOBAL).then(|| path.to_owned());
+    Ok(GlobalFile { path: path.to_owned(), global: parse(path, parse_global)?, copy })
+}
+
+/// The UUID of the machine that a settings file is of, encrypted or not.
+///
+/// # Errors
+/// [`Error::Io`] and what is wrong with the file.
+pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
+    match parse_machine(&read(path)?) {
+        Ok(parsed) => Ok(parsed.machine.uuid),
+        Err(Fault::Encrypted(sealed)) => Ok(sealed.uuid),
+        Err(fault) => Err(fault.in_file(path, previous(path).exists())),
     }
 }
 
@@ -111,8 +173,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// The copy that VirtualBox leaves of a settings file when it writes a new one.
 fn previous(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push("-prev");
+    name.push(PREVIOUS);
     PathBuf::from(name)
+}
+
+/// Whether a file is such a copy, by its name.
+pub(super) fn is_previous(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(PREVIOUS.as_bytes())
 }
 
 fn is_missing(error: &Error) -> bool {
@@ -123,7 +190,7 @@ fn missing(path: &Path) -> Error {
     let copy = previous(path);
     let hint = if copy.exists() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        format!("its previous copy {name}-prev is there; copy it to {name}")
+        format!("its previous copy {name}-prev is there; copy it to {name}, or give it with --settings")
     } else {
         "restore it from a backup, or give the paths of the machine's images".to_owned()
     };

@@ -135,6 +135,27 @@ fn a_disk_of_an_encrypted_machine_is_not_shown_encrypted() {
     assert!(open.code == Some(0) && open.out.contains("vault.vdi(1)"), "{open:?}");
 }
 
+/// The list is whole, and the status says that something is wrong.
+#[test]
+fn a_wrong_password_of_a_listed_machine_is_an_error() {
+    let Some(sealed) = Sealed::new() else { return };
+    let wrong = sealed.write("wrong", "incorrect horse\n").display().to_string();
+    for file in [&*wrong, "/nowhere"] {
+        for form in ["-l", "-lw", "-lv", "--list"] {
+            let all = said(sealed.program().args([form, "--password-file", file]));
+            assert_eq!(all.code, Some(8), "{all:?}");
+            assert!(all.out.contains(VDI_LEAF) && all.err.contains("\"vault-id\""), "{all:?}");
+        }
+        // Nobody asks for the machine that it does not open, or it is for another key.
+        for arguments in
+            [["--vm", "sealed", "--password-file", file], ["--vm", "vault", "--password-file", "other=wrong"]]
+        {
+            let one = said(sealed.program().arg("-l").args(arguments));
+            assert_eq!((one.code, one.err.as_str()), (Some(0), ""), "{arguments:?}: {one:?}");
+        }
+    }
+}
+
 #[test]
 fn a_registry_without_encryption_asks_for_nothing() {
     let fixture = Fixture::registry();

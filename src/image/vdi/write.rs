@@ -65,10 +65,7 @@ impl Writer {
 
 impl Vdi {
     pub(super) fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 
     pub(super) fn file(&self) -> &File {

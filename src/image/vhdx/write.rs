@@ -7,10 +7,10 @@ use super::Vhdx;
 use super::bat::Payload;
 use super::header::MIB;
 use super::journal::Journal;
+use crate::image::part::{Part, parts};
 use crate::image::storage::{self, Storage};
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,27 +63,9 @@ impl Writer {
     }
 }
 
-/// A part of a range that lies in one block.
-struct Part {
-    block: u64,
-    /// Bytes from the start of the block.
-    within: Range<u64>,
-}
-
-impl Part {
-    fn len(&self) -> u64 {
-        self.within.end - self.within.start
-    }
-}
-
 impl Vhdx {
-    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> {
-        let size = self.map.block_size();
-        let end = offset + len;
-        (offset / size..end.div_ceil(size)).map(move |block| {
-            let start = block * size;
-            Part { block, within: offset.max(start) - start..end.min(start + size) - start }
-        })
+    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
+        parts(offset, len, self.map.block_size())
     }
 
     fn file(&self) -> &dyn Storage {

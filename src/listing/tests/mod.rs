@@ -115,6 +115,21 @@ fn each_form_of_a_mixed_registry() {
 }
 
 #[test]
+fn descriptions_and_every_slot_of_a_disk_are_shown() {
+    let mut lab = Lab::default();
+    let disk = lab.base(0x11, "/vms/a/a.vdi", MediumKind::Shareable, MIB, MIB);
+    lab.medium(disk).description = "the disk of both".to_owned();
+    lab.machine(0x1, "a", &[disk, disk]);
+    let report = lab.report();
+    // As upstream has it in this form.
+    assert!(text(&report, SHORT, PLAIN).contains("    Desc:     the disk of both\n"));
+    let long = text(&report, LONG, PLAIN);
+    for port in ["SATA, port 0, device 0", "SATA, port 1, device 0"] {
+        assert!(long.contains(port), "{port} is missing in {long}");
+    }
+}
+
+#[test]
 fn each_form_on_narrow_terminals() {
     let report = mixed().report();
     for columns_of_terminal in [100, 80, 40] {

@@ -91,7 +91,8 @@ fn four_machines() -> (Lab, Registry) {
 fn a_machine_is_found_by_uuid_and_name() {
     let (_lab, registry) = four_machines();
     let bare = uuid(11).to_string();
-    for what in [&*bare, &format!("{{{bare}}}"), &bare.to_uppercase(), "Debian 12", "debian 12"] {
+    let simple = uuid(11).simple().to_string();
+    for what in [&*bare, &format!("{{{bare}}}"), &bare.to_uppercase(), &simple, "Debian 12", "debian 12"] {
         assert_eq!(registry.find_machine(what).unwrap(), 1, "{what}");
     }
     // The settings cannot be read, but the error can be shown.
@@ -106,11 +107,45 @@ fn a_name_that_several_have_is_ambiguous() {
     assert_eq!(
         message(&error),
         format!(
-            "The machine name \"twin\" means more than one: \"twin\" ({}), \"twin\" ({}); give the UUID",
+            "The machine name \"twin\" means more than one: \"twin\" ({}), \"twin\" ({}); give the UUID, or the .vbox \
+             file with --settings",
             uuid(12),
             uuid(13)
         )
     );
+}
+
+#[test]
+fn copies_of_a_machine_are_told_apart_by_their_files() {
+    let mut lab = Lab::new();
+    lab.machine(10, "vm", "", "");
+    lab.entry(10, "copy/vm.vbox");
+    lab.write("copy/vm.vbox", machine(10, "vm", "", ""));
+    // The same line twice is one machine.
+    lab.entry(10, "copy/vm.vbox");
+    let registry = lab.load();
+    assert_eq!(registry.machines.len(), 2);
+    let error = registry.find_machine("vm").unwrap_err();
+    let [first, copy] = ["vm", "copy"].map(|folder| format!("\"vm\" ({}) in {folder}/vm.vbox", uuid(10)));
+    let text = lab.bare(&message(&error));
+    assert!(text.contains(&format!("{first}, {copy}; ")), "{text}");
+}
+
+#[test]
+fn a_name_may_look_like_a_uuid() {
+    let mut lab = Lab::new();
+    let names = [uuid(11).to_string(), uuid(12).simple().to_string(), uuid(10).to_string()];
+    for (n, name) in (10..).zip(&names) {
+        lab.machine(n, name, "", "");
+    }
+    let registry = lab.load_clean();
+    // The UUID of another machine, which goes first.
+    assert_eq!(registry.find_machine(&names[0]).unwrap(), 1);
+    assert_eq!(registry.find_machine(&names[1]).unwrap(), 1, "without hyphens it is a name first");
+    assert_eq!(registry.find_machine(&names[2]).unwrap(), 0);
+    let mut lab = Lab::new();
+    lab.machine(10, &names[0], "", "");
+    assert_eq!(lab.load_clean().find_machine(&names[0]).unwrap(), 0);
 }
 
 #[test]

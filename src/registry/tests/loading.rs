@@ -68,7 +68,9 @@ fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
     let registry = lab.load_clean();
     let expected = [
         "gone/gone.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
-        "kept/kept.vbox is not there: its previous copy kept.vbox-prev is there; copy it to kept.vbox".to_owned(),
+        "kept/kept.vbox is not there: its previous copy kept.vbox-prev is there; copy it to kept.vbox, or give it with \
+         --settings"
+            .to_owned(),
         "cut/cut.vbox is broken in line 2: expected well-formed XML, found syntax error: tag not closed: `>` not found \
          before end of input; correct it, or restore it from a backup"
             .to_owned(),
@@ -138,8 +140,8 @@ fn without_a_usable_copy_the_error_of_the_file_itself_counts() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         lab.bare(&message(&error)),
-        "VirtualBox.xml is not known: the folder holds no settings of VirtualBox; set VBOX_USER_HOME to the folder \
-         that does"
+        "VirtualBox.xml is not known: the folder holds no settings of VirtualBox; give the one that does with \
+         --settings or VBOX_USER_HOME"
     );
     lab.write("VirtualBox.xml", "<VirtualBox version=\"1.12-linux\"><Global>");
     lab.write("VirtualBox.xml-prev", "");
@@ -204,6 +206,18 @@ fn one_uuid_for_two_media_is_a_problem_and_the_first_counts() {
     );
     let chain = registry.chain_of_medium(registry.media.find(two).unwrap()).unwrap();
     assert_eq!(names(&chain), ["b.vdi", "a.vdi"]);
+}
+
+#[test]
+fn of_two_media_with_one_uuid_the_one_that_is_there_is_used() {
+    let mut lab = Lab::new();
+    lab.machine(10, "gone", "", &media(&disk(1, "a.vdi", "")));
+    lab.machine(11, "copy", "", &media(&disk(1, "a.vdi", "")));
+    lab.write("copy/a.vdi", vdi(1, 0));
+    let registry = lab.load();
+    assert_eq!(registry.media.get(MediumId(0)).location, lab.path("copy/a.vdi"));
+    let text = lab.bare(&problems(&registry).join("\n"));
+    assert!(text.contains("as copy/a.vdi (base, in copy/copy.vbox), which is used, and as gone/a.vdi"), "{text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod loading;
 mod moved;
 mod oracle;
 mod parents;
+mod places;
 mod resolving;
 
 use super::*;

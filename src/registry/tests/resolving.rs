@@ -40,6 +40,8 @@ fn a_uuid_wins_over_a_file_of_that_name_and_without_hyphens_it_is_a_file() {
     lab.write(&uuid(2).to_string(), vdi(9, 0));
     let chain = resolve(Some(&registry), uuid(2).to_string(), &lab.path("")).unwrap();
     assert_eq!(chain.uuid, Some(uuid(2)));
+    let chain = resolve(Some(&registry), uuid(2).simple().to_string(), &lab.path("")).unwrap();
+    assert_eq!(chain.uuid, Some(uuid(2)), "while there is no such file");
     lab.write(&uuid(2).simple().to_string(), vdi(9, 0));
     let chain = resolve(Some(&registry), uuid(2).simple().to_string(), &lab.path("")).unwrap();
     assert_eq!(chain.uuid, Some(uuid(9)));
@@ -128,11 +130,37 @@ fn what_is_nothing_says_where_it_was_looked_for() {
             uuid(1)
         )
     );
-    let text = failure(&registry, "vm.vbox", &current);
-    assert!(
-        text.ends_with("it is the settings file of a machine; give the path or UUID of one of its images"),
-        "{text}"
-    );
+    let text = failure(&registry, ":iprtvfs:file(stdfile,/x/fat.img,r)|dir(mount)", &current);
+    assert!(text.contains("chains of IPRT's file systems are not read here; give the path"), "{text}");
+    let text = failure(&registry, "", &current);
+    assert_eq!(text, "The image \"\" is not known: it is empty; give the UUID of a medium, or the path of an image");
+}
+
+/// Any text is a raw disk, and nobody means that one.
+#[test]
+fn settings_are_no_images() {
+    let (lab, registry) = lab();
+    for name in ["vm.vbox", "vm.vbox-prev", "vm.vbox-tmp", "VM.VBOX"] {
+        lab.write(&format!("vm/{name}"), " ".repeat(1024));
+        let text = failure(&registry, name, &lab.path("vm"));
+        let hint = "it is the settings file of a machine; give the path or UUID of one of its images";
+        assert!(text.ends_with(hint), "{text}");
+    }
+    for name in ["VirtualBox.xml", "VirtualBox.xml-prev"] {
+        lab.write(name, " ".repeat(1024));
+        let text = failure(&registry, name, &lab.path(""));
+        assert!(text.contains("it is VirtualBox's list of machines; "), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_found_may_be_of_a_machine_that_cannot_be_read() {
+    let mut lab = Lab::new();
+    lab.machine(10, "vm", "", "");
+    lab.write("vm/vm.vbox", "<VirtualBox");
+    let text = failure(&lab.load_clean(), &uuid(1).to_string(), &lab.path(""));
+    let expected = "it may be of a machine whose settings cannot be read: ";
+    assert!(text.contains(expected) && text.contains("vm.vbox is broken in line 1"), "{text}");
 }
 
 #[test]

@@ -95,5 +95,10 @@ pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
     if bare.len() == 36 { Uuid::try_parse(bare).ok() } else { None }
 }
 
+/// As [`parse_uuid`], for what is no name of anything: without hyphens too.
+pub(super) fn parse_bare_uuid(text: &str) -> Option<Uuid> {
+    parse_uuid(text).or_else(|| if text.len() == 32 { Uuid::try_parse(text).ok() } else { None })
+}
+
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// The namespaces of settings files, today's and the one before VirtualBox 5.0.
 const NAMESPACES: [&str; 2] = ["http://www.virtualbox.org/", "http://www.innotek.de/VirtualBox-settings"];
 
+/// The root element of settings files.
+const ROOT: &str = "VirtualBox";
+
 /// What is expected where the text is no XML.
 const WELL_FORMED: &str = "well-formed XML";
 
@@ -40,9 +43,9 @@ pub(super) trait Visitor {
 ///
 /// # Errors
 /// [`Fault::Broken`] when it is not well-formed, has a document type, or the visitor says so; [`Fault::Unsupported`]
-/// when it is not in UTF-8.
+/// when it is neither in UTF-8 nor in UTF-16.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
-    let document = decode(bytes)?;
+    let document = &*decode(bytes)?;
     let names = NamespaceResolver::default();
     let mut walk = Walk { document, offset: 0, line: 1, names, open: Vec::new(), ignored: 0, has_root: false, visitor };
     let mut reader = Reader::from_str(document);
@@ -53,7 +56,8 @@ pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
             Err(error) => {
                 let at = usize::try_from(reader.error_position()).unwrap_or(document.len());
                 let found = error.to_string();
-                return Err(Fault::Broken { line: line_of(bytes, at), expected: WELL_FORMED.to_owned(), found });
+                let line = line_of(document.as_bytes(), at);
+                return Err(Fault::Broken { line, expected: WELL_FORMED.to_owned(), found });
             }
         };
         match event {
@@ -79,28 +83,55 @@ pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
             Event::DocType(_) => {
                 return Err(walk.broken("no document type", "<!DOCTYPE"));
             }
-            Event::Decl(declaration) => check_encoding(&declaration)?,
+            Event::Decl(declaration) => check_encoding(&declaration, utf16(bytes).is_some())?,
             Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => return walk.finish(),
         }
     }
 }
 
-/// The text of a file, which must be UTF-8.
-fn decode(bytes: &[u8]) -> Result<&str> {
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err(Fault::Unsupported("it is in UTF-16; save it as UTF-8".to_owned()));
+/// The text of a file. VirtualBox writes UTF-8, and reads what an editor made UTF-16 of.
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
+    if let Some((text, unit)) = utf16(bytes) {
+        let (units, rest) = text.as_chunks();
+        let broken =
+            |line, found: &str| Err(Fault::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() });
+        let mut decoded = String::with_capacity(units.len());
+        for c in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
+            let Ok(c) = c else {
+                return broken(line_of(decoded.as_bytes(), decoded.len()), "half a surrogate pair");
+            };
+            decoded.push(c);
+        }
+        return if rest.is_empty() {
+            Ok(Cow::Owned(decoded))
+        } else {
+            broken(line_of(decoded.as_bytes(), decoded.len()), "half a character at the end of the file")
+        };
     }
-    std::str::from_utf8(bytes).map_err(|error| {
+    std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
         let at = error.valid_up_to();
         let found = format!("the byte {:#04x}", bytes[at]);
         Fault::Broken { line: line_of(bytes, at), expected: "UTF-8".to_owned(), found }
     })
 }
 
-fn check_encoding(declaration: &BytesDecl) -> Result<()> {
+/// Reads a unit of UTF-16 in one of the two byte orders.
+type Unit = fn([u8; 2]) -> u16;
+
+/// What follows the byte order mark of UTF-16, and how it is read; none without such a mark.
+fn utf16(bytes: &[u8]) -> Option<(&[u8], Unit)> {
+    match bytes {
+        [0xFF, 0xFE, text @ ..] => Some((text, u16::from_le_bytes)),
+        [0xFE, 0xFF, text @ ..] => Some((text, u16::from_be_bytes)),
+        _ => None,
+    }
+}
+
+fn check_encoding(declaration: &BytesDecl, is_utf16: bool) -> Result<()> {
+    let known: &[&str] = if is_utf16 { &["utf-16", "utf-16le", "utf-16be"] } else { &["utf-8", "us-ascii"] };
     match declaration.encoding() {
-        Some(Ok(name)) if !name.eq_ignore_ascii_case("utf-8") && !name.eq_ignore_ascii_case("us-ascii") => {
+        Some(Ok(name)) if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) => {
             Err(Fault::Unsupported(format!("it says that it is in {}; save it as UTF-8", shorten(&name))))
         }
         _ => Ok(()),
@@ -164,7 +195,11 @@ impl<V: Visitor> Walk<'_, '_, V> {
         };
         let parent = self.open.last().map(|(role, _)| role);
         let role = if parent.is_none() && (self.has_root || !known) {
-            let expected = if self.has_root { "the end of the file" } else { "the root element VirtualBox" };
+            let expected = match (self.has_root, start.local_name().into_inner() == ROOT) {
+                (true, _) => "the end of the file",
+                (false, false) => "the root element VirtualBox",
+                (false, true) => "the namespace http://www.virtualbox.org/ of the root element",
+            };
             return Err(self.broken(expected, format!("<{}>", shorten(start.name().as_ref()))));
         } else if known {
             self.visitor.start(parent, &Element { line: self.line, start })?
@@ -313,7 +348,7 @@ impl<'a> Element<'a> {
 
     /// Checks that this is the root element of a settings file, and says which version.
     pub(super) fn root_version(&self) -> Result<Version> {
-        if self.name() != "VirtualBox" {
+        if self.name() != ROOT {
             return Err(self.broken("the root element VirtualBox", format!("<{}>", shorten(self.name()))));
         }
         let text = self.required("version")?;

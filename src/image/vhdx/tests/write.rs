@@ -1,7 +1,7 @@
 //! Writing, and crashes at any moment of it.
 
 use super::*;
-use crate::disk::testing::{Lab, all, crash, steps};
+use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::testing::{Op, after_power_loss};
 use crate::image::vhdx::testing::LOG;
@@ -319,23 +319,6 @@ proptest! {
 #[test]
 fn threads_write_into_one_block() {
     let disk = chain(file(&leaf()), true);
-    std::thread::scope(|scope| {
-        for thread in 0..24_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                // Blocks that are not there, there in part, and zeros.
-                let block = [0, 2, 3][usize::from(thread % 3)];
-                let at = block * MB + u64::from(thread / 3) * 512;
-                for round in 1..20_u8 {
-                    disk.write_at(at, &[thread ^ round; 512]).unwrap();
-                    let mut back = [0; 512];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [thread ^ round; 512]);
-                    if round == thread % 16 {
-                        disk.flush().unwrap();
-                    }
-                }
-            });
-        }
-    });
+    // Blocks that are not there, there in part, and zeros.
+    write_from_threads(&disk, (0..24).map(|i| [0, 2, 3][i % 3] * MB + (i / 3) as u64 * 512), 512, false);
 }

@@ -126,7 +126,7 @@ fn files_of_another_kind_are_named() {
     );
     assert_eq!(
         parse_machine(b"<VirtualBox xmlns=\"urn:other\" version=\"1.19-linux\"/>").unwrap_err(),
-        broken(1, "the root element VirtualBox", "<VirtualBox>")
+        broken(1, "the namespace http://www.virtualbox.org/ of the root element", "<VirtualBox>")
     );
     for empty in [&b""[..], b"\n\n"] {
         let error = parse_machine(empty).unwrap_err();
@@ -137,12 +137,37 @@ fn files_of_another_kind_are_named() {
     assert_eq!(parse_machine(two.as_bytes()).unwrap_err(), broken(23, "one Machine element", "two"));
 }
 
+/// The text as an editor of Windows saves it.
+fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(bytes).collect()
+}
+
+#[test]
+fn utf_16_is_read_in_both_byte_orders() {
+    let text = include_str!("samples/1.21-machine.vbox").replace("trixie", "trixie 日本 😀");
+    let stated = change(&text, r#"version="1.0""#, r#"version="1.0" encoding="UTF-16""#);
+    for text in [&text, &stated] {
+        for bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+            assert_eq!(parse_machine(&utf16(text, bytes)).unwrap().machine.name, "trixie 日本 😀");
+        }
+    }
+    let mut cut = utf16(&text, u16::to_le_bytes);
+    cut.pop();
+    let error = parse_machine(&cut).unwrap_err();
+    assert_eq!(error, broken(23, "UTF-16", "half a character at the end of the file"));
+    let mut half = utf16("<x>\n", u16::to_le_bytes);
+    half.extend(0xD800_u16.to_le_bytes());
+    assert_eq!(parse_machine(&half).unwrap_err(), broken(2, "UTF-16", "half a surrogate pair"));
+    assert_eq!(
+        parse_machine(stated.as_bytes()).unwrap_err(),
+        Fault::Unsupported("it says that it is in UTF-16; save it as UTF-8".to_owned())
+    );
+}
+
 #[test]
 fn other_encodings_and_versions_are_unsupported() {
     let text = include_str!("samples/1.21-machine.vbox");
     let unsupported = |reason: &str| Fault::Unsupported(reason.to_owned());
-    let wide: Vec<u8> = std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-    assert_eq!(parse_machine(&wide).unwrap_err(), unsupported("it is in UTF-16; save it as UTF-8"));
     let latin = change(text, r#"version="1.0""#, r#"version="1.0" encoding="ISO-8859-1""#);
     assert_eq!(
         parse_machine(latin.as_bytes()).unwrap_err(),

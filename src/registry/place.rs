@@ -1,0 +1,100 @@
+//! What a path that a user gives for the settings is: VirtualBox's folder or a file in it, somebody's home in a backup,
+//! a machine's file, or a folder of machines.
+
+use super::folder::{self, Platform};
+use super::{Error, Result, settings};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Folders that are looked into at most for `.vbox` files.
+const MAX_FOLDERS: usize = 20_000;
+
+/// How deep below the given folder they are looked for. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
+const DEEPEST: usize = 8;
+
+/// Where settings are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A folder with `VirtualBox.xml` or its previous copy.
+    Folder(PathBuf),
+    /// `VirtualBox.xml`, or a copy of it whose name begins so.
+    GlobalFile(PathBuf),
+    /// A machine's file.
+    MachineFile(PathBuf),
+    /// Machines' files that no `VirtualBox.xml` names.
+    Machines {
+        /// The files, sorted.
+        files: Vec<PathBuf>,
+        /// Whether there were too many folders to look into all of them.
+        cut: bool,
+    },
+}
+
+impl Place {
+    /// Finds out what `path` is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a folder without any settings.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
+        if !fs::metadata(path).map_err(failed)?.is_dir() {
+            let is_global = settings::is_global_name(path);
+            return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
+        }
+        let homes = [Platform::Unix, Platform::MacOs, Platform::Windows];
+        let in_home = homes.into_iter().flat_map(|platform| folder::candidates(platform, |_| None, Some(path), path));
+        let mut folders = std::iter::once(path.to_owned()).chain(in_home);
+        if let Some(folder) = folders.find(|folder| settings::are_in(folder)) {
+            return Ok(Self::Folder(folder));
+        }
+        let (files, cut) = machine_files(path).map_err(failed)?;
+        if files.is_empty() {
+            return Err(Error::NotFound {
+                what: path.display().to_string(),
+                hint:
+                    "it has no VirtualBox.xml, nor .vbox files in it or below; give a folder that has with --settings"
+                        .to_owned(),
+            });
+        }
+        Ok(Self::Machines { files, cut })
+    }
+}
+
+/// The `.vbox` files in a folder and below, sorted, and whether some may be missing. Links to folders are not followed.
+fn machine_files(folder: &Path) -> io::Result<(Vec<PathBuf>, bool)> {
+    let mut files = Vec::new();
+    let mut waiting = vec![(folder.to_owned(), 0)];
+    let mut left = MAX_FOLDERS;
+    while let Some((folder, depth)) = waiting.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if depth == 0 => return Err(e),
+            // Folders of other users: what can be read is shown.
+            Err(e) => {
+                log::debug!("Cannot look into {}: {e}", folder.display());
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth < DEEPEST => {
+                    if left == 0 {
+                        return Ok((sorted(files), true));
+                    }
+                    left -= 1;
+                    waiting.push((path, depth + 1));
+                }
+                Ok(kind) if !kind.is_dir() && path.extension().is_some_and(|end| end == "vbox") => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    Ok((sorted(files), false))
+}
+
+fn sorted(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+    files.sort();
+    files
+}
