@@ -28,6 +28,8 @@ fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
         mount --bind dev/fuse /dev/fuse
         [ -e /etc/fuse.conf ] || touch /etc/fuse.conf
         mount --bind fuse.conf /etc/fuse.conf
+        # Root's home is not the user's, who cannot see what is in it.
+        export HOME=$PWD
         as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
         "
     );
