@@ -43,22 +43,6 @@ fn what_is_written_is_in_the_image_and_in_every_file() {
 }
 
 #[test]
-fn a_mount_may_cover_the_folder_of_its_image() {
-    let scene = Scene::new();
-    let image = scene.point().join("disk.img");
-    fs::rename(scene.image(), &image).unwrap();
-    let output = run(crate::scene::program().args(["--rw", "-o", "nonempty", "-i"]).arg(image).arg(scene.point()));
-    assert!(output.status.success(), "{output:?}");
-    let mount = Mount::find(&scene.point());
-    // Were it asked for its own image, it would not answer.
-    let script = "printf written | dd of=vhdd conv=notrunc,fsync status=none && stat -c %s vhdd && head -c 7 vhdd";
-    let output = run(Command::new("timeout").args(["-s", "KILL", "20", "sh", "-c", script]).current_dir(&mount.point));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{SIZE}\nwritten"), "{output:?}");
-    mount.unmount();
-    assert_eq!(fs::read(scene.point().join("disk.img")).unwrap()[..7], *b"written");
-}
-
-#[test]
 fn a_file_that_may_not_grow_is_an_error_and_not_the_end() {
     let scene = Scene::new();
     let script = format!("ulimit -f 64; exec {} --rw -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
