@@ -93,7 +93,8 @@ fn a_journal_is_replayed() {
 #[test]
 fn a_damaged_transaction_ends_the_replay() {
     let folder = tempfile::tempdir().unwrap();
-    for kind in ["little", "short"] {
+    // What is on the volume is as new, so that it opens without the journal.
+    for kind in ["sound", "sound-short"] {
         made(folder.path(), kind);
         let image = folder.path().join("image");
         let raw = std::fs::read(&image).unwrap();
@@ -112,10 +113,10 @@ fn a_damaged_transaction_ends_the_replay() {
         let last = say(third + 4096 + 700);
         assert!(last.contains(": 2 transactions of its journal"), "{last}");
         // One behind the end that the header has was not written whole.
-        assert_eq!(last.contains("the rest is damaged"), kind == "little", "{last}");
+        assert_eq!(last.contains("the rest is damaged"), kind == "sound", "{last}");
         let head = say(third + 8);
         // Which transaction the second list belongs to is not known then.
-        let kept = if kind == "little" { 1 } else { 2 };
+        let kept = if kind == "sound" { 1 } else { 2 };
         assert!(head.contains(&format!(": {kept} transactions of its journal")), "{head}");
         assert!(say(first + 8).contains("Its journal cannot be read (checksum of a block list"));
     }

@@ -8,7 +8,7 @@ import random
 import sys
 
 root, seed, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-each = len(sys.argv) > 4
+each = "each" in sys.argv
 random.seed(seed)
 os.chdir(root)
 libc = ctypes.CDLL(None, use_errno=True)

@@ -273,10 +273,11 @@ class Volume:
                 return (struct.pack(order + "HHiII", 255, count, used, checksum, 2 if kind == "big" else 3) + infos).ljust(list_len, b"\0")
             lists.append(head(self.checksum(head(0)[:32])) + data)
         # A header that is older than the last transaction.
-        known = lists[:-1] if kind == "short" else lists
+        known = lists[:-1] if kind.endswith("short") else lists
         for n in moved:
             # The last state of a block is what counts: the first list has an older one of the second's first.
-            self.content[n] = b"\xDB" * self.block
+            if not kind.startswith("sound"):
+                self.content[n] = b"\xDB" * self.block
         body = b"".join(lists)
         # It goes on behind its header where it ends.
         start = size - len(body) // 2 // sector * sector if body else sector * 3
@@ -444,7 +445,7 @@ def main(folder, kind):
             volume.file(cases, name, name.encode())
     before = set(volume.content)
     volume.meta_blocks = lambda: set(volume.content) - before
-    journal = kind if kind in ("little", "big", "clean", "short") else None
+    journal = kind if kind in ("little", "big", "clean", "short", "sound", "sound-short") else None
     volume.write(os.path.join(folder, "image"), journal, kind == "wrapped")
     with open(os.path.join(folder, "tree"), "w") as out:
         json.dump(volume.shown, out)

@@ -3,7 +3,8 @@
 //!
 //! The outcome is that of the kernel's `ext4_fc_replay` in `fs/ext4/fast_commit.c`, with these exceptions. Times that
 //! it sets to the moment of the replay stay as they were. It gives up with files that were open when they lost their
-//! last name, and loses folders that got the number of a deleted folder; here these are as they were synced.
+//! last name, and loses folders that got the number of a deleted folder; here these are as they were synced. Data that
+//! outgrew its inode (`inline_data`), which it drops, is refused.
 
 use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::journal::Change;

@@ -204,6 +204,9 @@ impl Journal<'_> {
         // Blocks of the transaction that is being read.
         let mut open: Option<Vec<(u64, Vec<u8>)>> = None;
         let (mut place, end) = (self.wrapped(start), self.wrapped(end));
+        if place == end {
+            return Ok(replayed);
+        }
         let (mut used, mut total, mut sequence, mut is_past) = (0_u64, 0_usize, 0_u32, false);
         loop {
             is_past |= place == end && used > 0;
@@ -221,7 +224,7 @@ impl Journal<'_> {
                 Err(other) => return Err(other),
             };
             let follows = sequence == 0 || [0, sequence, sequence.wrapping_add(1)].contains(&list.sequence);
-            if !follows && is_past {
+            if is_past && (!follows || list.sequence == 0) {
                 break;
             }
             used = used.saturating_add(list.len);

@@ -25,7 +25,13 @@ const CLEAN: u16 = 2;
 impl Ntfs {
     /// Whether the volume was not unmounted, so that the journal has newer changes.
     pub(super) fn has_open_journal(&self) -> Result<bool> {
-        let Some(stream) = self.read_file(RECORD, 0)?.stream(kind::DATA, &[])? else { return Ok(false) };
+        let stream = match self.read_file(RECORD, 0).and_then(|file| file.stream(kind::DATA, &[])) {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return Ok(false),
+            // What cannot be read may have them.
+            Err(Error::Corrupt { .. } | Error::Unsupported { .. }) => return Ok(true),
+            Err(other) => return Err(other),
+        };
         let mut newest: Option<(u64, bool)> = None;
         for at in PLACES {
             match self.restart_page(&stream, at) {
