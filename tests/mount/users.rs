@@ -28,7 +28,7 @@ fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
         mount --bind dev/fuse /dev/fuse
         [ -e /etc/fuse.conf ] || touch /etc/fuse.conf
         mount --bind fuse.conf /etc/fuse.conf
-        as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
+        as_user() {{ HOME=$PWD setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
         "
     );
     let unshare = ["--mount", "--propagation", "private", "sh", "-c"];
