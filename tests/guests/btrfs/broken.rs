@@ -1,8 +1,9 @@
 //! Damage, and what is refused.
 
+use super::btrfs;
+use crate::damage;
 use crate::mounted::{Mounted, disk, sh};
 use crate::tree::{self, kernel, ours};
-use crate::{btrfs, damage};
 use std::sync::Arc;
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::btrfs::Btrfs;

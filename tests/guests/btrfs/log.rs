@@ -1,6 +1,6 @@
 //! The log of what programs synced, replayed as the kernel does.
 
-use crate::btrfs;
+use super::btrfs;
 use crate::mounted::{Mounted, disk, sh};
 use crate::tree::{self, Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;

@@ -2,19 +2,14 @@
 //!
 //! Needs dosfstools, mtools, 7zip and qemu-utils; fails loudly without.
 
-#[expect(dead_code, reason = "FAT has no links and attributes to fill a tree with")]
-#[path = "tree/damage.rs"]
-mod damage;
-#[path = "tree/shell.rs"]
-mod shell;
-mod tree;
-
-use shell::{disk, sh};
+use crate::damage;
+use crate::shell::{disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::{Disk, Slice};
 use vboximg_mount::guestfs::fat::Fat;
 use vboximg_mount::guestfs::{FileExtent, GuestFs, Node, read};

@@ -2,14 +2,12 @@
 //!
 //! Needs root and ntfs-3g; fails loudly without.
 
-#[path = "tree/damage.rs"]
-mod damage;
-mod tree;
-
+use crate::damage;
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ntfs::Ntfs;

@@ -2,14 +2,10 @@
 //!
 //! Needs root (loop devices) and e2fsprogs; fails loudly without.
 
-#[path = "tree/damage.rs"]
-mod damage;
-#[path = "tree/mounted.rs"]
-mod mounted;
-mod tree;
-
-use mounted::{Mounted, disk, sh};
-use tree::{Walk, kernel, ours};
+use crate::damage;
+use crate::mounted::{Mounted, disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ext::Ext;
 

@@ -3,18 +3,13 @@
 //! Needs root (loop devices) and btrfs-progs; fails loudly without.
 
 mod broken;
-#[path = "../tree/damage.rs"]
-mod damage;
 mod log;
-#[path = "../tree/mounted.rs"]
-mod mounted;
-#[path = "../tree/mod.rs"]
-mod tree;
 
+use crate::mounted::{Mounted, disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use broken::open_error;
-use mounted::{Mounted, disk, sh};
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::btrfs::Btrfs;
 use vboximg_mount::guestfs::{FileExtent, GuestFs, Node};

@@ -3,21 +3,16 @@
 //!
 //! Needs root (device nodes), genisoimage, xorriso and bsdtar; fails loudly without.
 
-#[path = "tree/damage.rs"]
-mod damage;
-#[path = "tree/disc.rs"]
-mod disc;
-#[path = "tree/shell.rs"]
-mod shell;
-mod tree;
-
-use disc::plain;
-use shell::{disk, sh};
+use crate::damage;
+use crate::disc;
+use crate::disc::plain;
+use crate::shell::{disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::iso::Iso;

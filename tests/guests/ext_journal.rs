@@ -3,19 +3,13 @@
 //!
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
-#[path = "tree/damage.rs"]
-#[allow(dead_code, reason = "only journals are damaged here")]
-mod damage;
-#[path = "tree/mounted.rs"]
-#[allow(dead_code, reason = "images are filled and compared by other means here")]
-mod mounted;
-mod tree;
-
-use mounted::{Mounted, disk, sh};
+use crate::damage;
+use crate::mounted::{Mounted, disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ext::Ext;
 

@@ -2,19 +2,14 @@
 //!
 //! Needs root (loop devices), exfatprogs and exfat-fuse; fails loudly without.
 
-#[expect(dead_code, reason = "exFAT has no links and attributes to fill a tree with")]
-#[path = "tree/damage.rs"]
-mod damage;
-#[path = "tree/shell.rs"]
-mod shell;
-mod tree;
-
-use shell::{disk, sh};
+use crate::damage;
+use crate::shell::{disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::exfat::Exfat;
 use vboximg_mount::guestfs::{Error, GuestFs, Node, read};

@@ -1,25 +1,16 @@
 //! APFS: containers that macOS wrote, from the project dissect.apfs, where the samples are, read as that project says; and
 //! what is ours (nodes, names, several volumes, limits) on containers that the crate itself formats.
 
-#[path = "tree/damage.rs"]
-#[allow(dead_code, reason = "it is filled by other means")]
-mod damage;
-mod lab;
-mod qemu;
-#[path = "tree/shell.rs"]
-#[allow(dead_code, reason = "no program here makes such volumes")]
-mod shell;
-#[allow(dead_code, reason = "no kernel here shows such trees")]
-mod tree;
-
+use crate::damage;
+use crate::qemu;
+use crate::qemu::sha256;
+use crate::shell::disk;
+use crate::tree::ours;
 use ferrosys::apfs::{FormatOptions, VolumeName, VolumeRequest, format_to};
 use ferrosys::{Metadata, Timestamp, TreeBuilder};
-use qemu::sha256;
-use shell::disk;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use tree::ours;
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::apfs::Apfs;
 use vboximg_mount::guestfs::{Error, GuestFs, Node, NodeKind, read};

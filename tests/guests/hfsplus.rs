@@ -3,21 +3,15 @@
 //!
 //! Needs xorriso, 7zip and python3; fails loudly without.
 
-#[path = "tree/damage.rs"]
-#[allow(dead_code, reason = "it is filled by other means")]
-mod damage;
-mod lab;
-mod qemu;
-#[path = "tree/shell.rs"]
-mod shell;
-mod tree;
-
-use shell::{disk, sh};
+use crate::damage;
+use crate::qemu;
+use crate::shell::{disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use unicode_normalization::UnicodeNormalization;
 use vboximg_mount::disk::{Disk, Slice};
 use vboximg_mount::guestfs::hfsplus::HfsPlus;

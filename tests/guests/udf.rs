@@ -3,22 +3,16 @@
 //! No kernel with UDF is needed: fixtures/udf/README.md says how the images were made and what Linux showed of them.
 //! Needs genisoimage and zstd; fails loudly without.
 
-#[allow(dead_code, reason = "a part of it is used here")]
-#[path = "tree/damage.rs"]
-mod damage;
-#[path = "tree/disc.rs"]
-mod disc;
-#[path = "tree/shell.rs"]
-mod shell;
-mod tree;
-
-use disc::plain;
-use shell::{disk, sh};
+use crate::damage;
+use crate::disc;
+use crate::disc::plain;
+use crate::shell::{disk, sh};
+use crate::tree;
+use crate::tree::{Walk, kernel, ours};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::udf::Udf;
 use vboximg_mount::guestfs::{GuestFs, detect};

@@ -1,0 +1,30 @@
+//! The guest's file systems, held against the kernel and other programs. In one program, so that one test runs while
+//! another waits for a mount.
+
+mod apfs;
+mod btrfs;
+#[path = "../tree/damage.rs"]
+mod damage;
+mod detect;
+#[path = "../tree/disc.rs"]
+mod disc;
+mod exfat;
+mod ext;
+mod ext_journal;
+mod fat;
+mod hfsplus;
+mod iso;
+#[path = "../lab/mod.rs"]
+mod lab;
+#[path = "../tree/mounted.rs"]
+mod mounted;
+mod ntfs;
+#[path = "../qemu/mod.rs"]
+mod qemu;
+#[path = "../tree/shell.rs"]
+mod shell;
+mod squashfs;
+#[path = "../tree/mod.rs"]
+mod tree;
+mod udf;
+mod xfs;
