@@ -252,6 +252,8 @@ fn broken_chains_are_errors_behind_what_can_be_read() {
         (0, 300, 301, "0, a free cluster"),
         (0x0FFF_FFFF, 500, 501, "its end after 501"),
         (0x0ABC_DEF0, 0, 1, "found 0xabcdef0"),
+        (1, 50, 51, "found 0x1"),
+        (0x0FFF_FFF6, 779, 780, "found 0xffffff6"),
         (second, 700, 701, "a loop"),
         (second, 10, 11, "a loop"),
     ];
@@ -266,6 +268,38 @@ fn broken_chains_are_errors_behind_what_can_be_read() {
         patch(&image, place(index), before);
     }
     assert!(read_all(&open(&image), "frag") == (bytes, None));
+    // A folder's chain.
+    let many = self::clusters(folder.path(), "many");
+    let third = table + many[2] * 4;
+    for (value, message) in [
+        (0, "0, a free cluster"),
+        (u32::try_from(many[1]).unwrap(), "a loop"),
+        (0x0FFF_FFF7, "the mark of a bad cluster"),
+        (0x0FFF_FFF0, "found 0xffffff0"),
+    ] {
+        patch(&image, third, &u32::to_le_bytes(value));
+        let (_, fat) = open(&image);
+        let mut names = 0;
+        let told = fat.read_folder(find(&fat, "many").unwrap(), 0, &mut |_| {
+            names += 1;
+            ControlFlow::Continue(())
+        });
+        let error = told.unwrap_err().to_string();
+        assert!(names > 5 && error.contains(message) && error.contains(&format!("offset {third} ")), "{names} {error}");
+    }
+}
+
+/// As Linux leaves it when space was allocated for more than was written.
+#[test]
+fn a_chain_that_goes_on_behind_the_end_of_its_file_is_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, _, bytes) = small(folder.path());
+    let image = folder.path().join("image");
+    let slot = std::fs::read(&image).unwrap().chunks(32).position(|slot| slot.starts_with(b"FRAG       ")).unwrap();
+    patch(&image, slot as u64 * 32 + 28, &u32::to_le_bytes(100_000));
+    assert!(read_all(&open(&image), "frag") == (bytes[..100_000].to_vec(), None));
+    // So does mtools; 7-Zip gives nothing of it.
+    sh(folder.path(), "cd $1; mtype -i image ::/frag | cmp - <(head -c 100000 frag)");
 }
 
 #[test]

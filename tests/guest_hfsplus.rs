@@ -78,13 +78,47 @@ fn seven_zip_reads_the_same_bytes() {
 
 #[test]
 fn a_journal_is_replayed() {
-    for kind in ["little", "big"] {
+    // The header of the last one is older than the last transaction.
+    for kind in ["little", "big", "short"] {
         let folder = tempfile::tempdir().unwrap();
         let (disk, tree) = made(folder.path(), kind);
         let opened = opened(disk);
         let notes = &opened.1.facts().notes;
         assert_eq!(notes[..], ["It was not cleanly unmounted: 3 transactions of its journal are replayed in memory"]);
         tree::assert_same(kind, &tree, &ours(&opened));
+    }
+}
+
+/// The rules are those of `replay_journal` in Apple's `bsd/vfs/vfs_journal.c`.
+#[test]
+fn a_damaged_transaction_ends_the_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    // What is on the volume is as new, so that it opens without the journal.
+    for kind in ["sound", "sound-short"] {
+        made(folder.path(), kind);
+        let image = folder.path().join("image");
+        let raw = std::fs::read(&image).unwrap();
+        let journal = raw.windows(8).position(|bytes| bytes == b"xLNJ\x78\x56\x34\x12").unwrap();
+        let number = |at: usize| usize::try_from(u32::from_le_bytes(*raw[at..].first_chunk().unwrap())).unwrap();
+        let size = number(journal + 24);
+        // It goes on behind its header where it ends.
+        let place = |at: usize| journal + if at >= size { at % size + 512 } else { at };
+        let first = number(journal + 8);
+        let second = first + number(place(first) + 4);
+        let third = second + number(place(second) + 4);
+        let say = |at: usize| changed(&image, place(at), &[raw[place(at)] ^ 0x55]);
+        let middle = say(second + 4096 + 700);
+        assert!(middle.contains(": 1 transactions of its journal"), "{middle}");
+        assert!(middle.contains("; the rest is damaged (checksum of block "), "{middle}");
+        let last = say(third + 4096 + 700);
+        assert!(last.contains(": 2 transactions of its journal"), "{last}");
+        // One behind the end that the header has was not written whole.
+        assert_eq!(last.contains("the rest is damaged"), kind == "sound", "{last}");
+        let head = say(third + 8);
+        // Which transaction the second list belongs to is not known then.
+        let kept = if kind == "sound" { 1 } else { 2 };
+        assert!(head.contains(&format!(": {kept} transactions of its journal")), "{head}");
+        assert!(say(first + 8).contains("Its journal cannot be read (checksum of a block list"));
     }
 }
 
@@ -119,6 +153,25 @@ fn files_are_read_from_where_they_are() {
     assert!(matches!(fs.extent(node("etc"), 0, 1), Err(Error::NotFile)));
     assert!(matches!(fs.read_folder(node("large"), 0, &mut |_| unreachable!()), Err(Error::NotFolder)));
     assert!(matches!(fs.read_link(node("large")), Err(Error::NotSymlink)));
+}
+
+#[test]
+fn attributes_that_linux_cannot_show_are_refused_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, tree) = made(folder.path(), "attributed");
+    let fs = opened(disk).1;
+    let node = fs.lookup(fs.root(), b"attributed").unwrap().unwrap();
+    assert_eq!(fs.xattr_names(node).unwrap(), [b"user.full".as_slice(), b"user.over", b"user.shattered"]);
+    let full = fs.xattr(node, b"user.full").unwrap().unwrap();
+    assert_eq!(full.len(), 65_536);
+    assert!(tree["attributed"].contains(&format!("{full:?}")));
+    for (name, size) in [("over", 65_537), ("shattered", 200_000)] {
+        let error = fs.xattr(node, format!("user.{name}").as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("the attribute {name} of {size} bytes is larger than Linux allows")),
+            "{error}"
+        );
+    }
 }
 
 /// Changes bytes of a volume and tells how it opens.

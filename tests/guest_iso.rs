@@ -5,10 +5,13 @@
 
 #[path = "tree/damage.rs"]
 mod damage;
+#[path = "tree/disc.rs"]
+mod disc;
 #[path = "tree/shell.rs"]
 mod shell;
 mod tree;
 
+use disc::plain;
 use shell::{disk, sh};
 use std::fs;
 use std::path::Path;
@@ -47,15 +50,6 @@ fn comparable(walk: Walk) -> Walk {
         let words = text.split(' ').filter(|word| !word.starts_with("ctime="));
         let words = words.map(|word| word.split_once('.').filter(|_| word.starts_with("mtime=")).map_or(word, |w| w.0));
         words.collect::<Vec<_>>().join(" ")
-    };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
-}
-
-/// Leaves kind, size and digest: what there is without Rock Ridge.
-fn plain(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
-        let words: Vec<&str> = text.split(' ').collect();
-        format!("{} {} {}", &words[0][..words[0].len() - 4], words[4], words.get(7).unwrap_or(&""))
     };
     walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
 }
@@ -155,13 +149,8 @@ fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_behind_th
     );
     let theirs = comparable(kernel(&path("src")));
     for name in ["gpt.iso", "offset.iso", "mbr.iso"] {
-        let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-        let mounted = program().arg("-i").arg(path(name)).arg("-g").arg(path("mnt")).output().unwrap();
-        assert!(mounted.status.success(), "{mounted:?}");
-        let seen = kernel(&path("mnt/fs0"));
-        let partition = fs::read(path("mnt/vol1"));
-        let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
-        assert!(unmounted.status.success(), "{unmounted:?}");
+        let look = || (kernel(&path("mnt/fs0")), fs::read(path("mnt/vol1")));
+        let (seen, partition) = disc::while_mounted(&path(name), &path("mnt"), look);
         tree::assert_same(name, &theirs, &comparable(seen));
         assert!(partition.unwrap() == fs::read(path("efi")).unwrap(), "{name}: the second partition");
     }

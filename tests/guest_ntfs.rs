@@ -203,6 +203,54 @@ fn damaged_system_files_are_errors_or_data() {
     }
 }
 
+/// Restart pages as Windows leaves them: the journal open or closed, the volume unmounted or not.
+const RESTART: &str = r#"
+import struct, sys
+image, client, flags, newer = sys.argv[1], int(sys.argv[2], 0), int(sys.argv[3]), int(sys.argv[4])
+raw = bytearray(open(image, "rb").read())
+cluster = struct.unpack_from("<H", raw, 11)[0] * raw[13]
+# The third record of the file table: $LogFile; its unnamed stream is in one run.
+record = struct.unpack_from("<Q", raw, 48)[0] * cluster + 2 * 1024
+at = record + struct.unpack_from("<H", raw, record + 20)[0]
+while struct.unpack_from("<I", raw, at)[0] != 0x80:
+    at += struct.unpack_from("<I", raw, at + 4)[0]
+runs = at + struct.unpack_from("<H", raw, at + 32)[0]
+low, high = raw[runs] & 15, raw[runs] >> 4
+place = int.from_bytes(raw[runs + 1 + low:runs + 1 + low + high], "little") * cluster
+def page(lsn, client, flags):
+    head = struct.pack("<4sHHQIIHHH", b"RSTR", 30, 9, 0, 4096, 4096, 48, 1, 1) + struct.pack("<H", 7) + bytes(16)
+    area = struct.pack("<QHHHHIHHQIHHII", lsn, 1, 0xFFFF, client, flags, 45, 224, 64, 2 << 20, 0, 48, 64, 1, 0)
+    area = area.ljust(64, b"\0") + struct.pack("<QQHHHHHHHHI8s", lsn, lsn, 0xFFFF, 0xFFFF, 0, 0, 0, 0, 0, 0, 8, b"N\0T\0F\0S\0")
+    full = bytearray((head + area).ljust(4096, b"\0"))
+    for end in range(510, 4096, 512):
+        full[end:end + 2] = struct.pack("<H", 7)
+    return full
+raw[place:place + 4096] = page(100, client, flags)
+raw[place + 4096:place + 8192] = page(200 if newer else 50, 0xFFFF, 0)
+open(image, "wb").write(raw)
+"#;
+
+#[test]
+fn changes_that_are_only_in_the_journal_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("restart.py"), RESTART).unwrap();
+    sh(folder.path(), "cd $1; truncate -s 20M made; mkfs.ntfs -q -F -Q made >/dev/null");
+    // Client, flags, and whether the second page is newer; whether it is clean.
+    for (client, flags, newer, clean) in
+        [(0, 0, 0, false), (0, 2, 0, true), (0xFFFF, 0, 0, true), (0, 0, 1, true), (0, 1, 0, false)]
+    {
+        sh(folder.path(), &format!("cd $1; cp made image; python3 restart.py image {client} {flags} {newer}"));
+        let image = folder.path().join("image");
+        let notes = open(&image).1.facts().notes.join("; ");
+        let what = format!("client {client:#x}, flags {flags}, newer {newer}: {notes}");
+        assert_eq!(notes.is_empty(), clean, "{what}");
+        assert_eq!(notes.contains("It was not cleanly unmounted: the newest changes may be missing"), !clean, "{what}");
+        // The same by ntfs-3g, which says 15 for a volume that was not unmounted.
+        let probe = Command::new("ntfs-3g.probe").arg("--readwrite").arg(&image).output().unwrap();
+        assert_eq!(probe.status.code(), Some(if clean { 0 } else { 15 }), "{what}: {probe:?}");
+    }
+}
+
 #[test]
 fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,15 +6,17 @@
 #[allow(dead_code, reason = "a part of it is used here")]
 #[path = "tree/damage.rs"]
 mod damage;
+#[path = "tree/disc.rs"]
+mod disc;
 #[path = "tree/shell.rs"]
 mod shell;
 mod tree;
 
+use disc::plain;
 use shell::{disk, sh};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use tree::{Walk, kernel, ours};
 use vboximg_mount::disk::Disk;
@@ -70,15 +72,6 @@ fn images_that_linux_wrote_read_as_linux_shows_them() {
     assert!(notes.len() == 1 && notes[0].contains("not cleanly unmounted"), "{notes:?}");
 }
 
-/// Leaves kind, size and digest: what a bridge disc has in both of its file systems.
-fn plain(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
-        let words: Vec<&str> = text.split(' ').collect();
-        format!("{} {} {}", &words[0][..words[0].len() - 4], words[4], words.get(7).unwrap_or(&""))
-    };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
-}
-
 #[test]
 fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
     let folder = tempfile::tempdir().unwrap();
@@ -98,13 +91,8 @@ fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
     assert_eq!(detect::open(disk(&image)).unwrap().unwrap().facts().type_name, "UDF");
 
     // Through the program, as a user has it.
-    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-    let mounted = program().arg("-i").arg(&image).arg("-g").arg(path("mnt")).output().unwrap();
-    assert!(mounted.status.success(), "{mounted:?}");
-    let seen = plain(kernel(&path("mnt/fs0")));
-    let unmounted = program().arg("--unmount").arg(path("mnt")).output().unwrap();
-    assert!(unmounted.status.success(), "{unmounted:?}");
-    tree::assert_same("mounted", &theirs, &seen);
+    let seen = disc::while_mounted(&image, &path("mnt"), || kernel(&path("mnt/fs0")));
+    tree::assert_same("mounted", &theirs, &plain(seen));
 
     // Without its anchors.
     let file = File::options().write(true).open(&image).unwrap();

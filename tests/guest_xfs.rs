@@ -128,6 +128,80 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
     }
 }
 
+/// Many records of the journal, each synced on its own.
+const RECORDS: &str = r#"
+cd "$1"; umount m; mount -o loop,logbsize=32k image m; cd m; mkdir many; for i in $(seq 1 40); do echo $i > many/$i; done; sync -f .
+python3 - <<'END'
+import os
+for turn in range(16):
+    os.mkdir("turn-%d" % turn)
+    for i in range(40):
+        open("turn-%d/%s%d" % (turn, "n" * 40, i), "w").write("%d" % i)
+    os.unlink("many/%d" % (turn + 1))
+    fd = os.open("turn-%d" % turn, os.O_RDONLY)
+    os.fsync(fd)
+END
+cd ..; xfs_io -x -c 'shutdown -f' m; umount m
+"#;
+
+/// Up to eight records at the end may never have been written whole. Damage before those is no such thing: the kernel
+/// does not mount it, and a part of the journal would mix old and new.
+#[test]
+fn a_damaged_journal_ends_where_the_kernel_ends_it() {
+    let mounted = Mounted::new("mkfs.xfs -q", "320M");
+    let folder = mounted.folder.path();
+    sh(folder, RECORDS);
+    let image = std::fs::read(mounted.path("image")).unwrap();
+    let u32_be = |at: usize| usize::try_from(u32::from_be_bytes(*image[at..].first_chunk().unwrap())).unwrap();
+    let (block, group_bits) = (u32_be(4), image[124]);
+    let start = u64::from_be_bytes(*image[48..].first_chunk().unwrap());
+    let (group, within) = (start >> group_bits, start & ((1 << group_bits) - 1));
+    let start = (usize::try_from(group).unwrap() * u32_be(84) + usize::try_from(within).unwrap()) * block;
+    // Headers of the first round.
+    let records: Vec<usize> = (start..start + u32_be(96) * block)
+        .step_by(512)
+        .filter(|at| image[*at..].starts_with(&[0xFE, 0xED, 0xBA, 0xBE]) && u32_be(at + 4) == 1)
+        .collect();
+    let n = records.len();
+    assert!(n > 16, "{n} records");
+    let (mut same, mut told) = (0, 0);
+    // The sum of a record, its length, what it holds, and the round of one of its sectors.
+    for at in [
+        records[n - 1] + 33,
+        records[n - 1] + 13,
+        records[n - 1] + 1000,
+        records[n - 3] + 13,
+        records[n - 3] + 512 * 5 + 3,
+        records[n - 8] + 1000,
+        records[n - 9] + 1000,
+        records[n / 2] + 13,
+        records[3] + 1000,
+    ] {
+        let mut damaged = image.clone();
+        damaged[at] ^= 0x11;
+        std::fs::write(mounted.path("copy"), damaged).unwrap();
+        let disk = disk(&mounted.path("copy"));
+        let fs = xfs(disk.clone());
+        let note = fs.facts().notes.join("; ");
+        let walk = ours(&(disk, fs));
+        let mount =
+            std::process::Command::new("mount").args(["-o", "loop", "copy", "m"]).current_dir(folder).output().unwrap();
+        let place = records.iter().filter(|record| **record > at).count();
+        if mount.status.success() {
+            sh(folder, r#"cd "$1"; mount -o remount,ro m"#);
+            let theirs = kernel(&mounted.path("m"));
+            sh(folder, r#"umount "$1/m""#);
+            tree::assert_same(&format!("{place} records after the damage: {note}"), &theirs, &walk);
+            same += 1;
+        } else {
+            assert!(note.contains("its journal cannot be replayed (journal record at offset "), "{place}: {note}");
+            assert!(note.contains("recent changes may be missing"), "{place}: {note}");
+            told += 1;
+        }
+    }
+    assert_eq!((same, told), (6, 3));
+}
+
 /// A tree made by mkfs itself has the host's content and owners, but the time of mkfs and no attributes.
 const PROTOTYPE: &str = r#"
 cd "$1"; mkdir -p src/many src/few src/sub/deep

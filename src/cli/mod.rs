@@ -15,6 +15,7 @@ use arguments::{Action, Arguments};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::sync::Arc;
 use terminal::Talk;
 
 /// Runs the program with its arguments (the first is the program's name).
@@ -22,6 +23,8 @@ use terminal::Talk;
 /// The exit code is 0 for success, 2 for a command line that makes no sense, and else that of the error's
 /// [kind](crate::ErrorKind::exit_code).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A file that may not grow any more (ulimit -f) is an error of who writes to the disk, not the end of this process.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let words: Vec<OsString> = arguments.into_iter().collect();
     let arguments = match Arguments::parse_words(&words) {
         Ok(arguments) => arguments,

@@ -5,8 +5,8 @@ use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Part, Result, Span};
 use crate::image::{Fault, Image, ImageMut, MAX_CLUSTER, storage};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::sync::Arc;
 
 /// Bytes of decoded clusters kept in memory.
@@ -43,12 +43,19 @@ impl ChainDisk {
     #[must_use]
     pub fn new(links: Vec<Box<dyn Image>>, warnings: Vec<String>) -> Self {
         let size = links[0].info().size;
+        // In one piece, so that a large cluster finds room in it.
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(DECODED_CLUSTERS)
+            .weight_capacity(DECODED)
+            .shards(1)
+            .build()
+            .expect("both capacities are given");
         Self {
             links,
             size,
             flat: Flat::new(),
             write: WriteState::default(),
-            decoded: Cache::with_weighter(DECODED_CLUSTERS, DECODED, ByLength),
+            decoded: Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             warnings,
         }
     }
@@ -121,19 +128,17 @@ impl ChainDisk {
         Ok(())
     }
 
+    /// The bytes of a cluster. Readers that want the same one at once wait for the first of them.
     fn decode(&self, link: usize, cluster: u64, size: u64) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.decoded.get(&(link, cluster)) {
-            return Ok(bytes);
-        }
-        let len = usize::try_from(size)
-            .ok()
-            .filter(|_| size <= MAX_CLUSTER)
-            .ok_or_else(|| self.odd_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size))?;
-        let mut bytes = vec![0; len];
-        self.links[link].decode(cluster, &mut bytes)?;
-        let bytes: Arc<[u8]> = bytes.into();
-        self.decoded.insert((link, cluster), bytes.clone());
-        Ok(bytes)
+        self.decoded.get_or_insert_with(&(link, cluster), || {
+            let len = usize::try_from(size)
+                .ok()
+                .filter(|_| size <= MAX_CLUSTER)
+                .ok_or_else(|| self.odd_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size))?;
+            let mut bytes = vec![0; len];
+            self.links[link].decode(cluster, &mut bytes)?;
+            Ok(bytes.into())
+        })
     }
 
     fn odd_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {

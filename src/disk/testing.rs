@@ -62,6 +62,33 @@ pub(crate) fn all(disk: &dyn Disk) -> Vec<u8> {
     bytes
 }
 
+/// Threads write places of their own again and again, `len` bytes each, read them back, flush now and then, and discard
+/// them if they are to.
+pub(crate) fn write_from_threads(disk: &ChainDisk, places: impl IntoIterator<Item = u64>, len: usize, discard: bool) {
+    let holds = |place: u64, fill: u8| {
+        let mut bytes = vec![!fill; len];
+        disk.read_at(place, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == fill), "the bytes at {place} are not {fill}");
+    };
+    std::thread::scope(|scope| {
+        for (place, thread) in places.into_iter().zip(0_u8..) {
+            scope.spawn(move || {
+                for round in 1..40 {
+                    disk.write_at(place, &vec![thread ^ round; len]).unwrap();
+                    holds(place, thread ^ round);
+                    if round % 8 == thread % 8 {
+                        disk.flush().unwrap();
+                    }
+                    if discard {
+                        disk.discard(place, len as u64).unwrap();
+                        holds(place, 0);
+                    }
+                }
+            });
+        }
+    });
+}
+
 /// What happened so far.
 struct Past {
     model: Vec<u8>,

@@ -1,12 +1,14 @@
 //! Chains against a plain array in memory, and crashes at every moment of a write.
 
-use super::testing::{Lab, all, crash, steps};
+use super::testing::{Lab, all, crash, steps, write_from_threads};
 use super::*;
 use crate::image::testing::{MemFile, Op};
 use crate::image::vdi::testing::Build;
 use crate::image::{self, Format, OpenOptions};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use uuid::Uuid;
 
 const BLOCK: usize = 4096;
@@ -207,24 +209,60 @@ fn a_raw_image_that_a_child_states_is_not_probed() {
 #[test]
 fn readers_and_writers_of_different_blocks_do_not_disturb_each_other() {
     let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), true);
-    std::thread::scope(|scope| {
-        for block in 0..7_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                let at = u64::from(block) * 4096;
-                for round in 1..40_u8 {
-                    disk.write_at(at, &[block ^ round; BLOCK]).unwrap();
-                    let mut back = [0; BLOCK];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [block ^ round; BLOCK]);
-                    if round % 8 == block % 8 {
-                        disk.flush().unwrap();
-                    }
-                    disk.discard(at, 4096).unwrap();
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [0; BLOCK]);
-                }
+    write_from_threads(&disk, (0..7).map(|block| block * 4096), BLOCK, true);
+}
+
+/// An image of two packed clusters that counts how often one is unpacked.
+struct Packed {
+    info: image::ImageInfo,
+    unpacked: Arc<AtomicUsize>,
+}
+
+impl image::Image for Packed {
+    fn info(&self) -> &image::ImageInfo {
+        &self.info
+    }
+
+    fn files(&self) -> &[image::File] {
+        &[]
+    }
+
+    fn extent(&self, offset: u64, len: u64) -> image::Result<image::Run> {
+        let size = self.info.block_size;
+        let (cluster, skip) = (offset / size, offset % size);
+        let extent = image::Extent::Encoded { cluster, skip, size };
+        Ok(image::Run { extent, len: len.min(size - skip) })
+    }
+
+    fn decode(&self, cluster: u64, out: &mut [u8]) -> image::Result<()> {
+        self.unpacked.fetch_add(1, Ordering::SeqCst);
+        // Long enough for others to come.
+        std::thread::sleep(Duration::from_millis(20));
+        out.fill(u8::try_from(cluster + 1).unwrap());
+        Ok(())
+    }
+}
+
+#[test]
+fn each_cluster_is_unpacked_once_whoever_reads() {
+    for block_size in [64 << 10, 2 << 20] {
+        let info = open(MemFile::new("/t/base.vdi", base().bytes()), false).info().clone();
+        let unpacked = Arc::new(AtomicUsize::new(0));
+        let image = Packed { info: image::ImageInfo { size: 2 * block_size, block_size, ..info }, unpacked };
+        let unpacked = image.unpacked.clone();
+        let disk = ChainDisk::new(vec![Box::new(image)], Vec::new());
+        for cluster in 0..2 {
+            let read = |part: u64| {
+                let mut bytes = [0; 4096];
+                disk.read_at(cluster * block_size + part * (block_size / 16), &mut bytes).unwrap();
+                assert_eq!(bytes, [u8::try_from(cluster + 1).unwrap(); 4096]);
+            };
+            std::thread::scope(|scope| {
+                let readers: Vec<_> = (0..4).map(|part| scope.spawn(move || read(part))).collect();
+                readers.into_iter().for_each(|reader| reader.join().unwrap());
             });
+            (0..16).for_each(read);
         }
-    });
+        assert_eq!(unpacked.load(Ordering::SeqCst), 2, "clusters of {block_size} bytes");
+    }
 }

@@ -52,6 +52,42 @@ pub enum NodeKind {
     Socket,
 }
 
+impl NodeKind {
+    /// What the kind bits of a POSIX mode say, of which nothing else may be above the permission bits.
+    fn of_mode(mode: u32) -> Option<Self> {
+        Some(match mode >> 12 {
+            0x1 => Self::Fifo,
+            0x2 => Self::CharDevice,
+            0x4 => Self::Folder,
+            0x6 => Self::BlockDevice,
+            0x8 => Self::File,
+            0xA => Self::Symlink,
+            0xC => Self::Socket,
+            _ => return None,
+        })
+    }
+
+    /// What an entry of a folder says with the numbers of Linux' `FT_REG_FILE` and so on, as ext, XFS and btrfs do.
+    fn of_entry(file_type: u8) -> Option<Self> {
+        Some(match file_type {
+            1 => Self::File,
+            2 => Self::Folder,
+            3 => Self::CharDevice,
+            4 => Self::BlockDevice,
+            5 => Self::Fifo,
+            6 => Self::Socket,
+            7 => Self::Symlink,
+            _ => return None,
+        })
+    }
+}
+
+/// Major and minor number of a device of which Linux keeps 32 bits: 12 of the major number between the lower 8 and the
+/// upper 12 of the minor one.
+fn device_numbers(raw: u32) -> (u32, u32) {
+    (raw >> 8 & 0xFFF, raw & 0xFF | raw >> 12 & 0xF_FF00)
+}
+
 /// A moment: seconds since 1970-01-01 00:00 UTC, negative before, and nanoseconds after it (below 1,000,000,000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Time {
@@ -88,6 +124,24 @@ pub struct Attributes {
     pub created: Option<Time>,
     /// Major and minor number of a device.
     pub device: (u32, u32),
+}
+
+impl Attributes {
+    /// Those of a folder of which nothing is stored.
+    const BARE_FOLDER: Self = Self {
+        kind: NodeKind::Folder,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        links: 1,
+        size: 0,
+        allocated: 0,
+        accessed: Time { seconds: 0, nanoseconds: 0 },
+        modified: Time { seconds: 0, nanoseconds: 0 },
+        changed: Time { seconds: 0, nanoseconds: 0 },
+        created: None,
+        device: (0, 0),
+    };
 }
 
 /// A name in a folder. `.` and `..` are not told.
@@ -186,27 +240,38 @@ pub trait GuestFs: Send + Sync {
     /// [`Error::NotFile`]; damage.
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun>;
 
-    /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run.
+    /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run. Not for file
+    /// systems whose files all have places.
     ///
     /// # Errors
-    /// Damage.
-    fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()>;
+    /// [`Error::NotFile`]; damage.
+    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
+        Err(Error::NotFile)
+    }
 
-    /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones.
+    /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones. Not for file
+    /// systems without links.
     ///
     /// # Errors
     /// [`Error::NotSymlink`]; damage.
-    fn read_link(&self, link: Node) -> Result<Vec<u8>>;
+    fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
+        Err(Error::NotSymlink)
+    }
 
-    /// The names of a node's extended attributes, with their namespace (`user.`, `security.`, `system.`…).
+    /// The names of a node's extended attributes, with their namespace (`user.`, `security.`, `system.`…). None in file
+    /// systems without any.
     ///
     /// # Errors
     /// Damage.
-    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>>;
+    fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
 
     /// The value of an extended attribute; `None` when there is none of that name.
     ///
     /// # Errors
     /// Damage.
-    fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>>;
+    fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
 }

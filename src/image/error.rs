@@ -126,6 +126,11 @@ impl Error {
         Self::Io { path: path.to_path_buf(), action: action.into(), source }
     }
 
+    /// For a call that only an image opened for writing can take.
+    pub(super) fn read_only(path: &Path) -> Self {
+        Self::Refused { path: path.to_path_buf(), reason: "it was opened read-only".to_owned() }
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

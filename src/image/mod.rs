@@ -11,12 +11,14 @@ pub mod format;
 pub mod local;
 pub mod meta;
 pub mod open;
+mod part;
 pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 mod two_level;
 pub mod waiting;
+pub(crate) mod zstd;
 
 pub mod cue;
 pub mod dmg;
@@ -37,7 +39,7 @@ pub use format::{Format, Variant};
 pub use open::{OpenOptions, identify, open};
 pub use storage::{File, Storage};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// What holds the bytes of a stretch of the disk.
@@ -126,6 +128,30 @@ pub struct ImageInfo {
     pub notes: Vec<String>,
     /// The lengths of all files of the image together, in bytes.
     pub stored_size: u64,
+}
+
+impl ImageInfo {
+    /// What there is to say of a file of `size` bytes that holds a disk of sectors of 512 bytes as it is. Formats add what
+    /// is different with them.
+    #[must_use]
+    pub fn plain(path: &Path, format: Format, size: u64) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            format,
+            variant: Variant::Fixed,
+            details: String::new(),
+            size,
+            sector_size: 512,
+            block_size: 0,
+            uuid: None,
+            modification: None,
+            content_id: None,
+            parent: None,
+            comment: String::new(),
+            notes: Vec::new(),
+            stored_size: size,
+        }
+    }
 }
 
 /// An open image file.

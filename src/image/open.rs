@@ -27,6 +27,17 @@ impl Default for OpenOptions {
     }
 }
 
+impl OpenOptions {
+    /// Makes a note of damage that the image is to be opened with, or else returns it.
+    pub(super) fn forgive(&self, damage: Error, notes: &mut Vec<String>) -> Result<()> {
+        if !self.force || self.writable {
+            return Err(damage);
+        }
+        notes.push(format!("{}; reading what is left of it", crate::error::message(&damage)));
+        Ok(())
+    }
+}
+
 /// Bytes from the start and the end of a file that decide its format.
 #[derive(Debug)]
 pub struct Sample {

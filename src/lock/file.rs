@@ -15,8 +15,12 @@
 use super::ofd::{self, Bytes};
 use super::record;
 use super::{Holder, Mode};
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::libc::off_t;
+use nix::sys::stat::fstatat;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -41,6 +45,7 @@ const MAX_ATTEMPTS: usize = 1000;
 pub(super) struct LockFile {
     file: File,
     path: PathBuf,
+    place: Place,
     writable: bool,
     /// The first byte of the slot that is ours.
     slot: Option<off_t>,
@@ -52,6 +57,7 @@ impl LockFile {
     ///
     /// Fails also when the file is something else, or its file system has no locks.
     pub(super) fn open(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<Self> {
+        let place = Place::of(path)?;
         for _ in 0..MAX_ATTEMPTS {
             let (file, writable) = match open_existing(path) {
                 Ok(opened) => opened,
@@ -62,8 +68,8 @@ impl LockFile {
                 Err(e) => return Err(e),
             };
             // Not given: somebody is about to remove the file.
-            if ofd::try_lock(&file, Mode::Read, &PRESENCE)? && is_at(&file, path)? {
-                return Ok(Self { file, path: path.to_path_buf(), writable, slot: None });
+            if ofd::try_lock(&file, Mode::Read, &PRESENCE)? && place.has(&file)? {
+                return Ok(Self { file, path: path.to_path_buf(), place, writable, slot: None });
             }
             std::thread::yield_now();
         }
@@ -109,8 +115,8 @@ impl LockFile {
         // Of several that leave at once, each sees the others until the last one is here.
         ofd::unlock(&self.file, &PRESENCE)?;
         if self.writable && ofd::try_lock(&self.file, Mode::Write, &PRESENCE)? {
-            if is_at(&self.file, &self.path)? {
-                fs::remove_file(&self.path)?;
+            if self.place.has(&self.file)? {
+                self.place.remove()?;
             }
             ofd::unlock(&self.file, &PRESENCE)?;
         }
@@ -204,12 +210,34 @@ fn create(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<
     Ok(file)
 }
 
-/// Whether `path` still leads to the open file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
+/// A name in a folder. The folder is kept open: when the lock is given back, something may be mounted over it.
+#[derive(Debug)]
+struct Place {
+    folder: File,
+    name: OsString,
+}
+
+impl Place {
+    fn of(path: &Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let folder = OpenOptions::new().read(true).custom_flags(flags.bits()).open(folder)?;
+        Ok(Self { folder, name: name.to_owned() })
+    }
+
+    /// Whether it still leads to the open file.
+    fn has(&self, file: &File) -> io::Result<bool> {
+        let ours = file.metadata()?;
+        match fstatat(&self.folder, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.dev(), ours.ino())),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        Ok(unlinkat(&self.folder, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
 }

@@ -167,6 +167,7 @@ fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Resul
         Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
             return Err(Error::DeviceInUse { path: target.path.clone() });
         }
+        Err(e) if mode == Mode::Write => return Err(Error::io(&target.path, "open for writing", e)),
         Err(e) => return Err(Error::io(&target.path, "open", e)),
     };
     if let Err(e) = lock_file.write_record(&record::of_this_process(mode, mount_point)) {

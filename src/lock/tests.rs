@@ -366,6 +366,23 @@ fn writers_that_come_and_go_never_meet() {
 }
 
 #[test]
+fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
+    let (folder, image) = folder_with_image();
+    let path = lock_file_of(&image);
+    let guard = acquire(&image, Mode::Read, None).unwrap();
+    assert!(path.exists());
+    // Another folder in its place, as after a mount.
+    let hidden = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
+    let moved = hidden.path().join("moved");
+    fs::rename(folder.path(), &moved).unwrap();
+    fs::create_dir(folder.path()).unwrap();
+    fs::write(&path, "somebody else's").unwrap();
+    drop(guard);
+    assert!(path.exists() && moved.join("disk.vdi").exists());
+    assert!(!moved.join(path.file_name().unwrap()).exists());
+}
+
+#[test]
 fn an_image_that_is_not_there_is_not_found() {
     let (folder, _) = folder_with_image();
     let missing = folder.path().join("missing.vdi");

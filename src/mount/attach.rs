@@ -33,7 +33,7 @@ pub(super) fn attach(server: Server, point: &Path, options: &Options) -> Result<
     let device = if user.is_root() {
         mount_as_root(point, options)?
     } else {
-        fuse::mount_by_helper(point, &helper_options(options)).map_err(|e| explain(point, e))?
+        fuse::mount_by_helper(point, &helper_options(options)).map_err(|e| explain(point, name_helper(e)))?
     };
     let only = (options.access == Access::Root).then_some(user.as_raw());
     Session::start(server, device, only).map_err(|source| {
@@ -82,6 +82,14 @@ fn helper_options(options: &Options) -> String {
     list
 }
 
+/// Says that it is the helper that is not there, not the mount point.
+fn name_helper(source: io::Error) -> io::Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => io::Error::other("fusermount3 is not there; install the package fuse3"),
+        _ => source,
+    }
+}
+
 fn explain(point: &Path, source: io::Error) -> Error {
     let text = source.to_string();
     if text.contains("user_allow_other") {
@@ -92,9 +100,6 @@ fn explain(point: &Path, source: io::Error) -> Error {
             format!("{}; {DEVICE} must be there and open to you", text.trim())
         }
         Some(Errno::EPERM) => format!("{}; in a container, give it {DEVICE} and the right to mount", text.trim()),
-        None if source.kind() == io::ErrorKind::NotFound => {
-            "fusermount3 is not there; install the package fuse3".into()
-        }
         _ => text.trim().to_owned(),
     };
     Error::Io { path: point.to_path_buf(), action: "mount on", source: io::Error::new(source.kind(), hint) }
@@ -124,7 +129,7 @@ fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
         let lazy = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
         Ok(nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy)?)
     } else {
-        fuse::unmount_by_helper(point, lazily)
+        fuse::unmount_by_helper(point, lazily).map_err(name_helper)
     }
 }
 
@@ -146,7 +151,9 @@ mod tests {
     fn says_what_helps() {
         let explained = |source| message(&explain(Path::new("/mnt"), source));
         assert!(explained(io::Error::from(Errno::EACCES)).ends_with("/dev/fuse must be there and open to you"));
-        assert!(explained(io::ErrorKind::NotFound.into()).ends_with("install the package fuse3"));
+        // As the start of a program that is not there fails.
+        let none = std::process::Command::new("/nonexistent").spawn().unwrap_err();
+        assert!(explained(name_helper(none)).ends_with("install the package fuse3"));
         let text = "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n";
         assert!(matches!(explain(Path::new("/mnt"), io::Error::other(text)), Error::OthersNotAllowed));
         let text = "fusermount3: user has no write access to mountpoint /mnt\n";

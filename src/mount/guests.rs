@@ -1,8 +1,8 @@
 //! The guest's file systems in the tree: folders `fs<N>`, whose inode numbers carry the number of the file system and
 //! that of the guest's file.
 
+use super::attributes::{Attributes, Kind, Times, moment};
 use super::file;
-use super::tree::{Attributes, Kind, Times, moment};
 use crate::disk::{Disk, Part};
 use crate::error::message;
 use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};

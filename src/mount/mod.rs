@@ -5,6 +5,7 @@
 //! [`unmount`] ends the mount of another process.
 
 mod attach;
+pub mod attributes;
 pub mod background;
 pub mod error;
 pub mod file;
@@ -17,6 +18,7 @@ mod policy;
 mod process;
 mod serve;
 mod server;
+mod source;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,5 +33,6 @@ pub use options::{Access, Options};
 pub use policy::check_writable;
 pub use process::Process;
 pub use serve::{Mounted, OnSignal, Stopper, mount};
-pub use tree::{Source, Tree};
+pub use source::Source;
+pub use tree::Tree;
 pub use unmount::unmount;

@@ -3,8 +3,8 @@
 use super::flush::Flusher;
 use super::process::Process;
 use super::server::Server;
-use super::tree::{Source, Tree};
-use super::{Error, Options, Result, attach, point, table};
+use super::tree::Tree;
+use super::{Error, Options, Result, Source, attach, point, table};
 use crate::error::message;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -91,7 +91,10 @@ fn start(
     let point = point::check(folder, options.nonempty)?;
     let tree = Arc::new(Tree::new(source, options, Process::current()?)?);
     // Before there is a mount that a signal could leave dead.
-    let signals = (on_signal == OnSignal::Stop).then(|| Signals::new([SIGINT, SIGTERM, SIGHUP])).transpose();
+    // Who starts a program with nohup(1) wants it to outlive the terminal.
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    let ending = || Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup));
+    let signals = (on_signal == OnSignal::Stop).then(ending).transpose();
     let signals = signals.map_err(Error::io(&point, "wait for signals to unmount"))?;
     let session = attach::attach(Server::new(tree, flusher.clone()), &point, options)?;
     let sender = stopper.0.clone();
@@ -114,6 +117,13 @@ fn start(
 fn stop_on_signals(mut signals: Signals, stopper: Stopper) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(move || signals.forever().for_each(|_| stopper.stop()))?;
     Ok(())
+}
+
+/// Whether this process was started with a signal ignored (`SigIgn` of proc(5)).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Asks a new mount for its root, and returns the number of its device.

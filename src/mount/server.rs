@@ -1,7 +1,8 @@
 //! FUSE's requests, answered from the tree.
 
+use super::attributes::{Attributes, Kind};
 use super::fuse::{Attr, Body, Dirent, Handler, MAX_WRITE, Operation, Request, SetAttr, open_flags};
-use super::tree::{Attributes, Kind, Tree};
+use super::tree::Tree;
 use super::{file, flush::Flusher};
 use crate::disk::{Disk, Part};
 use nix::errno::Errno;

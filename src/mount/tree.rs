@@ -1,51 +1,20 @@
 //! The tree that a user sees: names, inode numbers and attributes. Knows nothing of FUSE's interface.
 
+use super::attributes::{Attributes, Kind, Times};
 use super::file;
-use super::guests::{Guest, Guests, Owners};
+use super::guests::{Guests, Owners};
 use super::process::Process;
-use super::{Error, Options, Result};
-use crate::disk::{ChainDisk, Disk, Part, Slice};
-use crate::volume::Volume;
+use super::{Error, Options, Result, Source};
+use crate::disk::{Disk, Part, Slice};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// What is to be mounted.
-pub struct Source {
-    /// The disk, shown as `vhdd`.
-    pub disk: Arc<dyn Disk>,
-    /// Its volumes, shown as `vol<N>` with N their index.
-    pub volumes: Vec<Volume>,
-    /// The leaf image, absolute. It gives the symbolic link its name and target, and the files their times.
-    pub image: PathBuf,
-    /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
-    pub guests: Vec<Guest>,
-    /// Bytes that the images of the chain take up on the host. A disk larger than that is sparse for `du` and `cp`.
-    pub stored: u64,
-}
-
-impl Source {
-    /// What a chain of images gives to mount.
-    #[must_use]
-    pub fn of_chain(chain: &ChainDisk, disk: Arc<dyn Disk>, volumes: Vec<Volume>) -> Self {
-        let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
-        let files = chain.links().iter().flat_map(|link| link.files());
-        let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
-        Self { disk, volumes, image, guests: Vec::new(), stored }
-    }
-}
-
-/// What a file takes up on the host. A device, or what cannot be looked at, counts as if it stored everything.
-fn stored_bytes(file: &Path) -> u64 {
-    let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file);
-    metadata.map_or(u64::MAX, |metadata| metadata.blocks().saturating_mul(512))
-}
 
 /// The inode number of the root folder.
 pub const ROOT: u64 = 1;
@@ -56,79 +25,6 @@ const FIRST: u64 = ROOT + 1;
 pub const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
 /// The one that holds when that process started, as [`Process::started`].
 pub const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
-
-/// What kind of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A folder.
-    Folder,
-    /// A file with a disk's bytes.
-    File,
-    /// A symbolic link.
-    Link,
-    /// A character device of the guest.
-    CharDevice,
-    /// A block device of the guest.
-    BlockDevice,
-    /// A named pipe of the guest.
-    Fifo,
-    /// A socket of the guest.
-    Socket,
-}
-
-/// What `stat` shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
-    /// The inode number.
-    pub number: u64,
-    /// What kind of file.
-    pub kind: Kind,
-    /// The size in bytes.
-    pub size: u64,
-    /// The 512-byte blocks that it takes up.
-    pub blocks: u64,
-    /// The permission bits.
-    pub mode: u16,
-    /// How many names it has.
-    pub links: u32,
-    /// The owner.
-    pub uid: u32,
-    /// The group.
-    pub gid: u32,
-    /// The numbers of a device.
-    pub device: (u32, u32),
-    /// The times: of the leaf image for our own files.
-    pub times: Times,
-}
-
-/// When a file was last read, written and changed in its attributes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// `st_atime`
-    pub accessed: SystemTime,
-    /// `st_mtime`
-    pub modified: SystemTime,
-    /// `st_ctime`
-    pub changed: SystemTime,
-}
-
-impl Times {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            accessed: moment(metadata.atime(), metadata.atime_nsec()),
-            modified: moment(metadata.mtime(), metadata.mtime_nsec()),
-            changed: moment(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-/// Seconds since 1970, which may be negative, and nanoseconds after them. What no clock can show is 1970.
-pub(super) fn moment(seconds: i64, nanoseconds: i64) -> SystemTime {
-    let whole = Duration::from_secs(seconds.unsigned_abs());
-    let second = if seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-    let part = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0));
-    second.and_then(|second| second.checked_add(part)).unwrap_or(UNIX_EPOCH)
-}
 
 enum Node {
     Link(PathBuf),
@@ -153,7 +49,9 @@ impl Entry {
 pub struct Tree {
     disk: Arc<dyn Disk>,
     entries: Vec<Entry>,
-    image: PathBuf,
+    /// The leaf image. Its path is not looked at once there is a mount, which may lie over it: that would be to wait for
+    /// ourselves.
+    image: File,
     stored: u64,
     writable: bool,
     uid: u32,
@@ -171,7 +69,11 @@ impl Tree {
     /// [`Error::Io`] when the image's times cannot be read.
     pub fn new(source: Source, options: &Options, process: Process) -> Result<Self> {
         let Source { disk, volumes, image, guests, stored } = source;
-        let metadata = std::fs::metadata(&image).map_err(Error::io(&image, "look at"))?;
+        // Enough for the attributes, and as open to everybody as they are.
+        let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(&image);
+        let (opened, times) = opened
+            .and_then(|file| file.metadata().map(|metadata| (file, Times::of(&metadata))))
+            .map_err(Error::io(&image, "look at"))?;
         let mut entries = vec![Entry { name: "vhdd".into(), node: Node::File(disk.clone()) }];
         entries.extend(volumes.iter().map(|volume| Entry {
             name: format!("vol{}", volume.index).into(),
@@ -181,20 +83,20 @@ impl Tree {
         if entries.iter().any(|entry| entry.name == name) {
             name.push(".image");
         }
-        entries.insert(0, Entry { name, node: Node::Link(image.clone()) });
+        entries.insert(0, Entry { name, node: Node::Link(image) });
         let user = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         let owners = Owners { uid: options.uid, gid: options.gid, fallback: user, umask: options.umask };
         Ok(Self {
             disk,
             entries,
             guests: Guests::new(guests, owners),
-            image,
+            image: opened,
             stored,
             writable: options.writable,
             uid: options.uid.unwrap_or(user.0),
             gid: options.gid.unwrap_or(user.1),
             umask: options.umask,
-            times: Times::of(&metadata),
+            times,
             process,
         })
     }
@@ -254,7 +156,7 @@ impl Tree {
 
     fn times(&self) -> Times {
         // Only a mount that writes changes them.
-        let now = if self.writable { std::fs::metadata(&self.image).ok() } else { None };
+        let now = if self.writable { self.image.metadata().ok() } else { None };
         now.map_or(self.times, |metadata| Times::of(&metadata))
     }
 
@@ -416,6 +318,9 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::mount::testing::MemoryDisk;
+    use crate::volume::Volume;
+    use std::path::Path;
+    use std::time::{Duration, UNIX_EPOCH};
 
     const PROCESS: Process = Process { pid: 4711, started: 99 };
 
@@ -483,7 +388,7 @@ mod tests {
         image.as_file().set_modified(after).unwrap();
         assert_eq!(writable.attributes(ROOT).unwrap().times.modified, after);
         image.close().unwrap();
-        assert_eq!(writable.attributes(ROOT).unwrap().times.modified, before);
+        assert_eq!(writable.attributes(ROOT).unwrap().times.modified, after);
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub fn unmount(folder: &Path) -> Result<()> {
     let Some(entry) = entry.filter(table::Entry::is_ours) else {
         return Err(not_mounted(&point));
     };
+    let user = nix::unistd::geteuid();
+    if !user.is_root() && entry.number("user_id").is_some_and(|owner| owner != user.as_raw()) {
+        let source = io::Error::other("another user mounted it; unmount it as that user or as root");
+        return Err(Error::Io { path: point, action: "unmount", source });
+    }
     let process = match served(&point)? {
         Served::By(process) => process,
         Served::Dead => {

@@ -79,7 +79,9 @@ pub fn choose(
         match exists(folder) {
             Ok(true) => return Ok(folder.clone()),
             Ok(false) => {}
-            Err(source) => {
+            Err(e) => {
+                let hint = "check HOME, or give the folder that holds VirtualBox.xml with --settings";
+                let source = io::Error::new(e.kind(), format!("{e}; {hint}"));
                 hidden = hidden.or(Some(Error::Io { path: folder.clone(), action: "look into", source }));
             }
         }

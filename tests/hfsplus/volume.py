@@ -186,13 +186,13 @@ class Volume:
             data = struct.pack(">IQI", 0x10, 0, len(value)) + value
             self.xattrs.append((key(0), data + bytes(len(data) % 2)))
             return
-        extents = self.put(value, 12)
+        extents = self.put(value, 12 if len(value) <= 65536 else 200)
         count = sum(c for _, c in extents)
         self.xattrs.append((key(0), struct.pack(">II", 0x20, 0) + fork(len(value), extents, count)))
-        if len(extents) > 8:
-            first = sum(c for _, c in extents[:8])
-            rest = (extents[8:] + [(0, 0)] * 8)[:8]
-            self.xattrs.append((key(first), struct.pack(">II", 0x30, 0) + b"".join(struct.pack(">II", *e) for e in rest)))
+        for i in range(8, len(extents), 8):
+            first = sum(c for _, c in extents[:i])
+            eight = (extents[i:i + 8] + [(0, 0)] * 8)[:8]
+            self.xattrs.append((key(first), struct.pack(">II", 0x30, 0) + b"".join(struct.pack(">II", *e) for e in eight)))
 
     def hard_link(self, parent, name, target, shown):
         number = self.number()
@@ -261,21 +261,27 @@ class Volume:
             infos = struct.pack(order + "qII", 0, 0, 77)
             data = b""
             for n in group:
-                infos += struct.pack(order + "qII", n * self.block // sector, self.block, 0)
-                data += self.content[n].ljust(self.block, b"\0")
+                block = self.content[n].ljust(self.block, b"\0")
+                # Newer systems sum each block.
+                summed = self.checksum(block) & 0xFFFFFFFF if kind != "big" else 0
+                infos += struct.pack(order + "qII", n * self.block // sector, self.block, summed)
+                data += block
             # One that was freed since.
             infos += struct.pack(order + "qII", -1, self.block, 0)
             data += b"\xEE" * self.block
             def head(checksum, count=len(group) + 2, used=list_len + len(data), infos=infos):
-                return (struct.pack(order + "HHiII", 255, count, used, checksum, 2) + infos).ljust(list_len, b"\0")
+                return (struct.pack(order + "HHiII", 255, count, used, checksum, 2 if kind == "big" else 3) + infos).ljust(list_len, b"\0")
             lists.append(head(self.checksum(head(0)[:32])) + data)
+        # A header that is older than the last transaction.
+        known = lists[:-1] if kind.endswith("short") else lists
         for n in moved:
             # The last state of a block is what counts: the first list has an older one of the second's first.
-            self.content[n] = b"\xDB" * self.block
+            if not kind.startswith("sound"):
+                self.content[n] = b"\xDB" * self.block
         body = b"".join(lists)
         # It goes on behind its header where it ends.
         start = size - len(body) // 2 // sector * sector if body else sector * 3
-        end = start + len(body)
+        end = start + len(b"".join(known))
         end = end if end < size else end % size + sector
         area = bytearray(b"\x5A" * size)
         at = start
@@ -426,6 +432,10 @@ def main(folder, kind):
         folder_id = volume.folder(2, "huge")
         for i in range(10000):
             volume.file(folder_id, f"entry-with-a-longer-name-{i}", b"")
+    elif kind == "attributed":
+        noise = volume.random.randbytes
+        values = {"full": noise(65536), "over": noise(65537), "shattered": noise(200_000)}
+        volume.file(2, "attributed", b"x", attributes=values)
     elif kind == "text":
         volume.file(2, "file", b"text")
     fill(volume, 400)
@@ -435,7 +445,7 @@ def main(folder, kind):
             volume.file(cases, name, name.encode())
     before = set(volume.content)
     volume.meta_blocks = lambda: set(volume.content) - before
-    journal = {"little": "little", "big": "big", "clean": "clean"}.get(kind)
+    journal = kind if kind in ("little", "big", "clean", "short", "sound", "sound-short") else None
     volume.write(os.path.join(folder, "image"), journal, kind == "wrapped")
     with open(os.path.join(folder, "tree"), "w") as out:
         json.dump(volume.shown, out)

@@ -67,6 +67,22 @@ fn signals_end_it() {
 }
 
 #[test]
+fn a_mount_that_was_started_with_nohup_outlives_the_terminal() {
+    let scene = Scene::new();
+    let script = format!("trap '' HUP; exec {} -f -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
+    let mut child = Command::new("sh").args(["-c", &script]).current_dir(scene.folder()).spawn().unwrap();
+    until("it is mounted", || is_mounted(&scene.point()));
+    let mount = Mount::find(&scene.point());
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    assert!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 == 1, "{status}");
+    mount.signal("HUP");
+    assert_eq!(fs::read(mount.file("vhdd")).unwrap(), scene.bytes());
+    mount.unmount();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_file_in_use_stays_usable_after_a_signal() {
     let scene = Scene::new();
     let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
@@ -156,8 +172,9 @@ fn the_background_keeps_nothing_of_the_terminal() {
     // `output` reads to the end of both pipes, so it would never return if the process kept one of them.
     let mount = scene.mount(&["-v"]);
     for fd in ["0", "1", "2"] {
-        let target = fs::read_link(format!("/proc/{}/fd/{fd}", mount.pid)).unwrap();
-        assert_eq!(target, std::path::Path::new("/dev/null"), "{fd}");
+        // The first process is told over standard output, which is let go right after.
+        let target = || fs::read_link(format!("/proc/{}/fd/{fd}", mount.pid)).unwrap();
+        until("it lets the terminal go", || target() == std::path::Path::new("/dev/null"));
     }
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", mount.pid)).unwrap(), std::path::Path::new("/"));
     let session = ok("ps", &["-o", "sid=", "-p", &mount.pid.to_string()]);

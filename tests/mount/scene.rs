@@ -165,7 +165,7 @@ impl Drop for Mount {
     }
 }
 
-fn unmount_lazily(point: &Path) {
+pub(crate) fn unmount_lazily(point: &Path) {
     if is_mounted(point) {
         let (program, option) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
         let _ = Command::new(program).arg(option).arg(point).status();

@@ -28,6 +28,8 @@ fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
         mount --bind dev/fuse /dev/fuse
         [ -e /etc/fuse.conf ] || touch /etc/fuse.conf
         mount --bind fuse.conf /etc/fuse.conf
+        # Root's home is not the user's, who cannot see what is in it.
+        export HOME=$PWD
         as_user() {{ setpriv --reuid {USER} --regid {USER} --clear-groups \"$@\"; }}
         "
     );
@@ -89,6 +91,63 @@ fn root_unmounts_what_a_user_mounted() {
         ",
     );
     assert_ok(&output);
+}
+
+#[test]
+fn nobody_unmounts_what_root_mounted() {
+    if !can_run("nobody_unmounts_what_root_mounted") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "for options in ro allow_other
+        do
+            $B -o $options -i $I $M
+            ! as_user $B --unmount $M
+            grep $M /proc/self/mountinfo
+            $B --unmount $M
+        done
+        ",
+    );
+    assert_ok(&output);
+    let message = String::from_utf8_lossy(&output.stderr);
+    let told = message.matches("mnt: another user mounted it; unmount it as that user or as root\n").count();
+    assert_eq!(told, 2, "{message}");
+}
+
+#[test]
+fn without_its_helper_a_user_is_told_what_to_install() {
+    if !can_run("without_its_helper_a_user_is_told_what_to_install") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(
+        &scene,
+        "",
+        "! as_user env FUSERMOUNT_PATH=/nonexistent $B -i $I $M
+        as_user $B -i $I $M
+        ! as_user env FUSERMOUNT_PATH=/nonexistent $B -u $M
+        as_user $B -u $M
+        ",
+    );
+    assert_ok(&output);
+    let message = String::from_utf8_lossy(&output.stderr);
+    let told = message.matches("mnt: fusermount3 is not there; install the package fuse3\n").count();
+    assert_eq!(told, 2, "{message}");
+}
+
+#[test]
+fn what_a_user_may_only_read_is_not_opened_for_writing() {
+    if !can_run("what_a_user_may_only_read_is_not_opened_for_writing") {
+        return;
+    }
+    let scene = Scene::new();
+    let output = script(&scene, "", "chown 0:0 $I; chmod 444 $I; as_user $B --rw -i $I $M");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("Cannot open for writing ") && message.contains("Permission denied"), "{message}");
 }
 
 #[test]

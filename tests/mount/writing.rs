@@ -43,6 +43,23 @@ fn what_is_written_is_in_the_image_and_in_every_file() {
 }
 
 #[test]
+fn a_file_that_may_not_grow_is_an_error_and_not_the_end() {
+    let scene = Scene::new();
+    let script = format!("ulimit -f 64; exec {} --rw -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
+    let output = run(Command::new("sh").args(["-c", &script]).current_dir(scene.folder()));
+    assert!(output.status.success(), "{output:?}");
+    let mount = Mount::find(&scene.point());
+    let disk = writable(&mount, "vhdd");
+    let error = disk.write_all_at(b"too far", 1 << 20).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EFBIG), "{error}");
+    disk.write_all_at(b"near", 8192).unwrap();
+    disk.sync_all().unwrap();
+    drop(disk);
+    mount.unmount();
+    assert_eq!(scene.bytes()[8192..][..4], *b"near");
+}
+
+#[test]
 fn many_writers_at_once() {
     let scene = Scene::new();
     let mount = scene.mount(&["--rw"]);

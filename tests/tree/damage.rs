@@ -149,7 +149,7 @@ fn metadata(volume: &dyn Disk, read: &[(u64, u64)]) -> Vec<u64> {
 }
 
 /// Looks at everything, the files' bytes too if a volume is given; how many nodes and errors there were.
-fn look(fs: &dyn GuestFs, volume: Option<&dyn Disk>) -> (usize, usize) {
+pub(crate) fn look(fs: &dyn GuestFs, volume: Option<&dyn Disk>) -> (usize, usize) {
     let mut budget = ALL_BYTES;
     let mut known = HashSet::from([fs.root()]);
     let mut open = vec![fs.root()];

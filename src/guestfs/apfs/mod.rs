@@ -8,7 +8,7 @@
 mod volume;
 
 use super::foreign::{Blocks, Stream};
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use ferrosys::apfs::{Container, ReadError};
@@ -159,20 +159,7 @@ impl GuestFs for Apfs {
     fn attributes(&self, node: Node) -> Result<Attributes> {
         match self.find(node)? {
             Some((volume, _, inode)) => volume.attributes(inode),
-            None => Ok(Attributes {
-                kind: NodeKind::Folder,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                links: 1,
-                size: 0,
-                allocated: 0,
-                accessed: Time::default(),
-                modified: Time::default(),
-                changed: Time::default(),
-                created: None,
-                device: (0, 0),
-            }),
+            None => Ok(Attributes::BARE_FOLDER),
         }
     }
 

@@ -110,15 +110,8 @@ impl Volume {
                 let found = String::from_utf8_lossy(&name).into_owned();
                 return Err(damage("names without / and zero bytes", &found));
             }
-            let kind = match entry.entry_type {
-                1 => NodeKind::Fifo,
-                2 => NodeKind::CharDevice,
-                4 => NodeKind::Folder,
-                6 => NodeKind::BlockDevice,
-                10 => NodeKind::Symlink,
-                12 => NodeKind::Socket,
-                _ => NodeKind::File,
-            };
+            // The kind bits of a mode.
+            let kind = NodeKind::of_mode(u32::from(entry.entry_type) << 12).unwrap_or(NodeKind::File);
             folder.names.insert(name.clone(), folder.entries.len());
             folder.entries.push(Named { name, inode: entry.file_id, kind });
         }
@@ -205,15 +198,7 @@ impl Volume {
 }
 
 fn kind(node: &Node) -> NodeKind {
-    match node.file_type() {
-        0o040_000 => NodeKind::Folder,
-        0o120_000 => NodeKind::Symlink,
-        0o020_000 => NodeKind::CharDevice,
-        0o060_000 => NodeKind::BlockDevice,
-        0o010_000 => NodeKind::Fifo,
-        0o140_000 => NodeKind::Socket,
-        _ => NodeKind::File,
-    }
+    NodeKind::of_mode(node.file_type().into()).unwrap_or(NodeKind::File)
 }
 
 fn time(time: Timestamp) -> Time {

@@ -2,12 +2,9 @@
 //! (<https://btrfs.readthedocs.io/en/latest/Compression.html>). What packs does so only up to the end of the file; the
 //! rest of the extent is zeros.
 
+use crate::image::zstd;
 use flate2::{Decompress, FlushDecompress, Status};
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use std::io::Read;
 
-/// The largest window that a zstd frame may ask for, in bytes. Extents are far smaller.
-const MAX_WINDOW: u64 = 16 << 20;
 /// Bytes of a length in LZO extents.
 const LENGTH: usize = 4;
 
@@ -36,7 +33,8 @@ impl Compression {
         let done = match self {
             Self::Zlib => inflate(packed, out),
             Self::Lzo => unlzo(packed, sector, out),
-            Self::Zstd => unzstd(packed, out),
+            // As the kernel does: what follows the frame, and what it has behind the end of the extent, is passed over.
+            Self::Zstd => zstd::unpack(packed, out).map(|_| ()),
         };
         done.map_err(|found| format!("{found} in its {} stream", self.name()))
     }
@@ -49,20 +47,6 @@ fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
         return Ok(());
     }
     Err("no end".to_owned())
-}
-
-fn unzstd(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
-    let mut frame = FrameDecoder::new();
-    frame.set_max_window_size(MAX_WINDOW);
-    let mut stream = StreamingDecoder::new_with_decoder(packed, frame).map_err(|e| e.to_string())?;
-    let mut done = 0;
-    while done < out.len() {
-        match stream.read(&mut out[done..]).map_err(|e| e.to_string())? {
-            0 => break,
-            count => done += count,
-        }
-    }
-    Ok(())
 }
 
 /// The length of all, then segments of a length and that many bytes, each of which unpacks to a sector at most. A

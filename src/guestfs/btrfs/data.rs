@@ -171,17 +171,14 @@ impl Btrfs {
         Ok(())
     }
 
-    /// The bytes of a packed extent.
+    /// The bytes of a packed extent. Readers that want the same one at once wait for the first of them.
     fn unpacked(&self, packed: &Packed, file: &Opened) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.unpacked.get(packed) {
-            return Ok(bytes);
-        }
-        let mut stored = vec![0; usize::try_from(packed.len).unwrap_or(0)];
-        self.read_data(packed.logical, &mut stored, file.inode.has_sums, file.number)?;
-        let place = self.nodes.chunks.copies(packed.logical, packed.len)?.next().unwrap_or(0);
-        let bytes: Arc<[u8]> = self.unpack(packed.compression, &stored, packed.unpacked, place)?.into();
-        self.unpacked.insert(*packed, bytes.clone());
-        Ok(bytes)
+        self.unpacked.get_or_insert_with(packed, || {
+            let mut stored = vec![0; usize::try_from(packed.len).unwrap_or(0)];
+            self.read_data(packed.logical, &mut stored, file.inode.has_sums, file.number)?;
+            let place = self.nodes.chunks.copies(packed.logical, packed.len)?.next().unwrap_or(0);
+            Ok(self.unpack(packed.compression, &stored, packed.unpacked, place)?.into())
+        })
     }
 
     fn unpack(&self, compression: Compression, stored: &[u8], len: u64, place: u64) -> Result<Vec<u8>> {

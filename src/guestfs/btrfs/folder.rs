@@ -129,7 +129,7 @@ impl Btrfs {
             }
             other => return Err(bad("what a folder's entry names", "an inode or a subvolume", other.to_string())),
         };
-        let kind = match entry_kind(entry.kind) {
+        let kind = match NodeKind::of_entry(entry.kind) {
             Some(kind) => kind,
             None if place.absent => NodeKind::Folder,
             None => self.inode(place)?.attributes.kind,
@@ -169,20 +169,6 @@ impl Btrfs {
         let all = dir_items(&item).map_err(damage)?;
         Ok(all.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.data.to_vec()))
     }
-}
-
-/// The kind that a folder's entry tells (`type`).
-fn entry_kind(number: u8) -> Option<NodeKind> {
-    Some(match number {
-        1 => NodeKind::File,
-        2 => NodeKind::Folder,
-        3 => NodeKind::CharDevice,
-        4 => NodeKind::BlockDevice,
-        5 => NodeKind::Fifo,
-        6 => NodeKind::Socket,
-        7 => NodeKind::Symlink,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

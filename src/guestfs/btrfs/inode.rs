@@ -20,7 +20,7 @@ impl Inode {
     /// Parses the inode with this number.
     pub(super) fn parse(f: &Fields<'_>, number: u64) -> Result<Self, Fault> {
         let mode = f.u32_le(52)?;
-        let kind = kind(mode).ok_or_else(|| {
+        let kind = NodeKind::of_mode(mode).ok_or_else(|| {
             let what = format!("type of inode {number}");
             Fault::corrupt(f.offset(52), what, "a file, folder or device", format_args!("{mode:#o}"))
         })?;
@@ -48,19 +48,6 @@ impl Inode {
         };
         Ok(Self { attributes, has_sums: f.u64_le(64)? & NODATASUM == 0 })
     }
-}
-
-fn kind(mode: u32) -> Option<NodeKind> {
-    Some(match mode >> 12 {
-        0x1 => NodeKind::Fifo,
-        0x2 => NodeKind::CharDevice,
-        0x4 => NodeKind::Folder,
-        0x6 => NodeKind::BlockDevice,
-        0x8 => NodeKind::File,
-        0xA => NodeKind::Symlink,
-        0xC => NodeKind::Socket,
-        _ => return None,
-    })
 }
 
 fn time(f: &Fields<'_>, at: usize) -> Result<Time, Fault> {

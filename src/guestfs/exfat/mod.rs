@@ -11,7 +11,7 @@ mod upper;
 
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
 use super::foreign::Blocks;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use boot::Boot;
@@ -158,22 +158,8 @@ impl GuestFs for Exfat {
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
-        let root = Attributes {
-            kind: NodeKind::Folder,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            links: 1,
-            size: 0,
-            allocated: 0,
-            accessed: Time::default(),
-            modified: Time::default(),
-            changed: Time::default(),
-            created: None,
-            device: (0, 0),
-        };
         if node == ROOT {
-            return Ok(root);
+            return Ok(Attributes::BARE_FOLDER);
         }
         let (file, _) = self.file(node)?;
         Ok(Attributes {
@@ -186,7 +172,7 @@ impl GuestFs for Exfat {
             modified: file.modified,
             changed: file.modified,
             created: Some(file.created),
-            ..root
+            ..Attributes::BARE_FOLDER
         })
     }
 
@@ -211,22 +197,5 @@ impl GuestFs for Exfat {
             Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
             None => Err(damage(Fault::corrupt(at, "place in a file", format_args!("below {}", file.size), offset))),
         }
-    }
-
-    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
-        // No file has bytes without a place of their own.
-        Err(Error::NotFile)
-    }
-
-    fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
-        Err(Error::NotSymlink)
-    }
-
-    fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
-    }
-
-    fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(None)
     }
 }

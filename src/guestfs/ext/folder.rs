@@ -2,7 +2,7 @@
 //! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed folders look like blocks of
 //! unused entries, so reading all blocks in order finds all names.
 
-use super::inode::{Inode, entry_kind, flags};
+use super::inode::{Inode, flags};
 use super::{Ext, damage};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::image::Fault;
@@ -38,6 +38,14 @@ impl Ext {
             return Err(Error::NotFolder);
         }
         folder.readable("folder")?;
+        match self.view.names(folder.number) {
+            Some(names) => self.changed_entries(names, from, |each| self.stored_entries(folder, from, each), each),
+            None => self.stored_entries(folder, from, each),
+        }
+    }
+
+    /// Tells the entries that a folder has on the volume.
+    fn stored_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
         if folder.has(flags::INLINE_DATA) {
             return self.inline_entries(folder, from, each);
         }
@@ -114,7 +122,7 @@ impl Ext {
                     return Err(damage(fault));
                 }
                 let node = Node(u64::from(raw.inode));
-                let kind = match entry_kind(raw.file_type).filter(|_| self.sb.file_types) {
+                let kind = match NodeKind::of_entry(raw.file_type).filter(|_| self.sb.file_types) {
                     Some(kind) => kind,
                     None => self.inode(raw.inode)?.attributes.kind,
                 };

@@ -2,7 +2,7 @@
 //! (<https://docs.kernel.org/filesystems/ext4/inodes.html>).
 
 use super::superblock::Superblock;
-use crate::guestfs::{Attributes, Error, NodeKind, Time};
+use crate::guestfs::{Attributes, Error, NodeKind, Time, device_numbers};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
@@ -14,6 +14,7 @@ pub(super) mod flags {
     pub(crate) const EXTENTS: u32 = 0x8_0000;
     pub(crate) const EA_INODE: u32 = 0x20_0000;
     pub(crate) const INLINE_DATA: u32 = 0x1000_0000;
+    pub(crate) const CASEFOLD: u32 = 0x4000_0000;
 }
 
 /// Bytes of `i_block`: the map, an extent tree's root, inline data or a link's target.
@@ -35,22 +36,25 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    /// Parses one inode's bytes, which begin at byte `at` of the volume.
+    /// Parses one inode's bytes, which begin at byte `at` of the volume, and holds them against their checksum.
     pub(super) fn parse(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
         let f = Fields::new("inode", bytes, at);
+        check(&f, bytes, number, f.u32_le(0x64)?, extra(&f)?, sb)?;
+        Self::parse_changed(bytes, at, number, sb)
+    }
+
+    /// Parses one inode's bytes, which were changed in memory without their checksum.
+    pub(super) fn parse_changed(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
+        let f = Fields::new("inode", bytes, at);
         let generation = f.u32_le(0x64)?;
-        let extra = if bytes.len() > 128 { usize::from(f.u16_le(0x80)?) } else { 0 };
-        if extra > bytes.len().saturating_sub(128) || !extra.is_multiple_of(4) {
-            return Err(Fault::corrupt(at + 0x80, "extra size of an inode", "no more than the inode has", extra));
-        }
-        check(&f, bytes, number, generation, extra, sb)?;
+        let extra = extra(&f)?;
         let has = |end: usize| 128 + extra >= end;
 
         let raw_mode = f.u16_le(0)?;
         let inode_flags = f.u32_le(0x20)?;
         let mut block = [0; BLOCK_BYTES];
         block.copy_from_slice(f.bytes(0x28, BLOCK_BYTES)?);
-        let kind = kind(raw_mode).ok_or_else(|| {
+        let kind = NodeKind::of_mode(raw_mode.into()).ok_or_else(|| {
             Fault::corrupt(
                 at,
                 format!("type of inode {number}"),
@@ -109,6 +113,15 @@ impl Inode {
     }
 }
 
+/// `i_extra_isize`: bytes of fields after the first 128.
+fn extra(f: &Fields<'_>) -> Result<usize, Fault> {
+    let extra = if f.len() > 128 { usize::from(f.u16_le(0x80)?) } else { 0 };
+    if extra > f.len().saturating_sub(128) || !extra.is_multiple_of(4) {
+        return Err(Fault::corrupt(f.offset(0x80), "extra size of an inode", "no more than the inode has", extra));
+    }
+    Ok(extra)
+}
+
 fn seed(seed: u32, number: u32, generation: u32) -> u32 {
     super::checksum(super::checksum(seed, &number.to_le_bytes()), &generation.to_le_bytes())
 }
@@ -140,33 +153,6 @@ fn check(
     Err(Fault::corrupt(f.offset(0x7C), what, format_args!("{found:#x}"), format_args!("{stated:#x}")))
 }
 
-fn kind(mode: u16) -> Option<NodeKind> {
-    Some(match mode >> 12 {
-        0x1 => NodeKind::Fifo,
-        0x2 => NodeKind::CharDevice,
-        0x4 => NodeKind::Folder,
-        0x6 => NodeKind::BlockDevice,
-        0x8 => NodeKind::File,
-        0xA => NodeKind::Symlink,
-        0xC => NodeKind::Socket,
-        _ => return None,
-    })
-}
-
-/// The kind that a folder's entry tells (`file_type`).
-pub(super) fn entry_kind(file_type: u8) -> Option<NodeKind> {
-    Some(match file_type {
-        1 => NodeKind::File,
-        2 => NodeKind::Folder,
-        3 => NodeKind::CharDevice,
-        4 => NodeKind::BlockDevice,
-        5 => NodeKind::Fifo,
-        6 => NodeKind::Socket,
-        7 => NodeKind::Symlink,
-        _ => return None,
-    })
-}
-
 /// Seconds as a signed 32-bit number; of the extra word the lower two bits extend them and the others are nanoseconds.
 fn time(seconds: u32, extra: u32) -> Time {
     let signed = i64::from(seconds.cast_signed());
@@ -177,7 +163,7 @@ fn time(seconds: u32, extra: u32) -> Time {
 fn device(block: &[u8; BLOCK_BYTES]) -> (u32, u32) {
     let word = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
     match word(0) {
-        0 => (word(4) >> 8 & 0xFFF, word(4) & 0xFF | word(4) >> 12 & 0xF_FF00),
+        0 => device_numbers(word(4)),
         old => (old >> 8 & 0xFF, old & 0xFF),
     }
 }

@@ -28,8 +28,9 @@ pub(super) struct Mapped {
 impl Ext {
     /// What an inode has at its block number `block`.
     pub(super) fn map(&self, inode: &Inode, block: u64) -> Result<Mapped> {
-        let mapped =
-            if inode.has(flags::EXTENTS) { self.map_extents(inode, block)? } else { self.map_indirect(inode, block)? };
+        let mapped = self.view.mapped(inode.number, block, || {
+            if inode.has(flags::EXTENTS) { self.map_extents(inode, block) } else { self.map_indirect(inode, block) }
+        })?;
         if let Some(first) = mapped.block
             && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
         {
@@ -196,12 +197,22 @@ fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Resu
 
 /// What the extent at `entry`, which begins at the file's block `first`, has at `block`.
 fn leaf(f: &Fields<'_>, entry: usize, first: u64, block: u64, next: u64) -> Result<Mapped, Fault> {
-    let raw = f.u16_le(entry + 4)?;
-    let (len, written) = if raw > UNWRITTEN { (raw - UNWRITTEN, false) } else { (raw, true) };
+    let mut raw = [0; 12];
+    raw.copy_from_slice(f.bytes(entry, 12)?);
+    let (_, whole) = extent(&raw);
     let skip = block - first;
-    let Some(count) = u64::from(len).checked_sub(skip).filter(|count| *count > 0) else { return Ok(hole(block, next)) };
-    let start = u64::from(f.u16_le(entry + 6)?) << 32 | u64::from(f.u32_le(entry + 8)?);
-    Ok(Mapped { block: written.then_some(start + skip), count })
+    let Some(count) = whole.count.checked_sub(skip).filter(|count| *count > 0) else { return Ok(hole(block, next)) };
+    Ok(Mapped { block: whole.block.map(|start| start + skip), count })
+}
+
+/// The file's block that an extent begins at, and what the file has there: `ee_block`, `ee_len`, `ee_start_hi` and
+/// `ee_start_lo`.
+pub(super) fn extent(raw: &[u8; 12]) -> (u64, Mapped) {
+    let [b0, b1, b2, b3, l0, l1, h0, h1, s0, s1, s2, s3] = *raw;
+    let len = u16::from_le_bytes([l0, l1]);
+    let (len, written) = if len > UNWRITTEN { (len - UNWRITTEN, false) } else { (len, true) };
+    let start = u64::from_le_bytes([s0, s1, s2, s3, h0, h1, 0, 0]);
+    (u32::from_le_bytes([b0, b1, b2, b3]).into(), Mapped { block: written.then_some(start), count: len.into() })
 }
 
 fn hole(block: u64, next: u64) -> Mapped {

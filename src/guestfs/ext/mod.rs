@@ -8,18 +8,20 @@ mod inode;
 mod journal;
 mod map;
 mod superblock;
+mod view;
 mod xattr;
 
+use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
 use inode::{BLOCK_BYTES, Inode, flags};
-use journal::Replay;
+use journal::{Area, Replay};
 use quick_cache::sync::Cache;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use superblock::Superblock;
+use view::View;
 
 /// The word for all versions in messages.
 const TYPE: &str = "ext";
@@ -27,8 +29,6 @@ const ROOT: u64 = 2;
 const BLOCKS_CACHED: usize = 4096;
 const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
-/// Folders whose names are kept for looking up.
-const FOLDERS_CACHED: usize = 32;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
 
@@ -37,12 +37,14 @@ pub struct Ext {
     volume: Arc<dyn Disk>,
     sb: Superblock,
     replay: Replay,
+    /// What fast commits changed.
+    view: View,
     facts: Facts,
     blocks: Cache<u64, Arc<[u8]>>,
     /// Nodes of extent trees by inode and block.
     nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
-    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+    folders: Names,
 }
 
 /// Whether a volume begins like one of these file systems; `head` is its first 2 KiB at least.
@@ -84,22 +86,30 @@ impl Ext {
         let mut bytes = vec![0; superblock::SIZE];
         volume.read_at(superblock::AT, &mut bytes)?;
         let mut sb = Superblock::parse(&bytes, volume.size())?;
-        let mut ext = Self::with(volume, sb.clone(), Replay::default());
+        let with = |sb, replay, view| Self::with(volume.clone(), sb, replay, view);
+        let mut ext = with(sb.clone(), Replay::default(), View::default());
         let mut notes = Vec::new();
         if let Some(journal) = sb.journal_inode.filter(|_| sb.needs_recovery) {
-            let replay = ext.replay(&*ext.inode(journal)?)?;
-            notes.push(recovery_note(&replay));
+            let mut replay = ext.replay(&*ext.inode(journal)?)?;
+            let changes = std::mem::take(&mut replay.area.changes);
             // The superblock may be one of the blocks.
-            let volume = ext.volume.clone();
-            ext = Self::with(volume, sb.clone(), replay);
+            ext = with(sb.clone(), replay, View::default());
             let block = u64::from(sb.first_data_block == 1);
             let start = if block == 1 { 0 } else { 1024 };
             let newest = ext.block(block, "superblock")?;
             if let Some(bytes) = newest.get(start..start + superblock::SIZE) {
                 sb = Superblock::parse(bytes, ext.volume.size())?;
-                let Self { volume, replay, .. } = ext;
-                ext = Self::with(volume, sb, replay);
+                ext = with(sb.clone(), ext.replay, View::default());
             }
+            let view = match ext.view(changes) {
+                Err(Error::Corrupt { fault, .. }) => {
+                    ext.replay.area.fault = Some(fault);
+                    View::default()
+                }
+                view => view?,
+            };
+            notes.push(recovery_note(&ext.replay));
+            ext = with(sb.clone(), ext.replay, view);
         } else if sb.needs_recovery {
             notes.push(
                 "It was not cleanly unmounted and its journal is elsewhere: recent changes may be missing".to_owned(),
@@ -114,7 +124,7 @@ impl Ext {
         Ok(ext)
     }
 
-    fn with(volume: Arc<dyn Disk>, sb: Superblock, replay: Replay) -> Self {
+    fn with(volume: Arc<dyn Disk>, sb: Superblock, replay: Replay, view: View) -> Self {
         let facts = Facts {
             type_name: sb.type_name,
             label: sb.label.clone(),
@@ -132,11 +142,12 @@ impl Ext {
             volume,
             sb,
             replay,
+            view,
             facts,
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
-            folders: Cache::new(FOLDERS_CACHED),
+            folders: Names::new(),
         }
     }
 
@@ -213,6 +224,26 @@ impl Ext {
         if let Some(inode) = self.inodes.get(&number) {
             return Ok(inode);
         }
+        let inode = match self.view.inode(number) {
+            Some(raw) => self.changed_inode(number, raw)?,
+            None => {
+                let (at, raw) = self.raw_inode(number)?;
+                Inode::parse(&raw, at, number, &self.sb).map_err(damage)?
+            }
+        };
+        let inode = Arc::new(inode);
+        self.inodes.insert(number, inode.clone());
+        Ok(inode)
+    }
+
+    /// An inode whose bytes are `raw` and not those on the volume.
+    fn changed_inode(&self, number: u32, raw: &[u8]) -> Result<Inode> {
+        let (block, start) = self.inode_place(number)?;
+        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(damage)
+    }
+
+    /// The block that an inode is in, and where in it.
+    fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
             return Err(damage(Fault::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
         }
@@ -225,13 +256,15 @@ impl Ext {
         let table = self.inode_table(group)?;
         let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
         let block = table.saturating_add(byte / u64::from(self.sb.block_size));
+        Ok((block, usize::try_from(byte % u64::from(self.sb.block_size)).unwrap_or(0)))
+    }
+
+    /// The bytes of an inode, and where they are on the volume.
+    fn raw_inode(&self, number: u32) -> Result<(u64, Vec<u8>)> {
+        let (block, start) = self.inode_place(number)?;
         let bytes = self.block(block, "inode table")?;
-        let start = usize::try_from(byte % u64::from(self.sb.block_size)).unwrap_or(0);
-        let at = self.byte_of(block) + start as u64;
         let raw = bytes.get(start..start + usize::from(self.sb.inode_size)).unwrap_or_default();
-        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb).map_err(damage)?);
-        self.inodes.insert(number, inode.clone());
-        Ok(inode)
+        Ok((self.byte_of(block) + start as u64, raw.to_vec()))
     }
 
     /// `bg_inode_table` of a group, whose descriptor is held against its checksum.
@@ -277,28 +310,22 @@ impl Ext {
         }
         (0..count.min(8192)).take_while(|i| !self.replay.copies.contains_key(&(block + i))).count() as u64
     }
-
-    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
-        if let Some(names) = self.folders.get(&folder.0) {
-            return Ok(names);
-        }
-        let mut names = HashMap::new();
-        self.entries(&*self.node(folder)?, 0, &mut |entry| {
-            names.insert(entry.name, entry.node);
-            ControlFlow::Continue(())
-        })?;
-        let names = Arc::new(names);
-        self.folders.insert(folder.0, names.clone());
-        Ok(names)
-    }
 }
 
 fn recovery_note(replay: &Replay) -> String {
-    let short = if replay.has_fast_commits { "; the newest changes, noted in the short form, are missing" } else { "" };
-    format!(
-        "It was not cleanly unmounted; {} transactions of its journal are replayed in memory{short}",
-        replay.transactions
-    )
+    let count = replay.transactions;
+    let mut note = format!("It was not cleanly unmounted; {count} transactions of its journal are replayed in memory");
+    if let Some(torn) = replay.torn {
+        note += &format!("; transaction {torn} is not whole and left out");
+    }
+    match &replay.area {
+        Area { fault: Some(fault), .. } => {
+            note += &format!("; its fast commits cannot be read ({fault}): the newest changes are missing");
+        }
+        Area { commits: 0, .. } => {}
+        Area { commits, .. } => note += &format!(", and {commits} fast commits"),
+    }
+    note
 }
 
 impl GuestFs for Ext {
@@ -311,7 +338,7 @@ impl GuestFs for Ext {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        Ok(self.names(folder)?.get(name).copied())
+        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {

@@ -165,29 +165,15 @@ impl GuestFs for Fat {
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
-        let folder = Attributes {
-            kind: NodeKind::Folder,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            links: 1,
-            size: 0,
-            allocated: 0,
-            accessed: Time::default(),
-            modified: Time::default(),
-            changed: Time::default(),
-            created: None,
-            device: (0, 0),
-        };
         if node == ROOT {
-            return Ok(folder);
+            return Ok(Attributes::BARE_FOLDER);
         }
         let (short, _) = self.short(node)?;
         let modified = date_and_time(short.written.0, short.written.1, 0);
         let accessed = if has_date(short.accessed) { date_and_time(short.accessed, 0, 0) } else { Time::default() };
         let (date, time, hundredths) = short.created;
         let created = has_date(date).then(|| date_and_time(date, time, hundredths));
-        let attributes = Attributes { accessed, modified, changed: modified, created, ..folder };
+        let attributes = Attributes { accessed, modified, changed: modified, created, ..Attributes::BARE_FOLDER };
         if short.is_folder() {
             return Ok(attributes);
         }
@@ -212,22 +198,5 @@ impl GuestFs for Fat {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
             None => Err(self.damage(Fault::corrupt(0, "place in a file", format!("below {size}"), offset))),
         }
-    }
-
-    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
-        // No file has bytes without a place of their own.
-        Err(Error::NotFile)
-    }
-
-    fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
-        Err(Error::NotSymlink)
-    }
-
-    fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
-        Ok(Vec::new())
-    }
-
-    fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(None)
     }
 }

@@ -77,7 +77,14 @@ impl HfsPlus {
                     let len = usize::try_from(f.u32_be(12).map_err(damage)?).unwrap_or(usize::MAX);
                     value = Some(f.bytes(16, len).map_err(damage)?.to_vec());
                 }
-                FORK => fork = Some((Fork::parse(&f, 8).map_err(damage)?, record.at)),
+                FORK => {
+                    let found = Fork::parse(&f, 8).map_err(damage)?;
+                    if found.size > MAX_VALUE {
+                        let what = format!("the attribute {name} of {} bytes is larger than Linux allows", found.size);
+                        return Err(unsupported(what));
+                    }
+                    fork = Some((found, record.at));
+                }
                 MORE_EXTENTS => more.extend(extents(&f, 8).map_err(damage)?),
                 other => {
                     let what = "type of a record of the attributes tree";
@@ -103,12 +110,6 @@ impl HfsPlus {
     }
 
     fn attribute_fork(&self, name: &str, fork: &Fork, more: &[Extent], at: u64) -> Result<Vec<u8>> {
-        if fork.size > MAX_VALUE {
-            return Err(unsupported(format!(
-                "the attribute {name} of {} bytes is larger than Linux allows",
-                fork.size
-            )));
-        }
         let all: Vec<Extent> = fork.extents.iter().chain(more).copied().collect();
         let mut bytes = vec![0; usize::try_from(fork.size).unwrap_or(0)];
         let size = u64::from(self.header.block_size);

@@ -123,14 +123,10 @@ impl Item {
         finder.copy_from_slice(f.bytes(48, 32)?);
         let (data, resource) = if folder { <_>::default() } else { (Fork::parse(f, 88)?, Fork::parse(f, 168)?) };
         let mode = f.u16_be(42)?;
-        let kind = match mode & 0o170_000 {
+        let kind = match NodeKind::of_mode(mode.into()) {
             _ if folder => NodeKind::Folder,
-            0o120_000 => NodeKind::Symlink,
-            0o020_000 => NodeKind::CharDevice,
-            0o060_000 => NodeKind::BlockDevice,
-            0o010_000 => NodeKind::Fifo,
-            0o140_000 => NodeKind::Socket,
-            _ => NodeKind::File,
+            None | Some(NodeKind::Folder) => NodeKind::File,
+            Some(kind) => kind,
         };
         let created = f.u32_be(12)?;
         let special = f.u32_be(44)?;

@@ -26,6 +26,9 @@ const ENDIAN: u32 = 0x1234_5678;
 const LIST: usize = 16;
 const BLOCK: usize = 16;
 const LIST_SUM: usize = 32;
+/// Bits of a list's `flags`: its blocks have checksums; it begins a transaction.
+const BLOCKS_SUMMED: u32 = 1;
+const FIRST: u32 = 2;
 /// In place of a block's number: it is no longer metadata.
 const KILLED: u64 = u64::MAX;
 
@@ -77,10 +80,15 @@ impl Numbers<'_> {
     }
 }
 
+fn checksum_of(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(0_u32, |sum, byte| (sum << 8) ^ sum.wrapping_add(u32::from(*byte)))
+}
+
 /// The checksum of bytes whose own field for it counts as zero.
 fn checksum(bytes: &[u8], field: usize) -> u32 {
-    let bytes = bytes.iter().enumerate().map(|(i, b)| if (field..field + 4).contains(&i) { 0 } else { u32::from(*b) });
-    !bytes.fold(0_u32, |sum, byte| (sum << 8) ^ sum.wrapping_add(byte))
+    let mut plain = bytes.to_vec();
+    plain[field..field + 4].fill(0);
+    checksum_of(&plain)
 }
 
 struct Journal<'a> {
@@ -98,10 +106,14 @@ struct Journal<'a> {
 /// know. `source` has no newer bytes yet.
 pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<String>)> {
     match read(source, info) {
-        Ok((overlay, 0)) => Ok((overlay, None)),
-        Ok((overlay, lists)) => {
-            let note =
-                format!("It was not cleanly unmounted: {lists} transactions of its journal are replayed in memory");
+        Ok(Replayed { transactions: 0, damaged: None, .. }) => Ok((Overlay::default(), None)),
+        Ok(Replayed { overlay, transactions, damaged }) => {
+            let mut note = format!(
+                "It was not cleanly unmounted: {transactions} transactions of its journal are replayed in memory"
+            );
+            if let Some(fault) = damaged {
+                note += &format!("; the rest is damaged ({fault}): recent changes may be missing");
+            }
             Ok((overlay, Some(note)))
         }
         Err(Error::Corrupt { fault, .. }) => {
@@ -112,8 +124,16 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
     }
 }
 
-/// What is newer, and how many block lists say so.
-fn read(source: &Source, info: u64) -> Result<(Overlay, u64)> {
+/// What is newer, and what was wrong with the rest.
+#[derive(Default)]
+struct Replayed {
+    overlay: Overlay,
+    transactions: u64,
+    damaged: Option<Box<Fault>>,
+}
+
+/// Reads what is newer.
+fn read(source: &Source, info: u64) -> Result<Replayed> {
     let mut raw = [0; INFO];
     source.read(info, &mut raw)?;
     let base = source.part.start;
@@ -123,7 +143,7 @@ fn read(source: &Source, info: u64) -> Result<(Overlay, u64)> {
         return Err(damage(Fault::corrupt(base + info, "place of the journal", "on this volume", "on another device")));
     }
     if flags & NEED_INIT != 0 {
-        return Ok((Overlay::default(), 0));
+        return Ok(Replayed::default());
     }
     let (at, room) = (f.u64_be(36).map_err(damage)?, f.u64_be(44).map_err(damage)?);
     let mut raw = [0; HEADER];
@@ -139,7 +159,7 @@ fn read(source: &Source, info: u64) -> Result<(Overlay, u64)> {
     }
     let (start, end, size) = (n.u64(8).map_err(damage)?, n.u64(16).map_err(damage)?, n.u64(24).map_err(damage)?);
     if start == end {
-        return Ok((Overlay::default(), 0));
+        return Ok(Replayed::default());
     }
     let (stated, found) = (n.u32(36).map_err(damage)?, checksum(&raw, 36));
     if stated != found {
@@ -176,74 +196,158 @@ impl Journal<'_> {
         Ok(())
     }
 
-    /// Takes all block lists from `start` to `end`.
-    fn lists(&self, start: u64, end: u64) -> Result<(Overlay, u64)> {
-        let mut overlay = Overlay::default();
+    /// Takes all block lists from `start` to `end`, and those behind that go on from there, as `replay_journal` in
+    /// Apple's `bsd/vfs/vfs_journal.c` does: the header may be older than the last transactions. A damaged list ends it,
+    /// without the transaction that it may be a part of.
+    fn lists(&self, start: u64, end: u64) -> Result<Replayed> {
+        let mut replayed = Replayed::default();
+        // Blocks of the transaction that is being read.
+        let mut open: Option<Vec<(u64, Vec<u8>)>> = None;
         let (mut place, end) = (self.wrapped(start), self.wrapped(end));
-        let (mut lists, mut used, mut bytes) = (0, 0_u64, 0_usize);
-        while place != end {
-            let len = self.list(place, &mut overlay, &mut bytes)?;
-            used = used.saturating_add(len);
-            // More than there is room for means that the end is never met.
-            if used > self.size {
-                let at = self.source.part.start.saturating_add(self.at);
-                return Err(damage(Fault::corrupt(
-                    at,
-                    "block lists of the journal",
-                    format_args!("an end at {end}"),
-                    "none",
-                )));
-            }
-            place = self.wrapped(place + len);
-            lists += 1;
+        if place == end {
+            return Ok(replayed);
         }
-        Ok((overlay, lists))
+        let (mut used, mut total, mut sequence, mut is_past) = (0_u64, 0_usize, 0_u32, false);
+        loop {
+            is_past |= place == end && used > 0;
+            if is_past && (sequence == 0 || used >= self.size) {
+                break;
+            }
+            let list = match self.list(place) {
+                Ok(list) => list,
+                // Behind the end is what an earlier round left.
+                Err(Error::Corrupt { .. }) if is_past => break,
+                Err(Error::Corrupt { fault, .. }) if open.is_some() => {
+                    replayed.damaged = Some(fault);
+                    return Ok(replayed);
+                }
+                Err(other) => return Err(other),
+            };
+            let follows = sequence == 0 || [0, sequence, sequence.wrapping_add(1)].contains(&list.sequence);
+            if is_past && (!follows || list.sequence == 0) {
+                break;
+            }
+            used = used.saturating_add(list.len);
+            // More than there is room for means that the end is never met.
+            if !follows || (used > self.size && !is_past) {
+                let at = self.byte(place);
+                let expected = format!("number {sequence} or the next one, up to an end at {end}");
+                let found = format!("number {} after {used} bytes", list.sequence);
+                replayed.damaged = Some(Box::new(Fault::corrupt(at, "block lists of the journal", expected, found)));
+                return Ok(replayed);
+            }
+            sequence = list.sequence;
+            if list.is_first
+                && let Some(done) = open.take()
+            {
+                replayed.take(done);
+            }
+            match self.blocks(place, &list, &mut total) {
+                Ok(blocks) => open.get_or_insert_default().extend(blocks),
+                // One behind the end was not written whole.
+                Err(Error::Corrupt { .. }) if is_past => return Ok(replayed),
+                Err(Error::Corrupt { fault, .. }) => {
+                    replayed.damaged = Some(fault);
+                    return Ok(replayed);
+                }
+                Err(other) => return Err(other),
+            }
+            place = self.wrapped(place + list.len);
+        }
+        open.into_iter().for_each(|done| replayed.take(done));
+        Ok(replayed)
     }
 
-    /// Takes one block list and tells its length.
-    fn list(&self, start: u64, overlay: &mut Overlay, total: &mut usize) -> Result<u64> {
+    /// Reads one block list without its blocks.
+    fn list(&self, start: u64) -> Result<List> {
         let mut place = start;
         let mut raw = vec![0; self.list];
         self.read(&mut place, &mut raw)?;
-        let at = self.source.part.start.saturating_add(self.at + start);
-        let n = Numbers { f: Fields::new("block list of the journal", &raw, at), little: self.little };
-        let bad = |what: &str, expected: String, found: String| damage(Fault::corrupt(at, what, expected, found));
+        let n = Numbers { f: Fields::new("block list of the journal", &raw, self.byte(start)), little: self.little };
+        let bad = |what: &str, expected: String, found: String| {
+            damage(Fault::corrupt(self.byte(start), what, expected, found))
+        };
         let (stated, found) = (n.u32(8).map_err(damage)?, checksum(&raw[..LIST_SUM], 8));
         if stated != found {
             return Err(bad("checksum of a block list", format!("{found:#x}"), format!("{stated:#x}")));
         }
-        let count = usize::from(n.u16(2).map_err(damage)?);
         let len = u64::from(n.u32(4).map_err(damage)?);
+        if len < self.list as u64 || len > self.size {
+            return Err(bad("length of a block list", format!("{} to {}", self.list, self.size), len.to_string()));
+        }
+        let (flags, sequence) = (n.u32(12).map_err(damage)?, n.u32(LIST + 12).map_err(damage)?);
+        Ok(List { len, sequence, flags, is_first: flags & FIRST != 0, raw })
+    }
+
+    /// Reads the blocks of a list; `total` counts the bytes of all. Where they belong, in bytes of the part, and what
+    /// they are.
+    fn blocks(&self, start: u64, list: &List, total: &mut usize) -> Result<Vec<(u64, Vec<u8>)>> {
+        let f = Fields::new("block list of the journal", &list.raw, self.byte(start));
+        let n = Numbers { f, little: self.little };
+        let bad = |what: &str, expected: String, found: String| {
+            damage(Fault::corrupt(self.byte(start), what, expected, found))
+        };
+        let count = usize::from(n.u16(2).map_err(damage)?);
+        let mut place = start + self.list as u64;
         let mut stored = self.list as u64;
+        let mut blocks = Vec::new();
         // The first one is of the list itself.
         for index in 1..count {
             let block = LIST + BLOCK * index;
             let (number, size) = (n.u64(block).map_err(damage)?, n.u32(block + 8).map_err(damage)?);
+            let stated = n.u32(block + 12).map_err(damage)?;
             stored += u64::from(size);
             *total = total.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
-            if stored > len || *total > MAX_BYTES || !u64::from(size).is_multiple_of(SECTOR) {
-                let expected = format!("ones of {len} bytes, and of {MAX_BYTES} in all");
+            if stored > list.len || *total > MAX_BYTES || !u64::from(size).is_multiple_of(SECTOR) {
+                let expected = format!("ones of {} bytes, and of {MAX_BYTES} in all", list.len);
                 return Err(bad("blocks of a block list", expected, format!("a block of {size} bytes")));
             }
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
             self.read(&mut place, &mut bytes)?;
+            if number == KILLED {
+                continue;
+            }
+            // 0 is for one that was not summed.
+            let found = checksum_of(&bytes);
+            if list.flags & BLOCKS_SUMMED != 0 && stated != 0 && stated != found {
+                let what = format!("checksum of block {number} in the journal");
+                return Err(bad(&what, format!("{found:#x}"), format!("{stated:#x}")));
+            }
             // Numbers count sectors of the size that the header has.
             let to = number.checked_mul(self.header);
-            match to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.part.size)) {
-                Some(to) => overlay.insert(to, &bytes),
-                None if number == KILLED => {}
-                None => {
-                    return Err(bad(
-                        "place of a block",
-                        format!("within {} bytes", self.source.part.size),
-                        number.to_string(),
-                    ));
-                }
-            }
+            let to = to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.part.size));
+            let Some(to) = to else {
+                let expected = format!("within {} bytes", self.source.part.size);
+                return Err(bad("place of a block", expected, number.to_string()));
+            };
+            blocks.push((to, bytes));
         }
-        if len < stored || len > self.size {
-            return Err(bad("length of a block list", format!("{stored} to {}", self.size), len.to_string()));
+        Ok(blocks)
+    }
+
+    /// A place in the journal, in bytes of the volume.
+    fn byte(&self, place: u64) -> u64 {
+        self.source.part.start.saturating_add(self.at.saturating_add(place))
+    }
+}
+
+/// One block list.
+struct List {
+    /// `bytes_used`: with its blocks.
+    len: u64,
+    /// `sequence_num` of its transaction; 0 in old journals.
+    sequence: u32,
+    flags: u32,
+    is_first: bool,
+    /// With the header.
+    raw: Vec<u8>,
+}
+
+impl Replayed {
+    fn take(&mut self, transaction: Vec<(u64, Vec<u8>)>) {
+        self.transactions += 1;
+        for (to, bytes) in transaction {
+            self.overlay.insert(to, &bytes);
         }
-        Ok(len)
     }
 }

@@ -459,12 +459,4 @@ impl GuestFs for Iso {
             .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
         Ok(target.to_vec())
     }
-
-    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
-        self.opened(node).map(|_| Vec::new())
-    }
-
-    fn xattr(&self, node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.opened(node).map(|_| None)
-    }
 }

@@ -5,7 +5,7 @@ use super::Iso;
 use super::record::{Record, long_date, short_date};
 use super::susp::{Field, HEADER, Skip};
 use super::zisofs::Compression;
-use crate::guestfs::{Error, NodeKind, Result, Time};
+use crate::guestfs::{Error, NodeKind, Result, Time, device_numbers};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 
@@ -34,16 +34,7 @@ pub(super) struct Posix {
 impl Posix {
     /// What the mode says that it is; none where it does not.
     pub(super) fn kind(&self) -> Option<NodeKind> {
-        Some(match self.mode & 0o170_000 {
-            0o010_000 => NodeKind::Fifo,
-            0o020_000 => NodeKind::CharDevice,
-            0o040_000 => NodeKind::Folder,
-            0o060_000 => NodeKind::BlockDevice,
-            0o100_000 => NodeKind::File,
-            0o120_000 => NodeKind::Symlink,
-            0o140_000 => NodeKind::Socket,
-            _ => return None,
-        })
+        NodeKind::of_mode(self.mode & 0xFFFF)
     }
 }
 
@@ -216,7 +207,7 @@ fn is_rock_ridge(f: &Fields<'_>) -> Result<bool, Fault> {
 /// Two numbers that are major and minor, or the halves of the C library's number for both.
 fn device(high: u32, low: u32) -> (u32, u32) {
     match high {
-        0 => (low >> 8 & 0xFFF, low & 0xFF | low >> 12 & 0xF_FF00),
+        0 => device_numbers(low),
         major => (major, low),
     }
 }

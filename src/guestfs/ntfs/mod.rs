@@ -3,6 +3,7 @@
 mod boot;
 mod file;
 mod index;
+mod journal;
 mod lznt1;
 mod record;
 mod reparse;
@@ -10,6 +11,7 @@ mod runs;
 mod special;
 mod wof;
 
+use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
@@ -20,7 +22,6 @@ use record::{Record, kind};
 use reparse::Reparse;
 use runs::Runs;
 use special::Special;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -32,7 +33,6 @@ const ROOT: u64 = 5;
 /// Bit of the volume's flags: not cleanly unmounted.
 const DIRTY: u16 = 1;
 const FILES_CACHED: usize = 16 << 10;
-const FOLDERS_CACHED: usize = 32;
 /// Unpacked compression units, 64 KiB each as a rule.
 const UNITS_CACHED: usize = 64;
 /// The largest value that an extended attribute can have in the kernel's interface.
@@ -52,7 +52,7 @@ pub struct Ntfs {
     mft: Runs,
     facts: Facts,
     files: Cache<u64, Arc<Opened>>,
-    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+    folders: Names,
     units: Cache<(u64, u64), Arc<[u8]>>,
 }
 
@@ -99,7 +99,7 @@ impl Ntfs {
             mft: Runs(vec![first]),
             facts: Facts::default(),
             files: Cache::new(FILES_CACHED),
-            folders: Cache::new(FOLDERS_CACHED),
+            folders: Names::new(),
             units: Cache::new(UNITS_CACHED),
         };
         ntfs.find_table()?;
@@ -130,7 +130,7 @@ impl Ntfs {
         let information = volume.resident(kind::VOLUME_INFORMATION).unwrap_or_default();
         let flags = information.get(10..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u16::from_le_bytes(*raw));
         let mut notes = Vec::new();
-        if flags & DIRTY != 0 {
+        if flags & DIRTY != 0 || self.has_open_journal()? {
             notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
         if self.lookup(self.root(), b"hiberfil.sys")?.map(|node| self.is_hibernated(node)).transpose()? == Some(true) {
@@ -323,20 +323,6 @@ impl Ntfs {
         Ok(bytes)
     }
 
-    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
-        if let Some(names) = self.folders.get(&folder.0) {
-            return Ok(names);
-        }
-        let mut names = HashMap::new();
-        self.entries(&self.file(folder)?.file, 0, &mut |entry| {
-            names.insert(entry.name, entry.node);
-            ControlFlow::Continue(())
-        })?;
-        let names = Arc::new(names);
-        self.folders.insert(folder.0, names.clone());
-        Ok(names)
-    }
-
     /// How many folders a file is below the root.
     fn depth(&self, file: &File) -> Result<usize> {
         let mut depth = 0;
@@ -363,7 +349,7 @@ impl GuestFs for Ntfs {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        Ok(self.names(folder)?.get(name).copied())
+        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {

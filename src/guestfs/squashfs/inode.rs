@@ -4,7 +4,7 @@
 
 use super::metadata::{BLOCK, Place};
 use super::{Squashfs, damage};
-use crate::guestfs::{Attributes, NodeKind, Result, Time};
+use crate::guestfs::{Attributes, NodeKind, Result, Time, device_numbers};
 use crate::image::Fault;
 use crate::image::fields::Fields;
 use std::sync::Mutex;
@@ -191,8 +191,7 @@ impl Squashfs {
         let links = self.number(place, at)?;
         let raw = if device { self.number(place, at)? } else { 0 };
         let xattr = if long { self.number(place, at)? } else { NONE };
-        // 12 bits of major number are between the lower 8 and the upper 12 bits of the minor number.
-        let device = ((raw >> 8) & 0xFFF, (raw & 0xFF) | ((raw >> 12) & 0xF_FF00));
+        let device = device_numbers(raw);
         Ok(Rest { links, size: 0, sparse: 0, device, xattr: some(xattr), content: Content::Other })
     }
 

@@ -1,12 +1,10 @@
 //! Unpacking one block. A volume has one compressor for all of its blocks.
 
-use ruzstd::decoding::FrameDecoder;
+use crate::image::zstd;
 use std::io::{self, Read};
 
 /// Memory that LZMA may take, in KiB: its window is as large as a block, and mksquashfs makes none of more than 1 MiB.
 const LZMA_MEMORY: u32 = 16 << 10;
-/// The largest window that a zstd frame may ask for, in bytes.
-const ZSTD_WINDOW: u64 = 8 << 20;
 
 /// `compression` of the superblock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +52,17 @@ impl Compressor {
             Self::Lzo => lzokay::decompress::decompress(packed, out).map_err(|e| io::Error::other(e.to_string())),
             Self::Xz => fill(lzma_rust2::XzReader::new_mem_limit(packed, false, LZMA_MEMORY), out),
             Self::Lz4 => lz4_flex::block::decompress_into(packed, out).map_err(io::Error::other),
-            Self::Zstd => {
-                let mut decoder = FrameDecoder::new();
-                decoder.set_max_window_size(ZSTD_WINDOW);
-                decoder.decode_all(packed, out).map_err(io::Error::other)
-            }
+            Self::Zstd => unzstd(packed, out).map_err(io::Error::other),
         }
+    }
+}
+
+fn unzstd(packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    let frame = zstd::unpack(packed, out)?;
+    match packed.len() - frame.packed {
+        _ if frame.has_more => Err("more bytes".to_owned()),
+        0 => Ok(frame.len),
+        rest => Err(format!("{rest} bytes behind the frame")),
     }
 }
 

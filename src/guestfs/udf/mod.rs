@@ -324,24 +324,11 @@ impl GuestFs for Udf {
         Ok(FileRun { len: run.len.min(len.max(1)), ..run })
     }
 
-    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
-        // No file has bytes without a place of their own.
-        Err(Error::NotFile)
-    }
-
     fn read_link(&self, link: Node) -> Result<Vec<u8>> {
         let opened = self.opened(link)?;
         if opened.entry.attributes.kind != NodeKind::Symlink {
             return Err(Error::NotSymlink);
         }
         Ok(opened.entry.descriptors.clone())
-    }
-
-    fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
-        self.opened(node).map(|_| Vec::new())
-    }
-
-    fn xattr(&self, node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.opened(node).map(|_| None)
     }
 }

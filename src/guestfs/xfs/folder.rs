@@ -2,7 +2,7 @@
 //! 32 GiB of its own addresses; hashes for looking them up come behind and are not needed here
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Directories).
 
-use super::inode::{Format, Inode, entry_kind};
+use super::inode::{Format, Inode};
 use super::{Block, Marks, Xfs, damage};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::image::Fault;
@@ -195,7 +195,7 @@ impl Xfs {
         if raw.name.is_empty() || raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             return Err(damage(Fault::corrupt(at, "name in a folder", "one without / and zero bytes", "another")));
         }
-        let kind = match entry_kind(raw.file_type) {
+        let kind = match NodeKind::of_entry(raw.file_type) {
             Some(kind) => kind,
             None => self.inode(raw.inode)?.attributes.kind,
         };

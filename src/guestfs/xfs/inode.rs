@@ -83,8 +83,8 @@ impl Inode {
         }
         let flags2 = if sb.v5 { f.u64_be(120)? } else { 0 };
         let raw_mode = f.u16_be(2)?;
-        let kind =
-            kind(raw_mode).ok_or_else(|| bad(2, "type", "a file, folder or device", format!("{raw_mode:#o}")))?;
+        let kind = NodeKind::of_mode(raw_mode.into())
+            .ok_or_else(|| bad(2, "type", "a file, folder or device", format!("{raw_mode:#o}")))?;
         let (extents, attr_extents) = if flags2 & NREXT64 != 0 {
             (f.u64_be(24)?, f.u32_be(76)?)
         } else {
@@ -146,33 +146,6 @@ fn fork(f: &Fields<'_>, format_at: usize, start: usize, len: usize, extents: u64
         return Err(Fault::corrupt(f.offset(76), what, format_args!("at most {}", len / 16), extents));
     }
     Ok(Fork { format, extents, bytes: f.bytes(start, len)?.to_vec(), at: f.offset(start) })
-}
-
-fn kind(mode: u16) -> Option<NodeKind> {
-    Some(match mode >> 12 {
-        0x1 => NodeKind::Fifo,
-        0x2 => NodeKind::CharDevice,
-        0x4 => NodeKind::Folder,
-        0x6 => NodeKind::BlockDevice,
-        0x8 => NodeKind::File,
-        0xA => NodeKind::Symlink,
-        0xC => NodeKind::Socket,
-        _ => return None,
-    })
-}
-
-/// The kind that a folder's entry tells (`ftype`).
-pub(super) fn entry_kind(file_type: u8) -> Option<NodeKind> {
-    Some(match file_type {
-        1 => NodeKind::File,
-        2 => NodeKind::Folder,
-        3 => NodeKind::CharDevice,
-        4 => NodeKind::BlockDevice,
-        5 => NodeKind::Fifo,
-        6 => NodeKind::Socket,
-        7 => NodeKind::Symlink,
-        _ => return None,
-    })
 }
 
 /// Seconds and nanoseconds, 32 bits each, or nanoseconds in 64 bits.

@@ -20,8 +20,10 @@ const LITTLE_ENDIAN: u32 = 1;
 const CONTENT_PER_HEADER: u32 = 32 << 10;
 /// The longest record that the kernel writes, in bytes.
 const MAX_RECORD: u32 = 256 << 10;
-/// Sectors before the end of what was written that may be there in part: eight records in flight.
-pub(super) const IN_FLIGHT: u64 = 8 * MAX_RECORD as u64 / SECTOR;
+/// Records that the kernel has in flight at most: so many before the end may be there in part.
+const RECORDS_IN_FLIGHT: usize = 8;
+/// Sectors that these take at most.
+const IN_FLIGHT: u64 = RECORDS_IN_FLIGHT as u64 * MAX_RECORD as u64 / SECTOR;
 /// Bytes of a record's header that count in its checksum: as 64-bit and as 32-bit kernels see it.
 const HEADER_SIZES: [usize; 2] = [328, 324];
 /// Flag of an operation: the file system was unmounted.
@@ -35,6 +37,8 @@ pub(super) struct Log<'a> {
     /// In bytes of the volume.
     start: u64,
     pub(super) sectors: u64,
+    /// The file system is of version 5: each record has a checksum.
+    v5: bool,
 }
 
 /// What is to be replayed: `count` sectors from `tail` on.
@@ -52,6 +56,8 @@ pub(super) struct Record {
     pub(super) operations: u32,
     /// Sectors that it takes.
     pub(super) sectors: u64,
+    /// Where the oldest record was that was needed then.
+    tail: u64,
 }
 
 /// What a record's header says.
@@ -70,7 +76,7 @@ impl<'a> Log<'a> {
     pub(super) fn new(volume: &'a dyn Disk, sb: &Superblock) -> Option<Self> {
         let size = u64::from(sb.block_size);
         let start = sb.log_start?.saturating_mul(size);
-        Some(Self { volume, start, sectors: u64::from(sb.log_blocks) * (size / SECTOR) })
+        Some(Self { volume, start, sectors: u64::from(sb.log_blocks) * (size / SECTOR), v5: sb.v5 })
     }
 
     /// `count` sectors from `first` on, around the ring's end.
@@ -86,7 +92,8 @@ impl<'a> Log<'a> {
         Ok(bytes)
     }
 
-    fn place(&self, sector: u64) -> u64 {
+    /// A sector, in bytes of the volume.
+    pub(super) fn place(&self, sector: u64) -> u64 {
         self.start + sector % self.sectors * SECTOR
     }
 
@@ -142,27 +149,35 @@ impl<'a> Log<'a> {
         Ok(Some(self.first_of_round(from, self.sectors, before.wrapping_sub(1))?.unwrap_or(head)))
     }
 
-    /// The last record's header before `head`, and where it is.
-    fn last_header(&self, head: u64) -> Result<Option<(u64, Header)>> {
+    /// Where the last `most` headers of records before `head` are, the last one first.
+    fn headers_before(&self, head: u64, most: usize) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
         let mut left = self.sectors;
         let mut end = head + self.sectors;
-        while left > 0 {
+        while left > 0 && found.len() < most {
             let count = CHUNK.min(left);
             let bytes = self.read(end - count, count)?;
-            let found = bytes.chunks(512).rposition(|sector| sector.starts_with(&MAGIC.to_be_bytes()));
-            if let Some(i) = found {
-                let at = (end - count + i as u64) % self.sectors;
-                let sector = bytes.chunks(512).nth(i).unwrap_or_default();
-                return Ok(Some((at, self.header(sector, at)?)));
-            }
+            let marked = (end - count..).zip(bytes.chunks(512)).filter(|(_, sector)| is_header(sector));
+            let mut marked: Vec<u64> = marked.map(|(at, _)| at % self.sectors).collect();
+            marked.reverse();
+            found.append(&mut marked);
             end -= count;
             left -= count;
         }
-        Ok(None)
+        found.truncate(most);
+        Ok(found)
     }
 
-    fn header(&self, sector: &[u8], at: u64) -> Result<Header> {
-        self.header_fields(sector, at).map_err(damage)
+    /// Whether what is wrong with the record at a sector, `left` sectors before the end, can be that it was never
+    /// written whole.
+    pub(super) fn may_be_torn(&self, at: u64, left: u64) -> Result<bool> {
+        let (mut records, mut done) = (0, 0);
+        while done < left && records <= RECORDS_IN_FLIGHT {
+            let count = CHUNK.min(left - done);
+            records += self.read(at + done, count)?.chunks(512).filter(|sector| is_header(sector)).count();
+            done += count;
+        }
+        Ok(records <= RECORDS_IN_FLIGHT)
     }
 
     fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, Fault> {
@@ -184,37 +199,57 @@ impl<'a> Log<'a> {
         })
     }
 
-    /// What has to be replayed; none after a clean unmount.
+    /// What has to be replayed; none after a clean unmount. As in the kernel's `xlog_verify_head`, what is not whole at
+    /// the end was never written.
     pub(super) fn active(&self) -> Result<Option<Active>> {
         let Some(head) = self.head()? else { return Ok(None) };
-        let Some((at, header)) = self.last_header(head)? else {
+        let last = self.headers_before(head, RECORDS_IN_FLIGHT + 1)?;
+        let Some(first) = last.first() else {
             let fault = Fault::corrupt(self.start, "journal", "a record", "none");
             return Err(damage(fault));
         };
         let head = head % self.sectors;
-        let end = (at + header.sectors + u64::from(header.len).div_ceil(SECTOR)) % self.sectors;
-        if header.operations == 1 && end == head {
-            // The flags of an operation are in its byte 9.
-            let content = self.read(at + header.sectors, 1)?;
-            if content[9] & UNMOUNT != 0 {
-                return Ok(None);
+        if self.is_unmount(*first, head)? {
+            return Ok(None);
+        }
+        // The newest whole record tells where to begin.
+        for at in last {
+            if let Some(record) = self.record(at, self.count(at, head))? {
+                if record.tail >= self.sectors {
+                    let expected = format!("below {}", self.sectors);
+                    let fault = Fault::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
+                    return Err(damage(fault));
+                }
+                return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
             }
         }
-        if header.tail >= self.sectors {
-            let expected = format!("below {}", self.sectors);
-            return Err(damage(Fault::corrupt(self.place(at) + 24, "tail of the journal", expected, header.tail)));
+        let found = format!("{RECORDS_IN_FLIGHT} that are not");
+        Err(damage(Fault::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
+    }
+
+    /// Sectors from one to before another, which is never the same.
+    fn count(&self, from: u64, to: u64) -> u64 {
+        match (to + self.sectors - from) % self.sectors {
+            0 => self.sectors,
+            count => count,
         }
-        let count = (head + self.sectors - header.tail) % self.sectors;
-        Ok((count > 0).then_some(Active { tail: header.tail, count }))
+    }
+
+    /// Whether the last record, which ends at `head`, says that the file system was unmounted.
+    fn is_unmount(&self, at: u64, head: u64) -> Result<bool> {
+        let Ok(header) = self.header_fields(&self.read(at, 1)?, at) else { return Ok(false) };
+        let end = (at + header.sectors + u64::from(header.len).div_ceil(SECTOR)) % self.sectors;
+        // The flags of an operation are in its byte 9.
+        Ok(header.operations == 1 && end == head && self.read(at + header.sectors, 1)?[9] & UNMOUNT != 0)
     }
 
     /// The record at a sector, of at most `most` sectors; none where there is no whole one.
-    pub(super) fn record(&self, at: u64, most: u64, v5: bool) -> Result<Option<Record>> {
+    pub(super) fn record(&self, at: u64, most: u64) -> Result<Option<Record>> {
         let first = self.read(at, 1)?;
-        if !first.starts_with(&MAGIC.to_be_bytes()) {
+        if !is_header(&first) {
             return Ok(None);
         }
-        let header = self.header(&first, at)?;
+        let Ok(header) = self.header_fields(&first, at) else { return Ok(None) };
         let data = u64::from(header.len).div_ceil(SECTOR);
         let sectors = header.sectors + data;
         if sectors > most {
@@ -229,7 +264,7 @@ impl<'a> Log<'a> {
         let mut content = self.read(at + header.sectors, data)?;
         let len = usize::try_from(header.len).unwrap_or(0).min(content.len());
         // Old kernels leave the checksum 0 in version 4.
-        if (v5 || header.crc != 0) && !sum_fits(&headers, &content[..len], header.crc) {
+        if (self.v5 || header.crc != 0) && !sum_fits(&headers, &content[..len], header.crc) {
             return Ok(None);
         }
         let round = &first[4..8];
@@ -240,13 +275,18 @@ impl<'a> Log<'a> {
             sector[..4].copy_from_slice(first_word(&headers, i));
         }
         content.truncate(len);
-        Ok(Some(Record { content, operations: header.operations, sectors }))
+        Ok(Some(Record { content, operations: header.operations, sectors, tail: header.tail }))
     }
+}
+
+/// Whether a sector is the first one of a record.
+fn is_header(sector: &[u8]) -> bool {
+    sector.starts_with(&MAGIC.to_be_bytes())
 }
 
 /// The round that a sector was written in: its first word, or the second one in a record's header.
 fn round_of(sector: &[u8]) -> u32 {
-    let at = if sector.starts_with(&MAGIC.to_be_bytes()) { 4 } else { 0 };
+    let at = if is_header(sector) { 4 } else { 0 };
     sector.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_be_bytes(*word))
 }
 

@@ -11,6 +11,7 @@ mod replay;
 mod superblock;
 mod xattr;
 
+use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::image::Fault;
@@ -18,7 +19,6 @@ use crate::image::fields::Fields;
 use inode::{Fork, Format, Inode};
 use quick_cache::sync::Cache;
 use replay::Overlay;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use superblock::Superblock;
@@ -27,8 +27,6 @@ const TYPE: &str = "XFS";
 const BLOCKS_CACHED: usize = 4096;
 const NODES_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
-/// Folders whose names are kept for looking up.
-const FOLDERS_CACHED: usize = 32;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 1024;
 /// Targets of links that are too long for the inode: `XSLM`.
@@ -47,7 +45,7 @@ pub struct Xfs {
     /// Blocks of extent trees that were checked.
     nodes: Cache<u64, Arc<Block>>,
     inodes: Cache<u64, Arc<Inode>>,
-    folders: Cache<u64, Arc<HashMap<Vec<u8>, Node>>>,
+    folders: Names,
 }
 
 /// A block of metadata.
@@ -127,7 +125,7 @@ impl Xfs {
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
-            folders: Cache::new(FOLDERS_CACHED),
+            folders: Names::new(),
         })
     }
 
@@ -209,20 +207,6 @@ impl Xfs {
         Ok(inode)
     }
 
-    fn names(&self, folder: Node) -> Result<Arc<HashMap<Vec<u8>, Node>>> {
-        if let Some(names) = self.folders.get(&folder.0) {
-            return Ok(names);
-        }
-        let mut names = HashMap::new();
-        self.entries(&*self.inode(folder.0)?, 0, &mut |entry| {
-            names.insert(entry.name, entry.node);
-            ControlFlow::Continue(())
-        })?;
-        let names = Arc::new(names);
-        self.folders.insert(folder.0, names.clone());
-        Ok(names)
-    }
-
     /// The `len` bytes that a fork has from its block `first` on. In version 5 they are in pieces with a header each:
     /// one for each block, or (`by_extent`) for each extent.
     fn remote(&self, inode: &Inode, fork: &Fork, (first, len): (u64, usize), remote: &Remote) -> Result<Vec<u8>> {
@@ -298,7 +282,7 @@ impl GuestFs for Xfs {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        Ok(self.names(folder)?.get(name).copied())
+        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -326,11 +310,6 @@ impl GuestFs for Xfs {
             Some(block) => FileExtent::Stored(block * size + skip),
         };
         Ok(FileRun { extent, len: (mapped.count.saturating_mul(size) - skip).min(len.max(1)) })
-    }
-
-    fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
-        // No file has bytes without a place of their own.
-        Err(Error::NotFile)
     }
 
     fn read_link(&self, link: Node) -> Result<Vec<u8>> {

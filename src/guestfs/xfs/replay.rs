@@ -3,7 +3,7 @@
 //! Journaling Log). Changes to whole structures that were only planned (intents) don't matter to a reader.
 
 use super::inode::core_size;
-use super::log::{IN_FLIGHT, Log, SECTOR};
+use super::log::{Log, SECTOR};
 use super::superblock::Superblock;
 use super::{TYPE, damage};
 use crate::disk::Disk;
@@ -78,15 +78,13 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
     }
     let mut replay =
         Replay { volume, sb, overlay: Overlay::default(), open: HashMap::new(), open_bytes: 0, transactions: 0 };
-    let left = match replay.records(&log, active.tail, active.count) {
-        Ok(left) => left,
+    match replay.records(&log, active.tail, active.count) {
+        Ok(()) => {}
         Err(Error::Corrupt { fault, .. }) => return missing(&format!("its journal cannot be replayed ({fault})")),
         Err(other) => return Err(other),
-    };
-    let rest = if left > IN_FLIGHT { "; the rest of it is damaged, recent changes may be missing" } else { "" };
+    }
     let count = replay.transactions;
-    let note =
-        format!("It was not cleanly unmounted; {count} transactions of its journal are replayed in memory{rest}");
+    let note = format!("It was not cleanly unmounted; {count} transactions of its journal are replayed in memory");
     Ok((replay.overlay, Some(note)))
 }
 
@@ -101,16 +99,23 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Replays the records in `count` sectors from `tail` on; how many sectors were left when there was no whole one.
-    fn records(&mut self, log: &Log<'_>, tail: u64, count: u64) -> Result<u64> {
+    /// Replays the records in `count` sectors from `tail` on, up to one that was never written whole. A damaged one
+    /// before that leaves nothing to rely on: what follows it may be on the volume already, in part.
+    fn records(&mut self, log: &Log<'_>, tail: u64, count: u64) -> Result<()> {
         let (mut at, mut left) = (tail, count);
         while left > 0 {
-            let Some(record) = log.record(at, left, self.sb.v5)? else { break };
+            let Some(record) = log.record(at, left)? else {
+                if log.may_be_torn(at, left)? {
+                    break;
+                }
+                let found = "one that is not, before others";
+                return Err(damage(Fault::corrupt(log.place(at), "journal record", "a whole one", found)));
+            };
             self.operations(&record.content, record.operations)?;
             at = (at + record.sectors) % log.sectors;
             left -= record.sectors;
         }
-        Ok(left)
+        Ok(())
     }
 
     fn operations(&mut self, content: &[u8], count: u32) -> Result<()> {

@@ -66,20 +66,10 @@ fn find_trailer(sample: &Sample) -> Result<Trailer, Fault> {
 
 fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
     ImageInfo {
-        path: sample.path.clone(),
-        format: Format::Dmg,
         variant: Variant::Stream,
         details: "UDIF version 4".to_owned(),
-        size: trailer.disk_size,
-        sector_size: 512,
-        block_size: 0,
-        uuid: None,
-        modification: None,
-        content_id: None,
-        parent: None,
-        comment: String::new(),
-        notes: Vec::new(),
         stored_size: sample.len,
+        ..ImageInfo::plain(&sample.path, Format::Dmg, trailer.disk_size)
     }
 }
 
@@ -104,10 +94,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     }
     let checked = chunks::check_master(&tables, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
     if let Err(error) = checked.map_err(in_file) {
-        if !options.force {
-            return Err(error);
-        }
-        info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+        options.forgive(error, &mut info.notes)?;
     }
     Ok(Box::new(Dmg { info, files: [file], chunks }))
 }

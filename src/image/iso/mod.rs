@@ -3,7 +3,7 @@
 
 use super::fields::Fields;
 use super::open::Sample;
-use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, Variant, raw};
+use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
 use std::path::Path;
 
 /// Bytes of a sector.
@@ -42,22 +42,7 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
 
 /// An optical disk's image as other rooms see it; also that of a cue sheet.
 pub(super) fn info(path: &Path, format: Format, size: u64, stored_size: u64, details: String) -> ImageInfo {
-    ImageInfo {
-        path: path.to_path_buf(),
-        format,
-        variant: Variant::Fixed,
-        details,
-        size,
-        sector_size: 2048,
-        block_size: 0,
-        uuid: None,
-        modification: None,
-        content_id: None,
-        parent: None,
-        comment: String::new(),
-        notes: Vec::new(),
-        stored_size,
-    }
+    ImageInfo { details, sector_size: 2048, stored_size, ..ImageInfo::plain(path, format, size) }
 }
 
 /// Checks that the file holds the whole volume that its primary volume descriptor states (ECMA-119, 8.4.8 and
@@ -86,10 +71,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let mut info = identify(&sample)?;
     if let Err(error) = check_whole(&sample).map_err(|fault| fault.in_file(&sample.path)) {
-        if !options.force {
-            return Err(error);
-        }
-        info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+        options.forgive(error, &mut info.notes)?;
     }
     Ok(Box::new(Iso { info, files: [file] }))
 }

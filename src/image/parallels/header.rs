@@ -49,6 +49,14 @@ pub(super) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, MAGIC) || sample.starts_with(0, MAGIC_EXT)
 }
 
+/// Whether a file begins nearly as a Parallels image does: its signature is damaged.
+pub(super) fn probe_damaged(sample: &Sample) -> bool {
+    [MAGIC, MAGIC_EXT].iter().any(|magic| {
+        let same = sample.head.iter().zip(*magic).filter(|(found, expected)| found == expected).count();
+        same >= magic.len() / 2
+    })
+}
+
 impl Header {
     /// Parses the first [`SIZE`] bytes of a file.
     ///
@@ -132,4 +140,27 @@ impl Header {
 /// Offsets in the header fit.
 fn usize_of(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::image::testing::MemFile;
+    use crate::image::{OpenOptions, open::open_file, parallels::testing::Build};
+
+    /// A `.hdd` file without signature is a flat image, and what was read of a damaged one would not be the disk.
+    #[test]
+    fn a_damaged_signature_is_not_taken_for_a_flat_image() {
+        for extended in [false, true] {
+            let build = Build { extended, ..Build::default() };
+            for damage in (0..16).map(|at| at..at + 1).chain([0..8, 8..16]) {
+                let mut bytes = build.bytes();
+                bytes[damage].fill(0);
+                let error = open_file(MemFile::new("/t/a.hdd", bytes), OpenOptions::default()).err().unwrap();
+                let text = error.to_string();
+                assert!(text.contains("Parallels signature at offset 0 (0x0): expected WithoutFreeSpace"), "{text}");
+            }
+        }
+        let flat = open_file(MemFile::new("/t/a.hdd", vec![b'W'; 1024]), OpenOptions::default());
+        assert_eq!(flat.unwrap().info().size, 1024);
+    }
 }

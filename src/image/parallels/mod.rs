@@ -95,11 +95,10 @@ fn open_mapped(
             let writer = options.writable.then(|| Writer::new(&map.header, &places));
             Ok((map, writer))
         }
-        Err(error) if options.force && !options.writable => {
-            notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+        Err(error) => {
+            options.forgive(error, notes)?;
             Ok((map, None))
         }
-        Err(error) => Err(error),
     }
 }
 
@@ -126,6 +125,10 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
+    if header::probe_damaged(sample) {
+        // The error is the signature's.
+        Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";
         let found = format_args!("{} bytes without signature", sample.len);
@@ -135,22 +138,7 @@ fn flat_info(sample: &Sample) -> Result<ImageInfo> {
 }
 
 fn plain_info(path: &Path, size: u64, variant: Variant, stored_size: u64) -> ImageInfo {
-    ImageInfo {
-        path: path.to_path_buf(),
-        format: Format::Parallels,
-        variant,
-        details: String::new(),
-        size,
-        sector_size: 512,
-        block_size: 0,
-        uuid: None,
-        modification: None,
-        content_id: None,
-        parent: None,
-        comment: String::new(),
-        notes: Vec::new(),
-        stored_size,
-    }
+    ImageInfo { variant, stored_size, ..ImageInfo::plain(path, Format::Parallels, size) }
 }
 
 /// An open image or bundle.

@@ -1,13 +1,8 @@
 //! Compressed clusters.
 
 use super::header::Compression;
-use crate::image::Fault;
+use crate::image::{Fault, zstd};
 use flate2::{Decompress, FlushDecompress, Status};
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use std::io::Read;
-
-/// The largest window that a zstd frame may ask for, in bytes. A cluster has at most 2 MiB.
-const MAX_WINDOW: u64 = 16 << 20;
 
 /// Decompresses `packed`, which lies at `offset` in the file, to exactly the length of `out`. Bytes after the end of
 /// the compressed stream are ignored: its length is stored in whole sectors.
@@ -46,13 +41,10 @@ fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
 }
 
 fn unzstd(packed: &[u8], out: &mut [u8]) -> Result<(), String> {
-    let mut frame = FrameDecoder::new();
-    frame.set_max_window_size(MAX_WINDOW);
-    let mut stream = StreamingDecoder::new_with_decoder(packed, frame).map_err(|e| e.to_string())?;
-    stream.read_exact(out).map_err(|e| e.to_string())?;
-    match stream.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err("more".to_owned()),
-        Err(e) => Err(e.to_string()),
+    let frame = zstd::unpack(packed, out)?;
+    match frame.len {
+        _ if frame.has_more => Err("more".to_owned()),
+        n if n < out.len() => Err(format!("{n} bytes")),
+        _ => Ok(()),
     }
 }

@@ -35,20 +35,13 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
         notes.push("It was not closed cleanly; its map is checked before it is written".to_owned());
     }
     Ok(ImageInfo {
-        path: path.to_path_buf(),
-        format: Format::Qed,
         variant: if parent.is_some() { Variant::Differencing } else { Variant::Dynamic },
         details: format!("clusters of {} bytes, tables of {} clusters", header.cluster_size, header.table_size),
-        size: header.image_size,
-        sector_size: 512,
         block_size: u64::from(header.cluster_size),
-        uuid: None,
-        modification: None,
-        content_id: None,
         parent,
-        comment: String::new(),
         notes,
         stored_size,
+        ..ImageInfo::plain(path, Format::Qed, header.image_size)
     })
 }
 

@@ -1,9 +1,10 @@
 //! Raw images: the disk's bytes as they are.
 
+mod foreign;
+
 use super::open::Sample;
 use super::storage::{self, Stretch};
-use super::{Error, Extent, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
-use std::path::Path;
+use super::{Error, Extent, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 
 /// File name extensions of formats that have a magic number. A file so named without the number is damaged or cut,
 /// and showing its bytes as a disk would be a lie.
@@ -12,7 +13,8 @@ const NOT_RAW: [&str; 9] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow
 /// What a raw image is taken for: a disk as long as the file.
 ///
 /// # Errors
-/// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format.
+/// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;
+/// [`Error::Unsupported`] for one whose content says so.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     let extension = sample.path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     if NOT_RAW.contains(&extension.as_str()) {
@@ -23,26 +25,8 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     if sample.len == 0 {
         return Err(Fault::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
     }
-    Ok(info(&sample.path, sample.len))
-}
-
-fn info(path: &Path, size: u64) -> ImageInfo {
-    ImageInfo {
-        path: path.to_path_buf(),
-        format: Format::Raw,
-        variant: Variant::Fixed,
-        details: String::new(),
-        size,
-        sector_size: 512,
-        block_size: 0,
-        uuid: None,
-        modification: None,
-        content_id: None,
-        parent: None,
-        comment: String::new(),
-        notes: Vec::new(),
-        stored_size: size,
-    }
+    foreign::refuse(sample).map_err(|fault| fault.in_file(&sample.path))?;
+    Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
 
 /// Opens a raw image.
@@ -52,7 +36,7 @@ fn info(path: &Path, size: u64) -> ImageInfo {
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     // A format stated by the user or by a child overrules the name.
     let info = if options.format == Some(Format::Raw) {
-        info(file.path(), storage::length(&*file)?)
+        ImageInfo::plain(file.path(), Format::Raw, storage::length(&*file)?)
     } else {
         identify(&Sample::read(&*file)?)?
     };
@@ -151,6 +135,7 @@ mod tests {
     use super::*;
     use crate::image::local::{self, Devices};
     use std::os::unix::fs::FileExt;
+    use std::path::Path;
 
     fn file(name: &str, len: u64) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const L2_CACHE: usize = 4 << 20;
 /// Bytes of the level 1 table kept in memory.
 const L1_CACHE: usize = 1 << 20;
+/// Version 1 of QCOW aligns its clusters and tables to no more than this; QEMU refuses others too.
+const SECTOR: u64 = 512;
 /// Entries looked at together.
 const BATCH: usize = 512;
 /// Level 2 tables looked at together, most of which may be missing.
@@ -92,7 +94,7 @@ impl Map {
     fn is_place(&self, offset: u64) -> bool {
         offset != 0
             && i64::try_from(offset).is_ok()
-            && (!self.shape.dialect.aligned || offset.is_multiple_of(self.shape.cluster_size))
+            && offset.is_multiple_of(if self.shape.dialect.aligned { self.shape.cluster_size } else { SECTOR })
     }
 
     /// The level 2 table for a place of the disk.

@@ -22,7 +22,7 @@ pub(super) struct Dialect {
     pub(super) zero: Option<u64>,
     /// The flag of an entry whose cluster is compressed; 0 where the format has none.
     pub(super) compressed: u64,
-    /// Clusters and tables always begin at multiples of the cluster size.
+    /// Clusters and tables always begin at multiples of the cluster size, else of 512.
     pub(super) aligned: bool,
 }
 

@@ -225,6 +225,8 @@ fn each_broken_field_of_a_qcow_has_its_own_message() {
                 &[1],
                 "QCOW map entry at offset 512 (0x200): expected data that ends before the file does, at 2057, found 0x10600",
             ),
+            (519, &[1], "QCOW map entry at offset 512 (0x200): expected the offset of a cluster, found 0x401"),
+            (71, &[8], "QCOW map entry at offset 64 (0x40): expected the offset of a level 2 table, found 0x208"),
         ],
     );
 }

@@ -27,10 +27,7 @@ impl Writer {
 
 impl TwoLevel {
     fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 
     /// Adds `len` bytes of zeros to the file, and returns where they begin.

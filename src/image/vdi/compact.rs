@@ -48,6 +48,7 @@ impl Vdi {
 
         let header = &self.map.header;
         storage::write_all(&**file, &end.to_le_bytes(), header.blocks_allocated_at)?;
+        writer.counted.store(end, Ordering::Release);
         storage::sync(&**file)?;
         let len = header.block_at(end);
         file.set_len(len).map_err(|e| Error::io(file.path(), format!("cut to {len} bytes"), e))?;

@@ -58,8 +58,6 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
         ));
     }
     ImageInfo {
-        path: path.to_path_buf(),
-        format: Format::Vdi,
         variant: match header.kind {
             Kind::Normal => Variant::Dynamic,
             Kind::Fixed => Variant::Fixed,
@@ -73,16 +71,14 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
             header.blocks,
             header.block_size
         ),
-        size: header.disk_size,
-        sector_size: 512,
         block_size: u64::from(header.block_size),
         uuid: known(header.uuid_create),
         modification: known(header.uuid_modify),
-        content_id: None,
         parent,
         comment: header.comment.clone(),
         notes,
         stored_size,
+        ..ImageInfo::plain(path, Format::Vdi, header.disk_size)
     }
 }
 
@@ -98,11 +94,10 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let map = Map::new(file.clone(), header)?;
     let used = match map.check() {
         Ok(used) => Some(used),
-        Err(error) if options.force && !options.writable => {
-            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+        Err(error) => {
+            options.forgive(error, &mut info.notes)?;
             None
         }
-        Err(error) => return Err(error),
     };
     let writer = match used {
         Some(used) if options.writable => Some(Writer::new(map.header.blocks_allocated, &used)),

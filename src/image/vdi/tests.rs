@@ -2,8 +2,9 @@
 
 use super::testing::Build;
 use super::*;
+use crate::disk::{ChainDisk, Disk};
 use crate::image::local::Devices;
-use crate::image::testing::MemFile;
+use crate::image::testing::{MemFile, Op};
 use crate::image::{Error, Extent};
 
 const FREE: u32 = 0xFFFF_FFFF;
@@ -104,6 +105,30 @@ fn a_disk_that_ends_within_its_last_block_may_have_that_block_cut() {
     assert_eq!(image.extent(12288, 512).unwrap().len, 512);
     bytes.pop();
     assert!(message(bytes).contains("VDI block 3"));
+}
+
+#[test]
+fn the_count_of_blocks_is_ahead_of_the_map_only_while_the_header_is_written() {
+    let file = MemFile::new("/t/a.vdi", Build::default().bytes());
+    let options = OpenOptions { writable: true, ..OpenOptions::default() };
+    let disk = ChainDisk::new(vec![open(file.clone(), options).unwrap()], Vec::new());
+    disk.write_at(4096, &[7; 4096]).unwrap();
+    disk.flush().unwrap();
+    let done = |op: &Op| match op {
+        Op::Write { offset, .. } => Some(*offset),
+        Op::SetLen(len) | Op::Zero { len, .. } => Some(*len),
+        Op::Sync => None,
+    };
+    let (count, uuid, entry, data) = (Some(388), Some(408), Some(516), Some(1024));
+    assert_eq!(
+        file.ops().iter().map(done).collect::<Vec<_>>(),
+        [uuid, None, Some(1024 + 4096), data, None, count, uuid, None, entry, None],
+        "the UUID; room and data; the count; the map; the disk is waited for between them"
+    );
+    // In place there is nothing to count.
+    disk.write_at(4096, &[8; 10]).unwrap();
+    disk.flush().unwrap();
+    assert_eq!(file.ops()[10..].iter().map(done).collect::<Vec<_>>(), [data, uuid, None]);
 }
 
 #[test]

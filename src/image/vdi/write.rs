@@ -1,20 +1,24 @@
 //! Allocating, discarding and flushing.
 //!
-//! The order that keeps the image whole at any moment: data, then the header's `cBlocksAllocated` (VirtualBox gives
-//! out that index next, so it must never lag behind the map), a sync, then the map, and a sync.
+//! The order that keeps the image whole at any moment: data and a sync, then the header's `cBlocksAllocated` (VirtualBox
+//! gives out that index next, so it must never lag behind the map), a sync, then the map, and a sync. The first sync is
+//! the long one; were it left out, a process that is killed would often leave blocks that count and are not in the map,
+//! which harms nothing and is an error to `qemu-img check` all the same.
 
 use super::Vdi;
 use super::header::Kind;
 use super::map::{Entry, Used};
 use crate::image::storage::{self, File};
 use crate::image::{Error, Extent, ImageMut, Result, Run};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// What a writable VDI keeps beside its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
+    /// `cBlocksAllocated` as the file has it.
+    pub(super) counted: AtomicU32,
     /// Something was written since the last flush.
     written: AtomicBool,
     /// A new modification UUID went to the disk since the image was opened.
@@ -50,7 +54,8 @@ impl Writer {
         let next = blocks_allocated.max(used.end);
         let free = (0..next).rev().filter(|index| !used.contains(*index)).collect();
         let space = Mutex::new(Space { next, free, leaving: Vec::new() });
-        Self { space, written: AtomicBool::new(false), marked: Mutex::new(false) }
+        let counted = AtomicU32::new(blocks_allocated);
+        Self { space, counted, written: AtomicBool::new(false), marked: Mutex::new(false) }
     }
 
     pub(super) fn space(&self) -> MutexGuard<'_, Space> {
@@ -60,10 +65,7 @@ impl Writer {
 
 impl Vdi {
     pub(super) fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 
     pub(super) fn file(&self) -> &File {
@@ -199,10 +201,15 @@ impl ImageMut for Vdi {
         let header = &self.map.header;
         let next = writer.space().next;
         let file = self.file();
-        storage::write_all(&**file, &next.to_le_bytes(), header.blocks_allocated_at)?;
+        let mapped = self.map.cache.pending() > 0;
+        if mapped && next != writer.counted.load(Ordering::Acquire) {
+            storage::sync(&**file)?;
+            storage::write_all(&**file, &next.to_le_bytes(), header.blocks_allocated_at)?;
+            writer.counted.store(next, Ordering::Release);
+        }
         self.write_modification_uuid()?;
         storage::sync(&**file)?;
-        if self.map.cache.pending() > 0 {
+        if mapped {
             self.map.cache.write_back()?;
             storage::sync(&**file)?;
         }

@@ -48,11 +48,8 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let Some(map) = map else {
         return Ok(raw::flat(file, info, options.writable));
     };
-    match map.check() {
-        Err(error) if options.force && !options.writable => {
-            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
-        }
-        other => other?,
+    if let Err(error) = map.check() {
+        options.forgive(error, &mut info.notes)?;
     }
     let writer = options.writable.then(|| Writer::new(&footer, &end));
     Ok(Box::new(Vhd { info, files: [file], map, writer }))
@@ -101,24 +98,18 @@ impl Parts {
             (size::mapped(&footer, &map)?, Some(map), parent)
         };
         let info = ImageInfo {
-            path: file.path().to_path_buf(),
-            format: Format::Vhd,
             variant: match footer.kind {
                 Kind::Fixed => Variant::Fixed,
                 Kind::Dynamic => Variant::Dynamic,
                 Kind::Differencing => Variant::Differencing,
             },
             details: details(&footer, size),
-            size,
-            sector_size: 512,
             block_size: map.as_ref().map_or(0, |map| u64::from(map.header.block_size)),
             uuid: Some(footer.unique_id).filter(|uuid| !uuid.is_nil()),
-            modification: None,
-            content_id: None,
             parent,
-            comment: String::new(),
             notes,
             stored_size: storage::length(&**file)?,
+            ..ImageInfo::plain(file.path(), Format::Vhd, size)
         };
         Ok(Self { footer, map, info, end })
     }
@@ -208,9 +199,6 @@ impl Image for Vhd {
 
 impl Vhd {
     fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 }

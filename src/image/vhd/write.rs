@@ -7,6 +7,7 @@
 use super::footer::{self, Footer};
 use super::header::SECTOR;
 use super::{End, Vhd};
+use crate::image::part::{Part, parts};
 use crate::image::storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
@@ -62,27 +63,9 @@ impl Writer {
     }
 }
 
-/// A part of a range that lies in one block.
-struct Part {
-    block: u64,
-    /// Bytes from the start of the block's data.
-    within: Range<u64>,
-}
-
-impl Part {
-    fn len(&self) -> u64 {
-        self.within.end - self.within.start
-    }
-}
-
 impl Vhd {
-    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> {
-        let size = u64::from(self.map.header.block_size);
-        let end = offset + len;
-        (offset / size..end.div_ceil(size)).map(move |block| {
-            let start = block * size;
-            Part { block, within: offset.max(start) - start..end.min(start + size) - start }
-        })
+    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
+        parts(offset, len, self.map.header.block_size.into())
     }
 
     fn write_footer(&self, at: u64) -> Result<()> {

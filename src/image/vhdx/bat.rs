@@ -62,7 +62,7 @@ pub(super) enum Payload {
 impl Payload {
     /// Decodes the entry of `block`, which is at `at` of the file; `differencing` disks may have partial blocks.
     pub(super) fn decode(raw: u64, block: u64, at: u64, differencing: bool) -> Result<Self, Fault> {
-        let place = raw >> 20 << 20;
+        let place = place_in(raw);
         match raw & 7 {
             0 => Ok(Self::NotPresent),
             1..=3 => Ok(Self::Zero),
@@ -85,11 +85,16 @@ impl Payload {
     }
 }
 
+/// The place that an entry names, whatever its state says; 0 for none.
+pub(super) fn place_in(raw: u64) -> u64 {
+    raw >> 20 << 20
+}
+
 /// The entry of a bitmap block: where the block is in the file, in bytes.
 pub(super) fn decode_bitmap(raw: u64, at: u64) -> Result<Option<u64>, Fault> {
     match raw & 7 {
         0 => Ok(None),
-        6 => Ok(Some(raw >> 20 << 20)),
+        6 => Ok(Some(place_in(raw))),
         state => Err(Fault::corrupt(at, "state of a VHDX sector bitmap block", "0 or 6", state)),
     }
 }

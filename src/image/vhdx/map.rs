@@ -1,6 +1,6 @@
 //! Where the bytes of the disk are in the file.
 
-use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitmap};
+use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitmap, place_in};
 use super::header::{Header, MIB};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
@@ -22,6 +22,8 @@ const CHECK_PIECE: usize = 1 << 20;
 /// The check keeps a bit for each MiB of the file in memory (16 MiB); longer files are refused. A full disk of 64 TiB,
 /// the largest, takes half of it.
 const MAX_FILE: u64 = 128 << 40;
+/// The most free places within the file that are remembered.
+const MAX_FREE: usize = 1 << 16;
 
 /// The map of an open VHDX.
 pub(super) struct Map {
@@ -207,7 +209,8 @@ impl Map {
     }
 
     /// Checks every entry: each block lies in the file and shares no byte with another one, the log or a region.
-    pub(super) fn check(&self, header: &Header, regions: &Regions) -> Result<()> {
+    /// Returns what of the file is in use.
+    pub(super) fn check(&self, header: &Header, regions: &Regions) -> Result<Used> {
         let file_len = self.file_len.load(Ordering::Acquire);
         if file_len > MAX_FILE {
             let expected = format_args!("at most {MAX_FILE} bytes");
@@ -226,17 +229,56 @@ impl Map {
                 )));
             }
         }
+        self.each_entry(&mut |entry, raw| self.check_entry(entry, raw, &mut used))?;
+        Ok(used)
+    }
+
+    /// Calls `each` with the number and the value of every entry.
+    fn each_entry(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
         let mut piece = vec![0; CHECK_PIECE];
         let mut entry = 0;
         while entry < self.layout.entries {
             let raw = &mut piece[..count((8 * (self.layout.entries - entry)).min(CHECK_PIECE as u64))];
             storage::read_exact(&**self.cache.file(), raw, self.entry_at(entry), "VHDX block allocation table")?;
             for raw in raw.as_chunks::<8>().0 {
-                self.check_entry(entry, u64::from_le_bytes(*raw), &mut used)?;
+                each(entry, u64::from_le_bytes(*raw))?;
                 entry += 1;
             }
         }
         Ok(())
+    }
+
+    /// Places in the file that have room for a block and that no entry names, the last one first. What an entry of a
+    /// block that is not there names counts too: its program may keep it for that block.
+    pub(super) fn free_places(&self, mut used: Used) -> Result<Vec<u64>> {
+        if self.gaps(&used).is_empty() {
+            return Ok(Vec::new());
+        }
+        self.each_entry(&mut |_, raw| {
+            if place_in(raw) > 0 {
+                used.insert(place_in(raw), self.block_size());
+            }
+            Ok(())
+        })?;
+        Ok(self.gaps(&used))
+    }
+
+    /// Places in the file that have room for a block and are not in use, the last one first.
+    fn gaps(&self, used: &Used) -> Vec<u64> {
+        let file_len = self.file_len.load(Ordering::Acquire);
+        let mut places = Vec::new();
+        let mut at = MIB;
+        while at + self.block_size() <= file_len && places.len() < MAX_FREE {
+            match used.last_used(at, self.block_size()) {
+                Some(taken) => at = taken + MIB,
+                None => {
+                    places.push(at);
+                    at += self.block_size();
+                }
+            }
+        }
+        places.reverse();
+        places
     }
 
     fn check_entry(&self, entry: u64, raw: u64, used: &mut Used) -> Result<()> {
@@ -273,7 +315,7 @@ impl Map {
 }
 
 /// Which MiB of the file are in use, a bit for each.
-struct Used {
+pub(super) struct Used {
     bits: Vec<u64>,
 }
 
@@ -295,6 +337,12 @@ impl Used {
             *word |= bit;
         }
         free
+    }
+
+    /// Where the last MiB in use of a range begins, which begins at a multiple of 1 MiB.
+    fn last_used(&self, offset: u64, length: u64) -> Option<u64> {
+        let is_used = |mib: &u64| self.bits.get(count(mib / 64)).is_some_and(|word| word >> (mib % 64) & 1 == 1);
+        (offset / MIB..(offset + length) / MIB).rfind(is_used).map(|mib| mib * MIB)
     }
 }
 

@@ -58,19 +58,20 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }
     let map = Map::new(file.clone(), metadata, &regions)?;
-    match map.check(&header, &regions) {
-        Err(error) if options.force && !options.writable => {
-            info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+    let used = match map.check(&header, &regions) {
+        Err(error) => {
+            options.forgive(error, &mut info.notes)?;
+            None
         }
-        other => other?,
-    }
-    let writer = if options.writable {
+        Ok(used) => Some(used),
+    };
+    let writer = if let Some(used) = used.filter(|_| options.writable) {
         let journal = Journal::new(file.clone(), header, slot);
         if journal.capacity() == 0 {
             let reason = "it has no log, which is needed to write to it".to_owned();
             return Err(Error::Refused { path: info.path, reason });
         }
-        Some(Writer::new(journal))
+        Some(Writer::new(journal, map.free_places(used)?))
     } else {
         None
     };
@@ -128,25 +129,20 @@ impl Parts {
 
 fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, stored_size: u64) -> ImageInfo {
     ImageInfo {
-        path: file.path().to_path_buf(),
-        format: Format::Vhdx,
         variant: match &metadata.parent {
             Some(_) => Variant::Differencing,
             None if metadata.leave_allocated => Variant::Fixed,
             None => Variant::Dynamic,
         },
         details: format!("blocks of {} MiB, sectors of {} bytes", metadata.block_size >> 20, metadata.logical_sector),
-        size: metadata.disk_size,
         sector_size: metadata.logical_sector,
         block_size: u64::from(metadata.block_size),
-        // The disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
-        uuid: None,
+        // No UUID: the disk's id of SCSI page 83 is the same in a whole chain; VirtualBox takes none from this format.
         modification: Some(header.data_write).filter(|guid| !guid.is_nil()),
-        content_id: None,
         parent: metadata.parent.as_ref().map(locator::Locator::link),
-        comment: String::new(),
         notes,
         stored_size,
+        ..ImageInfo::plain(file.path(), Format::Vhdx, metadata.disk_size)
     }
 }
 
@@ -178,9 +174,6 @@ impl Image for Vhdx {
 
 impl Vhdx {
     fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 }

@@ -1,16 +1,16 @@
 //! Allocating, discarding and flushing.
 //!
-//! New blocks go to the end of the file. The table and the sector bitmaps change in memory; a flush brings the data to
+//! New blocks go where nothing is, or to the end of the file. The table and the sector bitmaps change in memory; a flush brings the data to
 //! the disk and then them, by way of the log.
 
 use super::Vhdx;
 use super::bat::Payload;
 use super::header::MIB;
 use super::journal::Journal;
+use crate::image::part::{Part, parts};
 use crate::image::storage::{self, Storage};
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,8 @@ pub(super) struct Writer {
 struct Space {
     /// Places of discarded blocks, cleared, that the table on the disk does not point to any more.
     free: Vec<u64>,
+    /// Places between the blocks that nothing points to. There may be bytes of earlier times.
+    stale: Vec<u64>,
     /// Places of discarded blocks that the table on the disk may still point to.
     leaving: Vec<u64>,
     /// Blocks that have a place but no table entry yet.
@@ -42,9 +44,10 @@ struct Space {
 }
 
 impl Writer {
-    pub(super) fn new(journal: Journal) -> Self {
+    /// `stale` are places that have room for a block and that nothing points to.
+    pub(super) fn new(journal: Journal, stale: Vec<u64>) -> Self {
         Self {
-            space: Mutex::default(),
+            space: Mutex::new(Space { stale, ..Space::default() }),
             journal: Mutex::new(journal),
             marked: AtomicBool::new(false),
             written: AtomicBool::new(false),
@@ -60,27 +63,9 @@ impl Writer {
     }
 }
 
-/// A part of a range that lies in one block.
-struct Part {
-    block: u64,
-    /// Bytes from the start of the block.
-    within: Range<u64>,
-}
-
-impl Part {
-    fn len(&self) -> u64 {
-        self.within.end - self.within.start
-    }
-}
-
 impl Vhdx {
-    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> {
-        let size = self.map.block_size();
-        let end = offset + len;
-        (offset / size..end.div_ceil(size)).map(move |block| {
-            let start = block * size;
-            Part { block, within: offset.max(start) - start..end.min(start + size) - start }
-        })
+    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
+        parts(offset, len, self.map.block_size())
     }
 
     fn file(&self) -> &dyn Storage {
@@ -108,9 +93,14 @@ impl Vhdx {
             return Ok(*place);
         }
         let size = self.map.block_size();
-        let place = match space.free.pop() {
-            Some(place) => place,
-            None => self.grow(size)?,
+        let place = if let Some(place) = space.free.pop() {
+            place
+        } else if let Some(place) = space.stale.last().copied() {
+            self.clear(place, size)?;
+            space.stale.pop();
+            place
+        } else {
+            self.grow(size)?
         };
         space.reserved.insert(block, place);
         space.fresh.insert(block);

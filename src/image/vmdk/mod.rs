@@ -131,6 +131,6 @@ impl Image for Vmdk {
 impl Vmdk {
     /// The error for calls that only an image opened for writing can take.
     fn read_only(&self) -> Error {
-        Error::Refused { path: self.info.path.clone(), reason: "it was opened read-only".to_owned() }
+        Error::read_only(&self.info.path)
     }
 }

@@ -132,11 +132,7 @@ impl Loader<'_> {
     }
 
     fn forgive(&mut self, error: Error) -> Result<()> {
-        if !self.options.force || self.options.writable {
-            return Err(error);
-        }
-        self.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
-        Ok(())
+        self.options.forgive(error, &mut self.notes)
     }
 
     fn flat(&mut self, line: &ExtentLine, file: usize, len: u64) -> Result<Store> {

@@ -1,7 +1,7 @@
 //! Writing, and crashes at any moment of it.
 
 use super::*;
-use crate::disk::testing::{Lab, all, crash, steps};
+use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::testing::Op;
 use proptest::prelude::*;
@@ -218,21 +218,5 @@ proptest! {
 #[test]
 fn threads_write_into_one_block() {
     let disk = chain(MemFile::new("/t/leaf.vhd", leaf().bytes()), true);
-    std::thread::scope(|scope| {
-        for sector in 0..80_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                let at = u64::from(sector) * 512;
-                for round in 1..20_u8 {
-                    disk.write_at(at, &[sector ^ round; 512]).unwrap();
-                    let mut back = [0; 512];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [sector ^ round; 512]);
-                    if round == sector % 16 {
-                        disk.flush().unwrap();
-                    }
-                }
-            });
-        }
-    });
+    write_from_threads(&disk, (0..80).map(|sector| sector * 512), 512, false);
 }

@@ -1,11 +1,11 @@
 //! Writing, and crashes at any moment of it.
 
 use super::*;
-use crate::disk::testing::{Lab, all, crash, steps};
+use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::image::Extent;
 use crate::image::testing::{Op, after_power_loss};
 use crate::image::vhdx::testing::LOG;
+use crate::image::{Extent, Storage};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -131,6 +131,43 @@ fn a_discarded_block_becomes_zeros_and_its_place_is_used_again() {
     assert_eq!(disk.links()[0].extent(0, MB).unwrap().extent, Extent::Zero);
     let place = Extent::Stored { file: 0, offset: two_blocks().block_at(1) };
     assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, place);
+}
+
+/// Else the file would grow with every session that overwrites what an earlier one wrote.
+#[test]
+fn places_that_an_earlier_session_left_are_used_again_as_zeros() {
+    let file = file(&two_blocks());
+    let len = file.bytes().len();
+    let disk = alone(file.clone(), true);
+    disk.discard(0, MB).unwrap();
+    disk.close().unwrap();
+    // A file system that cannot punch holes, or a crash, leaves the old bytes there.
+    let place = two_blocks().block_at(1);
+    file.write_at(&[0xEE; MIB], place).unwrap();
+    let disk = alone(file.clone(), true);
+    disk.write_at(3 * MB + 50, &[6; 100]).unwrap();
+    disk.close().unwrap();
+    assert_eq!(file.bytes().len(), len);
+    let mut expected = two_blocks_bytes();
+    expected[..MIB].fill(0);
+    expected[3 * MIB + 50..3 * MIB + 150].fill(6);
+    let disk = alone(file, false);
+    assert!(all(&disk) == expected);
+    assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, Extent::Stored { file: 0, offset: place });
+}
+
+#[test]
+fn a_place_that_a_block_without_content_still_names_is_left_to_it() {
+    let bytes = two_blocks().bytes();
+    let place = two_blocks().block_at(1);
+    for state in [1, 2, 3] {
+        let file = MemFile::new("/t/a.vhdx", bytes.clone());
+        file.write_at(&(place | state).to_le_bytes(), TABLE as u64).unwrap();
+        let disk = alone(file.clone(), true);
+        disk.write_at(3 * MB, &[6; 100]).unwrap();
+        disk.close().unwrap();
+        assert_eq!(file.bytes().len(), bytes.len() + MIB, "{state}");
+    }
 }
 
 #[test]
@@ -282,23 +319,6 @@ proptest! {
 #[test]
 fn threads_write_into_one_block() {
     let disk = chain(file(&leaf()), true);
-    std::thread::scope(|scope| {
-        for thread in 0..24_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                // Blocks that are not there, there in part, and zeros.
-                let block = [0, 2, 3][usize::from(thread % 3)];
-                let at = block * MB + u64::from(thread / 3) * 512;
-                for round in 1..20_u8 {
-                    disk.write_at(at, &[thread ^ round; 512]).unwrap();
-                    let mut back = [0; 512];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [thread ^ round; 512]);
-                    if round == thread % 16 {
-                        disk.flush().unwrap();
-                    }
-                }
-            });
-        }
-    });
+    // Blocks that are not there, there in part, and zeros.
+    write_from_threads(&disk, (0..24).map(|i| [0, 2, 3][i % 3] * MB + (i / 3) as u64 * 512), 512, false);
 }

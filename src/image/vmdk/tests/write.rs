@@ -1,7 +1,7 @@
 //! Writing, and crashes at any moment of it.
 
 use super::*;
-use crate::disk::testing::{Lab, all, crash, steps};
+use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::testing::Op;
 use proptest::prelude::*;
@@ -204,25 +204,6 @@ proptest! {
 fn writers_of_different_grains_do_not_disturb_each_other() {
     let build = Build { map: Vec::new(), data: Vec::new(), ..Build::default() };
     let disk = alone(MemFile::new("/t/a.vmdk", without_table(&build)), true);
-    std::thread::scope(|scope| {
-        for grain in 0..6_u8 {
-            let disk = &disk;
-            scope.spawn(move || {
-                let at = u64::from(grain) * 4096;
-                for round in 1..40_u8 {
-                    disk.write_at(at, &[grain ^ round; 4096]).unwrap();
-                    let mut back = [0; 4096];
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [grain ^ round; 4096]);
-                    if round % 8 == grain {
-                        disk.flush().unwrap();
-                    }
-                    disk.discard(at, 4096).unwrap();
-                    disk.read_at(at, &mut back).unwrap();
-                    assert_eq!(back, [0; 4096]);
-                }
-            });
-        }
-    });
+    write_from_threads(&disk, (0..6).map(|grain| grain * 4096), 4096, true);
     disk.close().unwrap();
 }

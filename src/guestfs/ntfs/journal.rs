@@ -1,0 +1,72 @@
+//! Whether the journal, `$LogFile`, has changes that are not on the volume: what its restart pages say. It is not
+//! replayed. Names and offsets are those of `struct RESTART_HDR` and `struct RESTART_AREA` in the Linux kernel's
+//! `fs/ntfs3/fslog.c`.
+
+use super::record::{kind, undo_update_sequence};
+use super::{Ntfs, Stream};
+use crate::guestfs::{Error, Result};
+use crate::image::Fault;
+use crate::image::fields::Fields;
+
+/// The journal's file record.
+const RECORD: u64 = 2;
+/// `sign` of a restart page: as it is, and when `chkdsk` was there.
+const MARKS: [&[u8; 4]; 2] = [b"RSTR", b"CHKD"];
+/// Where the two restart pages can begin: at the start, and behind a page of any size.
+const PLACES: [u64; 9] = [0, 512, 1024, 2048, 4096, 8192, 16 << 10, 32 << 10, 64 << 10];
+/// The largest restart page, and its header.
+const MAX_PAGE: usize = 64 << 10;
+const HEADER: usize = 30;
+/// `client_idx[1]`, the first client that has the journal open, when there is none.
+const NO_CLIENT: u16 = 0xFFFF;
+/// Bit of the area's `flags`: the volume was unmounted, though the journal stayed open.
+const CLEAN: u16 = 2;
+
+impl Ntfs {
+    /// Whether the volume was not unmounted, so that the journal has newer changes.
+    pub(super) fn has_open_journal(&self) -> Result<bool> {
+        let stream = match self.read_file(RECORD, 0).and_then(|file| file.stream(kind::DATA, &[])) {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return Ok(false),
+            // What cannot be read may have them.
+            Err(Error::Corrupt { .. } | Error::Unsupported { .. }) => return Ok(true),
+            Err(other) => return Err(other),
+        };
+        let mut newest: Option<(u64, bool)> = None;
+        for at in PLACES {
+            match self.restart_page(&stream, at) {
+                Ok(Some(found)) => newest = newest.max(Some(found)),
+                // The other one counts when one was not written whole.
+                Ok(None) | Err(Error::Corrupt { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(newest.is_some_and(|(_, open)| open))
+    }
+
+    /// The number of the newest change that a restart page knows (`current_lsn`), and whether the journal is open.
+    fn restart_page(&self, stream: &Stream, at: u64) -> Result<Option<(u64, bool)>> {
+        if stream.size() < at + HEADER as u64 {
+            return Ok(None);
+        }
+        let mut head = [0; HEADER];
+        let place = self.read_stream(stream, at, &mut head)?;
+        let Some(mark) = MARKS.into_iter().find(|mark| head.starts_with(*mark)) else { return Ok(None) };
+        let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::damage)?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
+            let fault = Fault::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
+            return Err(super::damage(fault));
+        }
+        let mut page = vec![0; size];
+        self.read_stream(stream, at, &mut page)?;
+        let read = |mut page: Vec<u8>| -> Result<(u64, bool), Fault> {
+            undo_update_sequence(&mut page, place, mark)?;
+            let f = Fields::new("restart page", &page, place);
+            let area = usize::from(f.u16_le(24)?);
+            let (client, flags) = (f.u16_le(area + 12)?, f.u16_le(area + 14)?);
+            Ok((f.u64_le(area)?, client != NO_CLIENT && flags & CLEAN == 0))
+        };
+        read(page).map(Some).map_err(super::damage)
+    }
+}

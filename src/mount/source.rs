@@ -1,0 +1,40 @@
+//! What is to be mounted.
+
+use super::Guest;
+use crate::disk::{ChainDisk, Disk};
+use crate::volume::Volume;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is to be mounted.
+pub struct Source {
+    /// The disk, shown as `vhdd`.
+    pub disk: Arc<dyn Disk>,
+    /// Its volumes, shown as `vol<N>` with N their index.
+    pub volumes: Vec<Volume>,
+    /// The leaf image, absolute. It gives the symbolic link its name and target, and the files their times.
+    pub image: PathBuf,
+    /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
+    pub guests: Vec<Guest>,
+    /// Bytes that the images of the chain take up on the host. A disk larger than that is sparse for `du` and `cp`.
+    pub stored: u64,
+}
+
+impl Source {
+    /// What a chain of images gives to mount.
+    #[must_use]
+    pub fn of_chain(chain: &ChainDisk, disk: Arc<dyn Disk>, volumes: Vec<Volume>) -> Self {
+        let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
+        let files = chain.links().iter().flat_map(|link| link.files());
+        let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
+        Self { disk, volumes, image, guests: Vec::new(), stored }
+    }
+}
+
+/// What a file takes up on the host. A device, or what cannot be looked at, counts as if it stored everything.
+fn stored_bytes(file: &Path) -> u64 {
+    let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file);
+    metadata.map_or(u64::MAX, |metadata| metadata.blocks().saturating_mul(512))
+}
