@@ -74,7 +74,7 @@ fn of_a_folder_without_a_registry_all_machines_are_found() {
 }
 
 #[test]
-fn a_folder_of_too_many_folders_is_not_searched_to_the_end() {
+fn machines_are_looked_for_eight_folders_deep() {
     let lab = Lab::new();
     // Deeper than it is looked.
     lab.write("1/2/3/4/5/6/7/8/9/deep.vbox", machine(10, "deep", "", ""));
