@@ -190,19 +190,19 @@ impl Map {
             storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VDI block map")?;
             for raw in raw.as_chunks::<4>().0 {
                 let raw = u32::from_le_bytes(*raw);
-                // Most are below it, and there are two million of them on a disk of 2 TiB.
-                if raw >= whole {
-                    self.check_entry(block, Entry::decode(raw))?;
-                }
-                if let Entry::Index(index) = Entry::decode(raw)
-                    && !used.insert(index)
-                {
-                    return Err(self.fault(Fault::corrupt(
-                        self.header.entry_at(block),
-                        format!("VDI block map entry {block}"),
-                        "a block of its own",
-                        format_args!("index {index}, which an earlier entry has too"),
-                    )));
+                if let Entry::Index(index) = Entry::decode(raw) {
+                    // Most are below it, and a disk of 2 TiB has two million of them.
+                    if index >= whole {
+                        self.check_entry(block, Entry::Index(index))?;
+                    }
+                    if !used.insert(index) {
+                        return Err(self.fault(Fault::corrupt(
+                            self.header.entry_at(block),
+                            format!("VDI block map entry {block}"),
+                            "a block of its own",
+                            format_args!("index {index}, which an earlier entry has too"),
+                        )));
+                    }
                 }
                 block += 1;
             }
