@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) peers: Option<Vec<String>>,
 
     /// How often each case runs with each peer
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: u16,
 
     /// The build to measure, instead of the one that Cargo has just made

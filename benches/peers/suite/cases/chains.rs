@@ -16,17 +16,24 @@ use std::os::unix::fs::FileExt;
 const SEED: u64 = 7;
 
 pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
+    let (mut media, mut chains) = (Vec::new(), Vec::new());
     for depth in bench.scale.depths {
         let cases = Cases::new(*depth);
-        if !cases.all().iter().any(|case| bench.wants(case)) {
-            continue;
+        if cases.all().iter().any(|case| bench.wants(case)) {
+            cases.announce(*depth, book);
+            media.extend(chain(bench, *depth)?);
+            chains.push((cases, media.len() - 1));
         }
-        cases.announce(*depth, book);
-        let media = chain(bench, *depth)?;
-        let stage = Stage::new(bench, &media)?;
-        for _ in 0..bench.options.rounds {
+    }
+    if chains.is_empty() {
+        return Ok(());
+    }
+    let stage = Stage::new(bench, &media)?;
+    // The depths in turn, too: they are compared with each other.
+    for _ in 0..bench.options.rounds {
+        for (cases, leaf) in &chains {
             for peer in &bench.peers {
-                let measured = measure(&stage, peer, &media[media.len() - 1], &cases, book);
+                let measured = measure(&stage, peer, &media[*leaf], cases, book);
                 if let Err(reason) = stage.allow(peer, measured)? {
                     cases.all().iter().for_each(|case| book.absent(case, &peer.name, &reason));
                 }
