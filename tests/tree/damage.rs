@@ -81,7 +81,8 @@ impl Disk for Damaged {
     }
 }
 
-/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it.
+/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it. Damage
+/// is noticed if it gives an error or another number of nodes (a journal that ends early).
 pub(crate) fn survive<F: GuestFs>(
     what: &str,
     volume: Arc<dyn Disk>,
@@ -108,7 +109,7 @@ pub(crate) fn survive<F: GuestFs>(
             Arc::new(Damaged { inner: volume.clone(), flips: flips.clone(), read: Mutex::default() });
         let start = Instant::now();
         let seen = match open(damaged.clone()) {
-            Ok(fs) => look(&fs, Some(&*damaged)).1.min(1),
+            Ok(fs) => usize::from(look(&fs, Some(&*damaged)) != (nodes, 0)),
             Err(_) => 1,
         };
         assert!(start.elapsed() < LIMIT, "{what}: took {:?}, flips {flips:?}", start.elapsed());
@@ -122,7 +123,7 @@ pub(crate) fn survive<F: GuestFs>(
             .collect();
         parts.into_iter().map(|part| part.join().unwrap()).sum()
     });
-    assert!(seen > 0, "{what}: no damage was noticed at all");
+    assert!(seen >= ROUNDS / 50, "{what}: damage was noticed in {seen} of {ROUNDS} rounds");
     let memory = peak_memory();
     assert!(memory < MAX_MEMORY, "{what}: {memory} KiB of memory");
 }
