@@ -41,6 +41,25 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
 }
 
 #[test]
+fn the_process_for_the_background_says_nothing_where_it_is_not_wanted() {
+    let registry = Fixture::registry();
+    // Words that look like a mount in the background, and are none.
+    let program = || registry.program();
+    let listed = run(program().args(["-l", "-i", LEAF]));
+    assert!(listed.status.success() && !listed.stdout.is_empty(), "{listed:?}");
+    let again = run(program().args(["-i", LEAF, "-vl"]));
+    assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), text(&listed.stdout)));
+    for mistake in [&["-i", LEAF][..], &["-i", LEAF, "/mnt", "-wx"], &["-i", LEAF, "--json", "/mnt"]] {
+        let output = run(program().args(mistake));
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{mistake:?}");
+        let errors = text(&output.stderr);
+        assert_eq!(errors.matches("error: ").count(), 1, "{mistake:?}: {errors}");
+    }
+    let second = run(program().args(["--in-background", "-i", LEAF, "-l"]));
+    assert_eq!((second.status.code(), second.stdout, second.stderr), (Some(1), Vec::new(), Vec::new()));
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let registry = Fixture::registry();
     for arguments in [&["-l"][..], &["-l", "--json"], &["-l", "-i", LEAF], &["-h"], &["-V"], &["--completions", "zsh"]]

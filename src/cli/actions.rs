@@ -8,18 +8,24 @@ use crate::error::Error;
 use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
-use crate::mount::{self, Access, Guest, OnSignal, Options, Source, background};
+use crate::mount::background::{self, Second};
+use crate::mount::{self, Access, Guest, OnSignal, Options, Source};
 use crate::registry::Chain;
 use crate::volume::{self, Volume};
 use clap::CommandFactory;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Does what the arguments ask for and returns the exit code. `words` are the arguments as they were given.
-pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> Result<u8, Error> {
+/// Does what the arguments ask for and returns the exit code. For the background, `start_second` starts the process that
+/// stays.
+pub(super) fn run(
+    action: Action,
+    arguments: &Arguments,
+    start_second: impl FnOnce() -> mount::Result<Second>,
+) -> Result<u8, Error> {
     match action {
         Action::ListMachines => list_machines(arguments)?,
         Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
@@ -28,9 +34,8 @@ pub(super) fn run(action: Action, arguments: &Arguments, words: &[OsString]) -> 
             clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
             Ok(())
         })?,
-        // The process that stays in the background is another one.
-        Action::Mount { .. } if !(arguments.foreground || arguments.debug || arguments.in_background) => {
-            return Ok(background::start(words)?);
+        Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
+            return Ok(start_second()?.wait()?);
         }
         Action::Mount { disk, point } => mount_disk(arguments, disk, point)?,
     }

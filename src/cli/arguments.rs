@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const WHAT: &str = "What to do";
@@ -160,11 +161,29 @@ impl Arguments {
             return Self::try_parse_from(["vboximg-mount", "-h"]);
         }
         let mut words = spelling::modern(words);
-        let in_background = words[1] == background::FLAG;
+        let in_background = Self::is_in_background(&words);
         if in_background {
             words.remove(1);
         }
         Ok(Self { in_background, ..Self::try_parse_from(words)? })
+    }
+
+    /// Whether this is the process that another one started for the background.
+    pub(super) fn is_in_background(words: &[OsString]) -> bool {
+        words.get(1).is_some_and(|word| word == background::FLAG)
+    }
+
+    /// A guess at [`goes_to_background`](Self::goes_to_background) from the words alone, which takes no time.
+    pub(super) fn look_like_background(words: &[OsString]) -> bool {
+        let has = |starts: &[&str]| {
+            words.iter().skip(1).any(|word| starts.iter().any(|start| word.as_bytes().starts_with(start.as_bytes())))
+        };
+        has(&["-i", "--image"]) && !has(&["-l", "--list", "-f", "--foreground", "-d", "--debug"])
+    }
+
+    /// Whether a disk is mounted by a process that stays in the background.
+    pub(super) fn goes_to_background(&self) -> bool {
+        matches!(self.action(), Ok(Action::Mount { .. })) && !self.foreground && !self.debug
     }
 
     /// What they ask for.

@@ -3,8 +3,8 @@
 
 use super::Result;
 use crate::image::{Extent, Image};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,6 +14,8 @@ pub(super) const REGION: u64 = 1 << 20;
 const CACHE: u64 = 16 << 20;
 /// How many regions the cache is laid out for.
 const CACHE_REGIONS: usize = 64 << 10;
+/// Parts of the cache with a lock of their own: two for each thread that answers requests.
+const SHARDS: usize = 16;
 
 /// What supplies a stretch of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +80,14 @@ pub(super) struct Flat {
 
 impl Flat {
     pub(super) fn new() -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(CACHE_REGIONS)
+            .weight_capacity(CACHE)
+            .shards(SHARDS)
+            .build()
+            .expect("both capacities are given");
         Self {
-            regions: Cache::with_weighter(CACHE_REGIONS, CACHE, ByRuns),
+            regions: Cache::with_options(options, ByRuns, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             changes: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             gate: RwLock::new(()),

@@ -6,38 +6,54 @@ use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The first argument of the second process, which tells it that it is one. Not for users.
 pub const FLAG: &str = "--in-background";
 /// The line that the second process writes to its standard output when the mount answers.
 const READY: &str = "mounted";
 
-/// Starts this program again with the arguments of this run (the first is its name), and waits until it has mounted.
-/// It has our standard error for its messages until then. Returns its exit code when it ended instead; 0 when it
-/// mounted.
-///
-/// # Errors
-/// [`Error::Io`] when it cannot be started; [`Error::Background`] when it ended without saying why.
-pub fn start(arguments: &[OsString]) -> Result<u8> {
-    let this = Path::new("/proc/self/exe");
-    let program = std::env::current_exe().map_err(Error::io(this, "find the program behind"))?;
-    let mut command = Command::new(&program);
-    if let Some((name, rest)) = arguments.split_first() {
-        command.arg0(name).arg(FLAG).args(rest);
+/// The second process, as the first one sees it.
+#[derive(Debug)]
+pub struct Second {
+    program: PathBuf,
+    child: Child,
+}
+
+impl Second {
+    /// Starts this program again with the arguments of this run (the first is its name). It has our standard error for
+    /// its messages until it has mounted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn start(arguments: &[OsString]) -> Result<Self> {
+        let this = Path::new("/proc/self/exe");
+        let program = std::env::current_exe().map_err(Error::io(this, "find the program behind"))?;
+        let mut command = Command::new(&program);
+        if let Some((name, rest)) = arguments.split_first() {
+            command.arg0(name).arg(FLAG).args(rest);
+        }
+        let child = command.stdout(Stdio::piped()).spawn().map_err(Error::io(&program, "start"))?;
+        Ok(Self { program, child })
     }
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(Error::io(&program, "start"))?;
-    let mut answer = String::new();
-    if let Some(output) = child.stdout.take() {
-        // An answer that cannot be read is none.
-        let _ = BufReader::new(output).read_line(&mut answer);
+
+    /// Waits until it has mounted. Returns its exit code when it ended instead; 0 when it mounted.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Background`] when it ended without saying why.
+    pub fn wait(mut self) -> Result<u8> {
+        let mut answer = String::new();
+        if let Some(output) = self.child.stdout.take() {
+            // An answer that cannot be read is none.
+            let _ = BufReader::new(output).read_line(&mut answer);
+        }
+        if answer.trim_end() == READY {
+            return Ok(0);
+        }
+        let status = self.child.wait().map_err(Error::io(&self.program, "wait for"))?;
+        failure(status)
     }
-    if answer.trim_end() == READY {
-        return Ok(0);
-    }
-    let status = child.wait().map_err(Error::io(&program, "wait for"))?;
-    failure(status)
 }
 
 fn failure(status: ExitStatus) -> Result<u8> {

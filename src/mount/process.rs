@@ -1,7 +1,12 @@
 //! A process, told apart from a later one with the same number.
 
 use super::{Error, Result};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Bytes that most files of `/proc` fit into.
+const ROOM: usize = 8 << 10;
 
 /// A process of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +25,7 @@ impl Process {
     pub fn current() -> Result<Self> {
         let pid = std::process::id();
         let path = PathBuf::from("/proc/self/stat");
-        let text = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+        let text = read(&path).map_err(Error::io(&path, "read"))?;
         let unknown = || std::io::Error::other("it does not have the fields that proc(5) lists");
         let (_, started) = parse(&text).ok_or_else(|| Error::Io { path, action: "understand", source: unknown() })?;
         Ok(Self { pid, started })
@@ -29,10 +34,17 @@ impl Process {
     /// Whether it has not ended yet.
     #[must_use]
     pub fn is_running(self) -> bool {
-        let text = std::fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let text = read(format!("/proc/{}/stat", self.pid).as_ref()).unwrap_or_default();
         // One that has ended but was not waited for holds no files any more.
         parse(&text).is_some_and(|(state, started)| started == self.started && state != b'Z' && state != b'X')
     }
+}
+
+/// Reads a file of `/proc`. Such a file has no length, for which [`std::fs::read`] begins with reads of 32 bytes.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(ROOM);
+    File::open(path)?.read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// The state and the start time. The name before them may hold anything, also spaces and brackets.

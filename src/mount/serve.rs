@@ -1,7 +1,7 @@
 //! Serving a mount from its start to its end: readiness, signals, regular flushes, the last flush.
 
 use super::flush::Flusher;
-use super::process::Process;
+use super::process::{self, Process};
 use super::server::Server;
 use super::tree::Tree;
 use super::{Error, Options, Result, Source, attach, point, table};
@@ -121,8 +121,11 @@ fn stop_on_signals(mut signals: Signals, stopper: Stopper) -> io::Result<()> {
 
 /// Whether this process was started with a signal ignored (`SigIgn` of proc(5)).
 fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let status = process::read("/proc/self/status".as_ref()).unwrap_or_default();
+    let lines = status.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mask = lines
+        .filter_map(|line| line.strip_prefix("SigIgn:"))
+        .find_map(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's mount table, `/proc/self/mountinfo` (proc(5)).
 
-use super::{Error, Result};
+use super::{Error, Result, process};
 use std::ffi::OsString;
 use std::io::ErrorKind::{NotConnected, PermissionDenied};
 use std::os::unix::ffi::OsStringExt;
@@ -43,9 +43,12 @@ impl Entry {
 /// # Errors
 /// [`Error::Io`].
 pub fn read() -> Result<Vec<Entry>> {
+    Ok(parse(&text()?))
+}
+
+fn text() -> Result<Vec<u8>> {
     let path = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    Ok(parse(&text))
+    process::read(path).map_err(Error::io(path, "read"))
 }
 
 /// Whether a mount of this program is seen; true when the table cannot be read.
@@ -59,7 +62,12 @@ pub fn has_ours() -> bool {
 /// # Errors
 /// As [`read`].
 pub fn at(point: &Path) -> Result<Option<Entry>> {
-    Ok(read()?.into_iter().rfind(|entry| entry.point == point))
+    Ok(last_at(&text()?, point))
+}
+
+fn last_at(text: &[u8], point: &Path) -> Option<Entry> {
+    let is_there = |line: &&[u8]| line.split(|byte| *byte == b' ').nth(4).is_some_and(|field| unescape(field) == point);
+    text.rsplit(|byte| *byte == b'\n').filter(is_there).find_map(parse_line)
 }
 
 /// Parses the table's text; lines that are not as proc(5) says are passed over.

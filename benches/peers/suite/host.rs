@@ -62,14 +62,14 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Waits for something that must come true, looking every fifth of a millisecond.
+/// Waits for something that must come true, looking every twentieth of a millisecond.
 pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
     let start = Instant::now();
     while !is() {
         if start.elapsed() > PATIENCE {
             return Err(format!("waited in vain until {what}").into());
         }
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(Duration::from_micros(50));
     }
     Ok(())
 }

@@ -181,6 +181,43 @@ fn each_broken_field_has_its_own_message() {
 }
 
 #[test]
+fn a_long_map_is_checked_as_one() {
+    let last = 300_000;
+    let with = |entries: &[(usize, u32)]| {
+        let mut build = Build { block_size: 512, disk_size: 512 * (last as u64 + 1), ..Build::default() };
+        build.map = vec![FREE; last + 1];
+        build.data = vec![7, 8, 9];
+        entries.iter().for_each(|(block, index)| build.map[*block] = *index);
+        build
+    };
+    let twice = |block: usize, index: u32| {
+        let at = 512 + 4 * block;
+        format!("entry {block} at offset {at} ({at:#x}): expected a block of its own, found index {index},")
+    };
+    for (entries, expected) in [
+        (&[(9, 0), (last, 0)][..], twice(last, 0)),
+        (&[(9, 1), (50_000, 1), (last, 0)], twice(50_000, 1)),
+        (&[(9, 2), (200_000, 0), (250_000, 0), (250_001, 1)], twice(250_000, 0)),
+        (&[(9, 2), (200_000, 2), (last, 400_000)], twice(200_000, 2)),
+        (&[(9, 2), (200_000, 400_000), (last, 2)], "entry 200000 at offset 800512".to_owned()),
+    ] {
+        let text = message(with(entries).bytes());
+        assert!(text.contains(&expected), "{text}\nhas no {expected}");
+    }
+    // A new block gets an index that is in neither half.
+    let good = with(&[(9, 1), (last, 0), (last - 1, 2)]);
+    let file = MemFile::new("/t/a.vdi", good.bytes());
+    let disk =
+        ChainDisk::new(vec![open(file, OpenOptions { writable: true, ..OpenOptions::default() }).unwrap()], vec![]);
+    disk.write_at(0, &[5; 512]).unwrap();
+    let mut buf = [0; 512];
+    for (block, fill) in [(0, 5), (9, 8), (last, 7), (last - 1, 9), (10, 0)] {
+        disk.read_at(512 * block as u64, &mut buf).unwrap();
+        assert_eq!(buf, [fill; 512], "{block}");
+    }
+}
+
+#[test]
 fn a_differencing_image_without_parent_uuid_is_damaged() {
     let text = message(Build { kind: 4, ..Build::default() }.bytes());
     assert!(text.contains("parent UUID of a differencing VDI at offset 424 (0x1a8)"), "{text}");

@@ -13,6 +13,8 @@ pub(in crate::mount) const MAX_READ: usize = 512 << 10;
 pub(in crate::mount) const MAX_WRITE: usize = 1 << 20;
 /// Bytes that a request needs beside the data of a write.
 pub(super) const REQUEST_ROOM: usize = 16 << 10;
+/// `FUSE_MIN_READ_BUFFER`: bytes that there must be room for at least.
+pub(super) const MIN_READ_BUFFER: usize = 8192;
 /// How many read-ahead requests may be under way.
 pub(super) const MAX_BACKGROUND: u16 = 64;
 

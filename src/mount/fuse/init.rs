@@ -1,6 +1,6 @@
 //! The handshake with the kernel.
 
-use super::abi::{MAJOR, MAX_BACKGROUND, MAX_WRITE, MINOR, OLDEST_MINOR, REQUEST_ROOM, init_flags};
+use super::abi::{MAJOR, MAX_BACKGROUND, MAX_WRITE, MIN_READ_BUFFER, MINOR, OLDEST_MINOR, init_flags};
 use super::device::Device;
 use super::reply::Body;
 use super::request::{Operation, Request};
@@ -22,7 +22,8 @@ const WANTED: u64 = init_flags::ASYNC_READ
 
 /// Waits for the kernel's first request and answers it.
 pub(super) fn shake_hands(device: &Device) -> io::Result<()> {
-    let mut buf = vec![0; MAX_WRITE + REQUEST_ROOM];
+    // The kernel wants more room for a request only once it knows how much may be written at once.
+    let mut buf = [0; MIN_READ_BUFFER];
     loop {
         let Some((len, _)) = device.receive(&mut buf)? else {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "it was unmounted at once"));

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// The most threads that answer requests, each started when there is nobody to receive the next one. No more of them
@@ -60,7 +60,8 @@ struct Shared<H> {
     streak: AtomicU32,
     /// Threads that answer a request and do not wait for the host's disk.
     working: AtomicUsize,
-    cores: usize,
+    /// Asked for when it is needed: it takes longer than an answer.
+    cores: LazyLock<usize>,
     /// The threads besides the first one.
     helpers: Mutex<Vec<JoinHandle<io::Result<()>>>>,
 }
@@ -99,7 +100,7 @@ impl<H: Handler> Session<H> {
             baton: Baton::default(),
             streak: AtomicU32::new(0),
             working: AtomicUsize::new(0),
-            cores: thread::available_parallelism().map_or(1, usize::from),
+            cores: LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from)),
             helpers: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -184,8 +185,8 @@ impl<H: Handler> Worker<H> {
                 let streak = if waited { 0 } else { shared.streak.load(Ordering::Relaxed).saturating_add(1) };
                 shared.streak.store(streak, Ordering::Relaxed);
                 role.start_work(&shared);
-                let others_help = shared.working.load(Ordering::Relaxed) < shared.cores;
-                if may_wait(&request.operation) || others_help && (streak > BUSY || is_long(&request.operation)) {
+                let others_help = || shared.working.load(Ordering::Relaxed) < *shared.cores;
+                if may_wait(&request.operation) || (streak > BUSY || is_long(&request.operation)) && others_help() {
                     role.give_baton(&shared);
                 }
                 self.serve(&request);
