@@ -9,9 +9,16 @@ use crate::suite::stage::Stage;
 use crate::suite::{Bench, Result, host};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// Bytes of the small disk.
 const SIZE: u64 = 64 << 20;
+
+/// How often each program is started in a round: a start is short, and one that is disturbed takes half as long again.
+const STARTS: u16 = 3;
+/// How long nothing is done before a start, so that the program before has ended all that it does.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A case, its title, whether it is about the huge disk, and whether VirtualBox's service must be started for it.
 const CASES: [(&str, &str, bool, bool); 4] = [
@@ -30,7 +37,7 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     let folder = tempfile::tempdir_in(bench.work())?;
     let media = [small(folder.path())?, huge::huge(bench)?];
     let stage = Stage::new(bench, &media)?;
-    for _ in 0..bench.options.rounds {
+    for _ in 0..bench.options.rounds * STARTS {
         for (name, _, is_huge, cold) in &cases {
             for peer in &bench.peers {
                 match stage.allow(peer, measure(&stage, peer, &media[usize::from(*is_huge)], *cold))? {
@@ -52,6 +59,7 @@ fn measure(stage: &Stage<'_>, peer: &Peer, medium: &Medium, cold: bool) -> Resul
         }
         _ => {}
     }
+    thread::sleep(PAUSE);
     let mounted = peer.mount(stage, Request { medium, source: None, guests: false, writable: false })?;
     let result = (milliseconds(mounted.took), mounted.pid.and_then(host::peak));
     mounted.unmount()?;
