@@ -47,6 +47,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         (false, true) if !matches!(action, Action::ListMachines) => Talk::Verbose,
         (false, _) => Talk::Little,
     });
+    let guessed = match guessed {
+        Some(Ok(second)) if !arguments.goes_to_background() => {
+            second.dismiss();
+            None
+        }
+        guessed => guessed,
+    };
     match actions::run(action, &arguments, || guessed.unwrap_or_else(|| Second::start(&words))) {
         Ok(status) => ExitCode::from(status),
         // The reader of our output has gone, as `head` does.

@@ -54,6 +54,12 @@ impl Second {
         let status = self.child.wait().map_err(Error::io(&self.program, "wait for"))?;
         failure(status)
     }
+
+    /// Waits until it has ended because it found that it is not needed.
+    pub fn dismiss(mut self) {
+        // It has nothing to say.
+        let _ = self.child.wait();
+    }
 }
 
 fn failure(status: ExitStatus) -> Result<u8> {

@@ -50,6 +50,19 @@ fn unmounting_from_outside_ends_the_process() {
 }
 
 #[test]
+fn a_mount_in_the_foreground_is_one_process() {
+    // The second does not look like one, and the process for the background is started for nothing.
+    for words in ["-f", "-gf"] {
+        let scene = Scene::new();
+        let (mut child, mount) = scene.mount_by_words(words, &[]);
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", mount.pid)).unwrap();
+        assert_eq!(children, "", "{words}");
+        mount.unmount();
+        assert!(child.wait().unwrap().success(), "{words}");
+    }
+}
+
+#[test]
 fn signals_end_it() {
     for signal in ["INT", "TERM", "HUP"] {
         let scene = Scene::new();

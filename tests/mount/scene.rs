@@ -74,8 +74,13 @@ impl Scene {
 
     /// Mounts in the foreground and returns when the mount is in the mount table.
     pub(crate) fn mount_in_foreground(&self, options: &[&str]) -> (Child, Mount) {
+        self.mount_by_words("-f", options)
+    }
+
+    /// The same, with another word for the foreground.
+    pub(crate) fn mount_by_words(&self, foreground: &str, options: &[&str]) -> (Child, Mount) {
         let mut command = program();
-        command.arg("-f").arg("-i").arg(self.image()).args(options).arg(self.point()).stderr(Stdio::piped());
+        command.arg(foreground).arg("-i").arg(self.image()).args(options).arg(self.point()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         until("it is mounted", || is_mounted(&self.point()));
         let mount = Mount { point: self.point(), pid: child.id() };
