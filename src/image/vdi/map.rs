@@ -69,9 +69,7 @@ impl Used {
         self.end = self.end.max(index + 1);
         new
     }
-}
 
-impl Used {
     /// The indices of both; none when there is one that both have.
     fn merged(mut self, other: &Self) -> Option<Self> {
         self.end = self.end.max(other.end);

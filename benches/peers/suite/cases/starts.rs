@@ -16,7 +16,7 @@ use std::time::Duration;
 const SIZE: u64 = 64 << 20;
 
 /// How often each program is started in a round: a start is short, and one that is disturbed takes half as long again.
-const STARTS: u16 = 3;
+const STARTS: u32 = 3;
 /// How long nothing is done before a start, so that the program before has ended all that it does.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -37,7 +37,7 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     let folder = tempfile::tempdir_in(bench.work())?;
     let media = [small(folder.path())?, huge::huge(bench)?];
     let stage = Stage::new(bench, &media)?;
-    for _ in 0..bench.options.rounds * STARTS {
+    for _ in 0..u32::from(bench.options.rounds) * STARTS {
         for (name, _, is_huge, cold) in &cases {
             for peer in &bench.peers {
                 match stage.allow(peer, measure(&stage, peer, &media[usize::from(*is_huge)], *cold))? {
