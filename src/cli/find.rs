@@ -4,7 +4,8 @@
 use super::arguments::Arguments;
 use super::problems;
 use crate::crypt::{self, Passwords};
-use crate::error::{Error, ErrorKind, message};
+use crate::error::Error;
+use crate::error_kind::{ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
 use std::ffi::OsStr;
 use std::path::Path;

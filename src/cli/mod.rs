@@ -22,7 +22,7 @@ use terminal::Talk;
 /// Runs the program with its arguments (the first is the program's name).
 ///
 /// The exit code is 0 for success, 2 for a command line that makes no sense, and else that of the error's
-/// [kind](crate::ErrorKind::exit_code).
+/// [kind](crate::error_kind::ErrorKind::exit_code).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A file that may not grow any more (ulimit -f) is an error of who writes to the disk, not the end of this process.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());

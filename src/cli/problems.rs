@@ -1,6 +1,6 @@
 //! Saying what is wrong with a registry beside what its lists show.
 
-use crate::error::message;
+use crate::error_kind::message;
 use crate::registry::{Error, Registry};
 
 /// Warnings that are said; the rest is counted.

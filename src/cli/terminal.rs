@@ -53,5 +53,5 @@ pub(super) fn style() -> Style {
 /// Says why the program ends without having done what it should.
 pub(super) fn report(error: &dyn std::error::Error) {
     // Nowhere to say that standard error is closed.
-    let _ = writeln!(io::stderr(), "{NAME}: error: {}", crate::error::message(error));
+    let _ = writeln!(io::stderr(), "{NAME}: error: {}", crate::error_kind::message(error));
 }

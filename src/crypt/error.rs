@@ -1,6 +1,6 @@
 //! What can go wrong with encrypted disks and machines. No message ever holds a password or a key.
 
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 
 /// A failure to open something encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,8 @@
 
 use super::sectors::unwrap_key;
 use super::{Error, Result};
-use crate::image::fields::Fields;
-use crate::image::{Fault, FaultKind};
+use crate::ondisk::fields::Fields;
+use crate::ondisk::{ParseError, ParseErrorKind};
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine as _};
 use hmac::{EagerHash, Hmac};
@@ -138,21 +138,21 @@ impl KeyStore {
             expected: format!("base64 of {SIZE_1} or {SIZE_2} bytes"),
             found,
         })?;
-        Self::from_bytes(&bytes, wanted, what).map_err(|fault| {
-            let Fault { kind, what: field, offset, expected, found } = fault;
+        Self::from_bytes(&bytes, wanted, what).map_err(|cause| {
+            let ParseError { kind, what: field, offset, expected, found } = cause;
             let what = what.to_owned();
             match kind {
-                FaultKind::Corrupt => Error::KeyStore { what, field, offset, expected, found },
-                FaultKind::Unsupported => Error::Unsupported { what, field, offset, expected, found },
+                ParseErrorKind::Corrupt => Error::KeyStore { what, field, offset, expected, found },
+                ParseErrorKind::Unsupported => Error::Unsupported { what, field, offset, expected, found },
             }
         })
     }
 
-    fn from_bytes(bytes: &[u8], wanted: Cipher, what: &str) -> Result<Self, Fault> {
+    fn from_bytes(bytes: &[u8], wanted: Cipher, what: &str) -> Result<Self, ParseError> {
         let f = Fields::new("key store", bytes, 0);
         let magic = f.u32_le(0)?;
         if magic != MAGIC {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 "magic number",
                 format_args!("{MAGIC:#010x}"),
@@ -162,15 +162,15 @@ impl KeyStore {
         let (at, size) = match f.u16_le(4)? {
             0x0100 => (&VERSION_1, SIZE_1),
             0x0200 => (&VERSION_2, SIZE_2),
-            other => return Err(Fault::unsupported(4, "version", "0x0100 or 0x0200", format_args!("{other:#06x}"))),
+            other => return Err(ParseError::unsupported(4, "version", "0x0100 or 0x0200", format_args!("{other:#06x}"))),
         };
         if bytes.len() != size {
-            return Err(Fault::corrupt(0, "size", format_args!("{size} bytes"), format_args!("{} bytes", bytes.len())));
+            return Err(ParseError::corrupt(0, "size", format_args!("{size} bytes"), format_args!("{} bytes", bytes.len())));
         }
         let name = f.text(at.cipher, 32)?;
         let (cipher, bits) = cipher(&name, at.cipher)?;
         if cipher != wanted {
-            return Err(Fault::corrupt(at.cipher as u64, "cipher", wanted.purpose(), format_args!("{name:?}")));
+            return Err(ParseError::corrupt(at.cipher as u64, "cipher", wanted.purpose(), format_args!("{name:?}")));
         }
         let kdf = kdf(&f.text(at.kdf, 32)?, at.kdf)?;
         let key_size = key_size(cipher, bits);
@@ -179,12 +179,12 @@ impl KeyStore {
             let found = f.u32_le(at)?;
             let size = usize::try_from(found).ok().filter(|size| [low, high].contains(size));
             let allowed = if low == high { low.to_string() } else { format!("{low} or {high}") };
-            size.ok_or_else(|| Fault::corrupt(at as u64, name, allowed, found))
+            size.ok_or_else(|| ParseError::corrupt(at as u64, name, allowed, found))
         };
         sized("key size", at.key_size, key_size, kek_size(bits))?;
         let digest_size = sized("digest size", at.digest_size, 20, 32)?;
         let wrapped_size = sized("size of the wrapped key", at.wrapped_size, key_size, key_size)?;
-        let salt = |at: usize| -> Result<[u8; 32], Fault> {
+        let salt = |at: usize| -> Result<[u8; 32], ParseError> {
             let mut salt = [0; 32];
             salt.copy_from_slice(f.bytes(at, 32)?);
             Ok(salt)
@@ -255,7 +255,7 @@ fn kek_size(bits: usize) -> usize {
     bits / 4
 }
 
-fn cipher(name: &str, at: usize) -> Result<(Cipher, usize), Fault> {
+fn cipher(name: &str, at: usize) -> Result<(Cipher, usize), ParseError> {
     Ok(match name {
         "AES-XTS128-PLAIN64" => (Cipher::Xts, 128),
         "AES-XTS256-PLAIN64" => (Cipher::Xts, 256),
@@ -265,29 +265,29 @@ fn cipher(name: &str, at: usize) -> Result<(Cipher, usize), Fault> {
         "AES-CTR256" => (Cipher::Ctr, 256),
         other => {
             let known = "AES-XTS128-PLAIN64, AES-XTS256-PLAIN64, AES-GCM128 or 256, AES-CTR128 or 256";
-            return Err(Fault::unsupported(at as u64, "cipher", known, format_args!("{other:?}")));
+            return Err(ParseError::unsupported(at as u64, "cipher", known, format_args!("{other:?}")));
         }
     })
 }
 
-fn kdf(name: &str, at: usize) -> Result<Kdf, Fault> {
+fn kdf(name: &str, at: usize) -> Result<Kdf, ParseError> {
     Ok(match name {
         "PBKDF2-SHA1" => Kdf::Sha1,
         "PBKDF2-SHA256" => Kdf::Sha256,
         "PBKDF2-SHA512" => Kdf::Sha512,
         other => {
             let known = "PBKDF2-SHA1, PBKDF2-SHA256 or PBKDF2-SHA512";
-            return Err(Fault::unsupported(at as u64, "key derivation", known, format_args!("{other:?}")));
+            return Err(ParseError::unsupported(at as u64, "key derivation", known, format_args!("{other:?}")));
         }
     })
 }
 
-fn iterations(f: &Fields<'_>, at: usize) -> Result<u32, Fault> {
+fn iterations(f: &Fields<'_>, at: usize) -> Result<u32, ParseError> {
     let count = f.u32_le(at)?;
     if (1..=MAX_ITERATIONS).contains(&count) {
         return Ok(count);
     }
-    Err(Fault::unsupported(at as u64, "iterations", format_args!("1 to {MAX_ITERATIONS}"), count))
+    Err(ParseError::unsupported(at as u64, "iterations", format_args!("1 to {MAX_ITERATIONS}"), count))
 }
 
 fn derive<D: EagerHash>(secret: &[u8], salt: &[u8], iterations: u32, size: usize) -> Key

@@ -4,7 +4,9 @@ use super::flat::{Flat, Piece, REGION, Source, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Part, Result, Span};
-use crate::image::{Fault, Image, ImageMut, MAX_CLUSTER, storage};
+use crate::image::{Image, ImageMut, MAX_CLUSTER};
+use crate::ondisk::ParseError;
+use crate::storage;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::sync::Arc;
@@ -143,8 +145,8 @@ impl ChainDisk {
 
     fn odd_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {
         let path = &self.links[link].info().path;
-        let fault = Fault::corrupt(cluster, "compressed cluster", expected, format_args!("{size} bytes"));
-        fault.in_file(path).into()
+        let cause = ParseError::corrupt(cluster, "compressed cluster", expected, format_args!("{size} bytes"));
+        cause.in_file(path).into()
     }
 }
 

@@ -138,7 +138,7 @@ fn usize_of(len: u64) -> usize {
 mod tests {
     use super::*;
     use crate::disk::ChainDisk;
-    use crate::image::testing::MemFile;
+    use crate::storage::testing::MemFile;
     use crate::image::vdi::testing::Build;
     use crate::image::{OpenOptions, open::open_file};
     use proptest::prelude::*;

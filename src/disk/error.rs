@@ -1,6 +1,7 @@
 //! What can go wrong with a disk.
 
-use crate::{ErrorKind, image};
+use crate::image;
+use crate::error_kind::ErrorKind;
 use std::path::PathBuf;
 
 /// A failure of a chain of images.

@@ -50,7 +50,7 @@ impl Span {
 /// A stretch of a disk in a file.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// The file, which has a [`local`](crate::image::Storage::local) one.
+    /// The file, which has a [`local`](crate::storage::Storage::local) one.
     pub file: image::File,
     /// Where in it the stretch begins, in bytes.
     pub offset: u64,

@@ -1,7 +1,7 @@
 //! Opening a chain and checking that each image is the one it should be.
 
 use super::{ChainDisk, Error, Result};
-use crate::image::local::Devices;
+use crate::storage::local::Devices;
 use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
 use crate::registry::{Chain, Link, is_format};
 
@@ -160,7 +160,7 @@ fn changed<T: PartialEq>(expected: Option<T>, found: Option<T>) -> Option<(T, T)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error_kind::ErrorKind;
     use crate::disk::Disk;
     use crate::image::vdi::testing::Build;
     use crate::registry::MediumKind;

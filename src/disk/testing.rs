@@ -1,7 +1,7 @@
 //! Random histories of writes for tests: the disk against a plain array, also after a crash at any moment.
 
 use super::{ChainDisk, Disk};
-use crate::image::testing::{MemFile, after_power_loss};
+use crate::storage::testing::{MemFile, after_power_loss};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::testing::{Lab, all, crash, steps, write_from_threads};
 use super::*;
-use crate::image::testing::{MemFile, Op};
+use crate::storage::testing::{MemFile, Op};
 use crate::image::vdi::testing::Build;
 use crate::image::{self, Format, OpenOptions};
 use proptest::prelude::*;

@@ -7,7 +7,8 @@
 use super::flat::{Source, resolve};
 use super::slice::check_range;
 use super::{ChainDisk, Disk, Result};
-use crate::image::{Extent, ImageMut, Run, storage};
+use crate::image::{Extent, ImageMut, Run};
+use crate::storage;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Writers to different stretches of the disk don't wait for each other; this many stretches have locks of their own.

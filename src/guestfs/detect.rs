@@ -14,7 +14,7 @@ use super::udf::{self, Udf};
 use super::xfs::{self, Xfs};
 use super::{Error, GuestFs, Result};
 use crate::disk::Disk;
-use crate::error::message;
+use crate::error_kind::message;
 use std::fmt;
 use std::sync::Arc;
 

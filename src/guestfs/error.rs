@@ -1,7 +1,8 @@
 //! What can go wrong with a guest's file system.
 
-use crate::image::Fault;
-use crate::{ErrorKind, disk};
+use crate::ondisk::ParseError;
+use crate::disk;
+use crate::error_kind::ErrorKind;
 
 /// A failure of a guest's file system.
 #[derive(Debug, thiserror::Error)]
@@ -11,12 +12,12 @@ pub enum Error {
     #[error(transparent)]
     Disk(Box<disk::Error>),
     /// The file system breaks its own rules.
-    #[error("The {type_name} file system is damaged: {fault}; check it from within the guest")]
+    #[error("The {type_name} file system is damaged: {cause}; check it from within the guest")]
     Corrupt {
         /// Its type.
         type_name: &'static str,
         /// What is wrong, with offsets from the start of the volume.
-        fault: Box<Fault>,
+        cause: Box<ParseError>,
     },
     /// The file system uses a feature that cannot be read here.
     #[error("The {type_name} file system cannot be read: {what}; use the guest itself")]

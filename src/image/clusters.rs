@@ -1,6 +1,7 @@
 //! A set of clusters of a file, a bit for each.
 
-use super::{Fault, Result};
+use super::Result;
+use crate::ondisk::ParseError;
 use std::path::Path;
 
 /// More clusters than this are not kept track of: 256 MiB of bits.
@@ -22,7 +23,7 @@ impl ClusterSet {
             Ok(words) if clusters <= MAX => Ok(Self { bits: vec![0; words] }),
             _ => {
                 let expected = format_args!("at most {MAX} clusters, to keep track of each");
-                Err(Fault::unsupported(0, "length of the file", expected, format_args!("{clusters} clusters"))
+                Err(ParseError::unsupported(0, "length of the file", expected, format_args!("{clusters} clusters"))
                     .in_file(path))
             }
         }

@@ -34,7 +34,7 @@ pub mod vmdk;
 
 mod xml;
 
-pub use error::{Error, Fault, FaultKind, Result};
+pub use error::{Error, ParseError, ParseErrorKind, Result};
 pub use format::{Format, Variant};
 pub use open::{OpenOptions, identify, open};
 pub use storage::{File, Storage};
@@ -176,7 +176,7 @@ pub trait Image: Send + Sync {
     fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
         let _ = out;
         let info = self.info();
-        Err(Fault::corrupt(cluster, "compressed cluster", "none in this format", cluster).in_file(&info.path))
+        Err(ParseError::corrupt(cluster, "compressed cluster", "none in this format", cluster).in_file(&info.path))
     }
 
     /// The way to write; none for an image opened read-only or of a format that cannot be written.

@@ -1,7 +1,9 @@
 //! The one way to open an image: by content, never by extension alone.
 
-use super::local::{self, Devices};
-use super::storage::{self, File};
+use crate::storage::local;
+use crate::storage::local::Devices;
+use crate::storage;
+use crate::storage::File;
 use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,7 @@ impl OpenOptions {
         if !self.force || self.writable {
             return Err(damage);
         }
-        notes.push(format!("{}; reading what is left of it", crate::error::message(&damage)));
+        notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&damage)));
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with a listing.
 
-use crate::{ErrorKind, registry};
+use crate::registry;
+use crate::error_kind::ErrorKind;
 use std::io;
 
 /// A failure. What is wrong with a machine or a medium is no failure of its listing: it is shown.

@@ -1,7 +1,7 @@
 //! What can go wrong in this room.
 
 use super::{Holder, Mode, User};
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};

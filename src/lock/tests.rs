@@ -108,7 +108,7 @@ fn holder_process() {
     let guard = acquire(Path::new(&image), mode, Some(Path::new("/mnt/there")));
     match &guard {
         Ok(_) => println!("{REPORT}held"),
-        Err(e) => println!("{REPORT}{}", crate::error::message(e)),
+        Err(e) => println!("{REPORT}{}", crate::error_kind::message(e)),
     }
     // Until the other test closes it or is gone.
     std::io::stdin().lines().for_each(drop);
@@ -126,7 +126,7 @@ fn many_read_or_one_writes() {
 
     drop(acquire(&image, Mode::Read, None).unwrap());
     let refused = acquire(&image, Mode::Write, None).unwrap_err();
-    assert_eq!(refused.kind(), crate::ErrorKind::Locked);
+    assert_eq!(refused.kind(), crate::error_kind::ErrorKind::Locked);
     let [one, two, three] = &holders[..3] else { panic!("five holders") };
     let expected = format!(
         "Medium '{}' is locked for reading by 5 processes: {one}, {two}, {three} and 2 more; unmount them first",
@@ -208,7 +208,7 @@ fn a_chain_is_locked_whole_or_not_at_all() {
     // A base is shared by those who write other leaves.
     drop(acquire_chain(&[&other_leaf, &base], Mode::Write, None).unwrap());
     let refused = acquire_chain(&[&other_leaf, &leaf], Mode::Write, None).unwrap_err();
-    assert_eq!(refused.kind(), crate::ErrorKind::Locked);
+    assert_eq!(refused.kind(), crate::error_kind::ErrorKind::Locked);
     assert_eq!(state(&other_leaf).unwrap(), State::Free);
     drop(held);
 }
@@ -244,7 +244,7 @@ fn a_folder_that_cannot_be_written_needs_no_lock_file_in_it() {
     assert!(writer.report.contains("(mounted at /mnt/there)"), "{}", writer.report);
     // Another user has another runtime folder, and meets the lock on the image itself.
     let refused = acquire(&image, Mode::Write, None).unwrap_err();
-    assert_eq!(refused.kind(), crate::ErrorKind::Locked);
+    assert_eq!(refused.kind(), crate::error_kind::ErrorKind::Locked);
     drop((reader, writer));
     assert!(!in_runtime.exists());
 }
@@ -387,7 +387,7 @@ fn an_image_that_is_not_there_is_not_found() {
     let (folder, _) = folder_with_image();
     let missing = folder.path().join("missing.vdi");
     let refused = acquire(&missing, Mode::Read, None).unwrap_err();
-    assert_eq!(refused.kind(), crate::ErrorKind::NotFound);
+    assert_eq!(refused.kind(), crate::error_kind::ErrorKind::NotFound);
     assert_eq!(refused.to_string(), format!("Cannot find {}", missing.display()));
     assert!(state(&missing).is_err());
 }
@@ -427,7 +427,7 @@ fn devices_are_locked_and_claimed() {
     let claimed = File::options().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&device.0).unwrap();
     let refused = acquire(&device.0, Mode::Write, None).unwrap_err();
     assert!(matches!(refused, Error::DeviceInUse { .. }), "{refused}");
-    assert_eq!(refused.kind(), crate::ErrorKind::Locked);
+    assert_eq!(refused.kind(), crate::error_kind::ErrorKind::Locked);
     acquire(&device.0, Mode::Read, None).unwrap();
     drop(claimed);
     acquire(&device.0, Mode::Write, None).unwrap();

@@ -208,7 +208,7 @@ fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error_kind::ErrorKind;
     use std::fs::File;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};

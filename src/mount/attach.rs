@@ -145,7 +145,7 @@ pub(super) fn read_far_ahead((major, minor): (u64, u64)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::message;
+    use crate::error_kind::message;
 
     #[test]
     fn says_what_helps() {

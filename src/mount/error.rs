@@ -1,6 +1,7 @@
 //! What can go wrong with mounting and unmounting.
 
-use crate::{ErrorKind, disk};
+use crate::disk;
+use crate::error_kind::ErrorKind;
 use std::io;
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! What a user may do with a disk as a file, and which errno tells what went wrong. Knows nothing of FUSE's interface.
 
 use crate::disk::{self, Disk, Span};
-use crate::error::message;
+use crate::error_kind::message;
 use nix::errno::Errno;
 use nix::libc;
 use std::error::Error as _;
@@ -115,7 +115,7 @@ pub fn errno(error: &disk::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     const K: usize = 1024;
 

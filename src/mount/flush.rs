@@ -51,7 +51,7 @@ impl Flusher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     #[test]
     fn flushes_what_was_written_until_it_works() {

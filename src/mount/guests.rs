@@ -4,7 +4,7 @@
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::file;
 use crate::disk::{Disk, Part};
-use crate::error::message;
+use crate::error_kind::message;
 use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};
 use nix::errno::Errno;
 use std::ops::ControlFlow;

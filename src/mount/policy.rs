@@ -54,7 +54,7 @@ fn names(all: impl ExactSizeIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::error_kind::ErrorKind;
     use crate::registry::Link;
     use std::collections::BTreeMap;
 

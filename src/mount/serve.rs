@@ -5,7 +5,7 @@ use super::process::{self, Process};
 use super::server::Server;
 use super::tree::Tree;
 use super::{Error, Options, Result, Source, attach, point, table};
-use crate::error::message;
+use crate::error_kind::message;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;

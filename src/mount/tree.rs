@@ -317,7 +317,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
     use crate::volume::Volume;
     use std::path::Path;
     use std::time::{Duration, UNIX_EPOCH};

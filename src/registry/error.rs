@@ -1,6 +1,7 @@
 //! What can go wrong with the registry.
 
-use crate::{ErrorKind, crypt, image};
+use crate::{crypt, image};
+use crate::error_kind::ErrorKind;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
-use crate::error::message;
+use crate::error_kind::message;
 use uuid::Uuid;
 
 /// Names, UUIDs or disks that one message shows at most.

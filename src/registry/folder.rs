@@ -183,7 +183,7 @@ mod tests {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let all = || vec![PathBuf::from("/hidden"), PathBuf::from("/seen")];
         let error = choose(all(), |_| false, |_| Err(denied())).unwrap_err();
-        assert_eq!((error.kind(), error.to_string()), (crate::ErrorKind::Io, "Cannot look into /hidden".to_owned()));
+        assert_eq!((error.kind(), error.to_string()), (crate::error_kind::ErrorKind::Io, "Cannot look into /hidden".to_owned()));
         let seen = choose(all(), |_| false, |path| if path == Path::new("/seen") { Ok(true) } else { Err(denied()) });
         assert_eq!(seen.unwrap(), Path::new("/seen"));
     }
@@ -196,7 +196,7 @@ mod tests {
             "VirtualBox's settings folder is not known: there is no folder /home/joe/.VirtualBox and no folder \
              /xdg/VirtualBox; give the folder that holds VirtualBox.xml with --settings or VBOX_USER_HOME"
         );
-        assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+        assert_eq!(error.kind(), crate::error_kind::ErrorKind::NotFound);
         let homeless = candidates(Platform::Unix, |_| None, None, Path::new("/"));
         let homeless = choose(homeless, |_| true, |_| Ok(true)).unwrap_err();
         assert!(homeless.to_string().contains("the home folder is not known"), "{homeless}");

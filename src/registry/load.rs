@@ -137,7 +137,7 @@ impl Loader {
                 let what = format!("The machine {:?}", parsed.machine.name);
                 self.forest.problems.push(Error::Moved { what, registered, found: path.clone() });
             }
-            let problems = parsed.problems.into_iter().map(|fault| fault.in_file(&path, false));
+            let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path, false));
             self.forest.problems.extend(problems);
             self.files.push((path.clone(), parsed.media));
             parsed.machine

@@ -3,7 +3,8 @@
 use super::model::is_file_format;
 use super::xml::ParsedMedium;
 use super::{Error, Media, Medium, MediumId, location};
-use crate::image::{self, local::Devices};
+use crate::image::{self};
+use crate::storage::local::Devices;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

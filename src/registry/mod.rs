@@ -31,7 +31,8 @@ pub use model::{
 pub use resolve::resolve;
 pub use uses::Use;
 
-use crate::image::{self, ImageInfo, local::Devices};
+use crate::image::{self, ImageInfo};
+use crate::storage::local::Devices;
 use std::path::Path;
 
 /// Whether a text is a UUID as VirtualBox writes and accepts it: with hyphens, in any case, with or without braces.

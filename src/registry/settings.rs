@@ -1,6 +1,6 @@
 //! Reading the settings files themselves.
 
-use super::xml::{Fault, Global, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
+use super::xml::{ParseError, Global, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
 use super::{Error, Result, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
 use std::ffi::OsString;
@@ -94,8 +94,8 @@ pub(super) fn read_global_file(path: &Path) -> Result<GlobalFile> {
 pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
     match parse_machine(&read(path)?) {
         Ok(parsed) => Ok(parsed.machine.uuid),
-        Err(Fault::Encrypted(sealed)) => Ok(sealed.uuid),
-        Err(fault) => Err(fault.in_file(path, previous(path).exists())),
+        Err(ParseError::Encrypted(sealed)) => Ok(sealed.uuid),
+        Err(cause) => Err(cause.in_file(path, previous(path).exists())),
     }
 }
 
@@ -109,16 +109,16 @@ pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
 pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<ParsedMachine> {
     let bytes = read(path).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
     let mut parsed = match parse_machine(&bytes) {
-        Err(Fault::Encrypted(sealed)) if expected.is_none() || passwords.has(&sealed.key_id) => {
+        Err(ParseError::Encrypted(sealed)) if expected.is_none() || passwords.has(&sealed.key_id) => {
             unseal(path, &sealed, passwords)?
         }
-        other => other.map_err(|fault| fault.in_file(path, previous(path).exists()))?,
+        other => other.map_err(|cause| cause.in_file(path, previous(path).exists()))?,
     };
     let found = parsed.machine.uuid;
     if let Some(expected) = expected.filter(|uuid| *uuid != found) {
         let expected = format!("the UUID {expected} that VirtualBox.xml registers the machine with");
-        let fault = Fault::Broken { line: parsed.line, expected, found: found.to_string() };
-        return Err(fault.in_file(path, previous(path).exists()));
+        let cause = ParseError::Broken { line: parsed.line, expected, found: found.to_string() };
+        return Err(cause.in_file(path, previous(path).exists()));
     }
     let folder = path.parent().unwrap_or(path);
     let machine = &mut parsed.machine;
@@ -132,7 +132,7 @@ fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedM
     let store = KeyStore::parse(&sealed.key_store, Cipher::Gcm, &what)?;
     let key = store.unlock(&passwords.get(&what, &sealed.key_id)?, &sealed.key_id)?;
     let machine = decrypt_machine(&sealed.text, &key, sealed.uuid, &what)?;
-    parse_unsealed(&machine, &sealed.version).map_err(|fault| fault.in_file(path, previous(path).exists()))
+    parse_unsealed(&machine, &sealed.version).map_err(|cause| cause.in_file(path, previous(path).exists()))
 }
 
 /// The folder for snapshots. Before VirtualBox 4.0 a machine's file could lie in a folder with those of others, and
@@ -149,8 +149,8 @@ fn snapshot_folder(path: &Path, folder: &Path, written: &Path, version: Version,
     }
 }
 
-fn parse<T>(path: &Path, parser: impl Fn(&[u8]) -> Result<T, Fault>) -> Result<T> {
-    parser(&read(path)?).map_err(|fault| fault.in_file(path, previous(path).exists()))
+fn parse<T>(path: &Path, parser: impl Fn(&[u8]) -> Result<T, ParseError>) -> Result<T> {
+    parser(&read(path)?).map_err(|cause| cause.in_file(path, previous(path).exists()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -6,8 +6,8 @@
 use super::list::{Partition, VolumeList};
 use super::{Result, Scheme, Table, type_names};
 use crate::disk::Disk;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `DISKMAGIC`, at offsets 0 and 132.
 const MAGIC: u32 = 0x8256_4557;
@@ -28,14 +28,14 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Option<Table>> {
     disk.read_at(offset, &mut sector)?;
     match parse(&Fields::new("BSD disk label", &sector, offset), disk) {
         Ok(table) => Ok(table),
-        Err(fault) => {
-            log::debug!("No BSD disk label: {fault}");
+        Err(cause) => {
+            log::debug!("No BSD disk label: {cause}");
             Ok(None)
         }
     }
 }
 
-fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, Fault> {
+fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, ParseError> {
     let magic = label.u32_le(0)?; // d_magic
     let sector_size = label.u32_le(40)?; // d_secsize
     let second_magic = label.u32_le(132)?; // d_magic2
@@ -48,10 +48,10 @@ fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, Fault> {
     let (words, _) = label.bytes(0, PARTITIONS + partitions.len())?.as_chunks::<2>();
     let checksum = words.iter().fold(0, |sum, word| sum ^ u16::from_le_bytes(*word));
     if checksum != 0 {
-        return Err(Fault::corrupt(label.offset(136), "d_checksum", 0, checksum));
+        return Err(ParseError::corrupt(label.offset(136), "d_checksum", 0, checksum));
     }
     if !(512..=65536).contains(&sector_size) || !sector_size.is_power_of_two() {
-        return Err(Fault::corrupt(label.offset(40), "d_secsize", "a power of two from 512 to 65536", sector_size));
+        return Err(ParseError::corrupt(label.offset(40), "d_secsize", "a power of two from 512 to 65536", sector_size));
     }
     let mut list = VolumeList::new(disk, sector_size);
     for (raw, number) in partitions.chunks_exact(PARTITION).zip(1..) {

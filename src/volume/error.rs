@@ -1,6 +1,7 @@
 //! What can go wrong with a partition table.
 
-use crate::{ErrorKind, disk};
+use crate::disk;
+use crate::error_kind::ErrorKind;
 
 /// A failure. What a table says wrongly is no failure but a note in [`Table`](super::Table).
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use super::list::{Partition, VolumeList};
 use super::mbr::Entry;
 use super::{Result, Scheme, Table, type_names};
 use crate::disk::Disk;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Bytes of the fields that every header has.
@@ -40,8 +40,8 @@ pub(super) fn read(disk: &dyn Disk, protective: Option<Entry>) -> Result<Found> 
         let primary = Place { sector_size, lba: PRIMARY };
         match primary.read(disk)? {
             Read::Sound(array) => return Ok(Found::Table(array.table(disk, None))),
-            Read::Damaged { fault, alternate } => {
-                primary_faults.push(fault);
+            Read::Damaged { cause, alternate } => {
+                primary_faults.push(cause);
                 backup_places.push(Place { sector_size, lba: alternate });
             }
             Read::Absent => {}
@@ -54,7 +54,7 @@ pub(super) fn read(disk: &dyn Disk, protective: Option<Entry>) -> Result<Found> 
     if primary_faults.is_empty() && protective.is_none() {
         return Ok(Found::Absent);
     }
-    let why = primary_faults.first().map_or_else(|| "there is none at sector 1".to_owned(), Fault::to_string);
+    let why = primary_faults.first().map_or_else(|| "there is none at sector 1".to_owned(), ParseError::to_string);
     for place in backup_places {
         if let Read::Sound(array) = place.read(disk)? {
             let note = format!(
@@ -79,7 +79,7 @@ struct Place {
 /// What is at a [`Place`].
 enum Read {
     Absent,
-    Damaged { fault: Fault, alternate: u64 },
+    Damaged { cause: ParseError, alternate: u64 },
     Sound(EntryArray),
 }
 
@@ -117,23 +117,23 @@ impl Place {
         let fields = Fields::new("GPT header", &sector, offset);
         let header = match Header::parse(&fields, self.lba) {
             Ok(header) => header,
-            Err(fault) => return Ok(Read::Damaged { fault, alternate: fields.u64_le(32).unwrap_or(0) }),
+            Err(cause) => return Ok(Read::Damaged { cause, alternate: fields.u64_le(32).unwrap_or(0) }),
         };
         Ok(match header.read_entries(disk, &fields, self.sector_size)? {
             Ok(array) => Read::Sound(array),
-            Err(fault) => Read::Damaged { fault, alternate: header.alternate_lba },
+            Err(cause) => Read::Damaged { cause, alternate: header.alternate_lba },
         })
     }
 }
 
 impl Header {
     /// Parses the header that was read from the sector `lba`, and checks all that can be checked without its entries.
-    fn parse(fields: &Fields<'_>, lba: u64) -> Result<Self, Fault> {
+    fn parse(fields: &Fields<'_>, lba: u64) -> Result<Self, ParseError> {
         let size = fields.u32_le(12)?; // HeaderSize
         let sector_size = u32::try_from(fields.len()).unwrap_or(u32::MAX);
         if !(MIN_HEADER..=sector_size).contains(&size) {
             let expected = format_args!("{MIN_HEADER} to {sector_size}");
-            return Err(Fault::corrupt(fields.offset(12), "GPT HeaderSize", expected, size));
+            return Err(ParseError::corrupt(fields.offset(12), "GPT HeaderSize", expected, size));
         }
         let stated = fields.u32_le(16)?; // HeaderCRC32, which counts as zero in its own calculation
         let mut checked = fields.bytes(0, size as usize)?.to_vec();
@@ -141,17 +141,17 @@ impl Header {
         let found = crc32fast::hash(&checked);
         if found != stated {
             let (expected, found) = (format_args!("{stated:08x}"), format_args!("{found:08x}"));
-            return Err(Fault::corrupt(fields.offset(16), "GPT HeaderCRC32", expected, found));
+            return Err(ParseError::corrupt(fields.offset(16), "GPT HeaderCRC32", expected, found));
         }
         let my_lba = fields.u64_le(24)?; // MyLBA
         if my_lba != lba {
-            return Err(Fault::corrupt(fields.offset(24), "GPT MyLBA", lba, my_lba));
+            return Err(ParseError::corrupt(fields.offset(24), "GPT MyLBA", lba, my_lba));
         }
         let size_of_partition_entry = fields.u32_le(84)?; // SizeOfPartitionEntry
         if size_of_partition_entry < MIN_ENTRY || !size_of_partition_entry.is_power_of_two() {
             let expected = "128 times a power of two";
             let what = "GPT SizeOfPartitionEntry";
-            return Err(Fault::corrupt(fields.offset(84), what, expected, size_of_partition_entry));
+            return Err(ParseError::corrupt(fields.offset(84), what, expected, size_of_partition_entry));
         }
         Ok(Self {
             alternate_lba: fields.u64_le(32)?,               // AlternateLBA
@@ -168,26 +168,26 @@ impl Header {
         disk: &dyn Disk,
         fields: &Fields<'_>,
         sector_size: u32,
-    ) -> Result<Result<EntryArray, Fault>> {
+    ) -> Result<Result<EntryArray, ParseError>> {
         let count = self.number_of_partition_entries;
         let len = u64::from(count) * u64::from(self.size_of_partition_entry);
         if len > MAX_ENTRIES {
             let expected = format_args!("entries of {MAX_ENTRIES} bytes in all");
             let found = format_args!("{count} of {} bytes each", self.size_of_partition_entry);
-            return Ok(Err(Fault::unsupported(fields.offset(80), "GPT NumberOfPartitionEntries", expected, found)));
+            return Ok(Err(ParseError::unsupported(fields.offset(80), "GPT NumberOfPartitionEntries", expected, found)));
         }
         let lba = self.partition_entry_lba;
         let place = lba.checked_mul(u64::from(sector_size));
         let Some(offset) = place.filter(|at| at.checked_add(len).is_some_and(|end| end <= disk.size())) else {
             let expected = format_args!("{len} bytes within the disk of {} bytes", disk.size());
-            return Ok(Err(Fault::corrupt(fields.offset(72), "GPT PartitionEntryLBA", expected, lba)));
+            return Ok(Err(ParseError::corrupt(fields.offset(72), "GPT PartitionEntryLBA", expected, lba)));
         };
         let mut entries = vec![0; usize::try_from(len).unwrap_or(0)];
         disk.read_at(offset, &mut entries)?;
         let (stated, found) = (self.partition_entry_array_crc32, crc32fast::hash(&entries));
         if found != stated {
             let (expected, found) = (format_args!("{stated:08x}"), format_args!("{found:08x}"));
-            return Ok(Err(Fault::corrupt(fields.offset(88), "GPT PartitionEntryArrayCRC32", expected, found)));
+            return Ok(Err(ParseError::corrupt(fields.offset(88), "GPT PartitionEntryArrayCRC32", expected, found)));
         }
         let entry_size = self.size_of_partition_entry as usize;
         Ok(Ok(EntryArray { sector_size, entry_size, entries, offset }))
@@ -205,7 +205,7 @@ impl EntryArray {
             match parse_entry(&Fields::new("GPT partition entry", raw, offset), number) {
                 Ok(Some(partition)) => list.push(partition),
                 Ok(None) => {}
-                Err(fault) => list.note(fault.to_string()),
+                Err(cause) => list.note(cause.to_string()),
             }
         }
         list.into_table(Scheme::Gpt)
@@ -213,7 +213,7 @@ impl EntryArray {
 }
 
 /// One entry; none for one that is not in use.
-fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, Fault> {
+fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, ParseError> {
     let kind = fields.uuid_le(0)?; // PartitionTypeGUID
     if kind.is_nil() {
         return Ok(None);

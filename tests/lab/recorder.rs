@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use vboximg_mount::image::storage::{Storage, Stretch};
+use vboximg_mount::storage::{Storage, Stretch};
 
 #[derive(Debug, Clone)]
 enum Change {

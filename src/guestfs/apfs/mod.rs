@@ -10,7 +10,7 @@ mod volume;
 use super::foreign::{Blocks, Stream};
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use ferrosys::apfs::{Container, ReadError};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -65,7 +65,7 @@ fn failed(error: ReadError) -> Error {
 }
 
 fn damage(expected: &str, found: &str) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(Fault::corrupt(0, "structure", expected, found)) }
+    Error::Corrupt { type_name: TYPE, cause: Box::new(ParseError::corrupt(0, "structure", expected, found)) }
 }
 
 impl Apfs {

@@ -2,7 +2,8 @@
 
 use super::{MAX_ATTRIBUTE, TYPE, damage, failed};
 use crate::guestfs::foreign::{Blocks, Pool, Stream};
-use crate::guestfs::{Attributes, Error, NodeKind, Result, Time};
+use crate::guestfs::{Attributes, Error, NodeKind, Result};
+use crate::ondisk::calendar::Time;
 use ferrosys::Limits;
 use ferrosys::apfs::{Container, Node, Reader, Timestamp, VolumeEntry};
 use quick_cache::sync::{Cache, DefaultLifecycle};

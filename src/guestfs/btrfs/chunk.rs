@@ -6,8 +6,8 @@ use super::node::{KEY, Key};
 use super::superblock::{Superblock, unsupported};
 use super::{damage, kind};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::BTreeMap;
 
 /// Bytes of a chunk before its stripes, and of a stripe.
@@ -44,9 +44,9 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// Parses a chunk and tells how many bytes it takes.
-    fn parse(f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<(Self, usize), Fault> {
+    fn parse(f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<(Self, usize), ParseError> {
         let bad = |at: usize, what: &str, expected: String, found: String| {
-            Fault::corrupt(f.offset(at), format!("{what} of the chunk at {}", key.offset), expected, found)
+            ParseError::corrupt(f.offset(at), format!("{what} of the chunk at {}", key.offset), expected, found)
         };
         let (length, flags) = (f.u64_le(at)?, f.u64_le(at + 24)?);
         let sector = u64::from(sb.sector_size);
@@ -108,12 +108,12 @@ impl Chunks {
     /// Adds the chunk whose item has this key and begins at byte `at` of `f`; tells how many bytes the item has.
     pub(super) fn add(&mut self, f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<usize> {
         if key.kind != kind::CHUNK_ITEM {
-            return Err(damage(Fault::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key)));
+            return Err(damage(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key)));
         }
         let (chunk, size) = Chunk::parse(f, at, key, sb).map_err(damage)?;
         if self.map.len() >= MAX_CHUNKS {
             let expected = format!("at most {MAX_CHUNKS}");
-            return Err(damage(Fault::corrupt(f.offset(at), "number of chunks", expected, "more")));
+            return Err(damage(ParseError::corrupt(f.offset(at), "number of chunks", expected, "more")));
         }
         self.map.insert(chunk.logical, chunk);
         Ok(size)
@@ -140,7 +140,7 @@ impl Chunks {
             (skip.checked_add(len)? <= chunk.length).then_some((chunk, skip))
         });
         let (chunk, skip) = inside.ok_or_else(|| {
-            damage(Fault::corrupt(0, "logical address", "within a chunk", format_args!("{len} bytes at {logical}")))
+            damage(ParseError::corrupt(0, "logical address", "within a chunk", format_args!("{len} bytes at {logical}")))
         })?;
         if !chunk.readable() {
             return Err(self.elsewhere(chunk));

@@ -2,7 +2,7 @@
 //! (<https://btrfs.readthedocs.io/en/latest/Compression.html>). What packs does so only up to the end of the file; the
 //! rest of the extent is zeros.
 
-use crate::image::zstd;
+use crate::ondisk::zstd;
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// Bytes of a length in LZO extents.

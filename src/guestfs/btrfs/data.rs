@@ -12,7 +12,7 @@ use super::superblock::unsupported;
 use super::tree::Item;
 use super::{Btrfs, Opened, damage, kind, objectid};
 use crate::guestfs::Result;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use quick_cache::Weighter;
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ fn parse(item: &Item) -> Result<Stretch> {
     let (inode, start) = (item.key.objectid, item.key.offset);
     let u64_at = |at| f.u64_le(at).map_err(damage);
     let bad = |at: usize, what: &str, expected: String, found: String| {
-        damage(Fault::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
+        damage(ParseError::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
     };
     let compression = match f.u8(16).map_err(damage)? {
         0 => None,
@@ -185,7 +185,7 @@ impl Btrfs {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let sector = usize::try_from(self.sb.sector_size).unwrap_or(1);
         compression.unpack(stored, sector, &mut bytes).map_err(|found| {
-            damage(Fault::corrupt(place, "compressed extent", format_args!("{len} bytes when unpacked"), found))
+            damage(ParseError::corrupt(place, "compressed extent", format_args!("{len} bytes when unpacked"), found))
         })?;
         Ok(bytes)
     }
@@ -239,7 +239,7 @@ impl Btrfs {
             first?;
             let place = copies.first().map_or(0, |copy| copy + skip);
             let what = format!("checksum of data of inode {inode}");
-            return Err(damage(Fault::corrupt(place, what, Sum::stored(stated), found)));
+            return Err(damage(ParseError::corrupt(place, what, Sum::stored(stated), found)));
         }
         if repaired > 0 {
             log::warn!("{repaired} damaged sectors of inode {inode} are read from their other copy");
@@ -266,7 +266,7 @@ impl Btrfs {
             if sums.len() == known {
                 let what = format!("checksum of data of inode {inode}");
                 let found = format!("none of logical address {at}");
-                return Err(damage(Fault::corrupt(0, what, "one for each sector", found)));
+                return Err(damage(ParseError::corrupt(0, what, "one for each sector", found)));
             }
         }
         Ok(sums)
@@ -294,7 +294,7 @@ fn copy(bytes: &[u8], from: u64, out: &mut [u8], place: u64) -> Result<()> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let part = from.checked_add(out.len()).and_then(|end| bytes.get(from..end)).ok_or_else(|| {
         let expected = format!("{} bytes", from.saturating_add(out.len()));
-        damage(Fault::corrupt(place, "data of an extent", expected, bytes.len()))
+        damage(ParseError::corrupt(place, "data of an extent", expected, bytes.len()))
     })?;
     out.copy_from_slice(part);
     Ok(())

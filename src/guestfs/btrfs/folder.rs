@@ -6,7 +6,7 @@ use super::number::Place;
 use super::tree::Item;
 use super::{Btrfs, damage, kind, objectid};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 /// Bytes before the name.
@@ -29,7 +29,7 @@ pub(super) struct DirItem<'a> {
 }
 
 /// All of an item: names with the same hash share one.
-pub(super) fn dir_items(item: &Item) -> Result<Vec<DirItem<'_>>, Fault> {
+pub(super) fn dir_items(item: &Item) -> Result<Vec<DirItem<'_>>, ParseError> {
     let f = item.fields()?;
     let mut all = Vec::new();
     let mut at = 0;
@@ -95,7 +95,7 @@ impl Btrfs {
             // Programs see places as signed numbers.
             let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
                 let what = format!("index in the folder with inode {}", place.inode);
-                damage(Fault::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
+                damage(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
             })?;
             for entry in dir_items(item).map_err(damage)? {
                 let (node, kind) = self.named(place, &entry, item)?;
@@ -113,7 +113,7 @@ impl Btrfs {
             let what = format!("the names in the folder with inode {} are encrypted by the guest", folder.inode);
             return Err(super::superblock::unsupported(what));
         }
-        let bad = |what: &str, expected: &str, found: String| damage(Fault::corrupt(item.at(), what, expected, found));
+        let bad = |what: &str, expected: &str, found: String| damage(ParseError::corrupt(item.at(), what, expected, found));
         let dots = matches!(entry.name, b"" | b"." | b"..");
         if dots || entry.name.len() > NAME_MAX || entry.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(entry.name).escape_debug().to_string();
@@ -149,7 +149,7 @@ impl Btrfs {
                 if attribute.name.is_empty() || attribute.name.contains(&0) {
                     let what = format!("name of an extended attribute of inode {}", place.inode);
                     let found = String::from_utf8_lossy(attribute.name).escape_debug().to_string();
-                    return Err(damage(Fault::corrupt(item.at(), what, "one without zero bytes", found)));
+                    return Err(damage(ParseError::corrupt(item.at(), what, "one without zero bytes", found)));
                 }
                 names.push(attribute.name.to_vec());
             }

@@ -1,9 +1,10 @@
 //! Inodes. Field names and offsets are those of <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>
 //! (`INODE_ITEM`); numbers are little-endian.
 
-use crate::guestfs::{Attributes, NodeKind, Time};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, NodeKind};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bit of `flags`: its data has no checksums.
 const NODATASUM: u64 = 1 << 0;
@@ -18,15 +19,15 @@ pub(super) struct Inode {
 
 impl Inode {
     /// Parses the inode with this number.
-    pub(super) fn parse(f: &Fields<'_>, number: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(f: &Fields<'_>, number: u64) -> Result<Self, ParseError> {
         let mode = f.u32_le(52)?;
         let kind = NodeKind::of_mode(mode).ok_or_else(|| {
             let what = format!("type of inode {number}");
-            Fault::corrupt(f.offset(52), what, "a file, folder or device", format_args!("{mode:#o}"))
+            ParseError::corrupt(f.offset(52), what, "a file, folder or device", format_args!("{mode:#o}"))
         })?;
         let size = f.u64_le(16)?;
         if i64::try_from(size).is_err() {
-            return Err(Fault::corrupt(f.offset(16), format!("size of inode {number}"), "below 2^63", size));
+            return Err(ParseError::corrupt(f.offset(16), format!("size of inode {number}"), "below 2^63", size));
         }
         let device = matches!(kind, NodeKind::CharDevice | NodeKind::BlockDevice);
         let rdev = if device { f.u64_le(56)? } else { 0 };
@@ -50,6 +51,6 @@ impl Inode {
     }
 }
 
-fn time(f: &Fields<'_>, at: usize) -> Result<Time, Fault> {
+fn time(f: &Fields<'_>, at: usize) -> Result<Time, ParseError> {
     Ok(Time { seconds: f.u64_le(at)?.cast_signed(), nanoseconds: f.u32_le(at + 8)?.min(999_999_999) })
 }

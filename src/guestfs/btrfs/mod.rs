@@ -20,7 +20,7 @@ mod tree;
 
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use chunk::Chunks;
 use data::{ByLength, Content, Packed};
 use inode::Inode;
@@ -116,8 +116,8 @@ pub fn probe(volume: &dyn Disk) -> Result<bool> {
     Ok(mark == superblock::MAGIC)
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 impl Btrfs {
@@ -182,10 +182,10 @@ impl Btrfs {
                 self.logged_sums = sums;
                 Ok(Some("It was not cleanly unmounted; its log is replayed in memory".to_owned()))
             }
-            Err(Error::Corrupt { fault, .. }) => {
+            Err(Error::Corrupt { cause, .. }) => {
                 self.nodes.overlays.clear();
                 Ok(Some(format!(
-                    "It was not cleanly unmounted and its log is damaged ({fault}): recent changes may be missing"
+                    "It was not cleanly unmounted and its log is damaged ({cause}): recent changes may be missing"
                 )))
             }
             Err(other) => Err(other),
@@ -232,7 +232,7 @@ impl Btrfs {
 
     fn place(&self, node: Node) -> Result<Place> {
         let place = self.numbers.place(node);
-        place.ok_or_else(|| damage(Fault::corrupt(0, "number of a node", "one that was given", node.0)))
+        place.ok_or_else(|| damage(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
     }
 
     /// The inode at a place; for a subvolume that is not there, that of the folder that names it.
@@ -244,7 +244,7 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         let item = self.nodes.get(&tree, Key::new(place.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
             let what = format!("inode {} of subvolume {}", place.inode, place.subvolume);
-            damage(Fault::corrupt(0, what, "an INODE_ITEM", "none"))
+            damage(ParseError::corrupt(0, what, "an INODE_ITEM", "none"))
         })?;
         let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode)).map_err(damage)?;
         self.inodes.insert(known, inode);
@@ -312,7 +312,7 @@ impl GuestFs for Btrfs {
         let size = link.inode.attributes.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", link.number);
-            return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.fill(&link, 0, &mut target)?;

@@ -2,8 +2,8 @@
 //! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>; numbers are little-endian.
 
 use super::objectid;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::fmt;
 
 /// Bytes of the header.
@@ -40,7 +40,7 @@ impl Key {
     }
 
     /// The key at `at`.
-    pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, Fault> {
+    pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, ParseError> {
         Ok(Self { objectid: f.u64_le(at)?, kind: f.u8(at + 8)?, offset: f.u64_le(at + 9)? })
     }
 }
@@ -80,10 +80,10 @@ pub(super) struct Node {
 
 impl Node {
     /// Parses a node that was read from byte `at` of the volume, and whose checksum is right.
-    pub(super) fn parse(bytes: Vec<u8>, at: u64, pointer: &Pointer, uuid: &[u8; 16]) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: Vec<u8>, at: u64, pointer: &Pointer, uuid: &[u8; 16]) -> Result<Self, ParseError> {
         let f = Fields::new("node of a tree", &bytes, at);
         let bad = |at: usize, what: &str, expected: String, found: String| {
-            Fault::corrupt(f.offset(at), format!("{what} of a node"), expected, found)
+            ParseError::corrupt(f.offset(at), format!("{what} of a node"), expected, found)
         };
         if f.bytes(32, 16)? != uuid {
             return Err(bad(32, "UUID", "the file system's".to_owned(), "another".to_owned()));
@@ -109,13 +109,13 @@ impl Node {
         Ok(node)
     }
 
-    fn check_items(&self) -> Result<(), Fault> {
+    fn check_items(&self) -> Result<(), ParseError> {
         let mut last = None;
         for index in 0..self.count {
             let key = self.key(index)?;
             if last.is_some_and(|last| key <= last) {
                 let expected = format!("one above {}", last.unwrap_or(key));
-                return Err(Fault::corrupt(self.place(index), "key in a node", expected, key));
+                return Err(ParseError::corrupt(self.place(index), "key in a node", expected, key));
             }
             last = Some(key);
             if self.level == 0 {
@@ -155,12 +155,12 @@ impl Node {
     }
 
     /// The key of an item or a pointer.
-    pub(super) fn key(&self, index: usize) -> Result<Key, Fault> {
+    pub(super) fn key(&self, index: usize) -> Result<Key, ParseError> {
         Key::parse(&self.fields(), self.start(index))
     }
 
     /// How many keys are not above `key`.
-    pub(super) fn not_above(&self, key: Key) -> Result<usize, Fault> {
+    pub(super) fn not_above(&self, key: Key) -> Result<usize, ParseError> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = (low + high) / 2;
@@ -174,19 +174,19 @@ impl Node {
     }
 
     /// The child that an inner node points to.
-    pub(super) fn child(&self, index: usize) -> Result<Pointer, Fault> {
+    pub(super) fn child(&self, index: usize) -> Result<Pointer, ParseError> {
         let (f, at) = (self.fields(), self.start(index) + KEY);
         Ok(Pointer { logical: f.u64_le(at)?, generation: f.u64_le(at + 8)?, level: self.level.saturating_sub(1) })
     }
 
     /// The data of a leaf's item.
-    pub(super) fn item(&self, index: usize) -> Result<Fields<'_>, Fault> {
+    pub(super) fn item(&self, index: usize) -> Result<Fields<'_>, ParseError> {
         let (f, at) = (self.fields(), self.start(index) + KEY);
         let number = |at| Ok(usize::try_from(f.u32_le(at)?).unwrap_or(usize::MAX));
         let (start, len) = (HEADER.saturating_add(number(at)?), number(at + 4)?);
         let data = start.checked_add(len).and_then(|end| self.bytes.get(start..end)).ok_or_else(|| {
             let expected = format!("within {} bytes", self.bytes.len());
-            Fault::corrupt(f.offset(at), "place of an item in a node", expected, format_args!("{len} from {start} on"))
+            ParseError::corrupt(f.offset(at), "place of an item in a node", expected, format_args!("{len} from {start} on"))
         })?;
         Ok(Fields::new("item", data, f.offset(start)))
     }

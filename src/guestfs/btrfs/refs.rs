@@ -4,7 +4,7 @@
 use super::kind;
 use super::node::Key;
 use super::tree::Item;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 
 /// A name of an inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) struct Ref {
 }
 
 /// The names in an item.
-pub(super) fn refs(item: &Item) -> Result<Vec<Ref>, Fault> {
+pub(super) fn refs(item: &Item) -> Result<Vec<Ref>, ParseError> {
     let f = item.fields()?;
     let extended = item.key.kind == kind::INODE_EXTREF;
     let mut all = Vec::new();

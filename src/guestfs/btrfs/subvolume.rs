@@ -6,7 +6,7 @@ use super::node::{Key, Pointer, Tree};
 use super::tree::{Item, Nodes};
 use super::{Btrfs, damage, kind, objectid};
 use crate::guestfs::Result;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 /// Where `refs` is in a `ROOT_ITEM`: 0 when it is being deleted, and in logs.
@@ -37,7 +37,7 @@ impl Btrfs {
 
     /// The subvolume with this number, which is known to be there.
     pub(super) fn subvolume(&self, id: u64) -> Result<Subvolume> {
-        self.tree(id)?.ok_or_else(|| damage(Fault::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
+        self.tree(id)?.ok_or_else(|| damage(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
     }
 
     /// The subvolume `id` where a folder of another names it; none when it is not meant to be there, as with a name in
@@ -122,18 +122,18 @@ pub(super) fn find(nodes: &Nodes, root: &Tree, id: u64) -> Result<Option<Subvolu
 }
 
 /// The tree of a `ROOT_ITEM`.
-pub(super) fn subvolume(item: &Item) -> Result<Subvolume, Fault> {
+pub(super) fn subvolume(item: &Item) -> Result<Subvolume, ParseError> {
     let f = item.fields()?;
     let root = Pointer { logical: f.u64_le(176)?, generation: f.u64_le(160)?, level: f.u8(LEVEL)? };
     if root.level >= super::superblock::MAX_LEVEL {
         let what = format!("level of tree {}", item.key.objectid);
-        return Err(Fault::corrupt(f.offset(LEVEL), what, "below 8", root.level));
+        return Err(ParseError::corrupt(f.offset(LEVEL), what, "below 8", root.level));
     }
     Ok(Subvolume { tree: Tree { id: item.key.objectid, root }, top: f.u64_le(168)? })
 }
 
 /// The folder and the name in a `ROOT_REF` or `ROOT_BACKREF`.
-fn reference(item: &Item) -> Result<(u64, &[u8]), Fault> {
+fn reference(item: &Item) -> Result<(u64, &[u8]), ParseError> {
     let f = item.fields()?;
     Ok((f.u64_le(0)?, f.bytes(18, usize::from(f.u16_le(16)?))?))
 }

@@ -6,8 +6,8 @@ use super::node::{Pointer, Tree};
 use super::{TYPE, damage, objectid};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// Where the superblock and its copies are.
@@ -95,7 +95,7 @@ fn bad(
     expected: impl std::fmt::Display,
     found: impl std::fmt::Display,
 ) -> Error {
-    damage(Fault::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
+    damage(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
 }
 
 /// The superblock at its first place, or when that is damaged the newest of its copies.
@@ -122,7 +122,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
         (None, Some(error)) => Err(error),
         (None, None) => {
             let expected = format!("at least {} bytes", PLACES[0] + SIZE as u64);
-            Err(damage(Fault::corrupt(0, "size of the volume", expected, volume.size())))
+            Err(damage(ParseError::corrupt(0, "size of the volume", expected, volume.size())))
         }
     }
 }
@@ -156,9 +156,9 @@ impl Superblock {
         Ok(sb)
     }
 
-    fn fields(f: &Fields<'_>, checksum: Checksum) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, checksum: Checksum) -> Result<Self, ParseError> {
         let incompat = f.u64_le(0xBC)?;
-        let tree = |id, at: usize, generation, level: usize| -> Result<Tree, Fault> {
+        let tree = |id, at: usize, generation, level: usize| -> Result<Tree, ParseError> {
             Ok(Tree { id, root: Pointer { logical: f.u64_le(at)?, generation, level: f.u8(level)? } })
         };
         let generation = f.u64_le(0x48)?;
@@ -168,7 +168,7 @@ impl Superblock {
         let chunks_len = usize::try_from(f.u32_le(0xA0)?).unwrap_or(usize::MAX);
         let chunks = chunks.get(..chunks_len).ok_or_else(|| {
             let what = "length of the system chunks in the superblock";
-            Fault::corrupt(f.offset(0xA0), what, format_args!("at most {SYSTEM_CHUNKS}"), chunks_len)
+            ParseError::corrupt(f.offset(0xA0), what, format_args!("at most {SYSTEM_CHUNKS}"), chunks_len)
         })?;
         Ok(Self {
             at: f.offset(0),
@@ -209,8 +209,8 @@ impl Superblock {
         }
         if self.device_size > volume_size {
             let found = format!("{volume_size} bytes");
-            let fault = Fault::corrupt(f.offset(0xC9 + 8), "size of the volume", self.device_size, found);
-            return Err(damage(fault));
+            let cause = ParseError::corrupt(f.offset(0xC9 + 8), "size of the volume", self.device_size, found);
+            return Err(damage(cause));
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ pub(super) fn unsupported(what: String) -> Error {
     Error::Unsupported { type_name: TYPE, what }
 }
 
-fn raw_uuid(f: &Fields<'_>, at: usize) -> Result<[u8; 16], Fault> {
+fn raw_uuid(f: &Fields<'_>, at: usize) -> Result<[u8; 16], ParseError> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(at, 16)?);
     Ok(raw)

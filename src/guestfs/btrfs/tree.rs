@@ -6,10 +6,10 @@ use super::chunk::Chunks;
 use super::damage;
 use super::node::{Key, Node, Pointer, Tree, owner_fits};
 use crate::disk::Disk;
-use crate::error::message;
+use crate::error_kind::message;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::collections::{BTreeMap, HashMap};
@@ -57,7 +57,7 @@ enum Data {
 
 impl Item {
     /// Its data.
-    pub(super) fn fields(&self) -> Result<Fields<'_>, Fault> {
+    pub(super) fn fields(&self) -> Result<Fields<'_>, ParseError> {
         match &self.data {
             Data::Leaf(leaf, index) => leaf.item(*index),
             Data::Own(bytes, at) => Ok(Fields::new("item", bytes, *at)),
@@ -73,7 +73,7 @@ impl Item {
     }
 
     /// The same without the leaf, which takes much more memory.
-    pub(super) fn own(&self) -> Result<Self, Fault> {
+    pub(super) fn own(&self) -> Result<Self, ParseError> {
         let f = self.fields()?;
         Ok(Self { key: self.key, data: Data::Own(f.bytes(0, f.len())?.into(), f.offset(0)) })
     }
@@ -130,7 +130,7 @@ impl Nodes {
             }
         }
         Err(first.unwrap_or_else(|| {
-            damage(Fault::corrupt(0, "place of a node", "a copy on this device", format_args!("none of {}", key.0)))
+            damage(ParseError::corrupt(0, "place of a node", "a copy on this device", format_args!("none of {}", key.0)))
         }))
     }
 
@@ -139,7 +139,7 @@ impl Nodes {
         self.volume.read_at(place, &mut bytes)?;
         let (stated, found) = (Sum::stored(&bytes[..self.checksum.size()]), self.checksum.of(&bytes[32..]));
         if stated != found {
-            return Err(damage(Fault::corrupt(place, "checksum of a node", found, stated)));
+            return Err(damage(ParseError::corrupt(place, "checksum of a node", found, stated)));
         }
         Node::parse(bytes, place, pointer, &self.uuid).map_err(damage)
     }
@@ -177,7 +177,7 @@ impl Nodes {
             Cursor { nodes: self, tree: *tree, path: Vec::new(), overlay: None, next: Bound::Unbounded, ahead: None };
         let root = self.node(&tree.root)?;
         if root.count() == 0 && root.level > 0 {
-            return Err(damage(Fault::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
+            return Err(damage(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
         }
         cursor.push(root, None, Some(key))?;
         cursor.descend(Some(key))?;
@@ -276,7 +276,7 @@ impl Cursor<'_> {
     fn push(&mut self, node: Arc<Node>, high: Option<Key>, key: Option<Key>) -> Result<()> {
         if !owner_fits(self.tree.id, node.owner) {
             let what = "owner of a node";
-            return Err(damage(Fault::corrupt(node.at(), what, format_args!("tree {}", self.tree.id), node.owner)));
+            return Err(damage(ParseError::corrupt(node.at(), what, format_args!("tree {}", self.tree.id), node.owner)));
         }
         let index = match key {
             Some(key) => node.not_above(key).map_err(damage)?.saturating_sub(1),
@@ -290,14 +290,14 @@ impl Cursor<'_> {
 /// Holds a child against its pointer's key and that of the next pointer.
 fn fits(child: &Node, low: Key, high: Option<Key>) -> Result<()> {
     let Some(last) = child.count().checked_sub(1) else {
-        return Err(damage(Fault::corrupt(child.at(), "items of a node", "at least 1", 0)));
+        return Err(damage(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0)));
     };
     let (first, last) = (child.key(0).map_err(damage)?, child.key(last).map_err(damage)?);
     if first != low {
-        return Err(damage(Fault::corrupt(child.place(0), "first key of a node", low, first)));
+        return Err(damage(ParseError::corrupt(child.place(0), "first key of a node", low, first)));
     }
     if let Some(high) = high.filter(|high| last >= *high) {
-        return Err(damage(Fault::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
+        return Err(damage(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
     }
     Ok(())
 }

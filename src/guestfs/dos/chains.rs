@@ -3,7 +3,7 @@
 
 use super::table::{Cursor, Link, Table};
 use crate::guestfs::Result;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::hash::Hash;
@@ -104,7 +104,7 @@ impl Chains {
                     let expected = "a cluster that the chain does not have yet";
                     let what = format!("link of cluster {:#x}", walk.last);
                     let found = format!("{to:#x}, a loop");
-                    Err(self.table.damage(Fault::corrupt(self.table.place(walk.last), what, expected, found)))
+                    Err(self.table.damage(ParseError::corrupt(self.table.place(walk.last), what, expected, found)))
                 }
             };
         }
@@ -123,7 +123,7 @@ impl Chains {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
         let found = format!("its end after {}", walk.len);
-        Ok(self.table.damage(Fault::corrupt(self.table.place(walk.last), what, format!("{needed} clusters"), found)))
+        Ok(self.table.damage(ParseError::corrupt(self.table.place(walk.last), what, format!("{needed} clusters"), found)))
     }
 
     fn walk(&self, first: u32, needed: u64) -> Result<Arc<Walk>> {
@@ -235,7 +235,7 @@ mod tests {
     use super::super::table::Width;
     use super::*;
     use crate::guestfs::foreign::Blocks;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     /// Chains over a table in which cluster `i + 2` has the entry `links[i]`.
     fn chains(links: &[u32]) -> Chains {

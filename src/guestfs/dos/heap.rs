@@ -4,7 +4,7 @@ use super::chains::Chains;
 use super::{FIRST_CLUSTER, table::Table};
 use crate::guestfs::foreign::Blocks;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -89,8 +89,8 @@ impl Heap {
             && index >= most
         {
             let what = format!("chain of clusters from {first:#x} on");
-            let fault = Fault::corrupt(self.place(first), what, format!("{most} clusters at most"), "more");
-            return Err(self.damage(fault));
+            let cause = ParseError::corrupt(self.place(first), what, format!("{most} clusters at most"), "more");
+            return Err(self.damage(cause));
         }
         Ok(Some((self.place(run.cluster) + skip, u64::from(run.count) * self.cluster - skip)))
     }
@@ -103,8 +103,8 @@ impl Heap {
         let mut done = 0;
         while done < buf.len() {
             let Some((at, len)) = self.locate(place, offset + done as u64)? else {
-                let fault = Fault::corrupt(0, "bytes in clusters", format!("{} bytes", buf.len()), done);
-                return Err(self.damage(fault));
+                let cause = ParseError::corrupt(0, "bytes in clusters", format!("{} bytes", buf.len()), done);
+                return Err(self.damage(cause));
             };
             let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
             self.blocks.read_at(at, &mut buf[done..done + now])?;
@@ -148,7 +148,7 @@ impl Heap {
         Ok(())
     }
 
-    fn damage(&self, fault: Fault) -> Error {
-        self.chains.table.damage(fault)
+    fn damage(&self, cause: ParseError) -> Error {
+        self.chains.table.damage(cause)
     }
 }

@@ -13,16 +13,16 @@ pub(super) use table::{Table, Width};
 pub(super) use time::{date_and_time, has_date};
 
 use super::Error;
-use crate::image::{Fault, FaultKind};
+use crate::ondisk::{ParseError, ParseErrorKind};
 
 /// The number of the first cluster.
 pub(super) const FIRST_CLUSTER: u32 = 2;
 
-/// The error that a fault of a file system of this type is.
-pub(super) fn error(type_name: &'static str, fault: Fault) -> Error {
-    match fault.kind {
-        FaultKind::Corrupt => Error::Corrupt { type_name, fault: Box::new(fault) },
-        FaultKind::Unsupported => Error::Unsupported { type_name, what: fault.to_string() },
+/// The error that a cause of a file system of this type is.
+pub(super) fn error(type_name: &'static str, cause: ParseError) -> Error {
+    match cause.kind {
+        ParseErrorKind::Corrupt => Error::Corrupt { type_name, cause: Box::new(cause) },
+        ParseErrorKind::Unsupported => Error::Unsupported { type_name, what: cause.to_string() },
     }
 }
 

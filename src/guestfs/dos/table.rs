@@ -5,7 +5,7 @@
 use super::FIRST_CLUSTER;
 use crate::guestfs::foreign::Blocks;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::sync::Arc;
 
 /// Bytes of the table that a cursor has at hand.
@@ -123,11 +123,11 @@ impl Table {
             _ => format!("{value:#x}"),
         };
         let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
-        self.damage(Fault::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
+        self.damage(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
     }
 
-    pub(super) fn damage(&self, fault: Fault) -> Error {
-        super::error(self.type_name, fault)
+    pub(super) fn damage(&self, cause: ParseError) -> Error {
+        super::error(self.type_name, cause)
     }
 }
 
@@ -149,7 +149,7 @@ impl Cursor<'_> {
         let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
         if place + len as u64 > table.len {
             let expected = format!("within {} bytes", table.len);
-            return Err(table.damage(Fault::corrupt(table.at, "place of a cluster's link", expected, place)));
+            return Err(table.damage(ParseError::corrupt(table.at, "place of a cluster's link", expected, place)));
         }
         let known = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
         let skip = match known.filter(|skip| skip + len <= self.window.len()) {
@@ -190,7 +190,7 @@ impl Cursor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     pub(super) fn table(bytes: Vec<u8>, width: Width, clusters: u32) -> Table {
         let len = bytes.len() as u64;

@@ -7,8 +7,8 @@ use super::damage;
 use crate::disk::Disk;
 use crate::guestfs::dos::FIRST_CLUSTER;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `FileSystemName`
 pub(super) const NAME: &[u8] = b"EXFAT   ";
@@ -74,12 +74,12 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let f = Fields::new("boot sector", &first, at);
     let mark = f.bytes(3, 8).map_err(damage)?;
     if mark != NAME {
-        return Err(damage(Fault::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(mark))));
+        return Err(damage(ParseError::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(mark))));
     }
     let shift = u32::from(f.u8(108).map_err(damage)?); // BytesPerSectorShift
     let size = 1_u64.checked_shl(shift).unwrap_or(0);
     if !SECTOR_SHIFTS.contains(&shift) || sector.is_some_and(|sector| sector != size) {
-        return Err(damage(Fault::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift)));
+        return Err(damage(ParseError::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift)));
     }
     let len = usize::try_from(size).unwrap_or(0);
     let mut bytes = vec![0; REGION * len];
@@ -89,13 +89,13 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
 }
 
 /// Holds a region of sectors of `len` bytes against its checksum.
-fn check(bytes: &[u8], len: usize, at: u64) -> Result<(), Fault> {
+fn check(bytes: &[u8], len: usize, at: u64) -> Result<(), ParseError> {
     let summed = bytes[..SUMMED * len].iter().enumerate().filter(|(i, _)| !VOLATILE.contains(i));
     let sum = summed.fold(0_u32, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
     let (stated, _) = bytes[SUMMED * len..].as_chunks::<4>();
     match stated.iter().zip(0_u64..).find(|(raw, _)| u32::from_le_bytes(**raw) != sum) {
         None => Ok(()),
-        Some((raw, i)) => Err(Fault::corrupt(
+        Some((raw, i)) => Err(ParseError::corrupt(
             at + (SUMMED * len) as u64 + i * 4,
             "checksum of the boot region",
             format_args!("{sum:#010x}"),
@@ -104,17 +104,17 @@ fn check(bytes: &[u8], len: usize, at: u64) -> Result<(), Fault> {
     }
 }
 
-fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, Fault> {
+fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let revision = f.u16_le(104)?; // FileSystemRevision
     if revision >> 8 != 1 {
         let found = format!("{}.{:02}", revision >> 8, revision & 0xFF);
-        return Err(Fault::unsupported(f.offset(104), "revision of exFAT", "1", found));
+        return Err(ParseError::unsupported(f.offset(104), "revision of exFAT", "1", found));
     }
     let sector_shift = u32::from(f.u8(108)?); // BytesPerSectorShift
     let cluster_shift = sector_shift.saturating_add(f.u8(109)?.into()); // SectorsPerClusterShift
     if cluster_shift > MAX_CLUSTER_SHIFT {
         let what = "powers of two of a sector and of a cluster";
-        return Err(Fault::corrupt(f.offset(109), what, format_args!("at most {MAX_CLUSTER_SHIFT}"), cluster_shift));
+        return Err(ParseError::corrupt(f.offset(109), what, format_args!("at most {MAX_CLUSTER_SHIFT}"), cluster_shift));
     }
     let (sector, cluster) = (1_u64 << sector_shift, 1_u64 << cluster_shift);
     let flags = f.u16_le(106)?; // VolumeFlags
@@ -122,30 +122,30 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, Fault> {
     let second = flags & ACTIVE_FAT != 0;
     if !matches!(tables, 1 | 2) || second && tables == 1 {
         let expected = if second { "2, as the second is in use" } else { "1 or 2" };
-        return Err(Fault::corrupt(f.offset(110), "number of tables", expected, tables));
+        return Err(ParseError::corrupt(f.offset(110), "number of tables", expected, tables));
     }
     let table_len = u64::from(f.u32_le(84)?) * sector; // FatLength
     let mut table = u64::from(f.u32_le(80)?) * sector; // FatOffset
     let clusters = f.u32_le(92)?; // ClusterCount
     if clusters == 0 || clusters > MAX_CLUSTERS {
         let expected = format!("from 1 to {MAX_CLUSTERS}");
-        return Err(Fault::corrupt(f.offset(92), "number of clusters", expected, clusters));
+        return Err(ParseError::corrupt(f.offset(92), "number of clusters", expected, clusters));
     }
     let least = (u64::from(clusters) + u64::from(FIRST_CLUSTER)) * 4;
     if table_len < least {
         let expected = format!("at least {least} for {clusters} clusters");
-        return Err(Fault::corrupt(f.offset(84), "bytes of a table", expected, table_len));
+        return Err(ParseError::corrupt(f.offset(84), "bytes of a table", expected, table_len));
     }
     let heap = u64::from(f.u32_le(88)?) * sector; // ClusterHeapOffset
     let tables_end = table + table_len * u64::from(tables);
     if table < 2 * (REGION as u64) * sector || heap < tables_end {
         let expected = format!("behind the boot regions and before the clusters at byte {heap}");
         let found = format!("bytes {table} to {tables_end}");
-        return Err(Fault::corrupt(f.offset(80), "place of the tables", expected, found));
+        return Err(ParseError::corrupt(f.offset(80), "place of the tables", expected, found));
     }
     if heap > volume_size {
         let expected = format!("at least the {heap} before the first cluster");
-        return Err(Fault::corrupt(f.offset(88), "bytes of the volume", expected, volume_size));
+        return Err(ParseError::corrupt(f.offset(88), "bytes of the volume", expected, volume_size));
     }
     if second {
         table += table_len;
@@ -153,7 +153,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, Fault> {
     let root = f.u32_le(96)?; // FirstClusterOfRootDirectory
     if root < FIRST_CLUSTER || root - FIRST_CLUSTER >= clusters {
         let expected = format!("from {FIRST_CLUSTER} to {:#x}", u64::from(clusters) + 1);
-        return Err(Fault::corrupt(f.offset(96), "first cluster of the root folder", expected, format!("{root:#x}")));
+        return Err(ParseError::corrupt(f.offset(96), "first cluster of the root folder", expected, format!("{root:#x}")));
     }
     Ok(Boot {
         cluster,
@@ -173,7 +173,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     /// A volume of 1,000 clusters of 1 KiB in sectors of 512 bytes, with two tables.
     fn volume() -> Vec<u8> {

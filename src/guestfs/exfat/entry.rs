@@ -3,11 +3,11 @@
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, sections 6 and 7); all numbers are
 //! little-endian.
 
-use crate::guestfs::Time;
+use crate::ondisk::calendar::Time;
 use crate::guestfs::dos::{SLOT, date_and_time};
-use crate::guestfs::utf16;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::utf16;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `EntryType`: the bit of slots in use, that of secondary ones, and that of ones that may be passed over.
 const IN_USE: u8 = 0x80;
@@ -90,18 +90,18 @@ pub(super) struct File {
 
 impl File {
     /// Reads a set of slots, the first of which is at byte `at` of the volume. (The others may be elsewhere.)
-    pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, ParseError> {
         let f = Fields::new("set of slots of a file", set, at);
         let (primary, stream) = (f.bytes(0, SLOT)?, Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at));
         let stated = f.u16_le(2)?; // SetChecksum
         let found = checksum(set);
         if found != stated {
             let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
-            return Err(Fault::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
+            return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
         }
         if stream.u8(0)? != kind::STREAM {
             let found = format!("{:#04x}", stream.u8(0)?);
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at,
                 "type of a file's second slot",
                 format_args!("{:#04x}", kind::STREAM),
@@ -112,7 +112,7 @@ impl File {
         let (size, valid) = (stream.u64_le(24)?, stream.u64_le(8)?); // DataLength, ValidDataLength
         if valid > size {
             let found = format!("{valid} of {size}");
-            return Err(Fault::corrupt(at, "written bytes of a file", "at most all of them", found));
+            return Err(ParseError::corrupt(at, "written bytes of a file", "at most all of them", found));
         }
         let attributes = f.u16_le(4)?; // FileAttributes
         let has_clusters = flags & ALLOCATION_POSSIBLE != 0 && size > 0;
@@ -132,7 +132,7 @@ impl File {
 }
 
 /// The name of `len` units that the pieces of a set have.
-fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, Fault> {
+fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
     let (slots, _) = set.as_chunks::<SLOT>();
     let mut units = Vec::with_capacity(MAX_UNITS + PIECE);
     for raw in slots.iter().skip(2) {
@@ -146,18 +146,18 @@ fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, Fault> {
             other => {
                 let expected = "a piece of a name or one that may be passed over";
                 let found = format!("{other:#04x}");
-                return Err(Fault::unsupported(at, "type of a slot of a file", expected, found));
+                return Err(ParseError::unsupported(at, "type of a slot of a file", expected, found));
             }
         }
     }
     if len == 0 || units.len() < len {
         let found = format!("{} in {} pieces", len, units.len() / PIECE);
-        return Err(Fault::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
+        return Err(ParseError::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
     }
     let name = utf16::to_utf8(&units[..len]);
     if name == b"." || name == b".." || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
         let found = format!("{:?}", String::from_utf8_lossy(&name));
-        return Err(Fault::corrupt(at, "name in a folder", "no / and no zero", found));
+        return Err(ParseError::corrupt(at, "name in a folder", "no / and no zero", found));
     }
     Ok(name)
 }

@@ -4,7 +4,7 @@ use super::damage;
 use super::entry::{File, SlotKind};
 use crate::guestfs::dos::{Heap, Named, Place, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 /// The slots of a set as they come.
@@ -45,7 +45,7 @@ pub(super) fn tell_names(
             SlotKind::Secondary if set.passing => {}
             SlotKind::Secondary => {
                 let found = format!("{:#04x} without one", slot.raw[0]);
-                return Err(damage(Fault::corrupt(slot.at, "slot of a folder", "the first one of a set", found)));
+                return Err(damage(ParseError::corrupt(slot.at, "slot of a folder", "the first one of a set", found)));
             }
             SlotKind::Free | SlotKind::Volume => set.passing = false,
             SlotKind::Benign => set.passing = true,
@@ -66,7 +66,7 @@ pub(super) fn tell_names(
 
 fn cut_short(set: &Set) -> Error {
     let expected = format!("{} slots", set.bytes.len() / SLOT + set.left);
-    damage(Fault::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
+    damage(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
 }
 
 /// The name of a set, the last slot of which is this one.

@@ -13,7 +13,7 @@ use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
 use super::foreign::Blocks;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use boot::Boot;
 use entry::File;
 use std::ops::ControlFlow;
@@ -41,8 +41,8 @@ pub fn probe(head: &[u8]) -> bool {
     head.get(3..).is_some_and(|rest| rest.starts_with(boot::NAME))
 }
 
-fn damage(fault: Fault) -> Error {
-    error(TYPE, fault)
+fn damage(cause: ParseError) -> Error {
+    error(TYPE, cause)
 }
 
 impl Exfat {
@@ -70,7 +70,7 @@ impl Exfat {
     /// A file or folder other than the root, and where its first slot is on the volume.
     fn file(&self, node: Node) -> Result<(File, u64)> {
         let (at, in_run) = ((node.0 >> 1).saturating_mul(SLOT as u64), node.0 & 1 == 1);
-        let outside = || damage(Fault::corrupt(at, "slot of a folder", "one in a cluster", "none"));
+        let outside = || damage(ParseError::corrupt(at, "slot of a folder", "one in a cluster", "none"));
         let mut set = vec![0; SLOT];
         let (mut place, mut len) = (at, 1);
         let mut number = 0;
@@ -81,7 +81,7 @@ impl Exfat {
             self.heap.blocks.read_at(place, raw)?;
             if number == 0 {
                 let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
-                    return Err(damage(Fault::corrupt(at, "slot of a folder", "a file or a folder", "something else")));
+                    return Err(damage(ParseError::corrupt(at, "slot of a folder", "a file or a folder", "something else")));
                 };
                 len = more + 1;
                 set.resize(len * SLOT, 0);
@@ -106,14 +106,14 @@ impl Exfat {
         let clusters = file.size.div_ceil(self.heap.cluster);
         if clusters > u64::from(table.clusters) {
             let most = u64::from(table.clusters).saturating_mul(self.heap.cluster);
-            return Err(damage(Fault::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
+            return Err(damage(ParseError::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
         }
         let end = u64::from(file.first).saturating_add(if file.is_run { clusters } else { 1 });
         if !table.has(file.first) || end > u64::from(table.end()) {
             let expected = format!("from 2 to {:#x}", table.end() - 1);
             let what = format!("clusters of {}", String::from_utf8_lossy(&file.name));
             let found = format!("{:#x} to {:#x}", file.first, end - 1);
-            return Err(damage(Fault::corrupt(at, what, expected, found)));
+            return Err(damage(ParseError::corrupt(at, what, expected, found)));
         }
         if file.is_run {
             return Ok(Place::Range { at: self.heap.place(file.first), len: file.size });
@@ -131,8 +131,8 @@ impl Exfat {
             return Err(Error::NotFolder);
         }
         if file.size > MAX_FOLDER {
-            let fault = Fault::corrupt(at, "size of a folder", format_args!("at most {MAX_FOLDER}"), file.size);
-            return Err(damage(fault));
+            let cause = ParseError::corrupt(at, "size of a folder", format_args!("at most {MAX_FOLDER}"), file.size);
+            return Err(damage(cause));
         }
         Ok((self.place(&file, at)?, file.is_run))
     }
@@ -195,7 +195,7 @@ impl GuestFs for Exfat {
         };
         match self.heap.locate(self.place(&file, at)?, offset)? {
             Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
-            None => Err(damage(Fault::corrupt(at, "place in a file", format_args!("below {}", file.size), offset))),
+            None => Err(damage(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset))),
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::damage;
 use crate::guestfs::Result;
 use crate::guestfs::dos::{Heap, Names, Place, upper_case};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 
 /// Units that a table can be for.
 const UNITS: usize = 1 << 16;
@@ -32,14 +32,14 @@ pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut
 fn read(heap: &Heap, (at, checksum, first, len): (u64, u32, u32, u64)) -> Result<Vec<u16>> {
     if len > MAX_LEN || !len.is_multiple_of(2) || !heap.chains.table.has(first) {
         let found = format!("{len} bytes from cluster {first:#x} on");
-        return Err(damage(Fault::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
+        return Err(damage(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
     }
     let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
     heap.read(Place::Chain { first, clusters: len.div_ceil(heap.cluster) }, 0, &mut raw)?;
     let sum = raw.iter().fold(0_u32, |sum, byte| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
     if sum != checksum {
         let (sum, stated) = (format!("{sum:#010x}"), format!("{checksum:#010x}"));
-        return Err(damage(Fault::corrupt(at, "checksum of the table of upper-case letters", sum, stated)));
+        return Err(damage(ParseError::corrupt(at, "checksum of the table of upper-case letters", sum, stated)));
     }
     Ok(unpack(&raw))
 }

@@ -5,8 +5,8 @@
 use super::inode::{Inode, flags};
 use super::{Ext, damage};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
 /// `file_type` of the checksum at the end of a block.
@@ -51,7 +51,7 @@ impl Ext {
         }
         if folder.attributes.size > MAX_FOLDER {
             let what = format!("size of the folder with inode {}", folder.number);
-            return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_FOLDER}"), folder.attributes.size)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_FOLDER}"), folder.attributes.size)));
         }
         let size = u64::from(self.sb.block_size);
         let blocks = folder.attributes.size.div_ceil(size);
@@ -118,8 +118,8 @@ impl Ext {
             let used = raw.inode != 0 && raw.file_type != TAIL && !matches!(raw.name, b"" | b"." | b"..");
             if used && place >= skip {
                 if raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                    let fault = Fault::corrupt(at + place as u64, "name in a folder", "no / and no zero byte", "one");
-                    return Err(damage(fault));
+                    let cause = ParseError::corrupt(at + place as u64, "name in a folder", "no / and no zero byte", "one");
+                    return Err(damage(cause));
                 }
                 let node = Node(u64::from(raw.inode));
                 let kind = match NodeKind::of_entry(raw.file_type).filter(|_| self.sb.file_types) {
@@ -138,7 +138,7 @@ impl Ext {
 
     fn raw_entry<'a>(&self, bytes: &'a [u8], at: u64, place: usize) -> Result<Raw<'a>> {
         let f = Fields::new("folder", bytes, at);
-        let read = || -> Result<Raw<'a>, Fault> {
+        let read = || -> Result<Raw<'a>, ParseError> {
             // With blocks of 64 KiB a length that does not fit 16 bits is 65535 or 0; others have its upper bits below.
             let rec_len = match usize::from(f.u16_le(place + 4)?) {
                 65535 | 0 if self.sb.block_size == 65536 => 65536,
@@ -148,7 +148,7 @@ impl Ext {
             let name_len = usize::from(f.u8(place + 6)?);
             if rec_len < FIXED + name_len || !rec_len.is_multiple_of(4) || rec_len > bytes.len() - place {
                 let expected = format!("a multiple of 4 from {} to {}", FIXED + name_len, bytes.len() - place);
-                return Err(Fault::corrupt(f.offset(place + 4), "length of a folder's entry", expected, rec_len));
+                return Err(ParseError::corrupt(f.offset(place + 4), "length of a folder's entry", expected, rec_len));
             }
             let name = f.bytes(place + FIXED, name_len)?;
             Ok(Raw { inode: f.u32_le(place)?, file_type: f.u8(place + 7)?, name, end: place + rec_len })

@@ -2,9 +2,10 @@
 //! (<https://docs.kernel.org/filesystems/ext4/inodes.html>).
 
 use super::superblock::Superblock;
-use crate::guestfs::{Attributes, Error, NodeKind, Time, device_numbers};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, Error, NodeKind, device_numbers};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bits of `i_flags`.
 pub(super) mod flags {
@@ -37,14 +38,14 @@ pub(super) struct Inode {
 
 impl Inode {
     /// Parses one inode's bytes, which begin at byte `at` of the volume, and holds them against their checksum.
-    pub(super) fn parse(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, ParseError> {
         let f = Fields::new("inode", bytes, at);
         check(&f, bytes, number, f.u32_le(0x64)?, extra(&f)?, sb)?;
         Self::parse_changed(bytes, at, number, sb)
     }
 
     /// Parses one inode's bytes, which were changed in memory without their checksum.
-    pub(super) fn parse_changed(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, Fault> {
+    pub(super) fn parse_changed(bytes: &[u8], at: u64, number: u32, sb: &Superblock) -> Result<Self, ParseError> {
         let f = Fields::new("inode", bytes, at);
         let generation = f.u32_le(0x64)?;
         let extra = extra(&f)?;
@@ -55,7 +56,7 @@ impl Inode {
         let mut block = [0; BLOCK_BYTES];
         block.copy_from_slice(f.bytes(0x28, BLOCK_BYTES)?);
         let kind = NodeKind::of_mode(raw_mode.into()).ok_or_else(|| {
-            Fault::corrupt(
+            ParseError::corrupt(
                 at,
                 format!("type of inode {number}"),
                 "a file, folder or device",
@@ -65,7 +66,7 @@ impl Inode {
         let high_size = if matches!(kind, NodeKind::File | NodeKind::Folder) { f.u32_le(0x6C)? } else { 0 };
         let allocated = u64::from(f.u32_le(0x1C)?) | u64::from(f.u16_le(0x74)?) << 32;
         let unit = if sb.huge_files && inode_flags & flags::HUGE_FILE != 0 { u64::from(sb.block_size) } else { 512 };
-        let time = |at: usize, extra_at: usize| -> Result<Time, Fault> {
+        let time = |at: usize, extra_at: usize| -> Result<Time, ParseError> {
             let extra = if has(extra_at + 4) { f.u32_le(extra_at)? } else { 0 };
             Ok(time(f.u32_le(at)?, extra))
         };
@@ -114,10 +115,10 @@ impl Inode {
 }
 
 /// `i_extra_isize`: bytes of fields after the first 128.
-fn extra(f: &Fields<'_>) -> Result<usize, Fault> {
+fn extra(f: &Fields<'_>) -> Result<usize, ParseError> {
     let extra = if f.len() > 128 { usize::from(f.u16_le(0x80)?) } else { 0 };
     if extra > f.len().saturating_sub(128) || !extra.is_multiple_of(4) {
-        return Err(Fault::corrupt(f.offset(0x80), "extra size of an inode", "no more than the inode has", extra));
+        return Err(ParseError::corrupt(f.offset(0x80), "extra size of an inode", "no more than the inode has", extra));
     }
     Ok(extra)
 }
@@ -134,7 +135,7 @@ fn check(
     generation: u32,
     extra: usize,
     sb: &Superblock,
-) -> Result<(), Fault> {
+) -> Result<(), ParseError> {
     let Some(start) = sb.checksum_seed else { return Ok(()) };
     let mut plain = bytes.to_vec();
     let mut stated = u32::from(f.u16_le(0x7C)?);
@@ -150,7 +151,7 @@ fn check(
         return Ok(());
     }
     let what = format!("checksum of inode {number}");
-    Err(Fault::corrupt(f.offset(0x7C), what, format_args!("{found:#x}"), format_args!("{stated:#x}")))
+    Err(ParseError::corrupt(f.offset(0x7C), what, format_args!("{found:#x}"), format_args!("{stated:#x}")))
 }
 
 /// Seconds as a signed 32-bit number; of the extra word the lower two bits extend them and the others are nanoseconds.

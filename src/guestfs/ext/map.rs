@@ -3,8 +3,8 @@
 use super::inode::{Inode, flags};
 use super::{Ext, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::Arc;
 
 /// `eh_magic` of each node of an extent tree.
@@ -35,7 +35,7 @@ impl Ext {
             && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
         {
             let what = format!("block {block} of inode {}", inode.number);
-            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
         }
         Ok(mapped)
     }
@@ -91,7 +91,7 @@ impl Ext {
             span *= per_block;
         }
         let what = format!("block number of inode {}", inode.number);
-        Err(damage(Fault::corrupt(0, what, "one that three levels of indirection reach", block)))
+        Err(damage(ParseError::corrupt(0, what, "one that three levels of indirection reach", block)))
     }
 
     /// Follows indirect blocks; `span` is how many blocks of the file an entry of `table` stands for.
@@ -141,7 +141,7 @@ impl Search {
         Ok(found)
     }
 
-    fn find(&mut self, f: &Fields<'_>, level: u16, entries: usize) -> Result<Step, Fault> {
+    fn find(&mut self, f: &Fields<'_>, level: u16, entries: usize) -> Result<Step, ParseError> {
         let first = |i: usize| f.u32_le(12 * i).map(u64::from);
         // Entries ascend; the first one, 1, comes behind the header.
         let (mut low, mut high) = (1, entries + 1);
@@ -171,7 +171,7 @@ impl Search {
 fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Result<(u16, usize)> {
     let f = Fields::new("extent tree", node, at);
     let rule = |offset: usize, what: &str, expected: String, found: u16| {
-        Err(damage(Fault::corrupt(
+        Err(damage(ParseError::corrupt(
             f.offset(offset),
             format!("{what} of the extent tree of inode {inode}"),
             expected,
@@ -196,7 +196,7 @@ fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Resu
 }
 
 /// What the extent at `entry`, which begins at the file's block `first`, has at `block`.
-fn leaf(f: &Fields<'_>, entry: usize, first: u64, block: u64, next: u64) -> Result<Mapped, Fault> {
+fn leaf(f: &Fields<'_>, entry: usize, first: u64, block: u64, next: u64) -> Result<Mapped, ParseError> {
     let mut raw = [0; 12];
     raw.copy_from_slice(f.bytes(entry, 12)?);
     let (_, whole) = extent(&raw);

@@ -14,7 +14,7 @@ mod xattr;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use inode::{BLOCK_BYTES, Inode, flags};
 use journal::{Area, Replay};
 use quick_cache::sync::Cache;
@@ -61,8 +61,8 @@ pub fn type_name(head: &[u8]) -> &'static str {
     superblock::type_name(word(0x5C), word(0x60))
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 /// CRC-32C as the kernel's `ext4_chksum`: neither turned over before nor after.
@@ -74,7 +74,7 @@ fn same_checksum(what: &str, at: u64, found: u32, stated: u32) -> Result<()> {
     if found == stated {
         return Ok(());
     }
-    Err(damage(Fault::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
+    Err(damage(ParseError::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
 }
 
 impl Ext {
@@ -102,8 +102,8 @@ impl Ext {
                 ext = with(sb.clone(), ext.replay, View::default());
             }
             let view = match ext.view(changes) {
-                Err(Error::Corrupt { fault, .. }) => {
-                    ext.replay.area.fault = Some(fault);
+                Err(Error::Corrupt { cause, .. }) => {
+                    ext.replay.area.cause = Some(cause);
                     View::default()
                 }
                 view => view?,
@@ -178,7 +178,7 @@ impl Ext {
             return Ok(bytes);
         }
         if block >= self.sb.blocks {
-            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
         }
         let bytes: Arc<[u8]> = self.newest(block)?.into();
         self.blocks.insert(block, bytes.clone());
@@ -245,13 +245,13 @@ impl Ext {
     /// The block that an inode is in, and where in it.
     fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
-            return Err(damage(Fault::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
+            return Err(damage(ParseError::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
         }
         let index = u64::from(number - 1);
         let group = index / u64::from(self.sb.inodes_per_group);
         if group >= self.sb.groups() {
             let expected = format!("one of {} groups", self.sb.groups());
-            return Err(damage(Fault::corrupt(0, format!("group of inode {number}"), expected, group)));
+            return Err(damage(ParseError::corrupt(0, format!("group of inode {number}"), expected, group)));
         }
         let table = self.inode_table(group)?;
         let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
@@ -272,7 +272,7 @@ impl Ext {
         let (block, place) = self.descriptor_place(group);
         let bytes = self.block(block, "group descriptors")?;
         let at = self.byte_of(block);
-        let f = crate::image::fields::Fields::new("group descriptors", &bytes, at);
+        let f = crate::ondisk::fields::Fields::new("group descriptors", &bytes, at);
         let size = usize::from(self.sb.descriptor_size);
         if let Some(seed) = self.sb.checksum_seed {
             let mut plain = f.bytes(place, size).map_err(damage)?.to_vec();
@@ -319,8 +319,8 @@ fn recovery_note(replay: &Replay) -> String {
         note += &format!("; transaction {torn} is not whole and left out");
     }
     match &replay.area {
-        Area { fault: Some(fault), .. } => {
-            note += &format!("; its fast commits cannot be read ({fault}): the newest changes are missing");
+        Area { cause: Some(cause), .. } => {
+            note += &format!("; its fast commits cannot be read ({cause}): the newest changes are missing");
         }
         Area { commits: 0, .. } => {}
         Area { commits, .. } => note += &format!(", and {commits} fast commits"),
@@ -383,7 +383,7 @@ impl GuestFs for Ext {
         let part = start.checked_add(buf.len()).and_then(|end| bytes.get(start..end));
         let part = part.ok_or_else(|| {
             let what = format!("inline data of inode {}", inode.number);
-            damage(Fault::corrupt(0, what, format_args!("{} bytes", start.saturating_add(buf.len())), bytes.len()))
+            damage(ParseError::corrupt(0, what, format_args!("{} bytes", start.saturating_add(buf.len())), bytes.len()))
         })?;
         buf.copy_from_slice(part);
         Ok(())
@@ -398,7 +398,7 @@ impl GuestFs for Ext {
         inode.readable("symbolic link")?;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
         }
         if inode.has(flags::INLINE_DATA) {
             return self.inline_data(&inode);

@@ -3,8 +3,8 @@
 
 use super::TYPE;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// Where the superblock is, and how large.
@@ -95,7 +95,7 @@ pub(super) fn type_name(compat: u32, features: u32) -> &'static str {
 }
 
 fn bad(what: &str, at: u64, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
-    super::damage(Fault::corrupt(AT + at, what, expected, found))
+    super::damage(ParseError::corrupt(AT + at, what, expected, found))
 }
 
 impl Superblock {
@@ -103,7 +103,7 @@ impl Superblock {
     pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self> {
         let f = Fields::new("superblock", bytes, AT);
         Self::fields(&f, bytes, volume_size).map_err(|e| match e {
-            Failed::Field(fault) => super::damage(fault),
+            Failed::Field(cause) => super::damage(cause),
             Failed::Rule(error) => error,
         })
     }
@@ -185,13 +185,13 @@ impl Superblock {
 
 /// A field past the end, or one that breaks a rule.
 enum Failed {
-    Field(Fault),
+    Field(ParseError),
     Rule(Error),
 }
 
-impl From<Fault> for Failed {
-    fn from(fault: Fault) -> Self {
-        Self::Field(fault)
+impl From<ParseError> for Failed {
+    fn from(cause: ParseError) -> Self {
+        Self::Field(cause)
     }
 }
 

@@ -11,7 +11,7 @@ use super::journal::Change;
 use super::map::{self, Mapped};
 use super::{Ext, damage};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -221,7 +221,7 @@ impl Apply<'_> {
             return Ok(Some(inode));
         }
         let what = format!("map of inode {number}, whose blocks a fast commit changes");
-        Err(damage(Fault::corrupt(0, what, "an extent tree", "none")))
+        Err(damage(ParseError::corrupt(0, what, "an extent tree", "none")))
     }
 
     /// The bytes of an inode, for changing.
@@ -257,7 +257,7 @@ impl Apply<'_> {
         if count == 0 || end.is_none_or(|end| end > self.ext.sb.blocks) {
             let what = format!("block {first} of inode {number} in a fast commit");
             let found = format!("{count} from {block:?} on");
-            return Err(damage(Fault::corrupt(0, what, format_args!("blocks below {}", self.ext.sb.blocks), found)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("blocks below {}", self.ext.sb.blocks), found)));
         }
         self.view.put(file.number, first, first + count, block);
         Ok(())
@@ -266,7 +266,7 @@ impl Apply<'_> {
     fn create(&mut self, folder: u32, number: u32, name: &[u8]) -> Result<()> {
         let Some(inode) = self.present(number)? else {
             let what = format!("inode {number}, which a fast commit makes");
-            return Err(damage(Fault::corrupt(0, what, "an inode in use", "none")));
+            return Err(damage(ParseError::corrupt(0, what, "an inode in use", "none")));
         };
         if inode.attributes.kind == NodeKind::Folder {
             self.view.folders.insert(number, Names { is_new: true, ..Names::default() });
@@ -282,7 +282,7 @@ impl Apply<'_> {
         }
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(name).into_owned();
-            return Err(damage(Fault::corrupt(0, "name in a fast commit", "one without / and zero bytes", found)));
+            return Err(damage(ParseError::corrupt(0, "name in a fast commit", "one without / and zero bytes", found)));
         }
         self.view.folders.entry(folder).or_default().add(name, number);
         self.set_links(number, inode.attributes.links + 1)
@@ -317,11 +317,11 @@ impl Apply<'_> {
         let Some(folder) = self.present(number)? else { return Ok(false) };
         if folder.attributes.kind != NodeKind::Folder {
             let what = format!("inode {number}, in which a fast commit changes a name");
-            return Err(damage(Fault::corrupt(0, what, "a folder", "none")));
+            return Err(damage(ParseError::corrupt(0, what, "a folder", "none")));
         }
         if folder.has(flags::ENCRYPT) || folder.has(flags::CASEFOLD) {
             let what = format!("folder with inode {number}, in which a fast commit changes a name");
-            return Err(damage(Fault::unsupported(0, what, "names as they are", "encrypted ones or any case")));
+            return Err(damage(ParseError::unsupported(0, what, "names as they are", "encrypted ones or any case")));
         }
         Ok(true)
     }
@@ -345,7 +345,7 @@ impl Apply<'_> {
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");
-                return Err(damage(Fault::corrupt(0, "names in folders of the fast commits", expected, self.names)));
+                return Err(damage(ParseError::corrupt(0, "names in folders of the fast commits", expected, self.names)));
             }
             self.stored.insert(folder, names);
         }

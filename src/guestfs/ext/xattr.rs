@@ -4,8 +4,8 @@
 use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::{Ext, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `h_magic`, before the entries in an inode and in a block.
 const MAGIC: u32 = 0xEA02_0000;
@@ -54,7 +54,7 @@ impl Ext {
         let size = usize::try_from(inode.attributes.size).unwrap_or(usize::MAX);
         if bytes.len() < size {
             let what = format!("inline data of inode {}", inode.number);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 0,
                 what,
                 format_args!("{size} bytes"),
@@ -78,7 +78,7 @@ impl Ext {
             let magic = f.u32_le(0).map_err(damage)?;
             if magic != MAGIC {
                 let (expected, found) = (format!("{MAGIC:#x}"), format!("{magic:#x}"));
-                return Err(damage(Fault::corrupt(f.offset(0), "magic number of an attribute block", expected, found)));
+                return Err(damage(ParseError::corrupt(f.offset(0), "magic number of an attribute block", expected, found)));
             }
             self.check_attribute_block(inode.file_acl, &bytes)?;
             parse(&bytes, BLOCK_HEADER, &mut all).map_err(damage)?;
@@ -101,7 +101,7 @@ impl Ext {
         if !inode.has(flags::EA_INODE) || size > MAX_VALUE || inode.attributes.size < u64::from(size) {
             let what = format!("value of an attribute in inode {number}");
             let found = format!("{size} of {} bytes", inode.attributes.size);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 0,
                 what,
                 format_args!("up to {MAX_VALUE} bytes of a value's inode"),
@@ -115,7 +115,7 @@ impl Ext {
 }
 
 /// Parses the entries from byte `start` of `bytes` on; values are at offsets from the first byte.
-fn parse(bytes: &[u8], start: usize, all: &mut Vec<Attribute>) -> Result<(), Fault> {
+fn parse(bytes: &[u8], start: usize, all: &mut Vec<Attribute>) -> Result<(), ParseError> {
     let f = Fields::new("extended attributes", bytes, 0);
     let mut at = start;
     while at + 4 <= bytes.len() && f.u32_le(at)? != 0 {
@@ -136,7 +136,7 @@ fn parse(bytes: &[u8], start: usize, all: &mut Vec<Attribute>) -> Result<(), Fau
 }
 
 /// What `e_name_index` stands for.
-fn prefix(index: u8) -> Result<&'static [u8], Fault> {
+fn prefix(index: u8) -> Result<&'static [u8], ParseError> {
     Ok(match index {
         0 => b"",
         1 => b"user.",
@@ -146,7 +146,7 @@ fn prefix(index: u8) -> Result<&'static [u8], Fault> {
         6 => b"security.",
         7 => b"system.",
         8 => b"system.richacl",
-        other => return Err(Fault::corrupt(0, "index of an attribute's namespace", "0 to 8 without 5", other)),
+        other => return Err(ParseError::corrupt(0, "index of an attribute's namespace", "0 to 8 without 5", other)),
     })
 }
 
@@ -156,13 +156,13 @@ fn is_acl(name: &[u8]) -> bool {
 
 /// ACLs are stored shorter than programs see them: version 1, entries of 4 bytes and an id only where one is meant.
 /// Programs see version 2 and entries of 8 bytes.
-fn acl_for_user(stored: &[u8]) -> Result<Vec<u8>, Fault> {
+fn acl_for_user(stored: &[u8]) -> Result<Vec<u8>, ParseError> {
     const USER: u16 = 2;
     const GROUP: u16 = 8;
     let f = Fields::new("access control list", stored, 0);
     let version = f.u32_le(0)?;
     if version != 1 {
-        return Err(Fault::corrupt(0, "version of an access control list", 1, version));
+        return Err(ParseError::corrupt(0, "version of an access control list", 1, version));
     }
     let mut out = 2_u32.to_le_bytes().to_vec();
     let mut at = 4;

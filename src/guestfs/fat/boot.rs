@@ -4,8 +4,8 @@
 
 use super::code_page;
 use crate::guestfs::dos::{FIRST_CLUSTER, Width};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bytes of the smallest sector, in which all fields are.
 pub(super) const SIZE: usize = 512;
@@ -63,7 +63,7 @@ pub(super) struct Boot {
 /// sense together. `head` is the volume's first 4 KiB, or all of it.
 pub(super) fn is_plausible(head: &[u8]) -> bool {
     let f = Fields::new("boot sector", head, 0);
-    let check = || -> Result<bool, Fault> {
+    let check = || -> Result<bool, ParseError> {
         let others: [&[u8]; 3] = [b"-FVE-FS-", b"EXFAT   ", b"NTFS    "];
         let sector = f.u16_le(11)?;
         let sane = matches!(sector, 512 | 1024 | 2048 | 4096)
@@ -86,21 +86,21 @@ pub(super) fn is_plausible(head: &[u8]) -> bool {
 
 impl Boot {
     /// Reads the boot sector of a volume that [`is_plausible`] knows.
-    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, ParseError> {
         let f = Fields::new("boot sector", bytes, 0);
         let sector = u64::from(f.u16_le(11)?); // BPB_BytsPerSec
         if !matches!(sector, 512 | 1024 | 2048 | 4096) {
-            return Err(Fault::corrupt(11, "bytes per sector", "512, 1024, 2048 or 4096", sector));
+            return Err(ParseError::corrupt(11, "bytes per sector", "512, 1024, 2048 or 4096", sector));
         }
         let per_cluster = f.u8(13)?; // BPB_SecPerClus
         if !per_cluster.is_power_of_two() {
-            return Err(Fault::corrupt(13, "sectors per cluster", "a power of two", per_cluster));
+            return Err(ParseError::corrupt(13, "sectors per cluster", "a power of two", per_cluster));
         }
         let reserved = u64::from(f.u16_le(14)?); // BPB_RsvdSecCnt
         let tables = u64::from(f.u8(16)?); // BPB_NumFATs
         if reserved == 0 || tables == 0 {
             let found = format!("{reserved} and {tables}");
-            return Err(Fault::corrupt(14, "numbers of reserved sectors and of tables", "at least 1", found));
+            return Err(ParseError::corrupt(14, "numbers of reserved sectors and of tables", "at least 1", found));
         }
         let short = u64::from(f.u16_le(22)?); // BPB_FATSz16
         let wide = short == 0;
@@ -116,28 +116,28 @@ impl Boot {
         let clusters = all.saturating_sub(data) / u64::from(per_cluster);
         if clusters == 0 {
             let expected = format!("more than the {data} that come before the first cluster");
-            return Err(Fault::corrupt(32, "sectors of the volume", expected, all));
+            return Err(ParseError::corrupt(32, "sectors of the volume", expected, all));
         }
         let width = match clusters {
             _ if wide => Width::Fat32,
             0..FAT16_FROM => Width::Fat12,
             FAT16_FROM..FAT32_FROM => Width::Fat16,
-            _ => return Err(Fault::corrupt(22, "sectors of a table of 16 bits", "0 for so many clusters", short)),
+            _ => return Err(ParseError::corrupt(22, "sectors of a table of 16 bits", "0 for so many clusters", short)),
         };
         let table_len = table_sectors * sector;
         let linked = width.entries(table_len).saturating_sub(u64::from(FIRST_CLUSTER));
         let clusters = clusters.min(linked).min(MAX_CLUSTERS);
         if clusters == 0 {
-            return Err(Fault::corrupt(22, "sectors of a table", "1 at least", table_sectors));
+            return Err(ParseError::corrupt(22, "sectors of a table", "1 at least", table_sectors));
         }
         if data * sector > volume_size {
             let expected = format!("at least the {} before the first cluster", data * sector);
-            return Err(Fault::corrupt(0, "bytes of the volume", expected, volume_size));
+            return Err(ParseError::corrupt(0, "bytes of the volume", expected, volume_size));
         }
         let flags = if wide { f.u16_le(40)? } else { 0 }; // BPB_ExtFlags
         let active = if flags & NOT_MIRRORED == 0 { 0 } else { u64::from(flags & ACTIVE) };
         if active >= tables {
-            return Err(Fault::corrupt(40, "number of the table in use", format_args!("below {tables}"), active));
+            return Err(ParseError::corrupt(40, "number of the table in use", format_args!("below {tables}"), active));
         }
         let mut boot = Self {
             width,
@@ -160,15 +160,15 @@ impl Boot {
     }
 
     /// What only FAT32 has.
-    fn parse_wide(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+    fn parse_wide(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         let version = f.u16_le(42)?; // BPB_FSVer
         if version != 0 {
-            return Err(Fault::unsupported(42, "version of FAT32", "0", format_args!("{version:#x}")));
+            return Err(ParseError::unsupported(42, "version of FAT32", "0", format_args!("{version:#x}")));
         }
         let first = f.u32_le(44)?; // BPB_RootClus
         if first < FIRST_CLUSTER || first - FIRST_CLUSTER >= self.clusters {
             let expected = format!("from {FIRST_CLUSTER} to {}", u64::from(self.clusters) + 1);
-            return Err(Fault::corrupt(44, "first cluster of the root folder", expected, first));
+            return Err(ParseError::corrupt(44, "first cluster of the root folder", expected, first));
         }
         self.root = Root::Chain(first);
         let info = f.u16_le(48)?; // BPB_FSInfo
@@ -177,7 +177,7 @@ impl Boot {
     }
 
     /// The serial number and label; `BS_DrvNum` is at `at`. Before DOS 4 the boot program is there.
-    fn parse_names(&mut self, f: &Fields<'_>, at: usize) -> Result<(), Fault> {
+    fn parse_names(&mut self, f: &Fields<'_>, at: usize) -> Result<(), ParseError> {
         let signature = f.u8(at + 2)?; // BS_BootSig
         if matches!(signature, HAS_SERIAL | HAS_LABEL) {
             self.dirty = f.u8(at + 1)? & DIRTY != 0; // BS_Reserved1

@@ -5,7 +5,7 @@
 
 use super::code_page;
 use crate::guestfs::dos::SLOT;
-use crate::guestfs::utf16;
+use crate::ondisk::utf16;
 
 /// `DIR_Attr`.
 pub(super) mod attr {

@@ -4,7 +4,7 @@
 use super::{Fat, type_name};
 use crate::guestfs::dos::{FIRST_CLUSTER, Width, serial};
 use crate::guestfs::{Facts, Result};
-use crate::image::fields::Fields;
+use crate::ondisk::fields::Fields;
 
 /// `FSI_LeadSig` and `FSI_StrucSig`.
 const LEAD: u32 = 0x4161_5252;
@@ -71,7 +71,7 @@ impl Fat {
         self.heap.blocks.read_at(at, &mut raw)?;
         let f = Fields::new("FSInfo sector", &raw, at);
         let read = || Ok((f.u32_le(0)?, f.u32_le(484)?, f.u32_le(488)?));
-        Ok(match read().map_err(|fault| self.damage(fault))? {
+        Ok(match read().map_err(|cause| self.damage(cause))? {
             (LEAD, STRUCTURE, free) if free <= self.boot.clusters => free, // FSI_Free_Count
             _ => 0,
         })

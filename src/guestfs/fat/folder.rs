@@ -4,7 +4,7 @@ use super::entry::{LongName, SlotKind};
 use super::{Fat, Place};
 use crate::guestfs::dos::{Named, SLOT, Slot};
 use crate::guestfs::{Entry, Node, NodeKind, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 impl Fat {
@@ -60,7 +60,7 @@ impl Fat {
         };
         if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = format!("{:?}", String::from_utf8_lossy(&name));
-            return Err(self.damage(Fault::corrupt(slot.at, "name in a folder", "no / and no zero", found)));
+            return Err(self.damage(ParseError::corrupt(slot.at, "name in a folder", "no / and no zero", found)));
         }
         let kind = if short.is_folder() { NodeKind::Folder } else { NodeKind::File };
         let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };

@@ -13,9 +13,10 @@ mod folder;
 use super::detect::Content;
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
 use super::foreign::Blocks;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, Time};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use crate::ondisk::calendar::Time;
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use boot::{Boot, Root};
 use entry::{Short, SlotKind, attr};
 use std::ops::ControlFlow;
@@ -68,7 +69,7 @@ impl Fat {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes, volume.size()).map_err(|fault| error(TYPE, fault))?;
+        let boot = Boot::parse(&bytes, volume.size()).map_err(|cause| error(TYPE, cause))?;
         let table = Table {
             blocks: Arc::new(Blocks::new(volume)),
             type_name: type_name(boot.width),
@@ -83,8 +84,8 @@ impl Fat {
         Ok(fat)
     }
 
-    fn damage(&self, fault: Fault) -> Error {
-        error(type_name(self.boot.width), fault)
+    fn damage(&self, cause: ParseError) -> Error {
+        error(type_name(self.boot.width), cause)
     }
 
     /// The slot that a node other than the root is, and where it is on the volume.
@@ -94,7 +95,7 @@ impl Fat {
         self.heap.blocks.read_at(at, &mut raw)?;
         match SlotKind::of(&raw) {
             SlotKind::Short(short) => Ok((short, at)),
-            _ => Err(self.damage(Fault::corrupt(at, "slot of a folder", "a file or a folder", "something else"))),
+            _ => Err(self.damage(ParseError::corrupt(at, "slot of a folder", "a file or a folder", "something else"))),
         }
     }
 
@@ -138,7 +139,7 @@ impl Fat {
         }
         let what = format!("first cluster of {}", short.name());
         let expected = format!("from 2 to {:#x}", self.heap.chains.table.end() - 1);
-        Err(self.damage(Fault::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
+        Err(self.damage(ParseError::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
     }
 }
 
@@ -196,7 +197,7 @@ impl GuestFs for Fat {
         let (place, size) = self.file(file)?;
         match self.heap.locate(place, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
-            None => Err(self.damage(Fault::corrupt(0, "place in a file", format!("below {size}"), offset))),
+            None => Err(self.damage(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset))),
         }
     }
 }

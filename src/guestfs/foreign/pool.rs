@@ -1,7 +1,7 @@
 //! Several readers of one volume, so that requests need not wait for each other.
 
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
@@ -52,8 +52,8 @@ impl<T: Send> Pool<T> {
 /// What `work` says; [`Error::Corrupt`] after a panic.
 pub fn guarded<R>(type_name: &'static str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let fault = Fault::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
-        Err(Error::Corrupt { type_name, fault: Box::new(fault) })
+        let cause = ParseError::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
+        Err(Error::Corrupt { type_name, cause: Box::new(cause) })
     })
 }
 

@@ -7,8 +7,8 @@ use super::header::{Extent, Fork, extents};
 use super::source::find;
 use super::{HfsPlus, damage, unsupported};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ pub(super) const MAX_VALUE: u64 = 65_536;
 
 /// `HFSPlusAttrKey` without its length: the file, the name, and the first block of further extents, in the order in
 /// which they are compared.
-fn key(raw: &[u8]) -> Result<(u32, Vec<u16>, u32), Fault> {
+fn key(raw: &[u8]) -> Result<(u32, Vec<u16>, u32), ParseError> {
     let f = Fields::new("key of the attributes tree", raw, 0);
     let len = usize::from(f.u16_be(10)?);
     let name = f.bytes(12, 2 * len)?.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
@@ -88,7 +88,7 @@ impl HfsPlus {
                 MORE_EXTENTS => more.extend(extents(&f, 8).map_err(damage)?),
                 other => {
                     let what = "type of a record of the attributes tree";
-                    return Err(damage(Fault::corrupt(
+                    return Err(damage(ParseError::corrupt(
                         record.at,
                         what,
                         "0x10, 0x20 or 0x30",
@@ -98,7 +98,7 @@ impl HfsPlus {
             }
             // A fork of at most 64 KiB has no more extents than that.
             if more.len() as u64 > MAX_VALUE / 512 + 8 {
-                return Err(damage(Fault::corrupt(record.at, "extents of an attribute", "fewer", more.len())));
+                return Err(damage(ParseError::corrupt(record.at, "extents of an attribute", "fewer", more.len())));
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -117,7 +117,7 @@ impl HfsPlus {
         while done < bytes.len() {
             let block = done as u64 / size;
             let (extent, within) = find(&all, 0, block).ok_or_else(|| {
-                damage(Fault::corrupt(
+                damage(ParseError::corrupt(
                     at,
                     format!("extents of the attribute {name}"),
                     format_args!("block {block}"),

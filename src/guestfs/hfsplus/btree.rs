@@ -6,8 +6,8 @@ use super::header::{Extent, Fork};
 use super::source::{Owned, find};
 use super::{HfsPlus, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -89,26 +89,26 @@ impl Node {
         Fields::new("node of a B-tree", &self.bytes, self.at)
     }
 
-    fn kind(&self) -> Result<u8, Fault> {
+    fn kind(&self) -> Result<u8, ParseError> {
         self.fields().u8(8)
     }
 
-    fn records(&self) -> Result<u16, Fault> {
+    fn records(&self) -> Result<u16, ParseError> {
         self.fields().u16_be(10)
     }
 
     /// Record `number`, between two of the offsets that the node has at its end, in reverse order.
-    pub(super) fn record(&self, number: u16, index_key: Option<usize>) -> Result<Record<'_>, Fault> {
+    pub(super) fn record(&self, number: u16, index_key: Option<usize>) -> Result<Record<'_>, ParseError> {
         let f = self.fields();
         if number >= self.records()? {
             let what = format!("record in node {} of the {}", self.number, self.name);
-            return Err(Fault::corrupt(self.at, what, format_args!("one below {}", self.records()?), number));
+            return Err(ParseError::corrupt(self.at, what, format_args!("one below {}", self.records()?), number));
         }
         let slot = |number: usize| f.u16_be(self.bytes.len().saturating_sub(2 * (number + 1)));
         let (start, end) = (slot(number.into())?.into(), slot(usize::from(number) + 1)?.into());
         let bad = || {
             let what = format!("record {number} in node {} of the {}", self.number, self.name);
-            Fault::corrupt(self.at, what, "a key and data within the node", format_args!("bytes {start} to {end}"))
+            ParseError::corrupt(self.at, what, "a key and data within the node", format_args!("bytes {start} to {end}"))
         };
         let all = self.bytes.get(start..end).filter(|_| start >= DESCRIPTOR).ok_or_else(bad)?;
         let key_len = usize::from(u16::from_be_bytes(*all.first_chunk().ok_or_else(bad)?));
@@ -144,7 +144,7 @@ impl HfsPlus {
         if fork.blocks > self.header.blocks {
             let what = format!("blocks of the {}", kind.name());
             let expected = format!("at most {}", self.header.blocks);
-            return Err(damage(Fault::corrupt(self.source.part.start, what, expected, fork.blocks)));
+            return Err(damage(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks)));
         }
         let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
         let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
@@ -162,17 +162,17 @@ impl HfsPlus {
         Ok(Some(tree))
     }
 
-    fn parse_tree(&self, tree: &mut Tree, first: &Node, size: u64) -> Result<(), Fault> {
+    fn parse_tree(&self, tree: &mut Tree, first: &Node, size: u64) -> Result<(), ParseError> {
         let f = first.fields();
         let name = tree.kind.name();
         if first.kind()? != HEADER_NODE || f.len() < DESCRIPTOR + HEADER {
             let what = format!("kind of the first node of the {name}");
-            return Err(Fault::corrupt(first.at, what, HEADER_NODE, first.kind()?));
+            return Err(ParseError::corrupt(first.at, what, HEADER_NODE, first.kind()?));
         }
         let node_size = f.u16_be(DESCRIPTOR + 18)?;
         if !node_size.is_power_of_two() || !(512..=32768).contains(&node_size) {
             let expected = "a power of two from 512 to 32768";
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(DESCRIPTOR + 18),
                 format!("node size of the {name}"),
                 expected,
@@ -182,7 +182,7 @@ impl HfsPlus {
         let depth = f.u16_be(DESCRIPTOR)?;
         if depth > MAX_DEPTH {
             let expected = format!("at most {MAX_DEPTH}");
-            return Err(Fault::corrupt(f.offset(DESCRIPTOR), format!("depth of the {name}"), expected, depth));
+            return Err(ParseError::corrupt(f.offset(DESCRIPTOR), format!("depth of the {name}"), expected, depth));
         }
         tree.node_size = usize::from(node_size);
         tree.depth = depth;
@@ -200,7 +200,7 @@ impl HfsPlus {
         let name = tree.kind.name();
         if u64::from(number) >= tree.nodes {
             let expected = format!("below {}", tree.nodes);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 self.source.part.start,
                 format!("node of the {name}"),
                 expected,
@@ -215,7 +215,7 @@ impl HfsPlus {
             let offset = start + done as u64;
             let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
                 let expected = format!("a block for its byte {offset}");
-                damage(Fault::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end"))
+                damage(ParseError::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end"))
             })?;
             let piece = self.piece(extent, within, offset % size)?;
             let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(bytes.len() - done);
@@ -249,12 +249,12 @@ impl HfsPlus {
             return Ok(());
         }
         let what = format!("kind of node {} of the {}", node.number, tree.kind.name());
-        Err(damage(Fault::corrupt(node.at, what, kind, found)))
+        Err(damage(ParseError::corrupt(node.at, what, kind, found)))
     }
 
     /// The leaf that has the last record whose key is not above what is looked for, if there is one. `order` holds a
     /// key against it.
-    fn descend(&self, tree: &Tree, order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>) -> Result<Option<Arc<Node>>> {
+    fn descend(&self, tree: &Tree, order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>) -> Result<Option<Arc<Node>>> {
         if tree.depth == 0 {
             return Ok(None);
         }
@@ -273,7 +273,7 @@ impl HfsPlus {
     pub(super) fn last<R>(
         &self,
         tree: &Tree,
-        order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
+        order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
         with: impl FnOnce(&Record<'_>) -> Result<R>,
     ) -> Result<Option<R>> {
         let Some(leaf) = self.descend(tree, order)? else { return Ok(None) };
@@ -285,7 +285,7 @@ impl HfsPlus {
     pub(super) fn walk(
         &self,
         tree: &Tree,
-        order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
+        order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
         each: &mut dyn FnMut(&Record<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let Some(mut leaf) = self.descend(tree, order)? else { return Ok(()) };
@@ -305,7 +305,7 @@ impl HfsPlus {
             }
             if next == kept {
                 let what = format!("chain of leaves of the {}", tree.kind.name());
-                return Err(damage(Fault::corrupt(leaf.at, what, "an end", "a circle")));
+                return Err(damage(ParseError::corrupt(leaf.at, what, "an end", "a circle")));
             }
             steps += 1;
             if steps == limit {
@@ -320,8 +320,8 @@ impl HfsPlus {
 fn last_up_to(
     node: &Node,
     index_key: Option<usize>,
-    order: &dyn Fn(&[u8]) -> Result<Ordering, Fault>,
-) -> Result<Option<u16>, Fault> {
+    order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
+) -> Result<Option<u16>, ParseError> {
     let mut last = None;
     for number in 0..node.records()? {
         if order(node.record(number, index_key)?.key)?.is_gt() {

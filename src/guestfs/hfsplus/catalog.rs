@@ -7,9 +7,10 @@
 use super::btree::{Place, Record};
 use super::header::Fork;
 use super::{HfsPlus, damage, names};
-use crate::guestfs::{Attributes, Error, Node, NodeKind, Result, Time};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, Error, Node, NodeKind, Result};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
@@ -74,7 +75,7 @@ pub(super) struct Key {
 }
 
 /// `HFSPlusCatalogKey` without its length.
-pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, Fault> {
+pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, ParseError> {
     let f = Fields::new("key of the catalog", raw, at);
     let len = usize::from(f.u16_be(4)?);
     let name = f.bytes(6, 2 * len)?.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect();
@@ -82,7 +83,7 @@ pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, Fault> {
 }
 
 /// Holds a key against the first one of a folder.
-pub(super) fn order_of_parent(raw: &[u8], parent: u32) -> Result<Ordering, Fault> {
+pub(super) fn order_of_parent(raw: &[u8], parent: u32) -> Result<Ordering, ParseError> {
     let f = Fields::new("key of the catalog", raw, 0);
     // The empty name, of the folder's own thread, is the first.
     Ok(f.u32_be(0)?.cmp(&parent).then(f.u16_be(4)?.cmp(&0)))
@@ -94,19 +95,19 @@ pub(super) fn node(place: Place) -> Node {
 
 fn place(node: Node) -> Result<Place> {
     let number = u32::try_from(node.0 >> 16);
-    let number = number.map_err(|_| damage(Fault::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
+    let number = number.map_err(|_| damage(ParseError::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
     Ok(Place { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
 }
 
 impl Item {
     /// Parses a record's data; `None` for a thread.
-    pub(super) fn parse(record: &Record<'_>, block_size: u32) -> Result<Option<Self>, Fault> {
+    pub(super) fn parse(record: &Record<'_>, block_size: u32) -> Result<Option<Self>, ParseError> {
         let f = Fields::new("record of the catalog", record.data, record.at);
         match f.u16_be(0)? {
             FOLDER => Self::fields(&f, record, true, block_size).map(Some),
             FILE => Self::fields(&f, record, false, block_size).map(Some),
             3 | 4 => Ok(None),
-            other => Err(Fault::corrupt(record.at, "type of a record of the catalog", "1 to 4", other)),
+            other => Err(ParseError::corrupt(record.at, "type of a record of the catalog", "1 to 4", other)),
         }
     }
 
@@ -118,7 +119,7 @@ impl Item {
         self
     }
 
-    fn fields(f: &Fields<'_>, record: &Record<'_>, folder: bool, block_size: u32) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, record: &Record<'_>, folder: bool, block_size: u32) -> Result<Self, ParseError> {
         let mut finder = [0; 32];
         finder.copy_from_slice(f.bytes(48, 32)?);
         let (data, resource) = if folder { <_>::default() } else { (Fork::parse(f, 88)?, Fork::parse(f, 168)?) };
@@ -211,7 +212,7 @@ impl HfsPlus {
         })?;
         found.ok_or_else(|| {
             let at = self.source.part.start;
-            damage(Fault::corrupt(at, "catalog", "a record of the root folder", "none"))
+            damage(ParseError::corrupt(at, "catalog", "a record of the root folder", "none"))
         })
     }
 
@@ -247,7 +248,7 @@ impl HfsPlus {
         let record = leaf.record(place.record, None).map_err(damage)?;
         let item = Item::parse(&record, self.header.block_size).map_err(damage)?;
         let item =
-            item.ok_or_else(|| damage(Fault::corrupt(record.at, "record of a node", "a file or folder", "a thread")))?;
+            item.ok_or_else(|| damage(ParseError::corrupt(record.at, "record of a node", "a file or folder", "a thread")))?;
         let parent = Some(key(record.key, record.at).map_err(damage)?.parent);
         if parent == self.hidden.files || parent == self.hidden.folders {
             return Ok(item.counted());
@@ -263,7 +264,7 @@ impl HfsPlus {
         let found = folder.map(|folder| self.find(folder, &name)).transpose()?.flatten();
         found.filter(|target| target.link.is_none()).ok_or_else(|| {
             let what = format!("target of the hard link with number {}", item.id);
-            damage(Fault::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
+            damage(ParseError::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
         })
     }
 

@@ -5,14 +5,14 @@ use super::header::{Extent, extents};
 use super::source::{Owned, find};
 use super::{HfsPlus, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `forkType` of the resource fork; that of the data fork is 0.
 const RESOURCE: u8 = 0xFF;
 
 /// `HFSPlusExtentKey` without its length: file, fork, first block, in the order in which they are compared.
-fn key(raw: &[u8]) -> Result<(u32, u8, u32), Fault> {
+fn key(raw: &[u8]) -> Result<(u32, u8, u32), ParseError> {
     let f = Fields::new("key of the extents overflow tree", raw, 0);
     Ok((f.u32_be(2)?, f.u8(0)?, f.u32_be(6)?))
 }
@@ -23,7 +23,7 @@ impl HfsPlus {
         let fork = if owned.resource { RESOURCE } else { 0 };
         let missing = |at: u64| {
             let what = format!("extents of a fork of file {}", owned.file);
-            damage(Fault::corrupt(at, what, format_args!("one for its block {block}"), "none"))
+            damage(ParseError::corrupt(at, what, format_args!("one for its block {block}"), "none"))
         };
         let start = self.source.part.start;
         let wanted = (owned.file, fork, u32::try_from(block).map_err(|_| missing(start))?);

@@ -5,8 +5,8 @@
 use super::{TYPE, damage};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Where the header is, and how large.
 pub(super) const AT: u64 = 1024;
@@ -37,13 +37,13 @@ pub(super) struct Fork {
 }
 
 impl Fork {
-    pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, Fault> {
+    pub(super) fn parse(f: &Fields<'_>, at: usize) -> Result<Self, ParseError> {
         Ok(Self { size: f.u64_be(at)?, blocks: f.u32_be(at + 12)?, extents: extents(f, at + 16)? })
     }
 }
 
 /// Eight extents.
-pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], Fault> {
+pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], ParseError> {
     let mut all = [Extent::default(); 8];
     for (extent, at) in all.iter_mut().zip((at..).step_by(8)) {
         *extent = Extent { start: f.u32_be(at)?, count: f.u32_be(at + 4)? };
@@ -123,7 +123,7 @@ pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
     if start.checked_add(size).is_none_or(|end| end > volume.size()) || size < AT + SIZE as u64 {
         let expected = format!("a part of the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
-        return Err(damage(Fault::corrupt(f.offset(126), "embedded volume", expected, found)));
+        return Err(damage(ParseError::corrupt(f.offset(126), "embedded volume", expected, found)));
     }
     Ok(Part { start, size })
 }
@@ -135,7 +135,7 @@ impl Header {
         let signature = f.u16_be(0).map_err(damage)?;
         if !matches!(signature, HFS_PLUS | HFSX) {
             let found = format!("{signature:#x}");
-            return Err(damage(Fault::corrupt(f.offset(0), "signature", "0x482b or 0x4858", found)));
+            return Err(damage(ParseError::corrupt(f.offset(0), "signature", "0x482b or 0x4858", found)));
         }
         let version = f.u16_be(2).map_err(damage)?;
         if !matches!(version, 4 | 5) {
@@ -145,19 +145,19 @@ impl Header {
         Self::fields(&f, signature == HFSX, part.size).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, is_hfsx: bool, size: u64) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, is_hfsx: bool, size: u64) -> Result<Self, ParseError> {
         let attributes = f.u32_be(4)?;
         let block_size = f.u32_be(40)?;
         if !block_size.is_power_of_two() || block_size < 512 {
             let expected = "a power of two from 512 on";
-            return Err(Fault::corrupt(f.offset(40), "allocation block size", expected, block_size));
+            return Err(ParseError::corrupt(f.offset(40), "allocation block size", expected, block_size));
         }
         let blocks = f.u32_be(44)?;
         // The last block may be cut short, as it has no data: a copy of the header is 1024 bytes before the end.
         let least = u64::from(blocks).saturating_sub(1) * u64::from(block_size);
         if blocks == 0 || least > size {
             let expected = format!("blocks within {size} bytes (the volume may be cut short)");
-            return Err(Fault::corrupt(f.offset(44), "number of allocation blocks", expected, blocks));
+            return Err(ParseError::corrupt(f.offset(44), "number of allocation blocks", expected, blocks));
         }
         let journal = f.u32_be(12)?;
         Ok(Self {

@@ -6,8 +6,8 @@
 use super::damage;
 use super::source::Source;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::BTreeMap;
 
 /// Bytes of blocks that are kept in memory at most.
@@ -67,15 +67,15 @@ struct Numbers<'a> {
 }
 
 impl Numbers<'_> {
-    fn u16(&self, at: usize) -> Result<u16, Fault> {
+    fn u16(&self, at: usize) -> Result<u16, ParseError> {
         if self.little { self.f.u16_le(at) } else { self.f.u16_be(at) }
     }
 
-    fn u32(&self, at: usize) -> Result<u32, Fault> {
+    fn u32(&self, at: usize) -> Result<u32, ParseError> {
         if self.little { self.f.u32_le(at) } else { self.f.u32_be(at) }
     }
 
-    fn u64(&self, at: usize) -> Result<u64, Fault> {
+    fn u64(&self, at: usize) -> Result<u64, ParseError> {
         if self.little { self.f.u64_le(at) } else { self.f.u64_be(at) }
     }
 }
@@ -111,13 +111,13 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
             let mut note = format!(
                 "It was not cleanly unmounted: {transactions} transactions of its journal are replayed in memory"
             );
-            if let Some(fault) = damaged {
-                note += &format!("; the rest is damaged ({fault}): recent changes may be missing");
+            if let Some(cause) = damaged {
+                note += &format!("; the rest is damaged ({cause}): recent changes may be missing");
             }
             Ok((overlay, Some(note)))
         }
-        Err(Error::Corrupt { fault, .. }) => {
-            let note = format!("Its journal cannot be read ({fault}): recent changes may be missing");
+        Err(Error::Corrupt { cause, .. }) => {
+            let note = format!("Its journal cannot be read ({cause}): recent changes may be missing");
             Ok((Overlay::default(), Some(note)))
         }
         Err(other) => Err(other),
@@ -129,7 +129,7 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
 struct Replayed {
     overlay: Overlay,
     transactions: u64,
-    damaged: Option<Box<Fault>>,
+    damaged: Option<Box<ParseError>>,
 }
 
 /// Reads what is newer.
@@ -140,7 +140,7 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let f = Fields::new("journal info block", &raw, base + info);
     let flags = f.u32_be(0).map_err(damage)?;
     if flags & IN_FS == 0 {
-        return Err(damage(Fault::corrupt(base + info, "place of the journal", "on this volume", "on another device")));
+        return Err(damage(ParseError::corrupt(base + info, "place of the journal", "on this volume", "on another device")));
     }
     if flags & NEED_INIT != 0 {
         return Ok(Replayed::default());
@@ -155,7 +155,7 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     if marks != (MAGIC, ENDIAN) {
         let expected = format!("{MAGIC:#x} and {ENDIAN:#x}");
         let found = format!("{:#x} and {:#x}", marks.0, marks.1);
-        return Err(damage(Fault::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
+        return Err(damage(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
     }
     let (start, end, size) = (n.u64(8).map_err(damage)?, n.u64(16).map_err(damage)?, n.u64(24).map_err(damage)?);
     if start == end {
@@ -164,7 +164,7 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let (stated, found) = (n.u32(36).map_err(damage)?, checksum(&raw, 36));
     if stated != found {
         let (expected, found) = (format!("{found:#x}"), format!("{stated:#x}"));
-        return Err(damage(Fault::corrupt(f.offset(36), "checksum of the journal", expected, found)));
+        return Err(damage(ParseError::corrupt(f.offset(36), "checksum of the journal", expected, found)));
     }
     let list = usize::try_from(n.u32(32).map_err(damage)?).unwrap_or(usize::MAX);
     let header = u64::from(n.u32(40).map_err(damage)?);
@@ -172,7 +172,7 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let sound = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
     if !sound || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
-        return Err(damage(Fault::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found)));
+        return Err(damage(ParseError::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found)));
     }
     Journal { source, little, at, size, header, list }.lists(start, end)
 }
@@ -217,8 +217,8 @@ impl Journal<'_> {
                 Ok(list) => list,
                 // Behind the end is what an earlier round left.
                 Err(Error::Corrupt { .. }) if is_past => break,
-                Err(Error::Corrupt { fault, .. }) if open.is_some() => {
-                    replayed.damaged = Some(fault);
+                Err(Error::Corrupt { cause, .. }) if open.is_some() => {
+                    replayed.damaged = Some(cause);
                     return Ok(replayed);
                 }
                 Err(other) => return Err(other),
@@ -233,7 +233,7 @@ impl Journal<'_> {
                 let at = self.byte(place);
                 let expected = format!("number {sequence} or the next one, up to an end at {end}");
                 let found = format!("number {} after {used} bytes", list.sequence);
-                replayed.damaged = Some(Box::new(Fault::corrupt(at, "block lists of the journal", expected, found)));
+                replayed.damaged = Some(Box::new(ParseError::corrupt(at, "block lists of the journal", expected, found)));
                 return Ok(replayed);
             }
             sequence = list.sequence;
@@ -246,8 +246,8 @@ impl Journal<'_> {
                 Ok(blocks) => open.get_or_insert_default().extend(blocks),
                 // One behind the end was not written whole.
                 Err(Error::Corrupt { .. }) if is_past => return Ok(replayed),
-                Err(Error::Corrupt { fault, .. }) => {
-                    replayed.damaged = Some(fault);
+                Err(Error::Corrupt { cause, .. }) => {
+                    replayed.damaged = Some(cause);
                     return Ok(replayed);
                 }
                 Err(other) => return Err(other),
@@ -265,7 +265,7 @@ impl Journal<'_> {
         self.read(&mut place, &mut raw)?;
         let n = Numbers { f: Fields::new("block list of the journal", &raw, self.byte(start)), little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            damage(Fault::corrupt(self.byte(start), what, expected, found))
+            damage(ParseError::corrupt(self.byte(start), what, expected, found))
         };
         let (stated, found) = (n.u32(8).map_err(damage)?, checksum(&raw[..LIST_SUM], 8));
         if stated != found {
@@ -285,7 +285,7 @@ impl Journal<'_> {
         let f = Fields::new("block list of the journal", &list.raw, self.byte(start));
         let n = Numbers { f, little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            damage(Fault::corrupt(self.byte(start), what, expected, found))
+            damage(ParseError::corrupt(self.byte(start), what, expected, found))
         };
         let count = usize::from(n.u16(2).map_err(damage)?);
         let mut place = start + self.list as u64;

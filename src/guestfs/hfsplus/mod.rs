@@ -19,7 +19,7 @@ mod source;
 
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use btree::Tree;
 use catalog::{Hidden, Item};
 use header::Header;
@@ -118,8 +118,8 @@ pub fn probe_classic(head: &[u8]) -> bool {
     header::probe_classic(head)
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 fn unsupported(what: String) -> Error {
@@ -222,7 +222,7 @@ impl HfsPlus {
             let name = names::shown(&key.name);
             if name.is_empty() || name == b"." || name == b".." {
                 let found = String::from_utf8_lossy(&name).into_owned();
-                return Err(damage(Fault::corrupt(item.at, "name in the catalog", "one of a file", found)));
+                return Err(damage(ParseError::corrupt(item.at, "name in the catalog", "one of a file", found)));
             }
             let index = folder.entries.len();
             let next = index as u64 + 1;
@@ -352,7 +352,7 @@ impl GuestFs for HfsPlus {
         let size = item.data.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link {}", item.id);
-            return Err(damage(Fault::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(damage(ParseError::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.read_fork(data_fork(item), 0, &mut target)?;

@@ -3,7 +3,7 @@
 //! systems write them composed (NFC). A `/` in a name is shown as `:`, which the volume's names do not have, and a zero
 //! character as its picture, `␀`.
 
-use crate::guestfs::utf16;
+use crate::ondisk::utf16;
 use unicode_normalization::UnicodeNormalization;
 
 /// Characters that Apple leaves as they are, although Unicode can take some of them apart.

@@ -8,8 +8,8 @@ use super::source::Owned;
 use super::{HfsPlus, TYPE, damage, unsupported};
 use crate::guestfs::Result;
 use crate::guestfs::foreign::guarded;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl HfsPlus {
             .ok_or_else(|| unsupported(format!("file {} is packed in the unknown form {}", item.id, packed.kind)))?;
         if offset.checked_add(buf.len() as u64).is_none_or(|end| end > packed.size) {
             let what = format!("size of the packed file {}", item.id);
-            return Err(damage(Fault::corrupt(item.at, what, format_args!("above {offset}"), packed.size)));
+            return Err(damage(ParseError::corrupt(item.at, what, format_args!("above {offset}"), packed.size)));
         }
         let unit = if resource { BLOCK } else { packed.size.max(1) };
         let mut done = 0;
@@ -109,7 +109,7 @@ impl HfsPlus {
                 guarded(TYPE, || {
                     method.unpack(&raw, &mut out).map_err(|e| {
                         let what = format!("block {block} of the packed file {}", item.id);
-                        damage(Fault::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                        damage(ParseError::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
                     })
                 })?;
                 Ok::<Arc<[u8]>, crate::guestfs::Error>(out.into())
@@ -126,7 +126,7 @@ impl HfsPlus {
     fn inline(&self, item: &Item, len: u64) -> Result<Vec<u8>> {
         if len > MAX_INLINE {
             let what = format!("size of the packed file {}", item.id);
-            return Err(damage(Fault::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
+            return Err(damage(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
         }
         let raw = self.attribute(item.id, ATTRIBUTE)?.unwrap_or_default();
         Ok(raw.get(HEADER..).unwrap_or_default().to_vec())
@@ -138,7 +138,7 @@ impl HfsPlus {
         let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
         let (start, len) = entry.filter(|(_, len)| *len <= MAX_PACKED).ok_or_else(|| {
             let what = format!("table of the packed file {}", item.id);
-            damage(Fault::corrupt(item.at, what, format_args!("block {block} of at most {MAX_PACKED} bytes"), "none"))
+            damage(ParseError::corrupt(item.at, what, format_args!("block {block} of at most {MAX_PACKED} bytes"), "none"))
         })?;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.read_fork(resource_fork(item), start, &mut bytes)?;
@@ -151,7 +151,7 @@ impl HfsPlus {
         let bad = |found: String| {
             let what = format!("table of the packed file {}", item.id);
             let expected = format!("one within the resource fork of {} bytes", item.resource.size);
-            damage(Fault::corrupt(item.at, what, expected, found))
+            damage(ParseError::corrupt(item.at, what, expected, found))
         };
         let number = |at: u64, big: bool| -> Result<u32> {
             let mut raw = [0; 4];

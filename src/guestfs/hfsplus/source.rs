@@ -5,7 +5,7 @@ use super::journal::Overlay;
 use super::{HfsPlus, damage};
 use crate::disk::Disk;
 use crate::guestfs::Result;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::sync::Arc;
 
 /// A volume, or the part of it that the file system is.
@@ -21,7 +21,7 @@ impl Source {
         let end = at.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.part.size) {
             let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 self.part.start,
                 "place of a block",
                 expected,
@@ -72,7 +72,7 @@ impl HfsPlus {
         if end > u64::from(self.header.blocks) {
             let expected = format!("blocks below {}", self.header.blocks);
             let found = format!("{} from {} on", extent.count, extent.start);
-            return Err(damage(Fault::corrupt(self.source.part.start, "extent of a file", expected, found)));
+            return Err(damage(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found)));
         }
         let size = u64::from(self.header.block_size);
         let at = (u64::from(extent.start) + within) * size + skip;
@@ -96,7 +96,7 @@ impl HfsPlus {
         if end > owned.fork.size {
             let what = format!("size of a fork of file {}", owned.file);
             let expected = format!("at least {end} bytes");
-            return Err(damage(Fault::corrupt(self.source.part.start, what, expected, owned.fork.size)));
+            return Err(damage(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size)));
         }
         let mut done = 0;
         while done < buf.len() {

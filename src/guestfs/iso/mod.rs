@@ -17,7 +17,7 @@ use super::foreign::Blocks;
 use super::names::{Names, usable};
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use names::Naming;
 use quick_cache::sync::Cache;
 use record::{Record, SECTOR};
@@ -73,8 +73,8 @@ struct Opened {
     interleaved: bool,
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 fn unsupported(what: String) -> Error {
@@ -132,7 +132,7 @@ impl Iso {
             return Ok(());
         }
         let expected = format!("at most {size}, the size of the volume");
-        Err(damage(Fault::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
+        Err(damage(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
     }
 
     /// The record at a place; none where the rest of the sector is unused.
@@ -149,7 +149,7 @@ impl Iso {
         let record = self.record(at)?;
         record
             .filter(|record| record.is_self() && record.is_folder())
-            .ok_or_else(|| damage(Fault::corrupt(at, "first record of a folder", "the folder's own", "another")))
+            .ok_or_else(|| damage(ParseError::corrupt(at, "first record of a folder", "the folder's own", "another")))
     }
 
     fn opened(&self, node: Node) -> Result<Arc<Opened>> {
@@ -157,10 +157,10 @@ impl Iso {
             return Ok(opened);
         }
         let record = self.record(node.0)?;
-        let record = record.ok_or_else(|| damage(Fault::corrupt(node.0, "directory record", "one", "none")))?;
+        let record = record.ok_or_else(|| damage(ParseError::corrupt(node.0, "directory record", "one", "none")))?;
         if record.is_folder() && !record.is_self() {
             let what = "first record of a folder";
-            return Err(damage(Fault::corrupt(node.0, what, "the folder's own", "another")));
+            return Err(damage(ParseError::corrupt(node.0, what, "the folder's own", "another")));
         }
         let mut rock_ridge = self.rock_ridge(&record);
         if let Some(error) = rock_ridge.error.take() {
@@ -172,7 +172,7 @@ impl Iso {
         if stated.is_some_and(|stated| stated != kind) {
             let expected = if folder { "that of a folder" } else { "that of a file" };
             let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
-            return Err(damage(Fault::corrupt(record.at, "mode in a directory record", expected, found)));
+            return Err(damage(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
         }
         let mut opened = Opened { kind, rock_ridge, parts: Vec::new(), stored: 0, interleaved: false, record };
         if kind == NodeKind::File {
@@ -201,7 +201,7 @@ impl Iso {
             record = self.next_part(&record)?;
         }
         let what = "parts of a file";
-        Err(damage(Fault::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
+        Err(damage(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
     }
 
     /// The record after one that says that the file goes on.
@@ -215,7 +215,7 @@ impl Iso {
             next => next,
         };
         next.filter(|next| next.identifier == record.identifier && !next.is_folder())
-            .ok_or_else(|| damage(Fault::corrupt(at, "next part of a file", "a record with the same name", "none")))
+            .ok_or_else(|| damage(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none")))
     }
 
     /// Tells the entries of a folder from byte `from` of it on.
@@ -319,7 +319,7 @@ impl Opened {
             self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
         let part = part.filter(|part| offset - part.first < part.len).ok_or_else(|| {
             let expected = format!("more than {offset}");
-            damage(Fault::corrupt(self.record.at, "bytes of a file", expected, self.stored))
+            damage(ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored))
         })?;
         let skip = offset - part.first;
         Ok((part.at + skip, part.len - skip))
@@ -441,7 +441,7 @@ impl GuestFs for Iso {
             let rest = bytes
                 .get(skip..)
                 .filter(|rest| !rest.is_empty())
-                .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "bytes of a compressed file", at, how.size)))?;
+                .ok_or_else(|| damage(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size)))?;
             let now = rest.len().min(buf.len() - done);
             buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;
@@ -456,7 +456,7 @@ impl GuestFs for Iso {
         }
         let target = opened.rock_ridge.target();
         let target = target
-            .ok_or_else(|| damage(Fault::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
+            .ok_or_else(|| damage(ParseError::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
         Ok(target.to_vec())
     }
 }

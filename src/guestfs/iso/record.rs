@@ -1,9 +1,9 @@
 //! Directory records (ECMA-119, 9.1; <https://ecma-international.org/publications-and-standards/standards/ecma-119/>).
 
-use crate::guestfs::Time;
-use crate::guestfs::calendar::Date;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::calendar::Time;
+use crate::ondisk::calendar::Date;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Records do not go from one sector to the next.
 pub(super) const SECTOR: u64 = 2048;
@@ -48,11 +48,11 @@ pub(super) struct Record {
 impl Record {
     /// Parses the bytes of a record, all that it states to have (its first byte), which begin at byte `at` of the
     /// volume.
-    pub(super) fn parse(bytes: &[u8], at: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], at: u64) -> Result<Self, ParseError> {
         let f = Fields::new("directory record", bytes, at);
         let name_len = usize::from(f.u8(32)?);
         if name_len == 0 {
-            return Err(Fault::corrupt(f.offset(32), "length of a name in a directory record", "at least 1", 0));
+            return Err(ParseError::corrupt(f.offset(32), "length of a name in a directory record", "at least 1", 0));
         }
         let identifier = f.bytes(FIXED, name_len)?.to_vec();
         // A byte is added to names of an even length.

@@ -5,9 +5,10 @@ use super::Iso;
 use super::record::{Record, long_date, short_date};
 use super::susp::{Field, HEADER, Skip};
 use super::zisofs::Compression;
-use crate::guestfs::{Error, NodeKind, Result, Time, device_numbers};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Error, NodeKind, Result, device_numbers};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Names of the extension in `ER`.
 const IDENTIFIERS: [&[u8]; 3] = [b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282"];
@@ -83,8 +84,8 @@ impl Iso {
         let told = self.fields(record, skip, &mut |field| found.add(field));
         found.error = told.err().or_else(|| {
             let open = found.name.open || found.target.open || found.component_open;
-            let fault = Fault::corrupt(record.at, "name or target in a directory record", "its end", "none");
-            open.then(|| super::damage(fault))
+            let cause = ParseError::corrupt(record.at, "name or target in a directory record", "its end", "none");
+            open.then(|| super::damage(cause))
         });
         found
     }
@@ -116,7 +117,7 @@ impl RockRidge {
         Some(&*self.target.text).filter(|target| !target.is_empty())
     }
 
-    fn add(&mut self, field: &Field<'_>) -> Result<(), Fault> {
+    fn add(&mut self, field: &Field<'_>) -> Result<(), ParseError> {
         let f = &field.f;
         match &field.signature {
             b"NM" => {
@@ -144,7 +145,7 @@ impl RockRidge {
     }
 
     /// A piece of a target: components, of which one may go on in the next piece.
-    fn add_target(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+    fn add_target(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         self.target.open = f.u8(HEADER)? & CONTINUE != 0;
         let mut at = HEADER + 1;
         while at < f.len() {
@@ -157,7 +158,7 @@ impl RockRidge {
                 ROOT => b"",
                 _ => {
                     let what = "flags of a part of a symbolic link's target";
-                    return Err(Fault::unsupported(f.offset(at), what, "1, 2, 4 or 8", format_args!("{flags:#x}")));
+                    return Err(ParseError::unsupported(f.offset(at), what, "1, 2, 4 or 8", format_args!("{flags:#x}")));
                 }
             };
             if self.target.begun && !self.component_open && self.target.text != b"/" {
@@ -175,7 +176,7 @@ impl RockRidge {
         Ok(())
     }
 
-    fn add_times(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+    fn add_times(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         let flags = f.u8(HEADER)?;
         let len = if flags & LONG_FORM != 0 { 17 } else { 7 };
         let mut at = HEADER + 1;
@@ -190,16 +191,16 @@ impl RockRidge {
     }
 }
 
-fn too_long(f: &Fields<'_>, what: &str, len: usize, most: usize) -> Result<(), Fault> {
+fn too_long(f: &Fields<'_>, what: &str, len: usize, most: usize) -> Result<(), ParseError> {
     if len <= most {
         return Ok(());
     }
     let what = format!("length of the {what} in a directory record");
-    Err(Fault::corrupt(f.offset(0), what, format_args!("at most {most}"), len))
+    Err(ParseError::corrupt(f.offset(0), what, format_args!("at most {most}"), len))
 }
 
 /// Whether an `ER` field names Rock Ridge.
-fn is_rock_ridge(f: &Fields<'_>) -> Result<bool, Fault> {
+fn is_rock_ridge(f: &Fields<'_>) -> Result<bool, ParseError> {
     let name = f.bytes(HEADER + 4, usize::from(f.u8(HEADER)?))?;
     Ok(IDENTIFIERS.contains(&name))
 }

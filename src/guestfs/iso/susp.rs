@@ -4,8 +4,8 @@
 use super::record::Record;
 use super::{Iso, damage};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bytes of a field before its data: signature, length, version.
 pub(super) const HEADER: usize = 4;
@@ -46,7 +46,7 @@ impl Iso {
         &self,
         record: &Record,
         skip: usize,
-        each: &mut dyn FnMut(&Field<'_>) -> Result<(), Fault>,
+        each: &mut dyn FnMut(&Field<'_>) -> Result<(), ParseError>,
     ) -> Result<()> {
         let mut bytes = record.system_use.get(skip..).unwrap_or_default().to_vec();
         let mut at = record.system_use_at + skip as u64;
@@ -57,7 +57,7 @@ impl Iso {
             if seen.contains(&at) || seen.len() == MAX_AREAS || total > MAX_BYTES {
                 let expected = format!("at most {MAX_AREAS} of {MAX_BYTES} bytes together");
                 let what = "continuations of a directory record";
-                return Err(damage(Fault::corrupt(record.at, what, expected, "more, or a circle")));
+                return Err(damage(ParseError::corrupt(record.at, what, expected, "more, or a circle")));
             }
             seen.push(at);
             bytes = self.bytes(at, u64::from(next.len), "continuation of a directory record")?;
@@ -91,8 +91,8 @@ impl Iso {
 fn area(
     bytes: &[u8],
     at: u64,
-    each: &mut dyn FnMut(&Field<'_>) -> Result<(), Fault>,
-) -> Result<Option<Continuation>, Fault> {
+    each: &mut dyn FnMut(&Field<'_>) -> Result<(), ParseError>,
+) -> Result<Option<Continuation>, ParseError> {
     let (mut place, mut next) = (0, None);
     while let Some(header) = bytes.get(place..).and_then(|rest| rest.first_chunk::<HEADER>()) {
         let (signature, len) = ([header[0], header[1]], usize::from(header[2]));
@@ -103,7 +103,7 @@ fn area(
         let field = bytes.get(place..place + len).filter(|field| field.len() >= HEADER);
         let field = field.ok_or_else(|| {
             let what = format!("length of the field {} in a directory record", signature.escape_ascii());
-            Fault::corrupt(found, what, format_args!("from {HEADER} to {}", bytes.len() - place), len)
+            ParseError::corrupt(found, what, format_args!("from {HEADER} to {}", bytes.len() - place), len)
         })?;
         let f = Fields::new("field in a directory record", field, found);
         if signature == *b"CE" {

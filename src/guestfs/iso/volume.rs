@@ -3,8 +3,8 @@
 use super::record::SECTOR;
 use crate::disk::Disk;
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Where they begin.
 const DESCRIPTORS_AT: u64 = 16 * SECTOR;
@@ -74,8 +74,8 @@ impl Volume {
             }
         }
         let Some(mut volume) = volume else {
-            let fault = Fault::corrupt(DESCRIPTORS_AT, "volume descriptors", "a primary one", "none");
-            return Err(super::damage(fault));
+            let cause = ParseError::corrupt(DESCRIPTORS_AT, "volume descriptors", "a primary one", "none");
+            return Err(super::damage(cause));
         };
         if let Some((label, root)) = joliet {
             volume.joliet_root = Some(root);
@@ -86,12 +86,12 @@ impl Volume {
         Ok(volume)
     }
 
-    fn parse(bytes: &[u8], at: u64) -> Result<Self, Fault> {
+    fn parse(bytes: &[u8], at: u64) -> Result<Self, ParseError> {
         let f = Fields::new("primary volume descriptor", bytes, at);
         let block_size = u32::from(f.u16_le(128)?);
         if !matches!(block_size, 512 | 1024 | 2048) {
             let expected = "512, 1024 or 2048";
-            return Err(Fault::corrupt(f.offset(128), "logical block size", expected, block_size));
+            return Err(ParseError::corrupt(f.offset(128), "logical block size", expected, block_size));
         }
         let date = |at: usize| f.bytes(at, 17);
         let uuid = [date(830)?, date(813)?].into_iter().find_map(as_uuid).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Volume {
 }
 
 /// Where the root folder begins, in bytes.
-fn root(bytes: &[u8], at: u64) -> Result<u64, Fault> {
+fn root(bytes: &[u8], at: u64) -> Result<u64, ParseError> {
     let f = Fields::new("volume descriptor", bytes, at);
     let (extended, location) = (f.u8(157)?, f.u32_le(158)?);
     Ok((u64::from(location) + u64::from(extended)) * u64::from(f.u16_le(128)?))

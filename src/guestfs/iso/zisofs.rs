@@ -1,8 +1,8 @@
 //! Files that are compressed block by block with zlib (zisofs, version 1 and 2; the format is described in
 //! <https://dev.lovelyhq.com/libburnia/libisofs/raw/branch/master/doc/zisofs2_format.txt>).
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// At the start of such a file.
@@ -31,19 +31,19 @@ pub(super) struct Compression {
 
 impl Compression {
     /// Parses the field, whose version is `version`.
-    pub(super) fn parse(version: u8, f: &Fields<'_>) -> Result<Self, Fault> {
+    pub(super) fn parse(version: u8, f: &Fields<'_>) -> Result<Self, ParseError> {
         let size = if version == 1 { u64::from(f.u32_le(8)?) } else { f.u64_le(8)? };
         let (header, block) = (usize::from(f.u8(6)?) * 4, f.u8(7)?);
         let how = Self { version, algorithm: [f.u8(4)?, f.u8(5)?], header, block, size };
         let shortest = if version == 1 { 16 } else { 24 };
         if header < shortest {
             let expected = format!("at least {shortest}");
-            return Err(Fault::corrupt(f.offset(6), "length of a compressed file's header", expected, header));
+            return Err(ParseError::corrupt(f.offset(6), "length of a compressed file's header", expected, header));
         }
         if !(MIN_BLOCK..=MAX_BLOCK).contains(&block) {
             let expected = format!("from 2^{MIN_BLOCK} to 2^{MAX_BLOCK}");
             let found = format_args!("2^{block}");
-            return Err(Fault::corrupt(f.offset(7), "block size of a compressed file", expected, found));
+            return Err(ParseError::corrupt(f.offset(7), "block size of a compressed file", expected, found));
         }
         Ok(how)
     }
@@ -67,12 +67,12 @@ impl Compression {
     }
 
     /// Holds the header of the file, which begins at byte `at` of the volume, against the field.
-    pub(super) fn check(&self, header: &[u8], at: u64) -> Result<(), Fault> {
+    pub(super) fn check(&self, header: &[u8], at: u64) -> Result<(), ParseError> {
         let f = Fields::new("header of a compressed file", header, at);
         let magic = if self.version == 1 { MAGIC_1 } else { MAGIC_2 };
         if f.bytes(0, 8)? != magic {
             let what = "start of a compressed file";
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at,
                 what,
                 format_args!("{magic:02x?}"),
@@ -89,7 +89,7 @@ impl Compression {
             return Ok(());
         }
         let what = "size, block size and algorithm of a compressed file";
-        Err(Fault::corrupt(at, what, format_args!("{expected:?}"), format_args!("{found:?}")))
+        Err(ParseError::corrupt(at, what, format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 
     /// Where in the file the pointers to a block and its end are, and how many bytes both have.
@@ -104,7 +104,7 @@ impl Compression {
 
     /// Where in the file a block begins and how many bytes it has there; `raw` are its pointers, at byte `at` of the
     /// volume.
-    pub(super) fn stored(&self, raw: &[u8], at: u64) -> Result<(u64, usize), Fault> {
+    pub(super) fn stored(&self, raw: &[u8], at: u64) -> Result<(u64, usize), ParseError> {
         let f = Fields::new("pointers of a compressed file", raw, at);
         let pointer = |number: usize| match self.version {
             1 => f.u32_le(number * 4).map(u64::from),
@@ -116,14 +116,14 @@ impl Compression {
         let len = end.checked_sub(start).filter(|len| *len <= most);
         let len = len.and_then(|len| usize::try_from(len).ok()).ok_or_else(|| {
             let expected = format!("an end from {start} to {}", start.saturating_add(most));
-            Fault::corrupt(at, "block of a compressed file", expected, end)
+            ParseError::corrupt(at, "block of a compressed file", expected, end)
         })?;
         Ok((start, len))
     }
 }
 
 /// Unpacks a block to all of `out`; `at` is where it is on the volume. No bytes stand for zeros.
-pub(super) fn unpack(packed: &[u8], at: u64, out: &mut [u8]) -> Result<(), Fault> {
+pub(super) fn unpack(packed: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
     if packed.is_empty() {
         out.fill(0);
         return Ok(());
@@ -138,5 +138,5 @@ pub(super) fn unpack(packed: &[u8], at: u64, out: &mut [u8]) -> Result<(), Fault
         Ok(_) => format!("{} bytes and no end", state.total_out()),
         Err(error) => error.to_string(),
     };
-    Err(Fault::corrupt(at, "block of a compressed file", expected, found))
+    Err(ParseError::corrupt(at, "block of a compressed file", expected, found))
 }

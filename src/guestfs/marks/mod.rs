@@ -7,8 +7,8 @@ mod zfs;
 use super::detect::Content;
 use super::dos::serial;
 use super::{ext, fat};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use table::{Label, MARKS, Mark, Uuid};
 
 /// Bytes from the start of the volume that nearly all marks are in: up to the end of the first label of ZFS and of the
@@ -118,7 +118,7 @@ fn raid(f: &Fields<'_>, head: &[u8], at: usize) -> Option<Content> {
     })
 }
 
-fn ext_family(f: &Fields<'_>, head: &[u8]) -> Result<Option<Content>, Fault> {
+fn ext_family(f: &Fields<'_>, head: &[u8]) -> Result<Option<Content>, ParseError> {
     if !ext::probe(head) {
         return Ok(None);
     }
@@ -151,7 +151,7 @@ fn content(mark: &Mark, f: &Fields<'_>, head: &[u8]) -> Option<Content> {
 }
 
 /// Minix has magic numbers of two bytes only, so its counts must make sense together (`struct minix_super_block`).
-fn minix(f: &Fields<'_>) -> Result<Option<Content>, Fault> {
+fn minix(f: &Fields<'_>) -> Result<Option<Content>, ParseError> {
     const AT: usize = 1024;
     let third = f.u16_le(AT + 24)? == 0x4D5A;
     if !third && !matches!(f.u16_le(AT + 16)?, 0x137F | 0x138F | 0x2468 | 0x2478) {

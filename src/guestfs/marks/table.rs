@@ -1,7 +1,7 @@
 //! Marks that are a magic number at one place, with label and UUID at others.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Where and how a UUID is stored.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +133,7 @@ const fn ocfs2(at: usize) -> Mark {
 }
 
 /// A UUID in the order of its text; empty when all of it is zero.
-pub(super) fn uuid(f: &Fields<'_>, at: usize) -> Result<String, Fault> {
+pub(super) fn uuid(f: &Fields<'_>, at: usize) -> Result<String, ParseError> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(at, 16)?);
     Ok(if raw == [0; 16] { String::new() } else { uuid::Uuid::from_bytes(raw).to_string() })

@@ -2,7 +2,7 @@
 //! the marks are (<https://github.com/openzfs/zfs>, `include/sys/vdev_impl.h`).
 
 use crate::guestfs::detect::Content;
-use crate::image::fields::Fields;
+use crate::ondisk::fields::Fields;
 
 /// Where the list begins, packed by XDR, and where the ring.
 const LIST: usize = 16 << 10;

@@ -1,8 +1,8 @@
 //! The boot sector. Field names and offsets are those of the Linux kernel's documentation of NTFS's layout
 //! (`fs/ntfs3/ntfs.h`, `struct NTFS_BOOT`); all numbers are little-endian.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bytes that the boot sector takes.
 pub(super) const SIZE: usize = 512;
@@ -23,27 +23,27 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, ParseError> {
         let f = Fields::new("boot sector", bytes, 0);
         let mark = f.bytes(3, 8)?;
         if mark != b"NTFS    " {
-            return Err(Fault::corrupt(3, "mark of the boot sector", "NTFS", String::from_utf8_lossy(mark)));
+            return Err(ParseError::corrupt(3, "mark of the boot sector", "NTFS", String::from_utf8_lossy(mark)));
         }
         let sector = u64::from(f.u16_le(0x0B)?);
         if !matches!(sector, 512 | 1024 | 2048 | 4096) {
-            return Err(Fault::corrupt(0x0B, "bytes per sector", "512 to 4096", sector));
+            return Err(ParseError::corrupt(0x0B, "bytes per sector", "512 to 4096", sector));
         }
         // From 0x80 on it is a power of two, negated, for clusters over 64 KiB.
         let raw = f.u8(0x0D)?;
         let sectors = if raw > 0x80 { 1_u64.checked_shl(256 - u32::from(raw)).unwrap_or(0) } else { u64::from(raw) };
         let cluster = sectors.saturating_mul(sector);
         if !cluster.is_power_of_two() || cluster > 2 << 20 {
-            return Err(Fault::corrupt(0x0D, "sectors per cluster", "a power of two, 2 MiB at most", raw));
+            return Err(ParseError::corrupt(0x0D, "sectors per cluster", "a power of two, 2 MiB at most", raw));
         }
         let clusters = f.u64_le(0x28)? / sectors;
         if clusters.checked_mul(cluster).is_none_or(|size| size > volume_size) {
             let found = format!("{clusters} clusters of {cluster} bytes");
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 0x28,
                 "size of the file system",
                 format_args!("at most {volume_size} bytes"),
@@ -52,7 +52,7 @@ impl Boot {
         }
         let mft = f.u64_le(0x30)?;
         if mft >= clusters {
-            return Err(Fault::corrupt(0x30, "cluster of the file table", format_args!("below {clusters}"), mft));
+            return Err(ParseError::corrupt(0x30, "cluster of the file table", format_args!("below {clusters}"), mft));
         }
         // Positive: clusters; negative: a power of two of bytes.
         let raw = f.u8(0x40)?;
@@ -61,7 +61,7 @@ impl Boot {
             _ => 1_u64.checked_shl(256 - u32::from(raw)).unwrap_or(0),
         };
         if !record.is_power_of_two() || !(512..=65536).contains(&record) {
-            return Err(Fault::corrupt(0x40, "size of a file record", "512 to 65536 bytes", record));
+            return Err(ParseError::corrupt(0x40, "size of a file record", "512 to 65536 bytes", record));
         }
         Ok(Self { cluster, clusters, mft, record: usize::try_from(record).unwrap_or(1024), serial: f.u64_le(0x48)? })
     }

@@ -3,9 +3,10 @@
 use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
 use super::{Ntfs, damage, unsupported};
-use crate::guestfs::{Result, Time};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::Result;
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
 
 /// Records that one file may be spread over.
@@ -76,7 +77,7 @@ impl Ntfs {
     pub(super) fn read_file(&self, number: u64, sequence: u16) -> Result<File> {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
-            damage(Fault::corrupt(
+            damage(ParseError::corrupt(
                 self.record_place(number),
                 format!("{what} of file record {number}"),
                 expected,
@@ -115,7 +116,7 @@ impl Ntfs {
             Value::Runs { runs, sizes, .. } => {
                 if sizes.data > MAX_VALUE {
                     let what = format!("size of a value of file record {number}");
-                    return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
+                    return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
                 }
                 let mut bytes = vec![0; usize::try_from(sizes.data).unwrap_or(0)];
                 self.read_runs(runs, 0, &mut bytes)?;
@@ -157,7 +158,7 @@ impl File {
         let compressed = first.flags & super::record::COMPRESSED != 0;
         if compressed && !(1..=8).contains(&unit) {
             let what = format!("compression unit of file record {}", self.number);
-            return Err(damage(Fault::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
+            return Err(damage(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
         }
         Ok(Some(Stream::Clusters { runs: all, sizes, unit: if compressed { 1 << unit } else { 0 } }))
     }
@@ -182,7 +183,7 @@ impl File {
     pub(super) fn information(&self) -> Result<Information> {
         let Some(bytes) = self.resident(kind::STANDARD_INFORMATION) else { return Ok(Information::default()) };
         let f = Fields::new("standard information", bytes, 0);
-        let read = || -> Result<Information, Fault> {
+        let read = || -> Result<Information, ParseError> {
             Ok(Information {
                 created: time(f.u64_le(0)?),
                 modified: time(f.u64_le(8)?),
@@ -232,20 +233,20 @@ impl File {
 }
 
 /// The records that an attribute list names.
-fn listed_records(bytes: &[u8]) -> Result<Vec<u64>, Fault> {
+fn listed_records(bytes: &[u8]) -> Result<Vec<u64>, ParseError> {
     let f = Fields::new("attribute list", bytes, 0);
     let (mut seen, mut records, mut at) = (HashSet::new(), Vec::new(), 0);
     while at + 26 <= bytes.len() {
         let len = usize::from(f.u16_le(at + 4)?);
         if len < 26 {
-            return Err(Fault::corrupt(at as u64, "length of an entry of an attribute list", "at least 26", len));
+            return Err(ParseError::corrupt(at as u64, "length of an entry of an attribute list", "at least 26", len));
         }
         let record = f.u64_le(at + 16)? & 0xFFFF_FFFF_FFFF;
         if seen.insert(record) {
             records.push(record);
         }
         if records.len() > MAX_RECORDS {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 at as u64,
                 "records of a file",
                 format_args!("at most {MAX_RECORDS}"),

@@ -5,10 +5,10 @@
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, damage};
-use crate::guestfs::utf16::to_utf8;
+use crate::ondisk::utf16::to_utf8;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
 /// "$I30", the index of names.
@@ -37,7 +37,7 @@ impl Ntfs {
         let block_size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(0);
         if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
             let what = format!("size of the index blocks of folder {}", folder.number);
-            return Err(damage(Fault::corrupt(8, what, "512 to 65536", block_size)));
+            return Err(damage(ParseError::corrupt(8, what, "512 to 65536", block_size)));
         }
         let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
         if first == 0 && self.block_entries(&root, 0, 16, 0, skip, each)?.is_break() {
@@ -79,20 +79,20 @@ impl Ntfs {
         let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(damage);
         let end = header.saturating_add(word(header + 4)?);
         if end > bytes.len() {
-            let fault = Fault::corrupt(
+            let cause = ParseError::corrupt(
                 f.offset(header + 4),
                 "used bytes of an index",
                 format_args!("at most {}", bytes.len()),
                 end,
             );
-            return Err(damage(fault));
+            return Err(damage(cause));
         }
         let mut place = header.saturating_add(word(header)?);
         while place + 16 <= end {
             let len = usize::from(f.u16_le(place + 8).map_err(damage)?);
             if len < 16 || !len.is_multiple_of(8) || len > end - place {
                 let expected = format!("a multiple of 8 from 16 to {}", end - place);
-                return Err(damage(Fault::corrupt(f.offset(place + 8), "length of an index entry", expected, len)));
+                return Err(damage(ParseError::corrupt(f.offset(place + 8), "length of an index entry", expected, len)));
             }
             if f.u16_le(place + 12).map_err(damage)? & LAST != 0 {
                 break;
@@ -112,7 +112,7 @@ impl Ntfs {
 
     /// One entry, unless it is hidden: short names and the file system's own files.
     fn entry(&self, f: &Fields<'_>, next: u64) -> Result<Option<Entry>> {
-        let read = || -> Result<(u64, u8, Vec<u8>, u32), Fault> {
+        let read = || -> Result<(u64, u8, Vec<u8>, u32), ParseError> {
             let len = usize::from(f.u8(16 + 64)?);
             let name = super::record::utf16(f.bytes(16 + 66, 2 * len)?);
             Ok((f.u64_le(0)?, f.u8(16 + 65)?, to_utf8(&name), f.u32_le(16 + 56)?))
@@ -123,7 +123,7 @@ impl Ntfs {
         }
         if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(&name).into_owned();
-            return Err(damage(Fault::corrupt(f.offset(16 + 66), "name in a folder", "no / and no zero", found)));
+            return Err(damage(ParseError::corrupt(f.offset(16 + 66), "name in a folder", "no / and no zero", found)));
         }
         // Without its sequence number: an index that outlived its file is told by the record being free.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);

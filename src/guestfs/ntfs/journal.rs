@@ -5,8 +5,8 @@
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, Stream};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// The journal's file record.
 const RECORD: u64 = 2;
@@ -55,12 +55,12 @@ impl Ntfs {
         let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::damage)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
-            let fault = Fault::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
-            return Err(super::damage(fault));
+            let cause = ParseError::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
+            return Err(super::damage(cause));
         }
         let mut page = vec![0; size];
         self.read_stream(stream, at, &mut page)?;
-        let read = |mut page: Vec<u8>| -> Result<(u64, bool), Fault> {
+        let read = |mut page: Vec<u8>| -> Result<(u64, bool), ParseError> {
             undo_update_sequence(&mut page, place, mark)?;
             let f = Fields::new("restart page", &page, place);
             let area = usize::from(f.u16_le(24)?);

@@ -14,7 +14,7 @@ mod wof;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use boot::Boot;
 use file::{File, HAS_REPARSE_POINT, Information, NOT_HERE, READ_ONLY, SYSTEM, Stream};
 use quick_cache::sync::Cache;
@@ -74,8 +74,8 @@ pub fn probe(head: &[u8]) -> bool {
     head.get(3..).is_some_and(|rest| rest.starts_with(b"NTFS    "))
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 fn unsupported(what: String) -> Error {
@@ -121,7 +121,7 @@ impl Ntfs {
                 self.mft = runs;
                 Ok(())
             }
-            _ => Err(damage(Fault::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none"))),
+            _ => Err(damage(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none"))),
         }
     }
 
@@ -174,7 +174,7 @@ impl Ntfs {
         let mut bytes = vec![0; self.boot.record];
         let byte = number
             .checked_mul(self.boot.record as u64)
-            .ok_or_else(|| damage(Fault::corrupt(0, "number of a file record", "one within the file table", number)))?;
+            .ok_or_else(|| damage(ParseError::corrupt(0, "number of a file record", "one within the file table", number)))?;
         self.read_runs(&self.mft, byte, &mut bytes)?;
         Record::parse(bytes, self.record_place(number)).map_err(damage)
     }
@@ -202,7 +202,7 @@ impl Ntfs {
         let cluster = self.boot.cluster;
         let Some(run) = runs.find(at / cluster) else {
             let expected = format!("a run of clusters for byte {at}");
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 0,
                 "run list",
                 expected,
@@ -214,7 +214,7 @@ impl Ntfs {
         let Some(place) = run.place else { return Ok((None, len)) };
         if place.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
             let expected = format!("clusters below {}", self.boot.clusters);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 0,
                 "run of clusters",
                 expected,
@@ -229,7 +229,7 @@ impl Ntfs {
         let end = offset.saturating_add(buf.len() as u64);
         if end > stream.size() {
             let expected = format!("{end} bytes");
-            return Err(damage(Fault::corrupt(0, "size of a stream", expected, stream.size())));
+            return Err(damage(ParseError::corrupt(0, "size of a stream", expected, stream.size())));
         }
         match stream {
             Stream::Resident(bytes) => {
@@ -315,7 +315,7 @@ impl Ntfs {
             let unpacked = lznt1::unpack(&packed, &mut out);
             unpacked.ok_or_else(|| {
                 let at = self.place(runs, start * cluster).map_or(0, |(place, _)| place.unwrap_or(0));
-                damage(Fault::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not unpack"))
+                damage(ParseError::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not unpack"))
             })?;
             out.into()
         };
@@ -331,7 +331,7 @@ impl Ntfs {
             depth += 1;
             if depth > MAX_DEPTH {
                 let what = format!("folders above file record {}", file.number);
-                return Err(damage(Fault::corrupt(0, what, format_args!("at most {MAX_DEPTH}"), "more, or a circle")));
+                return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_DEPTH}"), "more, or a circle")));
             }
             at = self.read_file(number, 0)?.parent();
         }

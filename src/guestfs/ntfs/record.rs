@@ -1,8 +1,8 @@
 //! File records and their attributes (`struct MFT_REC` and `struct ATTRIB` of the Linux kernel's `fs/ntfs3/ntfs.h`).
 
 use super::runs::{Runs, decode};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Types of attributes.
 pub(super) mod kind {
@@ -70,14 +70,14 @@ pub(super) struct Record {
 
 impl Record {
     /// Parses the bytes of a record that are at byte `at` of the volume.
-    pub(super) fn parse(mut bytes: Vec<u8>, at: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(mut bytes: Vec<u8>, at: u64) -> Result<Self, ParseError> {
         undo_update_sequence(&mut bytes, at, b"FILE")?;
         let f = Fields::new("file record", &bytes, at);
         let flags = f.u16_le(0x16)?;
         let used = usize::try_from(f.u32_le(0x18)?).unwrap_or(usize::MAX);
         let first = usize::from(f.u16_le(0x14)?);
         if used > bytes.len() || first > used {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(0x18),
                 "used bytes of a file record",
                 format_args!("{first} to {}", bytes.len()),
@@ -90,7 +90,7 @@ impl Record {
             let len = usize::try_from(f.u32_le(place + 4)?).unwrap_or(usize::MAX);
             if len < 24 || !len.is_multiple_of(8) || len > used - place {
                 let expected = format!("a multiple of 8 from 24 to {}", used - place);
-                return Err(Fault::corrupt(f.offset(place + 4), "length of an attribute", expected, len));
+                return Err(ParseError::corrupt(f.offset(place + 4), "length of an attribute", expected, len));
             }
             let part = Fields::new("attribute", f.bytes(place, len)?, f.offset(place));
             attributes.push(attribute(&part)?);
@@ -106,7 +106,7 @@ impl Record {
     }
 }
 
-fn attribute(f: &Fields<'_>) -> Result<Attribute, Fault> {
+fn attribute(f: &Fields<'_>) -> Result<Attribute, ParseError> {
     let name = f.bytes(usize::from(f.u16_le(10)?), 2 * usize::from(f.u8(9)?))?;
     let value = if f.u8(8)? == 0 {
         let len = usize::try_from(f.u32_le(16)?).unwrap_or(usize::MAX);
@@ -137,17 +137,17 @@ pub(super) fn utf16(bytes: &[u8]) -> Vec<u16> {
 
 /// Checks the update sequence of a record or an index block: the last two bytes of each 512 are a number that all
 /// share when the block was written whole, and the real ones are in an array at its start.
-pub(super) fn undo_update_sequence(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<(), Fault> {
+pub(super) fn undo_update_sequence(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<(), ParseError> {
     let f = Fields::new("protected block", bytes, at);
     let found = f.bytes(0, 4)?;
     if found != mark {
         let (expected, found) = (String::from_utf8_lossy(mark).into_owned(), format!("{found:02x?}"));
-        return Err(Fault::corrupt(at, "mark of a record", expected, found));
+        return Err(ParseError::corrupt(at, "mark of a record", expected, found));
     }
     let array = usize::from(f.u16_le(4)?);
     let count = usize::from(f.u16_le(6)?);
     if count != bytes.len() / STRIDE + 1 {
-        return Err(Fault::corrupt(f.offset(6), "length of an update sequence", bytes.len() / STRIDE + 1, count));
+        return Err(ParseError::corrupt(f.offset(6), "length of an update sequence", bytes.len() / STRIDE + 1, count));
     }
     let sequence = f.bytes(array, 2 * count)?.to_vec();
     let (number, originals) = sequence.split_at(2);
@@ -156,7 +156,7 @@ pub(super) fn undo_update_sequence(bytes: &mut [u8], at: u64, mark: &[u8; 4]) ->
         if end != number {
             let place = at + (i * STRIDE + STRIDE - 2) as u64;
             let (expected, found) = (format!("{number:02x?}"), format!("{end:02x?}"));
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 place,
                 "update sequence of a block that was not written whole",
                 expected,

@@ -4,9 +4,9 @@
 use super::wof::Algorithm;
 use crate::guestfs::NodeKind;
 use crate::guestfs::ntfs::record::utf16;
-use crate::guestfs::utf16::to_utf8;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::utf16::to_utf8;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 const MOUNT_POINT: u32 = 0xA000_0003;
 const SYMLINK: u32 = 0xA000_000C;
@@ -48,7 +48,7 @@ pub(super) enum Reparse {
     Other,
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, Fault> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, ParseError> {
     let f = Fields::new("reparse point", bytes, 0);
     Ok(match f.u32_le(0)? {
         MOUNT_POINT => target(&f, 16, false)?,
@@ -72,7 +72,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, Fault> {
 }
 
 /// A file of the overlay filter: which provider has its bytes, and how they are compressed.
-fn wof(f: &Fields<'_>) -> Result<Reparse, Fault> {
+fn wof(f: &Fields<'_>) -> Result<Reparse, ParseError> {
     let (version, provider) = (f.u32_le(8)?, f.u32_le(12)?);
     if version != WOF_VERSION || provider != WOF_FILE {
         return Ok(Reparse::Elsewhere("in a WIM image that Windows was started from"));
@@ -85,7 +85,7 @@ fn wof(f: &Fields<'_>) -> Result<Reparse, Fault> {
 }
 
 /// The target of a link whose texts begin at `base`.
-fn target(f: &Fields<'_>, base: usize, relative: bool) -> Result<Reparse, Fault> {
+fn target(f: &Fields<'_>, base: usize, relative: bool) -> Result<Reparse, ParseError> {
     let start = base + usize::from(f.u16_le(8)?);
     let text = to_utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
     let path: Vec<u8> = text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();

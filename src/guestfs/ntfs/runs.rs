@@ -1,7 +1,7 @@
 //! Which clusters hold a value: the packed list of runs, decoded.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// A value may not have more runs than this; fragmented into single clusters that is 16 GiB.
 const MAX_RUNS: usize = 4 << 20;
@@ -32,13 +32,13 @@ impl Runs {
     }
 
     /// Takes in runs that another record has; they must go on where these end.
-    pub(super) fn append(&mut self, more: &Self, at: u64) -> Result<(), Fault> {
+    pub(super) fn append(&mut self, more: &Self, at: u64) -> Result<(), ParseError> {
         let from = more.0.first().map_or(self.end(), |run| run.first);
         if from != self.end() {
-            return Err(Fault::corrupt(at, "first cluster of a value's next part", self.end(), from));
+            return Err(ParseError::corrupt(at, "first cluster of a value's next part", self.end(), from));
         }
         if self.0.len() + more.0.len() > MAX_RUNS {
-            return Err(Fault::unsupported(at, "runs of a value", format_args!("at most {MAX_RUNS}"), "more"));
+            return Err(ParseError::unsupported(at, "runs of a value", format_args!("at most {MAX_RUNS}"), "more"));
         }
         self.0.extend(&more.0);
         Ok(())
@@ -47,14 +47,14 @@ impl Runs {
 
 /// Decodes a packed list: each run has a byte with the lengths of two numbers, its count of clusters and its distance
 /// from the place of the one before (left out for a hole). A zero byte ends the list.
-pub(super) fn decode(packed: &[u8], lowest: u64, at: u64) -> Result<Runs, Fault> {
+pub(super) fn decode(packed: &[u8], lowest: u64, at: u64) -> Result<Runs, ParseError> {
     let f = Fields::new("run list", packed, at);
     let mut runs = Vec::new();
     let (mut first, mut place, mut i) = (lowest, 0_i64, 0);
     while i < packed.len() && packed[i] != 0 {
         let (count_len, place_len) = (usize::from(packed[i] & 15), usize::from(packed[i] >> 4));
         let bad =
-            |what: &str| Fault::corrupt(f.offset(i), "run of clusters", "a count and a place on the volume", what);
+            |what: &str| ParseError::corrupt(f.offset(i), "run of clusters", "a count and a place on the volume", what);
         let count = number(f.bytes(i + 1, count_len)?).filter(|n| *n > 0).ok_or_else(|| bad("no count"))?;
         let count = u64::try_from(count).map_err(|_| bad("no count"))?;
         let distance = f.bytes(i + 1 + count_len, place_len)?;

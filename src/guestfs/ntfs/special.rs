@@ -5,7 +5,7 @@ use super::file::{File, Stream};
 use super::record::utf16;
 use super::reparse::Reparse;
 use super::{MAX_TARGET, Ntfs};
-use crate::guestfs::utf16::to_utf8;
+use crate::ondisk::utf16::to_utf8;
 use crate::guestfs::{NodeKind, Result};
 
 /// Numbers of a device, and the marks before them or before a link's target.

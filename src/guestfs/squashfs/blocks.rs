@@ -5,8 +5,8 @@ use super::inode::{Content, File, Inode};
 use super::metadata::Place;
 use super::{Squashfs, damage};
 use crate::guestfs::{Error, FileExtent, FileRun, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::{Arc, PoisonError};
 
 /// Blocks between two that the place is kept of: as many as one block of metadata lists.
@@ -46,7 +46,7 @@ impl Squashfs {
                 let end = found.skip.saturating_add(found.len);
                 let wanted = found.whole.unwrap_or(end);
                 if u64::from(*size) < end || found.whole.is_some_and(|whole| u64::from(*size) != whole) {
-                    return Err(damage(Fault::corrupt(*at, "block of a file", format_args!("{wanted} bytes"), size)));
+                    return Err(damage(ParseError::corrupt(*at, "block of a file", format_args!("{wanted} bytes"), size)));
                 }
                 FileExtent::Stored(at + found.skip)
             }
@@ -64,13 +64,13 @@ impl Squashfs {
             if let Some(whole) = found.whole.filter(|whole| *whole != bytes.len() as u64) {
                 let what = "unpacked block of a file";
                 let expected = format!("{whole} bytes");
-                return Err(damage(Fault::corrupt(found.packed.at, what, expected, bytes.len())));
+                return Err(damage(ParseError::corrupt(found.packed.at, what, expected, bytes.len())));
             }
             let skip = usize::try_from(found.skip).unwrap_or(usize::MAX);
             let now = usize::try_from(found.len).unwrap_or(usize::MAX).min(buf.len() - done);
             let part = skip.checked_add(now).and_then(|end| bytes.get(skip..end)).ok_or_else(|| {
                 let expected = format!("{} bytes", found.skip.saturating_add(found.len));
-                damage(Fault::corrupt(found.packed.at, "unpacked block of fragments", expected, bytes.len()))
+                damage(ParseError::corrupt(found.packed.at, "unpacked block of fragments", expected, bytes.len()))
             })?;
             buf[done..done + now].copy_from_slice(part);
             done += now;
@@ -94,7 +94,7 @@ impl Squashfs {
     fn find_block(&self, inode: &Inode, offset: u64) -> Result<Found> {
         let Content::File(file) = &inode.content else { return Err(Error::NotFile) };
         if offset >= file.size {
-            return Err(damage(Fault::corrupt(inode.at, "size of a file", format_args!("above {offset}"), file.size)));
+            return Err(damage(ParseError::corrupt(inode.at, "size of a file", format_args!("above {offset}"), file.size)));
         }
         let block_size = u64::from(self.sb.block_size);
         let (number, skip) = (offset / block_size, offset % block_size);
@@ -112,7 +112,7 @@ impl Squashfs {
     fn fragment(&self, inode: &Inode, number: u32) -> Result<Packed> {
         if number >= self.sb.fragments {
             let expected = format!("below {}", self.sb.fragments);
-            return Err(damage(Fault::corrupt(inode.at, "number of a file's fragment", expected, number)));
+            return Err(damage(ParseError::corrupt(inode.at, "number of a file's fragment", expected, number)));
         }
         let (raw, at) = self.table_entry(self.sb.fragment_table, number.into(), FRAGMENT, "fragments")?;
         let f = Fields::new("fragment", &raw, at);
@@ -147,7 +147,7 @@ impl Squashfs {
         let end = at.checked_add(packed.size.into()).filter(|end| *end <= self.sb.bytes_used);
         if end.is_none() || packed.size > self.sb.block_size {
             let expected = format!("at most {} bytes that end by {}", self.sb.block_size, self.sb.bytes_used);
-            return Err(damage(Fault::corrupt(at, "block of a file", expected, format_args!("{} bytes", packed.size))));
+            return Err(damage(ParseError::corrupt(at, "block of a file", expected, format_args!("{} bytes", packed.size))));
         }
         Ok(packed)
     }
@@ -175,6 +175,6 @@ fn remember(file: &File, step: u64, places: (Place, u64)) {
 fn sum(at: u64, sizes: &[u32], inode: &Inode) -> Result<u64> {
     let end = sizes.iter().try_fold(at, |at, size| at.checked_add(u64::from(size & !STORED)));
     end.ok_or_else(|| {
-        damage(Fault::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
+        damage(ParseError::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
     })
 }

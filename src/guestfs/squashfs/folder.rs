@@ -6,8 +6,8 @@ use super::inode::{Content, Folder, Inode, kind};
 use super::metadata::{BLOCK, Place};
 use super::{Squashfs, damage};
 use crate::guestfs::{Entry, Error, Node, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
 /// Bytes of a group's header, and of an entry and of an index's entry before their names.
@@ -66,12 +66,12 @@ impl Squashfs {
             if count >= MAX_GROUP {
                 let expected = format!("at most {MAX_GROUP}");
                 let found = u64::from(count) + 1;
-                return Err(damage(Fault::corrupt(place.block, "entries of a group of a folder", expected, found)));
+                return Err(damage(ParseError::corrupt(place.block, "entries of a group of a folder", expected, found)));
             }
             for _ in 0..=count {
                 if at >= folder.size {
                     let expected = format!("entries up to its byte {}", folder.size);
-                    return Err(damage(Fault::corrupt(place.block, "group of a folder", expected, "more")));
+                    return Err(damage(ParseError::corrupt(place.block, "group of a folder", expected, "more")));
                 }
                 let start = at;
                 let entry = self.entry(&mut place, &mut at, block)?;
@@ -91,7 +91,7 @@ impl Squashfs {
         let (offset, number, size) =
             (f.u16_le(0).map_err(damage)?, f.u16_le(4).map_err(damage)?, f.u16_le(6).map_err(damage)?);
         let size = usize::from(size) + 1;
-        let bad = |what: &str, expected: &str, found: String| damage(Fault::corrupt(within, what, expected, found));
+        let bad = |what: &str, expected: &str, found: String| damage(ParseError::corrupt(within, what, expected, found));
         if size > NAME_MAX {
             return Err(bad("length of a name in a folder", "at most 256", size.to_string()));
         }
@@ -116,7 +116,7 @@ impl Squashfs {
             let (index, block) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
             let size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(usize::MAX).saturating_add(1);
             if size > NAME_MAX {
-                return Err(damage(Fault::corrupt(within, "length of a name in an index", "at most 256", size)));
+                return Err(damage(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
             }
             let name = self.read_metadata(&mut place, size, "indexes of folders")?;
             let before = match from {

@@ -4,9 +4,10 @@
 
 use super::metadata::{BLOCK, Place};
 use super::{Squashfs, damage};
-use crate::guestfs::{Attributes, NodeKind, Result, Time, device_numbers};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, NodeKind, Result, device_numbers};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::Mutex;
 
 /// Bytes that all inodes begin with.
@@ -93,7 +94,7 @@ impl Squashfs {
         let number = f.u16_le(0).map_err(damage)?;
         let long = number > LONG;
         let kind = kind(if long { number - LONG } else { number });
-        let kind = kind.ok_or_else(|| damage(Fault::corrupt(at, "type of an inode", "1 to 14", number)))?;
+        let kind = kind.ok_or_else(|| damage(ParseError::corrupt(at, "type of an inode", "1 to 14", number)))?;
         let rest = match kind {
             NodeKind::Folder => self.folder(&mut place, at, long)?,
             NodeKind::File => self.file(&mut place, at, long)?,
@@ -123,7 +124,7 @@ impl Squashfs {
     fn folder(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
         let bytes = self.read_metadata(place, if long { 24 } else { 16 }, "inodes")?;
         let f = Fields::new("inode of a folder", &bytes, at);
-        let read = || -> Result<_, Fault> {
+        let read = || -> Result<_, ParseError> {
             Ok(if long {
                 (f.u32_le(0)?, f.u32_le(4)?, f.u32_le(8)?, f.u16_le(18)?, f.u16_le(16)?, f.u32_le(20)?)
             } else {
@@ -142,7 +143,7 @@ impl Squashfs {
     fn file(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
         let bytes = self.read_metadata(place, if long { 40 } else { 16 }, "inodes")?;
         let f = Fields::new("inode of a file", &bytes, at);
-        let read = || -> Result<_, Fault> {
+        let read = || -> Result<_, ParseError> {
             Ok(if long {
                 let start = (f.u64_le(0)?, f.u64_le(8)?, f.u64_le(16)?, f.u32_le(24)?);
                 (start, f.u32_le(28)?, f.u32_le(32)?, f.u32_le(36)?)
@@ -159,7 +160,7 @@ impl Squashfs {
         let room = ((self.sb.folder_table - self.sb.inode_table) / 3).saturating_mul((BLOCK / 4) as u64);
         if blocks > room {
             let expected = format!("one of at most {room} blocks, which the inode table can list");
-            return Err(damage(Fault::corrupt(at, "size of a file", expected, size)));
+            return Err(damage(ParseError::corrupt(at, "size of a file", expected, size)));
         }
         let content =
             Content::File(File { size, blocks, start, fragment, sizes: *place, known: Mutex::new(Vec::new()) });
@@ -172,7 +173,7 @@ impl Squashfs {
         let (links, size) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
         if size > MAX_LINK {
             let expected = format!("at most {MAX_LINK}");
-            return Err(damage(Fault::corrupt(at, "length of a symbolic link", expected, size)));
+            return Err(damage(ParseError::corrupt(at, "length of a symbolic link", expected, size)));
         }
         let target = self.read_metadata(place, usize::try_from(size).unwrap_or(0), "inodes")?;
         let xattr = if long { self.number(place, at)? } else { NONE };
@@ -204,7 +205,7 @@ impl Squashfs {
     fn id(&self, index: u16, at: u64) -> Result<u32> {
         let id = self.ids.get(usize::from(index)).copied();
         id.ok_or_else(|| {
-            damage(Fault::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
+            damage(ParseError::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::{Squashfs, TYPE, damage};
 use crate::guestfs::Result;
 use crate::guestfs::foreign::guarded;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::sync::Arc;
 
 /// Bytes of a block once it is unpacked; only the last one of a stream has fewer.
@@ -34,7 +34,7 @@ impl Squashfs {
         let offset = usize::try_from(reference & 0xFFFF).ok().filter(|offset| *offset < BLOCK);
         let (Some(block), Some(offset)) = (block, offset) else {
             let expected = format!("a block below {} and a byte below {BLOCK}", self.sb.bytes_used);
-            return Err(damage(Fault::corrupt(table, what, expected, format_args!("{reference:#x}"))));
+            return Err(damage(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}"))));
         };
         Ok(Place { block, offset })
     }
@@ -45,7 +45,7 @@ impl Squashfs {
             return Ok(block);
         }
         let bad =
-            |expected: String, found: String| damage(Fault::corrupt(at, format!("block of {what}"), expected, found));
+            |expected: String, found: String| damage(ParseError::corrupt(at, format!("block of {what}"), expected, found));
         let start = at.checked_add(2).filter(|start| *start <= self.sb.bytes_used);
         let start =
             start.ok_or_else(|| bad(format!("one below {}", self.sb.bytes_used), "one behind it".to_owned()))?;
@@ -80,7 +80,7 @@ impl Squashfs {
         let expected = format!("{} of at most {} bytes", compressor.name(), out.len());
         guarded(TYPE, || {
             let unpacked = compressor.unpack(packed, out);
-            unpacked.map_err(|e| damage(Fault::corrupt(at, format!("packed block of {what}"), expected, e)))
+            unpacked.map_err(|e| damage(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
         })
     }
 
@@ -96,7 +96,7 @@ impl Squashfs {
             if now == left.len() {
                 if block.bytes.len() < BLOCK && bytes.len() < len {
                     let expected = format!("{} more bytes of {what}", len - bytes.len());
-                    return Err(damage(Fault::corrupt(
+                    return Err(damage(ParseError::corrupt(
                         place.block,
                         format!("block of {what}"),
                         expected,
@@ -116,7 +116,7 @@ impl Squashfs {
         let at = list.saturating_add(8 * (index / per_block));
         if at.checked_add(8).is_none_or(|end| end > self.sb.bytes_used) {
             let expected = format!("an entry below byte {}", self.sb.bytes_used);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 list,
                 format!("list of {what}"),
                 expected,

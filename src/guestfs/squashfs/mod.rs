@@ -15,7 +15,7 @@ mod xattr;
 
 use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use blocks::Packed;
 use inode::{Content, Inode};
 use quick_cache::Weighter;
@@ -59,8 +59,8 @@ pub fn probe(head: &[u8]) -> bool {
     superblock::probe(head)
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 impl Squashfs {
@@ -98,7 +98,7 @@ impl Squashfs {
         }
         match fs.inode(fs.root())?.content {
             Content::Folder(_) => Ok(fs),
-            _ => Err(damage(Fault::corrupt(32, "inode of the root", "a folder", "something else"))),
+            _ => Err(damage(ParseError::corrupt(32, "inode of the root", "a folder", "something else"))),
         }
     }
 

@@ -4,8 +4,8 @@
 use super::unpack::Compressor;
 use super::{TYPE, damage};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 pub(super) const SIZE: usize = 96;
 /// `hsqs`; the other byte order has it the other way around.
@@ -49,7 +49,7 @@ impl Superblock {
         }
         let f = Fields::new("superblock", bytes, 0);
         if !f.bytes(0, SIZE).map_err(damage)?.starts_with(&MAGIC) {
-            return Err(damage(Fault::corrupt(0, "magic number", "hsqs", "another")));
+            return Err(damage(ParseError::corrupt(0, "magic number", "hsqs", "another")));
         }
         let version = (f.u16_le(28).map_err(damage)?, f.u16_le(30).map_err(damage)?);
         if version != (4, 0) {
@@ -64,23 +64,23 @@ impl Superblock {
         Self::fields(&f, compressor, volume_size).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, compressor: Compressor, volume_size: u64) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, compressor: Compressor, volume_size: u64) -> Result<Self, ParseError> {
         let (block_size, block_log) = (f.u32_le(12)?, f.u16_le(22)?);
         if !BLOCK_LOGS.contains(&block_log) || block_size != 1 << block_log {
             let expected = "a power of two from 4096 to 1048576";
             let found = format!("{block_size} and the logarithm {block_log}");
-            return Err(Fault::corrupt(12, "block size", expected, found));
+            return Err(ParseError::corrupt(12, "block size", expected, found));
         }
         let bytes_used = f.u64_le(40)?;
         if bytes_used > volume_size || bytes_used < SIZE as u64 {
             let expected = format!("{SIZE} to {volume_size}, the size of the volume");
-            return Err(Fault::corrupt(40, "bytes used (the volume may be cut short)", expected, bytes_used));
+            return Err(ParseError::corrupt(40, "bytes used (the volume may be cut short)", expected, bytes_used));
         }
-        let table = |name: &str, at: usize| -> Result<u64, Fault> {
+        let table = |name: &str, at: usize| -> Result<u64, ParseError> {
             let place = f.u64_le(at)?;
             if place < SIZE as u64 || place >= bytes_used {
                 let expected = format!("{SIZE} to {bytes_used}");
-                return Err(Fault::corrupt(at as u64, format!("place of the {name} table"), expected, place));
+                return Err(ParseError::corrupt(at as u64, format!("place of the {name} table"), expected, place));
             }
             Ok(place)
         };
@@ -91,7 +91,7 @@ impl Superblock {
         let (inode_table, folder_table) = (table("inode", 64)?, table("directory", 72)?);
         if inode_table >= folder_table {
             let expected = format!("above the inode table at {inode_table}");
-            return Err(Fault::corrupt(72, "place of the directory table", expected, folder_table));
+            return Err(ParseError::corrupt(72, "place of the directory table", expected, folder_table));
         }
         let fragments = f.u32_le(16)?;
         Ok(Self {

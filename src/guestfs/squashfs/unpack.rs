@@ -1,6 +1,6 @@
 //! Unpacking one block. A volume has one compressor for all of its blocks.
 
-use crate::image::zstd;
+use crate::ondisk::zstd;
 use std::io::{self, Read};
 
 /// Memory that LZMA may take, in KiB: its window is as large as a block, and mksquashfs makes none of more than 1 MiB.

@@ -7,8 +7,8 @@ use super::superblock::Superblock;
 use super::{Squashfs, damage};
 use crate::disk::Disk;
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bytes of the table's header and of an entry.
 const HEADER: usize = 16;
@@ -37,7 +37,7 @@ impl Table {
         let end = at.saturating_add(HEADER as u64);
         if end > sb.bytes_used {
             let expected = format!("at most {}", sb.bytes_used - HEADER as u64);
-            return Err(damage(Fault::corrupt(56, "place of the xattr table", expected, at)));
+            return Err(damage(ParseError::corrupt(56, "place of the xattr table", expected, at)));
         }
         let mut raw = [0; HEADER];
         volume.read_at(at, &mut raw)?;
@@ -51,7 +51,7 @@ impl Squashfs {
     /// Tells the attributes of a number in the table: the name with its namespace, and where the value is.
     fn each_xattr(&self, number: u32, each: &mut dyn FnMut(Vec<u8>, Place) -> Result<bool>) -> Result<()> {
         let bad =
-            |at: u64, what: &str, expected: String, found: String| damage(Fault::corrupt(at, what, expected, found));
+            |at: u64, what: &str, expected: String, found: String| damage(ParseError::corrupt(at, what, expected, found));
         let table = self.xattrs.filter(|table| number < table.count).ok_or_else(|| {
             let count = self.xattrs.map_or(0, |table| table.count);
             bad(0, "number of an inode's attributes", format!("below {count}"), number.to_string())
@@ -100,7 +100,7 @@ impl Squashfs {
         let len = Fields::new("attribute", &raw, at).u32_le(0).map_err(damage)?;
         if len > MAX_VALUE {
             let expected = format!("at most {MAX_VALUE}");
-            return Err(damage(Fault::corrupt(at, "length of an attribute's value", expected, len)));
+            return Err(damage(ParseError::corrupt(at, "length of an attribute's value", expected, len)));
         }
         Ok(usize::try_from(len).unwrap_or(0))
     }

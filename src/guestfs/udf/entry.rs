@@ -2,9 +2,10 @@
 
 use super::tag::{self, Expected, id};
 use super::text;
-use crate::guestfs::{Attributes, NodeKind, Time};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, NodeKind};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `StrategyType` of entries that stand alone.
 const DIRECT: u16 = 4;
@@ -60,7 +61,7 @@ pub(super) struct FileEntry {
 impl FileEntry {
     /// Parses a block, at byte `at` of the volume, that has the number `location` in its partition. An entry that
     /// cannot be read here is told by name in the second result.
-    pub(super) fn parse(bytes: &[u8], at: u64, location: u32) -> Result<Result<Self, String>, Fault> {
+    pub(super) fn parse(bytes: &[u8], at: u64, location: u32) -> Result<Result<Self, String>, ParseError> {
         let ids = [id::FILE_ENTRY, id::EXTENDED_FILE_ENTRY];
         let tag = tag::check(bytes, at, &Expected { what: "file entry", ids: &ids, location: Some(location) })?;
         let f = Fields::new("file entry", bytes, at);
@@ -85,12 +86,12 @@ impl FileEntry {
             1 => Form::Long,
             2 => Form::Extended,
             3 => Form::Embedded,
-            other => return Err(Fault::corrupt(f.offset(34), "form of allocation descriptors", "0 to 3", other)),
+            other => return Err(ParseError::corrupt(f.offset(34), "form of allocation descriptors", "0 to 3", other)),
         };
         let file_type = f.u8(27)?;
         let (uid, gid) = (f.u32_le(36)?, f.u32_le(40)?);
         let owner = |id: u32| if id == NO_OWNER { NOBODY } else { id };
-        let time = |at: usize| -> Result<Time, Fault> { Ok(text::time(f.bytes(at, 12)?).unwrap_or_default()) };
+        let time = |at: usize| -> Result<Time, ParseError> { Ok(text::time(f.bytes(at, 12)?).unwrap_or_default()) };
         let created = if extended { text::time(f.bytes(104, 12)?) } else { created };
         let kind = kind(file_type);
         let attributes = Attributes {

@@ -4,8 +4,8 @@ use super::entry::{FileEntry, Form};
 use super::tag::{self, Expected, id};
 use super::{Address, Udf, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
 
 /// Descriptors of one file, and blocks of them, that are taken: far above real ones.
@@ -46,7 +46,7 @@ impl Udf {
         let mut first = 0_u64;
         let mut seen = HashSet::new();
         let too_many = |most: usize| {
-            damage(Fault::corrupt(entry.descriptors_at, "extents of a file", format_args!("at most {most}"), "more"))
+            damage(ParseError::corrupt(entry.descriptors_at, "extents of a file", format_args!("at most {most}"), "more"))
         };
         for _ in 0..MAX_BLOCKS {
             let mut next = None;
@@ -67,7 +67,7 @@ impl Udf {
                 if !first.is_multiple_of(self.block_size()) && first < entry.attributes.size {
                     let what = "length of an extent before another";
                     let expected = format!("a multiple of {}", self.block_size());
-                    return Err(damage(Fault::corrupt(area_at + at as u64, what, expected, first)));
+                    return Err(damage(ParseError::corrupt(area_at + at as u64, what, expected, first)));
                 }
                 let recorded = (descriptor.kind == RECORDED).then_some(descriptor.address);
                 extents.push(Extent { first, len: descriptor.len, recorded });
@@ -77,7 +77,7 @@ impl Udf {
             let Some(address) = next else { return Ok(extents) };
             if !seen.insert((address.partition, address.block)) {
                 let expected = "blocks that end";
-                return Err(damage(Fault::corrupt(area_at, "allocation descriptors of a file", expected, "a circle")));
+                return Err(damage(ParseError::corrupt(area_at, "allocation descriptors of a file", expected, "a circle")));
             }
             (area, area_at) = self.more_descriptors(address)?;
         }
@@ -98,7 +98,7 @@ impl Udf {
 }
 
 /// The descriptor at byte `at` of an area that begins at byte `area_at` of the volume, and how many bytes it has.
-fn descriptor(area: &[u8], area_at: u64, at: usize, form: Form, partition: u16) -> Result<(Descriptor, usize), Fault> {
+fn descriptor(area: &[u8], area_at: u64, at: usize, form: Form, partition: u16) -> Result<(Descriptor, usize), ParseError> {
     let f = Fields::new("allocation descriptor", area, area_at);
     let len = f.u32_le(at)?;
     let (address, size) = match form {

@@ -4,8 +4,8 @@ use super::tag::{self, Expected, id};
 use super::{Address, Opened, Udf, damage, text};
 use crate::guestfs::names::usable;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
 /// Bytes before the implementation's own and the name.
@@ -60,7 +60,7 @@ impl Udf {
         let raw = f.bytes(name_at, f.len() - name_at).map_err(damage)?;
         let name = text::cs0(raw).ok_or_else(|| {
             let found = format!("{:?}", raw.first());
-            damage(Fault::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
+            damage(ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
         })?;
         let address = Address { block: f.u32_le(24).map_err(damage)?, partition: f.u16_le(28).map_err(damage)? };
         let node = Node::from(address);
@@ -79,7 +79,7 @@ impl Udf {
         if place.saturating_add(buf.len() as u64) > size {
             let what = "length of a file identifier descriptor";
             let expected = format!("at most {} up to the end of the folder", size - place);
-            return Err(damage(Fault::corrupt(folder.entry.descriptors_at, what, expected, buf.len())));
+            return Err(damage(ParseError::corrupt(folder.entry.descriptors_at, what, expected, buf.len())));
         }
         self.read_file(folder, place, buf)
     }

@@ -13,8 +13,8 @@ mod volume;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, foreign};
 use crate::disk::Disk;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use entry::{FileEntry, Form};
 use extents::Extent;
 use partition::Blocks;
@@ -77,8 +77,8 @@ impl Weighter<u64, Arc<Opened>> for BySize {
     }
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 fn unsupported(what: String) -> Error {
@@ -107,7 +107,7 @@ impl Udf {
         let root = udf.opened(udf.root())?;
         if root.entry.attributes.kind != NodeKind::Folder {
             let at = udf.place(udf.root)?.0;
-            return Err(damage(Fault::corrupt(at, "type of the root folder", "a folder", root.entry.file_type)));
+            return Err(damage(ParseError::corrupt(at, "type of the root folder", "a folder", root.entry.file_type)));
         }
         udf.facts.has_owners = root.entry.owned;
         Ok(udf)
@@ -131,7 +131,7 @@ impl Udf {
         let size = self.blocks.size();
         if at.checked_add(len).is_none_or(|end| end > size) {
             let found = at.saturating_add(len);
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 at,
                 format!("end of the {what}"),
                 format_args!("at most {size}"),
@@ -160,7 +160,7 @@ impl Udf {
         if let Some(opened) = self.files.get(&node.0) {
             return Ok(opened);
         }
-        let bad = || damage(Fault::corrupt(0, "address of a file", "one in a partition", node.0));
+        let bad = || damage(ParseError::corrupt(0, "address of a file", "one in a partition", node.0));
         let partition = u16::try_from(node.0 >> 32).map_err(|_| bad())?;
         let block = u32::try_from(node.0 & u64::from(u32::MAX)).map_err(|_| bad())?;
         let address = Address { partition, block };
@@ -183,7 +183,7 @@ impl Udf {
         let entry = &opened.entry;
         let missing = |have: u64| {
             let expected = format!("for {} bytes", entry.attributes.size);
-            damage(Fault::corrupt(entry.descriptors_at, "extents of a file", expected, have))
+            damage(ParseError::corrupt(entry.descriptors_at, "extents of a file", expected, have))
         };
         if entry.form == Form::Embedded {
             let have = entry.descriptors.len() as u64;
@@ -201,7 +201,7 @@ impl Udf {
         let size = self.block_size();
         let block = u64::from(recorded.block) + skip / size;
         let block = u32::try_from(block).map_err(|_| {
-            damage(Fault::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
+            damage(ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
         })?;
         let (place, count) = self.place(Address { block, ..recorded })?;
         let within = skip % size;
@@ -233,7 +233,7 @@ impl Udf {
         let size = opened.entry.attributes.size;
         let at = opened.entry.descriptors_at;
         if size > MAX_LINK {
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 at,
                 "size of a symbolic link",
                 format_args!("at most {MAX_LINK}"),
@@ -245,14 +245,14 @@ impl Udf {
         let target = components(&Fields::new("symbolic link", &bytes, at)).map_err(damage)?;
         if target.is_empty() || target.len() > MAX_TARGET {
             let expected = format!("from 1 to {MAX_TARGET}");
-            return Err(damage(Fault::corrupt(at, "length of a symbolic link's target", expected, target.len())));
+            return Err(damage(ParseError::corrupt(at, "length of a symbolic link's target", expected, target.len())));
         }
         Ok(target)
     }
 }
 
 /// The path that components make.
-fn components(f: &Fields<'_>) -> Result<Vec<u8>, Fault> {
+fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
     let mut target = Vec::new();
     let mut at = 0;
     while at < f.len() {
@@ -269,11 +269,11 @@ fn components(f: &Fields<'_>) -> Result<Vec<u8>, Fault> {
             5 => {
                 let name = text::cs0(raw).ok_or_else(|| {
                     let found = format!("{:?}", raw.first());
-                    Fault::corrupt(f.offset(at + 4), "width of the characters of a target", "8 or 16", found)
+                    ParseError::corrupt(f.offset(at + 4), "width of the characters of a target", "8 or 16", found)
                 })?;
                 target.extend_from_slice(name.as_bytes());
             }
-            other => return Err(Fault::corrupt(f.offset(at), "part of a symbolic link's target", "1 to 5", other)),
+            other => return Err(ParseError::corrupt(f.offset(at), "part of a symbolic link's target", "1 to 5", other)),
         }
         at += 4 + len;
     }

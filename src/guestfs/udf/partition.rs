@@ -5,8 +5,8 @@ use super::tag::{self, Expected, TAG, id};
 use super::volume::{Map, Partition};
 use super::{Address, Opened, Udf, damage, unsupported};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Blocks at the end of the volume that the virtual partition's table is searched in.
 const VIRTUAL_SEARCH: u64 = 512;
@@ -45,7 +45,7 @@ impl Udf {
                 let (start, len) = (u64::from(partition.start), u64::from(partition.len));
                 let packet = u64::from(*packet);
                 if !packet.is_power_of_two() {
-                    return Err(damage(Fault::corrupt(0, "length of a packet", "a power of two", packet)));
+                    return Err(damage(ParseError::corrupt(0, "length of a packet", "a power of two", packet)));
                 }
                 let moved = self.sparing_table(tables)?;
                 self.partitions[index] = Blocks::Sparable { start, len, packet, moved };
@@ -58,7 +58,7 @@ impl Udf {
                 };
                 let base = partitions.iter().position(same).and_then(|base| u16::try_from(base).ok());
                 let what = format!("partition with number {} below another", partition.number);
-                base.ok_or_else(|| damage(Fault::corrupt(0, what, "one with blocks of its own", "none")))
+                base.ok_or_else(|| damage(ParseError::corrupt(0, what, "one with blocks of its own", "none")))
             };
             match partition.map {
                 Map::Physical | Map::Sparable { .. } => {}
@@ -76,7 +76,7 @@ impl Udf {
         let Address { partition, block } = address;
         let bad = |expected: String| {
             let what = format!("block of partition {partition}");
-            damage(Fault::corrupt(0, what, expected, block))
+            damage(ParseError::corrupt(0, what, expected, block))
         };
         let at = u64::from(block);
         let (absolute, count) = match self.partitions.get(usize::from(partition)) {
@@ -114,7 +114,7 @@ impl Udf {
         let place = place.ok_or_else(|| {
             let what = format!("end of block {block} of partition {partition}");
             let found = absolute.saturating_add(1).saturating_mul(size);
-            damage(Fault::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found))
+            damage(ParseError::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found))
         })?;
         Ok((place, count.min((volume - place) / size)))
     }
@@ -129,7 +129,7 @@ impl Udf {
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(first.unwrap_or_else(|| damage(Fault::corrupt(0, "sparing tables of a partition", "at least one", 0))))
+        Err(first.unwrap_or_else(|| damage(ParseError::corrupt(0, "sparing tables of a partition", "at least one", 0))))
     }
 
     fn read_sparing_table(&self, block: u32) -> Result<Vec<(u32, u32)>> {
@@ -143,7 +143,7 @@ impl Udf {
             .map_err(damage)?;
         let f = Fields::new("sparing table", &bytes, at);
         if !f.bytes(17, 23).map_err(damage)?.starts_with(SPARING_TABLE) {
-            return Err(damage(Fault::corrupt(at + 17, "name of the sparing table", "*UDF Sparing Table", "another")));
+            return Err(damage(ParseError::corrupt(at + 17, "name of the sparing table", "*UDF Sparing Table", "another")));
         }
         let mut moved = Vec::new();
         for entry in 0..count {
@@ -180,7 +180,7 @@ impl Udf {
         }
         let at = last.saturating_mul(self.block_size());
         let expected = format!("one in the last {VIRTUAL_SEARCH} blocks");
-        Err(damage(Fault::corrupt(at, "virtual allocation table", expected, "none")))
+        Err(damage(ParseError::corrupt(at, "virtual allocation table", expected, "none")))
     }
 
     /// The table that a file is, if it is one: with a header since revision 2.00, with a trailer before.
@@ -190,7 +190,7 @@ impl Udf {
         let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
         if size > most {
             let what = "size of the virtual allocation table";
-            return Err(damage(Fault::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size)));
+            return Err(damage(ParseError::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size)));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
@@ -225,7 +225,7 @@ impl Udf {
         let entry = self.read_entry(address)?;
         if entry.file_type != kind {
             let at = self.place(address)?.0;
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 at + TAG as u64 + 11,
                 "type of the metadata file",
                 kind,

@@ -1,8 +1,8 @@
 //! The tag that every descriptor begins with (ECMA-167, 3/7.2 and 4/7.2;
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-167/>).
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Bytes of a tag.
 pub(super) const TAG: usize = 16;
@@ -37,7 +37,7 @@ pub(super) struct Expected<'a> {
 
 /// Holds a structure, which begins at byte `at` of the volume, against its tag: checksum, CRC, identifier and place.
 /// Tells the identifier.
-pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u16, Fault> {
+pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u16, ParseError> {
     let f = Fields::new("descriptor tag", bytes, at);
     let what = |part: &str| format!("{part} of the {}", expected.what);
     let raw = f.bytes(0, TAG)?;
@@ -45,27 +45,27 @@ pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u1
         raw.iter().enumerate().filter(|(place, _)| *place != 4).fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
     let id = f.u16_le(0)?;
     if sum != raw[4] || raw.iter().all(|byte| *byte == 0) {
-        return Err(Fault::corrupt(at, what("tag"), "one with the right checksum", format_args!("{raw:02x?}")));
+        return Err(ParseError::corrupt(at, what("tag"), "one with the right checksum", format_args!("{raw:02x?}")));
     }
     if !expected.ids.is_empty() && !expected.ids.contains(&id) {
-        return Err(Fault::corrupt(at, what("tag"), format_args!("{:?}", expected.ids), id));
+        return Err(ParseError::corrupt(at, what("tag"), format_args!("{:?}", expected.ids), id));
     }
     let location = f.u32_le(12)?;
     if let Some(place) = expected.location
         && place != location
     {
-        return Err(Fault::corrupt(f.offset(12), what("own place"), place, location));
+        return Err(ParseError::corrupt(f.offset(12), what("own place"), place, location));
     }
     let len = usize::from(f.u16_le(10)?);
     let stated = f.u16_le(8)?;
     let body = bytes.get(TAG..TAG + len).ok_or_else(|| {
-        Fault::corrupt(f.offset(10), what("length"), format_args!("at most {}", bytes.len() - TAG), len)
+        ParseError::corrupt(f.offset(10), what("length"), format_args!("at most {}", bytes.len() - TAG), len)
     })?;
     let found = crc(body);
     if found == stated {
         return Ok(id);
     }
-    Err(Fault::corrupt(f.offset(8), what("CRC"), format_args!("{found:#06x}"), format_args!("{stated:#06x}")))
+    Err(ParseError::corrupt(f.offset(8), what("CRC"), format_args!("{found:#06x}"), format_args!("{stated:#06x}")))
 }
 
 const TABLE: [u16; 256] = {

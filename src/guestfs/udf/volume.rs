@@ -5,8 +5,8 @@ use super::tag::{self, Expected, id};
 use super::{damage, text, unsupported};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// Where the recognition sequence begins, and how many of its structures are looked at.
 const RECOGNITION: u64 = 0x8000;
@@ -131,7 +131,7 @@ impl Volume {
         }
         Err(first.unwrap_or_else(|| {
             let expected = "one in block 256, 512 or the last ones, with blocks of 512 to 4096 bytes";
-            damage(Fault::corrupt(0, "anchor volume descriptor", expected, "none"))
+            damage(ParseError::corrupt(0, "anchor volume descriptor", expected, "none"))
         }))
     }
 
@@ -140,7 +140,7 @@ impl Volume {
         let place = u64::from(extent.location) * u64::from(block_size);
         let missing = |what: &str| {
             let expected = format!("a {what} descriptor");
-            damage(Fault::corrupt(place, "volume descriptors", expected, "none"))
+            damage(ParseError::corrupt(place, "volume descriptors", expected, "none"))
         };
         let (_, logical, at) = sequence.logical.as_ref().ok_or_else(|| missing("logical volume"))?;
         let f = Fields::new("logical volume descriptor", logical, *at);
@@ -169,9 +169,9 @@ impl Volume {
             return Err(unsupported(format!("it has blocks of {block_size} bytes on sectors of {sector}")));
         }
         if maps > MAX_MAPS {
-            let fault =
-                Fault::corrupt(f.offset(268), "number of partition maps", format_args!("at most {MAX_MAPS}"), maps);
-            return Err(damage(fault));
+            let cause =
+                ParseError::corrupt(f.offset(268), "number of partition maps", format_args!("at most {MAX_MAPS}"), maps);
+            return Err(damage(cause));
         }
         let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX)).map_err(damage)?;
         let mut partitions = Vec::new();
@@ -180,7 +180,7 @@ impl Volume {
             let len = usize::from(*table.get(at + 1).unwrap_or(&0));
             let raw = table.get(at..at + len).filter(|raw| raw.len() >= 6).ok_or_else(|| {
                 let place = f.offset(440 + at);
-                damage(Fault::corrupt(
+                damage(ParseError::corrupt(
                     place,
                     "length of a partition map",
                     format_args!("from 6 to {}", table.len()),
@@ -257,7 +257,7 @@ impl Sequence {
                 let at = place * u64::from(block_size);
                 let bytes = block(disk, block_size, place)?.ok_or_else(|| {
                     let expected = format!("within the {} bytes of the volume", disk.size());
-                    damage(Fault::corrupt(at, "volume descriptors", expected, at))
+                    damage(ParseError::corrupt(at, "volume descriptors", expected, at))
                 })?;
                 // What follows was never written.
                 if bytes[..tag::TAG].iter().all(|byte| *byte == 0) {
@@ -284,7 +284,7 @@ impl Sequence {
     }
 
     /// Of two descriptors of the same, the one with the higher sequence number prevails.
-    fn add(&mut self, id: u16, bytes: Vec<u8>, at: u64) -> Result<(), Fault> {
+    fn add(&mut self, id: u16, bytes: Vec<u8>, at: u64) -> Result<(), ParseError> {
         let f = Fields::new("volume descriptor", &bytes, at);
         let number = f.u32_le(16)?;
         let slot = match id {
@@ -338,7 +338,7 @@ fn anchor(disk: &dyn Disk, size: u32, place: u64) -> Result<[Extent; 2]> {
     tag::check(&bytes, at, &expected).map_err(damage)?;
     let f = Fields::new("anchor volume descriptor", &bytes, at);
     let extent =
-        |at: usize| -> Result<Extent, Fault> { Ok(Extent { len: f.u32_le(at)?, location: f.u32_le(at + 4)? }) };
+        |at: usize| -> Result<Extent, ParseError> { Ok(Extent { len: f.u32_le(at)?, location: f.u32_le(at + 4)? }) };
     Ok([extent(16).map_err(damage)?, extent(24).map_err(damage)?])
 }
 
@@ -350,7 +350,7 @@ fn partition(raw: &[u8], at: u64) -> Result<Partition> {
         let number = f.u16_le(4).map_err(damage)?;
         return Ok(Partition { map: Map::Physical, number, start: 0, len: 0 });
     }
-    let parse = || -> Result<(Option<Map>, u16, String), Fault> {
+    let parse = || -> Result<(Option<Map>, u16, String), ParseError> {
         let name = f.text(5, 23)?;
         let map = match name.as_str() {
             "*UDF Virtual Partition" => Some(Map::Virtual),

@@ -5,8 +5,8 @@
 use super::inode::{Format, Inode};
 use super::{Block, Marks, Xfs, damage};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Xfs {
         let most = NAMES_END.min(self.sb.blocks.saturating_mul(self.sb.block_size.into()));
         if size > most {
             let what = format!("size of the folder with inode {}", folder.number);
-            return Err(damage(Fault::corrupt(folder.data.at, what, format_args!("at most {most}"), size)));
+            return Err(damage(ParseError::corrupt(folder.data.at, what, format_args!("at most {most}"), size)));
         }
         let step = u64::from(self.sb.folder_block);
         let mut base = from - from % step;
@@ -82,7 +82,7 @@ impl Xfs {
             for number in first + 1..first + step / size {
                 let Some(place) = self.map(folder, &folder.data, number)?.block else {
                     let what = format!("block of the folder with inode {}", folder.number);
-                    return Err(damage(Fault::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
+                    return Err(damage(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
                 };
                 let part = self.block(place, "folder")?;
                 joined.bytes.extend_from_slice(&part.bytes);
@@ -121,7 +121,7 @@ impl Xfs {
 
     /// Where the entries of a block begin and end. A folder of one block has its hashes at the block's end, counted in
     /// the last 8 bytes.
-    fn names_of_block(&self, f: &Fields<'_>) -> Result<(usize, usize), Fault> {
+    fn names_of_block(&self, f: &Fields<'_>) -> Result<(usize, usize), ParseError> {
         let (single, data, start) =
             if self.sb.v5 { (SINGLE_V5, DATA_V5, HEADER_V5) } else { (SINGLE_V4, DATA_V4, HEADER_V4) };
         let magic = f.u32_be(0)?;
@@ -130,20 +130,20 @@ impl Xfs {
         }
         if magic != single {
             let expected = format!("{single:#x} or {data:#x}");
-            return Err(Fault::corrupt(f.offset(0), "magic number of a folder", expected, format_args!("{magic:#x}")));
+            return Err(ParseError::corrupt(f.offset(0), "magic number of a folder", expected, format_args!("{magic:#x}")));
         }
         let count_at = f.len() - 8;
         let hashes = f.u32_be(count_at)?;
         let end = usize::try_from(hashes).ok().and_then(|n| n.checked_mul(8)).and_then(|n| count_at.checked_sub(n));
         let end = end.filter(|end| *end >= start);
         let end = end.ok_or_else(|| {
-            Fault::corrupt(f.offset(count_at), "number of hashes in a folder", "as many as fit", hashes)
+            ParseError::corrupt(f.offset(count_at), "number of hashes in a folder", "as many as fit", hashes)
         })?;
         Ok((start, end))
     }
 
     /// The entry at `place`, none for unused space, and where the next one begins.
-    fn raw_entry<'a>(&self, f: &Fields<'a>, place: usize, end: usize) -> Result<(Option<Raw<'a>>, usize), Fault> {
+    fn raw_entry<'a>(&self, f: &Fields<'a>, place: usize, end: usize) -> Result<(Option<Raw<'a>>, usize), ParseError> {
         let unused = f.u16_be(place)? == UNUSED;
         let (raw, len) = if unused {
             (None, usize::from(f.u16_be(place + 2)?))
@@ -157,7 +157,7 @@ impl Xfs {
         };
         if len == 0 || !len.is_multiple_of(8) || len > end - place {
             let expected = format!("a multiple of 8 up to {}", end - place);
-            return Err(Fault::corrupt(f.offset(place), "length of a folder's entry", expected, len));
+            return Err(ParseError::corrupt(f.offset(place), "length of a folder's entry", expected, len));
         }
         Ok((raw, place + len))
     }
@@ -179,7 +179,7 @@ impl Xfs {
         Ok(())
     }
 
-    fn short_entry<'a>(&self, f: &Fields<'a>, place: usize, wide: bool) -> Result<(Raw<'a>, usize), Fault> {
+    fn short_entry<'a>(&self, f: &Fields<'a>, place: usize, wide: bool) -> Result<(Raw<'a>, usize), ParseError> {
         let name_len = usize::from(f.u8(place)?);
         // The length of the name, two bytes for the place that the entry would have in a block, the name, its type.
         let mut at = place + 3 + name_len;
@@ -193,7 +193,7 @@ impl Xfs {
     /// An entry as programs see it; `at` is its place on the volume.
     fn entry(&self, raw: &Raw<'_>, at: u64, next: u64) -> Result<Entry> {
         if raw.name.is_empty() || raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-            return Err(damage(Fault::corrupt(at, "name in a folder", "one without / and zero bytes", "another")));
+            return Err(damage(ParseError::corrupt(at, "name in a folder", "one without / and zero bytes", "another")));
         }
         let kind = match NodeKind::of_entry(raw.file_type) {
             Some(kind) => kind,

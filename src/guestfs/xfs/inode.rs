@@ -2,9 +2,10 @@
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>).
 
 use super::superblock::Superblock;
-use crate::guestfs::{Attributes, NodeKind, Time};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::guestfs::{Attributes, NodeKind};
+use crate::ondisk::calendar::Time;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `di_magic`: `IN`.
 const MAGIC: u16 = 0x494E;
@@ -61,10 +62,10 @@ pub(super) fn core_size(version: u8) -> usize {
 impl Inode {
     /// Parses one inode's bytes, which begin at byte `at` of the volume. `check_crc` is for those that are as the
     /// guest wrote them.
-    pub(super) fn parse(bytes: &[u8], at: u64, number: u64, sb: &Superblock, check_crc: bool) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], at: u64, number: u64, sb: &Superblock, check_crc: bool) -> Result<Self, ParseError> {
         let f = Fields::new("inode", bytes, at);
         let bad = |offset: usize, what: &str, expected: &str, found: String| {
-            Fault::corrupt(f.offset(offset), format!("{what} of inode {number}"), expected, found)
+            ParseError::corrupt(f.offset(offset), format!("{what} of inode {number}"), expected, found)
         };
         if f.u16_be(0)? != MAGIC {
             return Err(bad(0, "magic number", "0x494e", format!("{:#x}", f.u16_be(0)?)));
@@ -130,7 +131,7 @@ impl Inode {
 }
 
 /// The fork of `len` bytes from `start` of the inode on, whose format is at `format_at`.
-fn fork(f: &Fields<'_>, format_at: usize, start: usize, len: usize, extents: u64, number: u64) -> Result<Fork, Fault> {
+fn fork(f: &Fields<'_>, format_at: usize, start: usize, len: usize, extents: u64, number: u64) -> Result<Fork, ParseError> {
     let format = match f.u8(format_at)? {
         0 => Format::Device,
         1 => Format::Local,
@@ -138,18 +139,18 @@ fn fork(f: &Fields<'_>, format_at: usize, start: usize, len: usize, extents: u64
         3 => Format::Tree,
         other => {
             let what = format!("format of inode {number}");
-            return Err(Fault::corrupt(f.offset(format_at), what, "0 to 3", other));
+            return Err(ParseError::corrupt(f.offset(format_at), what, "0 to 3", other));
         }
     };
     if format == Format::Extents && extents > len as u64 / 16 {
         let what = format!("number of extents in inode {number}");
-        return Err(Fault::corrupt(f.offset(76), what, format_args!("at most {}", len / 16), extents));
+        return Err(ParseError::corrupt(f.offset(76), what, format_args!("at most {}", len / 16), extents));
     }
     Ok(Fork { format, extents, bytes: f.bytes(start, len)?.to_vec(), at: f.offset(start) })
 }
 
 /// Seconds and nanoseconds, 32 bits each, or nanoseconds in 64 bits.
-fn time(f: &Fields<'_>, at: usize, big: bool) -> Result<Time, Fault> {
+fn time(f: &Fields<'_>, at: usize, big: bool) -> Result<Time, ParseError> {
     const SECOND: u64 = 1_000_000_000;
     if big {
         let raw = f.u64_be(at)?;
@@ -161,7 +162,7 @@ fn time(f: &Fields<'_>, at: usize, big: bool) -> Result<Time, Fault> {
 }
 
 /// A device's number as System V writes it: 14 bits of major and 18 bits of minor number.
-fn device(data: &Fork) -> Result<(u32, u32), Fault> {
+fn device(data: &Fork) -> Result<(u32, u32), ParseError> {
     if data.format != Format::Device {
         return Ok((0, 0));
     }

@@ -6,8 +6,8 @@ use super::damage;
 use super::superblock::Superblock;
 use crate::disk::Disk;
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 pub(super) const SECTOR: u64 = 512;
 /// `h_magicno` of a record.
@@ -180,13 +180,13 @@ impl<'a> Log<'a> {
         Ok(records <= RECORDS_IN_FLIGHT)
     }
 
-    fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, Fault> {
+    fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, ParseError> {
         let f = Fields::new("journal record", sector, self.place(at));
         let version = f.u32_be(8)?;
         let (len, size) = (f.u32_be(12)?, f.u32_be(320)?);
         if len > MAX_RECORD || size > MAX_RECORD || len == 0 {
             let found = format!("{len} of {size}");
-            return Err(Fault::corrupt(f.offset(12), "length of a journal record", "1 to 256 KiB", found));
+            return Err(ParseError::corrupt(f.offset(12), "length of a journal record", "1 to 256 KiB", found));
         }
         let sectors = if version & VERSION_2 != 0 { size.div_ceil(CONTENT_PER_HEADER).max(1) } else { 1 };
         Ok(Header {
@@ -205,8 +205,8 @@ impl<'a> Log<'a> {
         let Some(head) = self.head()? else { return Ok(None) };
         let last = self.headers_before(head, RECORDS_IN_FLIGHT + 1)?;
         let Some(first) = last.first() else {
-            let fault = Fault::corrupt(self.start, "journal", "a record", "none");
-            return Err(damage(fault));
+            let cause = ParseError::corrupt(self.start, "journal", "a record", "none");
+            return Err(damage(cause));
         };
         let head = head % self.sectors;
         if self.is_unmount(*first, head)? {
@@ -217,14 +217,14 @@ impl<'a> Log<'a> {
             if let Some(record) = self.record(at, self.count(at, head))? {
                 if record.tail >= self.sectors {
                     let expected = format!("below {}", self.sectors);
-                    let fault = Fault::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
-                    return Err(damage(fault));
+                    let cause = ParseError::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
+                    return Err(damage(cause));
                 }
                 return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
             }
         }
         let found = format!("{RECORDS_IN_FLIGHT} that are not");
-        Err(damage(Fault::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
+        Err(damage(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
     }
 
     /// Sectors from one to before another, which is never the same.
@@ -256,9 +256,9 @@ impl<'a> Log<'a> {
             return Ok(None);
         }
         if header.format != LITTLE_ENDIAN {
-            let fault =
-                Fault::unsupported(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
-            return Err(damage(fault));
+            let cause =
+                ParseError::unsupported(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+            return Err(damage(cause));
         }
         let headers = self.read(at, header.sectors)?;
         let mut content = self.read(at + header.sectors, data)?;

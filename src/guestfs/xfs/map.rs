@@ -3,8 +3,8 @@
 use super::inode::{Fork, Format, Inode};
 use super::{Block, Marks, Xfs, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::Arc;
 
 /// Bytes of an extent in a list.
@@ -43,7 +43,7 @@ impl Xfs {
             Format::Tree => self.map_tree(inode, fork, block),
             Format::Device | Format::Local => {
                 let what = format!("format of inode {}", inode.number);
-                Err(damage(Fault::corrupt(fork.at, what, "extents", "no extents")))
+                Err(damage(ParseError::corrupt(fork.at, what, "extents", "no extents")))
             }
         }
     }
@@ -53,7 +53,7 @@ impl Xfs {
         let mut level = root.u16_be(0).map_err(damage)?;
         if level == 0 || level > MAX_DEPTH {
             let what = format!("depth of the extent tree of inode {}", inode.number);
-            return Err(damage(Fault::corrupt(fork.at, what, format_args!("1 to {MAX_DEPTH}"), level)));
+            return Err(damage(ParseError::corrupt(fork.at, what, format_args!("1 to {MAX_DEPTH}"), level)));
         }
         // A block that the tree has nothing for is a hole up to the next one that it knows of.
         let mut next = END;
@@ -70,7 +70,7 @@ impl Xfs {
             if found != (magic, level) {
                 let what = format!("magic number and level in the extent tree of inode {}", inode.number);
                 let (expected, found) = (format!("{magic:#x}, {level}"), format!("{:#x}, {}", found.0, found.1));
-                return Err(damage(Fault::corrupt(node.at, what, expected, found)));
+                return Err(damage(ParseError::corrupt(node.at, what, expected, found)));
             }
             let count = f.u16_be(6).map_err(damage)?;
             if level == 0 {
@@ -92,7 +92,7 @@ impl Xfs {
     }
 
     /// What the list of `count` extents from byte `start` on has at `block`.
-    fn find_extent(&self, f: &Fields<'_>, start: usize, count: usize, block: u64, next: u64) -> Result<Mapped, Fault> {
+    fn find_extent(&self, f: &Fields<'_>, start: usize, count: usize, block: u64, next: u64) -> Result<Mapped, ParseError> {
         f.bytes(start, count * RECORD)?;
         let first = |i: usize| Ok(f.u64_be(start + i * RECORD)? >> 9 & (END - 1));
         let Some(i) = last_up_to(count, block, first)? else {
@@ -109,7 +109,7 @@ impl Xfs {
         let number = (high & 0x1FF) << 43 | low >> 21;
         let place = self.sb.place(number, len).ok_or_else(|| {
             let found = format!("{len} blocks from {number:#x} on");
-            Fault::corrupt(f.offset(at), "extent", "blocks of one allocation group", found)
+            ParseError::corrupt(f.offset(at), "extent", "blocks of one allocation group", found)
         })?;
         // The uppermost bit says that the space was never written.
         Ok(Mapped { block: (high >> 63 == 0).then_some(place + skip), count: len - skip })
@@ -118,11 +118,11 @@ impl Xfs {
 
 /// The child for `block` of a node whose `count` keys begin at `header`; the children are behind the room for keys.
 /// `next` becomes the first key after it.
-fn child(f: &Fields<'_>, header: usize, count: u16, block: u64, next: &mut u64) -> Result<Option<u64>, Fault> {
+fn child(f: &Fields<'_>, header: usize, count: u16, block: u64, next: &mut u64) -> Result<Option<u64>, ParseError> {
     let room = f.len().saturating_sub(header) / 16;
     let count = usize::from(count);
     if count > room {
-        return Err(Fault::corrupt(
+        return Err(ParseError::corrupt(
             f.offset(0),
             "number of keys in an extent tree",
             format_args!("at most {room}"),
@@ -139,7 +139,7 @@ fn child(f: &Fields<'_>, header: usize, count: u16, block: u64, next: &mut u64) 
 }
 
 /// The last of `count` ascending numbers that is not above `wanted`.
-fn last_up_to(count: usize, wanted: u64, number: impl Fn(usize) -> Result<u64, Fault>) -> Result<Option<usize>, Fault> {
+fn last_up_to(count: usize, wanted: u64, number: impl Fn(usize) -> Result<u64, ParseError>) -> Result<Option<usize>, ParseError> {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = usize::midpoint(low, high);

@@ -14,8 +14,8 @@ mod xattr;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use inode::{Fork, Format, Inode};
 use quick_cache::sync::Cache;
 use replay::Overlay;
@@ -80,19 +80,19 @@ pub fn probe(head: &[u8]) -> bool {
     head.starts_with(b"XFSB")
 }
 
-fn damage(fault: Fault) -> Error {
-    Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
+fn damage(cause: ParseError) -> Error {
+    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
 /// Holds a structure at byte `at` of the volume against the CRC-32C in its field `crc`, which counts as zero.
-fn same_checksum(what: &str, bytes: &[u8], at: u64, crc: usize) -> Result<(), Fault> {
+fn same_checksum(what: &str, bytes: &[u8], at: u64, crc: usize) -> Result<(), ParseError> {
     let stated = Fields::new("checksum", bytes, at).u32_le(crc)?;
     let found = crc32c::crc32c_append(crc32c::crc32c(&bytes[..crc]), &[0; 4]);
     let found = crc32c::crc32c_append(found, &bytes[crc + 4..]);
     if found == stated {
         return Ok(());
     }
-    Err(Fault::corrupt(
+    Err(ParseError::corrupt(
         at.saturating_add(crc as u64),
         what,
         format_args!("{found:#010x}"),
@@ -135,7 +135,7 @@ impl Xfs {
             return Ok(known);
         }
         if block >= self.sb.blocks {
-            return Err(damage(Fault::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
         }
         let at = block * u64::from(self.sb.block_size);
         let mut bytes = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
@@ -149,7 +149,7 @@ impl Xfs {
     /// As [`block`](Self::block), for a number as metadata has them, with the group in the upper bits.
     fn block_at(&self, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.sb.place(number, 1).ok_or_else(|| {
-            damage(Fault::corrupt(
+            damage(ParseError::corrupt(
                 0,
                 format!("place of a block of the {what}"),
                 "in a group",
@@ -163,7 +163,7 @@ impl Xfs {
     fn fork_block(&self, inode: &Inode, fork: &Fork, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.map(inode, fork, number)?.block.ok_or_else(|| {
             let what = format!("{what} of inode {}", inode.number);
-            damage(Fault::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
+            damage(ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
         })?;
         self.block(place, what)
     }
@@ -180,11 +180,11 @@ impl Xfs {
         let place = f.u64_be(marks.block).map_err(damage)?;
         if place != block.at / 512 {
             let what = format!("own place of the {what}");
-            return Err(damage(Fault::corrupt(f.offset(marks.block), what, block.at / 512, place)));
+            return Err(damage(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place)));
         }
         if f.bytes(marks.uuid, 16).map_err(damage)? != self.sb.meta_uuid {
             let what = format!("UUID of the {what}");
-            return Err(damage(Fault::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
+            return Err(damage(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Xfs {
         let at = self
             .sb
             .inode_place(number)
-            .ok_or_else(|| damage(Fault::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}"))))?;
+            .ok_or_else(|| damage(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}"))))?;
         let size = u64::from(self.sb.block_size);
         let block = self.block(at / size, "inodes")?;
         let start = usize::try_from(at % size).unwrap_or(0);
@@ -243,7 +243,7 @@ impl Xfs {
         }
         let expected = format!("{:#x} of inode {}", remote.magic, inode.number);
         let found = format!("{:#x} of inode {}", header.0, header.1);
-        Err(damage(Fault::corrupt(piece.at, remote.name, expected, found)))
+        Err(damage(ParseError::corrupt(piece.at, remote.name, expected, found)))
     }
 }
 
@@ -320,7 +320,7 @@ impl GuestFs for Xfs {
         let size = inode.attributes.size;
         let bad = |expected: String| {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            damage(Fault::corrupt(inode.data.at, what, expected, size))
+            damage(ParseError::corrupt(inode.data.at, what, expected, size))
         };
         let len = usize::try_from(size).ok().filter(|_| size <= MAX_LINK);
         let len = len.ok_or_else(|| bad(format!("at most {MAX_LINK}")))?;

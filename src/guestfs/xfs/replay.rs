@@ -8,8 +8,8 @@ use super::superblock::Superblock;
 use super::{TYPE, damage};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::HashMap;
 
 /// Bytes of transactions and of changed sectors that are kept in memory at most, each.
@@ -70,7 +70,7 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
     let active = match log.active() {
         Ok(None) => return Ok((Overlay::default(), None)),
         Ok(Some(active)) => active,
-        Err(Error::Corrupt { fault, .. }) => return missing(&format!("its journal is damaged ({fault})")),
+        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal is damaged ({cause})")),
         Err(other) => return Err(other),
     };
     if sb.log_features & !LOG_FEATURES != 0 {
@@ -80,7 +80,7 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
         Replay { volume, sb, overlay: Overlay::default(), open: HashMap::new(), open_bytes: 0, transactions: 0 };
     match replay.records(&log, active.tail, active.count) {
         Ok(()) => {}
-        Err(Error::Corrupt { fault, .. }) => return missing(&format!("its journal cannot be replayed ({fault})")),
+        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal cannot be replayed ({cause})")),
         Err(other) => return Err(other),
     }
     let count = replay.transactions;
@@ -109,7 +109,7 @@ impl Replay<'_> {
                     break;
                 }
                 let found = "one that is not, before others";
-                return Err(damage(Fault::corrupt(log.place(at), "journal record", "a whole one", found)));
+                return Err(damage(ParseError::corrupt(log.place(at), "journal record", "a whole one", found)));
             };
             self.operations(&record.content, record.operations)?;
             at = (at + record.sectors) % log.sectors;
@@ -169,7 +169,7 @@ impl Replay<'_> {
             let (kind, count) = (f.u16_le(0).map_err(damage)?, usize::from(f.u16_le(2).map_err(damage)?));
             let Some((item, after)) = rest.split_at_checked(count).filter(|_| count > 0) else {
                 let expected = format!("1 to {}", rest.len());
-                return Err(damage(Fault::corrupt(0, "pieces of a journal item", expected, count)));
+                return Err(damage(ParseError::corrupt(0, "pieces of a journal item", expected, count)));
             };
             let cancel = kind == ITEM_BUFFER && f.u16_le(4).map_err(damage)? & BUFFER_CANCEL != 0;
             items.push((kind, cancel, item));
@@ -197,7 +197,7 @@ impl Replay<'_> {
         let most = self.sb.blocks * u64::from(self.sb.block_size);
         if end.is_none_or(|end| end > most) {
             let expected = format!("within {most} bytes");
-            return Err(damage(Fault::corrupt(0, "place of a journalled buffer", expected, first)));
+            return Err(damage(ParseError::corrupt(0, "place of a journalled buffer", expected, first)));
         }
         if flags & BUFFER_CANCEL != 0 {
             for number in first..first + sectors {
@@ -220,7 +220,7 @@ impl Replay<'_> {
             let end = (bit * BUFFER_CHUNK).saturating_add(part.len()) as u64;
             if part.len() < BUFFER_CHUNK || end > sectors * SECTOR {
                 let expected = format!("{BUFFER_CHUNK} up to {} bytes", sectors * SECTOR);
-                return Err(damage(Fault::corrupt(0, "part of a journalled buffer", expected, part.len())));
+                return Err(damage(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len())));
             }
             self.write(first * SECTOR + (bit * BUFFER_CHUNK) as u64, part)?;
             bit += part.len() / BUFFER_CHUNK;
@@ -237,7 +237,7 @@ impl Replay<'_> {
         let number_at = if head.len() == 52 { 12 } else { 16 };
         let number = f.u64_le(number_at).map_err(damage)?;
         let place = self.sb.inode_place(number).ok_or_else(|| {
-            damage(Fault::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))
+            damage(ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))
         })?;
         let mut raw = vec![0; usize::try_from(self.sb.inode_size).unwrap_or(0)];
         self.volume.read_at(place, &mut raw)?;
@@ -249,7 +249,7 @@ impl Replay<'_> {
         let fork = usize::from(core[82]) * 8;
         let room = raw.len().saturating_sub(start);
         if fork >= room {
-            return Err(damage(Fault::corrupt(
+            return Err(damage(ParseError::corrupt(
                 0,
                 "place of the attributes of a journalled inode",
                 format_args!("below {room}"),
@@ -277,7 +277,7 @@ impl Replay<'_> {
     fn fork(&self, place: &mut [u8], logged: Option<&Vec<u8>>, root: bool) -> Result<()> {
         let Some(logged) = logged else { return Ok(()) };
         let room = place.len();
-        let too_long = || damage(Fault::corrupt(0, "fork of a journalled inode", room, logged.len()));
+        let too_long = || damage(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
         if !root {
             place.get_mut(..logged.len()).ok_or_else(too_long)?.copy_from_slice(logged);
             return Ok(());
@@ -322,7 +322,7 @@ impl Replay<'_> {
 
 fn too_large() -> Error {
     let expected = format!("at most {MAX_BYTES} bytes");
-    Error::Corrupt { type_name: TYPE, fault: Box::new(Fault::corrupt(0, "changes in the journal", expected, "more")) }
+    Error::Corrupt { type_name: TYPE, cause: Box::new(ParseError::corrupt(0, "changes in the journal", expected, "more")) }
 }
 
 fn size_of_pieces(pieces: &[Vec<u8>]) -> usize {
@@ -330,7 +330,7 @@ fn size_of_pieces(pieces: &[Vec<u8>]) -> usize {
 }
 
 /// An inode's fields are logged in the kernel's own byte order; this is how the volume has them.
-fn disk_core(logged: &[u8]) -> Result<Vec<u8>, Fault> {
+fn disk_core(logged: &[u8]) -> Result<Vec<u8>, ParseError> {
     /// Large times, in the flags at 120: one number each, else two.
     const BIGTIME: u64 = 1 << 3;
     /// Offset and width of each number; the others are single bytes, or the UUID at 160.

@@ -4,8 +4,8 @@
 
 use super::{TYPE, damage};
 use crate::guestfs::{Error, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// The longest sector that a superblock can fill.
@@ -70,8 +70,8 @@ pub(super) struct Superblock {
     pub(super) label: String,
 }
 
-fn bad(at: usize, what: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Fault {
-    Fault::corrupt(at as u64, format!("{what} in the superblock"), expected, found)
+fn bad(at: usize, what: &str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> ParseError {
+    ParseError::corrupt(at as u64, format!("{what} in the superblock"), expected, found)
 }
 
 impl Superblock {
@@ -100,7 +100,7 @@ impl Superblock {
         Self::fields(&f, v5, version, features, volume_size).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32, volume_size: u64) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32, volume_size: u64) -> Result<Self, ParseError> {
         let block_size = power(f, "block size", 4, f.u32_be(4)?, 512, 65536)?;
         let smallest = if v5 { 512 } else { 256 };
         let inode_size = power(f, "inode size", 104, f.u16_be(104)?.into(), smallest, 2048.min(block_size))?;
@@ -148,7 +148,7 @@ impl Superblock {
     }
 
     /// Groups of any size, the last of which may be shorter, make up the whole.
-    fn check_groups(&self, volume_size: u64) -> Result<(), Fault> {
+    fn check_groups(&self, volume_size: u64) -> Result<(), ParseError> {
         if self.blocks.checked_mul(u64::from(self.block_size)).is_none_or(|size| size > volume_size) {
             let found = format!("{} blocks of {} bytes", self.blocks, self.block_size);
             return Err(bad(8, "number of blocks", format_args!("at most {volume_size} bytes"), found));
@@ -191,17 +191,17 @@ fn unsupported(what: String) -> Error {
 }
 
 /// Holds the first sector against its checksum.
-fn check(f: &Fields<'_>, bytes: &[u8]) -> Result<(), Fault> {
+fn check(f: &Fields<'_>, bytes: &[u8]) -> Result<(), ParseError> {
     let sector = power(f, "sector size", 102, f.u16_be(102)?.into(), 512, 32768)?;
     let whole = f.bytes(0, usize::try_from(sector).unwrap_or(bytes.len()))?;
     super::same_checksum("checksum of the superblock", whole, 0, CRC)
 }
 
-fn power(f: &Fields<'_>, what: &str, at: usize, value: u32, low: u32, high: u32) -> Result<u32, Fault> {
+fn power(f: &Fields<'_>, what: &str, at: usize, value: u32, low: u32, high: u32) -> Result<u32, ParseError> {
     if value.is_power_of_two() && (low..=high).contains(&value) {
         return Ok(value);
     }
-    Err(Fault::corrupt(
+    Err(ParseError::corrupt(
         f.offset(at),
         format!("{what} in the superblock"),
         format_args!("a power of two from {low} to {high}"),
@@ -209,7 +209,7 @@ fn power(f: &Fields<'_>, what: &str, at: usize, value: u32, low: u32, high: u32)
     ))
 }
 
-fn raw_uuid(f: &Fields<'_>, at: usize) -> Result<[u8; 16], Fault> {
+fn raw_uuid(f: &Fields<'_>, at: usize) -> Result<[u8; 16], ParseError> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(at, 16)?);
     Ok(raw)

@@ -4,8 +4,8 @@
 use super::inode::{Fork, Format, Inode};
 use super::{Block, Marks, Remote, Xfs, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::Arc;
 
 /// Magic numbers of leaves and nodes in version 4 and 5.
@@ -74,7 +74,7 @@ impl Xfs {
             Some(Value::Blocks { first, len }) => {
                 let len = usize::try_from(len).ok().filter(|_| len <= MAX_VALUE).ok_or_else(|| {
                     let what = format!("length of an attribute's value of inode {}", inode.number);
-                    damage(Fault::corrupt(fork.at, what, format_args!("at most {MAX_VALUE}"), len))
+                    damage(ParseError::corrupt(fork.at, what, format_args!("at most {MAX_VALUE}"), len))
                 })?;
                 self.remote(inode, fork, (first.into(), len), &VALUE)?
             }
@@ -106,7 +106,7 @@ impl Xfs {
             self.level(&block)?;
         }
         let what = format!("attributes of inode {}", inode.number);
-        Err(damage(Fault::corrupt(fork.at, what, format_args!("at most {MAX_LEAVES} blocks"), "more")))
+        Err(damage(ParseError::corrupt(fork.at, what, format_args!("at most {MAX_LEAVES} blocks"), "more")))
     }
 
     fn attribute_block(&self, inode: &Inode, fork: &Fork, number: u32) -> Result<Arc<Block>> {
@@ -123,7 +123,7 @@ impl Xfs {
             let level = self.level(&block)?;
             if level >= above {
                 let what = format!("level in the attributes of inode {}", inode.number);
-                return Err(damage(Fault::corrupt(block.at, what, format_args!("below {above}"), level)));
+                return Err(damage(ParseError::corrupt(block.at, what, format_args!("below {above}"), level)));
             }
             if level == 0 {
                 return Ok(block);
@@ -147,17 +147,17 @@ impl Xfs {
             _ => {
                 let expected = format!("{leaf:#x}, or {node:#x} and a level");
                 let found = format!("{magic:#x}, {level}");
-                Err(damage(Fault::corrupt(f.offset(8), "magic number of attributes", expected, found)))
+                Err(damage(ParseError::corrupt(f.offset(8), "magic number of attributes", expected, found)))
             }
         }
     }
 
     /// The first child of a node whose last hash is not below `hash`; the last child when there is none.
-    fn child(&self, f: &Fields<'_>, hash: u32) -> Result<u32, Fault> {
+    fn child(&self, f: &Fields<'_>, hash: u32) -> Result<u32, ParseError> {
         let (count_at, entries) = if self.sb.v5 { (56, 64) } else { (12, 16) };
         let count = usize::from(f.u16_be(count_at)?);
         if count == 0 {
-            return Err(Fault::corrupt(f.offset(count_at), "entries in a node of attributes", "at least 1", 0));
+            return Err(ParseError::corrupt(f.offset(count_at), "entries in a node of attributes", "at least 1", 0));
         }
         for i in 0..count - 1 {
             if f.u32_be(entries + 8 * i)? >= hash {
@@ -168,7 +168,7 @@ impl Xfs {
     }
 
     /// Tells the attributes of one leaf, with this hash if one is given, and returns the leaf's last hash.
-    fn leaf(&self, f: &Fields<'_>, wanted: Option<u32>, each: &mut dyn FnMut(Attribute)) -> Result<u32, Fault> {
+    fn leaf(&self, f: &Fields<'_>, wanted: Option<u32>, each: &mut dyn FnMut(Attribute)) -> Result<u32, ParseError> {
         let (count_at, entries) = if self.sb.v5 { (56, 80) } else { (12, 32) };
         let mut last = 0;
         for i in 0..usize::from(f.u16_be(count_at)?) {
@@ -194,7 +194,7 @@ impl Xfs {
 }
 
 /// Tells the attributes that an inode itself holds.
-fn short(fork: &Fork, each: &mut dyn FnMut(Attribute)) -> Result<(), Fault> {
+fn short(fork: &Fork, each: &mut dyn FnMut(Attribute)) -> Result<(), ParseError> {
     let f = Fields::new("attributes of an inode", &fork.bytes, fork.at);
     let mut at = 4;
     for _ in 0..f.u8(2)? {
@@ -247,7 +247,7 @@ fn is_acl(name: &[u8]) -> bool {
 
 /// Access control lists are stored as a count and entries of 12 bytes, big-endian. Programs see version 2 and entries
 /// of 8 bytes, little-endian, with an id only where one is meant.
-fn acl_for_user(stored: &[u8]) -> Result<Vec<u8>, Fault> {
+fn acl_for_user(stored: &[u8]) -> Result<Vec<u8>, ParseError> {
     const USER: u32 = 2;
     const GROUP: u32 = 8;
     let f = Fields::new("access control list", stored, 0);

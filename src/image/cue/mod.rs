@@ -9,7 +9,10 @@ mod sheet;
 mod tests;
 
 use super::open::Sample;
-use super::{Extent, Fault, File, Format, Image, ImageInfo, Result, Run, iso, sibling, storage};
+use super::{Extent, Format, Image, ImageInfo, Result, Run, iso};
+use crate::ondisk::ParseError;
+use crate::storage::{File, sibling};
+use crate::storage;
 use sector::{Layout, USER};
 
 /// Sheets have some lines for each of 99 tracks; longer ones than this are refused.
@@ -45,27 +48,27 @@ fn open_track(file: &File) -> Result<Cue> {
     let sheet_len = storage::length(&**file)?;
     let Some(len) = usize::try_from(sheet_len).ok().filter(|_| sheet_len <= MAX_SHEET) else {
         let expected = format_args!("at most {MAX_SHEET} bytes");
-        return Err(Fault::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
+        return Err(ParseError::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
     };
-    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|fault| fault.in_file(path))?;
-    let in_sheet = |fault: Fault| fault.in_file(path);
+    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|cause| cause.in_file(path))?;
+    let in_sheet = |cause: ParseError| cause.in_file(path);
 
     let is_data = |track: &sheet::Track| !matches!(track.mode.name.as_str(), "AUDIO" | "CDG");
     let place = files.iter().find_map(|file| Some((file, file.tracks.iter().position(is_data)?)));
     let Some((data, index)) = place else {
         let tracks: usize = files.iter().map(|file| file.tracks.len()).sum();
         let found = format_args!("{tracks} audio tracks");
-        return Err(in_sheet(Fault::unsupported(0, "tracks of the cue sheet", "a data track", found)));
+        return Err(in_sheet(ParseError::unsupported(0, "tracks of the cue sheet", "a data track", found)));
     };
     let track = &data.tracks[index];
     let layout = Layout::of(&track.mode.name).ok_or_else(|| {
         let expected = "MODE1/2048, MODE1/2352, MODE2/2048, MODE2/2336 or MODE2/2352";
         let what = format!("mode of track {}", track.number);
-        in_sheet(Fault::unsupported(data.at, what, expected, &track.mode.name))
+        in_sheet(ParseError::unsupported(data.at, what, expected, &track.mode.name))
     })?;
     if data.kind != "BINARY" {
-        let fault = Fault::unsupported(data.at, "type of the data track's file", "BINARY", &data.kind);
-        return Err(in_sheet(fault));
+        let cause = ParseError::unsupported(data.at, "type of the data track's file", "BINARY", &data.kind);
+        return Err(in_sheet(cause));
     }
 
     let content = sibling::open(path, &data.name, false)?;
@@ -75,7 +78,7 @@ fn open_track(file: &File) -> Result<Cue> {
     let bytes = bytes.filter(|bytes| bytes.is_multiple_of(track.mode.stride)).ok_or_else(|| {
         let expected = format_args!("whole sectors of {} bytes up to offset {}", track.mode.stride, range.end);
         let found = format_args!("a file of {content_len} bytes");
-        Fault::corrupt(range.start, format!("track {} of the CD", track.number), expected, found)
+        ParseError::corrupt(range.start, format!("track {} of the CD", track.number), expected, found)
             .in_file(content.path())
     })?;
     let sectors = bytes / track.mode.stride;
@@ -121,7 +124,7 @@ impl Image for Cue {
         let mut sectors = vec![0; out.len().div_ceil(USER).saturating_mul(stride)];
         storage::read_exact(&**file, &mut sectors, first, "CD sectors")?;
         for ((sector, at), out) in sectors.chunks(stride).zip((first..).step_by(stride)).zip(out.chunks_mut(USER)) {
-            self.layout.user(sector, at, out).map_err(|fault| fault.in_file(file.path()))?;
+            self.layout.user(sector, at, out).map_err(|cause| cause.in_file(file.path()))?;
         }
         Ok(())
     }

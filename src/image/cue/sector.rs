@@ -1,8 +1,8 @@
 //! The sectors of a CD as they are stored with their headers: which part of each is the user's data, and whether it is
 //! whole. The layouts are those of ECMA-130, clause 14 and annex A, and of the CD-ROM XA extension to it.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// The user's bytes of a sector.
 pub(super) const USER: usize = 2048;
@@ -39,8 +39,8 @@ impl Layout {
     /// Takes the user's data out of a sector that begins `at` bytes into its file.
     ///
     /// # Errors
-    /// [`Fault`] for a sector of another mode, and one that its checksum says is damaged.
-    pub(super) fn user(self, sector: &[u8], at: u64, out: &mut [u8]) -> Result<(), Fault> {
+    /// [`ParseError`] for a sector of another mode, and one that its checksum says is damaged.
+    pub(super) fn user(self, sector: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
         let f = Fields::new("CD sector", sector, at);
         let data = match self {
             Self::Plain => 0,
@@ -60,34 +60,34 @@ impl Layout {
     }
 }
 
-fn check_header(f: &Fields<'_>, mode: u8) -> Result<(), Fault> {
+fn check_header(f: &Fields<'_>, mode: u8) -> Result<(), ParseError> {
     if f.bytes(0, SYNC.len())? != SYNC {
-        return Err(Fault::corrupt(f.offset(0), "CD sector", "the sync pattern", "other bytes"));
+        return Err(ParseError::corrupt(f.offset(0), "CD sector", "the sync pattern", "other bytes"));
     }
     let found = f.u8(15)?;
     if found != mode {
-        return Err(Fault::corrupt(f.offset(15), "mode of a CD sector", mode, found));
+        return Err(ParseError::corrupt(f.offset(15), "mode of a CD sector", mode, found));
     }
     Ok(())
 }
 
 /// Checks an XA sector whose subheader is at `at`, and answers where its data is.
-fn check_form(f: &Fields<'_>, at: usize) -> Result<usize, Fault> {
+fn check_form(f: &Fields<'_>, at: usize) -> Result<usize, ParseError> {
     if f.u8(at + 2)? & FORM_2 != 0 {
         let expected = "form 1, which holds data";
-        return Err(Fault::unsupported(f.offset(at + 2), "form of a CD sector", expected, "form 2 (sound or video)"));
+        return Err(ParseError::unsupported(f.offset(at + 2), "form of a CD sector", expected, "form 2 (sound or video)"));
     }
     check_sum(f, at, at + 8 + USER)?;
     Ok(at + 8)
 }
 
 /// Checks the error detection code at `at` of the bytes between it and `from`. Programs that make images may leave it 0.
-fn check_sum(f: &Fields<'_>, from: usize, at: usize) -> Result<(), Fault> {
+fn check_sum(f: &Fields<'_>, from: usize, at: usize) -> Result<(), ParseError> {
     let expected = f.u32_le(at)?;
     let found = edc(f.bytes(from, at - from)?);
     if expected != 0 && expected != found {
         let (expected, found) = (format!("{expected:#010x}"), format!("{found:#010x}"));
-        return Err(Fault::corrupt(f.offset(at), "error detection code of a CD sector", expected, found));
+        return Err(ParseError::corrupt(f.offset(at), "error detection code of a CD sector", expected, found));
     }
     Ok(())
 }

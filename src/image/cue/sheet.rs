@@ -1,7 +1,7 @@
 //! The text of a cue sheet: which files hold which tracks. The commands are those of CDRWIN's user guide, as described in
 //! <https://www.gnu.org/software/ccd2cue/manual/html_node/CUE-sheet-format.html>.
 
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 
 /// Frames (sectors) of a second and of a minute in an `INDEX` time.
 const SECOND: u64 = 75;
@@ -47,13 +47,13 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn fault(&self, expected: &str) -> Fault {
+    fn cause(&self, expected: &str) -> ParseError {
         let found = format_args!("{:?} in line {}", self.words.join(" "), self.number);
-        Fault::corrupt(self.at, "cue sheet", expected, found)
+        ParseError::corrupt(self.at, "cue sheet", expected, found)
     }
 
-    fn number(&self, word: usize, expected: &str) -> Result<u32, Fault> {
-        self.words.get(word).and_then(|text| text.parse().ok()).ok_or_else(|| self.fault(expected))
+    fn number(&self, word: usize, expected: &str) -> Result<u32, ParseError> {
+        self.words.get(word).and_then(|text| text.parse().ok()).ok_or_else(|| self.cause(expected))
     }
 }
 
@@ -120,8 +120,8 @@ fn is_command(word: &str) -> bool {
 /// Parses a sheet.
 ///
 /// # Errors
-/// [`Fault`] naming the line that breaks the rules.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<DataFile>, Fault> {
+/// [`ParseError`] naming the line that breaks the rules.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<DataFile>, ParseError> {
     let text = text(bytes);
     let mut files: Vec<DataFile> = Vec::new();
     // The track whose indices are being read.
@@ -131,20 +131,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<DataFile>, Fault> {
         match word.to_ascii_uppercase().as_str() {
             "FILE" => {
                 close(&mut open, &mut files)?;
-                let [_, name, kind] = line.words[..] else { return Err(line.fault("FILE \"NAME\" TYPE")) };
+                let [_, name, kind] = line.words[..] else { return Err(line.cause("FILE \"NAME\" TYPE")) };
                 let (name, kind) = (name.to_owned(), kind.to_ascii_uppercase());
                 files.push(DataFile { name, kind, at: line.at, tracks: Vec::new() });
             }
             "TRACK" => {
                 close(&mut open, &mut files)?;
                 if files.is_empty() {
-                    return Err(line.fault("FILE before the first TRACK"));
+                    return Err(line.cause("FILE before the first TRACK"));
                 }
                 let track = track(&line)?;
                 open = Some((line, track, false));
             }
             "INDEX" => {
-                let Some((_, track, started)) = &mut open else { return Err(line.fault("TRACK before its INDEX")) };
+                let Some((_, track, started)) = &mut open else { return Err(line.cause("TRACK before its INDEX")) };
                 let frame = time(&line)?;
                 match line.number(1, "INDEX 00 to 99")? {
                     0 => track.pause = Some(frame),
@@ -153,7 +153,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<DataFile>, Fault> {
                 }
             }
             _ if is_command(word) => {}
-            _ => return Err(line.fault("a command of cue sheets")),
+            _ => return Err(line.cause("a command of cue sheets")),
         }
     }
     close(&mut open, &mut files)?;
@@ -161,38 +161,38 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<DataFile>, Fault> {
 }
 
 /// Adds the open track to its file.
-fn close(open: &mut Option<(Line<'_>, Track, bool)>, files: &mut [DataFile]) -> Result<(), Fault> {
+fn close(open: &mut Option<(Line<'_>, Track, bool)>, files: &mut [DataFile]) -> Result<(), ParseError> {
     let Some((line, track, started)) = open.take() else { return Ok(()) };
     if !started {
-        return Err(line.fault("INDEX 01 in each track"));
+        return Err(line.cause("INDEX 01 in each track"));
     }
     let Some(file) = files.last_mut() else { return Ok(()) };
     let begin = track.pause.unwrap_or(track.start);
     if begin > track.start || file.tracks.last().is_some_and(|last| last.start >= begin) {
-        return Err(line.fault("indices that ascend"));
+        return Err(line.cause("indices that ascend"));
     }
     file.tracks.push(track);
     Ok(())
 }
 
-fn track(line: &Line<'_>) -> Result<Track, Fault> {
+fn track(line: &Line<'_>) -> Result<Track, ParseError> {
     let expected = "TRACK 1 to 99 and a mode";
     let number = line.number(1, expected)?;
-    let [_, _, name] = line.words[..] else { return Err(line.fault(expected)) };
+    let [_, _, name] = line.words[..] else { return Err(line.cause(expected)) };
     let name = name.to_ascii_uppercase();
     let stride = match name.as_str() {
         "AUDIO" => 2352,
         "CDG" => 2448,
-        other => other.split_once('/').and_then(|(_, size)| size.parse().ok()).ok_or_else(|| line.fault(expected))?,
+        other => other.split_once('/').and_then(|(_, size)| size.parse().ok()).ok_or_else(|| line.cause(expected))?,
     };
     if !(1..=99).contains(&number) || !(2048..=2448).contains(&stride) {
-        return Err(line.fault(expected));
+        return Err(line.cause(expected));
     }
     Ok(Track { number, mode: Mode { name, stride }, pause: None, start: 0 })
 }
 
 /// `MM:SS:FF`, in frames.
-fn time(line: &Line<'_>) -> Result<u64, Fault> {
+fn time(line: &Line<'_>) -> Result<u64, ParseError> {
     let expected = "INDEX NN MM:SS:FF";
     let numbers: Vec<u64> =
         line.words.get(2).map(|word| word.split(':').filter_map(|n| n.parse().ok()).collect()).unwrap_or_default();
@@ -200,7 +200,7 @@ fn time(line: &Line<'_>) -> Result<u64, Fault> {
         [minutes, seconds, frames] if minutes < 1000 && seconds < 60 && frames < SECOND => {
             Ok(minutes * MINUTE + seconds * SECOND + frames)
         }
-        _ => Err(line.fault(expected)),
+        _ => Err(line.cause(expected)),
     }
 }
 
@@ -283,9 +283,9 @@ mod tests {
             ),
             ("FILE a BINARY\nTRUCK 1 AUDIO", "expected a command of cue sheets"),
         ];
-        for (sheet, fault) in cases {
+        for (sheet, cause) in cases {
             let text = parse(sheet.as_bytes()).unwrap_err().to_string();
-            assert!(text.contains(fault), "{text}\nis not\n{fault}");
+            assert!(text.contains(cause), "{text}\nis not\n{cause}");
         }
     }
 

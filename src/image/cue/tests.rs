@@ -124,9 +124,9 @@ fn what_is_no_data_track_is_refused_by_name() {
             "track 1 of the CD at offset 0 (0x0): expected whole sectors of 2048 bytes up to offset 164640, found a file of 164640 bytes",
         ),
     ];
-    for (sheet, fault) in cases {
+    for (sheet, cause) in cases {
         let text = message(&sheet, &bin());
-        assert!(text.contains(fault), "{text}\nis not\n{fault}");
+        assert!(text.contains(cause), "{text}\nis not\n{cause}");
     }
     let late = "FILE a.bin BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\nTRACK 2 AUDIO\nINDEX 1 00:01:00\n";
     let text = message(late, &bin());
@@ -146,13 +146,13 @@ fn damaged_sectors_are_errors() {
         ),
         ("MODE2/2336", 5 * 2336 + 8, "error detection code of a CD sector at offset 13736 (0x35a8)"),
     ];
-    for (mode, at, fault) in cases {
+    for (mode, at, cause) in cases {
         let mut bytes = content(mode);
         bytes[at] ^= 0xFF;
         let folder = folder(&format!("FILE a.bin BINARY\nTRACK 1 {mode}\nINDEX 1 00:00:00\n"), &[("a.bin", bytes)]);
         let disk = ChainDisk::new(vec![open_sheet(&folder).unwrap()], Vec::new());
         let text = disk.read_at(4 * 2048, &mut [0; 4096]).unwrap_err().to_string();
-        assert!(text.contains(fault), "{text}\nis not\n{fault}");
+        assert!(text.contains(cause), "{text}\nis not\n{cause}");
         disk.read_at(32 * 2048, &mut [0; 4096]).unwrap();
     }
     // Programs that make images may leave the checksum out.

@@ -3,8 +3,9 @@
 
 use super::plist::Table;
 use super::trailer::{Trailer, crc};
-use crate::image::fields::Fields;
-use crate::image::{Extent, Fault, MAX_CLUSTER, Run};
+use crate::ondisk::fields::Fields;
+use crate::image::{Extent, MAX_CLUSTER, Run};
+use crate::ondisk::ParseError;
 use std::fmt;
 
 const SECTOR: u64 = 512;
@@ -79,8 +80,8 @@ impl Chunks {
     /// Parses the tables.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub(super) fn parse(tables: &[Table], trailer: &Trailer) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub(super) fn parse(tables: &[Table], trailer: &Trailer) -> Result<Self, ParseError> {
         let mut list = Vec::new();
         for table in tables {
             parse_table(table, trailer, &mut list)?;
@@ -90,26 +91,26 @@ impl Chunks {
         if let Some([one, next]) = overlap {
             let expected = format_args!("one after byte {} of the disk, the end of another", one.end());
             let found = format_args!("one from {} to {}", next.start, next.end());
-            return Err(Fault::corrupt(trailer.xml_offset, "UDIF chunk", expected, found));
+            return Err(ParseError::corrupt(trailer.xml_offset, "UDIF chunk", expected, found));
         }
         Ok(Self { list })
     }
 
     /// Checks that the chunks make up all of a disk, and that they lie within a file of `file_len` bytes.
-    pub(super) fn check(&self, trailer: &Trailer, file_len: u64) -> Result<(), Fault> {
+    pub(super) fn check(&self, trailer: &Trailer, file_len: u64) -> Result<(), ParseError> {
         let mut end = 0;
         for chunk in &self.list {
             if chunk.start != end {
                 let expected = format_args!("a chunk that begins at byte {end} of the disk");
                 let found = format_args!("one from {} to {}", chunk.start, chunk.end());
-                return Err(Fault::corrupt(trailer.xml_offset, "sectors without a UDIF chunk", expected, found));
+                return Err(ParseError::corrupt(trailer.xml_offset, "sectors without a UDIF chunk", expected, found));
             }
             check_place(chunk, file_len)?;
             end = chunk.end();
         }
         if end != trailer.disk_size {
             let expected = format_args!("chunks up to byte {}, the disk's size", trailer.disk_size);
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 trailer.xml_offset,
                 "UDIF chunks",
                 expected,
@@ -154,18 +155,18 @@ impl Chunks {
 }
 
 /// Whether the file stores all of a chunk.
-pub(super) fn check_place(chunk: &Chunk, file_len: u64) -> Result<(), Fault> {
+pub(super) fn check_place(chunk: &Chunk, file_len: u64) -> Result<(), ParseError> {
     if chunk.kind == Kind::Zero || chunk.offset.checked_add(chunk.stored).is_some_and(|end| end <= file_len) {
         return Ok(());
     }
     let expected = format_args!("a range within the {file_len} bytes of the file");
     let found = format_args!("{} bytes at {}", chunk.stored, chunk.offset);
-    Err(Fault::corrupt(chunk.offset, format!("UDIF chunk of byte {} of the disk", chunk.start), expected, found))
+    Err(ParseError::corrupt(chunk.offset, format!("UDIF chunk of byte {} of the disk", chunk.start), expected, found))
 }
 
 /// Checks the CRC-32 that the trailer has of the tables' own checksums. (Those are of the sectors, and are not checked:
 /// it would mean to decode all of the disk.)
-pub(super) fn check_master(tables: &[Table], trailer: &Trailer) -> Result<(), Fault> {
+pub(super) fn check_master(tables: &[Table], trailer: &Trailer) -> Result<(), ParseError> {
     let Some(expected) = trailer.master_crc else { return Ok(()) };
     let mut crcs = Vec::new();
     for table in tables {
@@ -178,21 +179,21 @@ pub(super) fn check_master(tables: &[Table], trailer: &Trailer) -> Result<(), Fa
     if found != expected {
         let (expected, found) = (format!("{expected:08x}"), format!("{found:08x}"));
         let what = "CRC-32 of the checksums of the UDIF block tables";
-        return Err(Fault::corrupt(trailer.at.saturating_add(360), what, expected, found));
+        return Err(ParseError::corrupt(trailer.at.saturating_add(360), what, expected, found));
     }
     Ok(())
 }
 
-fn parse_table(table: &Table, trailer: &Trailer, list: &mut Vec<Chunk>) -> Result<(), Fault> {
+fn parse_table(table: &Table, trailer: &Trailer, list: &mut Vec<Chunk>) -> Result<(), ParseError> {
     // Offsets in the decoded table mean little to a user, so faults name where its text is.
     let f = Fields::new("UDIF block table", &table.bytes, table.at);
     let signature = f.bytes(0, 4)?;
     if signature != b"mish" {
-        return Err(Fault::corrupt(table.at, "signature of a UDIF block table", "mish", signature.escape_ascii()));
+        return Err(ParseError::corrupt(table.at, "signature of a UDIF block table", "mish", signature.escape_ascii()));
     }
     let version = f.u32_be(4)?;
     if version != 1 {
-        return Err(Fault::unsupported(table.at, "version of a UDIF block table", 1, version));
+        return Err(ParseError::unsupported(table.at, "version of a UDIF block table", 1, version));
     }
     let (first_sector, data_offset) = (f.u64_be(8)?, f.u64_be(24)?);
     let count = f.u32_be(FIRST_CHUNK - 4)?;
@@ -206,7 +207,7 @@ fn parse_table(table: &Table, trailer: &Trailer, list: &mut Vec<Chunk>) -> Resul
 }
 
 /// A chunk; none for entries that stand for no sectors.
-fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Option<Chunk>, Fault> {
+fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Option<Chunk>, ParseError> {
     const COMMENT: u32 = 0x7FFF_FFFE;
     const TERMINATOR: u32 = 0xFFFF_FFFF;
     let kind = match f.u32_be(0)? {
@@ -220,7 +221,7 @@ fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Opti
         COMMENT | TERMINATOR => return Ok(None),
         other => {
             let expected = "raw, zero, ADC, zlib, bzip2, LZFSE or LZMA";
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 f.offset(0),
                 "type of a UDIF chunk",
                 expected,
@@ -241,7 +242,7 @@ fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Opti
     let what = || format!("UDIF chunk of sector {sector} after {first_sector}");
     let chunk = place().ok_or_else(|| {
         let found = format_args!("{sectors} sectors, {stored} bytes at {offset}");
-        Fault::corrupt(f.offset(0), what(), "numbers below 2^64 bytes", found)
+        ParseError::corrupt(f.offset(0), what(), "numbers below 2^64 bytes", found)
     })?;
     let (expected, found) = match kind {
         Kind::Raw if stored != chunk.len => (format!("{} stored bytes", chunk.len), stored),
@@ -250,5 +251,5 @@ fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Opti
         _ if stored > chunk.len.saturating_add(SLACK) => (format!("about {} stored bytes", chunk.len), stored),
         _ => return Ok(Some(chunk).filter(|chunk| chunk.len > 0)),
     };
-    Err(Fault::corrupt(f.offset(0), what(), expected, found))
+    Err(ParseError::corrupt(f.offset(0), what(), expected, found))
 }

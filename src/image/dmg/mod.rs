@@ -13,7 +13,10 @@ mod tests;
 mod trailer;
 
 use super::open::Sample;
-use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, Variant, storage};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Variant};
+use crate::ondisk::ParseError;
+use crate::storage::File;
+use crate::storage;
 use chunks::Chunks;
 use trailer::{SIGNATURE, SIZE, Trailer};
 
@@ -50,13 +53,13 @@ fn cut(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    let trailer = find_trailer(sample).map_err(|fault| fault.in_file(&sample.path))?;
+    let trailer = find_trailer(sample).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(info(sample, &trailer))
 }
 
-fn find_trailer(sample: &Sample) -> Result<Trailer, Fault> {
+fn find_trailer(sample: &Sample) -> Result<Trailer, ParseError> {
     if let Some(name) = other(sample) {
-        return Err(Fault::unsupported(0, "Apple disk image", "UDIF, neither encrypted nor sparse", name));
+        return Err(ParseError::unsupported(0, "Apple disk image", "UDIF, neither encrypted nor sparse", name));
     }
     if sample.starts_with(0, SIGNATURE) && !sample.tail.starts_with(SIGNATURE) {
         return Trailer::parse(&sample.head[..sample.head.len().min(SIZE)], 0, sample.len);
@@ -80,7 +83,7 @@ fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
 /// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
-    let in_file = |fault: Fault| fault.in_file(&sample.path);
+    let in_file = |cause: ParseError| cause.in_file(&sample.path);
     let trailer = find_trailer(&sample).map_err(in_file)?;
     let mut xml = vec![0; trailer.xml_length];
     storage::read_exact(&*file, &mut xml, trailer.xml_offset, "UDIF property list")?;
@@ -118,7 +121,7 @@ impl Image for Dmg {
     fn extent(&self, offset: u64, len: u64) -> Result<Run> {
         self.chunks.extent(offset, len).ok_or_else(|| {
             let what = "sectors without a UDIF chunk";
-            Fault::corrupt(0, what, "a chunk for each sector", format_args!("none for byte {offset} of the disk"))
+            ParseError::corrupt(0, what, "a chunk for each sector", format_args!("none for byte {offset} of the disk"))
                 .in_file(&self.info.path)
         })
     }
@@ -127,12 +130,12 @@ impl Image for Dmg {
         let len = out.len();
         let corrupt = |at: u64, found: &dyn std::fmt::Display| {
             let what = format!("UDIF chunk {cluster}");
-            Fault::corrupt(at, what, format_args!("{len} bytes"), found).in_file(&self.info.path)
+            ParseError::corrupt(at, what, format_args!("{len} bytes"), found).in_file(&self.info.path)
         };
         let Some(chunk) = self.chunks.get(cluster) else { return Err(corrupt(0, &"no such chunk")) };
         let file = &self.files[0];
         // With force the place was not checked yet, and it decides how much memory is taken.
-        chunks::check_place(chunk, storage::length(&**file)?).map_err(|fault| fault.in_file(&self.info.path))?;
+        chunks::check_place(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
         let mut packed = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
         storage::read_exact(&**file, &mut packed, chunk.offset, "UDIF chunk")?;
         let decoded = decode::decode(chunk.kind, &packed, out);

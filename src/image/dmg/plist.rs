@@ -1,7 +1,8 @@
 //! The property list of a UDIF image: finds the block tables in it (`resource-fork`, `blkx`, `Data`).
 
-use crate::image::Fault;
-use crate::image::xml::{self, Place, Step};
+use crate::ondisk::ParseError;
+use crate::ondisk::xml;
+use crate::ondisk::xml::{Place, Step};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -16,8 +17,8 @@ pub(super) struct Table {
 /// The block tables of a property list that begins `base` bytes into its file, in order.
 ///
 /// # Errors
-/// [`Fault`] for what is not a property list, and one without block tables.
-pub(super) fn tables(bytes: &[u8], base: u64) -> Result<Vec<Table>, Fault> {
+/// [`ParseError`] for what is not a property list, and one without block tables.
+pub(super) fn tables(bytes: &[u8], base: u64) -> Result<Vec<Table>, ParseError> {
     // The key that was seen last at each depth: it names the value that follows.
     let mut keys: Vec<String> = Vec::new();
     let mut tables = Vec::new();
@@ -37,7 +38,7 @@ pub(super) fn tables(bytes: &[u8], base: u64) -> Result<Vec<Table>, Fault> {
         Ok(())
     })?;
     if tables.is_empty() {
-        return Err(Fault::corrupt(base, "UDIF property list", "block tables (resource-fork, blkx)", "none"));
+        return Err(ParseError::corrupt(base, "UDIF property list", "block tables (resource-fork, blkx)", "none"));
     }
     Ok(tables)
 }
@@ -48,10 +49,10 @@ fn is_table(path: &[&str], keys: &[String]) -> bool {
         && [key(3), key(4), key(6)] == [Some("resource-fork"), Some("blkx"), Some("Data")]
 }
 
-fn decode(place: &Place<'_>, text: &str) -> Result<Table, Fault> {
+fn decode(place: &Place<'_>, text: &str) -> Result<Table, ParseError> {
     let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     let bytes = STANDARD
         .decode(compact)
-        .map_err(|error| Fault::corrupt(place.offset(), "block table in the UDIF property list", "base64", error))?;
+        .map_err(|error| ParseError::corrupt(place.offset(), "block table in the UDIF property list", "base64", error))?;
     Ok(Table { at: place.offset(), bytes })
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::{ChainDisk, Disk};
 use crate::image::Extent;
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Write;
@@ -159,7 +159,7 @@ fn open_bytes(bytes: Vec<u8>, force: bool) -> Result<Box<dyn Image>> {
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, false) {
         Ok(_) => panic!("a damaged image was opened"),
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 
@@ -228,7 +228,7 @@ fn each_broken_field_of_the_trailer_has_its_own_message() {
         (492, vec![255; 8], "UDIF sector count at offset OFFSET: expected 1 to 2^54 - 1 sectors, found 18446744073709551615".into()),
         (360, vec![9, 9, 9, 9], "CRC-32 of the checksums of the UDIF block tables at offset OFFSET: expected 09090909, found b63cfbcd".into()),
     ];
-    for (field, new, fault) in cases {
+    for (field, new, cause) in cases {
         let mut bytes = good.clone();
         bytes[at + field..at + field + new.len()].copy_from_slice(&new);
         let field = at
@@ -241,9 +241,9 @@ fn each_broken_field_of_the_trailer_has_its_own_message() {
             } else {
                 field
             };
-        let fault = fault.replace("OFFSET", &format!("{field} ({field:#x})"));
+        let cause = cause.replace("OFFSET", &format!("{field} ({field:#x})"));
         let text = message(bytes);
-        assert!(text.starts_with("/t/a.dmg ") && text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
+        assert!(text.starts_with("/t/a.dmg ") && text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");
     }
 }
 
@@ -271,18 +271,18 @@ fn each_broken_field_of_a_block_table_has_its_own_message() {
         (chunk(7, 23), vec![2], "expected chunks up to byte 12288, the disk's size, found chunks up to 11776"),
         (chunk(2, 24), vec![0, 0, 1], "expected a range within the"),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut parts = good();
         parts.mish[at..at + new.len()].copy_from_slice(&new);
         // The cut table must not be taken for damage of the checksums.
         let text = message(parts.bytes());
-        assert!(text.contains(fault) && text.starts_with("/t/a.dmg "), "{text}\nis not\n{fault}");
+        assert!(text.contains(cause) && text.starts_with("/t/a.dmg "), "{text}\nis not\n{cause}");
     }
 }
 
 #[test]
 fn a_property_list_without_tables_is_damage() {
-    for (head, fault) in [
+    for (head, cause) in [
         ("<plist><dict><key>Data</key><data>", "expected block tables (resource-fork, blkx), found none"),
         ("<plist><dict>", "XML at offset"),
         (
@@ -296,7 +296,7 @@ fn a_property_list_without_tables_is_damage() {
             parts.tail = "</data></dict></plist>".to_owned();
         }
         let text = message(parts.bytes());
-        assert!(text.contains(fault), "{text}\nis not\n{fault}");
+        assert!(text.contains(cause), "{text}\nis not\n{cause}");
     }
 }
 
@@ -310,7 +310,7 @@ fn a_damaged_chunk_is_an_error_and_the_rest_is_read() {
         let Entry(_, first, count, _) = entries[number];
         let image = open_bytes(Parts::new(&entries, 24).bytes(), false).unwrap();
         let disk = ChainDisk::new(vec![image], Vec::new());
-        let text = crate::error::message(&disk.read_at(first * 512, &mut [0; 1]).unwrap_err());
+        let text = crate::error_kind::message(&disk.read_at(first * 512, &mut [0; 1]).unwrap_err());
         assert!(
             text.contains(&format!("UDIF chunk {number} at offset"))
                 && text.contains(&format!("expected {} bytes", count * 512)),
@@ -329,13 +329,13 @@ fn a_chunk_of_another_length_than_its_sectors_is_an_error() {
         for sectors in [3, 5] {
             let image =
                 open_bytes(Parts::new(&[Entry(kind, 0, 4, pack(&content(0, sectors)))], 4).bytes(), false).unwrap();
-            let text = crate::error::message(&read(image).unwrap_err());
+            let text = crate::error_kind::message(&read(image).unwrap_err());
             assert!(text.contains("UDIF chunk 0 at offset 21 (0x15): expected 2048 bytes, found"), "{kind:#x}: {text}");
         }
     }
     // A bomb: 4 MiB of zeros in some kilobytes, for a chunk that says 4 sectors.
     let image = open_bytes(Parts::new(&[Entry(ZLIB, 0, 4, zlib(&vec![0; 4 << 20]))], 4).bytes(), false).unwrap();
-    assert!(crate::error::message(&read(image).unwrap_err()).contains("zlib data with: more bytes"));
+    assert!(crate::error_kind::message(&read(image).unwrap_err()).contains("zlib data with: more bytes"));
 }
 
 /// No byte of any compressed chunk, whatever its value, makes a decoder panic or hang.

@@ -1,8 +1,8 @@
 //! The trailer of a UDIF image. Field names and offsets are those of `UDIFResourceFile` in
 //! <http://newosxbook.com/DMG.html> and QEMU's `block/dmg.c`; all numbers are big-endian.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `Signature`.
 pub(super) const SIGNATURE: &[u8; 4] = b"koly";
@@ -32,47 +32,47 @@ impl Trailer {
     /// Parses a trailer that lies at offset `at` of a file of `file_len` bytes.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub(super) fn parse(bytes: &[u8], at: u64, file_len: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub(super) fn parse(bytes: &[u8], at: u64, file_len: u64) -> Result<Self, ParseError> {
         let f = Fields::new("UDIF trailer", bytes, at);
         let signature = f.bytes(0, 4)?;
         if signature != SIGNATURE {
             let found = signature.escape_ascii();
-            return Err(Fault::corrupt(at, "UDIF signature in the last 512 bytes", "koly", found));
+            return Err(ParseError::corrupt(at, "UDIF signature in the last 512 bytes", "koly", found));
         }
         let version = f.u32_be(4)?;
         if version != 4 {
-            return Err(Fault::unsupported(f.offset(4), "UDIF version", 4, version));
+            return Err(ParseError::unsupported(f.offset(4), "UDIF version", 4, version));
         }
         let header_size = f.u32_be(8)?;
         if header_size as usize != SIZE {
-            return Err(Fault::corrupt(f.offset(8), "UDIF trailer size", SIZE, header_size));
+            return Err(ParseError::corrupt(f.offset(8), "UDIF trailer size", SIZE, header_size));
         }
         let segments = f.u32_be(60)?;
         if segments > 1 {
             let found = format_args!("segment {} of {segments}", f.u32_be(56)?);
-            return Err(Fault::unsupported(f.offset(60), "UDIF segments", "an image in one file", found));
+            return Err(ParseError::unsupported(f.offset(60), "UDIF segments", "an image in one file", found));
         }
         let (xml_offset, xml_length) = (f.u64_be(216)?, f.u64_be(224)?);
         if xml_length == 0 {
             let expected = "a property list with the block tables";
             let found = "none (images of Mac OS X 10.1 have them in a resource fork)";
-            return Err(Fault::unsupported(f.offset(224), "length of the UDIF property list", expected, found));
+            return Err(ParseError::unsupported(f.offset(224), "length of the UDIF property list", expected, found));
         }
         if xml_offset.checked_add(xml_length).is_none_or(|end| end > file_len) {
             let expected = format_args!("a range within the {file_len} bytes of the file");
             let found = format_args!("{xml_length} bytes at {xml_offset}");
-            return Err(Fault::corrupt(f.offset(216), "UDIF property list", expected, found));
+            return Err(ParseError::corrupt(f.offset(216), "UDIF property list", expected, found));
         }
         let length = usize::try_from(xml_length).ok().filter(|_| xml_length <= MAX_XML);
         let xml_length = length.ok_or_else(|| {
             let expected = format_args!("at most {MAX_XML}");
-            Fault::unsupported(f.offset(224), "length of the UDIF property list", expected, xml_length)
+            ParseError::unsupported(f.offset(224), "length of the UDIF property list", expected, xml_length)
         })?;
         let sectors = f.u64_be(492)?;
         let disk_size = sectors.checked_mul(512).filter(|size| *size > 0 && i64::try_from(*size).is_ok());
         let disk_size = disk_size
-            .ok_or_else(|| Fault::corrupt(f.offset(492), "UDIF sector count", "1 to 2^54 - 1 sectors", sectors))?;
+            .ok_or_else(|| ParseError::corrupt(f.offset(492), "UDIF sector count", "1 to 2^54 - 1 sectors", sectors))?;
         Ok(Self { at, data_fork_offset: f.u64_be(24)?, xml_offset, xml_length, disk_size, master_crc: crc(&f, 352)? })
     }
 }
@@ -80,8 +80,8 @@ impl Trailer {
 /// The checksum at `at` (type, bits, data) when it is a CRC-32.
 ///
 /// # Errors
-/// [`Fault`] when it lies past the end of the bytes.
-pub(super) fn crc(f: &Fields<'_>, at: usize) -> Result<Option<u32>, Fault> {
+/// [`ParseError`] when it lies past the end of the bytes.
+pub(super) fn crc(f: &Fields<'_>, at: usize) -> Result<Option<u32>, ParseError> {
     const CRC_32: u32 = 2;
     let is_crc = f.u32_be(at)? == CRC_32 && f.u32_be(at + 4)? == 32;
     Ok(if is_crc { Some(f.u32_be(at + 8)?) } else { None })

@@ -1,9 +1,11 @@
 //! Images of optical disks: the 2048-byte sectors as they are, with ISO 9660 or UDF on them. Read-only, as VirtualBox has
 //! them.
 
-use super::fields::Fields;
+use crate::ondisk::fields::Fields;
 use super::open::Sample;
-use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
+use crate::ondisk::ParseError;
+use crate::storage::File;
 use std::path::Path;
 
 /// Bytes of a sector.
@@ -34,7 +36,7 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     if sample.len == 0 || !sample.len.is_multiple_of(SECTOR) {
         let expected = format_args!("a whole number of sectors of {SECTOR} bytes");
         let found = format_args!("{} bytes", sample.len);
-        return Err(Fault::corrupt(0, "length of the optical disk's image", expected, found).in_file(&sample.path));
+        return Err(ParseError::corrupt(0, "length of the optical disk's image", expected, found).in_file(&sample.path));
     }
     let kind = if sample.starts_with(DESCRIPTORS_AT + 1, ISO_9660) { "ISO 9660" } else { "UDF" };
     Ok(info(&sample.path, Format::Iso, sample.len, sample.len, kind.to_owned()))
@@ -47,7 +49,7 @@ pub(super) fn info(path: &Path, format: Format, size: u64, stored_size: u64, det
 
 /// Checks that the file holds the whole volume that its primary volume descriptor states (ECMA-119, 8.4.8 and
 /// 8.4.12).
-fn check_whole(sample: &Sample) -> Result<(), Fault> {
+fn check_whole(sample: &Sample) -> Result<(), ParseError> {
     let head = sample.head.get(DESCRIPTORS_AT..).unwrap_or_default();
     let f = Fields::new("volume descriptor", head, DESCRIPTORS_AT as u64);
     if !sample.starts_with(DESCRIPTORS_AT + 1, ISO_9660) || f.u8(0)? != PRIMARY {
@@ -58,7 +60,7 @@ fn check_whole(sample: &Sample) -> Result<(), Fault> {
     if volume > sample.len {
         let expected = format_args!("at most {}, the length of the file", sample.len);
         let found = format_args!("{blocks} blocks of {block} bytes: the file is cut");
-        return Err(Fault::corrupt(f.offset(80), "size of the ISO 9660 volume", expected, found));
+        return Err(ParseError::corrupt(f.offset(80), "size of the ISO 9660 volume", expected, found));
     }
     Ok(())
 }
@@ -70,7 +72,7 @@ fn check_whole(sample: &Sample) -> Result<(), Fault> {
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let mut info = identify(&sample)?;
-    if let Err(error) = check_whole(&sample).map_err(|fault| fault.in_file(&sample.path)) {
+    if let Err(error) = check_whole(&sample).map_err(|cause| cause.in_file(&sample.path)) {
         options.forgive(error, &mut info.notes)?;
     }
     Ok(Box::new(Iso { info, files: [file] }))
@@ -99,7 +101,7 @@ impl Image for Iso {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::testing::MemFile;
+    use crate::storage::testing::MemFile;
     use crate::image::{self, Extent};
 
     /// An image of 40 sectors whose volume has as many.

@@ -4,8 +4,10 @@ use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
 use super::part::{Layer, Part};
 use super::{Parallels, open_mapped, plain_info};
 use crate::image::open::Sample;
-use crate::image::storage;
-use crate::image::{Error, Fault, File, ImageInfo, OpenOptions, Result, Variant, sibling};
+use crate::storage;
+use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
+use crate::ondisk::ParseError;
+use crate::storage::{File, sibling};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -33,11 +35,11 @@ pub(super) fn probe(sample: &Sample) -> bool {
 /// What the descriptor says.
 pub(super) fn identify(file: &File) -> Result<ImageInfo> {
     let descriptor = read(file)?;
-    let chain = descriptor.chain(None).map_err(|fault| fault.in_file(file.path()))?;
+    let chain = descriptor.chain(None).map_err(|cause| cause.in_file(file.path()))?;
     let mut stored_size = storage::length(&**file)?;
     for storage in &descriptor.storages {
         for guid in &chain {
-            let image = storage.image(*guid).map_err(|fault| fault.in_file(file.path()))?;
+            let image = storage.image(*guid).map_err(|cause| cause.in_file(file.path()))?;
             let part = sibling::open(file.path(), &image.name, false)?;
             stored_size = stored_size.saturating_add(storage::length(&*part)?);
         }
@@ -49,19 +51,19 @@ fn read(file: &File) -> Result<Descriptor> {
     let len = storage::length(&**file)?;
     let Some(len) = usize::try_from(len).ok().filter(|_| len <= MAX_DESCRIPTOR) else {
         let expected = format_args!("at most {MAX_DESCRIPTOR} bytes");
-        let fault = Fault::unsupported(0, "descriptor of the Parallels bundle", expected, format_args!("{len} bytes"));
-        return Err(fault.in_file(file.path()));
+        let cause = ParseError::unsupported(0, "descriptor of the Parallels bundle", expected, format_args!("{len} bytes"));
+        return Err(cause.in_file(file.path()));
     };
     let bytes = storage::read_up_to(&**file, 0, len)?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    Descriptor::parse(text).map_err(|fault| fault.in_file(file.path()))
+    Descriptor::parse(text).map_err(|cause| cause.in_file(file.path()))
 }
 
 fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid], stored_size: u64) -> Result<ImageInfo> {
     let mut variant = Variant::Fixed;
     let top = chain.first().copied().unwrap_or_default();
     for storage in &descriptor.storages {
-        let image = storage.image(top).map_err(|fault| fault.in_file(path))?;
+        let image = storage.image(top).map_err(|cause| cause.in_file(path))?;
         if image.kind == Kind::Compressed {
             variant = Variant::Dynamic;
         }
@@ -75,7 +77,7 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let path = file.path();
     let descriptor = read(file)?;
     let snapshot = options.snapshot.as_deref().map(|name| snapshot_guid(path, name)).transpose()?;
-    let chain = descriptor.chain(snapshot).map_err(|fault| fault.in_file(path))?;
+    let chain = descriptor.chain(snapshot).map_err(|cause| cause.in_file(path))?;
     let top = chain.first().copied().unwrap_or_default();
     if options.writable && (snapshot.is_some() || descriptor.has_children(top)) {
         let reason = format!("{top} is a snapshot, and other states of the disk depend on it; open it read-only");
@@ -85,7 +87,7 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let mut parts = Vec::new();
     for storage in &descriptor.storages {
         let images = chain.iter().map(|guid| storage.image(*guid)).collect::<Result<Vec<_>, _>>();
-        let images = images.map_err(|fault| fault.in_file(path))?;
+        let images = images.map_err(|cause| cause.in_file(path))?;
         parts.push(opening.part(storage.start, storage.end, &images)?);
     }
     let Opening { files, notes, .. } = opening;
@@ -117,7 +119,7 @@ fn unit(path: &Path, parts: &[Part]) -> Result<u64> {
         if (size != 0 && size != unit) || part.start % unit != 0 {
             let expected = format_args!("parts of whole clusters of {unit} bytes, to write to the bundle");
             let found = format_args!("a part from byte {} on with clusters of {size} bytes", part.start);
-            return Err(Fault::unsupported(0, "parts of the Parallels bundle", expected, found).in_file(path));
+            return Err(ParseError::unsupported(0, "parts of the Parallels bundle", expected, found).in_file(path));
         }
     }
     Ok(unit)
@@ -143,8 +145,8 @@ impl Opening<'_> {
         }
         let mut layers = layers.into_iter();
         let top = layers.next().ok_or_else(|| {
-            let fault = Fault::corrupt(0, "Snapshots in the descriptor", "a current state", "the nil GUID");
-            fault.in_file(self.path)
+            let cause = ParseError::corrupt(0, "Snapshots in the descriptor", "a current state", "the nil GUID");
+            cause.in_file(self.path)
         })?;
         Ok(Part { start, end, top, below: layers.collect(), writer })
     }
@@ -158,9 +160,9 @@ impl Opening<'_> {
             Kind::Plain => {
                 let found = storage::length(&*file)?;
                 if found < len {
-                    let fault =
-                        Fault::corrupt(0, "plain file of a Parallels bundle", format_args!("{len} bytes"), found);
-                    return Err(fault.in_file(file.path()));
+                    let cause =
+                        ParseError::corrupt(0, "plain file of a Parallels bundle", format_args!("{len} bytes"), found);
+                    return Err(cause.in_file(file.path()));
                 }
                 Ok((Layer::Plain(number), None))
             }
@@ -169,7 +171,7 @@ impl Opening<'_> {
                 if map.header.disk_size != len {
                     let expected = format_args!("{len}, as the descriptor says");
                     let what = "bytes of the Parallels disk";
-                    return Err(Fault::corrupt(36, what, expected, map.header.disk_size).in_file(file.path()));
+                    return Err(ParseError::corrupt(36, what, expected, map.header.disk_size).in_file(file.path()));
                 }
                 Ok((Layer::Mapped(map), writer))
             }

@@ -1,8 +1,9 @@
 //! `DiskDescriptor.xml`, which says of which files a Parallels bundle consists. Element names are those of QEMU's
 //! `docs/interop/prl-xml.rst` (<https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/prl-xml.rst>).
 
-use crate::image::Fault;
-use crate::image::xml::{self, Place, Step};
+use crate::ondisk::ParseError;
+use crate::ondisk::xml;
+use crate::ondisk::xml::{Place, Step};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -74,8 +75,8 @@ impl Descriptor {
     /// Parses a descriptor.
     ///
     /// # Errors
-    /// [`Fault`] naming the element that is missing, wrong or not supported.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the element that is missing, wrong or not supported.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let mut parser = Parser::default();
         xml::walk(bytes, 0, &mut |place, step| match step {
             Step::Open => parser.open(place),
@@ -88,13 +89,13 @@ impl Descriptor {
             if storage.start != end || storage.end <= storage.start {
                 let expected = format_args!("a part of the disk that begins at byte {end}");
                 let found = format_args!("one from {} to {}", storage.start, storage.end);
-                return Err(Fault::corrupt(0, "Storage in the descriptor", expected, found));
+                return Err(ParseError::corrupt(0, "Storage in the descriptor", expected, found));
             }
             end = storage.end;
         }
         if end != disk_size || disk_size == 0 {
             let expected = format_args!("parts up to byte {disk_size}, the disk's size");
-            return Err(Fault::corrupt(0, "Storage in the descriptor", expected, format_args!("parts up to {end}")));
+            return Err(ParseError::corrupt(0, "Storage in the descriptor", expected, format_args!("parts up to {end}")));
         }
         Ok(Self { disk_size, storages: parser.storages, parents: parser.parents, top: parser.top })
     }
@@ -102,8 +103,8 @@ impl Descriptor {
     /// The snapshots that make up a state of the disk, from `snapshot` (or the current state) to the base.
     ///
     /// # Errors
-    /// [`Fault`] when there is no such snapshot, or its ancestors are not all there.
-    pub(super) fn chain(&self, snapshot: Option<Uuid>) -> Result<Vec<Uuid>, Fault> {
+    /// [`ParseError`] when there is no such snapshot, or its ancestors are not all there.
+    pub(super) fn chain(&self, snapshot: Option<Uuid>) -> Result<Vec<Uuid>, ParseError> {
         let top = match snapshot.or(self.top) {
             Some(guid) => guid,
             None => self.current()?,
@@ -117,12 +118,12 @@ impl Descriptor {
                 None if self.parents.is_empty() && chain.is_empty() => Uuid::nil(),
                 None => {
                     let expected = format_args!("a Shot for {guid}");
-                    return Err(Fault::corrupt(0, "Snapshots in the descriptor", expected, "none"));
+                    return Err(ParseError::corrupt(0, "Snapshots in the descriptor", expected, "none"));
                 }
             };
             if chain.len() > self.parents.len() {
                 let found = format_args!("{top}, which is an ancestor of its own");
-                return Err(Fault::corrupt(0, "Snapshots in the descriptor", "a tree", found));
+                return Err(ParseError::corrupt(0, "Snapshots in the descriptor", "a tree", found));
             }
             chain.push(guid);
             guid = parent;
@@ -130,7 +131,7 @@ impl Descriptor {
         Ok(chain)
     }
 
-    fn current(&self) -> Result<Uuid, Fault> {
+    fn current(&self) -> Result<Uuid, ParseError> {
         let files = || self.storages.iter().flat_map(|storage| &storage.images).map(|image| image.guid);
         if files().any(|guid| guid == CURRENT) {
             return Ok(CURRENT);
@@ -142,7 +143,7 @@ impl Descriptor {
             [only] => Ok(only),
             _ => {
                 let found = format_args!("{} snapshots without children", leaves.len());
-                Err(Fault::corrupt(0, "Snapshots in the descriptor", "TopGUID or one state without children", found))
+                Err(ParseError::corrupt(0, "Snapshots in the descriptor", "TopGUID or one state without children", found))
             }
         }
     }
@@ -157,20 +158,20 @@ impl Storage {
     /// The file of a snapshot.
     ///
     /// # Errors
-    /// [`Fault`] when the descriptor names none.
-    pub(super) fn image(&self, guid: Uuid) -> Result<&ImageFile, Fault> {
+    /// [`ParseError`] when the descriptor names none.
+    pub(super) fn image(&self, guid: Uuid) -> Result<&ImageFile, ParseError> {
         self.images.iter().find(|image| image.guid == guid).ok_or_else(|| {
             let what = format!("Storage from byte {} in the descriptor", self.start);
-            Fault::corrupt(0, what, format_args!("an Image for the snapshot {guid}"), "none")
+            ParseError::corrupt(0, what, format_args!("an Image for the snapshot {guid}"), "none")
         })
     }
 }
 
 impl Parser {
-    fn open(&mut self, place: &Place<'_>) -> Result<(), Fault> {
+    fn open(&mut self, place: &Place<'_>) -> Result<(), ParseError> {
         match place.path()[..] {
             [root] if root != ROOT => {
-                Err(Fault::corrupt(place.offset(), "root of the descriptor", format_args!("<{ROOT}>"), root))
+                Err(ParseError::corrupt(place.offset(), "root of the descriptor", format_args!("<{ROOT}>"), root))
             }
             [_, "StorageData", "Storage"] => {
                 self.storages.push(Storage::default());
@@ -184,7 +185,7 @@ impl Parser {
         }
     }
 
-    fn close(&mut self, place: &Place<'_>, text: &str) -> Result<(), Fault> {
+    fn close(&mut self, place: &Place<'_>, text: &str) -> Result<(), ParseError> {
         let path = place.path();
         match path[1..] {
             ["Disk_Parameters", "Disk_size"] => self.disk_size = Some(sectors(place, text)?),
@@ -211,7 +212,7 @@ impl Parser {
                 let guid = self.guid.take().ok_or_else(|| missing(place.offset(), "GUID"))?;
                 let parent = self.parent.take().ok_or_else(|| missing(place.offset(), "ParentGUID"))?;
                 if self.parents.insert(guid, parent).is_some() {
-                    return Err(Fault::corrupt(place.offset(), "Shot in the descriptor", "a GUID of its own", guid));
+                    return Err(ParseError::corrupt(place.offset(), "Shot in the descriptor", "a GUID of its own", guid));
                 }
             }
             ["Snapshots", "TopGUID"] => self.top = Some(guid(place, text)?),
@@ -220,7 +221,7 @@ impl Parser {
         Ok(())
     }
 
-    fn image(&mut self, place: &Place<'_>) -> Result<ImageFile, Fault> {
+    fn image(&mut self, place: &Place<'_>) -> Result<ImageFile, ParseError> {
         let at = place.offset();
         Ok(ImageFile {
             guid: self.guid.take().ok_or_else(|| missing(at, "GUID"))?,
@@ -230,39 +231,39 @@ impl Parser {
     }
 }
 
-fn missing(at: u64, element: &str) -> Fault {
-    Fault::corrupt(at, "descriptor of the Parallels bundle", format_args!("a {element} element"), "none")
+fn missing(at: u64, element: &str) -> ParseError {
+    ParseError::corrupt(at, "descriptor of the Parallels bundle", format_args!("a {element} element"), "none")
 }
 
 /// A number of sectors of 512 bytes, as bytes.
-fn sectors(place: &Place<'_>, text: &str) -> Result<u64, Fault> {
+fn sectors(place: &Place<'_>, text: &str) -> Result<u64, ParseError> {
     let bytes = text.parse::<u64>().ok().and_then(|sectors| sectors.checked_mul(SECTOR));
     bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(|| {
         let what = format!("{} in the descriptor", place.path().last().unwrap_or(&""));
-        Fault::corrupt(place.offset(), what, "a number of sectors below 2^54", format_args!("{text:?}"))
+        ParseError::corrupt(place.offset(), what, "a number of sectors below 2^54", format_args!("{text:?}"))
     })
 }
 
-fn guid(place: &Place<'_>, text: &str) -> Result<Uuid, Fault> {
+fn guid(place: &Place<'_>, text: &str) -> Result<Uuid, ParseError> {
     Uuid::try_parse(text).map_err(|_| {
         let what = format!("{} in the descriptor", place.path().last().unwrap_or(&""));
-        Fault::corrupt(place.offset(), what, "a GUID", format_args!("{text:?}"))
+        ParseError::corrupt(place.offset(), what, "a GUID", format_args!("{text:?}"))
     })
 }
 
-fn kind(place: &Place<'_>, text: &str) -> Result<Kind, Fault> {
+fn kind(place: &Place<'_>, text: &str) -> Result<Kind, ParseError> {
     match text {
         "Plain" => Ok(Kind::Plain),
         "Compressed" => Ok(Kind::Compressed),
-        _ => Err(Fault::unsupported(place.offset(), "Type of an Image in the descriptor", "Plain or Compressed", text)),
+        _ => Err(ParseError::unsupported(place.offset(), "Type of an Image in the descriptor", "Plain or Compressed", text)),
     }
 }
 
 /// An encrypted bundle names the program that encrypts.
-fn check_engine(place: &Place<'_>, text: &str) -> Result<(), Fault> {
+fn check_engine(place: &Place<'_>, text: &str) -> Result<(), ParseError> {
     if text.is_empty() || Uuid::try_parse(text).is_ok_and(|engine| engine.is_nil()) {
         return Ok(());
     }
     let found = format_args!("encryption by the engine {text}");
-    Err(Fault::unsupported(place.offset(), "Encryption in the descriptor", "a disk that is not encrypted", found))
+    Err(ParseError::unsupported(place.offset(), "Encryption in the descriptor", "a disk that is not encrypted", found))
 }

@@ -1,8 +1,8 @@
 //! The format extension: features that were added to the format later, among them dirty bitmaps. They say nothing about
 //! the disk's bytes unless marked as necessary. From QEMU's `docs/interop/parallels.txt`.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `magic` of the extension's cluster.
 const MAGIC: u64 = 0xAB23_4CEF_23DC_EA87;
@@ -21,13 +21,13 @@ pub(super) const LOOKED_AT: usize = 64 << 10;
 /// Checks that no necessary feature is unknown. `bytes` begin `at` bytes into the file.
 ///
 /// # Errors
-/// [`Fault`].
-pub(super) fn check(bytes: &[u8], at: u64) -> Result<(), Fault> {
+/// [`ParseError`].
+pub(super) fn check(bytes: &[u8], at: u64) -> Result<(), ParseError> {
     let f = Fields::new("Parallels format extension", bytes, at);
     let magic = f.u64_le(0)?;
     if magic != MAGIC {
         let (expected, found) = (format!("{MAGIC:#018x}"), format!("{magic:#018x}"));
-        return Err(Fault::corrupt(at, "signature of the Parallels format extension", expected, found));
+        return Err(ParseError::corrupt(at, "signature of the Parallels format extension", expected, found));
     }
     let mut place = HEADER;
     loop {
@@ -37,7 +37,7 @@ pub(super) fn check(bytes: &[u8], at: u64) -> Result<(), Fault> {
         }
         let flags = f.u64_le(place + 8)?;
         if feature != DIRTY_BITMAP && flags & NECESSARY != 0 {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 f.offset(place),
                 "necessary feature of the Parallels image",
                 "dirty bitmaps",

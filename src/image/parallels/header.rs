@@ -1,8 +1,8 @@
 //! The header of a Parallels image. Field names and offsets are those of QEMU's `docs/interop/parallels.txt`
 //! (<https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/parallels.txt>); all numbers are little-endian.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use crate::image::open::Sample;
 
 /// `magic` of images whose map counts in sectors of 512 bytes; the only ones that VirtualBox knows.
@@ -61,43 +61,43 @@ impl Header {
     /// Parses the first [`SIZE`] bytes of a file.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("Parallels header", bytes, 0);
         let magic = f.bytes(0, 16)?;
         let extended = magic == MAGIC_EXT;
         if !extended && magic != MAGIC {
             let expected = "WithoutFreeSpace or WithouFreSpacExt";
-            return Err(Fault::corrupt(0, "Parallels signature", expected, magic.escape_ascii()));
+            return Err(ParseError::corrupt(0, "Parallels signature", expected, magic.escape_ascii()));
         }
         let version = f.u32_le(16)?;
         if version != 2 {
-            return Err(Fault::unsupported(16, "Parallels version", 2, version));
+            return Err(ParseError::unsupported(16, "Parallels version", 2, version));
         }
         let tracks = f.u32_le(28)?;
         if tracks == 0 {
-            return Err(Fault::corrupt(28, "sectors of a Parallels cluster", "at least 1", 0));
+            return Err(ParseError::corrupt(28, "sectors of a Parallels cluster", "at least 1", 0));
         }
         let cluster = u64::from(tracks) * SECTOR;
         // Images of the old kind have a 32-bit size, and what follows it is not defined.
         let sectors = if extended { f.u64_le(36)? } else { u64::from(f.u32_le(36)?) };
         let disk_size = sectors.checked_mul(SECTOR).filter(|size| *size > 0 && i64::try_from(*size).is_ok());
         let disk_size = disk_size
-            .ok_or_else(|| Fault::corrupt(36, "sectors of the Parallels disk", "1 to 2^54 - 1 sectors", sectors))?;
+            .ok_or_else(|| ParseError::corrupt(36, "sectors of the Parallels disk", "1 to 2^54 - 1 sectors", sectors))?;
         let entries = f.u32_le(32)?;
         if entries > MAX_ENTRIES {
             let expected = format_args!("at most {MAX_ENTRIES}");
-            return Err(Fault::unsupported(32, "number of Parallels BAT entries", expected, entries));
+            return Err(ParseError::unsupported(32, "number of Parallels BAT entries", expected, entries));
         }
         let needed = disk_size.div_ceil(cluster);
         if u64::from(entries) < needed {
             let expected = format_args!("at least {needed} for {disk_size} bytes");
-            return Err(Fault::corrupt(32, "number of Parallels BAT entries", expected, entries));
+            return Err(ParseError::corrupt(32, "number of Parallels BAT entries", expected, entries));
         }
         let extension = f.u64_le(56)?;
         let extension = extension
             .checked_mul(SECTOR)
-            .ok_or_else(|| Fault::corrupt(56, "offset of the Parallels format extension", "below 2^55", extension))?;
+            .ok_or_else(|| ParseError::corrupt(56, "offset of the Parallels format extension", "below 2^55", extension))?;
         let header = Self {
             extended,
             cluster,
@@ -144,7 +144,7 @@ fn usize_of(offset: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::MemFile;
+    use crate::storage::testing::MemFile;
     use crate::image::{OpenOptions, open::open_file, parallels::testing::Build};
 
     /// A `.hdd` file without signature is a flat image, and what was read of a damaged one would not be the disk.

@@ -1,9 +1,11 @@
 //! The block allocation table (BAT): reading entries and checking them against the file.
 
 use super::header::Header;
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, Result, Run};
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, Result, Run};
+use crate::ondisk::ParseError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the table kept in memory.
@@ -29,7 +31,7 @@ impl Map {
     pub(super) fn new(file: File, number: usize, header: Header) -> Result<Self> {
         let file_len = storage::length(&*file)?;
         if file_len < header.map_end() {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 header.entry_at(0),
                 "Parallels BAT",
                 format_args!("{} entries up to offset {}", header.entries, header.map_end()),
@@ -39,8 +41,8 @@ impl Map {
         }
         if header.data_offset > file_len.next_multiple_of(header.cluster) {
             let expected = format_args!("at most {file_len}, the end of the file");
-            let fault = Fault::corrupt(48, "offset of the Parallels data", expected, header.data_offset);
-            return Err(fault.in_file(file.path()));
+            let cause = ParseError::corrupt(48, "offset of the Parallels data", expected, header.data_offset);
+            return Err(cause.in_file(file.path()));
         }
         Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len), file: number })
     }
@@ -49,8 +51,8 @@ impl Map {
         self.cache.file()
     }
 
-    fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.storage().path())
+    fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.storage().path())
     }
 
     /// Where the file has a cluster; none when it was never written.
@@ -108,12 +110,12 @@ impl Map {
         let found = format_args!("{raw}");
         let Some(place) = u64::from(raw).checked_mul(header.entry_unit()).filter(|p| *p >= header.map_end()) else {
             let expected = format_args!("a place behind the table, which ends at {}", header.map_end());
-            return Err(self.fault(Fault::corrupt(at, what(), expected, found)));
+            return Err(self.cause(ParseError::corrupt(at, what(), expected, found)));
         };
         let end = place.saturating_add(header.bytes_of_cluster(cluster));
         let file_len = self.file_len.load(Ordering::Acquire);
         if end > file_len {
-            return Err(self.fault(Fault::corrupt(
+            return Err(self.cause(ParseError::corrupt(
                 at,
                 what(),
                 format_args!("a cluster within the {file_len} bytes of the file"),
@@ -144,7 +146,7 @@ impl Map {
             if let [one, next] = *pair
                 && next - one < self.header.cluster
             {
-                return Err(self.fault(Fault::corrupt(
+                return Err(self.cause(ParseError::corrupt(
                     next,
                     "Parallels cluster",
                     format_args!("none before offset {}, the end of another", one + self.header.cluster),
@@ -163,7 +165,7 @@ impl Map {
             return Ok(());
         }
         let found = format_args!("{} clusters and the flag of an empty image", places.len());
-        Err(self.fault(Fault::corrupt(
+        Err(self.cause(ParseError::corrupt(
             super::header::FLAGS_AT,
             "Parallels flags",
             "no clusters in an empty image",

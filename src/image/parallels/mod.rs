@@ -14,7 +14,10 @@ mod tests;
 mod write;
 
 use super::open::{Sample, no_snapshot};
-use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
+use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
+use crate::ondisk::ParseError;
+use crate::storage::File;
+use crate::storage;
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -46,7 +49,7 @@ pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if !header::probe(sample) {
         return flat_info(sample);
     }
-    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
 
@@ -84,7 +87,7 @@ fn open_mapped(
     notes: &mut Vec<String>,
 ) -> Result<(Map, Option<Writer>)> {
     let head = storage::read_up_to(&**file, 0, header::SIZE)?;
-    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
     check_extension(file, &header, options.writable)?;
     if header.is_in_use() {
         notes.push("The image was not closed by the program that last wrote to it".to_owned());
@@ -105,11 +108,11 @@ fn open_mapped(
 fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
     let Some(at) = header.extension else { return Ok(()) };
     let bytes = storage::read_up_to(&**file, at, extension::LOOKED_AT)?;
-    extension::check(&bytes, at).map_err(|fault| fault.in_file(file.path()))?;
+    extension::check(&bytes, at).map_err(|cause| cause.in_file(file.path()))?;
     if writable {
         let expected = "none in an image to be written: its dirty bitmaps would no longer be true";
         let found = format_args!("one at {at}");
-        return Err(Fault::unsupported(56, "Parallels format extension", expected, found).in_file(file.path()));
+        return Err(ParseError::unsupported(56, "Parallels format extension", expected, found).in_file(file.path()));
     }
     Ok(())
 }
@@ -127,12 +130,12 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
     if header::probe_damaged(sample) {
         // The error is the signature's.
-        Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+        Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";
         let found = format_args!("{} bytes without signature", sample.len);
-        return Err(Fault::corrupt(0, "Parallels image", expected, found).in_file(&sample.path));
+        return Err(ParseError::corrupt(0, "Parallels image", expected, found).in_file(&sample.path));
     }
     Ok(ImageInfo { details: "flat".to_owned(), ..plain_info(&sample.path, sample.len, Variant::Fixed, sample.len) })
 }
@@ -156,7 +159,7 @@ impl Parallels {
         let after = self.parts.partition_point(|part| part.end <= offset);
         self.parts.get(after).ok_or_else(|| {
             let expected = format_args!("an offset below {}", self.info.size);
-            Fault::corrupt(offset, "place of the disk", expected, offset).in_file(&self.info.path)
+            ParseError::corrupt(offset, "place of the disk", expected, offset).in_file(&self.info.path)
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use super::map::Map;
 use super::write::Writer;
-use crate::image::{Error, Extent, File, Result, Run};
+use crate::image::{Error, Extent, Result, Run};
+use crate::storage::File;
 
 /// The file of one snapshot.
 #[derive(Debug)]

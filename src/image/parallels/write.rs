@@ -7,7 +7,7 @@ use super::Parallels;
 use super::header::{FLAG_EMPTY, FLAGS_AT, Header, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
-use crate::image::storage;
+use crate::storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -191,7 +191,7 @@ impl Part {
         Ok(())
     }
 
-    fn discard(&self, files: &[crate::image::File], offset: u64, len: u64) -> Result<()> {
+    fn discard(&self, files: &[crate::storage::File], offset: u64, len: u64) -> Result<()> {
         let Some((map, writer)) = self.mapped() else {
             let Layer::Plain(file) = self.top else { return Ok(()) };
             return self.clear_plain(&files[file], offset, len);

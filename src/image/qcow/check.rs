@@ -6,8 +6,10 @@ use super::header::Header;
 use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
 use crate::image::clusters::ClusterSet;
-use crate::image::storage::{self, File};
-use crate::image::{Fault, Result};
+use crate::storage;
+use crate::storage::File;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 
 /// Entries of a level 1 table read at once.
 const L1_PIECE: u64 = 8192;
@@ -76,16 +78,16 @@ impl Check<'_> {
     /// Claims a cluster for what the entry at `at` says.
     fn claim(&mut self, at: u64, cluster: u64, claim: Claim) -> Result<()> {
         let place = cluster << self.header.cluster_bits;
-        let fault = |expected: &str, found: std::fmt::Arguments<'_>| {
-            Err(Fault::corrupt(at, "QCOW2 reference", expected, found).in_file(self.file.path()))
+        let cause = |expected: &str, found: std::fmt::Arguments<'_>| {
+            Err(ParseError::corrupt(at, "QCOW2 reference", expected, found).in_file(self.file.path()))
         };
         if place >= self.file_len {
-            return fault("a cluster in the file", format_args!("one at {place}, past the end at {}", self.file_len));
+            return cause("a cluster in the file", format_args!("one at {place}, past the end at {}", self.file_len));
         }
         let count = self.refs.get(cluster)?;
         if count == 0 || claim == Claim::Own && count != 1 {
             let expected = if claim == Claim::Own { "a cluster with the refcount 1" } else { "a counted cluster" };
-            return fault(
+            return cause(
                 expected,
                 format_args!("one at {place} with the refcount {count}; run qemu-img check -r all"),
             );
@@ -94,7 +96,7 @@ impl Check<'_> {
         let seen = self.used.contains(cluster);
         let mixed = seen && self.tables.contains(cluster) != is_table;
         if mixed || seen && claim == Claim::Own || self.own.contains(cluster) {
-            return fault("a cluster of its own", format_args!("one at {place}, which something else uses too"));
+            return cause("a cluster of its own", format_args!("one at {place}, which something else uses too"));
         }
         self.used.insert(cluster);
         if claim == Claim::Own {
@@ -117,7 +119,7 @@ impl Check<'_> {
             for (skip, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
                 let at = offset + (index + skip as u64) * 8;
                 let entry = table(u64::from_be_bytes(*raw), self.header, at);
-                if let Some((place, own)) = entry.map_err(|fault| fault.in_file(self.file.path()))? {
+                if let Some((place, own)) = entry.map_err(|cause| cause.in_file(self.file.path()))? {
                     self.level_2(at, place, current && own, &mut l2)?;
                 }
             }
@@ -137,7 +139,7 @@ impl Check<'_> {
         let entry_size = usize::try_from(self.header.entry_size()).unwrap_or(16);
         for (index, raw) in buffer.chunks_exact(entry_size).enumerate() {
             let entry_at = place + (index * entry_size) as u64;
-            let entry = Entry::decode(raw, self.header, entry_at).map_err(|fault| fault.in_file(self.file.path()))?;
+            let entry = Entry::decode(raw, self.header, entry_at).map_err(|cause| cause.in_file(self.file.path()))?;
             self.data(entry_at, entry, own)?;
         }
         Ok(())

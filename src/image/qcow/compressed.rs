@@ -1,26 +1,26 @@
 //! Compressed clusters.
 
 use super::header::Compression;
-use crate::image::{Fault, zstd};
+use crate::ondisk::{ParseError, zstd};
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// Decompresses `packed`, which lies at `offset` in the file, to exactly the length of `out`. Bytes after the end of
 /// the compressed stream are ignored: its length is stored in whole sectors.
 ///
 /// # Errors
-/// [`Fault`] when the stream is damaged, or does not hold exactly that many bytes.
+/// [`ParseError`] when the stream is damaged, or does not hold exactly that many bytes.
 pub(in crate::image) fn decode(
     compression: Compression,
     packed: &[u8],
     offset: u64,
     out: &mut [u8],
-) -> Result<(), Fault> {
+) -> Result<(), ParseError> {
     let (name, result) = match compression {
         Compression::Zlib => ("zlib", inflate(packed, out)),
         Compression::Zstd => ("zstd", unzstd(packed, out)),
     };
     let expected = format_args!("{name} data of {} bytes", out.len());
-    result.map_err(|found| Fault::corrupt(offset, "compressed QCOW cluster", expected, found))
+    result.map_err(|found| ParseError::corrupt(offset, "compressed QCOW cluster", expected, found))
 }
 
 fn inflate(packed: &[u8], out: &mut [u8]) -> Result<(), String> {

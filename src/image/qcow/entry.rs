@@ -1,7 +1,8 @@
 //! Entries of level 1 and level 2 tables.
 
 use super::header::{Header, MAX_OFFSET};
-use crate::image::{Extent, Fault};
+use crate::image::Extent;
+use crate::ondisk::ParseError;
 
 /// Bit 63: the refcount is 1, so the cluster may be overwritten in place.
 const COPIED: u64 = 1 << 63;
@@ -64,12 +65,12 @@ impl Entry {
     }
 
     /// Parses the entry whose bytes, 8 or 16, are at `at` in the file.
-    pub(super) fn decode(bytes: &[u8], header: &Header, at: u64) -> Result<Self, Fault> {
+    pub(super) fn decode(bytes: &[u8], header: &Header, at: u64) -> Result<Self, ParseError> {
         let (words, _) = bytes.as_chunks::<8>();
         let raw = words.first().map_or(0, |raw| u64::from_be_bytes(*raw));
         let bitmap = words.get(1).map_or(0, |raw| u64::from_be_bytes(*raw));
         let broken = |expected: &str, found: u64| {
-            Fault::corrupt(at, "QCOW2 level 2 entry", expected, format_args!("{found:#018x}"))
+            ParseError::corrupt(at, "QCOW2 level 2 entry", expected, format_args!("{found:#018x}"))
         };
         if raw & COMPRESSED != 0 {
             return match (raw & COPIED, bitmap) {
@@ -146,11 +147,11 @@ impl Plain {
 }
 
 /// A level 1 entry: where a level 2 table is, and whether it is used here only. None where there is no table.
-pub(super) fn table(raw: u64, header: &Header, at: u64) -> Result<Option<(u64, bool)>, Fault> {
+pub(super) fn table(raw: u64, header: &Header, at: u64) -> Result<Option<(u64, bool)>, ParseError> {
     let offset = raw & OFFSET;
     if raw & !(OFFSET | COPIED) != 0 || !offset.is_multiple_of(header.cluster_size()) {
         let expected = format_args!("a multiple of {} with flag 63 or without", header.cluster_size());
-        return Err(Fault::corrupt(at, "QCOW2 level 1 entry", expected, format_args!("{raw:#018x}")));
+        return Err(ParseError::corrupt(at, "QCOW2 level 1 entry", expected, format_args!("{raw:#018x}")));
     }
     Ok((offset != 0).then_some((offset, raw & COPIED != 0)))
 }

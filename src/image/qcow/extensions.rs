@@ -1,8 +1,8 @@
 //! Header extensions of versions 2 and 3: a type, a length and data, each padded to 8 bytes, up to one of type 0.
 
 use super::header::within_header;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 const END: u32 = 0;
 const BACKING_FORMAT: u32 = 0xE279_2ACA;
@@ -28,8 +28,8 @@ impl Extensions {
     /// Parses the extensions from `start` on, which end before `end`. Both are offsets in the file and in `f`.
     ///
     /// # Errors
-    /// [`Fault`] for one that runs past the end or appears twice.
-    pub fn parse(f: &Fields<'_>, start: u64, end: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] for one that runs past the end or appears twice.
+    pub fn parse(f: &Fields<'_>, start: u64, end: u64) -> Result<Self, ParseError> {
         let mut found = Self::default();
         let mut at = start;
         while at.saturating_add(8) <= end {
@@ -41,7 +41,7 @@ impl Extensions {
             let data_end = at + 8 + u64::from(len);
             if data_end > end {
                 let what = format!("length of the QCOW2 header extension {kind:#010x}");
-                return Err(Fault::corrupt(at + 4, what, format_args!("at most {}", end - at - 8), len));
+                return Err(ParseError::corrupt(at + 4, what, format_args!("at most {}", end - at - 8), len));
             }
             within_header(at, "QCOW2 header extension", at, data_end)?;
             found.take(kind, f, here + 8, len as usize)?;
@@ -50,7 +50,7 @@ impl Extensions {
         Ok(found)
     }
 
-    fn take(&mut self, kind: u32, f: &Fields<'_>, at: usize, len: usize) -> Result<(), Fault> {
+    fn take(&mut self, kind: u32, f: &Fields<'_>, at: usize, len: usize) -> Result<(), ParseError> {
         let slot = match kind {
             BACKING_FORMAT => &mut self.backing_format,
             DATA_FILE => &mut self.data_file,
@@ -67,7 +67,7 @@ impl Extensions {
         };
         if slot.replace(f.text(at, len)?).is_some() {
             let what = format!("QCOW2 header extension {kind:#010x}");
-            return Err(Fault::corrupt(at as u64 - 8, what, "once", "a second one"));
+            return Err(ParseError::corrupt(at as u64 - 8, what, "once", "a second one"));
         }
         Ok(())
     }

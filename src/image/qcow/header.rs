@@ -2,8 +2,8 @@
 //! (<https://www.qemu.org/docs/master/interop/qcow2.html>); all numbers are big-endian.
 
 use super::extensions::Extensions;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `magic`, at offset 0, of all versions.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -91,13 +91,13 @@ impl Header {
     /// Parses the first bytes of a file: [`MAX_HEADER`] of them, or all when it has fewer.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("QCOW2 header", bytes.get(..MAX_HEADER).unwrap_or(bytes), 0);
         let version = f.u32_be(4)?;
         let cluster_bits = f.u32_be(20)?;
         if !(9..=21).contains(&cluster_bits) {
-            return Err(Fault::corrupt(20, "QCOW2 cluster_bits", "9 to 21", cluster_bits));
+            return Err(ParseError::corrupt(20, "QCOW2 cluster_bits", "9 to 21", cluster_bits));
         }
         let length = if version == 2 { HEADER_2 } else { header_length(&f, cluster_bits)? };
         let backing = backing_name(&f, cluster_bits, length)?;
@@ -106,7 +106,7 @@ impl Header {
         let features = Features::parse(&f, version, length, &extensions)?;
         if features.incompatible & incompatible::EXTENDED_L2 != 0 && cluster_bits < MIN_EXTENDED_BITS {
             let expected = "at least 14 with extended level 2 entries";
-            return Err(Fault::corrupt(20, "QCOW2 cluster_bits", expected, cluster_bits));
+            return Err(ParseError::corrupt(20, "QCOW2 cluster_bits", expected, cluster_bits));
         }
         let header = Self {
             version,
@@ -128,20 +128,20 @@ impl Header {
         header.check_tables()?;
         match f.u32_be(32)? {
             0 => Ok(header),
-            1 => Err(Fault::unsupported(32, "QCOW2 crypt_method", "an image without encryption", "AES")),
-            2 => Err(Fault::unsupported(32, "QCOW2 crypt_method", "an image without encryption", "LUKS")),
-            other => Err(Fault::corrupt(32, "QCOW2 crypt_method", "0 to 2", other)),
+            1 => Err(ParseError::unsupported(32, "QCOW2 crypt_method", "an image without encryption", "AES")),
+            2 => Err(ParseError::unsupported(32, "QCOW2 crypt_method", "an image without encryption", "LUKS")),
+            other => Err(ParseError::corrupt(32, "QCOW2 crypt_method", "0 to 2", other)),
         }
     }
 
-    fn check_tables(&self) -> Result<(), Fault> {
+    fn check_tables(&self) -> Result<(), ParseError> {
         if self.size == 0 || i64::try_from(self.size).is_err() {
-            return Err(Fault::corrupt(24, "QCOW2 disk size", "512 to 2^63 bytes", self.size));
+            return Err(ParseError::corrupt(24, "QCOW2 disk size", "512 to 2^63 bytes", self.size));
         }
         let needed = self.l1_needed(self.size);
         if u64::from(self.l1_size) < needed {
             let expected = format_args!("at least {needed} for {} bytes", self.size);
-            return Err(Fault::corrupt(36, "QCOW2 l1_size", expected, self.l1_size));
+            return Err(ParseError::corrupt(36, "QCOW2 l1_size", expected, self.l1_size));
         }
         check_l1_size(36, self.l1_size)?;
         self.check_table(40, "QCOW2 l1_table_offset", self.l1_table_offset)?;
@@ -149,11 +149,11 @@ impl Header {
         let most = MAX_REFCOUNT_TABLE >> self.cluster_bits;
         if self.refcount_table_clusters == 0 || u64::from(self.refcount_table_clusters) > most {
             let found = self.refcount_table_clusters;
-            return Err(Fault::corrupt(56, "QCOW2 refcount_table_clusters", format_args!("1 to {most}"), found));
+            return Err(ParseError::corrupt(56, "QCOW2 refcount_table_clusters", format_args!("1 to {most}"), found));
         }
         if self.nb_snapshots > MAX_SNAPSHOTS {
             let expected = format_args!("at most {MAX_SNAPSHOTS}");
-            return Err(Fault::corrupt(60, "QCOW2 nb_snapshots", expected, self.nb_snapshots));
+            return Err(ParseError::corrupt(60, "QCOW2 nb_snapshots", expected, self.nb_snapshots));
         }
         if self.nb_snapshots > 0 {
             self.check_table(64, "QCOW2 snapshots_offset", self.snapshots_offset)?;
@@ -164,11 +164,11 @@ impl Header {
     /// Whether a table may begin at `offset`, which the field at `at` says.
     ///
     /// # Errors
-    /// [`Fault`] when it is not a multiple of the cluster size behind the header.
-    pub fn check_table(&self, at: u64, what: &str, offset: u64) -> Result<(), Fault> {
+    /// [`ParseError`] when it is not a multiple of the cluster size behind the header.
+    pub fn check_table(&self, at: u64, what: &str, offset: u64) -> Result<(), ParseError> {
         if offset == 0 || !offset.is_multiple_of(self.cluster_size()) || offset > MAX_OFFSET {
             let expected = format_args!("a multiple of {} from {0} to 2^56", self.cluster_size());
-            return Err(Fault::corrupt(at, what, expected, offset));
+            return Err(ParseError::corrupt(at, what, expected, offset));
         }
         Ok(())
     }
@@ -222,51 +222,51 @@ pub const MAX_OFFSET: u64 = (1 << 56) - 1;
 /// Whether a level 1 table may have so many entries, as the field at `at` says.
 ///
 /// # Errors
-/// [`Fault`] when there are more than QEMU's bound.
-pub fn check_l1_size(at: u64, l1_size: u32) -> Result<(), Fault> {
+/// [`ParseError`] when there are more than QEMU's bound.
+pub fn check_l1_size(at: u64, l1_size: u32) -> Result<(), ParseError> {
     if l1_size > MAX_L1 {
-        return Err(Fault::unsupported(at, "QCOW2 l1_size", format_args!("at most {MAX_L1}"), l1_size));
+        return Err(ParseError::unsupported(at, "QCOW2 l1_size", format_args!("at most {MAX_L1}"), l1_size));
     }
     Ok(())
 }
 
-fn header_length(f: &Fields<'_>, cluster_bits: u32) -> Result<u64, Fault> {
+fn header_length(f: &Fields<'_>, cluster_bits: u32) -> Result<u64, ParseError> {
     let length = f.u32_be(100)?;
     if length < HEADER_3 || !length.is_multiple_of(8) || length > 1 << cluster_bits {
         let expected = format_args!("a multiple of 8 from {HEADER_3} to {}", 1_u64 << cluster_bits);
-        return Err(Fault::corrupt(100, "QCOW2 header_length", expected, length));
+        return Err(ParseError::corrupt(100, "QCOW2 header_length", expected, length));
     }
     Ok(u64::from(length))
 }
 
 /// Where the backing file's name is, and the name.
-fn backing_name<'a>(f: &Fields<'a>, cluster_bits: u32, length: u64) -> Result<Option<(u64, &'a str)>, Fault> {
+fn backing_name<'a>(f: &Fields<'a>, cluster_bits: u32, length: u64) -> Result<Option<(u64, &'a str)>, ParseError> {
     let (offset, size) = (f.u64_be(8)?, f.u32_be(16)?);
     if offset == 0 {
         return Ok(None);
     }
     if size == 0 || size > MAX_NAME {
-        return Err(Fault::corrupt(16, "QCOW2 backing_file_size", format_args!("1 to {MAX_NAME}"), size));
+        return Err(ParseError::corrupt(16, "QCOW2 backing_file_size", format_args!("1 to {MAX_NAME}"), size));
     }
     let end = offset.saturating_add(u64::from(size));
     if offset < length || end > 1 << cluster_bits {
         let expected = format_args!("a name between {length} and {}, in the first cluster", 1_u64 << cluster_bits);
-        return Err(Fault::corrupt(8, "QCOW2 backing_file_offset", expected, offset));
+        return Err(ParseError::corrupt(8, "QCOW2 backing_file_offset", expected, offset));
     }
     let at = within_header(8, "QCOW2 backing file name", offset, end)?;
     let raw = f.bytes(at, size as usize)?;
     let name = std::str::from_utf8(raw).ok().filter(|name| !name.contains('\0'));
     let name = name.ok_or_else(|| {
-        Fault::unsupported(offset, "QCOW2 backing file name", "UTF-8 text", String::from_utf8_lossy(raw))
+        ParseError::unsupported(offset, "QCOW2 backing file name", "UTF-8 text", String::from_utf8_lossy(raw))
     })?;
     Ok(Some((offset, name)))
 }
 
 /// `start` as an index of the header's bytes, of which only the first are read.
-pub(super) fn within_header(at: u64, what: &str, start: u64, end: u64) -> Result<usize, Fault> {
+pub(super) fn within_header(at: u64, what: &str, start: u64, end: u64) -> Result<usize, ParseError> {
     match usize::try_from(start) {
         Ok(start) if end <= MAX_HEADER as u64 => Ok(start),
-        _ => Err(Fault::unsupported(at, what, format_args!("within the first {MAX_HEADER} bytes"), start)),
+        _ => Err(ParseError::unsupported(at, what, format_args!("within the first {MAX_HEADER} bytes"), start)),
     }
 }
 
@@ -279,14 +279,14 @@ struct Features {
 }
 
 impl Features {
-    fn parse(f: &Fields<'_>, version: u32, length: u64, extensions: &Extensions) -> Result<Self, Fault> {
+    fn parse(f: &Fields<'_>, version: u32, length: u64, extensions: &Extensions) -> Result<Self, ParseError> {
         if version == 2 {
             return Ok(Self { incompatible: 0, autoclear: 0, refcount_order: 4, compression: Compression::Zlib });
         }
         let incompatible = f.u64_be(72)?;
         let unknown = incompatible & !incompatible::KNOWN;
         if unknown != 0 {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 72,
                 "QCOW2 incompatible_features",
                 "none but bits 0 to 4",
@@ -295,19 +295,19 @@ impl Features {
         }
         let refcount_order = f.u32_be(96)?;
         if refcount_order > 6 {
-            return Err(Fault::corrupt(96, "QCOW2 refcount_order", "0 to 6", refcount_order));
+            return Err(ParseError::corrupt(96, "QCOW2 refcount_order", "0 to 6", refcount_order));
         }
         let stated = if length > u64::from(HEADER_3) { f.u8(104)? } else { 0 };
         let compression = match stated {
             0 => Compression::Zlib,
             1 => Compression::Zstd,
-            other => return Err(Fault::unsupported(104, "QCOW2 compression_type", "0 (zlib) or 1 (zstd)", other)),
+            other => return Err(ParseError::unsupported(104, "QCOW2 compression_type", "0 (zlib) or 1 (zstd)", other)),
         };
         let flagged = incompatible & incompatible::COMPRESSION != 0;
         if flagged != (compression != Compression::Zlib) {
             let expected =
                 if flagged { "another than zlib, as feature bit 3 says" } else { "0, as feature bit 3 says" };
-            return Err(Fault::corrupt(104, "QCOW2 compression_type", expected, stated));
+            return Err(ParseError::corrupt(104, "QCOW2 compression_type", expected, stated));
         }
         Ok(Self { incompatible, autoclear: f.u64_be(88)?, refcount_order, compression })
     }

@@ -2,9 +2,11 @@
 
 use super::entry::{Entry, Packed, table};
 use super::header::Header;
-use crate::image::meta::{MetaCache, PAGE};
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, Result, Run};
+use crate::storage::meta::{MetaCache, PAGE};
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, Result, Run};
+use crate::ondisk::ParseError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of level 2 tables kept in memory: 4 MiB are the map of 32 GiB with clusters of 64 KiB.
@@ -69,8 +71,8 @@ impl Map {
         })
     }
 
-    pub(super) fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.l1.file().path())
+    pub(super) fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.l1.file().path())
     }
 
     /// Bytes of the disk that a level 2 table maps.
@@ -88,7 +90,7 @@ impl Map {
         let at = self.l1_entry_at(offset);
         let mut raw = [0; 8];
         self.l1.read(at, &mut raw, "QCOW2 level 1 entry")?;
-        table(u64::from_be_bytes(raw), &self.header, at).map_err(|fault| self.fault(fault))
+        table(u64::from_be_bytes(raw), &self.header, at).map_err(|cause| self.cause(cause))
     }
 
     /// Where in a level 2 table at `table` the entry for a place of the disk is.
@@ -102,7 +104,7 @@ impl Map {
         let mut raw = [0; 16];
         let len = usize::try_from(self.header.entry_size()).unwrap_or(16);
         self.l2.read(at, &mut raw[..len], "QCOW2 level 2 entry")?;
-        Entry::decode(&raw[..len], &self.header, at).map_err(|fault| self.fault(fault))
+        Entry::decode(&raw[..len], &self.header, at).map_err(|cause| self.cause(cause))
     }
 
     /// Changes the entry at `at` in memory.
@@ -148,7 +150,7 @@ impl Map {
         let mut at = start;
         for (index, raw) in raw.chunks_exact(entry_size).enumerate() {
             let entry_at = first_at + (index * entry_size) as u64;
-            let entry = Entry::decode(raw, &self.header, entry_at).map_err(|fault| self.fault(fault))?;
+            let entry = Entry::decode(raw, &self.header, entry_at).map_err(|cause| self.cause(cause))?;
             let cluster = at - at % cluster_size;
             let cluster_end = cluster.saturating_add(cluster_size).min(end);
             while at < cluster_end {
@@ -194,7 +196,7 @@ impl Map {
         if end > now {
             let expected = format_args!("data up to offset {end}");
             let found = format_args!("the end of {} at {now}", self.data.path().display());
-            return Err(self.fault(Fault::corrupt(at, "QCOW2 level 2 entry", expected, found)));
+            return Err(self.cause(ParseError::corrupt(at, "QCOW2 level 2 entry", expected, found)));
         }
         Ok(())
     }

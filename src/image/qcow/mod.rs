@@ -20,8 +20,11 @@ mod v1;
 mod write;
 
 use super::open::Sample;
-use super::{Error, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
-use super::{sibling, storage};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use crate::ondisk::ParseError;
+use crate::storage::File;
+use crate::storage::sibling;
+use crate::storage;
 use entry::Packed;
 use header::{Header, MAGIC, MAX_HEADER, incompatible};
 use map::Map;
@@ -43,17 +46,17 @@ enum Parsed {
     V2(Box<Header>),
 }
 
-fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
+fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     let f = super::fields::Fields::new("QCOW header", bytes, 0);
     let magic = f.bytes(0, 4)?;
     if magic != MAGIC {
         let found = format_args!("{:#010x}", f.u32_be(0)?);
-        return Err(Fault::corrupt(0, "QCOW magic", "0x514649fb", found));
+        return Err(ParseError::corrupt(0, "QCOW magic", "0x514649fb", found));
     }
     match f.u32_be(4)? {
         1 => v1::Header::parse(bytes).map(Parsed::V1),
         2 | 3 => Header::parse(bytes).map(|header| Parsed::V2(Box::new(header))),
-        other => Err(Fault::unsupported(4, "QCOW version", "1 to 3", other)),
+        other => Err(ParseError::unsupported(4, "QCOW version", "1 to 3", other)),
     }
 }
 
@@ -62,7 +65,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Fault> {
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    match parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))? {
+    match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
         Parsed::V1(header) => header.info(&sample.path, sample.len),
         Parsed::V2(header) => {
             let data = header.has_data_file().then(|| open_data_file(&sample.path, &header, false)).transpose()?;
@@ -122,7 +125,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<ParentLink> {
     let local = name.strip_prefix("file:").unwrap_or(name);
     if sibling::has_protocol(local) {
-        return Err(Fault::unsupported(0, "backing file name", "the name of a local file", name).in_file(path));
+        return Err(ParseError::unsupported(0, "backing file name", "the name of a local file", name).in_file(path));
     }
     Ok(ParentLink { hints: vec![local.to_owned()], format, ..ParentLink::default() })
 }
@@ -135,7 +138,7 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 /// is checked before an image is opened for writing.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    match parse(&head).map_err(|fault| fault.in_file(file.path()))? {
+    match parse(&head).map_err(|cause| cause.in_file(file.path()))? {
         Parsed::V1(header) => v1::open(file, header, &options),
         Parsed::V2(header) => Ok(Box::new(Qcow::open(file, *header, &options)?)),
     }
@@ -158,8 +161,8 @@ impl Qcow {
         }
         let mut info = info(file.path(), &header, stored_size(storage::length(&*file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
-            let fault = Fault::corrupt(72, "QCOW2 incompatible_features", "no mark of damage", "bit 1 (corrupt)");
-            allow_damage(fault.in_file(file.path()), options, &mut info)?;
+            let cause = ParseError::corrupt(72, "QCOW2 incompatible_features", "no mark of damage", "bit 1 (corrupt)");
+            allow_damage(cause.in_file(file.path()), options, &mut info)?;
         }
         let (snapshots, table_len) = snapshots::read(&file, &header)?;
         if !snapshots.is_empty() {
@@ -186,13 +189,13 @@ fn allow_damage(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Re
     if !options.force || options.writable {
         return Err(error);
     }
-    info.notes.push(format!("{}; reading what is left of it", crate::error::message(&error)));
+    info.notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&error)));
     Ok(())
 }
 
 fn open_data_file(path: &Path, header: &Header, writable: bool) -> Result<File> {
     let name = header.extensions.data_file.as_deref().ok_or_else(|| {
-        Fault::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
+        ParseError::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
     })?;
     sibling::open(path, name, writable)
 }
@@ -236,7 +239,7 @@ impl Image for Qcow {
         let len = usize::try_from(packed.len).unwrap_or(0);
         let bytes = storage::read_up_to(&*self.files[0], packed.offset, len)?;
         compressed::decode(self.map.header.compression, &bytes, packed.offset, out)
-            .map_err(|fault| fault.in_file(&self.info.path))
+            .map_err(|cause| cause.in_file(&self.info.path))
     }
 
     fn writer(&self) -> Option<&dyn ImageMut> {

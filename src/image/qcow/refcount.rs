@@ -1,9 +1,11 @@
 //! Refcounts: how many references each cluster of the file has.
 
 use super::header::{Header, MAX_OFFSET, MAX_REFCOUNT_TABLE};
-use crate::image::meta::{MetaCache, PAGE};
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Result};
+use crate::storage::meta::{MetaCache, PAGE};
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::collections::BTreeSet;
 
 /// Bytes of refcount blocks kept in memory.
@@ -36,8 +38,8 @@ impl Refcounts {
             if !block.is_multiple_of(header.cluster_size()) || block > MAX_OFFSET {
                 let at = header.refcount_table_offset + 8 * index as u64;
                 let expected = format_args!("a multiple of {}", header.cluster_size());
-                let fault = Fault::corrupt(at, "QCOW2 refcount table entry", expected, format_args!("{block:#x}"));
-                return Err(fault.in_file(file.path()));
+                let cause = ParseError::corrupt(at, "QCOW2 refcount table entry", expected, format_args!("{block:#x}"));
+                return Err(cause.in_file(file.path()));
             }
             table.push(block);
         }

@@ -1,9 +1,11 @@
 //! The table of internal snapshots.
 
 use super::header::{Header, check_l1_size};
-use crate::image::fields::Fields;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 
 /// QEMU's bound of the table, in bytes.
 const MAX_TABLE: u64 = 64 << 20;
@@ -39,7 +41,7 @@ pub(super) fn read(file: &File, header: &Header) -> Result<(Vec<Snapshot>, u64)>
         if done > MAX_TABLE {
             let expected = format_args!("at most {MAX_TABLE} bytes");
             let found = format_args!("{done} bytes for {number} entries");
-            return Err(Fault::unsupported(at, "QCOW2 snapshot table", expected, found).in_file(file.path()));
+            return Err(ParseError::unsupported(at, "QCOW2 snapshot table", expected, found).in_file(file.path()));
         }
     }
     Ok((snapshots, at.saturating_sub(header.snapshots_offset)))
@@ -47,27 +49,27 @@ pub(super) fn read(file: &File, header: &Header) -> Result<(Vec<Snapshot>, u64)>
 
 /// The entry at `at` and its length with padding, in bytes.
 fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
-    let fault = |fault: Fault| fault.in_file(file.path());
+    let cause = |cause: ParseError| cause.in_file(file.path());
     let mut fixed = [0; FIXED];
     storage::read_exact(&**file, &mut fixed, at, "QCOW2 snapshot table entry")?;
     let f = Fields::new("QCOW2 snapshot table entry", &fixed, at);
-    let number = |at| f.u16_be(at).map(usize::from).map_err(fault);
+    let number = |at| f.u16_be(at).map(usize::from).map_err(cause);
     let (id_len, name_len) = (number(12)?, number(14)?);
-    let extra = f.u32_be(36).map_err(fault)?;
+    let extra = f.u32_be(36).map_err(cause)?;
     let extra_len = usize::try_from(extra).ok().filter(|len| *len <= MAX_EXTRA);
     let extra_len = extra_len.ok_or_else(|| {
         let expected = format_args!("at most {MAX_EXTRA}");
-        fault(Fault::unsupported(at + 36, "extra_data_size of a QCOW2 snapshot", expected, extra))
+        cause(ParseError::unsupported(at + 36, "extra_data_size of a QCOW2 snapshot", expected, extra))
     })?;
     let mut rest = vec![0; extra_len + id_len + name_len];
     storage::read_exact(&**file, &mut rest, at + FIXED as u64, "QCOW2 snapshot table entry")?;
     let snapshot =
-        parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64)).map_err(fault)?;
+        parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64)).map_err(cause)?;
     Ok((snapshot, (FIXED + rest.len()).next_multiple_of(8) as u64))
 }
 
 /// `f` has the fixed part, `rest` the extra data, the id and the name.
-fn parse(header: &Header, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot, Fault> {
+fn parse(header: &Header, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot, ParseError> {
     let extra_len = f.u32_be(36)? as usize;
     let (id_len, name_len) = (usize::from(f.u16_be(12)?), usize::from(f.u16_be(14)?));
     let l1_table_offset = f.u64_be(0)?;
@@ -77,7 +79,7 @@ fn parse(header: &Header, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot,
     let size = if extra_len >= 16 { rest.u64_be(8)? & !511 } else { header.size };
     if i64::try_from(size).is_err() || header.l1_needed(size) > u64::from(l1_size) {
         let expected = format_args!("at least {} for {size} bytes", header.l1_needed(size));
-        return Err(Fault::corrupt(f.offset(8), "l1_size of a QCOW2 snapshot", expected, l1_size));
+        return Err(ParseError::corrupt(f.offset(8), "l1_size of a QCOW2 snapshot", expected, l1_size));
     }
     Ok(Snapshot {
         id: rest.text(extra_len, id_len)?,

@@ -2,7 +2,8 @@
 
 use super::refcount::Refcounts;
 use crate::image::clusters::ClusterSet;
-use crate::image::storage::{self, File};
+use crate::storage;
+use crate::storage::File;
 use crate::image::{Error, Result};
 
 /// Which clusters are in use, and what waits to be given back.

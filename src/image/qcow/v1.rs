@@ -3,10 +3,12 @@
 
 use super::compressed;
 use super::header::{Compression, MAX_HEADER, within_header};
-use crate::image::fields::Fields;
-use crate::image::storage::{self, File};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::File;
 use crate::image::two_level::{Dialect, Shape, TwoLevel};
-use crate::image::{Fault, Format, Image, ImageInfo, OpenOptions, Result, Variant};
+use crate::image::{Format, Image, ImageInfo, OpenOptions, Result, Variant};
+use crate::ondisk::ParseError;
 use std::path::Path;
 
 /// Bytes of the header.
@@ -33,18 +35,18 @@ pub(super) struct Header {
 
 impl Header {
     /// Parses the first bytes of a file: [`MAX_HEADER`] of them, or all when it has fewer.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("QCOW header", bytes.get(..MAX_HEADER).unwrap_or(bytes), 0);
         let size = f.u64_be(24)? & !511;
         if size == 0 || i64::try_from(size).is_err() {
-            return Err(Fault::corrupt(24, "QCOW disk size", "512 to 2^63 bytes", size));
+            return Err(ParseError::corrupt(24, "QCOW disk size", "512 to 2^63 bytes", size));
         }
         let bits = |at: usize, what: &str, range: std::ops::RangeInclusive<u8>| {
             let bits = f.u8(at)?;
             if range.contains(&bits) {
                 return Ok(bits);
             }
-            Err(Fault::corrupt(at as u64, what, format_args!("{} to {}", range.start(), range.end()), bits))
+            Err(ParseError::corrupt(at as u64, what, format_args!("{} to {}", range.start(), range.end()), bits))
         };
         let header = Self {
             backing_file: backing_name(&f)?,
@@ -55,12 +57,12 @@ impl Header {
         };
         if header.l1_table_offset < HEADER || i64::try_from(header.l1_table_offset).is_err() {
             let expected = format_args!("{HEADER} to 2^63");
-            return Err(Fault::corrupt(40, "QCOW l1_table_offset", expected, header.l1_table_offset));
+            return Err(ParseError::corrupt(40, "QCOW l1_table_offset", expected, header.l1_table_offset));
         }
         match f.u32_be(36)? {
             0 => Ok(header),
-            1 => Err(Fault::unsupported(36, "QCOW crypt_method", "an image without encryption", "AES")),
-            other => Err(Fault::corrupt(36, "QCOW crypt_method", "0 or 1", other)),
+            1 => Err(ParseError::unsupported(36, "QCOW crypt_method", "an image without encryption", "AES")),
+            other => Err(ParseError::corrupt(36, "QCOW crypt_method", "0 or 1", other)),
         }
     }
 
@@ -97,13 +99,13 @@ impl Header {
     }
 }
 
-fn backing_name(f: &Fields<'_>) -> Result<Option<String>, Fault> {
+fn backing_name(f: &Fields<'_>) -> Result<Option<String>, ParseError> {
     let (offset, size) = (f.u64_be(8)?, f.u32_be(16)?);
     if offset == 0 {
         return Ok(None);
     }
     if size == 0 || size > MAX_NAME {
-        return Err(Fault::corrupt(16, "QCOW backing_file_size", format_args!("1 to {MAX_NAME}"), size));
+        return Err(ParseError::corrupt(16, "QCOW backing_file_size", format_args!("1 to {MAX_NAME}"), size));
     }
     let end = offset.saturating_add(u64::from(size));
     let at = within_header(8, "QCOW backing file name", offset, end)?;
@@ -126,5 +128,5 @@ fn decode(file: &File, shape: Shape, entry: u64, out: &mut [u8]) -> Result<()> {
     let len = usize::try_from(entry >> offset_bits).unwrap_or(0);
     let mut packed = vec![0; len];
     storage::read_exact(&**file, &mut packed, offset, "compressed QCOW cluster")?;
-    compressed::decode(Compression::Zlib, &packed, offset, out).map_err(|fault| fault.in_file(file.path()))
+    compressed::decode(Compression::Zlib, &packed, offset, out).map_err(|cause| cause.in_file(file.path()))
 }

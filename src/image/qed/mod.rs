@@ -4,7 +4,9 @@ pub mod header;
 
 use super::open::Sample;
 use super::two_level::{Dialect, InUse, Shape, TwoLevel};
-use super::{File, Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow, storage};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow};
+use crate::storage::File;
+use crate::storage;
 use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, MAX_HEADER, NEED_CHECK};
 use std::path::Path;
 
@@ -23,7 +25,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     info(&sample.path, &header, sample.len)
 }
 
@@ -52,7 +54,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 /// [`Error::Unsupported`](super::Error::Unsupported).
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
     let info = info(file.path(), &header, storage::length(&*file)?)?;
     let entries = header.table_entries();
     let shape = Shape {

@@ -4,7 +4,7 @@
 //! The signatures are those that `file(1)` knows; formats that a disk itself may begin with (tar, zip and compressed
 //! data can be written to a disk as they are) also need the name that such files have.
 
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use crate::image::open::Sample;
 
 /// Where it is, the bytes, and what they begin.
@@ -35,19 +35,19 @@ const PACKED: [(&str, Signature); 7] = [
 /// Refuses what is no raw image.
 ///
 /// # Errors
-/// [`Fault`] naming what it is.
-pub(super) fn refuse(sample: &Sample) -> Result<(), Fault> {
+/// [`ParseError`] naming what it is.
+pub(super) fn refuse(sample: &Sample) -> Result<(), ParseError> {
     let extension = sample.path.extension().unwrap_or_default();
     let named = PACKED.iter().filter(|(end, _)| extension.eq_ignore_ascii_case(end)).map(|(_, signature)| signature);
     match FORMATS.iter().chain(named).find(|(at, magic, _)| sample.starts_with(*at, magic)) {
-        Some((at, _, what)) => Err(Fault::unsupported(*at as u64, "disk image", "a format that is read here", what)),
+        Some((at, _, what)) => Err(ParseError::unsupported(*at as u64, "disk image", "a format that is read here", what)),
         None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::image::testing::MemFile;
+    use crate::storage::testing::MemFile;
     use crate::image::{Error, OpenOptions, open::open_file};
 
     fn opened(name: &str, at: usize, magic: &[u8]) -> Result<u64, String> {

@@ -3,8 +3,11 @@
 mod foreign;
 
 use super::open::Sample;
-use super::storage::{self, Stretch};
-use super::{Error, Extent, Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
+use crate::storage;
+use crate::storage::Stretch;
+use super::{Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
+use crate::ondisk::ParseError;
+use crate::storage::File;
 
 /// File name extensions of formats that have a magic number. A file so named without the number is damaged or cut,
 /// and showing its bytes as a disk would be a lie.
@@ -20,12 +23,12 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
     if NOT_RAW.contains(&extension.as_str()) {
         let found = if sample.len == 0 { "an empty file" } else { "other bytes" };
         let what = format!("signature of a .{extension} file");
-        return Err(Fault::corrupt(0, what, "the format's magic number", found).in_file(&sample.path));
+        return Err(ParseError::corrupt(0, what, "the format's magic number", found).in_file(&sample.path));
     }
     if sample.len == 0 {
-        return Err(Fault::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
+        return Err(ParseError::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
     }
-    foreign::refuse(sample).map_err(|fault| fault.in_file(&sample.path))?;
+    foreign::refuse(sample).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
 
@@ -133,7 +136,8 @@ impl ImageMut for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::local::{self, Devices};
+    use crate::storage::local;
+    use crate::storage::local::Devices;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
 

@@ -2,8 +2,9 @@
 
 use super::{Extent, File, Run, Shape, storage};
 use crate::image::clusters::ClusterSet;
-use crate::image::meta::{MetaCache, PAGE};
-use crate::image::{Error, Fault, Result};
+use crate::storage::meta::{MetaCache, PAGE};
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of level 2 tables kept in memory.
@@ -49,7 +50,7 @@ impl Map {
             let what = format!("{} level 1 table", shape.dialect.name);
             let expected = format_args!("{} entries up to offset {l1_end}", shape.l1_entries);
             let found = format_args!("the end of the file at {file_len}");
-            return Err(Fault::corrupt(shape.l1_offset, what, expected, found).in_file(file.path()));
+            return Err(ParseError::corrupt(shape.l1_offset, what, expected, found).in_file(file.path()));
         }
         // Version 1 of QCOW does not align its tables to more than 512 bytes.
         let page = if shape.dialect.aligned { PAGE } else { 512 };
@@ -65,7 +66,7 @@ impl Map {
     /// The error for a number of the map, which is at `at` in the file.
     pub(super) fn odd_entry(&self, at: u64, expected: impl std::fmt::Display, found: u64) -> Error {
         let what = format!("{} map entry", self.shape.dialect.name);
-        Fault::corrupt(at, what, expected, format_args!("{found:#x}")).in_file(self.file.path())
+        ParseError::corrupt(at, what, expected, format_args!("{found:#x}")).in_file(self.file.path())
     }
 
     pub(super) fn number(&self, raw: [u8; 8]) -> u64 {

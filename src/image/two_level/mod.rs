@@ -6,7 +6,9 @@ mod map;
 mod tests;
 mod write;
 
-use super::{Extent, File, Image, ImageInfo, ImageMut, Result, Run, storage};
+use super::{Extent, Image, ImageInfo, ImageMut, Result, Run};
+use crate::storage::File;
+use crate::storage;
 use map::Map;
 use std::sync::Mutex;
 use write::Writer;

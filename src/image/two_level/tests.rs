@@ -3,7 +3,7 @@
 use crate::disk::ChainDisk;
 use crate::disk::testing::{Lab, all, crash, steps};
 use crate::image::open::open_file;
-use crate::image::testing::{MemFile, after_power_loss};
+use crate::storage::testing::{MemFile, after_power_loss};
 use crate::image::{Error, Format, Image, OpenOptions};
 use proptest::prelude::*;
 use std::process::Command;
@@ -88,28 +88,28 @@ fn message(bytes: Vec<u8>, format: Format, writable: bool) -> String {
     let options = OpenOptions { writable, format: Some(format), ..OpenOptions::default() };
     let image = match open_file(MemFile::new("/t/a", bytes), options) {
         Ok(image) => image,
-        Err(error) => return crate::error::message(&error),
+        Err(error) => return crate::error_kind::message(&error),
     };
     let mut at = 0;
     loop {
         assert!(at < image.info().size, "a damaged image was opened and mapped");
         match image.extent(at, image.info().size - at) {
             Ok(run) => at += run.len,
-            Err(error) => return crate::error::message(&error),
+            Err(error) => return crate::error_kind::message(&error),
         }
     }
 }
 
 fn assert_faults(good: &[u8], format: Format, writable: bool, cases: &[(usize, &[u8], &str)]) {
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good.to_vec();
         bytes[*at..at + new.len()].copy_from_slice(new);
         let text = message(bytes, format, writable);
-        assert!(text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
 }
 
-/// One field of a good image broken at a time: where, the bytes put there, and the fault that must follow.
+/// One field of a good image broken at a time: where, the bytes put there, and the cause that must follow.
 #[test]
 fn each_broken_field_of_a_qed_has_its_own_message() {
     assert_faults(
@@ -250,7 +250,7 @@ fn a_compressed_cluster_that_is_cut_or_too_large_is_an_error() {
             panic!()
         };
         let mut out = vec![0; usize::try_from(size).unwrap()];
-        image.decode(cluster, &mut out).map(|()| out).map_err(|error| crate::error::message(&error))
+        image.decode(cluster, &mut out).map(|()| out).map_err(|error| crate::error_kind::message(&error))
     };
     assert_eq!(read(good.clone()).unwrap(), [55; 512]);
     let cut = read(good[..good.len() - 1].to_vec()).unwrap_err();

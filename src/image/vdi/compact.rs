@@ -6,7 +6,7 @@
 
 use super::Vdi;
 use super::map::Entry;
-use crate::image::storage;
+use crate::storage;
 use crate::image::{Error, Result};
 use std::sync::atomic::Ordering;
 

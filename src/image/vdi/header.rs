@@ -1,8 +1,8 @@
 //! The VDI header. Field names and offsets are those of VirtualBox's `src/VBox/Storage/VDICore.h`
 //! (<https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Storage/VDICore.h>); all numbers are little-endian.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// `VDI_IMAGE_SIGNATURE`, at offset 64 (0x40).
@@ -128,12 +128,12 @@ impl Header {
     /// Parses the first bytes of a file ([`MAX_HEADER`] are enough).
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("VDI header", bytes, 0);
         let signature = f.u32_le(SIGNATURE_AT)?;
         if signature != SIGNATURE {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 64,
                 "VDI signature",
                 format_args!("{SIGNATURE:#010x}"),
@@ -144,23 +144,23 @@ impl Header {
         match (version >> 16, version & 0xFFFF) {
             (0, 2) => Self::version_0(&f, version),
             (1, _) => Self::version_1(&f, version),
-            (major, minor) => Err(Fault::unsupported(68, "VDI version", "0.2 or 1.x", format_args!("{major}.{minor}"))),
+            (major, minor) => Err(ParseError::unsupported(68, "VDI version", "0.2 or 1.x", format_args!("{major}.{minor}"))),
         }
     }
 
-    fn version_0(f: &Fields<'_>, version: u32) -> Result<Self, Fault> {
+    fn version_0(f: &Fields<'_>, version: u32) -> Result<Self, ParseError> {
         let blocks = u64::from(f.u32_le(VERSION_0.blocks)?);
         Self::fields(f, version, &VERSION_0, VERSION_0_MAP, VERSION_0_MAP + 4 * blocks)
     }
 
-    fn version_1(f: &Fields<'_>, version: u32) -> Result<Self, Fault> {
+    fn version_1(f: &Fields<'_>, version: u32) -> Result<Self, ParseError> {
         let header_size = f.u32_le(72)?;
         if header_size < HEADER_1_SIZE {
-            return Err(Fault::corrupt(72, "VDI header size", format_args!("at least {HEADER_1_SIZE}"), header_size));
+            return Err(ParseError::corrupt(72, "VDI header size", format_args!("at least {HEADER_1_SIZE}"), header_size));
         }
         let blocks_offset = u64::from(f.u32_le(340)?);
         if blocks_offset < HEADER_1_END {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 340,
                 "offset of the VDI block map",
                 format_args!("at least {HEADER_1_END}"),
@@ -170,7 +170,7 @@ impl Header {
         let data_offset = u64::from(f.u32_le(344)?);
         let map_end = blocks_offset + 4 * u64::from(f.u32_le(VERSION_1.blocks)?);
         if data_offset < map_end {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 344,
                 "offset of the VDI data",
                 format_args!("at least {map_end}, the end of the block map"),
@@ -180,24 +180,24 @@ impl Header {
         Self::fields(f, version, &VERSION_1, blocks_offset, data_offset)
     }
 
-    fn fields(f: &Fields<'_>, version: u32, at: &Layout, blocks_offset: u64, data_offset: u64) -> Result<Self, Fault> {
+    fn fields(f: &Fields<'_>, version: u32, at: &Layout, blocks_offset: u64, data_offset: u64) -> Result<Self, ParseError> {
         let kind = match f.u32_le(at.kind)? {
             1 => Kind::Normal,
             2 => Kind::Fixed,
             3 | 4 => Kind::Diff,
-            other => return Err(Fault::corrupt(at.kind as u64, "VDI image type", "1 to 4", other)),
+            other => return Err(ParseError::corrupt(at.kind as u64, "VDI image type", "1 to 4", other)),
         };
         let flags = f.u32_le(at.flags)?;
         if flags & !FLAG_ZERO_EXPAND != 0 {
-            return Err(Fault::unsupported(at.flags as u64, "VDI flags", "0 or 1", format_args!("{flags:#x}")));
+            return Err(ParseError::unsupported(at.flags as u64, "VDI flags", "0 or 1", format_args!("{flags:#x}")));
         }
         let disk_size = f.u64_le(at.disk_size)? & !511;
         if disk_size == 0 || i64::try_from(disk_size).is_err() {
-            return Err(Fault::corrupt(at.disk_size as u64, "VDI disk size", "512 to 2^63 bytes", disk_size));
+            return Err(ParseError::corrupt(at.disk_size as u64, "VDI disk size", "512 to 2^63 bytes", disk_size));
         }
         let block_size = f.u32_le(at.block_size)?;
         if !block_size.is_power_of_two() || block_size < 512 {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at.block_size as u64,
                 "VDI block size",
                 "a power of two from 512 bytes on",
@@ -207,12 +207,12 @@ impl Header {
         let block_extra = at.block_extra.map_or(Ok(0), |at| f.u32_le(at))?;
         if block_extra != 0 && !block_extra.is_power_of_two() {
             let at = at.block_extra.unwrap_or_default() as u64;
-            return Err(Fault::corrupt(at, "VDI extra bytes per block", "0 or a power of two", block_extra));
+            return Err(ParseError::corrupt(at, "VDI extra bytes per block", "0 or a power of two", block_extra));
         }
         let blocks = f.u32_le(at.blocks)?;
         let needed = disk_size.div_ceil(u64::from(block_size));
         if u64::from(blocks) < needed {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at.blocks as u64,
                 "number of VDI blocks",
                 format_args!("at least {needed} for {disk_size} bytes"),
@@ -220,7 +220,7 @@ impl Header {
             ));
         }
         if blocks > MAX_BLOCKS {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 at.blocks as u64,
                 "number of VDI blocks",
                 format_args!("at most {MAX_BLOCKS}"),
@@ -229,7 +229,7 @@ impl Header {
         }
         let blocks_allocated = f.u32_le(at.blocks_allocated)?;
         if blocks_allocated > blocks {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at.blocks_allocated as u64,
                 "number of allocated VDI blocks",
                 format_args!("at most {blocks}, the number of blocks"),
@@ -238,7 +238,7 @@ impl Header {
         }
         let uuid_linkage = f.uuid_le(at.uuid_linkage)?;
         if kind == Kind::Diff && uuid_linkage.is_nil() {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 at.uuid_linkage as u64,
                 "parent UUID of a differencing VDI",
                 "a UUID",

@@ -1,9 +1,11 @@
 //! The block map: reading entries and checking them against the file.
 
 use super::header::{BLOCK_FREE, BLOCK_ZERO, Header};
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, Result, Run};
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, Result, Run};
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -96,7 +98,7 @@ impl Map {
         let file_len = storage::length(&*file)?;
         let map_end = header.entry_at(u64::from(header.blocks));
         if file_len < map_end {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 header.blocks_offset,
                 "VDI block map",
                 format_args!("{} entries up to offset {map_end}", header.blocks),
@@ -107,8 +109,8 @@ impl Map {
         Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len) })
     }
 
-    fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.cache.file().path())
+    fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.cache.file().path())
     }
 
     /// The entry of one block.
@@ -162,7 +164,7 @@ impl Map {
         let Entry::Index(index) = entry else { return Ok(()) };
         let at = self.header.entry_at(block);
         if index >= self.header.blocks {
-            return Err(self.fault(Fault::corrupt(
+            return Err(self.cause(ParseError::corrupt(
                 at,
                 format!("VDI block map entry {block}"),
                 format_args!("an index below {}", self.header.blocks),
@@ -172,7 +174,7 @@ impl Map {
         let end = self.header.data_at(index) + self.header.bytes_of_block(block);
         let file_len = self.file_len.load(Ordering::Acquire);
         if end > file_len {
-            return Err(self.fault(Fault::corrupt(
+            return Err(self.cause(ParseError::corrupt(
                 at,
                 format!("VDI block {block}, index {index} of the data area,"),
                 format_args!("its data up to offset {end}"),
@@ -228,7 +230,7 @@ impl Map {
                         self.check_entry(block, Entry::Index(index))?;
                     }
                     if !used.insert(index) {
-                        return Err(self.fault(Fault::corrupt(
+                        return Err(self.cause(ParseError::corrupt(
                             self.header.entry_at(block),
                             format!("VDI block map entry {block}"),
                             "a block of its own",

@@ -12,8 +12,9 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::storage;
-use super::{File, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use crate::storage;
+use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use crate::storage::File;
 use header::{Header, Kind, MAX_HEADER, SIGNATURE, SIGNATURE_AT};
 use map::Map;
 use std::path::Path;
@@ -38,7 +39,7 @@ pub fn is_titled(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(info(&sample.path, &header, sample.len))
 }
 
@@ -89,7 +90,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// past the end of the file or used twice are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    let header = Header::parse(&head).map_err(|fault| fault.in_file(file.path()))?;
+    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
     let mut info = info(file.path(), &header, storage::length(&*file)?);
     let map = Map::new(file.clone(), header)?;
     let used = match map.check() {

@@ -3,8 +3,8 @@
 use super::testing::Build;
 use super::*;
 use crate::disk::{ChainDisk, Disk};
-use crate::image::local::Devices;
-use crate::image::testing::{MemFile, Op};
+use crate::storage::local::Devices;
+use crate::storage::testing::{MemFile, Op};
 use crate::image::{Error, Extent};
 
 const FREE: u32 = 0xFFFF_FFFF;
@@ -21,7 +21,7 @@ fn open_build(build: &Build) -> Box<dyn Image> {
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
         Ok(_) => panic!("a damaged image was opened"),
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 
@@ -31,7 +31,7 @@ fn a_title_changes_nothing_that_is_said_of_an_image() {
     let path = folder.path().join("a.vdi");
     let said = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        crate::image::identify(&path, Devices::Refused).map_err(|error| crate::error::message(&error))
+        crate::image::identify(&path, Devices::Refused).map_err(|error| crate::error_kind::message(&error))
     };
     let difference = Build { kind: 4, parent: Uuid::from_u128(7), ..Build::default() };
     for build in [Build::default(), difference, Build { version: 2, ..Build::default() }] {
@@ -146,7 +146,7 @@ fn a_parent_in_a_base_is_noted_and_left_alone() {
     assert!(image.info().notes[0].contains("VirtualBox 3"));
 }
 
-/// One field of a good image broken at a time: where, the bytes put there, and the fault that must follow.
+/// One field of a good image broken at a time: where, the bytes put there, and the cause that must follow.
 #[test]
 fn each_broken_field_has_its_own_message() {
     let build = Build { map: vec![0, 1, FREE, ZERO], data: vec![7, 8], ..Build::default() };
@@ -171,12 +171,12 @@ fn each_broken_field_has_its_own_message() {
         (512, 3u32.to_le_bytes().into(), format!("VDI block 0, index 3 of the data area, at offset 512 (0x200): expected its data up to offset 17408, found the end of the file at {end}")),
         (516, vec![0; 4], "VDI block map entry 1 at offset 516 (0x204): expected a block of its own, found index 0, which an earlier entry has too".into()),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good.clone();
         bytes[at..at + new.len()].copy_from_slice(&new);
         let text = message(bytes);
         assert!(text.starts_with("/t/a.vdi "), "{text}");
-        assert!(text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
 }
 

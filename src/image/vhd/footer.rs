@@ -3,8 +3,8 @@
 //! Field names and offsets are those of Microsoft's "Virtual Hard Disk Image Format Specification", version 1.0
 //! (October 11, 2006), section "Hard Disk Footer Format"; all numbers are big-endian.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// `Cookie`, at 0.
@@ -61,8 +61,8 @@ impl Footer {
     /// Parses a footer of [`SIZE`] or [`OLD_SIZE`] bytes that begins at `base` of its file.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that is wrong or not supported.
-    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that is wrong or not supported.
+    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHD footer", bytes, base);
         let mut raw = [0; SIZE];
         raw[..OLD_SIZE].copy_from_slice(f.bytes(0, OLD_SIZE)?);
@@ -72,12 +72,12 @@ impl Footer {
         let cookie = f.bytes(0, 8)?;
         if cookie != COOKIE {
             let found = String::from_utf8_lossy(cookie);
-            return Err(Fault::corrupt(base, "VHD footer cookie", "\"conectix\"", format_args!("{found:?}")));
+            return Err(ParseError::corrupt(base, "VHD footer cookie", "\"conectix\"", format_args!("{found:?}")));
         }
         check_sum(&f, &raw, CHECKSUM, "VHD footer checksum")?;
         let version = f.u32_be(12)?;
         if version != VERSION {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 f.offset(12),
                 "VHD file format version",
                 format_args!("{VERSION:#010x}"),
@@ -90,12 +90,12 @@ impl Footer {
             4 => Kind::Differencing,
             other => {
                 let expected = "2 (fixed), 3 (dynamic) or 4 (differencing)";
-                return Err(Fault::unsupported(f.offset(60), "VHD disk type", expected, other));
+                return Err(ParseError::unsupported(f.offset(60), "VHD disk type", expected, other));
             }
         };
         let current_size = f.u64_be(48)? & !511;
         if current_size == 0 || i64::try_from(current_size).is_err() {
-            return Err(Fault::corrupt(f.offset(48), "VHD current size", "512 to 2^63 bytes", current_size));
+            return Err(ParseError::corrupt(f.offset(48), "VHD current size", "512 to 2^63 bytes", current_size));
         }
         let mut creator = [0; 4];
         creator.copy_from_slice(f.bytes(28, 4)?);
@@ -118,8 +118,8 @@ impl Footer {
 /// Checks the checksum at `at` of a structure: the one's complement of the sum of all other bytes.
 ///
 /// # Errors
-/// [`Fault`] called `what` when it is another.
-pub(super) fn check_sum(f: &Fields<'_>, bytes: &[u8], at: usize, what: &str) -> Result<(), Fault> {
+/// [`ParseError`] called `what` when it is another.
+pub(super) fn check_sum(f: &Fields<'_>, bytes: &[u8], at: usize, what: &str) -> Result<(), ParseError> {
     let stored = f.u32_be(at)?;
     let field = f.bytes(at, 4)?;
     let sum = |bytes: &[u8]| bytes.iter().fold(0_u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
@@ -127,5 +127,5 @@ pub(super) fn check_sum(f: &Fields<'_>, bytes: &[u8], at: usize, what: &str) -> 
     if stored == right {
         return Ok(());
     }
-    Err(Fault::corrupt(f.offset(at), what, format_args!("{right:#010x}"), format_args!("{stored:#010x}")))
+    Err(ParseError::corrupt(f.offset(at), what, format_args!("{right:#010x}"), format_args!("{stored:#010x}")))
 }

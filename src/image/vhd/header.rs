@@ -4,8 +4,8 @@
 //! section "Dynamic Disk Header Format"; all numbers are big-endian.
 
 use super::footer::check_sum;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// Bytes of the header.
@@ -51,13 +51,13 @@ impl Header {
     /// Parses a header of [`SIZE`] bytes that begins at `base` of its file.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that is wrong or not supported.
-    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that is wrong or not supported.
+    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHD dynamic disk header", bytes, base);
         let cookie = f.bytes(0, 8)?;
         if cookie != b"cxsparse" {
             let found = String::from_utf8_lossy(cookie);
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 base,
                 "VHD dynamic disk header cookie",
                 "\"cxsparse\"",
@@ -67,7 +67,7 @@ impl Header {
         check_sum(&f, f.bytes(0, SIZE)?, 36, "VHD dynamic disk header checksum")?;
         let version = f.u32_be(24)?;
         if version != VERSION {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 f.offset(24),
                 "VHD dynamic disk header version",
                 format_args!("{VERSION:#010x}"),
@@ -76,7 +76,7 @@ impl Header {
         }
         let block_size = f.u32_be(32)?;
         if !block_size.is_power_of_two() || block_size < MIN_BLOCK {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(32),
                 "VHD block size",
                 format_args!("a power of two from {MIN_BLOCK} bytes on"),

@@ -1,10 +1,12 @@
 //! The block allocation table and the sector bitmaps: where the sectors of the disk are in the file.
 
 use super::header::{Header, SECTOR};
-use crate::image::bitmap::BitOrder;
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, Result, Run};
+use crate::ondisk::bitmap::BitOrder;
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, Result, Run};
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +41,7 @@ impl Map {
         let header = &map.header;
         let blocks = map.blocks();
         if u64::from(header.max_table_entries) < blocks {
-            return Err(map.fault(Fault::corrupt(
+            return Err(map.cause(ParseError::corrupt(
                 header.offset + 28,
                 "VHD max table entries",
                 format_args!("at least {blocks} for a disk of {disk_size} bytes"),
@@ -48,7 +50,7 @@ impl Map {
         }
         match header.table_offset.checked_add(4 * blocks) {
             Some(end) if end <= data_end => Ok(map),
-            _ => Err(map.fault(Fault::corrupt(
+            _ => Err(map.cause(ParseError::corrupt(
                 header.offset + 16,
                 "VHD table offset",
                 format_args!("{blocks} entries before offset {data_end}, the end of the data"),
@@ -57,8 +59,8 @@ impl Map {
         }
     }
 
-    fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.cache.file().path())
+    fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.cache.file().path())
     }
 
     /// How many blocks the disk has.
@@ -146,7 +148,7 @@ impl Map {
         let end = self.data_at(sector) + self.disk_size.saturating_sub(block * size).min(size);
         let data_end = self.data_end.load(Ordering::Acquire);
         if end > data_end {
-            return Err(self.fault(Fault::corrupt(
+            return Err(self.cause(ParseError::corrupt(
                 self.header.entry_at(block),
                 format!("VHD table entry {block}"),
                 format_args!("a block that ends before offset {data_end}, the end of the data"),
@@ -157,7 +159,7 @@ impl Map {
         let table = self.header.table_offset..self.header.entry_at(self.blocks());
         for (name, taken) in [("footer's copy", 0..SECTOR), ("dynamic disk header", header), ("table", table)] {
             if start < taken.end && end > taken.start {
-                return Err(self.fault(Fault::corrupt(
+                return Err(self.cause(ParseError::corrupt(
                     self.header.entry_at(block),
                     format!("VHD table entry {block}"),
                     format_args!("a block outside of the {name} at offset {}", taken.start),
@@ -173,7 +175,7 @@ impl Map {
         let stride = self.header.stride();
         let cells = self.data_end.load(Ordering::Acquire).div_ceil(stride);
         if cells > MAX_BLOCKS {
-            return Err(self.fault(Fault::unsupported(
+            return Err(self.cause(ParseError::unsupported(
                 self.header.offset + 32,
                 "VHD block size",
                 format_args!("blocks so large that at most {MAX_BLOCKS} fit into the file"),
@@ -209,7 +211,7 @@ impl Map {
         let cell = usize::try_from(start / stride).unwrap_or(usize::MAX).saturating_add(1);
         for other in &starts[cell - 1..=(cell + 1).min(starts.len() - 1)] {
             if *other != 0 && start.abs_diff(u64::from(*other) * SECTOR) < stride {
-                return Err(self.fault(Fault::corrupt(
+                return Err(self.cause(ParseError::corrupt(
                     self.header.entry_at(block),
                     format!("VHD table entry {block}"),
                     "a block of its own",

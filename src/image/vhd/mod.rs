@@ -15,8 +15,10 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
+use crate::storage;
+use crate::storage::File;
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
+use crate::ondisk::ParseError;
 use footer::{COOKIE, Footer, Kind};
 use header::Header;
 use map::Map;
@@ -84,12 +86,12 @@ impl Parts {
             );
         }
         let (size, map, parent) = if footer.kind == Kind::Fixed {
-            check_fixed(&footer, &end).map_err(|fault| fault.in_file(file.path()))?;
+            check_fixed(&footer, &end).map_err(|cause| cause.in_file(file.path()))?;
             (size::fixed(&footer, file)?, None, None)
         } else {
             let mut raw = [0; header::SIZE];
             storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-            let header = Header::parse(&raw, footer.data_offset).map_err(|fault| fault.in_file(file.path()))?;
+            let header = Header::parse(&raw, footer.data_offset).map_err(|cause| cause.in_file(file.path()))?;
             let parent = match footer.kind {
                 Kind::Differencing => Some(parent::link(&**file, &header, &mut notes)?),
                 _ => None,
@@ -116,11 +118,11 @@ impl Parts {
 }
 
 /// Whether the file holds all of a fixed disk.
-fn check_fixed(footer: &Footer, end: &End) -> Result<(), Fault> {
+fn check_fixed(footer: &Footer, end: &End) -> Result<(), ParseError> {
     if footer.current_size <= end.data_end {
         return Ok(());
     }
-    Err(Fault::corrupt(
+    Err(ParseError::corrupt(
         end.data_end + 48,
         "VHD current size of a fixed disk",
         format_args!("at most {}, the bytes before the footer", end.data_end),
@@ -153,20 +155,20 @@ fn read_footer(file: &File, notes: &mut Vec<String>) -> Result<(Footer, End)> {
     }
     let damage = match at_end {
         Some(Ok(footer)) => return Ok((footer, end)),
-        Some(Err(fault)) => Some(fault),
+        Some(Err(cause)) => Some(cause),
         None => None,
     };
     let copy = Footer::parse(&storage::read_up_to(&**file, 0, footer::SIZE)?, 0);
     match (copy, damage) {
         (Ok(footer), damage) if footer.kind != Kind::Fixed => {
-            let what = damage.map_or_else(|| "is missing".to_owned(), |fault| format!("is damaged ({fault})"));
+            let what = damage.map_or_else(|| "is missing".to_owned(), |cause| format!("is damaged ({cause})"));
             notes.push(format!("The footer at the end of the file {what}; its copy at the start is used"));
             Ok((footer, End { has_footer: false, ..end }))
         }
-        (_, Some(fault)) => Err(fault.in_file(file.path())),
-        (Err(fault), None) => Err(fault.in_file(file.path())),
+        (_, Some(cause)) => Err(cause.in_file(file.path())),
+        (Err(cause), None) => Err(cause.in_file(file.path())),
         (Ok(_), None) => {
-            Err(Fault::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path()))
+            Err(ParseError::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path()))
         }
     }
 }

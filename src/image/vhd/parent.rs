@@ -1,7 +1,8 @@
 //! What a differencing VHD says of its parent.
 
 use super::header::{Header, Locator, text};
-use crate::image::storage::{self, Storage};
+use crate::storage;
+use crate::storage::Storage;
 use crate::image::{ParentLink, Result};
 
 /// Platform codes of the parent locators, those first whose names are most likely to be right after a move: relative

@@ -2,7 +2,8 @@
 
 use super::footer::Footer;
 use super::map::Map;
-use crate::image::storage::{self, File};
+use crate::storage;
+use crate::storage::File;
 use crate::image::{Extent, Result};
 
 /// Programs for which the geometry is the disk. Virtual PC and Virtual Server show a guest whole cylinders only, and

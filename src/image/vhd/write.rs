@@ -7,8 +7,8 @@
 use super::footer::{self, Footer};
 use super::header::SECTOR;
 use super::{End, Vhd};
-use crate::image::part::{Part, parts};
-use crate::image::storage;
+use crate::ondisk::blocks::{Part, parts};
+use crate::storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! The block allocation table: which entry is which, and what it says. [MS-VHDX] section 2.5.
 
 use super::metadata::Metadata;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 
 /// Sectors whose bits one sector bitmap block holds.
 pub(super) const SECTORS_PER_BITMAP: u64 = 1 << 23;
@@ -61,7 +61,7 @@ pub(super) enum Payload {
 
 impl Payload {
     /// Decodes the entry of `block`, which is at `at` of the file; `differencing` disks may have partial blocks.
-    pub(super) fn decode(raw: u64, block: u64, at: u64, differencing: bool) -> Result<Self, Fault> {
+    pub(super) fn decode(raw: u64, block: u64, at: u64, differencing: bool) -> Result<Self, ParseError> {
         let place = place_in(raw);
         match raw & 7 {
             0 => Ok(Self::NotPresent),
@@ -70,7 +70,7 @@ impl Payload {
             7 if differencing => Ok(Self::Partial(place)),
             state => {
                 let expected = if differencing { "0 to 3, 6 or 7" } else { "0 to 3 or 6" };
-                Err(Fault::corrupt(at, format!("state of VHDX block {block}"), expected, state))
+                Err(ParseError::corrupt(at, format!("state of VHDX block {block}"), expected, state))
             }
         }
     }
@@ -91,11 +91,11 @@ pub(super) fn place_in(raw: u64) -> u64 {
 }
 
 /// The entry of a bitmap block: where the block is in the file, in bytes.
-pub(super) fn decode_bitmap(raw: u64, at: u64) -> Result<Option<u64>, Fault> {
+pub(super) fn decode_bitmap(raw: u64, at: u64) -> Result<Option<u64>, ParseError> {
     match raw & 7 {
         0 => Ok(None),
         6 => Ok(Some(place_in(raw))),
-        state => Err(Fault::corrupt(at, "state of a VHDX sector bitmap block", "0 or 6", state)),
+        state => Err(ParseError::corrupt(at, "state of a VHDX sector bitmap block", "0 or 6", state)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The checksum of headers, region tables and log entries: CRC-32C with the field itself as zeros.
 
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use crc32c::{crc32c, crc32c_append};
 
 /// Where `Checksum` is in all structures that have one.
@@ -21,12 +21,12 @@ pub(super) fn put(bytes: &mut [u8]) {
 /// Checks the checksum of a structure.
 ///
 /// # Errors
-/// [`Fault`] called `what`.
-pub(super) fn check(f: &Fields<'_>, what: &str) -> Result<(), Fault> {
+/// [`ParseError`] called `what`.
+pub(super) fn check(f: &Fields<'_>, what: &str) -> Result<(), ParseError> {
     let stored = f.u32_le(AT)?;
     let right = of(f.bytes(0, f.len())?);
     if stored == right {
         return Ok(());
     }
-    Err(Fault::corrupt(f.offset(AT), what, format_args!("{right:#010x}"), format_args!("{stored:#010x}")))
+    Err(ParseError::corrupt(f.offset(AT), what, format_args!("{right:#010x}"), format_args!("{stored:#010x}")))
 }

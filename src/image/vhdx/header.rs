@@ -4,9 +4,11 @@
 //! 2.2.2 (<https://learn.microsoft.com/openspecs/windows_protocols/ms-vhdx>); all numbers are little-endian.
 
 use super::checksum;
-use crate::image::fields::Fields;
-use crate::image::storage::{self, Storage};
-use crate::image::{Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::Storage;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use uuid::Uuid;
 
 /// Bytes of a header.
@@ -34,30 +36,30 @@ pub(super) struct Header {
 }
 
 impl Header {
-    fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHDX header", bytes, base);
         let signature = f.bytes(0, 4)?;
         if signature != b"head" {
             let found = String::from_utf8_lossy(signature);
-            return Err(Fault::corrupt(base, "VHDX header signature", "\"head\"", format_args!("{found:?}")));
+            return Err(ParseError::corrupt(base, "VHDX header signature", "\"head\"", format_args!("{found:?}")));
         }
         checksum::check(&f, "VHDX header checksum")?;
         let version = f.u16_le(66)?;
         if version != 1 {
-            return Err(Fault::unsupported(f.offset(66), "VHDX version", 1, version));
+            return Err(ParseError::unsupported(f.offset(66), "VHDX version", 1, version));
         }
         let log_guid = f.uuid_le(48)?;
         let log_version = f.u16_le(64)?;
         if log_version != 0 && !log_guid.is_nil() {
-            return Err(Fault::unsupported(f.offset(64), "VHDX log version", 0, log_version));
+            return Err(ParseError::unsupported(f.offset(64), "VHDX log version", 0, log_version));
         }
         let log_length = f.u32_le(68)?;
         if !u64::from(log_length).is_multiple_of(MIB) {
-            return Err(Fault::corrupt(f.offset(68), "VHDX log length", "a multiple of 1 MiB", log_length));
+            return Err(ParseError::corrupt(f.offset(68), "VHDX log length", "a multiple of 1 MiB", log_length));
         }
         let log_offset = f.u64_le(72)?;
         if !log_offset.is_multiple_of(MIB) || log_length > 0 && log_offset < MIB {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(72),
                 "VHDX log offset",
                 "a multiple of 1 MiB, at least 1 MiB",
@@ -100,7 +102,7 @@ pub(super) fn read(file: &dyn Storage) -> Result<(Header, usize)> {
         )
     };
     match (parse(OFFSETS[0])?, parse(OFFSETS[1])?) {
-        (Ok(first), Ok(second)) if first.sequence == second.sequence && first != second => Err(Fault::corrupt(
+        (Ok(first), Ok(second)) if first.sequence == second.sequence && first != second => Err(ParseError::corrupt(
             OFFSETS[1] + 8,
             "VHDX header sequence number",
             "another than in the first header, which differs",
@@ -110,6 +112,6 @@ pub(super) fn read(file: &dyn Storage) -> Result<(Header, usize)> {
         (Ok(first), Ok(second)) if first.sequence >= second.sequence => Ok((first, 0)),
         (_, Ok(second)) => Ok((second, 1)),
         (Ok(first), Err(_)) => Ok((first, 0)),
-        (Err(fault), Err(_)) => Err(fault.in_file(file.path())),
+        (Err(cause), Err(_)) => Err(cause.in_file(file.path())),
     }
 }

@@ -5,7 +5,8 @@
 
 use super::header::{Header, OFFSETS};
 use super::log::NewEntry;
-use crate::image::storage::{self, File};
+use crate::storage;
+use crate::storage::File;
 use crate::image::{Error, Result};
 use uuid::Uuid;
 

@@ -1,7 +1,8 @@
 //! The parent locator of a differencing disk. [MS-VHDX] section 2.6.2.6.
 
-use crate::image::fields::Fields;
-use crate::image::{Fault, ParentLink};
+use crate::ondisk::fields::Fields;
+use crate::image::ParentLink;
+use crate::ondisk::ParseError;
 use uuid::{Uuid, uuid};
 
 /// `LocatorType` for a parent that is a VHDX; the specification has no other.
@@ -22,11 +23,11 @@ pub(super) struct Locator {
 
 impl Locator {
     /// Parses the item that begins at `base` of the file.
-    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHDX parent locator", bytes, base);
         let kind = f.uuid_le(0)?;
         if kind != VHDX {
-            return Err(Fault::unsupported(base, "VHDX parent locator type", format_args!("{VHDX} (VHDX)"), kind));
+            return Err(ParseError::unsupported(base, "VHDX parent locator type", format_args!("{VHDX} (VHDX)"), kind));
         }
         let count = f.u16_le(18)?;
         let mut pairs = Vec::new();
@@ -41,10 +42,10 @@ impl Locator {
             let Some(text) = value(key) else { return Ok(None) };
             let parsed = Uuid::parse_str(&text);
             let what = format!("{key} of the VHDX parent locator");
-            parsed.map(Some).map_err(|_| Fault::corrupt(base, what, "a GUID", format_args!("{text:?}")))
+            parsed.map(Some).map_err(|_| ParseError::corrupt(base, what, "a GUID", format_args!("{text:?}")))
         };
         let linkage = guid("parent_linkage")?
-            .ok_or_else(|| Fault::corrupt(base, "VHDX parent locator", "the key parent_linkage", "none"))?;
+            .ok_or_else(|| ParseError::corrupt(base, "VHDX parent locator", "the key parent_linkage", "none"))?;
         let paths = PATHS.iter().filter_map(|key| value(key)).filter(|path| !path.is_empty()).collect();
         Ok(Self { linkage, linkage2: guid("parent_linkage2")?, paths })
     }
@@ -61,7 +62,7 @@ impl Locator {
 }
 
 /// The UTF-16 text of `len` bytes that begins `at` bytes after the start of the locator.
-fn text(f: &Fields<'_>, at: u32, len: u16) -> Result<String, Fault> {
+fn text(f: &Fields<'_>, at: u32, len: u16) -> Result<String, ParseError> {
     let bytes = f.bytes(at as usize, usize::from(len))?;
     let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
     let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());

@@ -2,10 +2,12 @@
 
 use super::checksum;
 use super::header::Header;
-use crate::image::fields::Fields;
-use crate::image::meta::PAGE;
-use crate::image::storage::{self, Storage};
-use crate::image::{Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage::meta::PAGE;
+use crate::storage;
+use crate::storage::Storage;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use uuid::Uuid;
 
 /// Bytes of a sector of the log: entries are whole sectors.
@@ -88,7 +90,7 @@ pub(super) fn read(file: &dyn Storage, header: &Header) -> Result<Option<Replay>
     }
     if header.log_length == 0 || header.log_length > MAX_LOG {
         let expected = format_args!("1 to {MAX_LOG} bytes for a log that is not empty");
-        return Err(Fault::unsupported(header.log_offset, "VHDX log", expected, header.log_length).in_file(file.path()));
+        return Err(ParseError::unsupported(header.log_offset, "VHDX log", expected, header.log_length).in_file(file.path()));
     }
     let length = u64::from(header.log_length);
     let mut log = Log { file, offset: header.log_offset, length, guid: header.log_guid, budget: length * MAX_WASTE };
@@ -106,13 +108,13 @@ pub(super) fn read(file: &dyn Storage, header: &Header) -> Result<Option<Replay>
     }
     let Some(head) = active.last() else {
         let found = format_args!("none with the header's LogGuid {}", log.guid);
-        let fault = Fault::corrupt(log.offset, "VHDX log", "a whole sequence of valid entries", found);
-        return Err(fault.in_file(file.path()));
+        let cause = ParseError::corrupt(log.offset, "VHDX log", "a whole sequence of valid entries", found);
+        return Err(cause.in_file(file.path()));
     };
     let file_len = storage::length(file)?;
     if file_len < head.flushed_file_offset {
         let expected = format_args!("at least {} bytes, as the log says", head.flushed_file_offset);
-        return Err(Fault::corrupt(file_len, "end of the VHDX file", expected, file_len).in_file(file.path()));
+        return Err(ParseError::corrupt(file_len, "end of the VHDX file", expected, file_len).in_file(file.path()));
     }
     let (tail, last) = (head.tail, head.last_file_offset);
     let changes = active.into_iter().skip_while(|entry| entry.at != tail).flat_map(|entry| entry.changes);
@@ -157,7 +159,7 @@ impl Log<'_> {
         if entry.is_none() {
             self.budget = self.budget.checked_sub(length as u64).ok_or_else(|| {
                 let found = "more that are torn than a crash leaves";
-                Fault::corrupt(self.offset, "VHDX log", "valid entries", found).in_file(self.file.path())
+                ParseError::corrupt(self.offset, "VHDX log", "valid entries", found).in_file(self.file.path())
             })?;
         }
         Ok(entry)
@@ -166,7 +168,7 @@ impl Log<'_> {
 
 /// The length of an entry in a log of `log_length` bytes, whose first sector is `head`; none when its header shows
 /// already that it is not an entry of this log.
-fn entry_length(head: &[u8], guid: Uuid, log_length: u64) -> Result<Option<usize>, Fault> {
+fn entry_length(head: &[u8], guid: Uuid, log_length: u64) -> Result<Option<usize>, ParseError> {
     let f = Fields::new("VHDX log entry", head, 0);
     let length = f.u32_le(8)?;
     let sectors = u64::from(f.u32_le(12)?) | u64::from(length);

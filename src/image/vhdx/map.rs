@@ -4,10 +4,12 @@ use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitm
 use super::header::{Header, MIB};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
-use crate::image::bitmap::BitOrder;
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, Result, Run};
+use crate::ondisk::bitmap::BitOrder;
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, Result, Run};
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +44,7 @@ impl Map {
         let map = Self { cache: MetaCache::new(file, CACHE), metadata, layout, bat: regions.bat, file_len };
         let needed = layout.entries * 8;
         if needed > map.bat.length {
-            return Err(map.fault(Fault::corrupt(
+            return Err(map.cause(ParseError::corrupt(
                 map.bat.offset,
                 "VHDX block allocation table",
                 format_args!("at least {needed} bytes for a disk of {} bytes", map.metadata.disk_size),
@@ -52,8 +54,8 @@ impl Map {
         Ok(map)
     }
 
-    fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.cache.file().path())
+    fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.cache.file().path())
     }
 
     pub(super) fn block_size(&self) -> u64 {
@@ -76,7 +78,7 @@ impl Map {
 
     fn decode(&self, raw: u64, block: u64) -> Result<Payload> {
         let at = self.entry_at(self.layout.payload(block));
-        Payload::decode(raw, block, at, self.differencing()).map_err(|fault| self.fault(fault))
+        Payload::decode(raw, block, at, self.differencing()).map_err(|cause| self.cause(cause))
     }
 
     /// What the table says of a block.
@@ -92,7 +94,7 @@ impl Map {
     /// Where the bitmap block with a block's bits is in the file.
     pub(super) fn bitmap(&self, block: u64) -> Result<Option<u64>> {
         let entry = self.layout.bitmap(block);
-        let place = decode_bitmap(self.raw(entry)?, self.entry_at(entry)).map_err(|fault| self.fault(fault))?;
+        let place = decode_bitmap(self.raw(entry)?, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
         if let Some(place) = place {
             self.check_place(entry, "VHDX sector bitmap block", place, MIB)?;
         }
@@ -149,7 +151,7 @@ impl Map {
         let start = (block * self.block_size() + within.start) / sector % SECTORS_PER_BITMAP;
         let end = start + (within.end.div_ceil(sector) - within.start / sector);
         let Some(place) = self.bitmap(block)? else {
-            return Err(self.fault(Fault::corrupt(
+            return Err(self.cause(ParseError::corrupt(
                 self.entry_at(self.layout.bitmap(block)),
                 format!("sector bitmap of VHDX block {block}, which is partially present,"),
                 "a block of the file",
@@ -200,7 +202,7 @@ impl Map {
         if place >= MIB && place.checked_add(len).is_some_and(|end| end <= file_len) {
             return Ok(());
         }
-        Err(self.fault(Fault::corrupt(
+        Err(self.cause(ParseError::corrupt(
             self.entry_at(entry),
             format!("place of a {what} in table entry {entry}"),
             format_args!("{len} bytes from 1 MiB to the end of the file at {file_len}"),
@@ -214,14 +216,14 @@ impl Map {
         let file_len = self.file_len.load(Ordering::Acquire);
         if file_len > MAX_FILE {
             let expected = format_args!("at most {MAX_FILE} bytes");
-            return Err(self.fault(Fault::unsupported(0, "length of the VHDX file", expected, file_len)));
+            return Err(self.cause(ParseError::unsupported(0, "length of the VHDX file", expected, file_len)));
         }
         let mut used = Used::new(file_len);
         let log = Region { offset: header.log_offset, length: u64::from(header.log_length) };
         for region in [log, regions.bat, regions.metadata].iter().chain(&regions.others) {
             let end = region.offset.saturating_add(region.length);
             if end > file_len || !used.insert(region.offset, region.length) {
-                return Err(self.fault(Fault::corrupt(
+                return Err(self.cause(ParseError::corrupt(
                     region.offset,
                     "VHDX log or region",
                     format_args!("{} bytes of its own in a file of {file_len} bytes", region.length),
@@ -295,7 +297,7 @@ impl Map {
             },
             // Other disks have no bitmaps; QEMU before 8.1 left anything in these entries.
             None if self.differencing() => {
-                let place = decode_bitmap(raw, self.entry_at(entry)).map_err(|fault| self.fault(fault))?;
+                let place = decode_bitmap(raw, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
                 let Some(place) = place else { return Ok(()) };
                 self.check_place(entry, "VHDX sector bitmap block", place, MIB)?;
                 (place, MIB)
@@ -305,7 +307,7 @@ impl Map {
         if used.insert(place, len) {
             return Ok(());
         }
-        Err(self.fault(Fault::corrupt(
+        Err(self.cause(ParseError::corrupt(
             self.entry_at(entry),
             format!("place of table entry {entry}"),
             "bytes of its own",

@@ -2,9 +2,11 @@
 
 use super::locator::Locator;
 use super::region::Region;
-use crate::image::fields::Fields;
-use crate::image::storage::{self, Storage};
-use crate::image::{Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::Storage;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use uuid::{Uuid, uuid};
 
 /// Bytes of the metadata table, which goes before the items.
@@ -40,18 +42,18 @@ struct Table {
 }
 
 impl Table {
-    fn parse(bytes: &[u8], region: Region) -> Result<Self, Fault> {
+    fn parse(bytes: &[u8], region: Region) -> Result<Self, ParseError> {
         let f = Fields::new("VHDX metadata table", bytes, region.offset);
         let signature = f.bytes(0, 8)?;
         if signature != b"metadata" {
             let found = String::from_utf8_lossy(signature);
             let what = "VHDX metadata table signature";
-            return Err(Fault::corrupt(region.offset, what, "\"metadata\"", format_args!("{found:?}")));
+            return Err(ParseError::corrupt(region.offset, what, "\"metadata\"", format_args!("{found:?}")));
         }
         let count = f.u16_le(10)?;
         if count > MAX_ENTRIES {
             let expected = format_args!("at most {MAX_ENTRIES}");
-            return Err(Fault::corrupt(f.offset(10), "number of VHDX metadata items", expected, count));
+            return Err(ParseError::corrupt(f.offset(10), "number of VHDX metadata items", expected, count));
         }
         let mut table = Self::default();
         for entry in 0..usize::from(count) {
@@ -65,24 +67,24 @@ impl Table {
                 PARENT_LOCATOR if !user => &mut table.parent_locator,
                 VIRTUAL_DISK_ID | PHYSICAL_SECTOR_SIZE if !user => continue,
                 _ if required => {
-                    return Err(Fault::unsupported(f.offset(at), "required VHDX metadata item", "a known one", id));
+                    return Err(ParseError::unsupported(f.offset(at), "required VHDX metadata item", "a known one", id));
                 }
                 _ => continue,
             };
             if slot.replace(Self::item(&f, at, region)?).is_some() {
                 let found = format_args!("{id} again");
-                return Err(Fault::corrupt(f.offset(at), "VHDX metadata item", "one of each kind", found));
+                return Err(ParseError::corrupt(f.offset(at), "VHDX metadata item", "one of each kind", found));
             }
         }
         Ok(table)
     }
 
     /// The item that the entry at `at` describes.
-    fn item(f: &Fields<'_>, at: usize, region: Region) -> Result<Item, Fault> {
+    fn item(f: &Fields<'_>, at: usize, region: Region) -> Result<Item, ParseError> {
         let (offset, length) = (f.u32_le(at + 16)?, f.u32_le(at + 20)?);
         let end = u64::from(offset) + u64::from(length);
         if (offset as usize) < TABLE || length > MAX_ITEM || end > region.length {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(at + 16),
                 "place of a VHDX metadata item",
                 format_args!("at most {MAX_ITEM} bytes, from {TABLE} to {} of the region", region.length),
@@ -110,13 +112,13 @@ pub(super) struct Metadata {
 
 /// Reads the metadata of a disk.
 pub(super) fn read(file: &dyn Storage, region: Region) -> Result<Metadata> {
-    let in_file = |fault: Fault| fault.in_file(file.path());
+    let in_file = |cause: ParseError| cause.in_file(file.path());
     let mut bytes = vec![0; TABLE];
     storage::read_exact(file, &mut bytes, region.offset, "VHDX metadata table")?;
     let table = Table::parse(&bytes, region).map_err(in_file)?;
     let item = |item: Option<Item>, name: &'static str| {
         let item = item.ok_or_else(|| {
-            in_file(Fault::corrupt(region.offset, "VHDX metadata table", format_args!("the {name}"), "none"))
+            in_file(ParseError::corrupt(region.offset, "VHDX metadata table", format_args!("the {name}"), "none"))
         })?;
         let mut bytes = vec![0; item.length as usize];
         storage::read_exact(file, &mut bytes, region.offset + u64::from(item.offset), name)?;
@@ -138,32 +140,32 @@ pub(super) fn read(file: &dyn Storage, region: Region) -> Result<Metadata> {
 }
 
 /// `BlockSize` and the flags.
-fn file_parameters(bytes: &[u8], base: u64) -> Result<(u32, u32), Fault> {
+fn file_parameters(bytes: &[u8], base: u64) -> Result<(u32, u32), ParseError> {
     let f = Fields::new("VHDX file parameters", bytes, base);
     let (block_size, flags) = (f.u32_le(0)?, f.u32_le(4)?);
     if !block_size.is_power_of_two() || !(1 << 20..=256 << 20).contains(&block_size) {
         let expected = "a power of two from 1 MiB to 256 MiB";
-        return Err(Fault::corrupt(base, "VHDX block size", expected, block_size));
+        return Err(ParseError::corrupt(base, "VHDX block size", expected, block_size));
     }
     if flags & !3 != 0 {
         let found = format_args!("{flags:#x}");
-        return Err(Fault::unsupported(f.offset(4), "flags of the VHDX file parameters", "0 to 3", found));
+        return Err(ParseError::unsupported(f.offset(4), "flags of the VHDX file parameters", "0 to 3", found));
     }
     Ok((block_size, flags))
 }
 
-fn sector_size(bytes: &[u8], base: u64) -> Result<u32, Fault> {
+fn sector_size(bytes: &[u8], base: u64) -> Result<u32, ParseError> {
     match Fields::new("VHDX logical sector size", bytes, base).u32_le(0)? {
         size @ (512 | 4096) => Ok(size),
-        other => Err(Fault::corrupt(base, "VHDX logical sector size", "512 or 4096", other)),
+        other => Err(ParseError::corrupt(base, "VHDX logical sector size", "512 or 4096", other)),
     }
 }
 
-fn disk_size(bytes: &[u8], base: u64, sector: u32) -> Result<u64, Fault> {
+fn disk_size(bytes: &[u8], base: u64, sector: u32) -> Result<u64, ParseError> {
     let size = Fields::new("VHDX virtual disk size", bytes, base).u64_le(0)?;
     if size == 0 || !size.is_multiple_of(u64::from(sector)) || size > MAX_DISK {
         let expected = format_args!("whole sectors of {sector} bytes, up to 64 TiB");
-        return Err(Fault::corrupt(base, "VHDX virtual disk size", expected, size));
+        return Err(ParseError::corrupt(base, "VHDX virtual disk size", expected, size));
     }
     Ok(size)
 }

@@ -20,7 +20,8 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::storage::{self, File};
+use crate::storage;
+use crate::storage::File;
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
 use header::Header;
 use journal::Journal;
@@ -115,7 +116,7 @@ impl Parts {
                 Arc::new(Replayed::new(file, replay))
             }
             Err(error) if options.force && !options.writable => {
-                notes.push(format!("{}; reading without it", crate::error::message(&error)));
+                notes.push(format!("{}; reading without it", crate::error_kind::message(&error)));
                 file
             }
             Err(error) => return Err(error),

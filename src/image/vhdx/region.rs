@@ -2,9 +2,11 @@
 
 use super::checksum;
 use super::header::MIB;
-use crate::image::fields::Fields;
-use crate::image::storage::{self, Storage};
-use crate::image::{Fault, FaultKind, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::Storage;
+use crate::image::Result;
+use crate::ondisk::{ParseError, ParseErrorKind};
 use uuid::{Uuid, uuid};
 
 /// Where the table and its copy are.
@@ -33,19 +35,19 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHDX region table", bytes, base);
         let signature = f.bytes(0, 4)?;
         if signature != b"regi" {
             let found = String::from_utf8_lossy(signature);
-            return Err(Fault::corrupt(base, "VHDX region table signature", "\"regi\"", format_args!("{found:?}")));
+            return Err(ParseError::corrupt(base, "VHDX region table signature", "\"regi\"", format_args!("{found:?}")));
         }
         f.bytes(0, SIZE)?;
         checksum::check(&f, "VHDX region table checksum")?;
         let count = f.u32_le(8)?;
         if count > MAX_ENTRIES {
             let expected = format_args!("at most {MAX_ENTRIES}");
-            return Err(Fault::corrupt(f.offset(8), "number of VHDX regions", expected, count));
+            return Err(ParseError::corrupt(f.offset(8), "number of VHDX regions", expected, count));
         }
         let (mut bat, mut metadata, mut others) = (None, None, Vec::new());
         for entry in 0..count as usize {
@@ -57,7 +59,7 @@ impl Regions {
                 METADATA => &mut metadata,
                 _ if f.u32_le(at + 28)? & 1 == 1 => {
                     let expected = "the block allocation table or the metadata";
-                    return Err(Fault::unsupported(f.offset(at), "required VHDX region", expected, guid));
+                    return Err(ParseError::unsupported(f.offset(at), "required VHDX region", expected, guid));
                 }
                 _ => {
                     others.push(region);
@@ -65,7 +67,7 @@ impl Regions {
                 }
             };
             if slot.replace(region).is_some() {
-                return Err(Fault::corrupt(
+                return Err(ParseError::corrupt(
                     f.offset(at),
                     "VHDX region",
                     "one of each kind",
@@ -74,7 +76,7 @@ impl Regions {
             }
         }
         let needed = |region: Option<Region>, name: &str, guid: Uuid| {
-            region.ok_or_else(|| Fault::corrupt(f.offset(16), name, guid, "no such region"))
+            region.ok_or_else(|| ParseError::corrupt(f.offset(16), name, guid, "no such region"))
         };
         Ok(Self {
             bat: needed(bat, "VHDX region of the block allocation table", BAT)?,
@@ -84,16 +86,16 @@ impl Regions {
     }
 
     /// The region that the entry at `at` describes.
-    fn region(f: &Fields<'_>, at: usize) -> Result<Region, Fault> {
+    fn region(f: &Fields<'_>, at: usize) -> Result<Region, ParseError> {
         let offset = f.u64_le(at + 16)?;
         if !offset.is_multiple_of(MIB) || offset < MIB || i64::try_from(offset).is_err() {
             let expected = "a multiple of 1 MiB, at least 1 MiB";
-            return Err(Fault::corrupt(f.offset(at + 16), "VHDX region offset", expected, offset));
+            return Err(ParseError::corrupt(f.offset(at + 16), "VHDX region offset", expected, offset));
         }
         let length = u64::from(f.u32_le(at + 24)?);
         if !length.is_multiple_of(MIB) || length == 0 {
             let expected = "a multiple of 1 MiB, at least 1 MiB";
-            return Err(Fault::corrupt(f.offset(at + 24), "VHDX region length", expected, length));
+            return Err(ParseError::corrupt(f.offset(at + 24), "VHDX region length", expected, length));
         }
         Ok(Region { offset, length })
     }
@@ -102,16 +104,16 @@ impl Regions {
 /// Reads the region table, or else its copy, with a sentence in `notes`.
 pub(super) fn read(file: &dyn Storage, notes: &mut Vec<String>) -> Result<Regions> {
     let parse = |at: u64| Ok::<_, crate::image::Error>(Regions::parse(&storage::read_up_to(file, at, SIZE)?, at));
-    let fault = match parse(OFFSETS[0])? {
+    let cause = match parse(OFFSETS[0])? {
         Ok(regions) => return Ok(regions),
-        Err(fault) if fault.kind == FaultKind::Unsupported => return Err(fault.in_file(file.path())),
-        Err(fault) => fault,
+        Err(cause) if cause.kind == ParseErrorKind::Unsupported => return Err(cause.in_file(file.path())),
+        Err(cause) => cause,
     };
     match parse(OFFSETS[1])? {
         Ok(regions) => {
-            notes.push(format!("The region table is damaged ({fault}); its copy is used"));
+            notes.push(format!("The region table is damaged ({cause}); its copy is used"));
             Ok(regions)
         }
-        Err(_) => Err(fault.in_file(file.path())),
+        Err(_) => Err(cause.in_file(file.path())),
     }
 }

@@ -1,7 +1,8 @@
 //! Bringing what the log holds to its place: in memory for reading, in the file for writing.
 
 use super::log::{Change, Replay};
-use crate::image::storage::{self, File, Storage, Stretch};
+use crate::storage;
+use crate::storage::{File, Storage, Stretch};
 use crate::image::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;

@@ -7,8 +7,9 @@ use super::Vhdx;
 use super::bat::Payload;
 use super::header::MIB;
 use super::journal::Journal;
-use crate::image::part::{Part, parts};
-use crate::image::storage::{self, Storage};
+use crate::ondisk::blocks::{Part, parts};
+use crate::storage;
+use crate::storage::Storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -264,7 +265,7 @@ impl ImageMut for Vhdx {
             match self.clear(place, self.map.block_size()) {
                 Ok(()) => space.free.push(place),
                 // The space is lost to the file, no more.
-                Err(error) => log::debug!("{}", crate::error::message(&error)),
+                Err(error) => log::debug!("{}", crate::error_kind::message(&error)),
             }
         }
         writer.written.store(false, Ordering::Release);

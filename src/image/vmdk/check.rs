@@ -5,8 +5,9 @@ use super::directory::Damage;
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
 use super::slots::Slots;
-use crate::image::storage;
-use crate::image::{Error, Fault, Result};
+use crate::storage;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -84,7 +85,7 @@ impl Grains {
                     let what = format!("{} grain table or directory", geometry.format);
                     let expected = format!("none before offset {}, where another one or the header ends", last.end);
                     let found = format!("one of {} bytes", area.end - area.start);
-                    return Err(self.fault(Fault::corrupt(area.start, what, expected, found)));
+                    return Err(self.cause(ParseError::corrupt(area.start, what, expected, found)));
                 }
                 Some(last) if last.end == area.start => last.end = area.end,
                 _ => joined.push(area),
@@ -178,7 +179,7 @@ impl Grains {
             };
             let differs = || {
                 let what = format!("{} redundant grain table entry of grain {index}", self.geometry.format);
-                self.fault(Fault::corrupt(b_at, what, format_args!("{a}, as in the first table"), b))
+                self.cause(ParseError::corrupt(b_at, what, format_args!("{a}, as in the first table"), b))
             };
             match (says(*a, a_at), says(*b, b_at)) {
                 (true, false) => _ = second_lacks.get_or_insert_with(differs),

@@ -4,8 +4,9 @@
 
 use super::grains::Geometry;
 use super::header::SECTOR;
-use crate::image::fields::Fields;
-use crate::image::{Fault, MAX_CLUSTER};
+use crate::ondisk::fields::Fields;
+use crate::image::MAX_CLUSTER;
+use crate::ondisk::ParseError;
 
 /// `magicNumber`.
 pub(super) const MAGIC: &[u8] = b"COWD";
@@ -50,26 +51,26 @@ impl CowdHeader {
     /// Parses the first [`HEADER`] bytes of a file.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("COWD header", bytes, 0);
         let magic = f.bytes(0, 4)?;
         if magic != MAGIC {
             let found = format!("{:?}", String::from_utf8_lossy(magic));
-            return Err(Fault::corrupt(0, "COWD header signature", "\"COWD\"", found));
+            return Err(ParseError::corrupt(0, "COWD header signature", "\"COWD\"", found));
         }
         let version = f.u32_le(4)?;
         if version != 1 {
-            return Err(Fault::unsupported(4, "COWD header version", 1, version));
+            return Err(ParseError::unsupported(4, "COWD header version", 1, version));
         }
         let flags = f.u32_le(8)?;
         if flags & !3 != 0 {
-            return Err(Fault::unsupported(8, "COWD header flags", "0 to 3", format_args!("{flags:#x}")));
+            return Err(ParseError::unsupported(8, "COWD header flags", "0 to 3", format_args!("{flags:#x}")));
         }
         let grain_size = u64::from(f.u32_le(16)?);
         if !grain_size.is_power_of_two() || grain_size > MAX_CLUSTER / SECTOR {
             let expected = format!("a power of two up to {}", MAX_CLUSTER / SECTOR);
-            return Err(Fault::corrupt(16, "COWD grain size", expected, grain_size));
+            return Err(ParseError::corrupt(16, "COWD grain size", expected, grain_size));
         }
         let header = Self {
             capacity: u64::from(f.u32_le(12)?),
@@ -81,17 +82,17 @@ impl CowdHeader {
             description: f.text(1124, 512)?,
         };
         if header.gd_offset * SECTOR < HEADER as u64 {
-            return Err(Fault::corrupt(20, "COWD grain directory offset", "at least 4", header.gd_offset));
+            return Err(ParseError::corrupt(20, "COWD grain directory offset", "at least 4", header.gd_offset));
         }
         let needed = header.capacity.div_ceil(u64::from(TABLE_ENTRIES) * grain_size);
         if header.gd_entries < needed {
             let expected = format!("at least {needed} for {} sectors", header.capacity);
-            return Err(Fault::corrupt(24, "COWD grain directory entries", expected, header.gd_entries));
+            return Err(ParseError::corrupt(24, "COWD grain directory entries", expected, header.gd_entries));
         }
         Ok(header)
     }
 
-    fn parent(f: &Fields<'_>) -> Result<Parent, Fault> {
+    fn parent(f: &Fields<'_>) -> Result<Parent, ParseError> {
         let (cylinders, heads, sectors) = (f.u32_le(32)?, f.u32_le(36)?, f.u32_le(40)?);
         Ok(match cylinders {
             0 => Parent::Unknown,

@@ -2,8 +2,9 @@
 
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
-use crate::image::storage;
-use crate::image::{Fault, Result};
+use crate::storage;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 
 /// More grain tables in all extents together are refused: their places are kept in memory (32 TiB of a disk with
 /// tables of 512 grains of 64 KiB).
@@ -20,7 +21,7 @@ pub(super) struct Damage {
 
 impl Damage {
     pub(super) fn found(&mut self, error: &dyn std::error::Error) {
-        self.first.get_or_insert_with(|| crate::error::message(error));
+        self.first.get_or_insert_with(|| crate::error_kind::message(error));
     }
 }
 
@@ -64,7 +65,7 @@ impl Grains {
         if place.end > self.len() {
             let expected = format!("{} entries up to offset {}", self.geometry.tables(), place.end);
             let found = format!("the end of the file at {}", self.len());
-            return Err(self.fault(Fault::corrupt(at, what, expected, found)));
+            return Err(self.cause(ParseError::corrupt(at, what, expected, found)));
         }
         let len = usize::try_from(place.end - at).unwrap_or(usize::MAX);
         let mut raw = vec![0; len];
@@ -87,19 +88,19 @@ impl Grains {
     fn merge(&self, mut first: Vec<u32>, second: &[u32], force: bool, damage: &mut Damage) -> Result<Vec<u32>> {
         let is_table = |raw: u32| matches!(Grain::decode(raw, self.geometry.zero_grains), Grain::At(_));
         for (table, (entry, other)) in first.iter_mut().zip(second).enumerate() {
-            let fault = self.check_entry(table, *entry).err();
+            let cause = self.check_entry(table, *entry).err();
             let stands_in = is_table(*other) && self.check_entry(table, *other).is_ok();
-            if is_table(*entry) && fault.is_none() {
+            if is_table(*entry) && cause.is_none() {
                 if !stands_in || entry == other {
                     damage.found(&self.odd_redundant(table, *other));
                 }
             } else if stands_in {
-                damage.found(&fault.unwrap_or_else(|| self.odd_redundant(table, *other)));
+                damage.found(&cause.unwrap_or_else(|| self.odd_redundant(table, *other)));
                 damage.replaced += 1;
                 *entry = *other;
-            } else if let Some(fault) = fault {
+            } else if let Some(cause) = cause {
                 if !force {
-                    return Err(fault);
+                    return Err(cause);
                 }
             } else if entry != other {
                 damage.found(&self.odd_redundant(table, *other));
@@ -112,6 +113,6 @@ impl Grains {
         let at = self.geometry.redundant_at.unwrap_or_default() + 4 * table as u64;
         let what = format!("{} redundant grain directory entry {table}", self.geometry.format);
         let found = format!("sector {raw} (offset {})", u64::from(raw) * SECTOR);
-        self.fault(Fault::corrupt(at, what, "a grain table where the first directory has one, and not the same", found))
+        self.cause(ParseError::corrupt(at, what, "a grain table where the first directory has one, and not the same", found))
     }
 }

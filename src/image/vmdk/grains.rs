@@ -2,9 +2,11 @@
 //! disks have the same, with numbers of their own.
 
 use super::header::SECTOR;
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Result};
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -170,8 +172,8 @@ impl Grains {
         self.cache.file()
     }
 
-    pub(super) fn fault(&self, fault: Fault) -> Error {
-        fault.in_file(self.file().path())
+    pub(super) fn cause(&self, cause: ParseError) -> Error {
+        cause.in_file(self.file().path())
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -262,7 +264,7 @@ impl Grains {
         };
         let entry_at = self.geometry.directory_at + 4 * table;
         let found = format!("sector {} (offset {at})", at / SECTOR);
-        Err(self.fault(Fault::corrupt(entry_at, format!("{format} grain directory entry {table}"), expected, found)))
+        Err(self.cause(ParseError::corrupt(entry_at, format!("{format} grain directory entry {table}"), expected, found)))
     }
 
     /// Whether the place of a grain lies within the file and outside of header and directories. `entry_at` is where
@@ -281,9 +283,9 @@ impl Grains {
         }
     }
 
-    /// The fault of an entry that says a grain is at `at`.
+    /// The cause of an entry that says a grain is at `at`.
     pub(super) fn odd_grain(&self, index: u64, entry_at: u64, expected: String, at: u64) -> Error {
         let found = format!("sector {} (offset {at})", at / SECTOR);
-        self.fault(Fault::corrupt(entry_at, self.what(index), expected, found))
+        self.cause(ParseError::corrupt(entry_at, self.what(index), expected, found))
     }
 }

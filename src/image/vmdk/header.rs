@@ -3,8 +3,9 @@
 //! sectors of 512 bytes.
 
 use super::grains::Geometry;
-use crate::image::fields::Fields;
-use crate::image::{Fault, MAX_CLUSTER};
+use crate::ondisk::fields::Fields;
+use crate::image::MAX_CLUSTER;
+use crate::ondisk::ParseError;
 use std::ops::Range;
 
 /// `magicNumber`, "VMDK" as a number.
@@ -64,11 +65,11 @@ impl SparseHeader {
     /// Parses a header that begins `base` bytes into its file.
     ///
     /// # Errors
-    /// [`Fault`] naming the field that breaks the format's rules or is not supported.
-    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
+    pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VMDK sparse header", bytes, base);
         let corrupt = |at: usize, what: &str, expected: &str, found: String| {
-            Err(Fault::corrupt(f.offset(at), what, expected, found))
+            Err(ParseError::corrupt(f.offset(at), what, expected, found))
         };
         let magic = f.bytes(0, 4)?;
         if magic != MAGIC {
@@ -77,7 +78,7 @@ impl SparseHeader {
         }
         let version = f.u32_le(4)?;
         if !(1..=3).contains(&version) {
-            return Err(Fault::unsupported(f.offset(4), "VMDK sparse header version", "1 to 3", version));
+            return Err(ParseError::unsupported(f.offset(4), "VMDK sparse header version", "1 to 3", version));
         }
         let flags = f.u32_le(8)?;
         Self::check_flags(&f, flags)?;
@@ -94,7 +95,7 @@ impl SparseHeader {
         let bytes_of = |at: usize, what: &str| {
             let sectors = f.u64_le(at)?;
             sectors.checked_mul(SECTOR).ok_or_else(|| {
-                Fault::corrupt(f.offset(at), what, format_args!("at most {}", u64::MAX / SECTOR), sectors)
+                ParseError::corrupt(f.offset(at), what, format_args!("at most {}", u64::MAX / SECTOR), sectors)
             })
         };
         if i64::try_from(bytes_of(12, "VMDK capacity")?).is_err() {
@@ -119,14 +120,14 @@ impl SparseHeader {
         })
     }
 
-    fn check_flags(f: &Fields<'_>, flags: u32) -> Result<(), Fault> {
+    fn check_flags(f: &Fields<'_>, flags: u32) -> Result<(), ParseError> {
         if flags & !KNOWN_FLAGS != 0 {
             let known = format!("no others than {KNOWN_FLAGS:#x}");
-            return Err(Fault::unsupported(f.offset(8), "VMDK sparse header flags", known, format_args!("{flags:#x}")));
+            return Err(ParseError::unsupported(f.offset(8), "VMDK sparse header flags", known, format_args!("{flags:#x}")));
         }
         let newlines = f.bytes(73, 4)?;
         if flags & FLAG_NEWLINES != 0 && newlines != NEWLINES {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 f.offset(73),
                 "VMDK newline check",
                 format_args!("{NEWLINES:x?}"),
@@ -138,10 +139,10 @@ impl SparseHeader {
         let method = u16::from_le_bytes([method[0], method[1]]);
         if method != u16::from(compressed) {
             let expected = if compressed { "1 (deflate)" } else { "0, as nothing is compressed" };
-            return Err(Fault::unsupported(f.offset(77), "VMDK compression method", expected, method));
+            return Err(ParseError::unsupported(f.offset(77), "VMDK compression method", expected, method));
         }
         if compressed && flags & FLAG_MARKERS == 0 {
-            return Err(Fault::unsupported(
+            return Err(ParseError::unsupported(
                 f.offset(8),
                 "VMDK sparse header flags",
                 "markers (0x20000) with compressed grains",
@@ -164,11 +165,11 @@ impl SparseHeader {
     /// Holds the header behind a stream's data, which begins at `base`, against this one; it is the one to use.
     ///
     /// # Errors
-    /// [`Fault`] when it is about another extent.
-    pub(super) fn check_footer(&self, footer: &Self, base: u64) -> Result<(), Fault> {
+    /// [`ParseError`] when it is about another extent.
+    pub(super) fn check_footer(&self, footer: &Self, base: u64) -> Result<(), ParseError> {
         let about = |header: &Self| (header.capacity, header.grain_size, header.entries_per_table, header.flags);
         if about(self) != about(footer) || footer.directory_at_end() {
-            return Err(Fault::corrupt(
+            return Err(ParseError::corrupt(
                 base,
                 "VMDK footer",
                 format_args!("the numbers of the header and a grain directory: {self:?}"),
@@ -181,13 +182,13 @@ impl SparseHeader {
     /// How the extent is laid out. `base` is where this header begins.
     ///
     /// # Errors
-    /// [`Fault`] for a grain directory whose place makes no sense.
-    pub(super) fn geometry(&self, base: u64) -> Result<Geometry, Fault> {
+    /// [`ParseError`] for a grain directory whose place makes no sense.
+    pub(super) fn geometry(&self, base: u64) -> Result<Geometry, ParseError> {
         let place = |sector: u64, at: u64, what: &str| {
             sector
                 .checked_mul(SECTOR)
                 .filter(|at| *at > 0)
-                .ok_or_else(|| Fault::corrupt(base + at, what, format_args!("1 to {}", u64::MAX / SECTOR), sector))
+                .ok_or_else(|| ParseError::corrupt(base + at, what, format_args!("1 to {}", u64::MAX / SECTOR), sector))
         };
         let redundant = self.flags & FLAG_REDUNDANT != 0;
         Ok(Geometry {

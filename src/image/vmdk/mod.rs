@@ -23,7 +23,9 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, sibling};
+use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
+use crate::ondisk::ParseError;
+use crate::storage::{File, sibling};
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
@@ -117,8 +119,8 @@ impl Image for Vmdk {
                 sparse.grains.decode((cluster - part.start) / sparse.grains.geometry.grain, out)
             }
             _ => {
-                let fault = Fault::corrupt(cluster, "compressed grain", "an extent of compressed grains", "another");
-                Err(fault.in_file(&self.info.path))
+                let cause = ParseError::corrupt(cluster, "compressed grain", "an extent of compressed grains", "another");
+                Err(cause.in_file(&self.info.path))
             }
         }
     }

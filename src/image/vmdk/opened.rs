@@ -6,9 +6,12 @@ use super::grains::Geometry;
 use super::header::{SECTOR, SparseHeader};
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
-use crate::image::sibling::{self, Identity};
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Format, ImageInfo, ParentLink, Result, Variant};
+use crate::storage::sibling;
+use crate::storage::sibling::Identity;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
+use crate::ondisk::ParseError;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -118,7 +121,7 @@ impl Opened {
             format: Format::Vmdk,
             variant: self.variant(),
             details: self.details(),
-            size: descriptor.size(self.base).map_err(|fault| fault.in_file(path))?,
+            size: descriptor.size(self.base).map_err(|cause| cause.in_file(path))?,
             sector_size: 512,
             block_size: grain.unwrap_or(0),
             uuid: descriptor.uuid,
@@ -175,25 +178,25 @@ impl Opening<'_> {
         let file = self.sparse(line, name)?;
         let storage = &self.files[file];
         let head = storage::read_up_to(&**storage, 0, cowd::HEADER)?;
-        let fault = |fault: Fault| fault.in_file(storage.path());
+        let cause = |cause: ParseError| cause.in_file(storage.path());
         let (head, capacity) = if line.kind == ExtentKind::SeSparse {
-            let header = ConstHeader::parse(&head).map_err(fault)?;
+            let header = ConstHeader::parse(&head).map_err(cause)?;
             let capacity = header.capacity;
             (Head::SeSparse { file, header }, capacity)
         } else if head.starts_with(cowd::MAGIC) {
-            let header = CowdHeader::parse(&head).map_err(fault)?;
+            let header = CowdHeader::parse(&head).map_err(cause)?;
             let capacity = header.capacity;
             (Head::Cowd { file, header }, capacity)
         } else {
             let (header, base) = sparse_header(storage, &head)?;
-            let geometry = header.geometry(base).map_err(fault)?;
+            let geometry = header.geometry(base).map_err(cause)?;
             let capacity = header.capacity;
             (Head::Sparse { file, header, geometry }, capacity)
         };
         if capacity < line.sectors {
             let at = if line.kind == ExtentKind::SeSparse { 16 } else { 12 };
             let expected = format!("at least {}, the sectors that the descriptor says", line.sectors);
-            return Err(fault(Fault::corrupt(at, "capacity of the VMDK extent", expected, capacity)));
+            return Err(cause(ParseError::corrupt(at, "capacity of the VMDK extent", expected, capacity)));
         }
         Ok(head)
     }
@@ -211,7 +214,7 @@ impl Opening<'_> {
 
     fn shared(&self, line: &ExtentLine, name: &str) -> Error {
         let found = format!("{name:?}, which another part of the disk uses too");
-        Fault::corrupt(line.at, "VMDK extent", "bytes of a file that nothing else uses", found)
+        ParseError::corrupt(line.at, "VMDK extent", "bytes of a file that nothing else uses", found)
             .in_file(self.outline.main.path())
     }
 

@@ -4,8 +4,10 @@ use super::cowd::{self, CowdHeader, Parent};
 use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, MAX_TEXT};
 use super::header::{self, FOOTER_FROM_END, SparseHeader};
 use super::sesparse;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Result};
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::path::Path;
 
 /// The main file and what it says of the others.
@@ -25,10 +27,10 @@ impl Outline {
     /// # Errors
     /// `Corrupt`, `Unsupported`; `Refused` for an extent without a descriptor.
     pub(super) fn read(main: &File) -> Result<Self> {
-        let fault = |fault: Fault| fault.in_file(main.path());
+        let cause = |cause: ParseError| cause.in_file(main.path());
         let head = storage::read_up_to(&**main, 0, cowd::HEADER)?;
         if head.starts_with(cowd::MAGIC) {
-            let header = CowdHeader::parse(&head).map_err(fault)?;
+            let header = CowdHeader::parse(&head).map_err(cause)?;
             let descriptor = bare(&header, main.path())?;
             return Ok(Self { main: main.clone(), descriptor, base: 0, embedded: true });
         }
@@ -36,7 +38,7 @@ impl Outline {
             return Err(without_descriptor(main.path()));
         }
         let (text, base, embedded) = if head.starts_with(header::MAGIC) {
-            let header = SparseHeader::parse(&head, 0).map_err(fault)?;
+            let header = SparseHeader::parse(&head, 0).map_err(cause)?;
             if header.descriptor.is_empty() {
                 return Err(without_descriptor(main.path()));
             }
@@ -45,8 +47,8 @@ impl Outline {
         } else {
             (read_text(main, 0, storage::length(&**main)?)?, 0, false)
         };
-        let descriptor = Descriptor::parse(&text, base).map_err(fault)?;
-        descriptor.size(base).map_err(fault)?;
+        let descriptor = Descriptor::parse(&text, base).map_err(cause)?;
+        descriptor.size(base).map_err(cause)?;
         Ok(Self { main: main.clone(), descriptor, base, embedded })
     }
 }
@@ -57,7 +59,7 @@ fn read_text(file: &File, at: u64, len: u64) -> Result<Vec<u8>> {
     let text = storage::read_up_to(&**file, at, want)?;
     if len > MAX_TEXT as u64 && !text.contains(&0) {
         let expected = format!("at most {MAX_TEXT} bytes");
-        return Err(Fault::unsupported(at, "size of the VMDK descriptor", expected, len).in_file(file.path()));
+        return Err(ParseError::unsupported(at, "size of the VMDK descriptor", expected, len).in_file(file.path()));
     }
     Ok(text)
 }
@@ -86,7 +88,7 @@ fn bare(header: &CowdHeader, path: &Path) -> Result<Descriptor> {
         comment: header.description.clone(),
         ..Descriptor::default()
     };
-    descriptor.size(0).map_err(|fault| fault.in_file(path))?;
+    descriptor.size(0).map_err(|cause| cause.in_file(path))?;
     Ok(descriptor)
 }
 
@@ -123,8 +125,8 @@ pub(super) fn without_descriptor(path: &Path) -> Error {
 /// # Errors
 /// `Corrupt`, `Unsupported`.
 pub(super) fn sparse_header(file: &File, head: &[u8]) -> Result<(SparseHeader, u64)> {
-    let fault = |fault: Fault| fault.in_file(file.path());
-    let header = SparseHeader::parse(head, 0).map_err(fault)?;
+    let cause = |cause: ParseError| cause.in_file(file.path());
+    let header = SparseHeader::parse(head, 0).map_err(cause)?;
     if !header.directory_at_end() {
         return Ok((header, 0));
     }
@@ -134,9 +136,9 @@ pub(super) fn sparse_header(file: &File, head: &[u8]) -> Result<(SparseHeader, u
     if !footer.starts_with(header::MAGIC) {
         let expected = "the second header of a stream; the file is cut or not complete";
         let found = format!("other bytes before the end of the file at {len}");
-        return Err(fault(Fault::corrupt(base, "VMDK footer", expected, found)));
+        return Err(cause(ParseError::corrupt(base, "VMDK footer", expected, found)));
     }
-    let footer = SparseHeader::parse(&footer, base).map_err(fault)?;
-    header.check_footer(&footer, base).map_err(fault)?;
+    let footer = SparseHeader::parse(&footer, base).map_err(cause)?;
+    header.check_footer(&footer, base).map_err(cause)?;
     Ok((SparseHeader { descriptor: header.descriptor, ..footer }, base))
 }

@@ -8,8 +8,10 @@ use super::opened::{Head, Opened};
 use super::sesparse::SeSparse;
 use super::slots::Slots;
 use super::space::SparseWriter;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, Fault, OpenOptions, Result, Run, raw};
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Extent, OpenOptions, Result, Run, raw};
+use crate::ondisk::ParseError;
 
 /// Bytes of maps kept in memory, for all extents together: the grain tables of 64 GiB of a disk.
 const CACHE: usize = 8 << 20;
@@ -84,7 +86,7 @@ impl Parts {
         });
         if tables > MAX_TABLES {
             let expected = format!("at most {MAX_TABLES} in all extents");
-            return Err(Fault::unsupported(opened.base, "VMDK grain tables", expected, tables).in_file(path));
+            return Err(ParseError::unsupported(opened.base, "VMDK grain tables", expected, tables).in_file(path));
         }
         let mut loader = Loader {
             options,
@@ -143,8 +145,8 @@ impl Loader<'_> {
         if end.is_none_or(|end| end > file_len) {
             let what = format!("VMDK extent of {} sectors from sector {} on", line.sectors, line.offset);
             let found = format!("the end of the file at {file_len}");
-            let fault = Fault::corrupt(offset.unwrap_or(u64::MAX), what, "all its bytes", found);
-            self.forgive(fault.in_file(storage.path()))?;
+            let cause = ParseError::corrupt(offset.unwrap_or(u64::MAX), what, "all its bytes", found);
+            self.forgive(cause.in_file(storage.path()))?;
         }
         let offset = offset.unwrap_or(file_len);
         Ok(Store::Flat { file, offset, present: file_len.saturating_sub(offset).min(len) })
@@ -223,7 +225,7 @@ impl Part {
                 let Some(left) = present.checked_sub(skip).filter(|left| *left > 0) else {
                     let what = "bytes of a flat VMDK extent";
                     let found = format!("the end of the file at {}", offset + present);
-                    return Err(Fault::corrupt(offset + skip, what, "data", found).in_file(files[*file].path()));
+                    return Err(ParseError::corrupt(offset + skip, what, "data", found).in_file(files[*file].path()));
                 };
                 let (at, len) = (offset + skip, len.min(left));
                 if writing {

@@ -4,10 +4,12 @@
 
 use super::grains::{Grain, GrainRun, same};
 use super::header::SECTOR;
-use crate::image::fields::Fields;
-use crate::image::meta::MetaCache;
-use crate::image::storage::{self, File};
-use crate::image::{Error, Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage::meta::MetaCache;
+use crate::storage;
+use crate::storage::File;
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 
 /// `magic` of the constant header.
 pub(super) const MAGIC: u64 = 0x0000_0000_CAFE_BABE;
@@ -47,13 +49,13 @@ impl ConstHeader {
     /// Parses the first 512 bytes of a file.
     ///
     /// # Errors
-    /// [`Fault`] for numbers that are not known: the format is not documented.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`ParseError`] for numbers that are not known: the format is not documented.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("SESPARSE header", bytes, 0);
         let magic = f.u64_le(0)?;
         if magic != MAGIC {
             let (expected, found) = (format_args!("{MAGIC:#x}"), format_args!("{magic:#x}"));
-            return Err(Fault::corrupt(0, "SESPARSE header signature", expected, found));
+            return Err(ParseError::corrupt(0, "SESPARSE header signature", expected, found));
         }
         for (at, what, expected) in [
             (8, "SESPARSE version", VERSION),
@@ -68,19 +70,19 @@ impl ConstHeader {
             let found = f.u64_le(at)?;
             if found != expected {
                 let (expected, found) = (format_args!("{expected:#x}"), format_args!("{found:#x}"));
-                return Err(Fault::unsupported(at as u64, what, expected, found));
+                return Err(ParseError::unsupported(at as u64, what, expected, found));
             }
         }
         let capacity = f.u64_le(16)?;
         if capacity >= MAX_SECTORS {
-            return Err(Fault::corrupt(16, "SESPARSE capacity", format_args!("less than {MAX_SECTORS}"), capacity));
+            return Err(ParseError::corrupt(16, "SESPARSE capacity", format_args!("less than {MAX_SECTORS}"), capacity));
         }
         let place = |at: usize, what: &str| {
             let sector = f.u64_le(at)?;
             sector
                 .checked_mul(SECTOR)
                 .filter(|at| *at > 0 && i64::try_from(*at).is_ok())
-                .ok_or_else(|| Fault::corrupt(at as u64, what, "1 to 2^54", sector))
+                .ok_or_else(|| ParseError::corrupt(at as u64, what, "1 to 2^54", sector))
         };
         let header = Self {
             capacity,
@@ -95,23 +97,23 @@ impl ConstHeader {
         if header.directory_len < needed {
             let expected = format!("at least {} for {capacity} sectors", needed.div_ceil(SECTOR));
             let found = header.directory_len / SECTOR;
-            return Err(Fault::corrupt(136, "SESPARSE grain directory size", expected, found));
+            return Err(ParseError::corrupt(136, "SESPARSE grain directory size", expected, found));
         }
         Ok(header)
     }
 
     /// Checks the volatile header: whether the journal holds changes that the tables lack.
-    fn check_volatile(&self, bytes: &[u8]) -> Result<(), Fault> {
+    fn check_volatile(&self, bytes: &[u8]) -> Result<(), ParseError> {
         let f = Fields::new("SESPARSE volatile header", bytes, self.volatile_at);
         let magic = f.u64_le(0)?;
         if magic != VOLATILE_MAGIC {
             let (expected, found) = (format_args!("{VOLATILE_MAGIC:#x}"), format_args!("{magic:#x}"));
-            return Err(Fault::corrupt(f.offset(0), "SESPARSE volatile header signature", expected, found));
+            return Err(ParseError::corrupt(f.offset(0), "SESPARSE volatile header signature", expected, found));
         }
         let replay = f.u64_le(24)?;
         if replay != 0 {
             let expected = "0: a disk that was cleanly closed; open and close it with VMware first";
-            return Err(Fault::unsupported(f.offset(24), "SESPARSE journal to be replayed", expected, replay));
+            return Err(ParseError::unsupported(f.offset(24), "SESPARSE journal to be replayed", expected, replay));
         }
         Ok(())
     }
@@ -130,21 +132,21 @@ impl SeSparse {
     pub(super) fn new(file: File, header: ConstHeader, cache: usize) -> Result<Self> {
         let mut volatile = [0; 512];
         storage::read_exact(&*file, &mut volatile, header.volatile_at, "SESPARSE volatile header")?;
-        header.check_volatile(&volatile).map_err(|fault| fault.in_file(file.path()))?;
+        header.check_volatile(&volatile).map_err(|cause| cause.in_file(file.path()))?;
         let file_len = storage::length(&*file)?;
         let directory_end = header.directory_at.saturating_add(header.directory_len);
         if directory_end > file_len {
             let expected = format!("its end at {directory_end}");
             let found = format!("the end of the file at {file_len}");
             return Err(
-                Fault::corrupt(header.directory_at, "SESPARSE grain directory", expected, found).in_file(file.path())
+                ParseError::corrupt(header.directory_at, "SESPARSE grain directory", expected, found).in_file(file.path())
             );
         }
         Ok(Self { header, cache: MetaCache::new(file, cache), file_len })
     }
 
-    fn fault(&self, at: u64, what: String, expected: impl std::fmt::Display, raw: u64) -> Error {
-        Fault::corrupt(at, what, expected, format_args!("{raw:#018x}")).in_file(self.cache.file().path())
+    fn cause(&self, at: u64, what: String, expected: impl std::fmt::Display, raw: u64) -> Error {
+        ParseError::corrupt(at, what, expected, format_args!("{raw:#018x}")).in_file(self.cache.file().path())
     }
 
     fn read(&self, at: u64, raw: &mut [u8]) -> Result<()> {
@@ -165,14 +167,14 @@ impl SeSparse {
         if raw >> 32 != 0x1000_0000 || skip >= self.header.tables_len {
             let what = format!("SESPARSE grain directory entry {table}");
             let most = self.header.tables_len / TABLE;
-            return Err(self.fault(entry_at, what, format_args!("a grain table below {most}"), raw));
+            return Err(self.cause(entry_at, what, format_args!("a grain table below {most}"), raw));
         }
         Ok(Some(self.header.tables_at.saturating_add(skip)))
     }
 
     fn grain(&self, index: u64, raw: u64, entry_at: u64) -> Result<Grain> {
         let odd = |expected: &str| {
-            Err(self.fault(entry_at, format!("SESPARSE grain table entry of grain {index}"), expected, raw))
+            Err(self.cause(entry_at, format!("SESPARSE grain table entry of grain {index}"), expected, raw))
         };
         match raw >> 60 {
             0 if raw == 0 => Ok(Grain::Absent),

@@ -8,7 +8,7 @@
 use super::grains::{Grain, Grains, ZERO_GRAIN};
 use super::header::{FLAG_REDUNDANT, FLAGS_AT, SECTOR, UNCLEAN_SHUTDOWN_AT};
 use super::slots::Slots;
-use crate::image::storage;
+use crate::storage;
 use crate::image::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -170,7 +170,7 @@ impl SparseWriter {
         for at in &left {
             // Only gives space back; a place is cleared again before it is used.
             if let Err(error) = zero(grains, *at) {
-                log::debug!("{}", crate::error::message(&error));
+                log::debug!("{}", crate::error_kind::message(&error));
             }
         }
         space.give_back(grains, &left);

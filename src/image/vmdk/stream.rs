@@ -3,9 +3,10 @@
 
 use super::grains::{Grain, Grains, MARKER};
 use super::header::SECTOR;
-use crate::image::fields::Fields;
-use crate::image::storage;
-use crate::image::{Fault, Result};
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use flate2::{Decompress, FlushDecompress, Status};
 
 impl Grains {
@@ -18,19 +19,19 @@ impl Grains {
         self.check_grain(index, grain, self.entry_at(index))?;
         let Grain::At(at) = grain else {
             let what = format!("VMDK compressed grain {index}");
-            return Err(self.fault(Fault::corrupt(0, what, "a grain that is stored", "an empty entry")));
+            return Err(self.cause(ParseError::corrupt(0, what, "a grain that is stored", "an empty entry")));
         };
         let data = self.read_compressed(index, at)?;
         // The last grain may be compressed whole although the disk ends within it.
         let mut whole = vec![0; usize::try_from(self.geometry.grain).unwrap_or(usize::MAX)];
         let len = inflate(&data, &mut whole).map_err(|found| {
             let expected = format!("a zlib stream of {} to {} bytes", out.len(), whole.len());
-            self.fault(Fault::corrupt(at + MARKER, format!("VMDK compressed grain {index}"), expected, found))
+            self.cause(ParseError::corrupt(at + MARKER, format!("VMDK compressed grain {index}"), expected, found))
         })?;
         if len < out.len() {
             let expected = format!("{} bytes when decompressed", out.len());
             let what = format!("VMDK compressed grain {index}");
-            return Err(self.fault(Fault::corrupt(at + MARKER, what, expected, format_args!("{len}"))));
+            return Err(self.cause(ParseError::corrupt(at + MARKER, what, expected, format_args!("{len}"))));
         }
         out.copy_from_slice(&whole[..out.len()]);
         Ok(())
@@ -48,17 +49,17 @@ impl Grains {
         storage::read_exact(&**self.file(), &mut marker, at, "VMDK grain marker")?;
         let fields = Fields::new("VMDK grain marker", &marker, at);
         let read = || Ok((fields.u64_le(0)?, fields.u32_le(8)?));
-        let (sector, len) = read().map_err(|fault: Fault| self.fault(fault))?;
+        let (sector, len) = read().map_err(|cause: ParseError| self.cause(cause))?;
         let expected = index * self.geometry.grain / SECTOR;
         if sector != expected {
             let what = format!("place in the marker of VMDK grain {index}");
-            return Err(self.fault(Fault::corrupt(at, what, format_args!("sector {expected}"), sector)));
+            return Err(self.cause(ParseError::corrupt(at, what, format_args!("sector {expected}"), sector)));
         }
         // What does not compress grows by a few bytes only.
         let most = 2 * self.geometry.grain;
         if len == 0 || u64::from(len) > most {
             let what = format!("length in the marker of VMDK grain {index}");
-            return Err(self.fault(Fault::corrupt(at + 8, what, format_args!("1 to {most} bytes"), len)));
+            return Err(self.cause(ParseError::corrupt(at + 8, what, format_args!("1 to {most} bytes"), len)));
         }
         let mut data = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
         storage::read_exact(&**self.file(), &mut data, at + MARKER, "VMDK compressed grain")?;

@@ -5,7 +5,7 @@ use super::descriptor::{Access, Descriptor, ExtentKind};
 use super::opened::Opened;
 use super::part::{Part, Sparse, Store};
 use super::space::SparseWriter;
-use crate::image::storage;
+use crate::storage;
 use crate::image::{Error, Extent, Image, ImageMut, Result, Run};
 use std::ops::Range;
 use std::path::Path;

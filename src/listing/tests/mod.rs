@@ -317,7 +317,7 @@ fn a_listing_of_one_machine_shows_and_examines_no_other() {
     assert_eq!(report.media.len(), 5);
     let report = mixed().report_on(Some("{5BD1E995-77A6-4C08-9F3E-000000000006}")).unwrap();
     assert_eq!(report.machines[0].name, "lost vm");
-    assert_eq!(mixed().report_on(Some("unknown")).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    assert_eq!(mixed().report_on(Some("unknown")).unwrap_err().kind(), crate::error_kind::ErrorKind::NotFound);
 }
 
 #[test]

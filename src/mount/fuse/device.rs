@@ -2,7 +2,7 @@
 
 use super::abi::OUT_HEADER;
 use crate::disk::Part;
-use crate::image::waiting;
+use crate::storage::waiting;
 use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};

@@ -7,7 +7,7 @@ use super::init::shake_hands;
 use super::reply::Body;
 use super::request::{Operation, Request};
 use crate::disk::Part;
-use crate::image::waiting;
+use crate::storage::waiting;
 use nix::errno::Errno;
 use std::cell::Cell;
 use std::io;

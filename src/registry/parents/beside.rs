@@ -1,6 +1,6 @@
 //! Looks for images near an image: for its parent by UUID, and for its children.
 
-use crate::image::local::Devices;
+use crate::storage::local::Devices;
 use crate::image::{ImageInfo, ParentLink};
 use crate::registry::resolve::file_id;
 use crate::registry::{Error, Identify, Result};

@@ -6,7 +6,7 @@ mod hint;
 use super::chain::{BY_REGISTRY, too_long};
 use super::resolve::file_id;
 use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
-use crate::image::local::Devices;
+use crate::storage::local::Devices;
 use crate::image::{ImageInfo, ParentLink};
 use beside::Beside;
 use hint::Hint;
@@ -229,7 +229,7 @@ impl<'a> Search<'a> {
         if !path.exists() {
             return Err(format!("{}, which the header names, is not there", path.display()));
         }
-        let info = (self.identify)(path, Devices::Refused).map_err(|error| crate::error::message(&error))?;
+        let info = (self.identify)(path, Devices::Refused).map_err(|error| crate::error_kind::message(&error))?;
         let identity = compare(parent, &info);
         Ok((info, identity))
     }

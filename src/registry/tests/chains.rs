@@ -1,7 +1,7 @@
 //! Machines and chains of registered media.
 
 use super::*;
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 
 #[test]
 fn a_chain_is_leaf_to_base_with_what_the_registry_says() {

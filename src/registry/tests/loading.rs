@@ -1,7 +1,7 @@
 //! Loading whole registries: what is broken stops nothing else.
 
 use super::*;
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use crate::crypt::Passwords;
 
 fn machine_error(registry: &Registry, index: usize) -> (ErrorKind, String) {

@@ -10,7 +10,7 @@ mod resolving;
 
 use super::*;
 use crate::crypt::Passwords;
-use crate::error::message;
+use crate::error_kind::message;
 use crate::image::vdi::testing::Build;
 use std::fs;
 use std::path::PathBuf;

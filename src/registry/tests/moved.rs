@@ -111,5 +111,5 @@ fn a_path_of_windows_that_is_not_found_is_refused_and_never_looked_for_here() {
         message(&error),
         r"D:\disks\a.vdi is not there: it is a path of the Windows host that registered it; give the path of the image here"
     );
-    assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+    assert_eq!(error.kind(), crate::error_kind::ErrorKind::NotFound);
 }

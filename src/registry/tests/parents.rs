@@ -1,8 +1,8 @@
 //! Following parents by headers, with headers that the tests make up.
 
 use super::*;
-use crate::ErrorKind;
-use crate::image::local::Devices;
+use crate::error_kind::ErrorKind;
+use crate::storage::local::Devices;
 use crate::image::{self, Format, ImageInfo, ParentLink, Variant};
 use crate::registry::resolve::resolve_with;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! What a path that is given for the settings may be.
 
 use super::*;
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use std::path::Path;
 
 fn load_from(path: impl AsRef<Path>) -> Result<Registry> {

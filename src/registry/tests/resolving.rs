@@ -1,7 +1,7 @@
 //! What an argument of the command line means.
 
 use super::*;
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use std::path::Path;
 
 /// A machine with two disks and a snapshot, its images in place.

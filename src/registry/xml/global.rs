@@ -2,7 +2,7 @@
 
 use super::media::{MediaList, MediaRole};
 use super::reader::{Element, Visitor, walk};
-use super::{Fault, ParsedMedium, Result};
+use super::{ParseError, ParsedMedium, Result};
 use uuid::Uuid;
 
 /// What `VirtualBox.xml` says.
@@ -17,13 +17,13 @@ pub(in crate::registry) struct Global {
 /// Parses `VirtualBox.xml`.
 ///
 /// # Errors
-/// [`Fault`] when it is broken or of a kind that cannot be read.
+/// [`ParseError`] when it is broken or of a kind that cannot be read.
 pub(in crate::registry) fn parse_global(bytes: &[u8]) -> Result<Global> {
     let mut parser = Parser::default();
     walk(bytes, &mut parser)?;
     if !parser.seen {
         let expected = "a Global element, as VirtualBox.xml has".to_owned();
-        return Err(Fault::Broken { line: 1, expected, found: "none".to_owned() });
+        return Err(ParseError::Broken { line: 1, expected, found: "none".to_owned() });
     }
     Ok(Global { machines: parser.machines, media: parser.media.list })
 }

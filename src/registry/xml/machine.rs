@@ -3,7 +3,7 @@
 use super::attachments::{Storage, StorageRole};
 use super::media::{MediaList, MediaRole};
 use super::reader::{Element, Visitor, walk};
-use super::{Fault, ParsedMedium, Result, Sealed, Version};
+use super::{ParseError, ParsedMedium, Result, Sealed, Version};
 use crate::registry::{Machine, MachineState, Snapshot};
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -21,13 +21,13 @@ pub(in crate::registry) struct ParsedMachine {
     /// The media that the file registers, a parent before its children.
     pub(in crate::registry) media: Vec<ParsedMedium>,
     /// What is wrong but leaves the disks as they are.
-    pub(in crate::registry) problems: Vec<Fault>,
+    pub(in crate::registry) problems: Vec<ParseError>,
 }
 
 /// Parses a machine's settings file.
 ///
 /// # Errors
-/// [`Fault`] when it is broken, encrypted or of a kind that cannot be read.
+/// [`ParseError`] when it is broken, encrypted or of a kind that cannot be read.
 pub(in crate::registry) fn parse_machine(bytes: &[u8]) -> Result<ParsedMachine> {
     let mut parser = Parser::default();
     walk(bytes, &mut parser)?;
@@ -217,11 +217,11 @@ impl Parser {
     fn finish(self) -> Result<ParsedMachine> {
         if let (Some(mut sealed), Some(version)) = (self.sealed, self.version) {
             sealed.version = format!("{}.{}", version.major, version.minor);
-            return Err(Fault::Encrypted(Box::new(sealed)));
+            return Err(ParseError::Encrypted(Box::new(sealed)));
         }
         let (Some((mut machine, line)), Some(version)) = (self.machine, self.version) else {
             let expected = "a Machine element".to_owned();
-            return Err(Fault::Broken { line: 1, expected, found: "none".to_owned() });
+            return Err(ParseError::Broken { line: 1, expected, found: "none".to_owned() });
         };
         let mut sections = self.sections.into_iter();
         if let Some(own) = sections.next() {
@@ -246,7 +246,7 @@ impl Parser {
         if machine.current_snapshot.is_none() && (self.current_snapshot.is_some() || !machine.snapshots.is_empty()) {
             let expected = "the UUID of one of the machine's snapshots in Machine/@currentSnapshot".to_owned();
             let found = self.current_snapshot.map_or_else(|| "none".to_owned(), |uuid| uuid.to_string());
-            problems.push(Fault::Broken { line, expected, found });
+            problems.push(ParseError::Broken { line, expected, found });
         }
         let mut media = self.media.list;
         media.shrink_to_fit();

@@ -1,7 +1,7 @@
 //! Media registries, global and per machine.
 
 use super::reader::Element;
-use super::{Fault, Result};
+use super::{ParseError, Result};
 use crate::registry::{DeviceKind, MediumKind};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -138,7 +138,7 @@ impl MediaList {
         };
         let element = if medium.device == DeviceKind::HardDisk { "HardDisk" } else { "Image" };
         let expected = format!("the attribute {element}/@{missing}");
-        Err(Fault::Broken { line: medium.line, expected, found: "none".to_owned() })
+        Err(ParseError::Broken { line: medium.line, expected, found: "none".to_owned() })
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// What is wrong with a settings file, before it is known which file: parsers take bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum ParseError {
     /// The XML is not well-formed, or an attribute has a value that is not allowed.
     Broken {
         /// The line, from 1.
@@ -48,7 +48,7 @@ pub(super) struct Sealed {
     pub(super) version: String,
 }
 
-impl Fault {
+impl ParseError {
     /// The error that names the file too. `previous` says whether its `-prev` copy is there.
     pub(super) fn in_file(self, path: &Path, previous: bool) -> Error {
         let path = path.to_path_buf();
@@ -63,7 +63,7 @@ impl Fault {
     }
 }
 
-type Result<T> = std::result::Result<T, Fault>;
+type Result<T> = std::result::Result<T, ParseError>;
 
 /// A settings version such as 1.19: the release that wrote the file, or the oldest that can read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,6 +1,6 @@
 //! Walks XML without recursion: quick-xml's events drive a visitor, which keeps what each open element means to it.
 
-use super::{Fault, Result, Version, parse_uuid};
+use super::{ParseError, Result, Version, parse_uuid};
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesDecl, BytesStart, Event};
@@ -42,7 +42,7 @@ pub(super) trait Visitor {
 /// Shows all elements of a document to `visitor`.
 ///
 /// # Errors
-/// [`Fault::Broken`] when it is not well-formed, has a document type, or the visitor says so; [`Fault::Unsupported`]
+/// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor says so; [`ParseError::Unsupported`]
 /// when it is neither in UTF-8 nor in UTF-16.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
     let document = &*decode(bytes)?;
@@ -57,7 +57,7 @@ pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
                 let at = usize::try_from(reader.error_position()).unwrap_or(document.len());
                 let found = error.to_string();
                 let line = line_of(document.as_bytes(), at);
-                return Err(Fault::Broken { line, expected: WELL_FORMED.to_owned(), found });
+                return Err(ParseError::Broken { line, expected: WELL_FORMED.to_owned(), found });
             }
         };
         match event {
@@ -95,7 +95,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     if let Some((text, unit)) = utf16(bytes) {
         let (units, rest) = text.as_chunks();
         let broken =
-            |line, found: &str| Err(Fault::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() });
+            |line, found: &str| Err(ParseError::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() });
         let mut decoded = String::with_capacity(units.len());
         for c in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
             let Ok(c) = c else {
@@ -112,7 +112,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
         let at = error.valid_up_to();
         let found = format!("the byte {:#04x}", bytes[at]);
-        Fault::Broken { line: line_of(bytes, at), expected: "UTF-8".to_owned(), found }
+        ParseError::Broken { line: line_of(bytes, at), expected: "UTF-8".to_owned(), found }
     })
 }
 
@@ -132,7 +132,7 @@ fn check_encoding(declaration: &BytesDecl, is_utf16: bool) -> Result<()> {
     let known: &[&str] = if is_utf16 { &["utf-16", "utf-16le", "utf-16be"] } else { &["utf-8", "us-ascii"] };
     match declaration.encoding() {
         Some(Ok(name)) if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) => {
-            Err(Fault::Unsupported(format!("it says that it is in {}; save it as UTF-8", shorten(&name))))
+            Err(ParseError::Unsupported(format!("it says that it is in {}; save it as UTF-8", shorten(&name))))
         }
         _ => Ok(()),
     }
@@ -179,8 +179,8 @@ impl<V: Visitor> Walk<'_, '_, V> {
         self.offset = position;
     }
 
-    fn broken(&self, expected: impl Into<String>, found: impl Into<String>) -> Fault {
-        Fault::Broken { line: self.line, expected: expected.into(), found: found.into() }
+    fn broken(&self, expected: impl Into<String>, found: impl Into<String>) -> ParseError {
+        ParseError::Broken { line: self.line, expected: expected.into(), found: found.into() }
     }
 
     fn start(&mut self, start: &BytesStart) -> Result<()> {
@@ -276,12 +276,12 @@ impl<'a> Element<'a> {
     }
 
     /// What is wrong here.
-    pub(super) fn broken(&self, expected: impl Into<String>, found: impl Into<String>) -> Fault {
-        Fault::Broken { line: self.line, expected: expected.into(), found: found.into() }
+    pub(super) fn broken(&self, expected: impl Into<String>, found: impl Into<String>) -> ParseError {
+        ParseError::Broken { line: self.line, expected: expected.into(), found: found.into() }
     }
 
     /// A wrong value of an attribute.
-    pub(super) fn wrong(&self, attribute: &str, expected: &str, value: &str) -> Fault {
+    pub(super) fn wrong(&self, attribute: &str, expected: &str, value: &str) -> ParseError {
         self.broken(format!("{expected} in {}/@{attribute}", self.name()), format!("{:?}", shorten(value)))
     }
 
@@ -359,7 +359,7 @@ impl<'a> Element<'a> {
                 "its settings version {} is older than 1.2; open it once with VirtualBox 1.5 to 3.0, which converts it",
                 shorten(&text)
             );
-            return Err(Fault::Unsupported(reason));
+            return Err(ParseError::Unsupported(reason));
         }
         Ok(version)
     }

@@ -6,12 +6,12 @@ use crate::guestfs::btrfs::data::SIZE;
 use crate::guestfs::btrfs::node::Key;
 use crate::guestfs::btrfs::tree::Item;
 use crate::guestfs::btrfs::{damage, kind};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
 /// The stretch of an extent: its end in the file, in whole sectors when it is inline.
-fn end_of(f: &Fields<'_>, key: Key, sector: u64) -> Result<u64, Fault> {
+fn end_of(f: &Fields<'_>, key: Key, sector: u64) -> Result<u64, ParseError> {
     let (len, round) = if f.u8(20)? == 0 { (f.u64_le(8)?, true) } else { (f.u64_le(45)?, false) };
     let end = key
         .offset
@@ -19,7 +19,7 @@ fn end_of(f: &Fields<'_>, key: Key, sector: u64) -> Result<u64, Fault> {
         .and_then(|end| if round { end.checked_next_multiple_of(sector) } else { Some(end) });
     end.ok_or_else(|| {
         let what = format!("length of an extent of inode {}", key.objectid);
-        Fault::corrupt(f.offset(45), what, "an end below 2^64", len)
+        ParseError::corrupt(f.offset(45), what, "an end below 2^64", len)
     })
 }
 
@@ -30,7 +30,7 @@ impl Replay<'_> {
         let end = end_of(&f, item.key, self.sector).map_err(damage)?;
         if !self.view.has_inode(item.key.objectid)? {
             let what = format!("inode {} of an extent in the log", item.key.objectid);
-            return Err(damage(Fault::corrupt(item.at(), what, "an INODE_ITEM", "none")));
+            return Err(damage(ParseError::corrupt(item.at(), what, "an INODE_ITEM", "none")));
         }
         self.drop_extents(item.key.objectid, item.key.offset, end)?;
         self.view.put(item.key, f.bytes(0, f.len()).map_err(damage)?.to_vec())
@@ -68,7 +68,7 @@ impl Replay<'_> {
                 return self.view.delete(item.key);
             }
             let what = format!("range of inode {} in the log", item.key.objectid);
-            return Err(damage(Fault::corrupt(f.offset(0), what, "all of an inline extent", "a part")));
+            return Err(damage(ParseError::corrupt(f.offset(0), what, "all of an inline extent", "a part")));
         }
         let bytes = f.bytes(0, SIZE).map_err(damage)?.to_vec();
         let with_len = |mut bytes: Vec<u8>, len: u64| {

@@ -5,7 +5,7 @@ use crate::guestfs::btrfs::folder::{DirItem, dir_items, name_hash};
 use crate::guestfs::btrfs::node::{Key, Tree};
 use crate::guestfs::btrfs::tree::{Item, Nodes, Overlay};
 use crate::guestfs::btrfs::{damage, kind};
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 /// Bytes of items that are kept in memory at most: of changed ones for all subvolumes, and of those of one list.
@@ -123,7 +123,7 @@ pub(super) fn check_bytes(bytes: usize) -> Result<()> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(damage(Fault::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
+    Err(damage(ParseError::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
 }
 
 /// The entry of a name in an item.

@@ -6,8 +6,8 @@ use super::header::Header;
 use crate::guestfs::Result;
 use crate::guestfs::ext::inode::Inode;
 use crate::guestfs::ext::{Ext, checksum};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `fc_tag`.
 mod tag {
@@ -38,7 +38,7 @@ pub(in crate::guestfs::ext) struct Area {
     /// How often something was synced so.
     pub(in crate::guestfs::ext) commits: u32,
     /// Why changes, which belong to the newest state, cannot be read.
-    pub(in crate::guestfs::ext) fault: Option<Box<Fault>>,
+    pub(in crate::guestfs::ext) cause: Option<Box<ParseError>>,
 }
 
 /// A change of one inode or name.
@@ -94,10 +94,10 @@ impl Ext {
             match list.block(&f, is_first) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(fault) => {
+                Err(cause) => {
                     // Behind a whole end there may be anything: what was not written whole, or what is older.
                     if list.area.commits == 0 || list.bytes > MAX_BYTES {
-                        list.area = Area { fault: Some(Box::new(fault)), ..Area::default() };
+                        list.area = Area { cause: Some(Box::new(cause)), ..Area::default() };
                     }
                     break;
                 }
@@ -109,7 +109,7 @@ impl Ext {
 
 impl List {
     /// Takes the tags of a block; whether the list may go on in the next one.
-    fn block(&mut self, f: &Fields<'_>, is_first: bool) -> Result<bool, Fault> {
+    fn block(&mut self, f: &Fields<'_>, is_first: bool) -> Result<bool, ParseError> {
         let mut at = 0;
         while at + TAG <= f.len() {
             let (tag, len) = (f.u16_le(at)?, usize::from(f.u16_le(at + 2)?));
@@ -123,7 +123,7 @@ impl List {
                     self.bytes += size_of::<Change>() + len;
                     if self.bytes > MAX_BYTES {
                         let expected = format!("at most {MAX_BYTES} bytes");
-                        return Err(Fault::corrupt(f.offset(at), "size of the fast commits", expected, "more"));
+                        return Err(ParseError::corrupt(f.offset(at), "size of the fast commits", expected, "more"));
                     }
                     self.open.push(change);
                 }
@@ -137,7 +137,7 @@ impl List {
         Ok(true)
     }
 
-    fn tag(&mut self, f: &Fields<'_>, at: usize, tag: u16, len: usize) -> Result<Step, Fault> {
+    fn tag(&mut self, f: &Fields<'_>, at: usize, tag: u16, len: usize) -> Result<Step, ParseError> {
         let whole = f.bytes(at, TAG + len)?;
         let value = Fields::new("fast commit", &whole[TAG..], f.offset(at + TAG));
         let has_room = match tag {
@@ -148,11 +148,11 @@ impl List {
             tag::PAD => true,
             tag::TAIL => len >= 8,
             tag::HEAD => len == 8,
-            _ => return Err(Fault::corrupt(f.offset(at), "tag of a fast commit", "1 to 9", tag)),
+            _ => return Err(ParseError::corrupt(f.offset(at), "tag of a fast commit", "1 to 9", tag)),
         };
         if !has_room {
             let what = format!("length of tag {tag} of a fast commit");
-            return Err(Fault::corrupt(f.offset(at + 2), what, "one that the tag has", len));
+            return Err(ParseError::corrupt(f.offset(at + 2), what, "one that the tag has", len));
         }
         if tag == tag::TAIL {
             return self.tail(&value, &whole[..TAG + 4]);
@@ -161,14 +161,14 @@ impl List {
             let (features, transaction) = (value.u32_le(0)?, value.u32_le(4)?);
             if features != 0 {
                 let found = format!("{features:#x}");
-                return Err(Fault::unsupported(value.offset(0), "features of the fast commits", 0, found));
+                return Err(ParseError::unsupported(value.offset(0), "features of the fast commits", 0, found));
             }
             if transaction != self.transaction {
                 return Ok(Step::Older);
             }
         }
         self.sum = checksum(self.sum, whole);
-        let named = || -> Result<(u32, u32, Vec<u8>), Fault> {
+        let named = || -> Result<(u32, u32, Vec<u8>), ParseError> {
             Ok((value.u32_le(0)?, value.u32_le(4)?, value.bytes(8, len - 8)?.to_vec()))
         };
         Ok(Step::Change(match tag {
@@ -189,16 +189,16 @@ impl List {
     }
 
     /// The end of what was synced at once; `summed` are its bytes that count in the checksum.
-    fn tail(&mut self, value: &Fields<'_>, summed: &[u8]) -> Result<Step, Fault> {
+    fn tail(&mut self, value: &Fields<'_>, summed: &[u8]) -> Result<Step, ParseError> {
         let (transaction, stated) = (value.u32_le(0)?, value.u32_le(4)?);
         let found = checksum(std::mem::take(&mut self.sum), summed);
         if transaction != self.transaction {
             let expected = self.transaction;
-            return Err(Fault::corrupt(value.offset(0), "transaction of a fast commit", expected, transaction));
+            return Err(ParseError::corrupt(value.offset(0), "transaction of a fast commit", expected, transaction));
         }
         if stated != found {
             let (expected, found) = (format!("{found:#010x}"), format!("{stated:#010x}"));
-            return Err(Fault::corrupt(value.offset(4), "checksum of a fast commit", expected, found));
+            return Err(ParseError::corrupt(value.offset(4), "checksum of a fast commit", expected, found));
         }
         Ok(Step::Synced)
     }

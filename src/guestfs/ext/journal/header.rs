@@ -3,8 +3,8 @@
 
 use super::{MAGIC, sums};
 use crate::guestfs::ext::checksum;
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `h_blocktype` of superblocks; the first one has no features.
 const SUPERBLOCK_V1: u32 = 3;
@@ -57,10 +57,10 @@ pub(super) struct Header {
 
 impl Header {
     /// Parses the block that is at byte `at` of the volume.
-    pub(super) fn parse(bytes: &[u8], at: u64, block_size: u32) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8], at: u64, block_size: u32) -> Result<Self, ParseError> {
         let f = Fields::new("journal superblock", bytes, at);
         let rule = |offset: usize, what: &str, expected: String, found: String| {
-            Fault::corrupt(f.offset(offset), what, expected, found)
+            ParseError::corrupt(f.offset(offset), what, expected, found)
         };
         let (magic, kind, size) = (f.u32_be(0)?, f.u32_be(4)?, f.u32_be(12)?);
         if magic != MAGIC {
@@ -135,16 +135,16 @@ impl Header {
 }
 
 /// The sum of the journal's UUID, when that of the superblock itself fits.
-fn seed(f: &Fields<'_>) -> Result<u32, Fault> {
+fn seed(f: &Fields<'_>) -> Result<u32, ParseError> {
     let kind = f.u8(80)?;
     if kind != CRC32C {
-        return Err(Fault::corrupt(f.offset(80), "type of the journal's checksums", CRC32C, kind));
+        return Err(ParseError::corrupt(f.offset(80), "type of the journal's checksums", CRC32C, kind));
     }
     let stated = f.u32_be(SUM)?;
     let found = sums::of_block(!0, f.bytes(0, SIZE)?, SUM, SIZE);
     if stated != found {
         let (expected, found) = (format!("{found:#010x}"), format!("{stated:#010x}"));
-        return Err(Fault::corrupt(f.offset(SUM), "checksum of the journal's superblock", expected, found));
+        return Err(ParseError::corrupt(f.offset(SUM), "checksum of the journal's superblock", expected, found));
     }
     Ok(checksum(!0, f.bytes(48, 16)?))
 }

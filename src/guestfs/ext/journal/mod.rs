@@ -14,7 +14,7 @@ pub(super) use fast::{Area, Change};
 use super::inode::Inode;
 use super::{Ext, damage};
 use crate::guestfs::Result;
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use header::Header;
 use scan::{Scan, Transaction};
 use std::collections::HashMap;
@@ -80,7 +80,7 @@ impl Ext {
                 if found != tag.sum {
                     let what = format!("checksum of block {} in transaction {sequence} of the journal", tag.block);
                     let (expected, found) = (format!("{found:#x}"), format!("{:#x}", tag.sum));
-                    return Err(damage(Fault::corrupt(self.byte_of(tag.copy.block), what, expected, found)));
+                    return Err(damage(ParseError::corrupt(self.byte_of(tag.copy.block), what, expected, found)));
                 }
             }
             copies.insert(tag.block, tag.copy);
@@ -92,7 +92,7 @@ impl Ext {
     fn journal_block(&self, journal: &Inode, number: u32) -> Result<u64> {
         self.map(journal, u64::from(number))?.block.ok_or_else(|| {
             let what = format!("block {number} of the journal");
-            damage(Fault::corrupt(0, what, "a block of the volume", "a hole"))
+            damage(ParseError::corrupt(0, what, "a block of the volume", "a hole"))
         })
     }
 }

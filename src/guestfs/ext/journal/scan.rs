@@ -7,8 +7,8 @@ use super::{Copy, MAGIC, sums};
 use crate::guestfs::Result;
 use crate::guestfs::ext::inode::Inode;
 use crate::guestfs::ext::{Ext, damage};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::collections::HashMap;
 
 /// `h_blocktype`.
@@ -106,7 +106,7 @@ impl Scan {
                 // With one behind it, it was not the last one, which alone can have been interrupted.
                 let (expected, found) = ("the last transaction", format!("transaction {sequence} behind it"));
                 let what = format!("transaction {torn} of the journal, whose checksum does not fit");
-                return Err(damage(Fault::corrupt(walk.place()?, what, expected, found)));
+                return Err(damage(ParseError::corrupt(walk.place()?, what, expected, found)));
             }
             match verdict {
                 Verdict::Stale => break,
@@ -116,7 +116,7 @@ impl Scan {
                     scan.revoked.extend(revoked.into_iter().map(|block| (block, sequence)));
                     if scan.revoked.len() > MAX_REVOKED {
                         let expected = format!("at most {MAX_REVOKED}");
-                        return Err(damage(Fault::corrupt(walk.place()?, "revoked blocks", expected, "more")));
+                        return Err(damage(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more")));
                     }
                     scan.transactions.push(done);
                     scan.next = sequence.wrapping_add(1);
@@ -209,7 +209,7 @@ impl Walk<'_> {
     }
 
     /// A tag and its flags.
-    fn tag(&self, f: &Fields<'_>, at: usize) -> Result<(Tag, u32), Fault> {
+    fn tag(&self, f: &Fields<'_>, at: usize) -> Result<(Tag, u32), ParseError> {
         let (flags, sum, sum_mask) = if self.header.sums_v3 {
             (f.u32_be(at + 4)?, f.u32_be(at + 12)?, u32::MAX)
         } else {
@@ -220,11 +220,11 @@ impl Walk<'_> {
         Ok((Tag { block, copy: Copy { block: 0, escaped: flags & TAG_ESCAPED != 0 }, sum, sum_mask }, flags))
     }
 
-    fn revoke(&mut self, f: &Fields<'_>) -> Result<(), Fault> {
+    fn revoke(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         let (used, end) = (f.u32_be(12)?, self.header.end(f.len()));
         let used = usize::try_from(used).unwrap_or(usize::MAX);
         if used > end {
-            return Err(Fault::corrupt(f.offset(12), "bytes of revoked blocks", format_args!("at most {end}"), used));
+            return Err(ParseError::corrupt(f.offset(12), "bytes of revoked blocks", format_args!("at most {end}"), used));
         }
         let size = if self.header.wide { 8 } else { 4 };
         let mut at = 16;
@@ -233,7 +233,7 @@ impl Walk<'_> {
             at += size;
         }
         if self.revoked.len() > MAX_REVOKED {
-            return Err(Fault::corrupt(f.offset(12), "revoked blocks", format_args!("at most {MAX_REVOKED}"), "more"));
+            return Err(ParseError::corrupt(f.offset(12), "revoked blocks", format_args!("at most {MAX_REVOKED}"), "more"));
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl Walk<'_> {
         let sequence = self.open.sequence;
         let bad = |at: u64, what: &str| {
             let what = format!("checksum {what} transaction {sequence} of the journal");
-            damage(Fault::corrupt(at, what, "one that fits", "one that does not"))
+            damage(ParseError::corrupt(at, what, "one that fits", "one that does not"))
         };
         // Commit blocks of an earlier use of the ring are older than the one before.
         let stale = time < self.time;
@@ -262,7 +262,7 @@ impl Walk<'_> {
     }
 
     /// Whether the checksum in a commit block fits: of the transaction in version 1, else of the block itself.
-    fn commit_fits(&mut self, f: &Fields<'_>) -> Result<bool, Fault> {
+    fn commit_fits(&mut self, f: &Fields<'_>) -> Result<bool, ParseError> {
         let stated = f.u32_be(COMMIT_SUM)?;
         if self.header.sums_v1 {
             let kind = (f.u8(12)?, f.u8(13)?);

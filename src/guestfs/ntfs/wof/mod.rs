@@ -12,8 +12,8 @@ use super::file::Stream;
 use super::record::kind;
 use super::{Ntfs, damage};
 use crate::guestfs::{Node, Result};
-use crate::image::Fault;
-use crate::image::fields::Fields;
+use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::sync::Arc;
 
 /// The stream with the compressed bytes.
@@ -78,7 +78,7 @@ impl Ntfs {
             let now = part.len().min(buf.len() - done);
             if now == 0 {
                 let expected = format!("more than {at} bytes");
-                return Err(damage(Fault::corrupt(0, "size of a compressed file", expected, at)));
+                return Err(damage(ParseError::corrupt(0, "size of a compressed file", expected, at)));
             }
             buf[done..done + now].copy_from_slice(&part[..now]);
             done += now;
@@ -95,7 +95,7 @@ impl Ntfs {
         let chunk = u64::from(algorithm.chunk());
         let record = opened.file.number;
         let bad = |what: &str, expected: String, found: String| {
-            damage(Fault::corrupt(0, format!("{what} of the compressed file with record {record}"), expected, found))
+            damage(ParseError::corrupt(0, format!("{what} of the compressed file with record {record}"), expected, found))
         };
         let Some(packed) = &opened.packed else {
             return Err(bad("bytes", format!("a stream {STREAM}"), "none".to_owned()));
@@ -115,7 +115,7 @@ impl Ntfs {
             let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
             algorithm.unpack(&bytes, &mut out).ok_or_else(|| {
                 let what = format!("chunk {number} of the compressed file with record {record}");
-                damage(Fault::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not unpack"))
+                damage(ParseError::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not unpack"))
             })?;
             out.into()
         };

@@ -85,7 +85,7 @@ impl Bundle {
     fn broken(&self, from: &str, to: &str) -> String {
         assert!(self.xml.contains(from), "{from}");
         std::fs::write(self.path(), self.xml.replacen(from, to, 1)).unwrap();
-        let text = crate::error::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
+        let text = crate::error_kind::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
         self.save();
         text
     }
@@ -186,9 +186,9 @@ fn each_broken_element_of_a_descriptor_has_its_own_message() {
         ),
         ("</Parallels_disk_image>", "", "expected the end of every element, found the end of the document"),
     ];
-    for (from, to, fault) in cases {
+    for (from, to, cause) in cases {
         let text = bundle.broken(from, to);
-        assert!(text.contains(fault), "{text}\nis not\n{fault}");
+        assert!(text.contains(cause), "{text}\nis not\n{cause}");
     }
     let zero = format!("<ParentGUID>{{{}}}", Uuid::nil());
     let text = bundle.broken(&zero, &format!("<ParentGUID>{TOP}"));
@@ -199,7 +199,7 @@ fn each_broken_element_of_a_descriptor_has_its_own_message() {
     let text = bundle.broken(TOP, "{33333333-1111-1111-1111-111111111111}");
     assert!(text.contains("expected a Shot for") || text.contains("expected an Image"), "{text}");
     std::fs::write(bundle.folder.path().join("1.base.hds"), [0; 5000]).unwrap();
-    let text = crate::error::message(&bundle.open(OpenOptions::default()).err().unwrap());
+    let text = crate::error_kind::message(&bundle.open(OpenOptions::default()).err().unwrap());
     assert!(
         text.contains("plain file of a Parallels bundle at offset 0 (0x0): expected 5120 bytes, found 5000"),
         "{text}"

@@ -6,7 +6,7 @@ mod write;
 use super::testing::Build;
 use super::*;
 use crate::disk::{ChainDisk, Disk};
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 use crate::image::{self, Extent};
 
 const WRITE: OpenOptions =
@@ -19,7 +19,7 @@ fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, &OpenOptions::default()) {
         Ok(_) => panic!("a damaged image was opened"),
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 
@@ -80,7 +80,7 @@ fn the_upper_half_of_the_size_counts_only_with_the_newer_signature() {
     assert!(message(bytes).contains("number of Parallels BAT entries"));
 }
 
-/// One field of a good image broken at a time: where, the bytes put there, and the fault that must follow.
+/// One field of a good image broken at a time: where, the bytes put there, and the cause that must follow.
 #[test]
 fn each_broken_field_has_its_own_message() {
     let good = Build::default().bytes();
@@ -100,11 +100,11 @@ fn each_broken_field_has_its_own_message() {
         (64, &[1], "Parallels cluster at offset 512 (0x200): expected none before offset 2048, the end of another, found one at 512".into()),
         (64, &[2], "Parallels cluster at offset 1024 (0x400): expected none before offset 2048, the end of another, found one at 1024".into()),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good.clone();
         bytes[at..at + new.len()].copy_from_slice(new);
         let text = message(bytes);
-        assert!(text.starts_with("/t/a.hdd ") && text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.starts_with("/t/a.hdd ") && text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
     let mut bytes = Build { extended: true, ..Build::default() }.bytes();
     bytes[36..44].fill(0xFF);

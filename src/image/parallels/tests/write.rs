@@ -5,7 +5,7 @@ use super::{WRITE, all, builds, disk};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::parallels::header::IN_USE;
 use crate::image::parallels::testing::Build;
-use crate::image::testing::{MemFile, after_power_loss};
+use crate::storage::testing::{MemFile, after_power_loss};
 use proptest::prelude::*;
 use std::sync::Arc;
 

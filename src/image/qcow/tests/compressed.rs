@@ -27,7 +27,7 @@ fn decoded(compression: u8, mut packed: Vec<u8>) -> Result<Vec<u8>, String> {
     let Extent::Encoded { cluster, skip, size } = image.extent(100, 200).unwrap().extent else { panic!() };
     assert_eq!((skip, size), (100, CLUSTER as u64));
     let mut out = vec![0; CLUSTER];
-    image.decode(cluster, &mut out).map_err(|error| crate::error::message(&error))?;
+    image.decode(cluster, &mut out).map_err(|error| crate::error_kind::message(&error))?;
     Ok(out)
 }
 
@@ -36,18 +36,18 @@ fn compressed_clusters_hold_exactly_a_cluster() {
     let cluster: Vec<u8> = (0..CLUSTER).map(|i| u8::try_from(i % 10).unwrap()).collect();
     for (compression, pack, name) in [(0, deflate as fn(&[u8]) -> Vec<u8>, "zlib"), (1, zstd, "zstd")] {
         assert_eq!(decoded(compression, pack(&cluster)).unwrap(), cluster);
-        let fault = |packed: Vec<u8>, found: &str| {
+        let cause = |packed: Vec<u8>, found: &str| {
             let text = decoded(compression, packed).unwrap_err();
             let expected = format!(
                 "compressed QCOW cluster at offset 2560 (0xa00): expected {name} data of 512 bytes, found {found}"
             );
             assert!(text.contains(&expected), "{text}\nis not\n{expected}");
         };
-        fault(pack(&vec![0; CLUSTER + 1]), "more");
+        cause(pack(&vec![0; CLUSTER + 1]), "more");
         // A bomb: 100 MB in a few hundred bytes at most, of which no more than a cluster is kept.
-        fault(pack(&vec![0; CLUSTER * 512]), "more");
-        fault(pack(&cluster[1..]), "511 bytes");
-        fault(vec![0xFF; 40], "");
+        cause(pack(&vec![0; CLUSTER * 512]), "more");
+        cause(pack(&cluster[1..]), "511 bytes");
+        cause(vec![0xFF; 40], "");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::disk::{ChainDisk, Disk};
 use crate::image::OpenOptions;
 use crate::image::qcow::open;
 use crate::image::qcow::testing::{Build, CLUSTER, COMPRESSED, COPIED, L1, L2, REFCOUNT_BLOCK, stored};
-use crate::image::testing::{MemFile, after_power_loss};
+use crate::storage::testing::{MemFile, after_power_loss};
 use proptest::prelude::*;
 use std::process::Command;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ mod crash;
 use super::testing::{Build, CLUSTER, COMPRESSED, COPIED, DATA, L1, L2, REFCOUNT_BLOCK, REFCOUNT_TABLE, stored};
 use super::*;
 use crate::image::Extent;
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.qcow2", bytes), options)
@@ -21,11 +21,11 @@ fn message(bytes: Vec<u8>, writable: bool) -> String {
                 assert!(at < image.info().size, "a damaged image was opened and mapped");
                 match image.extent(at, image.info().size - at) {
                     Ok(run) => at += run.len,
-                    Err(error) => return crate::error::message(&error),
+                    Err(error) => return crate::error_kind::message(&error),
                 }
             }
         }
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 
@@ -62,7 +62,7 @@ fn an_empty_disk_of_many_terabytes_is_few_runs() {
     assert_eq!(image.extent(0, 64 << 40).unwrap(), Run { extent: Extent::Absent, len: 64 << 40 });
 }
 
-/// One field of a good image broken at a time: where, the bytes put there, and the fault that must follow.
+/// One field of a good image broken at a time: where, the bytes put there, and the cause that must follow.
 #[test]
 fn each_broken_field_has_its_own_message() {
     let cases: Vec<(usize, Vec<u8>, &str)> = vec![
@@ -186,12 +186,12 @@ fn each_broken_field_has_its_own_message() {
             "QCOW2 level 2 entry at offset 2048 (0x800): expected no flag 63 on a compressed cluster, found 0xc000000000000a00",
         ),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good().bytes();
         bytes[at..at + new.len()].copy_from_slice(&new);
         let text = message(bytes, false);
         assert!(text.starts_with("/t/a.qcow2 "), "{text}");
-        assert!(text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
 }
 
@@ -235,11 +235,11 @@ fn an_image_whose_references_are_wrong_is_not_written() {
         ),
         (L2 + 8, (COMPRESSED | DATA as u64).to_be_bytes().into(), twice),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good().bytes();
         bytes[at..at + new.len()].copy_from_slice(&new);
         let text = message(bytes, true);
-        assert!(text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
 }
 

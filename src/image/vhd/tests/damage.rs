@@ -8,20 +8,20 @@ use std::sync::Arc;
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
         Ok(_) => panic!("a damaged image was opened"),
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 
-/// A place, what is put there, whose checksum has to be made right again, and the fault that must follow.
+/// A place, what is put there, whose checksum has to be made right again, and the cause that must follow.
 struct Case {
     at: usize,
     new: Vec<u8>,
     summed: Option<(usize, usize, usize)>,
-    fault: String,
+    cause: String,
 }
 
-fn case(at: usize, new: impl Into<Vec<u8>>, summed: Option<(usize, usize, usize)>, fault: impl Into<String>) -> Case {
-    Case { at, new: new.into(), summed, fault: fault.into() }
+fn case(at: usize, new: impl Into<Vec<u8>>, summed: Option<(usize, usize, usize)>, cause: impl Into<String>) -> Case {
+    Case { at, new: new.into(), summed, cause: cause.into() }
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn each_broken_field_has_its_own_message() {
         case(TABLE + 8, be(13), None, "VHD table entry 2 at offset 1544 (0x608): expected a block of its own, found sector 13, within 4608 bytes of the block that begins at sector 13"),
         case(TABLE + 8, be(5), None, "VHD table entry 2 at offset 1544 (0x608): expected a block of its own, found sector 5, within 4608 bytes of the block that begins at sector 13"),
     ];
-    for Case { at, new, summed, fault } in cases {
+    for Case { at, new, summed, cause } in cases {
         let mut bytes = good.clone();
         bytes[at..at + new.len()].copy_from_slice(&new);
         if let Some((from, to, field)) = summed {
@@ -68,7 +68,7 @@ fn each_broken_field_has_its_own_message() {
         bytes[20] ^= u8::from(at >= f);
         let text = message(bytes);
         assert!(text.starts_with("/t/a.vhd "), "{text}");
-        assert!(text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");
     }
 }
 
@@ -92,7 +92,7 @@ fn blocks_too_small_for_the_check_are_refused_before_memory_is_taken() {
     /// A file of 1 TiB whose middle is a hole.
     #[derive(Debug)]
     struct Huge(Arc<MemFile>);
-    impl crate::image::Storage for Huge {
+    impl crate::storage::Storage for Huge {
         fn path(&self) -> &std::path::Path {
             self.0.path()
         }
@@ -115,7 +115,7 @@ fn blocks_too_small_for_the_check_are_refused_before_memory_is_taken() {
         fn zero(&self, _: u64, _: u64) -> std::io::Result<()> {
             unreachable!()
         }
-        fn stretch(&self, _: u64) -> std::io::Result<crate::image::storage::Stretch> {
+        fn stretch(&self, _: u64) -> std::io::Result<crate::storage::Stretch> {
             unreachable!()
         }
     }

@@ -6,7 +6,7 @@ mod write;
 
 use super::testing::{Block, Build};
 use super::*;
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 
 /// Bits of sectors that are all stored.
 const FULL: u8 = 0xFF;

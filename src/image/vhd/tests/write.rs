@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::image::testing::Op;
+use crate::storage::testing::Op;
 use proptest::prelude::*;
 use std::sync::Arc;
 use uuid::Uuid;

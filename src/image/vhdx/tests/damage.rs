@@ -10,7 +10,7 @@ const HEADER: Summed = Some((128 << 10, 4096));
 const REGIONS: Summed = Some((192 << 10, 64 << 10));
 
 /// Breaks one field of an image and holds what is said of it against what must be said.
-fn check(good: &[u8], at: usize, new: &[u8], summed: Summed, fault: &str) {
+fn check(good: &[u8], at: usize, new: &[u8], summed: Summed, cause: &str) {
     let mut bytes = good.to_vec();
     bytes[at..at + new.len()].copy_from_slice(new);
     if let Some((from, len)) = summed {
@@ -21,7 +21,7 @@ fn check(good: &[u8], at: usize, new: &[u8], summed: Summed, fault: &str) {
     bytes[256 << 10] ^= u8::from(at >> 16 == 3);
     let text = message(bytes);
     assert!(text.starts_with("/t/a.vhdx "), "{text}");
-    assert!(text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
+    assert!(text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");
 }
 
 #[test]
@@ -38,14 +38,14 @@ fn each_broken_field_of_the_headers_has_its_own_message() {
         "VHDX header signature at offset 65536 (0x10000): expected \"head\", found \"iead\"",
     );
     check(&good, h + 66, &[2], HEADER, "VHDX header signature at offset 65536");
-    let only_second = |at: usize, new: &[u8], fault: &str| {
+    let only_second = |at: usize, new: &[u8], cause: &str| {
         let mut bytes = good.clone();
         bytes[64 << 10..][..4096].copy_from_slice(&header(1, Uuid::nil(), Uuid::nil()));
         bytes[at - (64 << 10)..][..new.len()].copy_from_slice(new);
         sum(&mut bytes[64 << 10..][..4096]);
         bytes[h] ^= 1;
         let text = message(bytes);
-        assert!(text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
+        assert!(text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");
     };
     only_second(h + 66, &[2], "VHDX version at offset 65602 (0x10042): expected 1, found 2");
     only_second(h + 68, &four(5), "VHDX log length at offset 65604 (0x10044): expected a multiple of 1 MiB, found 5");

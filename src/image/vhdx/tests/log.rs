@@ -3,8 +3,8 @@
 use super::*;
 use crate::disk::ChainDisk;
 use crate::disk::testing::all;
-use crate::image::storage::read_exact;
-use crate::image::testing::Op;
+use crate::storage::read_exact;
+use crate::storage::testing::Op;
 use crate::image::vhdx::testing::{Change, LOG, entry, filled, header, sum};
 
 const MB: u64 = MIB as u64;

@@ -7,7 +7,7 @@ mod write;
 
 use super::testing::{Build, MIB, TABLE};
 use super::*;
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 use uuid::Uuid;
 
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
@@ -21,7 +21,7 @@ fn open_good(bytes: Vec<u8>) -> Box<dyn Image> {
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
         Ok(_) => panic!("a damaged image was opened"),
-        Err(error) => crate::error::message(&error),
+        Err(error) => crate::error_kind::message(&error),
     }
 }
 

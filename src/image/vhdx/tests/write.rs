@@ -3,9 +3,10 @@
 use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::image::testing::{Op, after_power_loss};
+use crate::storage::testing::{Op, after_power_loss};
 use crate::image::vhdx::testing::LOG;
-use crate::image::{Extent, Storage};
+use crate::image::Extent;
+use crate::storage::Storage;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -269,7 +270,7 @@ fn many_pages_go_through_the_log_in_several_entries() {
     let path = folder.path().join("a.vhdx");
     std::fs::write(&path, Build { size: 70 << 30, map: Vec::new(), ..Build::default() }.bytes()).unwrap();
     let open = |writable| {
-        let file = crate::image::local::open(&path, writable, crate::image::local::Devices::Refused).unwrap();
+        let file = crate::storage::local::open(&path, writable, crate::storage::local::Devices::Refused).unwrap();
         ChainDisk::new(vec![open(file, OpenOptions { writable, ..OpenOptions::default() }).unwrap()], Vec::new())
     };
     let disk = open(true);

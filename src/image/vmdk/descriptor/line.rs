@@ -1,6 +1,6 @@
 //! The lines of a descriptor: `key = "value"` and `RW 4192256 SPARSE "disk-s001.vmdk"`.
 
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -124,7 +124,7 @@ fn lossy(text: &[u8]) -> String {
 }
 
 impl<'a> RawLine<'a> {
-    pub(super) fn parse(&self) -> Result<Line<'a>, Fault> {
+    pub(super) fn parse(&self) -> Result<Line<'a>, ParseError> {
         let mut words = self.text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let first = words.next().unwrap_or_default();
         for (word, access) in [("RW", Access::ReadWrite), ("RDONLY", Access::ReadOnly), ("NOACCESS", Access::None)] {
@@ -144,13 +144,13 @@ impl<'a> RawLine<'a> {
         Ok(Line::Entry(Entry { key, value: &quoted[..end], at: at + 1 }))
     }
 
-    fn odd(&self, expected: &str) -> Fault {
-        Fault::corrupt(self.at, "line of the VMDK descriptor", expected, format_args!("{:?}", lossy(self.text)))
+    fn odd(&self, expected: &str) -> ParseError {
+        ParseError::corrupt(self.at, "line of the VMDK descriptor", expected, format_args!("{:?}", lossy(self.text)))
     }
 
     /// What follows the access: sectors, type, and for all but `ZERO` the file's name in quotation marks and perhaps
     /// where the extent begins in it.
-    fn extent(&self, access: Access, skip: usize) -> Result<ExtentLine, Fault> {
+    fn extent(&self, access: Access, skip: usize) -> Result<ExtentLine, ParseError> {
         let (sectors, rest) = word(&self.text[skip..]);
         let (kind, rest) = word(rest);
         let sectors = number(sectors)
@@ -178,7 +178,7 @@ impl<'a> RawLine<'a> {
         Ok(extent)
     }
 
-    fn kind(&self, word: &[u8]) -> Result<ExtentKind, Fault> {
+    fn kind(&self, word: &[u8]) -> Result<ExtentKind, ParseError> {
         const KINDS: [ExtentKind; 6] = [
             ExtentKind::Sparse,
             ExtentKind::Flat,
@@ -191,7 +191,7 @@ impl<'a> RawLine<'a> {
             return Ok(kind);
         }
         let known = KINDS.map(ExtentKind::name).join(", ");
-        Err(Fault::unsupported(self.at, "VMDK extent type", known, lossy(word)))
+        Err(ParseError::unsupported(self.at, "VMDK extent type", known, lossy(word)))
     }
 }
 
@@ -237,24 +237,24 @@ impl Entry<'_> {
         lossy(self.value)
     }
 
-    fn odd(&self, expected: &str) -> Fault {
+    fn odd(&self, expected: &str) -> ParseError {
         let what = format!("value of {} in the VMDK descriptor", self.key);
-        Fault::corrupt(self.at, what, expected, format_args!("{:?}", self.text()))
+        ParseError::corrupt(self.at, what, expected, format_args!("{:?}", self.text()))
     }
 
-    pub(super) fn number(&self) -> Result<u32, Fault> {
+    pub(super) fn number(&self) -> Result<u32, ParseError> {
         self.text().parse().map_err(|_| self.odd("a number"))
     }
 
     /// A number of 1 to 8 hexadecimal digits.
-    pub(super) fn hexadecimal(&self) -> Result<u32, Fault> {
+    pub(super) fn hexadecimal(&self) -> Result<u32, ParseError> {
         let text = self.text();
         let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
         u32::from_str_radix(&text, 16).ok().filter(|_| digits).ok_or_else(|| self.odd("a hexadecimal number"))
     }
 
     /// A UUID; none where the value is empty.
-    pub(super) fn uuid(&self) -> Result<Option<Uuid>, Fault> {
+    pub(super) fn uuid(&self) -> Result<Option<Uuid>, ParseError> {
         let text = self.text();
         if text.is_empty() {
             return Ok(None);

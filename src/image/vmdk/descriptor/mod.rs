@@ -8,7 +8,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-use crate::image::Fault;
+use crate::ondisk::ParseError;
 pub(super) use line::{Access, ExtentKind, ExtentLine};
 use line::{Line, Lines};
 use std::collections::HashSet;
@@ -82,8 +82,8 @@ impl Descriptor {
     /// Parses the text, which begins `base` bytes into its file and ends at its first zero byte.
     ///
     /// # Errors
-    /// [`Fault`] with the place of the line or value.
-    pub(super) fn parse(text: &[u8], base: u64) -> Result<Self, Fault> {
+    /// [`ParseError`] with the place of the line or value.
+    pub(super) fn parse(text: &[u8], base: u64) -> Result<Self, ParseError> {
         let mut new = Self { version: 1, ..Self::default() };
         let mut seen: HashSet<String> = HashSet::new();
         let mut encoding = None;
@@ -103,7 +103,7 @@ impl Descriptor {
                 }
             }
             if new.extents.len() > MAX_EXTENTS || seen.len() > MAX_EXTENTS {
-                return Err(Fault::unsupported(
+                return Err(ParseError::unsupported(
                     base,
                     "number of lines of the VMDK descriptor",
                     format_args!("at most {MAX_EXTENTS} extents and values"),
@@ -116,12 +116,12 @@ impl Descriptor {
         Ok(new)
     }
 
-    fn set(&mut self, entry: &line::Entry<'_>) -> Result<(), Fault> {
+    fn set(&mut self, entry: &line::Entry<'_>) -> Result<(), ParseError> {
         match entry.key.as_str() {
             "version" => {
                 self.version = entry.number()?;
                 if !(1..=3).contains(&self.version) {
-                    return Err(Fault::unsupported(entry.at(), "VMDK descriptor version", "1 to 3", self.version));
+                    return Err(ParseError::unsupported(entry.at(), "VMDK descriptor version", "1 to 3", self.version));
                 }
             }
             "cid" => self.cid = Some(Placed { value: entry.hexadecimal()?, at: entry.range() }),
@@ -142,7 +142,7 @@ impl Descriptor {
             }
             "ddb.comment" => self.comment = unescape(&entry.text()),
             key if key.starts_with("encryption") => {
-                return Err(Fault::unsupported(entry.at(), "VMDK encryption", "a disk that is not encrypted", key));
+                return Err(ParseError::unsupported(entry.at(), "VMDK encryption", "a disk that is not encrypted", key));
             }
             _ => {}
         }
@@ -150,14 +150,14 @@ impl Descriptor {
     }
 
     /// Names are opened as they are written, so they must be in the encoding of this machine's file names.
-    fn check_names(&self, encoding: Option<&str>, base: u64) -> Result<(), Fault> {
+    fn check_names(&self, encoding: Option<&str>, base: u64) -> Result<(), ParseError> {
         let encoding = encoding.unwrap_or("UTF-8");
         let ours = ["utf-8", "utf8", "ascii", "us-ascii"].contains(&encoding.to_ascii_lowercase().as_str());
         let names = self.extents.iter().filter_map(|extent| extent.name.as_ref()).chain(&self.parent_hint);
         for name in names {
             // What is not UTF-8 was replaced when the line was read.
             if !name.is_ascii() && (!ours || name.contains(char::REPLACEMENT_CHARACTER)) {
-                return Err(Fault::unsupported(
+                return Err(ParseError::unsupported(
                     base,
                     "file name in a VMDK descriptor",
                     "ASCII or UTF-8; rename the file and write its new name into the descriptor",
@@ -171,17 +171,17 @@ impl Descriptor {
     /// The disk's size in bytes.
     ///
     /// # Errors
-    /// [`Fault`] for a disk without extents, or of 2^63 bytes and more.
-    pub(super) fn size(&self, base: u64) -> Result<u64, Fault> {
+    /// [`ParseError`] for a disk without extents, or of 2^63 bytes and more.
+    pub(super) fn size(&self, base: u64) -> Result<u64, ParseError> {
         let what = "extents of the VMDK descriptor";
         if self.extents.is_empty() {
-            return Err(Fault::corrupt(base, what, "at least 1", "none"));
+            return Err(ParseError::corrupt(base, what, "at least 1", "none"));
         }
         let sectors = self.extents.iter().try_fold(0_u64, |sum, extent| sum.checked_add(extent.sectors));
         sectors
             .and_then(|sectors| sectors.checked_mul(512))
             .filter(|size| i64::try_from(*size).is_ok())
-            .ok_or_else(|| Fault::corrupt(base, what, "less than 2^63 bytes together", "more"))
+            .ok_or_else(|| ParseError::corrupt(base, what, "less than 2^63 bytes together", "more"))
     }
 
     /// Whether the disk is a difference: VirtualBox's (by UUID), VMware's (by content id), or one without either.

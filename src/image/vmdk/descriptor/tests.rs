@@ -3,7 +3,7 @@
 use super::*;
 
 fn parse(text: &str) -> Descriptor {
-    Descriptor::parse(text.as_bytes(), 0).unwrap_or_else(|fault| panic!("{fault}"))
+    Descriptor::parse(text.as_bytes(), 0).unwrap_or_else(|cause| panic!("{cause}"))
 }
 
 const VMWARE: &str = "# Disk DescriptorFile\r\nversion=1\r\nencoding=\"windows-1252\"\r\nCID=d9c73e0a\r\n\
@@ -77,8 +77,8 @@ fn names_in_other_encodings_must_be_ascii() {
 #[test]
 fn more_lines_than_any_disk_has_are_refused() {
     let lines = "RW 1 ZERO\n".repeat(MAX_EXTENTS + 1);
-    let fault = Descriptor::parse(lines.as_bytes(), 0).unwrap_err();
-    assert!(fault.to_string().contains("expected at most 4096 extents and values, found more"), "{fault}");
+    let cause = Descriptor::parse(lines.as_bytes(), 0).unwrap_err();
+    assert!(cause.to_string().contains("expected at most 4096 extents and values, found more"), "{cause}");
     let lines: String = (0..=MAX_EXTENTS).map(|i| format!("k{i}=1\n")).collect();
     assert!(Descriptor::parse(lines.as_bytes(), 0).is_err());
 }

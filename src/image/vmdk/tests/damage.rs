@@ -44,13 +44,13 @@ fn each_broken_field_has_its_own_message() {
         (entry, u32_of(table), format!("VMDK grain table entry of grain 0 at offset {entry} ({entry:#x}): expected a grain outside of the grain tables, found sector {table} (offset {})", build.table(0))),
         (entry, u32_of(1), format!("VMDK grain table entry of grain 0 at offset {entry} ({entry:#x}): expected a grain outside of the descriptor, found sector 1 (offset 512)")),
     ];
-    for (at, new, fault) in cases {
+    for (at, new, cause) in cases {
         let mut bytes = good.clone();
         bytes[at..at + new.len()].copy_from_slice(&new);
         for options in [&READ, &WRITE] {
             let text = failure(open_bytes(bytes.clone(), options));
             assert!(text.starts_with("/t/a.vmdk "), "{text}");
-            assert!(text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+            assert!(text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
         }
     }
 }
@@ -117,8 +117,8 @@ fn what_the_descriptor_gets_wrong_has_its_place() {
         let descriptor = Build::default().descriptor.replacen(from, to, 1);
         let at = 512 + descriptor.find(place).expect(place);
         let text = failure(open_bytes(Build { descriptor, ..Build::default() }.bytes(), &READ));
-        let fault = format!("{what} at offset {at} ({at:#x}): {rest}");
-        assert!(text.contains(&format!(": {fault}")), "{text}\nis not\n{fault}");
+        let cause = format!("{what} at offset {at} ({at:#x}): {rest}");
+        assert!(text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");
     }
 }
 

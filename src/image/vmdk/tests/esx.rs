@@ -91,7 +91,7 @@ fn a_copy_on_write_disk_is_read_as_by_qemu() {
 fn each_broken_field_of_a_copy_on_write_disk_has_its_own_message() {
     let end = cowd().len();
     let entry = COWD_TABLE + 4;
-    for (at, new, fault) in [
+    for (at, new, cause) in [
         (4, 2, "COWD header version at offset 4 (0x4): expected 1, found 2".to_owned()),
         (8, 7, "COWD header flags at offset 8 (0x8): expected 0 to 3, found 0x7".to_owned()),
         (12, 8999, "capacity of the VMDK extent at offset 12 (0xc): expected at least 9000, the sectors that the descriptor says, found 8999".to_owned()),
@@ -108,7 +108,7 @@ fn each_broken_field_of_a_copy_on_write_disk_has_its_own_message() {
         let mut bytes = cowd();
         put32(&mut bytes, at, new);
         let text = error(COWD_LINE, &bytes);
-        assert!(text.starts_with("/t/extent ") && text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.starts_with("/t/extent ") && text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
     for len in 0..cowd().len() {
         if len % 7 == 0 {
@@ -224,7 +224,7 @@ fn each_broken_field_of_a_space_efficient_extent_has_its_own_message() {
     let end = sesparse().len();
     let second = SE_TABLES + 32768;
     let directory = SE_DIRECTORY + 8;
-    for (at, new, fault) in [
+    for (at, new, cause) in [
         (0, 1, "SESPARSE header signature at offset 0 (0x0): expected 0xcafebabe, found 0x1".to_owned()),
         (8, 1, "SESPARSE version at offset 8 (0x8): expected 0x200000001, found 0x1".to_owned()),
         (16, 65543, "capacity of the VMDK extent at offset 16 (0x10): expected at least 65544, the sectors that the descriptor says, found 65543".to_owned()),
@@ -248,6 +248,6 @@ fn each_broken_field_of_a_space_efficient_extent_has_its_own_message() {
         let mut bytes = sesparse();
         put64(&mut bytes, at, new);
         let text = error(SE_LINE, &bytes);
-        assert!(text.starts_with("/t/extent ") && text.contains(&format!(": {fault};")), "{text}\nis not\n{fault}");
+        assert!(text.starts_with("/t/extent ") && text.contains(&format!(": {cause};")), "{text}\nis not\n{cause}");
     }
 }

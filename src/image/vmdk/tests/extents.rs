@@ -64,7 +64,7 @@ fn only_extents_that_may_be_written_are() {
     assert_eq!(all(&disk), model);
     for (at, word) in [(32768, "marked RDONLY"), (36864, "has the type ZERO and stores nothing")] {
         let error = disk.write_at(at, &[1]).unwrap_err();
-        assert_eq!(error.kind(), crate::ErrorKind::Refused);
+        assert_eq!(error.kind(), crate::error_kind::ErrorKind::Refused);
         assert!(error.to_string().contains(word), "{error}");
     }
     assert!(disk.discard(32768, 4096).unwrap_err().to_string().contains("marked RDONLY"));

@@ -9,7 +9,7 @@ mod write;
 
 use super::testing::{Build, Entry, descriptor};
 use super::*;
-use crate::image::testing::MemFile;
+use crate::storage::testing::MemFile;
 use crate::image::{Extent, Variant};
 use Entry::{Absent, Data, One};
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 const READ: OpenOptions = OpenOptions {
     writable: false,
-    devices: crate::image::local::Devices::Refused,
+    devices: crate::storage::local::Devices::Refused,
     force: false,
     format: None,
     snapshot: None,
@@ -35,7 +35,7 @@ fn open_build(build: &Build) -> Box<dyn Image> {
 }
 
 fn message(error: &Error) -> String {
-    crate::error::message(error)
+    crate::error_kind::message(error)
 }
 
 /// Files in memory that a descriptor names.

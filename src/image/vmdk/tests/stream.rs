@@ -77,7 +77,7 @@ fn good() -> Stream {
 fn read(bytes: Vec<u8>) -> std::result::Result<Vec<u8>, String> {
     let image = open_bytes(bytes, &READ).map_err(|error| message(&error))?;
     let mut out = vec![0; usize::try_from(image.info().size).unwrap()];
-    ChainDisk::new(vec![image], Vec::new()).read_at(0, &mut out).map_err(|error| crate::error::message(&error))?;
+    ChainDisk::new(vec![image], Vec::new()).read_at(0, &mut out).map_err(|error| crate::error_kind::message(&error))?;
     Ok(out)
 }
 
@@ -106,7 +106,7 @@ fn a_grain_that_does_not_decode_is_an_error() {
     let bad = |data: Vec<u8>| read(stream_of(&[(0, data)]).bytes).unwrap_err();
     let whole = zlib(&[1; GRAIN]);
     let expected = "expected a zlib stream of 4096 to 4096 bytes, found";
-    for (data, fault) in [
+    for (data, cause) in [
         (zlib(&[1; GRAIN + 1]), format!("{expected} more bytes")),
         (zlib(&vec![0; 1 << 26])[..8000].to_vec(), format!("{expected} more bytes")),
         (whole[..whole.len() - 5].to_vec(), format!("{expected} the end of the data after")),
@@ -114,7 +114,7 @@ fn a_grain_that_does_not_decode_is_an_error() {
         (zlib(&[1; GRAIN - 1]), "expected 4096 bytes when decompressed, found 4095".to_owned()),
     ] {
         let text = bad(data);
-        assert!(text.contains("VMDK compressed grain 0 at offset 2060 (0x80c): ") && text.contains(&fault), "{text}");
+        assert!(text.contains("VMDK compressed grain 0 at offset 2060 (0x80c): ") && text.contains(&cause), "{text}");
     }
     let mut damaged = whole.clone();
     let middle = damaged.len() / 2;
@@ -126,7 +126,7 @@ fn a_grain_that_does_not_decode_is_an_error() {
 fn markers_must_belong_to_their_grain() {
     let stream = good();
     let at = stream.markers[1];
-    for (skip, new, fault) in [
+    for (skip, new, cause) in [
         (0, 25, format!("place in the marker of VMDK grain 3 at offset {at} ({at:#x}): expected sector 24, found 25")),
         (
             8,
@@ -148,7 +148,7 @@ fn markers_must_belong_to_their_grain() {
         let mut bytes = stream.bytes.clone();
         bytes[at + skip..at + skip + 4].copy_from_slice(&u32::to_le_bytes(new));
         let text = read(bytes).unwrap_err();
-        assert!(text.contains(&fault), "{text}\nis not\n{fault}");
+        assert!(text.contains(&cause), "{text}\nis not\n{cause}");
     }
     // Two entries that share a grain.
     let mut bytes = stream.bytes.clone();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::image::testing::Op;
+use crate::storage::testing::Op;
 use proptest::prelude::*;
 
 fn open_file(file: Arc<MemFile>, writable: bool) -> Box<dyn Image> {
@@ -131,7 +131,7 @@ fn an_extent_does_not_grow_beyond_2_tib() {
     /// A file that says it is nearly that long.
     #[derive(Debug)]
     struct Long(Arc<MemFile>);
-    impl crate::image::Storage for Long {
+    impl crate::storage::Storage for Long {
         fn path(&self) -> &Path {
             self.0.path()
         }
@@ -155,7 +155,7 @@ fn an_extent_does_not_grow_beyond_2_tib() {
         fn zero(&self, _: u64, _: u64) -> std::io::Result<()> {
             Ok(())
         }
-        fn stretch(&self, _: u64) -> std::io::Result<crate::image::storage::Stretch> {
+        fn stretch(&self, _: u64) -> std::io::Result<crate::storage::Stretch> {
             unreachable!()
         }
     }

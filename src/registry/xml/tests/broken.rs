@@ -2,14 +2,14 @@
 
 use super::*;
 
-fn broken(line: usize, expected: &str, found: &str) -> Fault {
-    Fault::Broken { line, expected: expected.to_owned(), found: found.to_owned() }
+fn broken(line: usize, expected: &str, found: &str) -> ParseError {
+    ParseError::Broken { line, expected: expected.to_owned(), found: found.to_owned() }
 }
 
 /// What is replaced by what, and the line, the expected and the found of the error.
 type Case = (&'static str, &'static str, usize, &'static str, &'static str);
 
-fn assert_each(good: &str, cases: &[Case], parse: impl Fn(&[u8]) -> Option<Fault>) {
+fn assert_each(good: &str, cases: &[Case], parse: impl Fn(&[u8]) -> Option<ParseError>) {
     assert_eq!(parse(good.as_bytes()), None);
     for (from, to, line, expected, found) in cases {
         let error = parse(change(good, from, to).as_bytes());
@@ -160,14 +160,14 @@ fn utf_16_is_read_in_both_byte_orders() {
     assert_eq!(parse_machine(&half).unwrap_err(), broken(2, "UTF-16", "half a surrogate pair"));
     assert_eq!(
         parse_machine(stated.as_bytes()).unwrap_err(),
-        Fault::Unsupported("it says that it is in UTF-16; save it as UTF-8".to_owned())
+        ParseError::Unsupported("it says that it is in UTF-16; save it as UTF-8".to_owned())
     );
 }
 
 #[test]
 fn other_encodings_and_versions_are_unsupported() {
     let text = include_str!("samples/1.21-machine.vbox");
-    let unsupported = |reason: &str| Fault::Unsupported(reason.to_owned());
+    let unsupported = |reason: &str| ParseError::Unsupported(reason.to_owned());
     let latin = change(text, r#"version="1.0""#, r#"version="1.0" encoding="ISO-8859-1""#);
     assert_eq!(
         parse_machine(latin.as_bytes()).unwrap_err(),
@@ -193,7 +193,7 @@ fn an_encrypted_machine_says_its_key() {
     let text = "<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"1.19-linux\">\n\
                 <MachineEncrypted uuid=\"{0ae2d2a6-0e6c-4d2e-9c1b-000000000241}\" keyId=\"vault\" keyStore=\"U0NO\">AAAA\
                 </MachineEncrypted></VirtualBox>";
-    assert!(matches!(parse_machine(text.as_bytes()), Err(Fault::Encrypted(sealed)) if sealed.key_id == "vault"));
+    assert!(matches!(parse_machine(text.as_bytes()), Err(ParseError::Encrypted(sealed)) if sealed.key_id == "vault"));
     assert_eq!(
         parse_machine(change(text, " keyId=\"vault\"", "").as_bytes()).unwrap_err(),
         broken(2, "the attribute MachineEncrypted/@keyId", "none")
@@ -219,6 +219,6 @@ fn a_long_wrong_value_is_cut() {
     let text = include_str!("samples/1.21-machine.vbox");
     let long = "ü".repeat(100_000);
     let error = parse_machine(change(text, "{0ae2d2a6-0e6c-4d2e-9c1b-000000000241}", &long).as_bytes()).unwrap_err();
-    let Fault::Broken { found, .. } = error else { panic!("{error:?}") };
+    let ParseError::Broken { found, .. } = error else { panic!("{error:?}") };
     assert_eq!(found, format!("\"{}...\"", "ü".repeat(80)));
 }

@@ -56,7 +56,7 @@ fn elements_nested_beyond_the_readers_limit_are_an_error() {
         let text = machine(&format!("<{name}>").repeat(70_000));
         on_a_small_stack(move || {
             let error = parse_machine(text.as_bytes()).unwrap_err();
-            let Fault::Broken { line: 1, found, .. } = error else { panic!("{error:?}") };
+            let ParseError::Broken { line: 1, found, .. } = error else { panic!("{error:?}") };
             assert_eq!(found, "document nests elements deeper than the supported limit of 65535");
         });
     }
@@ -72,7 +72,7 @@ fn a_document_type_is_refused_before_any_entity_is_expanded() {
     text += &format!("]>{ROOT}<Machine uuid=\"{}\" name=\"&lol9;\"/></VirtualBox>", Uuid::from_u128(1));
     assert_eq!(
         parse_machine(text.as_bytes()).unwrap_err(),
-        Fault::Broken { line: 2, expected: "no document type".to_owned(), found: "<!DOCTYPE".to_owned() }
+        ParseError::Broken { line: 2, expected: "no document type".to_owned(), found: "<!DOCTYPE".to_owned() }
     );
 }
 
@@ -106,7 +106,7 @@ fn a_file_cut_anywhere_is_an_error_and_no_panic() {
     let bytes = include_bytes!("samples/1.19-machine.vbox");
     let end = bytes.len() - "</VirtualBox>\n".len();
     for cut in 0..=end {
-        assert!(matches!(parse_machine(&bytes[..cut]), Err(Fault::Broken { .. })), "{cut}");
+        assert!(matches!(parse_machine(&bytes[..cut]), Err(ParseError::Broken { .. })), "{cut}");
     }
 }
 

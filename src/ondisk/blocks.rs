@@ -27,7 +27,7 @@ pub(super) fn parts(offset: u64, len: u64, size: u64) -> impl Iterator<Item = Pa
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ondisk::blocks::*;
 
     #[test]
     fn a_range_is_cut_at_the_edges_of_blocks() {

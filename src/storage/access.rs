@@ -1,6 +1,7 @@
 //! What the bytes of an image lie on. Formats know files only through [`Storage`].
 
-use super::{Error, Fault, Result};
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
@@ -83,7 +84,7 @@ pub fn read_exact(file: &dyn Storage, buf: &mut [u8], offset: u64, what: &str) -
         match file.read_at(&mut buf[done..], at) {
             Ok(0) => {
                 let len = file.length().unwrap_or(0);
-                return Err(Fault::corrupt(
+                return Err(ParseError::corrupt(
                     offset,
                     what,
                     format_args!("{} bytes", buf.len()),

@@ -1,8 +1,10 @@
 //! Files that an image names. Whoever made the image chose the names, so they lead to regular files only, never to
 //! devices or the network.
 
-use super::local::{self, Devices};
-use super::{Error, File, Result};
+use crate::storage::local;
+use crate::storage::local::Devices;
+use crate::image::{Error, Result};
+use crate::storage::File;
 use nix::errno::Errno;
 use std::fs;
 use std::io;
@@ -130,7 +132,7 @@ fn places(image: &Path, name: &str) -> Vec<(PathBuf, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::storage::sibling::*;
 
     #[test]
     fn only_files_in_the_folder_of_the_image_are_opened() {
@@ -177,7 +179,7 @@ mod tests {
         fn open(&self, name: &str) -> std::result::Result<PathBuf, String> {
             match open_as_written(&self.path("vm/a.vmdk"), name, false) {
                 Ok(file) => Ok(file.path().canonicalize().unwrap()),
-                Err(error) => Err(crate::error::message(&error)),
+                Err(error) => Err(crate::error_kind::message(&error)),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Walking the XML that some formats carry, without recursion and without ever expanding an entity of the document.
 
-use super::Fault;
+use crate::ondisk::ParseError;
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, Event};
@@ -37,23 +37,23 @@ impl Place<'_> {
         self.base.saturating_add(self.at)
     }
 
-    fn open(&mut self, name: &[u8]) -> Result<(), Fault> {
+    fn open(&mut self, name: &[u8]) -> Result<(), ParseError> {
         if self.names.len() >= MAX_DEPTH {
             let expected = format_args!("at most {MAX_DEPTH} elements within each other");
-            return Err(Fault::corrupt(self.offset(), "XML", expected, "more"));
+            return Err(ParseError::corrupt(self.offset(), "XML", expected, "more"));
         }
         self.names.push(String::from_utf8_lossy(name).into_owned());
         Ok(())
     }
 
-    fn reference(&self, name: &BytesRef) -> Result<String, Fault> {
+    fn reference(&self, name: &BytesRef) -> Result<String, ParseError> {
         match name.resolve_char_ref() {
             Ok(Some(c)) => Ok(c.to_string()),
             Ok(None) => resolve_xml_entity(name).map(str::to_owned).ok_or_else(|| {
                 let found = format_args!("{:?}", &**name);
-                Fault::corrupt(self.offset(), "XML entity", "one of the five that XML defines", found)
+                ParseError::corrupt(self.offset(), "XML entity", "one of the five that XML defines", found)
             }),
-            Err(error) => Err(Fault::corrupt(self.offset(), "XML", "a character reference", error)),
+            Err(error) => Err(ParseError::corrupt(self.offset(), "XML", "a character reference", error)),
         }
     }
 
@@ -66,15 +66,15 @@ impl Place<'_> {
 /// Shows all elements of `bytes`, which begin `base` bytes into their file, to `visit`.
 ///
 /// # Errors
-/// [`Fault`] when the document is not well-formed UTF-8 XML, and what `visit` answers.
+/// [`ParseError`] when the document is not well-formed UTF-8 XML, and what `visit` answers.
 pub(super) fn walk(
     bytes: &[u8],
     base: u64,
-    visit: &mut dyn FnMut(&Place<'_>, Step<'_>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+    visit: &mut dyn FnMut(&Place<'_>, Step<'_>) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
     let document = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to() as u64;
-        Fault::corrupt(base.saturating_add(at), "XML", "UTF-8", "other bytes")
+        ParseError::corrupt(base.saturating_add(at), "XML", "UTF-8", "other bytes")
     })?;
     let mut place = Place { names: Vec::new(), document, base, at: 0 };
     let mut reader = Reader::from_str(document);
@@ -85,7 +85,7 @@ pub(super) fn walk(
         let event = reader.read_event().map_err(|error| {
             let at = reader.error_position();
             let found = format_args!("{error} in line {}", place.line(at));
-            Fault::corrupt(base.saturating_add(at), "XML", "a well-formed document", found)
+            ParseError::corrupt(base.saturating_add(at), "XML", "a well-formed document", found)
         })?;
         match event {
             Event::Start(start) => {
@@ -113,7 +113,7 @@ pub(super) fn walk(
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::DocType(_) => {}
             Event::Eof if seen && place.names.is_empty() => return Ok(()),
             Event::Eof => {
-                return Err(Fault::corrupt(
+                return Err(ParseError::corrupt(
                     place.offset(),
                     "XML",
                     "the end of every element",
@@ -126,9 +126,9 @@ pub(super) fn walk(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ondisk::xml::*;
 
-    fn seen(document: &str) -> Result<Vec<String>, Fault> {
+    fn seen(document: &str) -> Result<Vec<String>, ParseError> {
         let mut out = Vec::new();
         walk(document.as_bytes(), 100, &mut |place, step| {
             out.push(format!("{} {step:?}", place.path().join("/")));

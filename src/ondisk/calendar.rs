@@ -1,6 +1,6 @@
 //! Dates of the calendar as seconds, for file systems that store them field by field.
 
-use super::Time;
+use crate::ondisk::calendar::Time;
 
 /// A date and a time of day, as some file systems store it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,7 +48,7 @@ impl Date {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ondisk::calendar::*;
 
     #[test]
     fn dates_are_what_the_system_s_date_program_says() {

@@ -2,8 +2,10 @@
 //!
 //! Changes stay in memory until [`MetaCache::write_back`], so that a format can put data on the disk first.
 
-use super::storage::{self, File};
-use super::{Fault, Result};
+use crate::storage;
+use crate::storage::File;
+use crate::ondisk::ParseError;
+use crate::image::Result;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -88,7 +90,7 @@ impl MetaCache {
 
     fn ends(&self, offset: u64, what: &str, len: usize) -> super::Error {
         let end = self.file.length().unwrap_or(0);
-        Fault::corrupt(offset, what, format_args!("{len} bytes"), format_args!("the end of the file at {end}"))
+        ParseError::corrupt(offset, what, format_args!("{len} bytes"), format_args!("the end of the file at {end}"))
             .in_file(self.file.path())
     }
 
@@ -237,8 +239,8 @@ impl MetaCache {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::image::testing::{MemFile, Op};
+    use crate::storage::meta::*;
+    use crate::storage::testing::{MemFile, Op};
 
     fn cache(len: usize, limit: usize) -> (std::sync::Arc<MemFile>, MetaCache) {
         let bytes = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();

@@ -81,7 +81,7 @@ fn reason(code: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ondisk::zstd::*;
     use zstd_safe::CCtx;
 
     fn text(len: usize) -> Vec<u8> {

@@ -50,7 +50,7 @@ impl BitOrder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ondisk::bitmap::*;
 
     #[test]
     fn runs_are_those_of_single_bits() {

@@ -1,7 +1,8 @@
 //! [`Storage`] on a file or block device of this machine.
 
-use super::storage::{File, Storage, Stretch};
-use super::{Error, Result, waiting};
+use crate::storage::{File, Storage, Stretch};
+use crate::image::{Error, Result};
+use crate::storage::waiting;
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek};

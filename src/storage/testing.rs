@@ -1,6 +1,6 @@
 //! A file in memory for tests, which records what was done to it so that a crash can be played at any moment.
 
-use super::storage::{Storage, Stretch};
+use crate::storage::{Storage, Stretch};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};

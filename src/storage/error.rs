@@ -1,13 +1,13 @@
 //! What can be wrong with an image file.
 
-use crate::ErrorKind;
+use crate::error_kind::ErrorKind;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whether a [`Fault`] is damage or a feature we do not know.
+/// Whether a [`ParseError`] is damage or a feature we do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum ParseErrorKind {
     /// The bytes break the rules of their format.
     Corrupt,
     /// The bytes may be right, but ask for something this program cannot do.
@@ -16,9 +16,9 @@ pub enum FaultKind {
 
 /// What a parser found wrong, before it is known in which file: parsers take bytes, not files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ParseError {
     /// Damage or unknown feature.
-    pub kind: FaultKind,
+    pub kind: ParseErrorKind,
     /// The structure or field, in the words of its specification.
     pub what: String,
     /// Where it is, in bytes from the start of the file.
@@ -29,7 +29,7 @@ pub struct Fault {
     pub found: String,
 }
 
-impl Fault {
+impl ParseError {
     /// Damage: `what` at `offset` should be `expected` and is `found`.
     pub fn corrupt(
         offset: u64,
@@ -38,7 +38,7 @@ impl Fault {
         found: impl fmt::Display,
     ) -> Self {
         Self {
-            kind: FaultKind::Corrupt,
+            kind: ParseErrorKind::Corrupt,
             what: what.into(),
             offset,
             expected: expected.to_string(),
@@ -53,22 +53,22 @@ impl Fault {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
-        Self { kind: FaultKind::Unsupported, ..Self::corrupt(offset, what, expected, found) }
+        Self { kind: ParseErrorKind::Unsupported, ..Self::corrupt(offset, what, expected, found) }
     }
 
     /// The error that names the file too.
     #[must_use]
     pub fn in_file(self, path: &Path) -> Error {
         let path = path.to_path_buf();
-        let fault = Box::new(self);
-        match fault.kind {
-            FaultKind::Corrupt => Error::Corrupt { path, fault },
-            FaultKind::Unsupported => Error::Unsupported { path, fault },
+        let cause = Box::new(self);
+        match cause.kind {
+            ParseErrorKind::Corrupt => Error::Corrupt { path, cause },
+            ParseErrorKind::Unsupported => Error::Unsupported { path, cause },
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -78,7 +78,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ParseError {}
 
 /// A failure of one image file.
 #[derive(Debug, thiserror::Error)]
@@ -95,20 +95,20 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is damaged.
-    #[error("{} is damaged: {fault}; restore it from a backup, or use --force to read what is left", path.display())]
+    #[error("{} is damaged: {cause}; restore it from a backup, or use --force to read what is left", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: Box<Fault>,
+        cause: Box<ParseError>,
     },
     /// The file asks for something this program cannot do.
-    #[error("{} cannot be used: {fault}; convert it with the program that wrote it", path.display())]
+    #[error("{} cannot be used: {cause}; convert it with the program that wrote it", path.display())]
     Unsupported {
         /// The file.
         path: PathBuf,
         /// What is not supported.
-        fault: Box<Fault>,
+        cause: Box<ParseError>,
     },
     /// A file or folder is used in a way that is not allowed, such as a device that an image names.
     #[error("{} is refused: {reason}", path.display())]

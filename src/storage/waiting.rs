@@ -52,7 +52,7 @@ fn about_to_wait() {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::storage::waiting::*;
     use std::cell::Cell;
     use std::rc::Rc;
 

@@ -1,9 +1,9 @@
 //! Reading the fields of on-disk structures by name and offset, without ever running past the bytes.
 
-use super::Fault;
+use crate::ondisk::ParseError;
 use uuid::Uuid;
 
-/// A structure's bytes and where they begin in their file, so that a fault can name the place.
+/// A structure's bytes and where they begin in their file, so that a cause can name the place.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
     bytes: &'a [u8],
@@ -16,8 +16,8 @@ macro_rules! number {
         #[doc = $doc]
         ///
         /// # Errors
-        /// [`Fault`] when the field lies past the end of the bytes.
-        pub fn $name(&self, at: usize) -> Result<$type, Fault> {
+        /// [`ParseError`] when the field lies past the end of the bytes.
+        pub fn $name(&self, at: usize) -> Result<$type, ParseError> {
             let mut raw = [0; size_of::<$type>()];
             raw.copy_from_slice(self.bytes(at, size_of::<$type>())?);
             Ok(<$type>::$from(raw))
@@ -53,10 +53,10 @@ impl<'a> Fields<'a> {
     /// The `len` bytes from `at` on.
     ///
     /// # Errors
-    /// [`Fault`] when they run past the end of the structure.
-    pub fn bytes(&self, at: usize, len: usize) -> Result<&'a [u8], Fault> {
+    /// [`ParseError`] when they run past the end of the structure.
+    pub fn bytes(&self, at: usize, len: usize) -> Result<&'a [u8], ParseError> {
         at.checked_add(len).and_then(|end| self.bytes.get(at..end)).ok_or_else(|| {
-            Fault::corrupt(
+            ParseError::corrupt(
                 self.base,
                 self.name,
                 format_args!("at least {} bytes", at.saturating_add(len)),
@@ -68,8 +68,8 @@ impl<'a> Fields<'a> {
     /// The byte at `at`.
     ///
     /// # Errors
-    /// [`Fault`] when it lies past the end of the bytes.
-    pub fn u8(&self, at: usize) -> Result<u8, Fault> {
+    /// [`ParseError`] when it lies past the end of the bytes.
+    pub fn u8(&self, at: usize) -> Result<u8, ParseError> {
         Ok(self.bytes(at, 1)?[0])
     }
 
@@ -84,8 +84,8 @@ impl<'a> Fields<'a> {
     /// fields little-endian.
     ///
     /// # Errors
-    /// [`Fault`] when it lies past the end of the bytes.
-    pub fn uuid_le(&self, at: usize) -> Result<Uuid, Fault> {
+    /// [`ParseError`] when it lies past the end of the bytes.
+    pub fn uuid_le(&self, at: usize) -> Result<Uuid, ParseError> {
         let mut raw = [0; 16];
         raw.copy_from_slice(self.bytes(at, 16)?);
         Ok(Uuid::from_bytes_le(raw))
@@ -94,8 +94,8 @@ impl<'a> Fields<'a> {
     /// The text at `at`, up to its first zero byte or `len` bytes; what is not UTF-8 is replaced.
     ///
     /// # Errors
-    /// [`Fault`] when it lies past the end of the bytes.
-    pub fn text(&self, at: usize, len: usize) -> Result<String, Fault> {
+    /// [`ParseError`] when it lies past the end of the bytes.
+    pub fn text(&self, at: usize, len: usize) -> Result<String, ParseError> {
         let raw = self.bytes(at, len)?;
         let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
         Ok(String::from_utf8_lossy(&raw[..end]).into_owned())
