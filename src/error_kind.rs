@@ -1,6 +1,4 @@
-//! The error that leaves the library: one enum per room, joined here, with one errno and one exit code per kind.
-
-use crate::{crypt, disk, guestfs, image, listing, lock, mount, registry, volume};
+//! The few kinds of failure, each with one exit code and one errno.
 
 /// What kind of failure an error is; decides the exit code and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,79 +53,6 @@ impl ErrorKind {
             Self::Password => Errno::EACCES,
         }
     }
-}
-
-/// Any failure of this library.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// Finding or reading VirtualBox's settings.
-    #[error(transparent)]
-    Registry(Box<registry::Error>),
-    /// Locking an image.
-    #[error(transparent)]
-    Lock(Box<lock::Error>),
-    /// Reading an image file's structures.
-    #[error(transparent)]
-    Image(Box<image::Error>),
-    /// Opening, reading or writing a chain of images.
-    #[error(transparent)]
-    Disk(Box<disk::Error>),
-    /// Opening an encrypted disk or machine.
-    #[error(transparent)]
-    Crypt(Box<crypt::Error>),
-    /// Reading a partition table.
-    #[error(transparent)]
-    Volume(Box<volume::Error>),
-    /// Reading a guest's file system.
-    #[error(transparent)]
-    GuestFs(Box<guestfs::Error>),
-    /// Writing a listing.
-    #[error(transparent)]
-    Listing(Box<listing::Error>),
-    /// Mounting or unmounting.
-    #[error(transparent)]
-    Mount(Box<mount::Error>),
-}
-
-impl Error {
-    /// The kind of this failure.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Registry(e) => e.kind(),
-            Self::Lock(e) => e.kind(),
-            Self::Image(e) => e.kind(),
-            Self::Disk(e) => e.kind(),
-            Self::Crypt(e) => e.kind(),
-            Self::Volume(e) => e.kind(),
-            Self::GuestFs(e) => e.kind(),
-            Self::Listing(e) => e.kind(),
-            Self::Mount(e) => e.kind(),
-        }
-    }
-}
-
-macro_rules! from_rooms {
-    ($($variant:ident($room:ident),)*) => {
-        $(impl From<$room::Error> for Error {
-            fn from(error: $room::Error) -> Self {
-                Self::$variant(Box::new(error))
-            }
-        })*
-    };
-}
-
-from_rooms! {
-    Registry(registry),
-    Lock(lock),
-    Image(image),
-    Disk(disk),
-    Crypt(crypt),
-    Volume(volume),
-    GuestFs(guestfs),
-    Listing(listing),
-    Mount(mount),
 }
 
 /// The message of an error and of all that caused it, joined by `: `, each said once.

@@ -22,13 +22,15 @@
 pub mod cli;
 pub mod crypt;
 pub mod disk;
-pub mod error;
+pub mod error_kind;
 pub mod guestfs;
 pub mod image;
 pub mod listing;
 pub mod lock;
 pub mod mount;
+pub mod ondisk;
 pub mod registry;
+pub mod storage;
 pub mod volume;
 
-pub use error::{Error, ErrorKind};
+pub use error_kind::ErrorKind;

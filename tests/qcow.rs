@@ -111,11 +111,11 @@ fn the_parent_is_what_the_header_names() {
     std::fs::write(&base, vec![7; 1 << 20]).unwrap();
     let path = folder.path().join("a.qcow2");
     create(&path, "qcow2", "backing_file=base.raw,backing_fmt=raw", 1 << 20);
-    let info = image::identify(&path, image::local::Devices::Refused).unwrap();
+    let info = image::identify(&path, vboximg_mount::storage::local::Devices::Refused).unwrap();
     let parent = info.parent.unwrap();
     assert_eq!((parent.hints, parent.format.as_deref()), (vec!["base.raw".to_owned()], Some("raw")));
     qemu("qemu-img", &["rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", "nbd://host/disk", text(&path)]);
-    let error = image::identify(&path, image::local::Devices::Refused).unwrap_err().to_string();
+    let error = image::identify(&path, vboximg_mount::storage::local::Devices::Refused).unwrap_err().to_string();
     assert!(error.contains("expected the name of a local file, found nbd://host/disk"), "{error}");
 }
 

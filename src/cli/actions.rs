@@ -1,10 +1,10 @@
 //! What the program does for each kind of command line: the one place that joins the library's rooms.
 
 use super::arguments::{Action, Arguments};
+use super::error::Error;
 use super::{find, password, problems, terminal};
 use crate::crypt::Passwords;
 use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
-use crate::error::Error;
 use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;

@@ -2,9 +2,9 @@
 //! meant or may hide what is meant; their passwords are asked for then, and not for a mere list.
 
 use super::arguments::Arguments;
+use super::error::Error;
 use super::problems;
 use crate::crypt::{self, Passwords};
-use crate::error::Error;
 use crate::error_kind::{ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
 use std::ffi::OsStr;

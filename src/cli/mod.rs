@@ -2,6 +2,7 @@
 
 mod actions;
 mod arguments;
+mod error;
 mod find;
 mod password;
 mod problems;
@@ -9,10 +10,10 @@ mod prompt;
 mod spelling;
 mod terminal;
 
-use crate::Error;
 use crate::listing;
 use crate::mount::background::Second;
 use arguments::{Action, Arguments};
+use error::Error;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;

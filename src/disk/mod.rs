@@ -4,6 +4,8 @@ pub mod chain;
 pub mod decrypted;
 pub mod error;
 mod flat;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod open;
 pub mod slice;
 #[cfg(test)]
@@ -19,8 +21,6 @@ pub use error::{Error, Result};
 pub use open::{OpenMode, open_chain};
 pub use slice::Slice;
 pub use unlock::unlock_disk;
-
-use crate::image;
 
 /// A stretch of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Span {
 #[derive(Debug, Clone)]
 pub struct Part {
     /// The file, which has a [`local`](crate::storage::Storage::local) one.
-    pub file: image::File,
+    pub file: crate::storage::File,
     /// Where in it the stretch begins, in bytes.
     pub offset: u64,
     /// Bytes; at least 1.

@@ -5,7 +5,6 @@
 
 pub mod apfs;
 pub mod btrfs;
-mod calendar;
 pub mod detect;
 mod dos;
 pub mod error;
@@ -21,12 +20,12 @@ pub mod ntfs;
 pub mod read;
 pub mod squashfs;
 pub mod udf;
-mod utf16;
 pub mod xfs;
 
 pub use detect::{Content, detect, identify};
 pub use error::{Error, Result};
 
+use crate::ondisk::Time;
 use std::ops::ControlFlow;
 
 /// The reader's own number of a file or folder, such as an inode number. Stable as long as the volume is open.
@@ -86,15 +85,6 @@ impl NodeKind {
 /// upper 12 of the minor one.
 fn device_numbers(raw: u32) -> (u32, u32) {
     (raw >> 8 & 0xFFF, raw & 0xFF | raw >> 12 & 0xF_FF00)
-}
-
-/// A moment: seconds since 1970-01-01 00:00 UTC, negative before, and nanoseconds after it (below 1,000,000,000).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Time {
-    /// Seconds since the epoch.
-    pub seconds: i64,
-    /// Nanoseconds after that second.
-    pub nanoseconds: u32,
 }
 
 /// What `stat` shows of a node.

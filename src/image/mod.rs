@@ -3,22 +3,10 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
-pub mod bitmap;
 mod clusters;
-pub mod error;
-pub mod fields;
 pub mod format;
-pub mod local;
-pub mod meta;
 pub mod open;
-mod part;
-pub mod sibling;
-pub mod storage;
-#[cfg(test)]
-pub(crate) mod testing;
 mod two_level;
-pub mod waiting;
-pub(crate) mod zstd;
 
 pub mod cue;
 pub mod dmg;
@@ -32,13 +20,12 @@ pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
 
-mod xml;
-
-pub use error::{Error, ParseError, ParseErrorKind, Result};
+pub use crate::storage::{Error, Result};
 pub use format::{Format, Variant};
 pub use open::{OpenOptions, identify, open};
-pub use storage::{File, Storage};
 
+use crate::ondisk::ParseError;
+use crate::storage::File;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use super::examine::{self, Examine};
 use super::media_list::MediaList;
 use super::report::{AttachmentReport, MachineReport, MachineState, Report, SnapshotReport};
 use super::tree::{Forest, Tree, Uses};
-use crate::error;
+use crate::error_kind;
 use crate::lock::Prober;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
 use std::collections::{HashMap, HashSet};
@@ -33,7 +33,7 @@ pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &
     let mut media = MediaList::new(registry);
     let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
     let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
-    let problems = registry.problems.iter().map(|e| error::message(e)).collect();
+    let problems = registry.problems.iter().map(|e| error_kind::message(e)).collect();
     Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
 }
 
@@ -49,7 +49,7 @@ fn report_on(
         path: entry.path.to_string_lossy().into_owned(),
         state: if entry.key_id().is_some() { MachineState::Encrypted } else { MachineState::Inaccessible },
         encryption_key: entry.key_id().map(str::to_owned),
-        error: entry.machine.as_ref().err().map(|e| error::message(e)),
+        error: entry.machine.as_ref().err().map(|e| error_kind::message(e)),
         os_type: String::new(),
         description: String::new(),
         groups: Vec::new(),

@@ -1,12 +1,12 @@
 //! What the image files themselves tell: their size, the disk's, and whether they can be used.
 
 use super::report::MediumState;
-use crate::storage::local::Devices;
+use crate::error_kind;
+use crate::error_kind::ErrorKind;
 use crate::image::{self, Format, ImageInfo};
 use crate::lock;
 use crate::registry::{Medium, is_format};
-use crate::error;
-use crate::error_kind::ErrorKind;
+use crate::storage::local::Devices;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
         };
     }
     if let Some(error) = medium.foreign() {
-        return Facts { size_on_disk: Some(0), problem: Some(error::message(&error)), ..unregistered() };
+        return Facts { size_on_disk: Some(0), problem: Some(error_kind::message(&error)), ..unregistered() };
     }
     let facts = match image::identify(path, Devices::Refused) {
         Ok(info) => match contradiction(medium, &info) {
@@ -68,9 +68,9 @@ fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
             Some(problem) => facts_of(path, Some(&info), MediumState::NoAccess, Some(problem)),
         },
         Err(e) if e.kind() == ErrorKind::Unsupported => {
-            facts_of(path, None, MediumState::Created, Some(error::message(&e)))
+            facts_of(path, None, MediumState::Created, Some(error_kind::message(&e)))
         }
-        Err(e) => facts_of(path, None, MediumState::NoAccess, Some(error::message(&e))),
+        Err(e) => facts_of(path, None, MediumState::NoAccess, Some(error_kind::message(&e))),
     };
     match facts.state {
         MediumState::Created => Facts { state: lock_state(path, prober), ..facts },
@@ -114,7 +114,7 @@ fn lock_state(path: &Path, prober: &lock::Prober) -> MediumState {
         Ok(lock::State::Read(_)) => MediumState::ReadLocked,
         Ok(lock::State::Write(_)) => MediumState::WriteLocked,
         Err(e) => {
-            log::warn!("{}", error::message(&e));
+            log::warn!("{}", error_kind::message(&e));
             MediumState::Created
         }
     }

@@ -73,7 +73,7 @@ impl Guests {
 
     fn shown(&self, guest: &Guest, index: u64, node: Node) -> Result<Attributes, Errno> {
         let seen = guest.fs.attributes(node).map_err(|e| errno(&e))?;
-        let time = |time: guestfs::Time| moment(time.seconds, i64::from(time.nanoseconds));
+        let time = |time: crate::ondisk::Time| moment(time.seconds, i64::from(time.nanoseconds));
         let (uid, gid) = if guest.fs.facts().has_owners { (seen.uid, seen.gid) } else { self.owners.fallback };
         let own = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
         let mode = match self.owners.uid {

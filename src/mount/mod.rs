@@ -21,8 +21,6 @@ mod server;
 mod source;
 pub mod table;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 pub mod tree;
 mod unmount;

@@ -3,21 +3,21 @@
 use std::ops::Range;
 
 /// A part of a range that lies in one block.
-pub(super) struct Part {
+pub(crate) struct Part {
     /// The block's number.
-    pub(super) block: u64,
+    pub(crate) block: u64,
     /// Bytes from the start of the block.
-    pub(super) within: Range<u64>,
+    pub(crate) within: Range<u64>,
 }
 
 impl Part {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.within.end - self.within.start
     }
 }
 
 /// The parts of the `len` bytes from `offset` on, in blocks of `size` bytes.
-pub(super) fn parts(offset: u64, len: u64, size: u64) -> impl Iterator<Item = Part> {
+pub(crate) fn parts(offset: u64, len: u64, size: u64) -> impl Iterator<Item = Part> {
     let end = offset + len;
     (offset / size..end.div_ceil(size)).map(move |block| {
         let start = block * size;

@@ -1,31 +1,38 @@
 //! Dates of the calendar as seconds, for file systems that store them field by field.
 
-use crate::ondisk::calendar::Time;
+/// A moment: seconds since 1970-01-01 00:00 UTC, negative before, and nanoseconds after it (below 1,000,000,000).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Time {
+    /// Seconds since the epoch.
+    pub seconds: i64,
+    /// Nanoseconds after that second.
+    pub nanoseconds: u32,
+}
 
 /// A date and a time of day, as some file systems store it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Date {
+pub(crate) struct Date {
     /// The year, such as 2024.
-    pub(super) year: i32,
+    pub(crate) year: i32,
     /// 1 to 12.
-    pub(super) month: u8,
+    pub(crate) month: u8,
     /// 1 to 31.
-    pub(super) day: u8,
+    pub(crate) day: u8,
     /// 0 to 23.
-    pub(super) hour: u8,
+    pub(crate) hour: u8,
     /// 0 to 59.
-    pub(super) minute: u8,
+    pub(crate) minute: u8,
     /// 0 to 60.
-    pub(super) second: u8,
+    pub(crate) second: u8,
     /// Below 1,000,000,000.
-    pub(super) nanosecond: u32,
+    pub(crate) nanosecond: u32,
     /// Minutes that the clock was ahead of UTC.
-    pub(super) offset: i32,
+    pub(crate) offset: i32,
 }
 
 impl Date {
     /// The moment; `None` when a field is out of its range.
-    pub(super) fn time(&self) -> Option<Time> {
+    pub(crate) fn time(&self) -> Option<Time> {
         let sane = (1..=12).contains(&self.month)
             && (1..=31).contains(&self.day)
             && self.hour < 24

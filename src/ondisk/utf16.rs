@@ -2,7 +2,7 @@
 
 /// UTF-16 as UTF-8; a surrogate without its partner, which Windows allows in names, as three bytes of its own (WTF-8),
 /// so that different names stay different.
-pub(super) fn to_utf8(name: &[u16]) -> Vec<u8> {
+pub(crate) fn to_utf8(name: &[u16]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     for decoded in char::decode_utf16(name.iter().copied()) {
         match decoded {

@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 64;
 
 /// What a walk comes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// An element begins.
     Open,
     /// An element ends that has this text (without the text of elements within it, and trimmed).
@@ -19,7 +19,7 @@ pub(super) enum Step<'a> {
 
 /// Where a walk is: the elements around it, and the offset in the file.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     names: Vec<String>,
     document: &'a str,
     base: u64,
@@ -28,12 +28,12 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// The names of the elements from the root to the one that begins or ends.
-    pub(super) fn path(&self) -> Vec<&str> {
+    pub(crate) fn path(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
     }
 
     /// Bytes from the start of the file.
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.base.saturating_add(self.at)
     }
 
@@ -67,7 +67,7 @@ impl Place<'_> {
 ///
 /// # Errors
 /// [`ParseError`] when the document is not well-formed UTF-8 XML, and what `visit` answers.
-pub(super) fn walk(
+pub(crate) fn walk(
     bytes: &[u8],
     base: u64,
     visit: &mut dyn FnMut(&Place<'_>, Step<'_>) -> Result<(), ParseError>,

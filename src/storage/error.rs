@@ -1,61 +1,11 @@
-//! What can be wrong with an image file.
+//! What can be wrong with a file: an image, or another that is read like one.
 
 use crate::error_kind::ErrorKind;
-use std::fmt;
+use crate::ondisk::{ParseError, ParseErrorKind};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whether a [`ParseError`] is damage or a feature we do not know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParseErrorKind {
-    /// The bytes break the rules of their format.
-    Corrupt,
-    /// The bytes may be right, but ask for something this program cannot do.
-    Unsupported,
-}
-
-/// What a parser found wrong, before it is known in which file: parsers take bytes, not files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseError {
-    /// Damage or unknown feature.
-    pub kind: ParseErrorKind,
-    /// The structure or field, in the words of its specification.
-    pub what: String,
-    /// Where it is, in bytes from the start of the file.
-    pub offset: u64,
-    /// What would have been right.
-    pub expected: String,
-    /// What is there.
-    pub found: String,
-}
-
 impl ParseError {
-    /// Damage: `what` at `offset` should be `expected` and is `found`.
-    pub fn corrupt(
-        offset: u64,
-        what: impl Into<String>,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Self {
-        Self {
-            kind: ParseErrorKind::Corrupt,
-            what: what.into(),
-            offset,
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
-    }
-
-    /// A feature that is not known here: `what` at `offset` is `found`, only `expected` is supported.
-    pub fn unsupported(
-        offset: u64,
-        what: impl Into<String>,
-        expected: impl fmt::Display,
-        found: impl fmt::Display,
-    ) -> Self {
-        Self { kind: ParseErrorKind::Unsupported, ..Self::corrupt(offset, what, expected, found) }
-    }
-
     /// The error that names the file too.
     #[must_use]
     pub fn in_file(self, path: &Path) -> Error {
@@ -68,19 +18,7 @@ impl ParseError {
     }
 }
 
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at offset {} ({:#x}): expected {}, found {}",
-            self.what, self.offset, self.offset, self.expected, self.found
-        )
-    }
-}
-
-impl std::error::Error for ParseError {}
-
-/// A failure of one image file.
+/// A failure of one file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -127,7 +65,7 @@ impl Error {
     }
 
     /// For a call that only an image opened for writing can take.
-    pub(super) fn read_only(path: &Path) -> Self {
+    pub(crate) fn read_only(path: &Path) -> Self {
         Self::Refused { path: path.to_path_buf(), reason: "it was opened read-only".to_owned() }
     }
 

@@ -3,7 +3,7 @@
 use super::{MAX_ATTRIBUTE, TYPE, damage, failed};
 use crate::guestfs::foreign::{Blocks, Pool, Stream};
 use crate::guestfs::{Attributes, Error, NodeKind, Result};
-use crate::ondisk::calendar::Time;
+use crate::ondisk::Time;
 use ferrosys::Limits;
 use ferrosys::apfs::{Container, Node, Reader, Timestamp, VolumeEntry};
 use quick_cache::sync::{Cache, DefaultLifecycle};

@@ -1,6 +1,6 @@
 //! The date and time of DOS: local time of a zone that is not told, from 1980 to 2107, in steps of two seconds.
 
-use crate::ondisk::calendar::Time;
+use crate::ondisk::Time;
 
 /// Days before each month of a year without a leap day.
 const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];

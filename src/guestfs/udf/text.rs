@@ -1,6 +1,6 @@
 //! Text and dates as UDF has them (<http://www.osta.org/specs/pdf/udf260.pdf>, 2.1.1 to 2.1.4).
 
-use crate::ondisk::calendar::Time;
+use crate::ondisk::Time;
 use crate::ondisk::calendar::Date;
 
 /// Text in OSTA CS0: a byte that tells the width of characters in bits, then the characters. What is no character is

@@ -81,7 +81,7 @@ fn tracks_of_every_mode_show_their_users_bytes() {
             disk.read_at(from as u64, &mut bytes).unwrap();
             assert_eq!(bytes, flat()[from..from + len], "{mode} from {from}");
         }
-        let known = image::identify(&folder.path().join("a.cue"), image::local::Devices::Refused).unwrap();
+        let known = image::identify(&folder.path().join("a.cue"), crate::storage::local::Devices::Refused).unwrap();
         assert_eq!(known.size, (SECTORS * USER) as u64);
     }
 }

@@ -22,9 +22,9 @@ mod write;
 use super::open::Sample;
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
 use crate::ondisk::ParseError;
+use crate::storage;
 use crate::storage::File;
 use crate::storage::sibling;
-use crate::storage;
 use entry::Packed;
 use header::{Header, MAGIC, MAX_HEADER, incompatible};
 use map::Map;
@@ -47,7 +47,7 @@ enum Parsed {
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
-    let f = super::fields::Fields::new("QCOW header", bytes, 0);
+    let f = crate::ondisk::fields::Fields::new("QCOW header", bytes, 0);
     let magic = f.bytes(0, 4)?;
     if magic != MAGIC {
         let found = format_args!("{:#010x}", f.u32_be(0)?);

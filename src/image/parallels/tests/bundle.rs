@@ -85,7 +85,8 @@ impl Bundle {
     fn broken(&self, from: &str, to: &str) -> String {
         assert!(self.xml.contains(from), "{from}");
         std::fs::write(self.path(), self.xml.replacen(from, to, 1)).unwrap();
-        let text = crate::error_kind::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
+        let text =
+            crate::error_kind::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
         self.save();
         text
     }
@@ -101,7 +102,7 @@ fn a_bundle_shows_its_current_state_and_each_snapshot() {
     assert_eq!(all(&disk(descriptor)), Bundle::flat(true));
     let older = OpenOptions { snapshot: Some(BASE.to_owned()), ..OpenOptions::default() };
     assert_eq!(all(&disk(bundle.open(older).unwrap())), Bundle::flat(false));
-    let info = image::identify(bundle.folder.path(), image::local::Devices::Refused).unwrap();
+    let info = image::identify(bundle.folder.path(), crate::storage::local::Devices::Refused).unwrap();
     assert_eq!((info.size, info.path), (22 * 512, bundle.path()));
 }
 

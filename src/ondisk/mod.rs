@@ -1,0 +1,19 @@
+//! Reading on-disk structures from bytes. Nothing here does I/O.
+//!
+//! * [`fields`]: fields of a structure by name and offset
+//! * [`ParseError`]: what a parser found wrong, before it is known in which file
+//! * [`bitmap`], [`blocks`]: sector bitmaps, and ranges cut at the edges of blocks
+//! * [`calendar`], [`utf16`]: dates and names as file systems store them
+//! * [`xml`], [`zstd`]: documents and compressed blocks that formats carry
+
+pub mod bitmap;
+pub(crate) mod blocks;
+pub(crate) mod calendar;
+pub mod fields;
+mod parse_error;
+pub(crate) mod utf16;
+pub(crate) mod xml;
+pub(crate) mod zstd;
+
+pub use calendar::Time;
+pub use parse_error::{ParseError, ParseErrorKind};
