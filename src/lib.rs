@@ -1,19 +1,18 @@
 //! Reads and mounts the disks of VirtualBox machines without VirtualBox.
 //!
-//! Data flows one way through the modules, and each knows only those before it:
+//! Data flows one way. A module knows those above it in this list and none below, and a test holds the code to that:
 //!
-//! ```text
-//! argv > cli > registry > lock > image > disk > volume > guestfs > mount
-//! ```
-//!
-//! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
+//! * [`error_kind`]: the few kinds of failure, each with one exit code and one errno
+//! * [`ondisk`]: reading on-disk structures from bytes
+//! * [`storage`]: the files that images lie in
+//! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
-//! * [`image`]: one image file: its header, and where in the file each byte of the disk is
+//! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
 //! * [`guestfs`]: file systems inside a volume
-//! * [`mount`]: the tree a user sees, served over FUSE
+//! * [`mount`]: the tree of names served over FUSE
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`cli`]: the command line
 //!
@@ -34,3 +33,6 @@ pub mod storage;
 pub mod volume;
 
 pub use error_kind::ErrorKind;
+
+#[cfg(test)]
+mod module_order;

@@ -1,6 +1,6 @@
 //! What the bytes of an image lie on. Formats know files only through [`Storage`].
 
-use crate::image::{Error, Result};
+use super::{Error, Result};
 use crate::ondisk::ParseError;
 use std::fmt::Debug;
 use std::io;

@@ -1,6 +1,6 @@
 //! [`Storage`] on a file or block device of this machine.
 
-use crate::image::{Error, Result};
+use super::{Error, Result};
 use crate::storage::waiting;
 use crate::storage::{File, Storage, Stretch};
 use nix::errno::Errno;

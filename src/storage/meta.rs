@@ -2,7 +2,7 @@
 //!
 //! Changes stay in memory until [`MetaCache::write_back`], so that a format can put data on the disk first.
 
-use crate::image::Result;
+use super::Result;
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;

@@ -1,7 +1,7 @@
 //! Files that an image names. Whoever made the image chose the names, so they lead to regular files only, never to
 //! devices or the network.
 
-use crate::image::{Error, Result};
+use super::{Error, Result};
 use crate::storage::File;
 use crate::storage::local;
 use crate::storage::local::Devices;
