@@ -190,7 +190,7 @@ impl Cursor<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     pub(super) fn table(bytes: Vec<u8>, width: Width, clusters: u32) -> Table {
         let len = bytes.len() as u64;

@@ -173,7 +173,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     /// A volume of 1,000 clusters of 1 KiB in sectors of 512 bytes, with two tables.
     fn volume() -> Vec<u8> {

@@ -123,7 +123,7 @@ impl Seek for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::MemoryDisk;
+    use crate::disk::memory::MemoryDisk;
 
     #[test]
     fn reads_as_a_file_does() {

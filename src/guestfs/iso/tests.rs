@@ -1,7 +1,7 @@
 //! Discs that no program at hand makes, built by hand from the standard.
 
 use super::*;
-use crate::mount::testing::MemoryDisk;
+use crate::disk::memory::MemoryDisk;
 
 const ROOT: u32 = 20;
 
