@@ -3,7 +3,7 @@
 //! Data flows one way through the modules, and each knows only those before it:
 //!
 //! ```text
-//! argv > cli > registry > lock > image > disk > volume > guestfs > mount
+//! argv > cli > registry > lock > image > disk > volume > guestfs > view > mount
 //! ```
 //!
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
@@ -13,7 +13,8 @@
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
 //! * [`guestfs`]: file systems inside a volume
-//! * [`mount`]: the tree a user sees, served over FUSE
+//! * [`view`]: the tree of names over what is open
+//! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`cli`]: the command line
 //!
@@ -29,6 +30,7 @@ pub mod listing;
 pub mod lock;
 pub mod mount;
 pub mod registry;
+pub mod view;
 pub mod volume;
 
 pub use error::{Error, ErrorKind};

@@ -4,6 +4,8 @@ pub mod chain;
 pub mod decrypted;
 pub mod error;
 mod flat;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod open;
 pub mod slice;
 #[cfg(test)]

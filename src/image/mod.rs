@@ -17,7 +17,6 @@ pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
 mod two_level;
-pub mod waiting;
 pub(crate) mod zstd;
 
 pub mod cue;

@@ -234,8 +234,8 @@ impl Chains {
 mod tests {
     use super::super::table::Width;
     use super::*;
-    use crate::guestfs::foreign::Blocks;
     use crate::disk::memory::MemoryDisk;
+    use crate::guestfs::foreign::Blocks;
 
     /// Chains over a table in which cluster `i + 2` has the entry `links[i]`.
     fn chains(links: &[u32]) -> Chains {
