@@ -12,7 +12,8 @@
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
 //! * [`guestfs`]: file systems inside a volume
-//! * [`mount`]: the tree of names served over FUSE
+//! * [`view`]: the tree of names over what is open
+//! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`cli`]: the command line
 //!
@@ -30,6 +31,7 @@ pub mod mount;
 pub mod ondisk;
 pub mod registry;
 pub mod storage;
+pub mod view;
 pub mod volume;
 
 pub use error_kind::ErrorKind;

@@ -8,9 +8,10 @@ use crate::disk::{self, ChainDisk, Disk, OpenMode, Slice, unlock_disk};
 use crate::guestfs::{self, Content, GuestFs};
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
-use crate::mount::background::{self, Second};
-use crate::mount::{self, Access, Guest, OnSignal, Options, Source};
+use crate::mount::background;
+use crate::mount::{self, Access, OnSignal, Options};
 use crate::registry::Chain;
+use crate::view::{Guest, Source};
 use crate::volume::{self, Volume};
 use clap::CommandFactory;
 use std::ffi::OsStr;
@@ -19,12 +20,12 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Does what the arguments ask for and returns the exit code. For the background, `start_second` starts the process that
-/// stays.
+/// Does what the arguments ask for and returns the exit code. For the background, `run_in_background` starts the process
+/// that stays, and returns its exit code if it fails to mount.
 pub(super) fn run(
     action: Action,
     arguments: &Arguments,
-    start_second: impl FnOnce() -> mount::Result<Second>,
+    run_in_background: impl FnOnce() -> mount::Result<u8>,
 ) -> Result<u8, Error> {
     match action {
         Action::ListMachines => list_machines(arguments)?,
@@ -35,7 +36,7 @@ pub(super) fn run(
             Ok(())
         })?,
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
-            return Ok(start_second()?.wait()?);
+            return Ok(run_in_background()?);
         }
         Action::Mount { disk, point } => mount_disk(arguments, disk, point)?,
     }

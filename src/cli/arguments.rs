@@ -2,12 +2,10 @@
 
 use super::spelling;
 use crate::crypt::PasswordFile;
-use crate::mount::background;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const WHAT: &str = "What to do";
@@ -160,25 +158,7 @@ impl Arguments {
         if words.len() < 2 {
             return Self::try_parse_from(["vboximg-mount", "-h"]);
         }
-        let mut words = spelling::modern(words);
-        let in_background = Self::is_in_background(&words);
-        if in_background {
-            words.remove(1);
-        }
-        Ok(Self { in_background, ..Self::try_parse_from(words)? })
-    }
-
-    /// Whether this is the process that another one started for the background.
-    pub(super) fn is_in_background(words: &[OsString]) -> bool {
-        words.get(1).is_some_and(|word| word == background::FLAG)
-    }
-
-    /// A guess at [`goes_to_background`](Self::goes_to_background) from the words alone, which takes no time.
-    pub(super) fn look_like_background(words: &[OsString]) -> bool {
-        let has = |starts: &[&str]| {
-            words.iter().skip(1).any(|word| starts.iter().any(|start| word.as_bytes().starts_with(start.as_bytes())))
-        };
-        has(&["-i", "--image"]) && !has(&["-l", "--list", "-f", "--foreground", "-d", "--debug"])
+        Self::try_parse_from(spelling::modern(words))
     }
 
     /// Whether a disk is mounted by a process that stays in the background.
@@ -246,15 +226,6 @@ mod tests {
         let arguments = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
         assert!(arguments.rw && arguments.root);
         assert_eq!(arguments.options, ["ro,uid=1", "gid=2"]);
-    }
-
-    #[test]
-    fn the_process_in_the_background_is_told() {
-        let arguments = parse(&format!("x {} -i a /mnt", background::FLAG)).unwrap();
-        assert!(arguments.in_background && !arguments.foreground);
-        assert!(!parse("x -i a /mnt").unwrap().in_background);
-        // No user can say it by accident.
-        assert!(parse(&format!("x -i a /mnt {}", background::FLAG)).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod spelling;
 mod terminal;
 
 use crate::listing;
-use crate::mount::background::Second;
+use crate::mount::background;
 use arguments::{Action, Arguments};
 use error::Error;
 use std::ffi::OsString;
@@ -27,17 +27,13 @@ use terminal::Talk;
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A file that may not grow any more (ulimit -f) is an error of who writes to the disk, not the end of this process.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-    let words: Vec<OsString> = arguments.into_iter().collect();
-    let is_second = Arguments::is_in_background(&words);
-    // It takes as long to start as all the rest, so it is started on a guess, which it and we find right or wrong by
-    // ourselves.
-    let guessed = (!is_second && Arguments::look_like_background(&words)).then(|| Second::start(&words));
-    let arguments = match Arguments::parse_words(&words) {
-        Ok(arguments) if is_second && !arguments.goes_to_background() => return ExitCode::FAILURE,
+    let mut words: Vec<OsString> = arguments.into_iter().collect();
+    let in_background = background::take_flag(&mut words);
+    let mut arguments = match Arguments::parse_words(&words) {
         Ok(arguments) => arguments,
-        Err(_) if is_second => return ExitCode::FAILURE,
         Err(e) => return explain(&e),
     };
+    arguments.in_background = in_background;
     let action = match arguments.action() {
         Ok(action) => action,
         Err(e) => return explain(&e),
@@ -48,14 +44,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         (false, true) if !matches!(action, Action::ListMachines) => Talk::Verbose,
         (false, _) => Talk::Little,
     });
-    let guessed = match guessed {
-        Some(Ok(second)) if !arguments.goes_to_background() => {
-            second.dismiss();
-            None
-        }
-        guessed => guessed,
-    };
-    match actions::run(action, &arguments, || guessed.unwrap_or_else(|| Second::start(&words))) {
+    let done = if in_background { background::follow_first().map_err(Error::from) } else { Ok(()) };
+    match done.and_then(|()| actions::run(action, &arguments, || background::run_again(&words))) {
         Ok(status) => ExitCode::from(status),
         // The reader of our output has gone, as `head` does.
         Err(Error::Listing(e)) if e.is_broken_pipe() => ExitCode::SUCCESS,

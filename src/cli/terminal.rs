@@ -26,6 +26,9 @@ pub(super) fn start_log(talk: Talk) {
     };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Error).filter_module("vboximg_mount", own);
+    // It logs the requests, and as errors also those whose process was killed meanwhile.
+    let requests = if talk == Talk::Debug { log::LevelFilter::Debug } else { log::LevelFilter::Off };
+    builder.filter_module("fuser", requests);
     builder.format(|out, record| match record.level() {
         log::Level::Error => writeln!(out, "{NAME}: error: {}", record.args()),
         log::Level::Warn => writeln!(out, "{NAME}: warning: {}", record.args()),

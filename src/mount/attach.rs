@@ -1,8 +1,8 @@
 //! Attaching a session to a folder and detaching it: the kernel's own calls for root, `fusermount3` for other users.
 
-use super::fuse::{self, MAX_READ, Session};
-use super::server::Server;
-use super::{Access, Error, Options, Result, table};
+use super::server::{MAX_READ, Server};
+use super::{Access, Error, Options, Result, helper, table};
+use fuser::{Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
 use std::fs::OpenOptions;
@@ -24,22 +24,46 @@ const DEVICE: &str = "/dev/fuse";
 const BUSY_TRIES: usize = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Mounts `server` on `point` and shakes hands with the kernel.
+/// How many threads answer requests. The kernel wakes the one that has waited longest, so more of them cost a single
+/// reader its warm caches; fewer would let slow reads of the host's disk hold up the others. See `benches/README.md`.
+const THREADS: usize = 4;
+
+/// Mounts on `point` and shakes hands with the kernel for the server that `server` makes of a duplicate of the session's
+/// descriptor.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::OthersNotAllowed`].
-pub(super) fn attach(server: Server, point: &Path, options: &Options) -> Result<Session<Server>> {
-    let user = nix::unistd::geteuid();
-    let device = if user.is_root() {
+pub(super) fn attach(
+    point: &Path,
+    options: &Options,
+    server: impl FnOnce(OwnedFd) -> Server,
+) -> Result<Session<Server>> {
+    let device = if nix::unistd::geteuid().is_root() {
         mount_as_root(point, options)?
     } else {
-        fuse::mount_by_helper(point, &helper_options(options)).map_err(|e| explain(point, name_helper(e)))?
+        helper::mount(point, &helper_options(options)).map_err(|e| explain(point, name_helper(e)))?
     };
-    let only = (options.access == Access::Root).then_some(user.as_raw());
-    Session::start(server, device, only).map_err(|source| {
+    // What the kernel cannot do by itself: it lets in only the user who mounted, or everybody.
+    let others = if options.access == Access::Root { SessionACL::RootAndOwner } else { SessionACL::All };
+    let mut config = fuser::Config::default();
+    config.n_threads = Some(THREADS);
+    let session = device.try_clone().and_then(|own| Session::from_fd(server(own), device, others, config));
+    session.map_err(|source| {
         // Without a session nobody would answer there.
         let _ = try_detach(point, true);
         Error::Io { path: point.to_path_buf(), action: "talk to the kernel about", source }
+    })
+}
+
+/// Serves until nothing is mounted any more.
+///
+/// # Errors
+/// What the operating system says.
+pub(super) fn run(session: Session<Server>) -> io::Result<()> {
+    session.run().or_else(|e| match e.raw_os_error().map(Errno::from_raw) {
+        // It ended just while a request was received.
+        Some(Errno::ECONNABORTED) => Ok(()),
+        _ => Err(e),
     })
 }
 
@@ -129,7 +153,7 @@ fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
         let lazy = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
         Ok(nix::mount::umount2(point, MntFlags::UMOUNT_NOFOLLOW | lazy)?)
     } else {
-        fuse::unmount_by_helper(point, lazily).map_err(name_helper)
+        helper::unmount(point, lazily).map_err(name_helper)
     }
 }
 

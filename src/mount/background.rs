@@ -2,64 +2,70 @@
 //! second one has mounted or failed.
 
 use super::{Error, Result};
+use nix::sys::signal::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The first argument of the second process, which tells it that it is one. Not for users.
-pub const FLAG: &str = "--in-background";
+const FLAG: &str = "--in-background";
 /// The line that the second process writes to its standard output when the mount answers.
 const READY: &str = "mounted";
 
-/// The second process, as the first one sees it.
-#[derive(Debug)]
-pub struct Second {
-    program: PathBuf,
-    child: Child,
+/// Takes the flag out of the arguments of a run (the first is the program's name); whether it was there.
+pub fn take_flag(arguments: &mut Vec<OsString>) -> bool {
+    let is_second = arguments.get(1).is_some_and(|word| word == FLAG);
+    if is_second {
+        arguments.remove(1);
+    }
+    is_second
 }
 
-impl Second {
-    /// Starts this program again with the arguments of this run (the first is its name). It has our standard error for
-    /// its messages until it has mounted.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn start(arguments: &[OsString]) -> Result<Self> {
-        let this = Path::new("/proc/self/exe");
-        let program = std::env::current_exe().map_err(Error::io(this, "find the program behind"))?;
-        let mut command = Command::new(&program);
-        if let Some((name, rest)) = arguments.split_first() {
-            command.arg0(name).arg(FLAG).args(rest);
-        }
-        let child = command.stdout(Stdio::piped()).spawn().map_err(Error::io(&program, "start"))?;
-        Ok(Self { program, child })
+/// Starts this program again with the arguments of this run, and waits until it has mounted. It has our standard error
+/// for its messages until then. Returns 0 when it mounted, else its exit code.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Background`] when it ended without saying why.
+pub fn run_again(arguments: &[OsString]) -> Result<u8> {
+    let this = Path::new("/proc/self/exe");
+    let program = std::env::current_exe().map_err(Error::io(this, "find the program behind"))?;
+    let mut command = Command::new(&program);
+    if let Some((name, rest)) = arguments.split_first() {
+        command.arg0(name).arg(FLAG).args(rest);
     }
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(Error::io(&program, "start"))?;
+    let mut answer = String::new();
+    if let Some(output) = child.stdout.take() {
+        // An answer that cannot be read is none.
+        let _ = BufReader::new(output).read_line(&mut answer);
+    }
+    if answer.trim_end() == READY {
+        return Ok(0);
+    }
+    let status = child.wait().map_err(Error::io(&program, "wait for"))?;
+    failure(status)
+}
 
-    /// Waits until it has mounted. Returns its exit code when it ended instead; 0 when it mounted.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Background`] when it ended without saying why.
-    pub fn wait(mut self) -> Result<u8> {
-        let mut answer = String::new();
-        if let Some(output) = self.child.stdout.take() {
-            // An answer that cannot be read is none.
-            let _ = BufReader::new(output).read_line(&mut answer);
-        }
-        if answer.trim_end() == READY {
-            return Ok(0);
-        }
-        let status = self.child.wait().map_err(Error::io(&self.program, "wait for"))?;
-        failure(status)
+/// In the second process, until it [detaches](detach): it ends with the first one, as if that one had passed the signal
+/// on. Nobody would learn of its mount.
+///
+/// # Errors
+/// [`Error::Io`] when the first process has ended already.
+pub fn follow_first() -> Result<()> {
+    let first = Path::new("the first process");
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Error::io(first, "follow"))?;
+    // It may have ended before: then nobody reads what we say.
+    let output = io::stdout();
+    let mut polled = [PollFd::new(&output, PollFlags::empty())];
+    rustix::event::poll(&mut polled, Some(&Timespec::default())).map_err(Error::io(first, "look for"))?;
+    if polled[0].revents().contains(PollFlags::ERR) {
+        return Err(Error::io(first, "report to")(io::Error::from(io::ErrorKind::BrokenPipe)));
     }
-
-    /// Waits until it has ended because it found that it is not needed.
-    pub fn dismiss(mut self) {
-        // It has nothing to say.
-        let _ = self.child.wait();
-    }
+    Ok(())
 }
 
 fn failure(status: ExitStatus) -> Result<u8> {
@@ -80,6 +86,8 @@ pub fn detach() -> Result<()> {
     let path = Path::new("/dev/null");
     let null = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io(path, "open"))?;
     let give_up = |e: nix::errno::Errno| Error::io(path, "leave the terminal for")(io::Error::from(e));
+    // From here on the first process is missed where it should be told.
+    nix::sys::prctl::set_pdeathsig(None).map_err(give_up)?;
     nix::unistd::setsid().map_err(give_up)?;
     std::env::set_current_dir("/").map_err(Error::io("/".as_ref(), "change to"))?;
     // Standard error first: whoever reads it must see its end when the first process ends.
@@ -93,6 +101,16 @@ pub fn detach() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flag_is_the_first_argument_only() {
+        let mut words: Vec<OsString> = ["x", FLAG, "-i", "a"].map(OsString::from).to_vec();
+        assert!(take_flag(&mut words));
+        assert_eq!(words, ["x", "-i", "a"]);
+        words.push(FLAG.into());
+        assert!(!take_flag(&mut words));
+        assert_eq!(words.len(), 4);
+    }
 
     #[test]
     fn an_end_before_the_mount_is_a_failure() {

@@ -1,7 +1,7 @@
 //! What can go wrong with mounting and unmounting.
 
-use crate::disk;
 use crate::error_kind::ErrorKind;
+use crate::{disk, view};
 use std::io;
 use std::path::PathBuf;
 
@@ -78,16 +78,26 @@ pub enum Error {
         /// The mount point.
         path: PathBuf,
     },
+    /// What should be mounted cannot be looked at.
+    #[error(transparent)]
+    View(#[from] view::Error),
+    /// Somebody aborted the mount's connection with the kernel.
+    #[error("The connection of the mount on {} was aborted, so it was unmounted; what was written before is durable, \
+             mount it again", path.display())]
+    Aborted {
+        /// The mount point.
+        path: PathBuf,
+    },
     /// What was written could not be made durable.
-    #[error("What was written to the disk is not durable yet")]
+    #[error("What was written to the disk is not durable")]
     Flush(#[source] Box<disk::Error>),
     /// As [`Flush`](Error::Flush), asked for through the mount; it stays mounted.
-    #[error("What was written to the disk mounted on {} is not durable yet, so it stays mounted; its process's messages \
-             say why", path.display())]
+    #[error("What was written to the disk mounted on {} is not durable, so it stays mounted; mend the cause and try \
+             again, or give up what was written with umount", path.display())]
     NotDurable {
         /// The mount point.
         path: PathBuf,
-        /// What the kernel says.
+        /// Why: what the process that serves it says, else what the kernel says.
         source: io::Error,
     },
 }
@@ -102,10 +112,12 @@ impl Error {
             Self::Refused { .. } => ErrorKind::Refused,
             Self::NotMounted { .. } => ErrorKind::NotFound,
             Self::Flush(e) => e.kind(),
+            Self::View(e) => e.kind(),
             Self::Io { .. }
             | Self::OthersNotAllowed
             | Self::Background { .. }
             | Self::Silent { .. }
+            | Self::Aborted { .. }
             | Self::Busy { .. }
             | Self::NotDurable { .. } => ErrorKind::Io,
         }

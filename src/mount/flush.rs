@@ -1,8 +1,9 @@
 //! Making what was written durable, and knowing whether there is something to make durable.
 
 use crate::disk::{self, Disk};
-use std::sync::Arc;
+use crate::error_kind::message;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Flushes a disk and counts its writes.
 pub(super) struct Flusher {
@@ -11,11 +12,13 @@ pub(super) struct Flusher {
     written: AtomicU64,
     /// Those of them that were followed by a flush.
     flushed: AtomicU64,
+    /// Why the last flush failed, if it did.
+    failure: Mutex<Option<String>>,
 }
 
 impl Flusher {
     pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, written: AtomicU64::new(0), flushed: AtomicU64::new(0) }
+        Self { disk, written: AtomicU64::new(0), flushed: AtomicU64::new(0), failure: Mutex::default() }
     }
 
     /// Counts a write that has reached the disk.
@@ -39,10 +42,25 @@ impl Flusher {
         self.after(|disk| disk.close())
     }
 
+    /// Why the last flush failed, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A failure is logged when it is a new one: it comes back every few seconds until something changes.
     fn after(&self, flush: impl FnOnce(&dyn Disk) -> disk::Result<()>) -> disk::Result<()> {
         // A write that comes during the flush may not be part of it.
         let before = self.written.load(Ordering::Acquire);
-        flush(&*self.disk)?;
+        let done = flush(&*self.disk);
+        let failure = done.as_ref().err().map(|e| message(e));
+        let last = {
+            let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *last, failure.clone())
+        };
+        if let Some(failure) = failure.filter(|failure| last.as_ref() != Some(failure)) {
+            log::error!("What was written to the disk is not durable: {failure}");
+        }
+        done?;
         self.flushed.fetch_max(before, Ordering::AcqRel);
         Ok(())
     }
@@ -61,9 +79,11 @@ mod tests {
         assert_eq!(disk.counts(), (0, 0));
         flusher.written();
         disk.fail(Some(5));
-        flusher.flush_written().unwrap_err();
+        let failed = flusher.flush_written().unwrap_err();
+        assert_eq!(flusher.failure(), Some(message(&failed)));
         disk.fail(None);
         flusher.flush_written().unwrap();
+        assert_eq!(flusher.failure(), None);
         flusher.flush_written().unwrap();
         assert_eq!(disk.counts(), (1, 0));
         flusher.flush().unwrap();

@@ -1,36 +1,38 @@
-//! The tree a user sees, served over FUSE.
+//! A [view](crate::view) over FUSE.
 //!
-//! [`tree`] says what there is and [`file`] what reading and writing mean; `fuse` is the kernel's interface, and only
-//! `server` and `attach` know it. [`mount`] puts a [`Source`] on a folder, [`Mounted::serve`] keeps it there until it is unmounted, and
-//! [`unmount`] ends the mount of another process.
+//! `server` and `requests` answer the kernel, through the crate `fuser`; `splice` is what the crate lacks; `attach` mounts.
+//! [`mount`] puts a [`Source`](crate::view::Source) on a directory, [`Mounted::serve`] keeps it there until it is
+//! unmounted, and [`unmount`] ends the mount of another process.
 
 mod attach;
-pub mod attributes;
 pub mod background;
 pub mod error;
-pub mod file;
+mod file;
 mod flush;
-mod fuse;
-pub mod guests;
+mod helper;
 mod options;
 mod point;
 mod policy;
 mod process;
+mod requests;
 mod serve;
 mod server;
-mod source;
+mod splice;
 pub mod table;
 #[cfg(test)]
 mod tests;
-pub mod tree;
 mod unmount;
 
 pub use error::{Error, Result};
-pub use guests::Guest;
 pub use options::{Access, Options};
 pub use policy::check_writable;
 pub use process::Process;
 pub use serve::{Mounted, OnSignal, Stopper, mount};
-pub use source::Source;
-pub use tree::Tree;
 pub use unmount::unmount;
+
+/// The extended attribute of the root directory that holds the id of the process that serves the mount.
+pub const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
+/// The one that holds when that process started, as [`Process::started`].
+pub const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
+/// The one that holds why the last flush failed, while it is so.
+pub const FAILURE_ATTRIBUTE: &str = "user.vboximg-mount.failure";

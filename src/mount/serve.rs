@@ -3,9 +3,9 @@
 use super::flush::Flusher;
 use super::process::{self, Process};
 use super::server::Server;
-use super::tree::Tree;
-use super::{Error, Options, Result, Source, attach, point, table};
+use super::{Error, Options, PID_ATTRIBUTE, Result, attach, point, table};
 use crate::error_kind::message;
+use crate::view::{Appearance, Source, View};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -89,18 +89,21 @@ fn start(
     on_signal: OnSignal,
 ) -> Result<(PathBuf, (u64, u64))> {
     let point = point::check(folder, options.nonempty)?;
-    let tree = Arc::new(Tree::new(source, options, Process::current()?)?);
+    let Options { writable, uid, gid, umask, .. } = *options;
+    let view = View::new(source, Appearance { writable, uid, gid, umask })?;
+    let process = Process::current()?;
     // Before there is a mount that a signal could leave dead.
     // Who starts a program with nohup(1) wants it to outlive the terminal.
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let ending = || Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup));
     let signals = (on_signal == OnSignal::Stop).then(ending).transpose();
     let signals = signals.map_err(Error::io(&point, "wait for signals to unmount"))?;
-    let session = attach::attach(Server::new(tree, flusher.clone()), &point, options)?;
+    let server = |device| Server::new(view, flusher.clone(), process, options.sync, device);
+    let session = attach::attach(&point, options, server)?;
     let sender = stopper.0.clone();
     let session = thread::Builder::new().name("session".to_owned()).spawn(move || {
         // An error says that nobody waits for the end any more.
-        let _ = sender.send(Event::Ended(session.run()));
+        let _ = sender.send(Event::Ended(attach::run(session)));
     });
     let stop = || signals.map_or(Ok(()), |signals| stop_on_signals(signals, stopper.clone()));
     let started = session.and_then(|_| stop()).map_err(Error::io(&point, "serve"));
@@ -161,23 +164,31 @@ impl Mounted {
     /// seconds besides.
     ///
     /// # Errors
-    /// [`Error::Flush`] when the last flush failed; [`Error::Io`] when the session broke.
+    /// [`Error::Flush`] when the last flush failed; [`Error::Aborted`] when the kernel's connection was aborted;
+    /// [`Error::Io`] when the session broke.
     pub fn serve(self) -> Result<()> {
         let ended = self.wait();
         self.flusher.close().map_err(|e| Error::Flush(Box::new(e)))?;
-        ended.map_err(Error::io(&self.point, "serve"))
+        ended
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn wait(&self) -> Result<()> {
         let mut stopping = false;
         loop {
             match self.next() {
                 Some(Event::Ended(result)) => {
-                    if result.is_err() {
-                        // Nobody answers there any more.
-                        self.unmount();
+                    let ended = match result {
+                        Ok(()) if !self.is_dead() => return Ok(()),
+                        Ok(()) => Err(Error::Aborted { path: self.point.clone() }),
+                        Err(e) => Err(Error::io(&self.point, "serve")(e)),
+                    };
+                    // Nobody answers there any more, so open files are no reason to wait.
+                    if self.is_ours()
+                        && let Err(e) = attach::detach(&self.point, true)
+                    {
+                        log::error!("{}", message(&e));
                     }
-                    return result;
+                    return ended;
                 }
                 Some(Event::Stop) if stopping => return Ok(()),
                 Some(Event::Stop) => {
@@ -202,14 +213,23 @@ impl Mounted {
     }
 
     fn flush(&self) {
-        if let Err(e) = self.flusher.flush_written() {
-            log::error!("What was written is not durable yet, trying again: {}", message(&e));
-        }
+        // A failure is logged there, and the next flush tries again.
+        let _ = self.flusher.flush_written();
+    }
+
+    /// Whether the mount table has our mount, or one that got its number after it.
+    fn is_ours(&self) -> bool {
+        table::at(&self.point).is_ok_and(|entry| entry.is_some_and(|entry| entry.device == self.device))
+    }
+
+    /// Whether our mount is there without anybody to answer: its connection was aborted (`/sys/fs/fuse/connections`).
+    fn is_dead(&self) -> bool {
+        // Another mount with its number would answer this, which the kernel never does by itself.
+        self.is_ours() && xattr::get(&self.point, PID_ATTRIBUTE).is_err()
     }
 
     fn unmount(&self) {
-        let ours = table::at(&self.point).is_ok_and(|entry| entry.is_some_and(|entry| entry.device == self.device));
-        if !ours {
+        if !self.is_ours() {
             // Unmounted by somebody else, and maybe something else is mounted there.
             return;
         }

@@ -1,182 +1,250 @@
-//! FUSE's requests, answered from the tree.
+//! FUSE's requests, answered from the view.
 
-use super::attributes::{Attributes, Kind};
-use super::fuse::{Attr, Body, Dirent, Handler, MAX_WRITE, Operation, Request, SetAttr, open_flags};
-use super::tree::Tree;
-use super::{file, flush::Flusher};
-use crate::disk::{Disk, Part};
+use super::flush::Flusher;
+use super::process::Process;
+use super::splice::{self, Pipe};
+use super::{FAILURE_ATTRIBUTE, PID_ATTRIBUTE, STARTED_ATTRIBUTE, file};
+use crate::disk::Disk;
+use crate::view::{self, Attributes, DirEntry, Kind, ROOT, View};
+use fuser::{FileAttr, FileType, FopenFlags, INodeNo};
 use nix::errno::Errno;
 use nix::libc;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The largest read request, in bytes: with its header it fits into a pipe of the size that any user may have.
+pub(super) const MAX_READ: usize = 512 << 10;
+/// The largest write request, in bytes; the kernel's own limit unless an administrator raised it. A read by direct I/O
+/// may be as long.
+pub(super) const MAX_WRITE: u32 = 1 << 20;
+/// Reads of at least this many bytes go from their file to the kernel without a copy; for smaller ones the two more
+/// system calls cost more than the copy.
+const SPLICE_FROM: u32 = 32 << 10;
 
 /// How long the kernel may keep what never changes: all names, and the attributes of a read-only mount.
-const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long it may keep attributes that a write changes (the times).
 const SHORT: Duration = Duration::from_secs(1);
 /// The block size that programs are advised to read with, in bytes.
 const BLOCK: u32 = 128 << 10;
-
-/// Answers the kernel's requests. Its methods run on several threads at once and hold no lock.
+/// Answers the kernel's requests. Its methods run on several threads at once.
 pub(super) struct Server {
-    tree: Arc<Tree>,
-    flusher: Arc<Flusher>,
+    pub(super) view: View,
+    pub(super) flusher: Arc<Flusher>,
+    process: Process,
+    /// Each change is to be durable before it returns.
+    pub(super) sync: bool,
+    /// A duplicate of the session's descriptor.
+    device: OwnedFd,
+    /// What answering reads needs, as many as there were reads at once; the last one used is the next to be used.
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// What answering a read needs.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pipe: Option<Pipe>,
+    pub(super) data: Vec<u8>,
 }
 
 impl Server {
-    pub(super) fn new(tree: Arc<Tree>, flusher: Arc<Flusher>) -> Self {
-        Self { tree, flusher }
+    pub(super) fn new(view: View, flusher: Arc<Flusher>, process: Process, sync: bool, device: OwnedFd) -> Self {
+        Self { view, flusher, process, sync, device, scratch: Mutex::default() }
     }
 
-    fn ttl(&self) -> Duration {
-        if self.tree.writable() { SHORT } else { LONG }
+    /// How long the kernel may keep attributes.
+    pub(super) fn ttl(&self) -> Duration {
+        if self.view.writable() { SHORT } else { LONG }
     }
 
-    fn write_to(&self, number: u64, write: impl FnOnce(&dyn Disk) -> Result<usize, Errno>) -> Result<u32, Errno> {
-        if !self.tree.writable() {
+    pub(super) fn take_scratch(&self) -> Scratch {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_scratch(&self, scratch: Scratch) {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    }
+
+    pub(super) fn write_to(
+        &self,
+        inode: u64,
+        durable: bool,
+        write: impl FnOnce(&dyn Disk) -> Result<usize, Errno>,
+    ) -> Result<u32, Errno> {
+        if !self.view.writable() {
             return Err(Errno::EROFS);
         }
-        let written = write(self.tree.disk(number)?);
+        let written = write(self.view.disk(inode).map_err(errno)?);
         // Also after a failure, which may have come in the middle.
         self.flusher.written();
-        written.map(|len| u32::try_from(len).unwrap_or(u32::MAX))
+        let written = written?;
+        if durable {
+            self.flush()?;
+        }
+        Ok(u32::try_from(written).unwrap_or(u32::MAX))
     }
 
-    fn set_attributes(&self, number: u64, set: &SetAttr) -> Result<Attributes, Errno> {
-        let attributes = self.tree.attributes(number)?;
-        let changed = set.times && self.tree.is_guests(number)
-            || set.mode.is_some_and(|mode| mode & 0o7777 != u32::from(attributes.mode))
-            || set.uid.is_some_and(|uid| uid != attributes.uid)
-            || set.gid.is_some_and(|gid| gid != attributes.gid);
-        // A disk keeps its size. Opening with O_TRUNC, as `dd` and `cp` do, comes as size 0 without a handle and
-        // changes nothing, as with a block device. Times are the image's; setting them is passed over, other than for
-        // the guest's files.
-        let resized = set.size.is_some_and(|size| size != attributes.size && (size != 0 || set.by_handle));
-        if changed || resized { Err(self.tree.unchangeable(number)) } else { Ok(attributes) }
+    pub(super) fn flush(&self) -> Result<(), Errno> {
+        self.flusher.flush().map_err(|e| file::errno(&e))
+    }
+
+    /// The errno for who wants to change a directory, or a file other than its bytes: the names stay as they are, and
+    /// the guest's file systems are for reading, whatever the mount is.
+    pub(super) fn unchangeable(&self, inode: INodeNo) -> fuser::Errno {
+        fuser_errno(if self.view.is_guests(inode.0) { Errno::EROFS } else { Errno::EPERM })
     }
 
     /// `FOPEN_*` for a file that is opened with `open(2)`'s flags.
-    fn open(&self, number: u64, flags: u32) -> Result<u32, Errno> {
-        let guests = self.tree.is_guests(number);
+    pub(super) fn open_flags(&self, inode: u64, flags: i32) -> Result<FopenFlags, Errno> {
+        let guests = self.view.is_guests(inode);
         if !guests {
-            self.tree.disk(number)?;
+            self.view.disk(inode).map_err(errno)?;
         }
         // All flags that a reader or writer may pass are fine; only writing needs a writable mount, and the guest's
         // files are never written.
-        let writable = self.tree.writable() && !guests;
-        if !writable && flags & libc::O_ACCMODE.cast_unsigned() != libc::O_RDONLY.cast_unsigned() {
+        let writable = self.view.writable() && !guests;
+        if !writable && flags & libc::O_ACCMODE != libc::O_RDONLY {
             return Err(Errno::EROFS);
         }
         // The files overlap (`vhdd` holds the volumes), so where one can be written the kernel must not answer from
         // its cache of another.
         Ok(if writable {
-            open_flags::DIRECT_IO | open_flags::PARALLEL_DIRECT_WRITES
+            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES
         } else {
-            open_flags::KEEP_CACHE | open_flags::NOFLUSH
+            FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH
         })
     }
 
-    /// The entries of a folder from a place on, as many as fit into `size` bytes.
-    fn list(&self, folder: u64, offset: u64, size: usize, plus: bool, body: &mut Body) -> Result<(), Errno> {
-        let room = size.min(MAX_WRITE);
-        self.tree.list(folder, offset, &mut |name, number, kind, next| {
-            // What cannot be looked at has a name all the same; asking for its attributes says what is wrong.
-            let attr = plus.then(|| match self.tree.attributes(number) {
-                Ok(attributes) => (attr(&attributes), self.ttl(), LONG),
-                Err(_) => (unknown_attr(number, kind), Duration::ZERO, Duration::ZERO),
-            });
-            let name = name.as_encoded_bytes();
-            !body.dirent(room, Dirent { node: number, next, file_type: file_type(kind) >> 12, name, attr })
-        })
-    }
-}
-
-impl Handler for Server {
-    fn answer(&self, request: &Request<'_>, body: &mut Body) -> Result<(), Errno> {
-        log::debug!("{} of inode {}", request.operation, request.node);
-        let number = request.node;
-        match request.operation {
-            Operation::Lookup { name } => body.entry(&attr(&self.tree.lookup(number, name)?), self.ttl(), LONG),
-            Operation::GetAttr => body.attr(&attr(&self.tree.attributes(number)?), self.ttl()),
-            Operation::SetAttr(set) => body.attr(&attr(&self.set_attributes(number, &set)?), self.ttl()),
-            Operation::ReadLink => body.bytes(&self.tree.link(number)?),
-            Operation::Open { flags } => body.opened(self.open(number, flags)?),
-            Operation::OpenDir => body.opened(open_flags::CACHE_DIR | open_flags::KEEP_CACHE),
-            Operation::ReadDir { offset, size, plus } => self.list(number, offset, size, plus, body)?,
-            Operation::Write { offset, data } => {
-                body.written(self.write_to(number, |disk| file::write(disk, offset, data))?);
+    /// Passes the entries of a directory from an offset on to `add`, until it says that there is no more room.
+    pub(super) fn list(
+        &self,
+        directory: u64,
+        offset: u64,
+        add: &mut dyn FnMut(DirEntry<'_>) -> bool,
+    ) -> Result<(), Errno> {
+        let own = [".", ".."].into_iter().zip(1..).skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        for (name, next) in own {
+            // The kernel knows the parent itself.
+            if add(DirEntry { name: name.as_ref(), inode: directory, kind: Kind::Directory, next }) {
+                return Ok(());
             }
-            Operation::Fallocate { offset, len, mode } => {
-                let mode = mode.cast_signed();
-                self.write_to(number, |disk| file::allocate(disk, offset, len, mode).map(|()| 0))?;
-            }
-            Operation::Seek { offset, whence } => {
-                let from = i64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                body.offset(self.tree.seek(number, from, whence.cast_signed())?);
-            }
-            Operation::Flush => self.flusher.flush_written().map_err(|e| file::errno(&e))?,
-            Operation::Fsync => self.flusher.flush().map_err(|e| file::errno(&e))?,
-            Operation::StatFs => {
-                let (block_size, blocks, free, files, free_files) = self.tree.statistics(number);
-                body.statfs(block_size, blocks, free, files, free_files);
-            }
-            Operation::GetXattr { name, size } => extended(&self.tree.extended(number, name)?, size, body)?,
-            Operation::ListXattr { size } => {
-                let names = self.tree.extended_names(number)?;
-                let list: Vec<u8> = names.iter().flat_map(|name| [name.as_slice(), b"\0"].concat()).collect();
-                extended(&list, size, body)?;
-            }
-            Operation::Release | Operation::Destroy | Operation::Forget => {}
-            // The tree has the names that it has.
-            Operation::ChangeNames => return Err(self.tree.unchangeable(number)),
-            Operation::Init { .. } | Operation::Read { .. } | Operation::Unknown => return Err(Errno::ENOSYS),
         }
-        Ok(())
+        // After the two come the view's own offsets.
+        let listed = self.view.entries(directory, offset.saturating_sub(2), &mut |entry| {
+            let full = add(DirEntry { next: entry.next.saturating_add(2), ..entry });
+            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        listed.map_err(errno)
     }
 
-    fn parts(&self, node: u64, offset: u64, len: usize) -> Option<Vec<Part>> {
-        self.tree.parts(node, offset, len as u64)
+    pub(super) fn xattr(&self, inode: u64, name: &OsStr) -> Result<Vec<u8>, Errno> {
+        let own = match name.to_str() {
+            Some(PID_ATTRIBUTE) => Some(self.process.pid.to_string()),
+            Some(STARTED_ATTRIBUTE) => Some(self.process.started.to_string()),
+            Some(FAILURE_ATTRIBUTE) => self.flusher.failure(),
+            _ => None,
+        };
+        match own {
+            Some(own) if inode == ROOT => Ok(own.into_bytes()),
+            _ => self.view.xattr(inode, name).map_err(errno),
+        }
     }
 
-    fn read(&self, node: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Errno> {
-        self.tree.read(node, offset, buf)
+    /// The names of the extended attributes, each with a zero after it.
+    pub(super) fn xattr_names(&self, inode: u64) -> Result<Vec<u8>, Errno> {
+        let mut names = self.view.xattr_names(inode).map_err(errno)?;
+        if inode == ROOT {
+            names.extend([PID_ATTRIBUTE, STARTED_ATTRIBUTE].map(OsString::from));
+            names.extend(self.flusher.failure().map(|_| FAILURE_ATTRIBUTE.into()));
+        }
+        Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect())
+    }
+
+    /// Reads into `scratch`, unless the bytes could be spliced: then `None`, and the request is answered.
+    pub(super) fn read_or_splice(
+        &self,
+        scratch: &mut Scratch,
+        unique: u64,
+        inode: u64,
+        offset: u64,
+        size: u32,
+    ) -> Result<Option<usize>, Errno> {
+        if size >= SPLICE_FROM {
+            let parts = self.view.extents(inode, offset, u64::from(size));
+            if parts.is_some_and(|parts| splice::answer(&self.device, &mut scratch.pipe, unique, &parts)) {
+                return Ok(None);
+            }
+        }
+        let size = size.min(MAX_WRITE) as usize;
+        if scratch.data.len() < size {
+            scratch.data.resize(size, 0);
+        }
+        self.view.read(inode, offset, &mut scratch.data[..size]).map(Some).map_err(errno)
     }
 }
 
-fn attr(attributes: &Attributes) -> Attr {
-    Attr {
-        ino: attributes.number,
+/// Does what a request wants. A mistake in this program must not leave the request without an answer, nor the session
+/// without the thread.
+pub(super) fn answer<T>(work: impl FnOnce() -> Result<T, Errno>) -> Result<T, fuser::Errno> {
+    let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        log::error!("A request could not be answered because of a mistake in this program; please report it");
+        Err(Errno::EIO)
+    });
+    done.map_err(fuser_errno)
+}
+
+pub(super) fn fuser_errno(errno: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(errno as i32)
+}
+
+pub(super) fn errno(error: view::Error) -> Errno {
+    file::view_errno(&error)
+}
+
+/// Whether a file was opened to make each write durable before it returns. (`O_SYNC` has the bit of `O_DSYNC`, too.)
+pub(super) fn is_synchronous(flags: i32) -> bool {
+    flags & libc::O_DSYNC != 0
+}
+
+pub(super) fn attr(attributes: &Attributes) -> FileAttr {
+    FileAttr {
         size: attributes.size,
         blocks: attributes.blocks,
-        atime: time(attributes.times.accessed),
-        mtime: time(attributes.times.modified),
-        ctime: time(attributes.times.changed),
-        mode: file_type(attributes.kind) | u32::from(attributes.mode),
+        atime: attributes.times.accessed,
+        mtime: attributes.times.modified,
+        ctime: attributes.times.changed,
+        perm: attributes.mode,
         nlink: attributes.links,
         uid: attributes.uid,
         gid: attributes.gid,
         rdev: device_number(attributes.device),
-        blksize: BLOCK,
+        ..unknown_attr(attributes.inode, attributes.kind)
     }
 }
 
-/// What a folder's entry alone says of a file.
-fn unknown_attr(number: u64, kind: Kind) -> Attr {
-    Attr { ino: number, mode: file_type(kind), nlink: 1, blksize: BLOCK, ..Attr::default() }
-}
-
-/// Seconds since the epoch, and nanoseconds after them.
-fn time(moment: SystemTime) -> (i64, u32) {
-    let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-    match moment.duration_since(UNIX_EPOCH) {
-        Ok(after) => (signed(after.as_secs()), after.subsec_nanos()),
-        Err(before) => {
-            let before = before.duration();
-            match before.subsec_nanos() {
-                0 => (-signed(before.as_secs()), 0),
-                part => (-signed(before.as_secs()) - 1, 1_000_000_000 - part),
-            }
-        }
+/// What a directory's entry alone says of a file.
+pub(super) fn unknown_attr(inode: u64, kind: Kind) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(inode),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: file_type(kind),
+        perm: 0,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: BLOCK,
+        flags: 0,
     }
 }
 
@@ -185,40 +253,21 @@ fn device_number((major, minor): (u32, u32)) -> u32 {
     minor & 0xFF | (major & 0xFFF) << 8 | (minor & 0xF_FF00) << 12
 }
 
-/// The type bits of a mode.
-fn file_type(kind: Kind) -> u32 {
+pub(super) fn file_type(kind: Kind) -> FileType {
     match kind {
-        Kind::Folder => libc::S_IFDIR,
-        Kind::File => libc::S_IFREG,
-        Kind::Link => libc::S_IFLNK,
-        Kind::CharDevice => libc::S_IFCHR,
-        Kind::BlockDevice => libc::S_IFBLK,
-        Kind::Fifo => libc::S_IFIFO,
-        Kind::Socket => libc::S_IFSOCK,
+        Kind::Directory => FileType::Directory,
+        Kind::File => FileType::RegularFile,
+        Kind::Symlink => FileType::Symlink,
+        Kind::CharDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
     }
-}
-
-/// An extended attribute's value or the names, as the two-step protocol of `getxattr` has it.
-fn extended(value: &[u8], size: u32, body: &mut Body) -> Result<(), Errno> {
-    match u32::try_from(value.len()) {
-        Ok(len) if size == 0 => body.xattr_size(len),
-        Ok(len) if len <= size => body.bytes(value),
-        _ => return Err(Errno::ERANGE),
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_before_the_epoch_have_nanoseconds_after_their_second() {
-        let at = |moment: SystemTime| time(moment);
-        assert_eq!(at(UNIX_EPOCH + Duration::new(5, 7)), (5, 7));
-        assert_eq!(at(UNIX_EPOCH - Duration::new(5, 0)), (-5, 0));
-        assert_eq!(at(UNIX_EPOCH - Duration::new(5, 1)), (-6, 999_999_999));
-    }
 
     #[test]
     fn device_numbers_are_the_kernels() {

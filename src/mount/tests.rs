@@ -1,8 +1,9 @@
 //! A disk in memory, mounted for real: what happens when it fails. (What the program does with images is in `tests/`.)
 
-use super::{Error, OnSignal, Options, Source, Stopper, mount, table};
+use super::{Error, OnSignal, Options, Stopper, mount, table};
 use crate::disk::memory::MemoryDisk;
 use crate::error_kind::ErrorKind;
+use crate::view::Source;
 use nix::libc;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -116,7 +117,7 @@ fn a_last_flush_that_fails_is_the_mount_s_failure() {
     let error = scene.end().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     let text = crate::error_kind::message(&error);
-    assert!(text.starts_with("What was written to the disk is not durable yet: Cannot reach /memory"), "{text}");
+    assert!(text.starts_with("What was written to the disk is not durable: Cannot reach /memory"), "{text}");
     assert!(table::at(&scene.point.canonicalize().unwrap()).unwrap().is_none());
 }
 

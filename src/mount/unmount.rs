@@ -1,8 +1,7 @@
 //! `--unmount`: ends a mount from outside and waits until its data is durable and its process gone.
 
 use super::process::Process;
-use super::tree::{PID_ATTRIBUTE, STARTED_ATTRIBUTE};
-use super::{Error, Result, attach, table};
+use super::{Error, FAILURE_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io;
@@ -53,7 +52,9 @@ pub fn unmount(folder: &Path) -> Result<()> {
         Served::Private => return as_owner(&point, &entry),
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
-        return Err(Error::NotDurable { path: point, source });
+        let reason = xattr::get(&point, FAILURE_ATTRIBUTE).ok().flatten();
+        let reason = reason.map(|reason| io::Error::other(String::from_utf8_lossy(&reason).into_owned()));
+        return Err(Error::NotDurable { path: point, source: reason.unwrap_or(source) });
     }
     attach::detach(&point, false)?;
     wait_for(process, &point);

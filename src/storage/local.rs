@@ -1,7 +1,6 @@
 //! [`Storage`] on a file or block device of this machine.
 
 use super::{Error, Result};
-use crate::storage::waiting;
 use crate::storage::{File, Storage, Stretch};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
@@ -14,9 +13,6 @@ use std::sync::Arc;
 
 /// Zeros are written in pieces of this many bytes where a hole cannot be punched.
 const ZERO_PIECE: usize = 1 << 20;
-
-/// Reads up to this many bytes are tried without waiting for the disk; of larger ones only their ends.
-const AT_ONCE: usize = 32 << 10;
 
 /// A local file.
 #[derive(Debug)]
@@ -96,11 +92,6 @@ impl Storage for LocalFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if buf.len() > AT_ONCE {
-            waiting::before_reading(&self.file, offset, buf.len() as u64);
-        } else if waiting::try_read_watched(&self.file, buf, offset) {
-            return Ok(buf.len());
-        }
         self.file.read_at(buf, offset)
     }
 

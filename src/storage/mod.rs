@@ -9,7 +9,6 @@ pub mod meta;
 pub mod sibling;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod waiting;
 
 pub use access::{File, Storage, Stretch, length, read_exact, read_up_to, sync, write_all};
 pub use error::{Error, Result};

@@ -1,4 +1,4 @@
-//! What is to be mounted.
+//! What a view is made of.
 
 use super::Guest;
 use crate::disk::{ChainDisk, Disk};
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What is to be mounted.
+/// A disk and what was found on it.
 pub struct Source {
     /// The disk, shown as `vhdd`.
     pub disk: Arc<dyn Disk>,
@@ -23,7 +23,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What a chain of images gives to mount.
+    /// The source that a chain of images makes, without guest file systems.
     #[must_use]
     pub fn of_chain(chain: &ChainDisk, disk: Arc<dyn Disk>, volumes: Vec<Volume>) -> Self {
         let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();

@@ -20,7 +20,7 @@ fn helper() -> Command {
 }
 
 /// Mounts on `point` with options as `mount -o` has them, and returns the device. A failure's text is the helper's.
-pub(in crate::mount) fn mount_by_helper(point: &Path, options: &str) -> io::Result<OwnedFd> {
+pub(super) fn mount(point: &Path, options: &str) -> io::Result<OwnedFd> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = helper();
     command.args(["-o", options, "--"]).arg(point).env(SOCKET_VARIABLE, "0");
@@ -54,7 +54,7 @@ fn receive(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Unmounts what is mounted on `point`; with `lazily`, once nothing there is in use any more.
-pub(in crate::mount) fn unmount_by_helper(point: &Path, lazily: bool) -> io::Result<()> {
+pub(super) fn unmount(point: &Path, lazily: bool) -> io::Result<()> {
     let mut command = helper();
     command.args(if lazily { &["-u", "-z"][..] } else { &["-u"] }).arg("--").arg(point);
     let output = command.stdin(Stdio::null()).output()?;

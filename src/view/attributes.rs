@@ -1,4 +1,4 @@
-//! What `stat` shows of a file of the mount.
+//! What `stat` shows of a file.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// What kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A file with a disk's bytes.
     File,
     /// A symbolic link.
-    Link,
+    Symlink,
     /// A character device of the guest.
     CharDevice,
     /// A block device of the guest.
@@ -27,7 +27,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attributes {
     /// The inode number.
-    pub number: u64,
+    pub inode: u64,
     /// What kind of file.
     pub kind: Kind,
     /// The size in bytes.

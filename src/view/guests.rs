@@ -1,0 +1,194 @@
+//! The guests' file systems in the tree: directories `fs<N>`, whose inode numbers carry the index of the file system and
+//! the guest's own inode number.
+
+use super::attributes::{Attributes, Kind, Times, moment};
+use super::{DirEntry, Error, Result, Statfs};
+use crate::disk::{Disk, Part};
+use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+/// The bits of an inode number that are the guest's; above them is the file system's index, from 1. No file system
+/// that is read has larger inode numbers.
+const NODE_BITS: u32 = 56;
+/// The most file systems that fit above these bits.
+const MOST: usize = (1 << (u64::BITS - NODE_BITS)) - 1;
+
+/// A guest's file system on a volume.
+pub struct Guest {
+    /// The name of its directory: `fs` and the number of its volume.
+    pub name: String,
+    /// Its reader.
+    pub fs: Box<dyn GuestFs>,
+    /// The volume, from which the files' bytes come.
+    pub volume: Arc<dyn Disk>,
+}
+
+/// How the owners and modes of the guest are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owners {
+    /// All files are this user's, if one is given, and can be read by it.
+    pub(super) uid: Option<u32>,
+    /// All files are this group's, if one is given.
+    pub(super) gid: Option<u32>,
+    /// The user and group for file systems that know no owners.
+    pub(super) fallback: (u32, u32),
+    /// Permissions that are taken away.
+    pub(super) umask: u16,
+}
+
+/// The guest file systems of all disks of a view.
+pub(super) struct Guests {
+    list: Vec<Guest>,
+    owners: Owners,
+}
+
+impl Guests {
+    pub(super) fn new(owners: Owners) -> Self {
+        Self { list: Vec::new(), owners }
+    }
+
+    /// Adds a file system and returns the inode number of its root; `None` when there are too many.
+    pub(super) fn add(&mut self, guest: Guest) -> Option<u64> {
+        if self.list.len() == MOST {
+            return None;
+        }
+        let root = guest.fs.root();
+        self.list.push(guest);
+        Some(inode(self.list.len() as u64, root))
+    }
+
+    /// The file system and the file that an inode number means; `None` for a file that is not a guest's.
+    fn find(&self, inode: u64) -> Option<(&Guest, u64, Node)> {
+        let index = inode >> NODE_BITS;
+        let guest = self.list.get(usize::try_from(index.checked_sub(1)?).ok()?)?;
+        Some((guest, index, Node(inode & ((1 << NODE_BITS) - 1))))
+    }
+
+    pub(super) fn lookup(&self, directory: u64, name: &OsStr) -> Option<Result<Attributes>> {
+        let (guest, index, node) = self.find(directory)?;
+        let found = guest.fs.lookup(node, name.as_bytes()).map_err(Error::from);
+        Some(found.and_then(|found| self.shown(guest, index, found.ok_or(Error::NotFound)?)))
+    }
+
+    pub(super) fn attributes(&self, inode: u64) -> Option<Result<Attributes>> {
+        let (guest, index, node) = self.find(inode)?;
+        Some(self.shown(guest, index, node))
+    }
+
+    fn shown(&self, guest: &Guest, index: u64, node: Node) -> Result<Attributes> {
+        let seen = guest.fs.attributes(node)?;
+        let time = |time: crate::ondisk::Time| moment(time.seconds, i64::from(time.nanoseconds));
+        let (uid, gid) = if guest.fs.facts().has_owners { (seen.uid, seen.gid) } else { self.owners.fallback };
+        let own = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
+        let mode = match self.owners.uid {
+            // Whoever asks for the guest's files as his own wants to read them, also what nobody but root may.
+            Some(_) if seen.kind == NodeKind::Folder => own | 0o500,
+            Some(_) => own | 0o400,
+            None => own,
+        };
+        Ok(Attributes {
+            inode: inode(index, node),
+            kind: kind(seen.kind),
+            size: seen.size,
+            blocks: seen.allocated.div_ceil(512),
+            mode: if seen.kind == NodeKind::Symlink { own } else { mode & !self.owners.umask },
+            links: seen.links,
+            uid: self.owners.uid.unwrap_or(uid),
+            gid: self.owners.gid.unwrap_or(gid),
+            device: seen.device,
+            times: Times { accessed: time(seen.accessed), modified: time(seen.modified), changed: time(seen.changed) },
+        })
+    }
+
+    /// Passes the entries of a directory from an offset on to `each`, until it breaks. A file whose attributes are
+    /// corrupt has an entry all the same.
+    pub(super) fn entries(
+        &self,
+        directory: u64,
+        from: u64,
+        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> Option<Result<()>> {
+        let (guest, index, node) = self.find(directory)?;
+        let listed = guest.fs.read_folder(node, from, &mut |entry: Entry| {
+            let (inode, kind) = (inode(index, entry.node), kind(entry.kind));
+            each(DirEntry { name: OsStr::from_bytes(&entry.name), inode, kind, next: entry.next })
+        });
+        Some(listed.map_err(Error::from))
+    }
+
+    pub(super) fn read_link(&self, inode: u64) -> Option<Result<Vec<u8>>> {
+        let (guest, _, node) = self.find(inode)?;
+        Some(guest.fs.read_link(node).map_err(Error::from))
+    }
+
+    /// Fills `buf` with a file's bytes from `offset` on and returns how many there were.
+    pub(super) fn read(&self, inode: u64, offset: u64, buf: &mut [u8]) -> Option<Result<usize>> {
+        let (guest, _, node) = self.find(inode)?;
+        let read = guest
+            .fs
+            .attributes(node)
+            .and_then(|attributes| guestfs::read::read(&*guest.fs, &*guest.volume, node, &attributes, offset, buf));
+        Some(read.map_err(Error::from))
+    }
+
+    /// Where a file's bytes lie, when all of them lie in files of the host; `None` for what is not a guest's, too.
+    pub(super) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+        let (guest, _, node) = self.find(inode)?;
+        let attributes = guest.fs.attributes(node).ok()?;
+        guestfs::read::parts(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
+    }
+
+    /// The next data (or hole) of a file, at `offset` or after it.
+    pub(super) fn seek(&self, inode: u64, offset: u64, data: bool) -> Option<Result<u64>> {
+        let (guest, _, node) = self.find(inode)?;
+        let found = guest.fs.attributes(node).and_then(|attributes| {
+            if offset >= attributes.size {
+                return Ok(None);
+            }
+            guestfs::read::seek(&*guest.fs, node, &attributes, offset, data)
+        });
+        Some(found.map_err(Error::from).and_then(|found| found.ok_or(Error::PastEnd)))
+    }
+
+    pub(super) fn xattr_names(&self, inode: u64) -> Option<Result<Vec<Vec<u8>>>> {
+        let (guest, _, node) = self.find(inode)?;
+        Some(guest.fs.xattr_names(node).map_err(Error::from))
+    }
+
+    pub(super) fn xattr(&self, inode: u64, name: &OsStr) -> Option<Result<Vec<u8>>> {
+        let (guest, _, node) = self.find(inode)?;
+        let value = guest.fs.xattr(node, name.as_bytes()).map_err(Error::from);
+        Some(value.and_then(|value| value.ok_or(Error::NoAttribute)))
+    }
+
+    /// What `statfs` shows within a guest's file system.
+    pub(super) fn statfs(&self, inode: u64) -> Option<Statfs> {
+        let facts = self.find(inode)?.0.fs.facts();
+        Some(Statfs {
+            block_size: facts.block_size,
+            blocks: facts.blocks,
+            free_blocks: facts.free_blocks,
+            files: facts.files,
+            free_files: facts.free_files,
+        })
+    }
+}
+
+fn inode(index: u64, node: Node) -> u64 {
+    index << NODE_BITS | node.0 & ((1 << NODE_BITS) - 1)
+}
+
+fn kind(kind: NodeKind) -> Kind {
+    match kind {
+        NodeKind::File => Kind::File,
+        NodeKind::Folder => Kind::Directory,
+        NodeKind::Symlink => Kind::Symlink,
+        NodeKind::CharDevice => Kind::CharDevice,
+        NodeKind::BlockDevice => Kind::BlockDevice,
+        NodeKind::Fifo => Kind::Fifo,
+        NodeKind::Socket => Kind::Socket,
+    }
+}
