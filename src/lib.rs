@@ -12,6 +12,7 @@
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
 //! * [`guestfs`]: file systems inside a volume
+//! * [`open`]: from what the user asked to what is open
 //! * [`view`]: the tree of names over what is open
 //! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
@@ -29,6 +30,7 @@ pub mod listing;
 pub mod lock;
 pub mod mount;
 pub mod ondisk;
+pub mod open;
 pub mod registry;
 pub mod storage;
 pub mod view;

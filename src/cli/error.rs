@@ -1,32 +1,14 @@
-//! The error of the program: one variant for each module of the library.
+//! The error of the program: what could not be opened, listed or mounted.
 
 use crate::error_kind::ErrorKind;
-use crate::{crypt, disk, guestfs, image, listing, lock, mount, registry, volume};
+use crate::{listing, mount, open, registry};
 
-/// Any failure of this library.
+/// Any failure of the program.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Finding or reading VirtualBox's settings.
+    /// Finding or opening what was asked for.
     #[error(transparent)]
-    Registry(Box<registry::Error>),
-    /// Locking an image.
-    #[error(transparent)]
-    Lock(Box<lock::Error>),
-    /// Reading an image file's structures.
-    #[error(transparent)]
-    Image(Box<image::Error>),
-    /// Opening, reading or writing a chain of images.
-    #[error(transparent)]
-    Disk(Box<disk::Error>),
-    /// Opening an encrypted disk or machine.
-    #[error(transparent)]
-    Crypt(Box<crypt::Error>),
-    /// Reading a partition table.
-    #[error(transparent)]
-    Volume(Box<volume::Error>),
-    /// Reading a guest's file system.
-    #[error(transparent)]
-    GuestFs(Box<guestfs::Error>),
+    Open(Box<open::Error>),
     /// Writing a listing.
     #[error(transparent)]
     Listing(Box<listing::Error>),
@@ -37,40 +19,35 @@ pub(super) enum Error {
 
 impl Error {
     /// The kind of this failure.
-    #[must_use]
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Registry(e) => e.kind(),
-            Self::Lock(e) => e.kind(),
-            Self::Image(e) => e.kind(),
-            Self::Disk(e) => e.kind(),
-            Self::Crypt(e) => e.kind(),
-            Self::Volume(e) => e.kind(),
-            Self::GuestFs(e) => e.kind(),
+            Self::Open(e) => e.kind(),
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
         }
     }
 }
 
-macro_rules! from_rooms {
-    ($($variant:ident($room:ident),)*) => {
-        $(impl From<$room::Error> for Error {
-            fn from(error: $room::Error) -> Self {
-                Self::$variant(Box::new(error))
-            }
-        })*
-    };
+impl From<open::Error> for Error {
+    fn from(error: open::Error) -> Self {
+        Self::Open(Box::new(error))
+    }
 }
 
-from_rooms! {
-    Registry(registry),
-    Lock(lock),
-    Image(image),
-    Disk(disk),
-    Crypt(crypt),
-    Volume(volume),
-    GuestFs(guestfs),
-    Listing(listing),
-    Mount(mount),
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        open::Error::from(error).into()
+    }
+}
+
+impl From<listing::Error> for Error {
+    fn from(error: listing::Error) -> Self {
+        Self::Listing(Box::new(error))
+    }
+}
+
+impl From<mount::Error> for Error {
+    fn from(error: mount::Error) -> Self {
+        Self::Mount(Box::new(error))
+    }
 }

@@ -3,7 +3,6 @@
 mod actions;
 mod arguments;
 mod error;
-mod find;
 mod password;
 mod problems;
 mod prompt;

@@ -41,14 +41,6 @@ pub enum Error {
              or mount without --root, allow_root and allow_other"
     )]
     OthersNotAllowed,
-    /// Writing to the medium would break something else.
-    #[error("{} is not mounted for writing: {reason}", image.display())]
-    Refused {
-        /// The leaf image.
-        image: PathBuf,
-        /// Why, and what to do about it.
-        reason: String,
-    },
     /// The process in the background ended without saying why.
     #[error("The process in the background ended {how} before the disk was mounted; try again with --foreground")]
     Background {
@@ -109,7 +101,6 @@ impl Error {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Option { .. } | Self::Point { .. } => ErrorKind::Usage,
-            Self::Refused { .. } => ErrorKind::Refused,
             Self::NotMounted { .. } => ErrorKind::NotFound,
             Self::Flush(e) => e.kind(),
             Self::View(e) => e.kind(),

@@ -12,7 +12,6 @@ mod flush;
 mod helper;
 mod options;
 mod point;
-mod policy;
 mod process;
 mod requests;
 mod serve;
@@ -25,7 +24,6 @@ mod unmount;
 
 pub use error::{Error, Result};
 pub use options::{Access, Options};
-pub use policy::check_writable;
 pub use process::Process;
 pub use serve::{Mounted, OnSignal, Stopper, mount};
 pub use unmount::unmount;

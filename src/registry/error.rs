@@ -151,6 +151,14 @@ pub enum Error {
     /// An image's header could not be read while its chain was followed.
     #[error(transparent)]
     Image(#[from] image::Error),
+    /// Writing to the medium would break something else.
+    #[error("{} is not mounted for writing: {reason}", image.display())]
+    NotWritten {
+        /// The leaf image.
+        image: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -169,7 +177,7 @@ impl Error {
             }
             Self::Ambiguous { .. } => ErrorKind::Usage,
             Self::TooMany { .. } => ErrorKind::Unsupported,
-            Self::Outdated { .. } => ErrorKind::Refused,
+            Self::Outdated { .. } | Self::NotWritten { .. } => ErrorKind::Refused,
             Self::Previous { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
         }

@@ -15,6 +15,7 @@ mod location;
 mod media;
 mod parents;
 mod place;
+mod policy;
 mod resolve;
 mod settings;
 mod xml;
@@ -28,6 +29,7 @@ pub use model::{
     Attachment, DeviceKind, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
     Snapshot, is_format,
 };
+pub use policy::check_writable;
 pub use resolve::resolve;
 pub use uses::Use;
 

@@ -3,28 +3,18 @@
 
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::{DirEntry, Error, Result, Statfs};
-use crate::disk::{Disk, Part};
-use crate::guestfs::{self, Entry, GuestFs, Node, NodeKind};
+use crate::disk::Part;
+use crate::guestfs::{self, Entry, Node, NodeKind};
+use crate::open::Guest;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 
 /// The bits of an inode number that are the guest's; above them is the file system's index, from 1. No file system
 /// that is read has larger inode numbers.
 const NODE_BITS: u32 = 56;
 /// The most file systems that fit above these bits.
 const MOST: usize = (1 << (u64::BITS - NODE_BITS)) - 1;
-
-/// A guest's file system on a volume.
-pub struct Guest {
-    /// The name of its directory: `fs` and the number of its volume.
-    pub name: String,
-    /// Its reader.
-    pub fs: Box<dyn GuestFs>,
-    /// The volume, from which the files' bytes come.
-    pub volume: Arc<dyn Disk>,
-}
 
 /// How the owners and modes of the guest are shown.
 #[derive(Debug, Clone, Copy)]

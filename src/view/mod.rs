@@ -16,6 +16,5 @@ mod tree;
 pub use attributes::{Attributes, Kind, Times};
 pub use error::{Error, Result};
 pub use file::within;
-pub use guests::Guest;
 pub use source::Source;
 pub use tree::{Appearance, DirEntry, ROOT, Statfs, View};

@@ -1,7 +1,7 @@
 //! What a view is made of.
 
-use super::Guest;
-use crate::disk::{ChainDisk, Disk};
+use crate::disk::Disk;
+use crate::open::{Guest, OpenDisk};
 use crate::volume::Volume;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -23,12 +23,13 @@ pub struct Source {
 }
 
 impl Source {
-    /// The source that a chain of images makes, without guest file systems.
+    /// An open disk with its volumes, without guest file systems.
     #[must_use]
-    pub fn of_chain(chain: &ChainDisk, disk: Arc<dyn Disk>, volumes: Vec<Volume>) -> Self {
-        let image = chain.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
-        let files = chain.links().iter().flat_map(|link| link.files());
+    pub fn of_disk(open: &OpenDisk) -> Self {
+        let image = open.images.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
+        let files = open.images.links().iter().flat_map(|link| link.files());
         let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
+        let (disk, volumes) = (open.disk.clone(), open.table.volumes.clone());
         Self { disk, volumes, image, guests: Vec::new(), stored }
     }
 }

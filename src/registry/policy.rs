@@ -1,7 +1,7 @@
 //! What may be mounted for writing.
 
-use super::{Error, Result};
-use crate::registry::{Chain, MediumKind};
+use super::{Chain, Error, MediumKind, Result};
+
 use std::path::Path;
 
 /// How many names a message lists.
@@ -10,7 +10,7 @@ const NAMES: usize = 3;
 /// Whether the leaf of a chain may be written to: nothing else may depend on its bytes. No option overrides this.
 ///
 /// # Errors
-/// [`Error::Refused`] for a medium that has children, is attached to a machine in saved state, or is of a kind that is
+/// [`Error::NotWritten`] for a medium that has children, is attached to a machine in saved state, or is of a kind that is
 /// never written.
 pub fn check_writable(chain: &Chain) -> Result<()> {
     let kept = "writes go to a difference that each machine has of its own; mount that one, or a clone";
@@ -33,7 +33,7 @@ pub fn check_writable(chain: &Chain) -> Result<()> {
         }
     };
     let image = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
-    Err(Error::Refused { image, reason })
+    Err(Error::NotWritten { image, reason })
 }
 
 fn file_name(path: &Path) -> String {

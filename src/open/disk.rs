@@ -1,0 +1,95 @@
+//! Opening a disk that was found: locks, images, decryption, partition table.
+
+use super::contents::{self, Guest, VolumeContent};
+use super::{Lookup, Result};
+use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
+use crate::lock;
+use crate::registry::{self, Chain};
+use crate::volume::{self, Table};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a disk is opened.
+#[derive(Debug, Clone, Default)]
+pub struct DiskOptions {
+    /// For writing too.
+    pub writable: bool,
+    /// Read what is left of a corrupt image, or write although a parent was changed after its child was made.
+    pub force: bool,
+    /// The snapshot that the image file itself has (QCOW, Parallels), by its name or id.
+    pub internal_snapshot: Option<String>,
+    /// Where it will be mounted, for those who ask who has the image locked.
+    pub mount_point: Option<PathBuf>,
+}
+
+/// An open disk. Its images stay locked as long as this is there.
+pub struct OpenDisk {
+    /// The images, leaf first.
+    pub chain: Chain,
+    /// The open images.
+    pub images: Arc<ChainDisk>,
+    /// The disk as the guest sees it, decrypted.
+    pub disk: Arc<dyn Disk>,
+    /// Its partition table.
+    pub table: Table,
+    /// What a user should know of its images, a sentence each; of the partition table, the table has it.
+    pub warnings: Vec<String>,
+    locks: Vec<lock::Guard>,
+    /// Looks for others who write to an image that is read.
+    writers: Option<lock::Search>,
+}
+
+impl OpenDisk {
+    /// Locks and opens the images of a chain: the leaf for what will be done with it, its parents for reading. For
+    /// writing, no other program may use the leaf.
+    ///
+    /// # Errors
+    /// What is wrong with an image or its locks; a refusal to write to what other media or saved states depend on.
+    pub fn open(lookup: &Lookup, chain: Chain, options: &DiskOptions) -> Result<Self> {
+        if options.writable {
+            registry::check_writable(&chain)?;
+        }
+        let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
+        let mode = if options.writable { lock::Mode::Write } else { lock::Mode::Read };
+        let locks = lock::acquire_chain(&paths, mode, options.mount_point.as_deref())?;
+        if let Some((leaf, parents)) = paths.split_first().filter(|_| options.writable) {
+            lock::check_writable(leaf, parents)?;
+        }
+        let writers = (!options.writable).then(|| lock::Search::new(&paths));
+        log::info!("Opening medium chain");
+        let mode =
+            OpenMode { writable: options.writable, force: options.force, snapshot: options.internal_snapshot.clone() };
+        let images = Arc::new(disk::open_chain(&chain, &mode)?);
+        let name = paths.first().map_or_else(String::new, |leaf| leaf.display().to_string());
+        let disk = unlock_disk(images.clone(), &chain.base_properties, &name, &lookup.passwords)?;
+        let table = volume::read_table(&*disk)?;
+        let warnings = images.warnings().to_vec();
+        Ok(Self { chain, images, disk, table, warnings, locks, writers })
+    }
+
+    /// What its volumes hold, or the whole disk where it has none.
+    #[must_use]
+    pub fn contents(&self) -> Vec<VolumeContent> {
+        contents::of_disk(&self.disk, &self.table.volumes)
+    }
+
+    /// The file systems of its volumes that can be read, and what a user should know of all of them.
+    #[must_use]
+    pub fn guests(&self) -> (Vec<Guest>, Vec<String>) {
+        let contents = self.contents();
+        let warnings = contents.iter().flat_map(VolumeContent::warnings).collect();
+        (contents.into_iter().filter_map(|volume| volume.guest).collect(), warnings)
+    }
+
+    /// What to know of other programs that write to the images meanwhile. The search takes longer than opening does, so
+    /// it is asked for last; none for a disk that is open for writing, to which nobody else may write.
+    pub fn warning_of_writers(&mut self) -> Option<String> {
+        self.writers.take().and_then(|writers| writers.warning_for_reading())
+    }
+
+    /// The locks of its images, for a front that keeps the disk open by its view.
+    #[must_use]
+    pub fn into_locks(self) -> Vec<lock::Guard> {
+        self.locks
+    }
+}

@@ -1,0 +1,166 @@
+//! The registry that a user means, and the disk in it. Machines that are encrypted whole are opened when they are meant
+//! or may hide what is meant; their passwords are asked for then, and not for a mere list.
+
+use super::Result;
+use crate::crypt::{self, Passwords};
+use crate::error_kind::{ErrorKind, message};
+use crate::registry::{self, Chain, MachineEntry, Registry};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Problems that are told one by one; the rest is counted.
+const SHOWN: usize = 8;
+
+/// Where machines and disks are looked for.
+pub struct Lookup {
+    /// The settings to read in place of the user's own.
+    pub settings: Option<PathBuf>,
+    /// The passwords of encrypted machines and disks.
+    pub passwords: Passwords,
+}
+
+/// A disk that was found.
+pub struct Found {
+    /// Its images.
+    pub chain: Chain,
+    /// What a user should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Lookup {
+    /// The registry, in which the machine of that name or UUID is opened if it is encrypted.
+    ///
+    /// # Errors
+    /// [`Error::Registry`](super::Error::Registry) when the settings cannot be read; [`Error::Crypt`](super::Error::Crypt) when the machine cannot be opened.
+    pub fn registry(&self, machine: Option<&str>) -> Result<Registry> {
+        let registry = self.load()?;
+        let named = machine.and_then(|name| registry.find_machine(name).ok());
+        match named.map(|at| &registry.machines[at]) {
+            Some(entry) if self.can_open(entry) => self.open_machine(entry),
+            _ => Ok(registry),
+        }
+    }
+
+    fn load(&self) -> Result<Registry> {
+        let registry = match &self.settings {
+            Some(path) => Registry::load_from(path, &self.passwords)?,
+            None => Registry::load_default(&self.passwords)?,
+        };
+        log::info!("Settings: {}", registry.folder.display());
+        Ok(registry)
+    }
+
+    /// Whether a machine is encrypted, not yet opened, and its password known or to be asked for.
+    fn can_open(&self, entry: &MachineEntry) -> bool {
+        entry.key_id().is_some_and(|key_id| self.passwords.can_get(key_id))
+    }
+
+    /// Gets the password of an encrypted machine and loads the registry with it.
+    fn open_machine(&self, sealed: &MachineEntry) -> Result<Registry> {
+        let what = sealed.path.display().to_string();
+        self.passwords.get(&what, sealed.key_id().unwrap_or_default())?;
+        let mut registry = self.load()?;
+        let again = registry.machines.iter().position(|entry| entry.path == sealed.path && entry.machine.is_err());
+        match again.map(|at| registry.machines.swap_remove(at).machine) {
+            Some(Err(e)) => Err(e.into()),
+            _ => Ok(registry),
+        }
+    }
+
+    /// The images behind a UUID or a path. A path means something without any registry too; but where there is one that
+    /// cannot be read, nobody knows what depends on the image, and it is only read.
+    ///
+    /// # Errors
+    /// [`Error::Registry`](super::Error::Registry) when the disk is not found or must not be written; [`Error::Crypt`](super::Error::Crypt) when its machine is
+    /// encrypted and cannot be opened.
+    pub fn chain(&self, image: &OsStr, writable: bool) -> Result<Found> {
+        let is_uuid = image.to_str().is_some_and(registry::is_uuid);
+        let optional = self.settings.is_none() && !is_uuid;
+        let mut warnings = Vec::new();
+        let mut registry = match self.load() {
+            Ok(registry) => Some(registry),
+            Err(e) if optional && e.kind() == ErrorKind::NotFound => None,
+            Err(e) if optional && !writable => {
+                warnings.push(message(&e));
+                None
+            }
+            Err(e) => return Err(e),
+        };
+        let problems = registry.iter().flat_map(|registry| &registry.problems);
+        warnings.extend(shortened(problems.filter(|problem| concerns_all(problem))));
+        // Where it is gone, relative paths lead nowhere and absolute ones as ever.
+        let current = std::env::current_dir().unwrap_or_default();
+        let chain = loop {
+            let found = registry::resolve(registry.as_ref(), image, &current);
+            // Each turn opens one more machine, or ends with why it cannot be.
+            match registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found)) {
+                Some(sealed) => registry = Some(self.open_machine(sealed)?),
+                None => break found?,
+            }
+        };
+        if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| writable) {
+            return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
+        }
+        warnings.extend(chain.notes.iter().cloned());
+        Ok(Found { chain, warnings })
+    }
+
+    /// The encrypted machine without which what was found may be wrong.
+    fn in_the_way<'a>(
+        &self,
+        registry: &'a Registry,
+        image: &OsStr,
+        found: &registry::Result<Chain>,
+    ) -> Option<&'a MachineEntry> {
+        let mut sealed = registry.machines.iter().filter(|entry| entry.key_id().is_some());
+        match found {
+            // A file in the folder of such a machine is most likely one of its disks: encrypted, which no image file
+            // says.
+            Ok(chain) => {
+                let leaf = chain.links.first().filter(|leaf| leaf.registered_uuid.is_none())?;
+                sealed.find(|entry| is_in_folder_of(&leaf.path, &entry.path))
+            }
+            Err(registry::Error::Hidden { .. }) => sealed.find(|entry| self.can_open(entry)),
+            Err(registry::Error::NotFound { .. }) => {
+                let named = &registry.machines[registry.find_machine(image.to_str()?).ok()?];
+                named.key_id().map(|_| named)
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Why a listed machine stayed closed for which there was a password: it is wrong, or its file cannot be read.
+#[must_use]
+pub fn wrong_password<'a>(registry: &'a Registry, machine: Option<&str>) -> Option<&'a crypt::Error> {
+    let named = machine.and_then(|name| registry.find_machine(name).ok());
+    let listed = named.map_or(&*registry.machines, |at| &registry.machines[at..=at]);
+    listed.iter().find_map(|entry| match &entry.machine {
+        Err(registry::Error::Crypt(
+            error @ (crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. }),
+        )) => Some(error),
+        _ => None,
+    })
+}
+
+/// The messages of problems, of which many are only counted.
+pub fn shortened<'a>(problems: impl IntoIterator<Item = &'a registry::Error>) -> Vec<String> {
+    let mut problems = problems.into_iter();
+    let mut texts: Vec<String> = problems.by_ref().take(SHOWN).map(|problem| message(problem)).collect();
+    let more = problems.count();
+    if more > 0 {
+        texts.push(format!("The settings have {more} more problems; -l --json has them all"));
+    }
+    texts
+}
+
+/// Whether any disk may be another than the one that is meant, or be missing.
+fn concerns_all(problem: &registry::Error) -> bool {
+    use registry::Error::{Emptied, Previous, TooMany};
+    matches!(problem, Previous { .. } | TooMany { .. } | Emptied { .. })
+}
+
+fn is_in_folder_of(image: &Path, settings: &Path) -> bool {
+    let folder = settings.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.is_some_and(|folder| image.starts_with(folder))
+}

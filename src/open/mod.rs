@@ -1,0 +1,15 @@
+//! From what the user asked to what is open: the registry, the chain of images, its locks, the disk, its volumes and
+//! their file systems. Listing, mounting and copying all come through here, so they cannot disagree.
+//!
+//! [`Lookup`] finds machines and disks, [`OpenDisk::open`] opens one. What a user should know of what was found is
+//! returned as warnings, a sentence each.
+
+mod contents;
+mod disk;
+mod error;
+mod lookup;
+
+pub use contents::{Guest, VolumeContent};
+pub use disk::{DiskOptions, OpenDisk};
+pub use error::{Error, Result};
+pub use lookup::{Found, Lookup, shortened, wrong_password};
