@@ -94,6 +94,15 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A file's changes could not be brought to the disk. The system may have dropped them: another try would succeed
+    /// without them.
+    #[error("Cannot flush {}", path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// The file is damaged.
     #[error("{} is damaged: {fault}; restore it from a backup, or use --force to read what is left", path.display())]
     Corrupt {
@@ -136,7 +145,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Unsynced { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Refused { .. } => ErrorKind::Refused,

@@ -8,7 +8,7 @@ use super::header::{FLAG_EMPTY, FLAGS_AT, Header, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
 use crate::image::storage;
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -264,7 +264,7 @@ impl ImageMut for Parallels {
         self.for_writers(&mut |map, writer| writer.touch(map))
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut runs = Vec::new();
         self.for_parts(offset, len, &mut |part, at, len| {
             let Some((map, writer)) = part.mapped() else {
@@ -277,7 +277,7 @@ impl ImageMut for Parallels {
             }
             Ok(())
         })?;
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Free clusters of the file.
 
 use super::refcount::Refcounts;
-use crate::image::clusters::ClusterSet;
+use crate::image::alloc::UnitSet;
 use crate::image::storage::{self, File};
 use crate::image::{Error, Result};
 
@@ -10,7 +10,7 @@ pub(super) struct Space {
     pub(super) refs: Refcounts,
     cluster_bits: u32,
     /// What something points to, and what was handed out.
-    used: ClusterSet,
+    used: UnitSet,
     /// No cluster before this one is free.
     next: u64,
     /// References that the map in memory has no more, but the one on the disk still may have.
@@ -18,7 +18,7 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(refs: Refcounts, cluster_bits: u32, used: ClusterSet) -> Self {
+    pub(super) fn new(refs: Refcounts, cluster_bits: u32, used: UnitSet) -> Self {
         Self { refs, cluster_bits, used, next: 0, leaving: Vec::new() }
     }
 

@@ -10,7 +10,7 @@ use super::entry::{Entry, own_table};
 use super::header::AUTOCLEAR_RAW;
 use super::space::{Space, clear};
 use crate::image::storage::{self, File};
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -216,10 +216,10 @@ impl ImageMut for Qcow {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut space = self.state()?.space();
         if self.has_data_file() {
-            return self.allocate_in_data_file(offset, len);
+            return Ok(Allocated::Runs(self.allocate_in_data_file(offset, len)?));
         }
         let bits = self.map.header.cluster_bits;
         let mut at = offset;
@@ -229,7 +229,7 @@ impl ImageMut for Qcow {
             runs.push(Run { extent: Extent::Stored { file: 0, offset: taken.start << bits }, len: run_len });
             at += run_len;
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

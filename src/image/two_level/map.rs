@@ -1,7 +1,7 @@
 //! Reading and checking the map.
 
 use super::{Extent, File, Run, Shape, storage};
-use crate::image::clusters::ClusterSet;
+use crate::image::alloc::UnitSet;
 use crate::image::meta::{MetaCache, PAGE};
 use crate::image::{Error, Fault, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,7 +205,7 @@ impl Map {
     pub(super) fn check(&self) -> Result<u64> {
         let size = self.shape.cluster_size;
         let file_len = storage::length(&*self.file)?;
-        let mut used = ClusterSet::new(self.file.path(), file_len.div_ceil(size))?;
+        let mut used = UnitSet::of_clusters(&*self.file, size)?;
         used.insert(0);
         let l1_len = self.shape.l1_entries * 8;
         let first = (self.shape.l1_offset / size).max(1);
@@ -238,7 +238,7 @@ impl Map {
 
     /// Marks the clusters of a range as used, for what the entry at `at` says. The last one may be cut by the end of
     /// the file.
-    fn claim(&self, used: &mut ClusterSet, at: u64, offset: u64, len: u64) -> Result<()> {
+    fn claim(&self, used: &mut UnitSet, at: u64, offset: u64, len: u64) -> Result<()> {
         let size = self.shape.cluster_size;
         let file_len = self.file_len.load(Ordering::Acquire);
         for cluster in offset / size..(offset + len).div_ceil(size) {

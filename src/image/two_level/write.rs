@@ -3,7 +3,7 @@
 
 use super::map::Entry;
 use super::{Extent, ImageMut, Result, Run, TwoLevel, storage};
-use crate::image::Error;
+use crate::image::{Allocated, Error};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -106,11 +106,11 @@ impl ImageMut for TwoLevel {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut end = self.state()?.end();
         let clusters = self.clusters(offset, len).count() as u64;
         let place = self.append(&mut end, clusters * self.map.shape.cluster_size)?;
-        Ok(vec![Run { extent: Extent::Stored { file: 0, offset: place }, len }])
+        Ok(Allocated::Runs(vec![Run { extent: Extent::Stored { file: 0, offset: place }, len }]))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

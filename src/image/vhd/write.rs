@@ -9,7 +9,7 @@ use super::header::SECTOR;
 use super::{End, Vhd};
 use crate::image::part::{Part, parts};
 use crate::image::storage;
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,7 +155,7 @@ impl ImageMut for Vhd {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut space = self.state()?.space();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
@@ -166,7 +166,7 @@ impl ImageMut for Vhd {
             let offset = self.map.data_at(sector) + part.within.start;
             runs.push(Run { extent: Extent::Stored { file: 0, offset }, len: part.len() });
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

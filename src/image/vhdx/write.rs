@@ -9,7 +9,7 @@ use super::header::MIB;
 use super::journal::Journal;
 use crate::image::part::{Part, parts};
 use crate::image::storage::{self, Storage};
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -194,7 +194,7 @@ impl ImageMut for Vhdx {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut space = self.state()?.space();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
@@ -210,7 +210,7 @@ impl ImageMut for Vhdx {
             };
             runs.push(Run { extent: Extent::Stored { file: 0, offset: place + part.within.start }, len: part.len() });
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

@@ -6,7 +6,7 @@ use super::opened::Opened;
 use super::part::{Part, Sparse, Store};
 use super::space::SparseWriter;
 use crate::image::storage;
-use crate::image::{Error, Extent, Image, ImageMut, Result, Run};
+use crate::image::{Allocated, Error, Extent, Image, ImageMut, Result, Run};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -228,12 +228,12 @@ impl ImageMut for Vmdk {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut runs = Vec::new();
         for (part, range) in self.pieces(offset, len) {
             self.allocate_part(part, range, &mut runs)?;
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
