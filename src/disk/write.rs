@@ -137,8 +137,8 @@ impl ChainDisk {
         each(writer, part).map_err(|stop| match stop {
             Stop::Failed(error) => error,
             Stop::FlushFirst => {
-                let reason = "it has no free space, although it was flushed; convert it to another format".to_owned();
-                image::Error::Refused { path: writer.info().path.clone(), reason }.into()
+                let reason = "nothing is free although it was flushed; convert it to another format";
+                image::Error::full(&writer.info().path, reason).into()
             }
         })
     }

@@ -16,7 +16,7 @@ pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
-mod two_level;
+pub(crate) mod two_level;
 pub mod waiting;
 pub(crate) mod zstd;
 
@@ -100,6 +100,32 @@ impl Run {
         if !runs.last_mut().is_some_and(|last| last.join(next)) {
             runs.push(next);
         }
+    }
+}
+
+/// A run that is put together from runs that follow each other on the disk.
+#[derive(Debug, Default)]
+struct Joined(Option<Run>);
+
+impl Joined {
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Adds a run; false when its bytes do not follow.
+    fn add(&mut self, next: Run) -> bool {
+        match &mut self.0 {
+            Some(run) => run.join(next),
+            none => {
+                *none = Some(next);
+                true
+            }
+        }
+    }
+
+    /// The run, or `other` when nothing was added.
+    fn or(self, other: Run) -> Run {
+        self.0.unwrap_or(other)
     }
 }
 
@@ -251,7 +277,7 @@ pub trait ImageMut: Image {
     /// space reads as zeros, and nothing points to it until [`commit`](ImageMut::commit).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Refused`] when the format's limit is reached. Nothing is reserved then.
+    /// [`Error::Io`]; [`Error::Full`] when the format's limit is reached. Nothing is reserved then.
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated>;
 
     /// Gives back what [`allocate`](ImageMut::allocate) reserved as `runs` from `offset` on and what was not committed:

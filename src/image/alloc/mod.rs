@@ -9,7 +9,7 @@ mod state;
 
 pub(super) use reservations::Reservations;
 pub(super) use set::{MAX_UNITS, UnitSet};
-pub(super) use space::{Grant, Space, Taken, clear, give_back};
+pub(super) use space::{Grant, Space, Taken, cut, give_back};
 pub(super) use state::{State, sync_in_order};
 
 use super::{Extent, Run};

@@ -68,6 +68,11 @@ impl Space {
         self.base + unit * self.size
     }
 
+    /// Bytes of a unit.
+    pub(in crate::image) fn unit_size(&self) -> u64 {
+        self.size
+    }
+
     /// The units that a range of the file meets. What lies before unit 0 is left out.
     fn units(&self, places: &Range<u64>) -> Range<u64> {
         let from_base = |place: u64| place.saturating_sub(self.base);
@@ -110,6 +115,13 @@ impl Space {
         Taken::Unit(start)
     }
 
+    /// Takes all units that a range of the file meets as in use; false when one of them was already.
+    pub(in crate::image) fn claim(&mut self, places: &Range<u64>) -> bool {
+        let units = self.units(places);
+        self.end = self.end.max(units.end);
+        self.used.insert_all(units)
+    }
+
     /// Reserves `count` single units that read as zeros, growing the file, whose length is `len`, to hold them. All or
     /// none are reserved; `full` says why there are none when the limit is reached.
     pub(in crate::image) fn reserve(
@@ -119,36 +131,54 @@ impl Space {
         len: &AtomicU64,
         full: &str,
     ) -> Result<Grant> {
-        let mut places = Vec::new();
-        for _ in 0..count {
-            let place = match self.take(1) {
-                Taken::Unit(unit) => self.place(unit),
-                Taken::FlushFirst => {
-                    places.into_iter().for_each(|place| self.cancel(place..place + self.size));
-                    return Ok(Grant::FlushFirst);
-                }
-                Taken::Full => {
-                    places.into_iter().for_each(|place| self.cancel(place..place + self.size));
-                    return Err(Error::Refused { path: file.path().to_path_buf(), reason: full.to_owned() });
-                }
-            };
-            places.push(place);
-            if let Err(error) = clear(file, len, place, self.size) {
-                places.into_iter().for_each(|place| self.cancel(place..place + self.size));
-                return Err(error);
+        let mut units = Vec::new();
+        let mut missing = None;
+        while (units.len() as u64) < count && missing.is_none() {
+            match self.take(1) {
+                Taken::Unit(unit) => units.push(unit),
+                other => missing = Some(other),
             }
         }
-        Ok(Grant::Places(places))
+        let granted = match missing {
+            None => self.clear_all(&units, file, len),
+            Some(Taken::FlushFirst) => Ok(Grant::FlushFirst),
+            Some(_) => Err(Error::full(file.path(), full)),
+        };
+        if !matches!(granted, Ok(Grant::Places(_))) {
+            units.into_iter().for_each(|unit| self.release(unit));
+        }
+        granted
     }
 
-    /// As [`reserve`](Self::reserve), one unit for zeros that the format cannot say otherwise.
-    pub(in crate::image) fn reserve_zeros(&mut self, file: &dyn Storage, len: &AtomicU64, full: &str) -> Result<u64> {
-        match self.reserve(1, file, len, full)? {
-            Grant::Places(places) => Ok(places[0]),
-            Grant::FlushFirst => {
-                let reason = format!("{full}, until what was discarded is flushed");
-                Err(Error::Refused { path: file.path().to_path_buf(), reason })
+    /// Makes units read as zeros, those that follow each other at once.
+    fn clear_all(&self, units: &[u64], file: &dyn Storage, len: &AtomicU64) -> Result<Grant> {
+        for together in units.chunk_by(|one, next| one + 1 == *next) {
+            clear(file, len, self.place(together[0]), together.len() as u64 * self.size)?;
+        }
+        Ok(Grant::Places(units.iter().map(|unit| self.place(*unit)).collect()))
+    }
+
+    /// Reserves `count` units that follow each other and read as zeros, for metadata or for zeros that the format cannot
+    /// say otherwise. Returns where they begin.
+    pub(in crate::image) fn reserve_zeros(
+        &mut self,
+        count: u64,
+        file: &dyn Storage,
+        len: &AtomicU64,
+        full: &str,
+    ) -> Result<u64> {
+        match self.take(count) {
+            Taken::Unit(unit) => {
+                let place = self.place(unit);
+                let cleared = clear(file, len, place, count * self.size);
+                if let Err(error) = cleared {
+                    self.cancel(place..place + count * self.size);
+                    return Err(error);
+                }
+                Ok(place)
             }
+            Taken::FlushFirst => Err(Error::full(file.path(), format!("{full}, until what was discarded is flushed"))),
+            Taken::Full => Err(Error::full(file.path(), full)),
         }
     }
 
@@ -201,9 +231,20 @@ impl Space {
 }
 
 /// Makes a range of a file of length `len` read as zeros and the file long enough to hold it.
-pub(in crate::image) fn clear(file: &dyn Storage, len: &AtomicU64, offset: u64, bytes: u64) -> Result<()> {
+fn clear(file: &dyn Storage, len: &AtomicU64, offset: u64, bytes: u64) -> Result<()> {
     let grown = storage::clear(file, len.load(Ordering::Acquire), offset, bytes)?;
     len.store(grown, Ordering::Release);
+    Ok(())
+}
+
+/// Cuts off the end of a file that nothing points to, durably.
+pub(in crate::image) fn cut(space: &mut Space, file: &dyn Storage, len: &AtomicU64) -> Result<()> {
+    let end = space.cut();
+    if len.load(Ordering::Acquire) > end {
+        storage::set_len(file, end)?;
+        len.store(end, Ordering::Release);
+        storage::sync(file)?;
+    }
     Ok(())
 }
 
@@ -265,8 +306,8 @@ mod tests {
         let file = MemFile::new("/t/a", vec![9; 125]);
         let len = AtomicU64::new(125);
         let mut space = space(&[0], 2, 4);
-        let error = space.reserve(4, &*file, &len, "it is full").unwrap_err().to_string();
-        assert!(error.contains("/t/a is refused: it is full"), "{error}");
+        let error = space.reserve(4, &*file, &len, "no more").unwrap_err().to_string();
+        assert!(error.contains("/t/a is full: no more"), "{error}");
         assert_eq!(space.reserve(3, &*file, &len, "").unwrap(), Grant::Places(vec![110, 120, 130]));
         assert_eq!(file.bytes()[110..], [0; 30]);
         assert_eq!(len.load(Ordering::Acquire), 140);
