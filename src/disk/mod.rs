@@ -3,6 +3,8 @@
 pub mod chain;
 pub mod decrypted;
 pub mod error;
+#[cfg(test)]
+mod faults;
 mod flat;
 pub mod open;
 pub mod slice;
