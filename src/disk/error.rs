@@ -24,6 +24,15 @@ pub enum Error {
     /// The disk was opened read-only.
     #[error("The disk is open read-only; use --rw to write")]
     ReadOnly,
+    /// A flush failed before, so some of what was written may be lost, and no later flush can tell.
+    #[error("What was written to {} may be lost, because it could not be flushed before ({reason}); unmount it, check \
+             the disk that holds it, and write again", path.display())]
+    Lost {
+        /// The image's file that could not be flushed.
+        path: PathBuf,
+        /// What the system said then.
+        reason: String,
+    },
     /// A header's UUID is not the one that the registry or the child states.
     #[error("{} is not the image it should be: {what} expected {expected}, found {found}; find the right file, or \
              correct the registry with VBoxManage", path.display())]
@@ -75,6 +84,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Image(e) => e.kind(),
+            Self::Lost { .. } => ErrorKind::Io,
             Self::PastEnd { .. } => ErrorKind::Usage,
             Self::ReadOnly | Self::ParentChanged { .. } => ErrorKind::Refused,
             Self::NotWritable { .. } => ErrorKind::Unsupported,

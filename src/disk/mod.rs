@@ -3,6 +3,8 @@
 pub mod chain;
 pub mod decrypted;
 pub mod error;
+#[cfg(test)]
+mod faults;
 mod flat;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -104,7 +106,8 @@ pub trait Disk: Send + Sync {
     /// Returns when everything written is durable.
     ///
     /// # Errors
-    /// Whatever the images say; what failed is tried again by the next flush.
+    /// Whatever the images say. What could not be written is tried again by the next flush; once the system could not
+    /// bring a file to its disk, all later writes and flushes fail with [`Error::Lost`].
     fn flush(&self) -> Result<()>;
 
     /// The last flush: also clears the images' marks of being in use. Nothing may be written after it.

@@ -6,10 +6,12 @@
 
 use super::flat::{Source, resolve};
 use super::slice::check_range;
-use super::{ChainDisk, Disk, Result};
-use crate::image::{Extent, ImageMut, Run};
+use super::{ChainDisk, Disk, Error, Result};
+use crate::error_kind::message;
+use crate::image::{self, Allocated, Extent, ImageMut, Run};
 use crate::storage;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 /// Writers to different stretches of the disk don't wait for each other; this many stretches have locks of their own.
 const STRIPES: usize = 64;
@@ -26,16 +28,32 @@ pub(super) struct WriteState {
     /// Held for reading by writes, for writing by flushes: nothing may be committed between a flush's sync of the
     /// data and its writing of the map.
     flush: RwLock<()>,
+    /// The file that could not be flushed, and why. Linux drops what it could not write and lets the next `fsync`
+    /// succeed (<https://wiki.postgresql.org/wiki/Fsync_Errors>), so from then on every write and flush fails.
+    lost: OnceLock<(PathBuf, String)>,
 }
 
 impl Default for WriteState {
     fn default() -> Self {
-        Self { stripes: [const { Mutex::new(()) }; STRIPES], flush: RwLock::new(()) }
+        Self { stripes: [const { Mutex::new(()) }; STRIPES], flush: RwLock::new(()), lost: OnceLock::new() }
+    }
+}
+
+/// Why a write stops.
+enum Stop {
+    /// There is no free space before a flush.
+    FlushFirst,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
 /// What is done to a part of a range.
-type Each<'a> = &'a dyn Fn(&dyn ImageMut, Range) -> Result<()>;
+type Each<'a> = &'a dyn Fn(&dyn ImageMut, Range) -> Result<(), Stop>;
 
 /// A range of the disk in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +118,9 @@ impl ChainDisk {
                 each(writer, part)
             };
             match shared() {
-                Err(super::Error::Image(crate::image::Error::Refused { .. })) => self.with_space(writer, part, each)?,
-                other => other?,
+                Ok(()) => {}
+                Err(Stop::FlushFirst) => self.with_space(writer, part, each)?,
+                Err(Stop::Failed(error)) => return Err(error),
             }
             if writer.pending() > MAX_PENDING {
                 self.flush_leaf()?;
@@ -116,18 +135,39 @@ impl ChainDisk {
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
         self.flush_writer(writer)?;
         writer.touch()?;
-        each(writer, part)
-    }
-
-    pub(super) fn write_range(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.in_stripes(offset, buf.len() as u64, &|writer, part| {
-            let data = slice(buf, part.start - offset, part.len());
-            self.write_part(writer, part, data)
+        each(writer, part).map_err(|stop| match stop {
+            Stop::Failed(error) => error,
+            Stop::FlushFirst => {
+                let reason = "nothing is free although it was flushed; convert it to another format";
+                image::Error::full(&writer.info().path, reason).into()
+            }
         })
     }
 
+    /// Does something that may flush, unless a flush failed before.
+    fn watched(&self, action: impl FnOnce() -> Result<()>) -> Result<()> {
+        if let Some((path, reason)) = self.write.lost.get() {
+            return Err(Error::Lost { path: path.clone(), reason: reason.clone() });
+        }
+        action().inspect_err(|error| {
+            if let Error::Image(image::Error::Unsynced { path, source }) = error
+                && self.write.lost.set((path.clone(), source.to_string())).is_ok()
+            {
+                log::error!("{}; what was written since the last flush may be lost", message(error));
+            }
+        })
+    }
+
+    pub(super) fn write_range(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let each: Each<'_> = &|writer, part| {
+            let data = slice(buf, part.start - offset, part.len());
+            self.write_part(writer, part, data)
+        };
+        self.watched(|| self.in_stripes(offset, buf.len() as u64, each))
+    }
+
     /// Writes `data` to a part that is locked.
-    fn write_part(&self, writer: &dyn ImageMut, part: Range, data: &[u8]) -> Result<()> {
+    fn write_part(&self, writer: &dyn ImageMut, part: Range, data: &[u8]) -> Result<(), Stop> {
         let mut at = part.start;
         while at < part.end {
             let run = writer.in_place(at, part.end - at)?;
@@ -146,7 +186,7 @@ impl ChainDisk {
 
     /// Writes `data` to a range that the leaf does not store: up to the first place where units of zeros and others
     /// meet. Returns where it stopped.
-    fn write_new(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<u64> {
+    fn write_new(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<u64, Stop> {
         let unit = writer.unit();
         let unit_of = |at: u64| Range { start: at, end: at + 1 }.widen(unit, range.end);
         let zero = |at: u64| {
@@ -168,7 +208,7 @@ impl ChainDisk {
     }
 
     /// Makes a range that the leaf does not store read as zeros.
-    fn write_zeros(&self, writer: &dyn ImageMut, range: Range) -> Result<()> {
+    fn write_zeros(&self, writer: &dyn ImageMut, range: Range) -> Result<(), Stop> {
         if self.reads_zero(range)? {
             return Ok(());
         }
@@ -177,8 +217,9 @@ impl ChainDisk {
             self.write_units(writer, edge, &vec![0; usize_of(edge.len())])?;
         }
         if let Some(whole) = whole {
-            writer.commit(whole.start, &[Run { extent: Extent::Zero, len: whole.len() }])?;
+            let done = writer.commit(whole.start, &[Run { extent: Extent::Zero, len: whole.len() }]);
             self.flat.forget(whole.start, whole.len());
+            done?;
         }
         Ok(())
     }
@@ -197,16 +238,28 @@ impl ChainDisk {
     }
 
     /// Allocates the units of a range, fills them with `data` and, around it, with what the chain shows.
-    fn write_units(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<()> {
+    fn write_units(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<(), Stop> {
         let units = range.widen(writer.unit(), self.size);
-        let runs = writer.allocate(units.start, units.len())?;
-        let place = |at: u64, bytes: &[u8]| self.write_runs(writer, &runs, at - units.start, bytes);
+        let runs = match writer.allocate(units.start, units.len())? {
+            Allocated::Runs(runs) => runs,
+            Allocated::FlushFirst => return Err(Stop::FlushFirst),
+        };
+        let done = self.fill_units(writer, units, &runs, range, data);
+        if done.is_err() {
+            writer.cancel(units.start, &runs);
+        }
+        // Also after a failure: some units may be committed.
+        self.flat.forget(units.start, units.len());
+        Ok(done?)
+    }
+
+    /// Writes new units and makes the map point to them.
+    fn fill_units(&self, writer: &dyn ImageMut, units: Range, runs: &[Run], range: Range, data: &[u8]) -> Result<()> {
+        let place = |at: u64, bytes: &[u8]| self.write_runs(writer, runs, at - units.start, bytes);
         self.copy_old(Range { start: units.start, end: range.start }, &place)?;
         place(range.start, data)?;
         self.copy_old(Range { start: range.end, end: units.end }, &place)?;
-        writer.commit(units.start, &runs)?;
-        self.flat.forget(units.start, units.len());
-        Ok(())
+        Ok(writer.commit(units.start, runs)?)
     }
 
     /// Passes what the chain shows in a range to `place`, leaving out zeros: new space reads as zeros.
@@ -244,7 +297,7 @@ impl ChainDisk {
     }
 
     pub(super) fn discard_range(&self, offset: u64, len: u64) -> Result<()> {
-        self.in_stripes(offset, len, &|writer, part| {
+        let each: Each<'_> = &|writer, part| {
             if self.reads_zero(part)? {
                 return Ok(());
             }
@@ -253,17 +306,19 @@ impl ChainDisk {
                 self.write_part(writer, edge, &vec![0; usize_of(edge.len())])?;
             }
             if let Some(whole) = whole {
-                writer.discard(whole.start, whole.len())?;
+                let done = writer.discard(whole.start, whole.len());
                 self.flat.forget_moved(whole.start, whole.len());
+                done?;
             }
             Ok(())
-        })
+        };
+        self.watched(|| self.in_stripes(offset, len, each))
     }
 
     pub(super) fn flush_leaf(&self) -> Result<()> {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
-        self.flush_writer(writer)
+        self.watched(|| self.flush_writer(writer))
     }
 
     /// Flushes, with the right to do so held. After that the places of units that were replaced may be used again, so
@@ -277,10 +332,10 @@ impl ChainDisk {
         let Some(writer) = self.leaf().writer() else { return Ok(()) };
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
         self.flat.forget_moved(0, 0);
-        writer.close()?;
+        let closed = self.watched(|| Ok(writer.close()?));
         // Closing may move blocks.
         self.flat.forget_moved(0, self.size());
-        Ok(())
+        closed
     }
 }
 

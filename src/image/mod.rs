@@ -3,10 +3,10 @@
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
-mod clusters;
+mod alloc;
 pub mod format;
 pub mod open;
-mod two_level;
+pub(crate) mod two_level;
 
 pub mod cue;
 pub mod dmg;
@@ -64,6 +64,56 @@ pub struct Run {
     pub extent: Extent,
     /// How many bytes of the disk; at least 1.
     pub len: u64,
+}
+
+impl Run {
+    /// Appends a run that follows on the disk, if its bytes follow too.
+    fn join(&mut self, next: Self) -> bool {
+        let follows = match (self.extent, next.extent) {
+            (Extent::Absent, Extent::Absent) | (Extent::Zero, Extent::Zero) => true,
+            (Extent::Stored { file, offset }, Extent::Stored { file: next, offset: at }) => {
+                file == next && offset + self.len == at
+            }
+            _ => false,
+        };
+        if follows {
+            self.len += next.len;
+        }
+        follows
+    }
+
+    /// Adds a run that follows on the disk to the last of `runs`, or behind it.
+    fn push(runs: &mut Vec<Self>, next: Self) {
+        if !runs.last_mut().is_some_and(|last| last.join(next)) {
+            runs.push(next);
+        }
+    }
+}
+
+/// A run that is put together from runs that follow each other on the disk.
+#[derive(Debug, Default)]
+struct Joined(Option<Run>);
+
+impl Joined {
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Adds a run; false when its bytes do not follow.
+    fn add(&mut self, next: Run) -> bool {
+        match &mut self.0 {
+            Some(run) => run.join(next),
+            none => {
+                *none = Some(next);
+                true
+            }
+        }
+    }
+
+    /// The run, or `other` when nothing was added.
+    fn or(self, other: Run) -> Run {
+        self.0.unwrap_or(other)
+    }
 }
 
 /// The identity of a parent as the child's header states it.
@@ -172,8 +222,21 @@ pub trait Image: Send + Sync {
     }
 }
 
+/// What [`ImageMut::allocate`] answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allocated {
+    /// The space, in the order of the disk.
+    Runs(Vec<Run>),
+    /// Nothing is free before the next flush, which frees some: flush and ask again.
+    FlushFirst,
+}
+
 /// An image opened for writing.
 ///
+/// A unit of the disk is in turn *in place* (its bytes may be overwritten), *allocated* (space is reserved, and nothing
+/// points to it), *committed* (the map in memory points to it) and, flushed, in place again.
+///
+
 /// Metadata changes stay in memory until [`flush`](ImageMut::flush), which orders them after the data. The caller
 /// makes sure that no two calls for overlapping ranges run at once, and that nothing is written, allocated or
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
@@ -198,13 +261,17 @@ pub trait ImageMut: Image {
     fn touch(&self) -> Result<()>;
 
     /// Reserves space for `offset` to `offset + len`, whole units (the last one may be cut by the disk's end). The
-    /// space reads as zeros, and nothing points to it until [`commit`](ImageMut::commit). Space that is never
-    /// committed is lost to the file, no more.
+    /// space reads as zeros, and nothing points to it until [`commit`](ImageMut::commit).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Refused`] when no space is left until the next flush, or the format's limit is reached:
-    /// the caller flushes and tries once more.
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>>;
+    /// [`Error::Io`]; [`Error::Full`] when the format's limit is reached. Nothing is reserved then.
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated>;
+
+    /// Gives back what [`allocate`](ImageMut::allocate) reserved as `runs` from `offset` on and what was not committed:
+    /// the data could not be written. Its space may have been written to. Nothing to do where space cannot be lost.
+    fn cancel(&self, offset: u64, runs: &[Run]) {
+        let _ = (offset, runs);
+    }
 
     /// Makes the map say `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is
     /// written, or `Zero`. Whole units.

@@ -141,7 +141,41 @@ pub fn length(file: &dyn Storage) -> Result<u64> {
 /// Waits until the file is on the disk.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Unsynced`].
 pub fn sync(file: &dyn Storage) -> Result<()> {
-    file.sync().map_err(|e| Error::io(file.path(), "flush", e))
+    file.sync().map_err(|source| Error::Unsynced { path: file.path().to_path_buf(), source })
+}
+
+/// Sets the length; new bytes read as zeros.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn set_len(file: &dyn Storage, len: u64) -> Result<()> {
+    file.set_len(len).map_err(|e| Error::io(file.path(), format!("change the length to {len} bytes of"), e))
+}
+
+/// Makes a range within the file read as zeros.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn zero(file: &dyn Storage, offset: u64, len: u64) -> Result<()> {
+    file.zero(offset, len).map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {offset} of"), e))
+}
+
+/// Makes `len` bytes at `offset` of a file of `file_len` bytes read as zeros, growing it to hold them. Returns its
+/// length afterwards.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn clear(file: &dyn Storage, file_len: u64, offset: u64, len: u64) -> Result<u64> {
+    // Past its old end a file grows with zeros; before it there may be bytes of something lost or discarded.
+    let stale = file_len.saturating_sub(offset).min(len);
+    if stale > 0 {
+        zero(file, offset, stale)?;
+    }
+    let end = offset + len;
+    if end > file_len {
+        set_len(file, end)?;
+    }
+    Ok(file_len.max(end))
 }

@@ -32,6 +32,25 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A file's changes could not be brought to the disk. The system may have dropped them: another try would succeed
+    /// without them.
+    #[error("Cannot flush {}", path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The format's limit is reached.
+    #[error("{} is full: {reason}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Which limit, and what to do about it.
+        reason: String,
+        /// What a program that writes is to be told: `EFBIG`.
+        source: io::Error,
+    },
     /// The file is damaged.
     #[error("{} is damaged: {cause}; restore it from a backup, or use --force to read what is left", path.display())]
     Corrupt {
@@ -64,6 +83,12 @@ impl Error {
         Self::Io { path: path.to_path_buf(), action: action.into(), source }
     }
 
+    /// For a file that cannot grow further.
+    pub(crate) fn full(path: &Path, reason: impl Into<String>) -> Self {
+        let source = nix::errno::Errno::EFBIG.into();
+        Self::Full { path: path.to_path_buf(), reason: reason.into(), source }
+    }
+
     /// For a call that only an image opened for writing can take.
     pub(crate) fn read_only(path: &Path) -> Self {
         Self::Refused { path: path.to_path_buf(), reason: "it was opened read-only".to_owned() }
@@ -74,7 +99,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Unsynced { .. } | Self::Full { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Refused { .. } => ErrorKind::Refused,

@@ -157,6 +157,18 @@ impl MetaCache {
         Ok(())
     }
 
+    /// Writes all changes to the file and waits until they are on the disk.
+    ///
+    /// # Errors
+    /// As [`write_back`](Self::write_back); [`Error::Unsynced`](super::Error::Unsynced).
+    pub fn write_through(&self) -> Result<()> {
+        if self.pending() > 0 {
+            self.write_back()?;
+            storage::sync(&*self.file)?;
+        }
+        Ok(())
+    }
+
     /// The changed pages, whole, and where they are in the file, in bytes: for a format that brings them to the file by
     /// way of a log. They must not change again before [`written`](Self::written) is called.
     #[must_use]

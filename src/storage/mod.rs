@@ -10,5 +10,5 @@ pub mod sibling;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{File, Storage, Stretch, length, read_exact, read_up_to, sync, write_all};
+pub use access::{File, Storage, Stretch, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
 pub use error::{Error, Result};

@@ -41,20 +41,43 @@ struct Content {
     ops: Vec<Op>,
 }
 
+/// What does not work for a while.
+#[derive(Debug, Default)]
+struct Faults {
+    syncs: bool,
+    /// So many writes work yet; later ones write half of their bytes and find no room.
+    writes: Option<usize>,
+}
+
 /// A file in memory.
 #[derive(Debug)]
 pub(crate) struct MemFile {
     path: PathBuf,
     content: Mutex<Content>,
+    faults: Mutex<Faults>,
 }
 
 impl MemFile {
     pub(crate) fn new(path: &str, bytes: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { path: path.into(), content: Mutex::new(Content { bytes, ops: Vec::new() }) })
+        Arc::new(Self {
+            path: path.into(),
+            content: Mutex::new(Content { bytes, ops: Vec::new() }),
+            faults: Mutex::default(),
+        })
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap()
+    }
+
+    /// From now on waits for the disk fail, or work again.
+    pub(crate) fn fail_syncs(&self, fail: bool) {
+        self.faults.lock().unwrap().syncs = fail;
+    }
+
+    /// After so many more writes the disk is full; none: it has room again.
+    pub(crate) fn fill_after(&self, writes: Option<usize>) {
+        self.faults.lock().unwrap().writes = writes;
     }
 
     /// The bytes now.
@@ -110,6 +133,12 @@ impl Storage for MemFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.writes == Some(0) {
+            self.change(Op::Write { offset, bytes: buf[..buf.len() / 2].to_vec() });
+            return Err(nix::errno::Errno::ENOSPC.into());
+        }
+        faults.writes = faults.writes.map(|left| left - 1);
         self.change(Op::Write { offset, bytes: buf.to_vec() });
         Ok(())
     }
@@ -120,6 +149,9 @@ impl Storage for MemFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.faults.lock().unwrap().syncs {
+            return Err(nix::errno::Errno::EIO.into());
+        }
         self.change(Op::Sync);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod covering;
 mod ending;
+mod failing;
 mod guests;
 mod reading;
 mod refusals;

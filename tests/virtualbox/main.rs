@@ -13,6 +13,7 @@ mod encrypted;
 mod encrypted_damage;
 mod encrypted_writing;
 mod guests;
+mod killed;
 mod listings;
 mod prompt;
 mod scene;

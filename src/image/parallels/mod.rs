@@ -95,7 +95,7 @@ fn open_mapped(
     let map = Map::new(file.clone(), number, header)?;
     match map.check() {
         Ok(places) => {
-            let writer = options.writable.then(|| Writer::new(&map.header, &places));
+            let writer = options.writable.then(|| Writer::new(&map, &places));
             Ok((map, writer))
         }
         Err(error) => {

@@ -2,8 +2,7 @@
 
 use super::map::Map;
 use super::write::Writer;
-use crate::image::{Error, Extent, Result, Run};
-use crate::storage::File;
+use crate::image::{Extent, Result, Run};
 
 /// The file of one snapshot.
 #[derive(Debug)]
@@ -61,11 +60,5 @@ impl Part {
     pub(super) fn extent(&self, offset: u64, len: u64) -> Result<Run> {
         let run = self.top_extent(offset, len)?;
         if run.extent == Extent::Absent { self.below_extent(offset, run.len) } else { Ok(run) }
-    }
-
-    /// Makes a range of a plain top read as zeros.
-    pub(super) fn clear_plain(&self, file: &File, offset: u64, len: u64) -> Result<()> {
-        file.zero(offset, len)
-            .map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {offset} of"), e))
     }
 }

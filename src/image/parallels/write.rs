@@ -1,54 +1,45 @@
 //! Allocating, discarding and flushing.
 //!
-//! Data reaches the disk before the map that points to it. As VirtualBox does, new clusters go behind all others. The
-//! header says "in use" from the first write on until the image is closed.
+//! Data reaches the disk before the map that points to it. The header says "in use" from the first write on until the image is closed.
 
 use super::Parallels;
-use super::header::{FLAG_EMPTY, FLAGS_AT, Header, IN_USE, IN_USE_AT};
+use super::header::{FLAG_EMPTY, FLAGS_AT, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::alloc::{self, Grant, Space, State, UnitSet};
+use crate::image::{Allocated, Extent, ImageMut, Result, Run};
 use crate::storage;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Holes between clusters that are used again, at most; a crash or another program may leave more, which stay.
-const MAX_HOLES: usize = 1 << 16;
+/// Why there is no more space.
+const FULL: &str = "its map cannot point further into the file; convert it to another format";
 
 /// What a writable file keeps beside its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
-    /// Something was written since the last flush.
-    written: AtomicBool,
-    /// The header says that the image is in use.
-    marked: Mutex<bool>,
-}
-
-/// Which places of the file are free.
-struct Space {
-    /// Behind all clusters: the next one goes here.
-    end: u64,
-    /// Free places before `end`. Their old bytes may still be there.
-    free: Vec<u64>,
-    /// Places that were discarded but that the map on the disk may still point to.
-    leaving: Vec<u64>,
+    /// Marked: the header says that the image is in use.
+    state: State,
 }
 
 impl Writer {
     /// `places` are those of all clusters, in order.
-    pub(super) fn new(header: &Header, places: &[u64]) -> Self {
-        let mut end = header.data_offset.next_multiple_of(header.entry_unit());
-        let mut free = Vec::new();
-        for place in places {
-            while end + header.cluster <= *place && free.len() < MAX_HOLES {
-                free.push(end);
-                end += header.cluster;
-            }
-            end = end.max(place + header.cluster);
+    pub(super) fn new(map: &Map, places: &[u64]) -> Self {
+        let header = &map.header;
+        let size = header.cluster;
+        let start = header.data_offset.next_multiple_of(header.entry_unit());
+        let base = places.first().map_or(start, |first| start + first.saturating_sub(start) % size);
+        let limit = (u64::from(u32::MAX) + 1) * header.entry_unit();
+        let mut space = Space::new(base, size, UnitSet::default(), 0, (limit - 1).saturating_sub(base) / size + 1);
+        if !places.iter().all(|place| *place >= base && (place - base).is_multiple_of(size)) {
+            // Clusters between the places of others: no whole one is known to be free.
+            let end = places.last().map_or(base, |last| (last + size).max(base));
+            space = Space::behind(end, size, limit);
         }
-        free.reverse();
-        let space = Mutex::new(Space { end, free, leaving: Vec::new() });
-        Self { space, written: AtomicBool::new(false), marked: Mutex::new(false) }
+        for place in places {
+            space.claim(&(*place..place + size));
+        }
+        Self { space: Mutex::new(space), state: State::default() }
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {
@@ -56,113 +47,59 @@ impl Writer {
     }
 
     fn touch(&self, map: &Map) -> Result<()> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*marked {
-            let file = map.storage();
-            storage::write_all(&**file, &IN_USE.to_le_bytes(), IN_USE_AT)?;
-            storage::write_all(&**file, &(map.header.flags & !FLAG_EMPTY).to_le_bytes(), FLAGS_AT)?;
-            storage::sync(&**file)?;
-            *marked = true;
-        }
-        self.written.store(true, Ordering::Release);
-        Ok(())
+        self.state.touch(|| {
+            let file = &**map.storage();
+            storage::write_all(file, &IN_USE.to_le_bytes(), IN_USE_AT)?;
+            storage::write_all(file, &(map.header.flags & !FLAG_EMPTY).to_le_bytes(), FLAGS_AT)?;
+            storage::sync(file)
+        })
     }
 
-    /// A place that reads as zeros and that nothing points to.
-    pub(super) fn allocate(&self, map: &Map) -> Result<u64> {
-        // Held over clearing, so that the file grows in order.
-        let mut space = self.space();
-        let place = space.free.last().copied().unwrap_or(space.end);
-        if map.raw(place).is_none() {
-            let reason = "its map cannot point further into the file; convert it to another format".to_owned();
-            return Err(Error::Refused { path: map.storage().path().to_path_buf(), reason });
-        }
-        clear(map, place)?;
-        if space.free.pop().is_none() {
-            space.end += map.header.cluster;
-        }
-        Ok(place)
+    /// The place of a cluster of zeros that the map is to point to.
+    pub(super) fn zeros(&self, map: &Map) -> Result<u64> {
+        self.space().reserve_zeros(1, &**map.storage(), &map.file_len, FULL)
+    }
+
+    /// Makes the map point to a place.
+    fn set_place(&self, map: &Map, cluster: u64, place: u64) -> Result<()> {
+        map.set(cluster, map.raw(place).unwrap_or_default())?;
+        self.space().commit(&(place..place + map.header.cluster));
+        Ok(())
     }
 
     fn flush(&self, map: &Map) -> Result<()> {
-        if !self.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let file = map.storage();
-        storage::sync(&**file)?;
-        if map.cache.pending() > 0 {
-            map.cache.write_back()?;
-            storage::sync(&**file)?;
-        }
-        let mut space = self.space();
-        let leaving = std::mem::take(&mut space.leaving);
-        for place in &leaving {
-            // Only gives space back; the cluster is cleared again before it is used.
-            if let Err(e) = file.zero(*place, map.header.cluster) {
-                log::debug!("Cannot give back space at offset {place} of {}: {e}", file.path().display());
-            }
-        }
-        space.free.extend(leaving);
-        self.written.store(false, Ordering::Release);
-        Ok(())
+        self.state.flush(|| {
+            alloc::sync_in_order(&**map.storage(), &[&map.cache])?;
+            self.space().flushed(&**map.storage());
+            Ok(())
+        })
     }
 
-    /// Flushes, cuts what is free at the end of the file, and says that the image is not in use.
+    /// Flushes, cuts what is free at the end of the file, and says that the image is not in use. Also for an image that
+    /// a crash left like that.
     fn close(&self, map: &Map) -> Result<()> {
         self.flush(map)?;
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*marked {
-            return Ok(());
-        }
-        let file = map.storage();
+        let file = &**map.storage();
         let mut space = self.space();
-        space.free.sort_unstable();
-        while space.free.last().is_some_and(|place| place + map.header.cluster == space.end) {
-            space.free.pop();
-            space.end -= map.header.cluster;
+        if map.header.is_in_use() || map.file_len.load(Ordering::Acquire) > space.cut() {
+            self.touch(map)?;
         }
-        if map.file_len.load(Ordering::Acquire) > space.end {
-            file.set_len(space.end).map_err(|e| Error::io(file.path(), format!("cut to {} bytes", space.end), e))?;
-            map.file_len.store(space.end, Ordering::Release);
-        }
-        let closed = if map.header.is_in_use() { 0 } else { map.header.in_use };
-        storage::write_all(&**file, &closed.to_le_bytes(), IN_USE_AT)?;
-        storage::sync(&**file)?;
-        *marked = false;
-        Ok(())
+        self.state.close(|| {
+            alloc::cut(&mut space, file, &map.file_len)?;
+            let closed = if map.header.is_in_use() { 0 } else { map.header.in_use };
+            storage::write_all(file, &closed.to_le_bytes(), IN_USE_AT)?;
+            storage::sync(file)
+        })
     }
 
     fn pending(&self, map: &Map) -> usize {
-        map.cache.pending() + self.space().leaving.len() * size_of::<u64>()
+        map.cache.pending() + self.space().pending()
     }
-}
-
-/// Makes a cluster's space read as zeros and the file long enough to hold it.
-fn clear(map: &Map, place: u64) -> Result<()> {
-    let end = place + map.header.cluster;
-    let len = map.file_len.load(Ordering::Acquire);
-    let file = map.storage();
-    // Past its old end a file grows with zeros; before it there may be bytes of a lost or discarded cluster.
-    let stale = len.saturating_sub(place).min(map.header.cluster);
-    if stale > 0 {
-        file.zero(place, stale)
-            .map_err(|e| Error::io(file.path(), format!("clear a cluster at offset {place} of"), e))?;
-    }
-    if end > len {
-        file.set_len(end).map_err(|e| Error::io(file.path(), format!("grow to {end} bytes"), e))?;
-        map.file_len.store(end, Ordering::Release);
-    }
-    Ok(())
 }
 
 /// The clusters of a range of whole units; offsets are relative to the part.
 fn clusters(map: &Map, offset: u64, len: u64) -> std::ops::Range<u64> {
     offset / map.header.cluster..offset.saturating_add(len).div_ceil(map.header.cluster)
-}
-
-fn set_place(map: &Map, cluster: u64, place: u64) -> Result<()> {
-    let raw = map.raw(place).unwrap_or_default();
-    map.set(cluster, raw)
 }
 
 impl Part {
@@ -183,8 +120,8 @@ impl Part {
         while at < end {
             let run = self.below_extent(at, end - at)?;
             if run.extent != Extent::Absent {
-                let place = writer.allocate(map)?;
-                return set_place(map, cluster, place);
+                let place = writer.zeros(map)?;
+                return writer.set_place(map, cluster, place);
             }
             at += run.len;
         }
@@ -194,19 +131,15 @@ impl Part {
     fn discard(&self, files: &[crate::storage::File], offset: u64, len: u64) -> Result<()> {
         let Some((map, writer)) = self.mapped() else {
             let Layer::Plain(file) = self.top else { return Ok(()) };
-            return self.clear_plain(&files[file], offset, len);
+            return storage::zero(&*files[file], offset, len);
         };
         for cluster in clusters(map, offset, len) {
             match map.place(cluster)? {
                 Some(place) if self.below.is_empty() => {
                     map.set(cluster, 0)?;
-                    writer.space().leaving.push(place);
+                    writer.space().leave(&(place..place + map.header.cluster));
                 }
-                Some(place) => {
-                    let file = map.storage();
-                    file.zero(place, map.header.bytes_of_cluster(cluster))
-                        .map_err(|e| Error::io(file.path(), format!("clear a cluster at offset {place} of"), e))?;
-                }
+                Some(place) => storage::zero(&**map.storage(), place, map.header.bytes_of_cluster(cluster))?,
                 None => self.hide(map, writer, cluster)?,
             }
         }
@@ -217,7 +150,9 @@ impl Part {
         let Some((map, writer)) = self.mapped() else { return Ok(()) };
         for (index, cluster) in (0..).zip(clusters(map, offset, run.len)) {
             match run.extent {
-                Extent::Stored { offset, .. } => set_place(map, cluster, offset + index * map.header.cluster)?,
+                Extent::Stored { offset, .. } => {
+                    writer.set_place(map, cluster, offset + index * map.header.cluster)?;
+                }
                 _ => self.hide(map, writer, cluster)?,
             }
         }
@@ -264,20 +199,33 @@ impl ImageMut for Parallels {
         self.for_writers(&mut |map, writer| writer.touch(map))
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut runs = Vec::new();
-        self.for_parts(offset, len, &mut |part, at, len| {
+        let mut granted = true;
+        let done = self.for_parts(offset, len, &mut |part, at, len| {
             let Some((map, writer)) = part.mapped() else {
                 runs.push(part.top_extent(at, len)?);
                 return Ok(());
             };
-            for cluster in clusters(map, at, len) {
-                let extent = Extent::Stored { file: map.file, offset: writer.allocate(map)? };
-                runs.push(Run { extent, len: map.header.bytes_of_cluster(cluster) });
+            let size = map.header.cluster;
+            let count = alloc::units(at, len, size).count() as u64;
+            match writer.space().reserve(count, &**map.storage(), &map.file_len, FULL)? {
+                Grant::Places(places) => runs.extend(alloc::runs(map.file, &places, size, len)),
+                Grant::FlushFirst => granted = false,
             }
             Ok(())
-        })?;
-        Ok(runs)
+        });
+        if done.is_err() || !granted {
+            self.cancel(offset, &runs);
+        }
+        done.map(|()| if granted { Allocated::Runs(runs) } else { Allocated::FlushFirst })
+    }
+
+    fn cancel(&self, _offset: u64, runs: &[Run]) {
+        for (map, writer) in self.parts.iter().filter_map(Part::mapped) {
+            let own = alloc::places(runs).filter(|(file, _)| *file == map.file);
+            own.for_each(|(_, places)| writer.space().cancel(places));
+        }
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {

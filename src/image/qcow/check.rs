@@ -6,7 +6,7 @@ use super::header::Header;
 use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
 use crate::image::Result;
-use crate::image::clusters::ClusterSet;
+use crate::image::alloc::UnitSet;
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -31,9 +31,9 @@ pub(super) struct Check<'a> {
     header: &'a Header,
     refs: &'a Refcounts,
     file_len: u64,
-    used: ClusterSet,
-    own: ClusterSet,
-    tables: ClusterSet,
+    used: UnitSet,
+    own: UnitSet,
+    tables: UnitSet,
 }
 
 /// Checks the image and returns the clusters that are in use. `snapshot_table` is the length of that table in bytes.
@@ -43,10 +43,9 @@ pub(super) fn check(
     refs: &Refcounts,
     snapshots: &[Snapshot],
     snapshot_table: u64,
-) -> Result<ClusterSet> {
+) -> Result<UnitSet> {
     let file_len = storage::length(&**file)?;
-    let clusters = file_len.div_ceil(header.cluster_size());
-    let set = || ClusterSet::new(file.path(), clusters);
+    let set = || UnitSet::of_clusters(&**file, header.cluster_size());
     let mut check = Check { file, header, refs, file_len, used: set()?, own: set()?, tables: set()? };
     check.claim_table(0, 0, header.cluster_size())?;
     check.claim_table(40, header.l1_table_offset, u64::from(header.l1_size) * 8)?;

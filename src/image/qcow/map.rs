@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Packed, table};
 use super::header::Header;
-use crate::image::{Error, Extent, Result, Run};
+use crate::image::{Error, Extent, Joined, Result, Run};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -30,30 +30,6 @@ pub(super) struct Map {
     data: File,
     /// The length of `data` when last asked.
     data_len: AtomicU64,
-}
-
-/// A run being put together.
-struct Joined {
-    run: Option<Run>,
-}
-
-impl Joined {
-    /// Adds a run that follows on the disk; false when the bytes do not follow.
-    fn add(&mut self, next: Run) -> bool {
-        let Some(run) = &mut self.run else {
-            self.run = Some(next);
-            return true;
-        };
-        let follows = match (run.extent, next.extent) {
-            (Extent::Absent, Extent::Absent) | (Extent::Zero, Extent::Zero) => true,
-            (Extent::Stored { offset: a, .. }, Extent::Stored { offset: b, .. }) => a + run.len == b,
-            _ => false,
-        };
-        if follows {
-            run.len += next.len;
-        }
-        follows
-    }
 }
 
 impl Map {
@@ -117,7 +93,7 @@ impl Map {
     /// What holds the bytes from `offset` on; with `in_place`, what may not be overwritten counts as absent.
     pub(super) fn extent(&self, offset: u64, len: u64, in_place: bool) -> Result<Run> {
         let end = offset.saturating_add(len);
-        let mut joined = Joined { run: None };
+        let mut joined = Joined::default();
         let mut at = offset;
         for _ in 0..TABLES {
             if at >= end {
@@ -126,12 +102,12 @@ impl Map {
             let table_end = (at - at % self.table_span()).saturating_add(self.table_span()).min(end);
             match self.add_table(at, table_end, in_place, &mut joined) {
                 Ok(true) => at = table_end,
-                Err(error) if joined.run.is_none() => return Err(error),
+                Err(error) if joined.is_empty() => return Err(error),
                 // What came before the end or the damage is a good answer.
                 Ok(false) | Err(_) => break,
             }
         }
-        Ok(joined.run.unwrap_or(Run { extent: Extent::Absent, len }))
+        Ok(joined.or(Run { extent: Extent::Absent, len }))
     }
 
     /// Adds what one level 2 table says of a range that it maps; false when the run ends before the range does.

@@ -136,8 +136,8 @@ impl Refcounts {
         let old_clusters = self.table_clusters();
         let clusters = (old_clusters * 2).min(MAX_REFCOUNT_TABLE >> self.cluster_bits);
         if clusters <= old_clusters {
-            let reason = "its refcount table cannot grow any more; convert it to larger clusters".to_owned();
-            return Err(Error::Refused { path: file.path().to_path_buf(), reason });
+            let reason = "its refcount table cannot grow any more; convert it to larger clusters";
+            return Err(Error::full(file.path(), reason));
         }
         let start = self.table_end();
         let mut end = start + clusters + 1;
@@ -183,10 +183,7 @@ impl Refcounts {
     /// Puts all changes on the disk: the blocks before the table that points to them.
     pub(super) fn flush(&mut self) -> Result<()> {
         let file = self.blocks.file();
-        if self.blocks.pending() > 0 {
-            self.blocks.write_back()?;
-            storage::sync(&**file)?;
-        }
+        self.blocks.write_through()?;
         if !self.new.is_empty() {
             for index in &self.new {
                 let at = self.table_offset + 8 * *index as u64;

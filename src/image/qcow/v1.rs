@@ -116,7 +116,7 @@ fn backing_name(f: &Fields<'_>) -> Result<Option<String>, ParseError> {
 pub(super) fn open(file: File, header: Header, options: &OpenOptions) -> Result<Box<dyn Image>> {
     super::super::open::no_snapshot(file.path(), options)?;
     let info = header.info(file.path(), storage::length(&*file)?)?;
-    let image = TwoLevel::open(file, info, header.shape(), Some(decode), None, options.writable)?;
+    let image = TwoLevel::open(file, info, header.shape(), Some(decode), options.writable)?;
     Ok(Box::new(image))
 }
 

@@ -9,11 +9,10 @@ use super::check::packed_clusters;
 use super::entry::{Entry, own_table};
 use super::header::AUTOCLEAR_RAW;
 use super::space::{Space, clear};
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::alloc::{self, State};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::storage;
 use crate::storage::File;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `autoclear_features` in the header.
@@ -22,15 +21,13 @@ const AUTOCLEAR_AT: u64 = 88;
 /// What a writable image keeps beside its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
-    /// Something was written since the last flush.
-    written: AtomicBool,
-    /// Feature bits that a writer must clear were cleared.
-    marked: Mutex<bool>,
+    /// Marked: feature bits that a writer must clear were cleared.
+    state: State,
 }
 
 impl Writer {
     pub(super) fn new(space: Space) -> Self {
-        Self { space: Mutex::new(space), written: AtomicBool::new(false), marked: Mutex::new(false) }
+        Self { space: Mutex::new(space), state: State::default() }
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {
@@ -40,10 +37,7 @@ impl Writer {
 
 impl Qcow {
     fn state(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or_else(|| Error::Refused {
-            path: self.info.path.clone(),
-            reason: "it was opened read-only".to_owned(),
-        })
+        self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 
     fn main(&self) -> &File {
@@ -59,37 +53,30 @@ impl Qcow {
         self.map.header.has_data_file()
     }
 
-    /// Where the clusters of a range begin on the disk.
-    fn clusters(&self, offset: u64, len: u64) -> impl Iterator<Item = u64> + use<> {
-        let size = self.map.header.cluster_size();
-        (offset / size..offset.saturating_add(len).div_ceil(size)).map(move |cluster| cluster * size)
-    }
-
     /// Bytes of the disk that the cluster at `offset` holds.
     fn bytes_at(&self, offset: u64) -> u64 {
         self.map.header.cluster_size().min(self.info.size - offset)
     }
 
-    /// Takes clusters that read as zeros for `count` clusters of the disk. Joins those that follow each other.
-    fn take(&self, space: &mut Space, count: usize) -> Result<Vec<Range<u64>>> {
-        let mut taken: Vec<Range<u64>> = Vec::new();
+    /// Takes `count` clusters that read as zeros. Returns where they begin.
+    fn take(&self, space: &mut Space, count: usize) -> Result<Vec<u64>> {
+        let size = self.map.header.cluster_size();
+        let mut places = Vec::new();
         let result = (0..count).try_for_each(|_| {
-            let cluster = space.take()?;
-            match taken.last_mut() {
-                Some(last) if last.end == cluster => last.end += 1,
-                _ => taken.push(cluster..cluster + 1),
-            }
+            places.push(space.take()? * size);
             Ok(())
         });
-        let bits = self.map.header.cluster_bits;
         let cleared = result.and_then(|()| {
-            taken.iter().try_for_each(|run| clear(self.main(), run.start << bits, (run.end - run.start) << bits))
+            let mut together = places.chunk_by(|one, next| one + size == *next);
+            together.try_for_each(|run| clear(self.main(), run[0], run.len() as u64 * size))
         });
-        if let Err(error) = cleared {
-            taken.into_iter().flatten().for_each(|cluster| space.put_back(cluster));
-            return Err(error);
+        match cleared {
+            Ok(()) => Ok(places),
+            Err(error) => {
+                places.iter().for_each(|place| space.cancel(*place..place + size));
+                Err(error)
+            }
         }
-        Ok(taken)
     }
 
     /// In a data file each cluster has the place that it has on the disk. What is stored there already stays: it may
@@ -175,10 +162,7 @@ impl Qcow {
             return self.replace(space, offset, Entry::ABSENT);
         }
         // Version 2 has no mark for zeros that hide a parent: they are stored.
-        for cluster in self.take(space, 1)?.into_iter().flatten() {
-            self.replace(space, offset, Entry::stored(cluster << self.map.header.cluster_bits))?;
-        }
-        Ok(())
+        self.take(space, 1)?.into_iter().try_for_each(|place| self.replace(space, offset, Entry::stored(place)))
     }
 
     /// Whether the cluster at `offset` reads as zeros already, without a place in the file.
@@ -201,9 +185,7 @@ impl ImageMut for Qcow {
     }
 
     fn touch(&self) -> Result<()> {
-        let writer = self.state()?;
-        let mut marked = writer.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*marked {
+        self.state()?.state.touch(|| {
             // Bits of structures that are not kept up to date here, such as bitmaps of changes.
             let keep = if self.has_data_file() { AUTOCLEAR_RAW } else { 0 };
             let autoclear = self.map.header.autoclear;
@@ -211,33 +193,31 @@ impl ImageMut for Qcow {
                 storage::write_all(&**self.main(), &(autoclear & keep).to_be_bytes(), AUTOCLEAR_AT)?;
                 storage::sync(&**self.main())?;
             }
-            *marked = true;
-        }
-        writer.written.store(true, Ordering::Release);
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut space = self.state()?.space();
         if self.has_data_file() {
-            return self.allocate_in_data_file(offset, len);
+            return Ok(Allocated::Runs(self.allocate_in_data_file(offset, len)?));
         }
-        let bits = self.map.header.cluster_bits;
-        let mut at = offset;
-        let mut runs = Vec::new();
-        for taken in self.take(&mut space, self.clusters(offset, len).count())? {
-            let run_len = ((taken.end - taken.start) << bits).min(self.info.size - at);
-            runs.push(Run { extent: Extent::Stored { file: 0, offset: taken.start << bits }, len: run_len });
-            at += run_len;
+        let size = self.map.header.cluster_size();
+        let places = self.take(&mut space, alloc::units(offset, len, size).count())?;
+        Ok(Allocated::Runs(alloc::runs(0, &places, size, len)))
+    }
+
+    fn cancel(&self, _offset: u64, runs: &[Run]) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| !self.has_data_file()) {
+            alloc::places(runs).for_each(|(_, places)| writer.space().cancel(places));
         }
-        Ok(runs)
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
         let mut space = self.state()?.space();
         let mut start = offset;
         for run in runs {
-            for at in self.clusters(start, run.len) {
+            for at in alloc::units(start, run.len, self.map.header.cluster_size()) {
                 match run.extent {
                     Extent::Stored { offset: host, .. } => {
                         self.replace(&mut space, at, Entry::stored(host + (at - start)))?;
@@ -252,32 +232,20 @@ impl ImageMut for Qcow {
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut space = self.state()?.space();
-        for at in self.clusters(offset, len) {
-            self.make_zero(&mut space, at)?;
-        }
-        Ok(())
+        alloc::units(offset, len, self.map.header.cluster_size()).try_for_each(|at| self.make_zero(&mut space, at))
     }
 
     fn flush(&self) -> Result<()> {
         let writer = self.state()?;
-        if !writer.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        for file in &self.files {
-            storage::sync(&**file)?;
-        }
-        let mut space = writer.space();
-        space.refs.flush()?;
-        for table in [&self.map.l2, &self.map.l1] {
-            if table.pending() > 0 {
-                table.write_back()?;
-                storage::sync(&**self.main())?;
-            }
-        }
-        space.give_back()?;
-        space.refs.flush()?;
-        writer.written.store(false, Ordering::Release);
-        Ok(())
+        writer.state.flush(|| {
+            self.files.iter().try_for_each(|file| storage::sync(&**file))?;
+            let mut space = writer.space();
+            space.refs.flush()?;
+            self.map.l2.write_through()?;
+            self.map.l1.write_through()?;
+            space.give_back()?;
+            space.refs.flush()
+        })
     }
 
     fn pending(&self) -> usize {

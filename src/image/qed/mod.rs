@@ -3,7 +3,7 @@
 pub mod header;
 
 use super::open::Sample;
-use super::two_level::{Dialect, InUse, Shape, TwoLevel};
+use super::two_level::{Dialect, Shape, TwoLevel};
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow};
 use crate::storage;
 use crate::storage::File;
@@ -64,15 +64,13 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         l2_entries: entries,
         cluster_size: u64::from(header.cluster_size),
     };
-    let in_use = InUse {
-        offset: FEATURES_AT,
-        dirty: (header.features | NEED_CHECK).to_le_bytes(),
-        clean: (header.features & !NEED_CHECK).to_le_bytes(),
-    };
-    let image = TwoLevel::open(file.clone(), info, shape, None, Some(in_use), options.writable)?;
-    if options.writable && header.autoclear_features != 0 {
-        // Bits of structures that are not kept up to date here.
+    let image = TwoLevel::open(file.clone(), info, shape, None, options.writable)?;
+    let features = header.features & !NEED_CHECK;
+    if options.writable && (header.autoclear_features != 0 || header.features != features) {
+        // Bits of structures that are not kept up to date here; and the map was checked. NEED_CHECK is never set: the
+        // map is whole at any moment, and VirtualBox opens no image that needs a check.
         storage::write_all(&*file, &[0; 8], AUTOCLEAR_AT)?;
+        storage::write_all(&*file, &features.to_le_bytes(), FEATURES_AT)?;
         storage::sync(&*file)?;
     }
     Ok(Box::new(image))

@@ -3,7 +3,7 @@
 mod foreign;
 
 use super::open::Sample;
-use super::{Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
+use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -103,8 +103,8 @@ impl ImageMut for Raw {
         Ok(())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
-        Ok(vec![Run { extent: Extent::Stored { file: 0, offset }, len }])
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
+        Ok(Allocated::Runs(vec![Run { extent: Extent::Stored { file: 0, offset }, len }]))
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
@@ -119,9 +119,7 @@ impl ImageMut for Raw {
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let file = &self.files[0];
-        file.zero(offset, len)
-            .map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {offset} of"), e))
+        storage::zero(&*self.files[0], offset, len)
     }
 
     fn flush(&self) -> Result<()> {

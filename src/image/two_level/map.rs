@@ -1,7 +1,7 @@
 //! Reading and checking the map.
 
-use super::{Extent, File, Run, Shape, storage};
-use crate::image::clusters::ClusterSet;
+use super::{Extent, File, Joined, Run, Shape, storage};
+use crate::image::alloc::{Space, UnitSet};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::storage::meta::{MetaCache, PAGE};
@@ -39,7 +39,7 @@ pub(super) struct Map {
     pub(super) l2: MetaCache,
     file: File,
     /// The file's length when last asked.
-    file_len: AtomicU64,
+    pub(super) file_len: AtomicU64,
 }
 
 impl Map {
@@ -138,7 +138,7 @@ impl Map {
 
     pub(super) fn extent(&self, offset: u64, len: u64) -> Result<Run> {
         let end = offset.saturating_add(len);
-        let mut run: Option<Run> = None;
+        let mut run = Joined::default();
         let mut at = offset;
         for _ in 0..TABLES {
             if at >= end {
@@ -147,18 +147,18 @@ impl Map {
             let table_end = (at - at % self.table_span()).saturating_add(self.table_span()).min(end);
             match self.add_table(at, table_end, &mut run) {
                 Ok(true) => at = table_end,
-                Err(error) if run.is_none() => return Err(error),
+                Err(error) if run.is_empty() => return Err(error),
                 // What came before the end or the damage is a good answer.
                 Ok(false) | Err(_) => break,
             }
         }
-        Ok(run.unwrap_or(Run { extent: Extent::Absent, len }))
+        Ok(run.or(Run { extent: Extent::Absent, len }))
     }
 
     /// Adds what one level 2 table says of a range that it maps; false when the run ends before the range does.
-    fn add_table(&self, start: u64, end: u64, run: &mut Option<Run>) -> Result<bool> {
+    fn add_table(&self, start: u64, end: u64, run: &mut Joined) -> Result<bool> {
         let Some(table) = self.table(start)? else {
-            return Ok(join(run, Run { extent: Extent::Absent, len: end - start }));
+            return Ok(run.add(Run { extent: Extent::Absent, len: end - start }));
         };
         let size = self.shape.cluster_size;
         let first_at = self.entry_at(table, start);
@@ -180,7 +180,7 @@ impl Map {
                 }
                 Entry::Compressed(cluster) => Extent::Encoded { cluster, skip, size },
             };
-            if !join(run, Run { extent, len }) {
+            if !run.add(Run { extent, len }) {
                 return Ok(false);
             }
             at += len;
@@ -201,12 +201,11 @@ impl Map {
         Ok(())
     }
 
-    /// Checks that all tables and clusters lie in the file, and that each has one user. Returns where new space
-    /// begins.
-    pub(super) fn check(&self) -> Result<u64> {
+    /// Checks that all tables and clusters lie in the file, and that each has one user. Returns its space.
+    pub(super) fn check(&self) -> Result<Space> {
         let size = self.shape.cluster_size;
         let file_len = storage::length(&*self.file)?;
-        let mut used = ClusterSet::new(self.file.path(), file_len.div_ceil(size))?;
+        let mut used = UnitSet::of_clusters(&*self.file, size)?;
         used.insert(0);
         let l1_len = self.shape.l1_entries * 8;
         let first = (self.shape.l1_offset / size).max(1);
@@ -219,7 +218,13 @@ impl Map {
                 Entry::Absent | Entry::Zero | Entry::Compressed(_) => Ok(()),
             })
         })?;
-        Ok(file_len.next_multiple_of(size))
+        if self.shape.dialect.compressed != 0 {
+            // Where compressed clusters end is known once they are decoded.
+            return Ok(Space::behind(file_len.next_multiple_of(size), size, u64::MAX));
+        }
+        // The header, however long it is.
+        used.insert_all(0..self.shape.l1_offset.div_ceil(size));
+        Ok(Space::new(0, size, used, file_len.div_ceil(size), u64::MAX))
     }
 
     /// Calls `each` with the place and the number of all entries of a table.
@@ -239,7 +244,7 @@ impl Map {
 
     /// Marks the clusters of a range as used, for what the entry at `at` says. The last one may be cut by the end of
     /// the file.
-    fn claim(&self, used: &mut ClusterSet, at: u64, offset: u64, len: u64) -> Result<()> {
+    fn claim(&self, used: &mut UnitSet, at: u64, offset: u64, len: u64) -> Result<()> {
         let size = self.shape.cluster_size;
         let file_len = self.file_len.load(Ordering::Acquire);
         for cluster in offset / size..(offset + len).div_ceil(size) {
@@ -256,21 +261,4 @@ impl Map {
         }
         Ok(())
     }
-}
-
-/// Adds a run that follows on the disk; false when its bytes do not follow.
-fn join(run: &mut Option<Run>, next: Run) -> bool {
-    let Some(run) = run else {
-        *run = Some(next);
-        return true;
-    };
-    let follows = match (run.extent, next.extent) {
-        (Extent::Absent, Extent::Absent) | (Extent::Zero, Extent::Zero) => true,
-        (Extent::Stored { offset: a, .. }, Extent::Stored { offset: b, .. }) => a + run.len == b,
-        _ => false,
-    };
-    if follows {
-        run.len += next.len;
-    }
-    follows
 }

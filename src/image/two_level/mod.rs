@@ -1,16 +1,14 @@
-//! Images with a map of two levels and no count of references: version 1 of QCOW, and QED. New space is always added
-//! at the end of the file.
+//! Images with a map of two levels and no count of references: version 1 of QCOW, and QED.
 
 mod map;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write;
 
-use super::{Extent, Image, ImageInfo, ImageMut, Result, Run};
+use super::{Extent, Image, ImageInfo, ImageMut, Joined, Result, Run};
 use crate::storage;
 use crate::storage::File;
 use map::Map;
-use std::sync::Mutex;
 use write::Writer;
 
 /// How a format writes its map.
@@ -42,16 +40,6 @@ pub(super) struct Shape {
     pub(super) cluster_size: u64,
 }
 
-/// A field of 8 bytes in the header that says whether the image is being written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct InUse {
-    pub(super) offset: u64,
-    /// What it holds while the image is written.
-    pub(super) dirty: [u8; 8],
-    /// What it holds after closing.
-    pub(super) clean: [u8; 8],
-}
-
 /// Decodes the compressed cluster with an entry, without its flag, into a buffer of a cluster.
 pub(super) type Decode = fn(&File, Shape, u64, &mut [u8]) -> Result<()>;
 
@@ -62,9 +50,6 @@ pub(super) struct TwoLevel {
     map: Map,
     decode: Option<Decode>,
     writer: Option<Writer>,
-    in_use: Option<InUse>,
-    /// The field for `in_use` says so on the disk.
-    marked: Mutex<bool>,
 }
 
 impl TwoLevel {
@@ -74,12 +59,11 @@ impl TwoLevel {
         info: ImageInfo,
         shape: Shape,
         decode: Option<Decode>,
-        in_use: Option<InUse>,
         writable: bool,
     ) -> Result<Self> {
         let map = Map::new(file.clone(), shape)?;
         let writer = if writable { Some(Writer::new(map.check()?)) } else { None };
-        Ok(Self { info, files: [file], map, decode, writer, in_use, marked: Mutex::new(false) })
+        Ok(Self { info, files: [file], map, decode, writer })
     }
 
     fn file(&self) -> &File {

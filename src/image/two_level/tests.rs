@@ -15,7 +15,7 @@ const CLUSTER: usize = 4096;
 
 /// A QED with tables of two clusters (QEMU does not open one with tables of one): header, level 1 table, level 2 table,
 /// data.
-fn qed(backing: bool) -> Vec<u8> {
+pub(crate) fn qed(backing: bool) -> Vec<u8> {
     let mut bytes = vec![0; 5 * CLUSTER];
     let mut put = |at: usize, new: &[u8]| bytes[at..at + new.len()].copy_from_slice(new);
     put(0, b"QED\0");
@@ -40,7 +40,7 @@ fn qed(backing: bool) -> Vec<u8> {
 }
 
 /// Version 1 of QCOW with clusters of 512 bytes: header and level 1 table, level 2 table of 64 entries, data.
-fn qcow(backing: bool) -> Vec<u8> {
+pub(crate) fn qcow(backing: bool) -> Vec<u8> {
     let mut bytes = vec![0; 1024];
     let mut put = |at: usize, new: &[u8]| bytes[at..at + new.len()].copy_from_slice(new);
     put(0, b"QFI\xfb\0\0\0\x01");
@@ -288,7 +288,7 @@ fn qemu_check(bytes: &[u8]) -> i32 {
     code
 }
 
-/// Every moment of one history: QEMU finds no error. VirtualBox and QEMU repair an image with the mark by themselves.
+/// Every moment of one history: QEMU finds no error but space that nothing points to, which the next session gives back.
 #[test]
 fn qemu_finds_no_error_in_a_qed_after_a_crash_at_any_moment() {
     use crate::disk::Disk;
@@ -306,8 +306,11 @@ fn qemu_finds_no_error_in_a_qed_after_a_crash_at_any_moment() {
         let ops = file.ops();
         for cut in 0..=ops.len() {
             let bytes = after_power_loss(&start, &ops[..cut], |i| i % 2 == cut % 2);
-            let marked = bytes[16] & 2 != 0;
-            assert!(qemu_check(&bytes) == 0 || marked, "leaks without a mark after operation {cut}");
+            assert_eq!(bytes[16] & 2, 0, "VirtualBox opens no image that needs a check");
+            qemu_check(&bytes);
+            let file = MemFile::new("/t/a.qed", bytes);
+            chain(file.clone(), true).close().unwrap();
+            assert_eq!(qemu_check(&file.bytes()), 0, "a crash at operation {cut} is not mended");
         }
     }
 }

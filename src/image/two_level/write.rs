@@ -3,25 +3,27 @@
 
 use super::map::Entry;
 use super::{Extent, ImageMut, Result, Run, TwoLevel, storage};
-use crate::image::Error;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::image::alloc::{self, Grant, Space, State};
+use crate::image::{Allocated, Error};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why there is no more space.
+const FULL: &str = "its file would have too many clusters; convert it to larger clusters";
 
 /// What a writable image keeps beside its map.
 pub(super) struct Writer {
-    /// Where new space begins: the end of the file, at a multiple of the cluster size.
-    end: Mutex<u64>,
-    /// Something was written since the last flush.
-    written: AtomicBool,
+    space: Mutex<Space>,
+    state: State,
 }
 
 impl Writer {
-    pub(super) fn new(end: u64) -> Self {
-        Self { end: Mutex::new(end), written: AtomicBool::new(false) }
+    pub(super) fn new(space: Space) -> Self {
+        Self { space: Mutex::new(space), state: State::default() }
     }
 
-    fn end(&self) -> MutexGuard<'_, u64> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -30,33 +32,35 @@ impl TwoLevel {
         self.writer.as_ref().ok_or_else(|| Error::read_only(&self.info.path))
     }
 
-    /// Adds `len` bytes of zeros to the file, and returns where they begin.
-    fn append(&self, end: &mut u64, len: u64) -> Result<u64> {
-        let start = *end;
-        let new_end = start + len.next_multiple_of(self.map.shape.cluster_size);
-        let file = self.file();
-        file.set_len(new_end).map_err(|e| Error::io(file.path(), format!("grow to {new_end} bytes"), e))?;
-        *end = new_end;
-        Ok(start)
+    /// Where `len` bytes begin that read as zeros and that something will point to.
+    fn zeros(&self, space: &mut Space, len: u64) -> Result<Range<u64>> {
+        let clusters = len.div_ceil(self.map.shape.cluster_size);
+        let place = space.reserve_zeros(clusters, &**self.file(), &self.map.file_len, FULL)?;
+        Ok(place..place + len)
     }
 
-    /// Where the entry for a place of the disk is, in a new level 2 table if there was none.
-    fn own_entry_at(&self, end: &mut u64, offset: u64) -> Result<u64> {
-        if let Some(table) = self.map.table(offset)? {
-            return Ok(self.map.entry_at(table, offset));
-        }
-        let table = self.append(end, self.map.shape.l2_entries * 8)?;
-        self.map.l1.write(self.map.l1_entry_at(offset), &self.map.bytes(table))?;
-        Ok(self.map.entry_at(table, offset))
+    fn set_entry(&self, space: &mut Space, offset: u64, entry: u64) -> Result<()> {
+        let table = match self.map.table(offset)? {
+            Some(table) => table,
+            None => {
+                let table = self.zeros(space, self.map.shape.l2_entries * 8)?;
+                self.map.l1.write(self.map.l1_entry_at(offset), &self.map.bytes(table.start))?;
+                space.commit(&table);
+                table.start
+            }
+        };
+        self.map.l2.write(self.map.entry_at(table, offset), &self.map.bytes(entry))
     }
 
-    fn set_entry(&self, end: &mut u64, offset: u64, entry: u64) -> Result<()> {
-        let at = self.own_entry_at(end, offset)?;
-        self.map.l2.write(at, &self.map.bytes(entry))
+    /// Makes the map point to a cluster of the file.
+    fn set_place(&self, space: &mut Space, offset: u64, place: u64) -> Result<()> {
+        self.set_entry(space, offset, place)?;
+        space.commit(&(place..place + self.map.shape.cluster_size));
+        Ok(())
     }
 
     /// Makes the cluster at `offset` read as zeros.
-    fn make_zero(&self, end: &mut u64, offset: u64) -> Result<()> {
+    fn make_zero(&self, space: &mut Space, offset: u64) -> Result<()> {
         let size = self.map.shape.cluster_size;
         let has_parent = self.info.parent.is_some();
         let old = match self.map.table(offset)? {
@@ -64,28 +68,20 @@ impl TwoLevel {
             None => Entry::Absent,
         };
         match (old, self.map.shape.dialect.zero) {
-            // Nothing counts free space in the file, so the cluster keeps its place.
+            // The cluster keeps its place: where compressed ones are, nothing tells whether it would be free.
             (Entry::Stored(place), _) => {
-                let file = self.file();
-                let len = size.min(storage::length(&**file)?.saturating_sub(place));
-                file.zero(place, len)
-                    .map_err(|e| Error::io(file.path(), format!("clear a cluster at offset {place} of"), e))
+                let file = &**self.file();
+                storage::zero(file, place, size.min(storage::length(file)?.saturating_sub(place)))
             }
             (Entry::Zero, _) => Ok(()),
             (Entry::Absent, _) if !has_parent => Ok(()),
-            (_, Some(zero)) => self.set_entry(end, offset, zero),
-            (_, None) if !has_parent => self.set_entry(end, offset, 0),
+            (_, Some(zero)) => self.set_entry(space, offset, zero),
+            (_, None) if !has_parent => self.set_entry(space, offset, 0),
             (_, None) => {
-                let place = self.append(end, size)?;
-                self.set_entry(end, offset, place)
+                let place = self.zeros(space, size)?;
+                self.set_place(space, offset, place.start)
             }
         }
-    }
-
-    /// Where the clusters of a range begin on the disk.
-    fn clusters(&self, offset: u64, len: u64) -> impl Iterator<Item = u64> + use<> {
-        let size = self.map.shape.cluster_size;
-        (offset / size..offset.saturating_add(len).div_ceil(size)).map(move |cluster| cluster * size)
     }
 }
 
@@ -95,32 +91,33 @@ impl ImageMut for TwoLevel {
     }
 
     fn touch(&self) -> Result<()> {
-        let writer = self.state()?;
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(field) = self.in_use.filter(|_| !*marked) {
-            storage::write_all(&**self.file(), &field.dirty, field.offset)?;
-            storage::sync(&**self.file())?;
-            *marked = true;
-        }
-        writer.written.store(true, Ordering::Release);
-        Ok(())
+        self.state()?.state.touch(|| Ok(()))
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
-        let mut end = self.state()?.end();
-        let clusters = self.clusters(offset, len).count() as u64;
-        let place = self.append(&mut end, clusters * self.map.shape.cluster_size)?;
-        Ok(vec![Run { extent: Extent::Stored { file: 0, offset: place }, len }])
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
+        let size = self.map.shape.cluster_size;
+        let clusters = alloc::units(offset, len, size).count() as u64;
+        let mut space = self.state()?.space();
+        Ok(match space.reserve(clusters, &**self.file(), &self.map.file_len, FULL)? {
+            Grant::Places(places) => Allocated::Runs(alloc::runs(0, &places, size, len)),
+            Grant::FlushFirst => Allocated::FlushFirst,
+        })
+    }
+
+    fn cancel(&self, _offset: u64, runs: &[Run]) {
+        if let Some(writer) = &self.writer {
+            alloc::places(runs).for_each(|(_, places)| writer.space().cancel(places));
+        }
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
-        let mut end = self.state()?.end();
+        let mut space = self.state()?.space();
         let mut start = offset;
         for run in runs {
-            for at in self.clusters(start, run.len) {
+            for at in alloc::units(start, run.len, self.map.shape.cluster_size) {
                 match run.extent {
-                    Extent::Stored { offset: place, .. } => self.set_entry(&mut end, at, place + (at - start))?,
-                    _ => self.make_zero(&mut end, at)?,
+                    Extent::Stored { offset: place, .. } => self.set_place(&mut space, at, place + (at - start))?,
+                    _ => self.make_zero(&mut space, at)?,
                 }
             }
             start += run.len;
@@ -129,35 +126,19 @@ impl ImageMut for TwoLevel {
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let mut end = self.state()?.end();
-        self.clusters(offset, len).try_for_each(|at| self.make_zero(&mut end, at))
+        let mut space = self.state()?.space();
+        alloc::units(offset, len, self.map.shape.cluster_size).try_for_each(|at| self.make_zero(&mut space, at))
     }
 
     fn flush(&self) -> Result<()> {
-        let writer = self.state()?;
-        if !writer.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        storage::sync(&**self.file())?;
-        for table in [&self.map.l2, &self.map.l1] {
-            if table.pending() > 0 {
-                table.write_back()?;
-                storage::sync(&**self.file())?;
-            }
-        }
-        writer.written.store(false, Ordering::Release);
-        Ok(())
+        let state = &self.state()?.state;
+        state.flush(|| alloc::sync_in_order(&**self.file(), &[&self.map.l2, &self.map.l1]))
     }
 
+    /// Also cuts off space at the end of the file that nothing points to, such as a crash leaves.
     fn close(&self) -> Result<()> {
         self.flush()?;
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(field) = self.in_use.filter(|_| *marked) {
-            storage::write_all(&**self.file(), &field.clean, field.offset)?;
-            storage::sync(&**self.file())?;
-            *marked = false;
-        }
-        Ok(())
+        alloc::cut(&mut self.state()?.space(), &**self.file(), &self.map.file_len)
     }
 
     fn pending(&self) -> usize {

@@ -6,7 +6,7 @@
 
 use super::Vdi;
 use super::map::Entry;
-use crate::image::{Error, Result};
+use crate::image::Result;
 use crate::storage;
 use std::sync::atomic::Ordering;
 
@@ -26,13 +26,12 @@ impl Vdi {
     pub(super) fn compact(&self) -> Result<()> {
         let writer = self.state()?;
         let mut space = writer.space();
-        if space.free.is_empty() {
+        let holes: Vec<u64> = space.free().collect();
+        let end = space.end().saturating_sub(holes.len() as u64);
+        if end == space.end() {
             return Ok(());
         }
-        let holes = u32::try_from(space.free.len()).unwrap_or(u32::MAX);
-        let end = space.next.saturating_sub(holes);
-        let mut low: Vec<u32> = space.free.iter().copied().filter(|index| *index < end).collect();
-        low.sort_unstable();
+        let low: Vec<u64> = holes.into_iter().filter(|index| *index < end).collect();
 
         let moves = self.moves(end, &low)?;
         let file = self.file();
@@ -43,24 +42,20 @@ impl Vdi {
         for step in &moves {
             self.map.set(step.block, Entry::Index(step.to))?;
         }
-        self.map.cache.write_back()?;
+        self.map.cache.write_through()?;
+        for step in &moves {
+            space.exchange(step.from.into(), step.to.into());
+        }
+        self.write_count(end)?;
         storage::sync(&**file)?;
-
-        let header = &self.map.header;
-        storage::write_all(&**file, &end.to_le_bytes(), header.blocks_allocated_at)?;
-        writer.counted.store(end, Ordering::Release);
-        storage::sync(&**file)?;
-        let len = header.block_at(end);
-        file.set_len(len).map_err(|e| Error::io(file.path(), format!("cut to {len} bytes"), e))?;
+        let len = space.cut();
+        storage::set_len(&**file, len)?;
         self.map.file_len.store(len, Ordering::Release);
-        storage::sync(&**file)?;
-        space.next = end;
-        space.free.clear();
-        Ok(())
+        storage::sync(&**file)
     }
 
     /// Which block goes into which of the `low` holes: those with an index from `end` on.
-    fn moves(&self, end: u32, low: &[u32]) -> Result<Vec<Move>> {
+    fn moves(&self, end: u64, low: &[u64]) -> Result<Vec<Move>> {
         let mut holes = low.iter();
         let mut moves = Vec::with_capacity(low.len());
         for block in 0..u64::from(self.map.header.blocks) {
@@ -68,10 +63,10 @@ impl Vdi {
                 break;
             }
             if let Entry::Index(from) = self.map.entry(block)?
-                && from >= end
+                && u64::from(from) >= end
                 && let Some(to) = holes.next()
             {
-                moves.push(Move { block, from, to: *to });
+                moves.push(Move { block, from, to: u32::try_from(*to).unwrap_or(u32::MAX) });
             }
         }
         Ok(moves)

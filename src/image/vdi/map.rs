@@ -1,6 +1,7 @@
 //! The block map: reading entries and checking them against the file.
 
 use super::header::{BLOCK_FREE, BLOCK_ZERO, Header};
+use crate::image::alloc::UnitSet;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -42,45 +43,6 @@ impl Entry {
             Self::Zero => BLOCK_ZERO,
             Self::Index(index) => index,
         }
-    }
-}
-
-/// The indices of the data area that the map uses, a bit for each.
-#[derive(Debug)]
-pub(super) struct Used {
-    bits: Vec<u64>,
-    /// One more than the largest index in use.
-    pub(super) end: u32,
-}
-
-impl Used {
-    fn new(blocks: u32) -> Self {
-        Self { bits: vec![0; (blocks as usize).div_ceil(64)], end: 0 }
-    }
-
-    pub(super) fn contains(&self, index: u32) -> bool {
-        self.bits.get(index as usize / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
-    }
-
-    /// Adds an index; false when it was there already. The index is below the number of blocks.
-    fn insert(&mut self, index: u32) -> bool {
-        let Some(word) = self.bits.get_mut(index as usize / 64) else { return false };
-        let bit = 1 << (index % 64);
-        let new = *word & bit == 0;
-        *word |= bit;
-        self.end = self.end.max(index + 1);
-        new
-    }
-
-    /// The indices of both; none when there is one that both have.
-    fn merged(mut self, other: &Self) -> Option<Self> {
-        self.end = self.end.max(other.end);
-        let mut common = 0;
-        for (word, other) in self.bits.iter_mut().zip(&other.bits) {
-            common |= *word & other;
-            *word |= other;
-        }
-        (common == 0).then_some(self)
     }
 }
 
@@ -195,7 +157,8 @@ impl Map {
     }
 
     /// Checks every entry: each block lies in the file and belongs to one place of the disk only.
-    pub(super) fn check(&self) -> Result<Used> {
+    /// Returns the indices of the data area that the map uses.
+    pub(super) fn check(&self) -> Result<UnitSet> {
         let blocks = u64::from(self.header.blocks);
         if blocks < CHECK_TOGETHER {
             return self.check_part(0..blocks);
@@ -213,8 +176,9 @@ impl Map {
         merged.map_or_else(|| self.check_part(0..blocks), Ok)
     }
 
-    fn check_part(&self, part: Range<u64>) -> Result<Used> {
-        let mut used = Used::new(self.header.blocks);
+    fn check_part(&self, part: Range<u64>) -> Result<UnitSet> {
+        // A header with more blocks than a set can hold is refused.
+        let mut used = UnitSet::new(self.header.blocks.into()).unwrap_or_default();
         let mut piece = vec![0; CHECK_PIECE];
         let mut block = part.start;
         let whole = self.whole_blocks();
@@ -229,7 +193,7 @@ impl Map {
                     if index >= whole {
                         self.check_entry(block, Entry::Index(index))?;
                     }
-                    if !used.insert(index) {
+                    if !used.insert(index.into()) {
                         return Err(self.cause(ParseError::corrupt(
                             self.header.entry_at(block),
                             format!("VDI block map entry {block}"),

@@ -100,11 +100,11 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
             None
         }
     };
-    let writer = match used {
-        Some(used) if options.writable => Some(Writer::new(map.header.blocks_allocated, &used)),
-        _ => None,
-    };
-    Ok(Box::new(Vdi { info, files: [file], map, writer }))
+    let mut vdi = Vdi { info, files: [file], map, writer: None };
+    if let Some(used) = used.filter(|_| options.writable) {
+        vdi.make_writable(used);
+    }
+    Ok(Box::new(vdi))
 }
 
 /// An open VDI.

@@ -53,7 +53,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     if let Err(error) = map.check() {
         options.forgive(error, &mut info.notes)?;
     }
-    let writer = options.writable.then(|| Writer::new(&footer, &end));
+    let writer = options.writable.then(|| Writer::new(&footer, &end, map.header.stride()));
     Ok(Box::new(Vhd { info, files: [file], map, writer }))
 }
 

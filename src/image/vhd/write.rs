@@ -7,59 +7,51 @@
 use super::footer::{self, Footer};
 use super::header::SECTOR;
 use super::{End, Vhd};
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::image::alloc::{self, Reservations, Space, State, Taken};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::ondisk::blocks::{Part, parts};
 use crate::storage;
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Space is added to the file in stretches of at most so many bytes (or one block), as each needs a wait for the disk.
 /// What was not used is cut off on closing; after a crash it stays, as a hole.
 const MAX_GROWTH: u64 = 64 << 20;
+/// Where the last block must begin before, in bytes: it is named by its sector, and the highest number means none.
+const MAX_PLACE: u64 = u32::MAX as u64 * SECTOR;
 
 /// What a writable VHD keeps beside its map.
 pub(super) struct Writer {
     footer: [u8; footer::SIZE],
-    space: Mutex<Space>,
-    /// Something was written since the last flush.
-    written: AtomicBool,
+    /// The footer has to be written before anything else.
+    repair: bool,
+    growing: Mutex<Growing>,
+    state: State,
 }
 
 /// Where new blocks go.
-struct Space {
-    /// Where the next block goes: bytes, whole sectors.
-    next: u64,
+struct Growing {
+    space: Space,
     /// Where the footer is.
     end: u64,
-    /// The footer has to be written at `end` before anything else.
-    repair: bool,
     /// Blocks to be added with the next stretch.
     growth: u64,
-    /// Blocks that have a place (the sector where it begins) but no table entry yet.
-    reserved: HashMap<u64, u32>,
-    /// Blocks added since the image was opened: where their bits are not set, their data is zero. In others there may
-    /// be bytes from a crash.
-    fresh: HashSet<u64>,
+    blocks: Reservations,
 }
 
 impl Writer {
-    pub(super) fn new(footer: &Footer, end: &End) -> Self {
+    /// `stride` is how many bytes a block takes in the file.
+    pub(super) fn new(footer: &Footer, end: &End, stride: u64) -> Self {
         let start = end.data_end.next_multiple_of(SECTOR);
-        let space = Space {
-            next: start,
-            end: start,
-            repair: !end.has_footer,
-            growth: 1,
-            reserved: HashMap::new(),
-            fresh: HashSet::new(),
-        };
-        Self { footer: footer.raw, space: Mutex::new(space), written: AtomicBool::new(false) }
+        let space = Space::behind(start, stride, MAX_PLACE + stride - 1);
+        let growing = Growing { space, end: start, growth: 1, blocks: Reservations::default() };
+        let (repair, state) = (!end.has_footer, State::default());
+        Self { footer: footer.raw, repair, growing: Mutex::new(growing), state }
     }
 
-    fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    fn growing(&self) -> MutexGuard<'_, Growing> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,66 +66,60 @@ impl Vhd {
         storage::sync(file)
     }
 
-    /// Adds room for blocks at the end of the file.
-    fn grow(&self, space: &mut Space) -> Result<()> {
-        let file = &*self.files[0];
+    /// Adds room for blocks at the end of the file, where the first of them begins at `at`.
+    fn grow(&self, growing: &mut Growing, at: u64) -> Result<()> {
         let stride = self.map.header.stride();
-        let last = space.next.saturating_add((space.growth - 1).saturating_mul(stride));
-        let blocks = if last / SECTOR < u64::from(u32::MAX) { space.growth } else { 1 };
-        if space.next / SECTOR >= u64::from(u32::MAX) {
-            return Err(Error::Refused {
-                path: self.info.path.clone(),
-                reason: "it has reached 2 TiB, the largest file of its format".to_owned(),
-            });
-        }
-        let old = space.end;
-        let end = space.next + blocks * stride;
+        let last = at.saturating_add((growing.growth - 1).saturating_mul(stride));
+        let blocks = if last < MAX_PLACE { growing.growth } else { 1 };
+        let (old, end) = (growing.end, at + blocks * stride);
         self.write_footer(end)?;
         // The old footer would be taken for the bitmap of the first block.
-        storage::write_all(file, &[0; footer::SIZE], old)?;
-        space.end = end;
-        space.growth = (blocks * 2).min(MAX_GROWTH / stride).max(1);
+        storage::write_all(&*self.files[0], &[0; footer::SIZE], old)?;
+        growing.end = end;
+        growing.growth = (blocks * 2).min(MAX_GROWTH / stride).max(1);
         self.map.data_end.store(end, Ordering::Release);
         Ok(())
     }
 
     /// The sector at which a block begins; gives it a place if it has none.
-    fn place(&self, space: &mut Space, block: u64) -> Result<u32> {
+    fn place(&self, growing: &mut Growing, block: u64) -> Result<u32> {
         if let Some(sector) = self.map.entry(block)? {
             return Ok(sector);
         }
-        if let Some(sector) = space.reserved.get(&block) {
-            return Ok(*sector);
+        let sector = |place: u64| u32::try_from(place / SECTOR).unwrap_or(u32::MAX);
+        if let Some(place) = growing.blocks.place(block) {
+            return Ok(sector(place));
         }
+        let Taken::Unit(unit) = growing.space.take(1) else {
+            let reason = "it has reached 2 TiB, the largest file of its format; convert it to another one";
+            return Err(Error::full(&self.info.path, reason));
+        };
+        let place = growing.space.place(unit);
         let stride = self.map.header.stride();
-        if space.end - space.next < stride {
-            self.grow(space)?;
-        }
-        let at = space.next;
-        let sector = u32::try_from(at / SECTOR).unwrap_or(u32::MAX);
+        let grown = if place + stride > growing.end { self.grow(growing, place) } else { Ok(()) };
         let bitmap = usize::try_from(self.map.header.bitmap_size()).unwrap_or(0);
         // In the file it is zero already, but the cache may hold what was there before.
-        self.map.cache.write(at, &vec![0; bitmap])?;
-        space.next = at + stride;
-        space.reserved.insert(block, sector);
-        space.fresh.insert(block);
-        Ok(sector)
+        if let Err(error) = grown.and_then(|()| self.map.cache.write(place, &vec![0; bitmap])) {
+            growing.space.release(unit);
+            return Err(error);
+        }
+        growing.space.commit(&(place..place + stride));
+        growing.blocks.insert(block, place);
+        Ok(sector(place))
     }
 
     /// Makes the table and the bitmap, in memory, say that a part is stored in the block at `sector`.
-    fn point_to(&self, space: &mut Space, part: &Part, sector: u32) -> Result<()> {
+    fn point_to(&self, growing: &mut Growing, part: &Part, sector: u32) -> Result<()> {
         self.map.set_bits(sector, part.within.clone())?;
-        if space.reserved.contains_key(&part.block) {
+        if growing.blocks.place(part.block).is_some() {
             self.map.set_entry(part.block, sector)?;
-            space.reserved.remove(&part.block);
+            growing.blocks.commit(part.block);
         }
         Ok(())
     }
 
     fn clear(&self, sector: u32, within: &Range<u64>) -> Result<()> {
-        let file = &*self.files[0];
-        let (at, len) = (self.map.data_at(sector) + within.start, within.end - within.start);
-        file.zero(at, len).map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {at} of"), e))
+        storage::zero(&*self.files[0], self.map.data_at(sector) + within.start, within.end - within.start)
     }
 }
 
@@ -146,27 +132,28 @@ impl ImageMut for Vhd {
     /// The format has no modification UUID; this only puts a footer where none was found.
     fn touch(&self) -> Result<()> {
         let writer = self.state()?;
-        let mut space = writer.space();
-        if space.repair {
-            self.write_footer(space.end)?;
-            space.repair = false;
-        }
-        writer.written.store(true, Ordering::Release);
-        Ok(())
+        writer.state.touch(|| if writer.repair { self.write_footer(writer.growing().end) } else { Ok(()) })
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
-        let mut space = self.state()?.space();
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
+        let mut growing = self.state()?.growing();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
-            let sector = self.place(&mut space, part.block)?;
-            if !space.fresh.contains(&part.block) {
+            let sector = self.place(&mut growing, part.block)?;
+            if !growing.blocks.is_fresh(part.block) {
                 self.clear(sector, &part.within)?;
             }
             let offset = self.map.data_at(sector) + part.within.start;
-            runs.push(Run { extent: Extent::Stored { file: 0, offset }, len: part.len() });
+            Run::push(&mut runs, Run { extent: Extent::Stored { file: 0, offset }, len: part.len() });
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
+    }
+
+    fn cancel(&self, offset: u64, runs: &[Run]) {
+        let len = runs.iter().map(|run| run.len).sum();
+        if let Some(writer) = &self.writer {
+            self.parts(offset, len).for_each(|part| writer.growing().blocks.cancel(part.block));
+        }
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
@@ -175,10 +162,10 @@ impl ImageMut for Vhd {
             if run.extent == Extent::Zero {
                 self.discard(at, run.len)?;
             } else {
-                let mut space = self.state()?.space();
+                let mut growing = self.state()?.growing();
                 for part in self.parts(at, run.len) {
-                    let sector = self.place(&mut space, part.block)?;
-                    self.point_to(&mut space, &part, sector)?;
+                    let sector = self.place(&mut growing, part.block)?;
+                    self.point_to(&mut growing, &part, sector)?;
                 }
             }
             at += run.len;
@@ -188,49 +175,38 @@ impl ImageMut for Vhd {
 
     /// There is no mark for zeros, so under a parent the zeros are stored (as holes where the file system can).
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let mut space = self.state()?.space();
+        let mut growing = self.state()?.growing();
         for part in self.parts(offset, len) {
             if self.info.parent.is_none() && self.map.entry(part.block)?.is_none() {
                 continue;
             }
-            let sector = self.place(&mut space, part.block)?;
+            let sector = self.place(&mut growing, part.block)?;
             self.clear(sector, &part.within)?;
             if self.info.parent.is_some() {
-                self.point_to(&mut space, &part, sector)?;
+                self.point_to(&mut growing, &part, sector)?;
             }
         }
         Ok(())
     }
 
     fn flush(&self) -> Result<()> {
-        let writer = self.state()?;
-        if !writer.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let file = &*self.files[0];
-        storage::sync(file)?;
-        if self.map.cache.pending() > 0 {
-            self.map.cache.write_back()?;
-            storage::sync(file)?;
-        }
-        writer.written.store(false, Ordering::Release);
-        Ok(())
+        self.state()?.state.flush(|| alloc::sync_in_order(&*self.files[0], &[&self.map.cache]))
     }
 
     /// Also cuts off space that was added but not used.
     fn close(&self) -> Result<()> {
         self.flush()?;
-        let mut space = self.state()?.space();
-        if space.end == space.next {
+        let mut growing = self.state()?.growing();
+        let next = growing.space.cut();
+        if growing.end == next {
             return Ok(());
         }
         let file = &*self.files[0];
-        self.write_footer(space.next)?;
-        let len = space.next + footer::SIZE as u64;
-        file.set_len(len).map_err(|e| Error::io(file.path(), format!("cut to {len} bytes"), e))?;
+        self.write_footer(next)?;
+        storage::set_len(file, next + footer::SIZE as u64)?;
         storage::sync(file)?;
-        space.end = space.next;
-        self.map.data_end.store(space.end, Ordering::Release);
+        growing.end = next;
+        self.map.data_end.store(next, Ordering::Release);
         Ok(())
     }
 

@@ -7,13 +7,10 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::Storage;
-use crate::storage::meta::PAGE;
 use uuid::Uuid;
 
 /// Bytes of a sector of the log: entries are whole sectors.
 pub(super) const SECTOR: usize = 4096;
-// A changed page of the cache becomes a sector of the log.
-const _: () = assert!(SECTOR == PAGE);
 /// Bytes of an entry's header, before its descriptors.
 pub(super) const ENTRY_HEADER: usize = 64;
 /// Bytes of a descriptor.
@@ -241,60 +238,5 @@ fn change<'a>(
             Some(Change::Data { offset, bytes })
         }
         _ => None,
-    }
-}
-
-/// An entry of a log, to be written to it.
-pub(super) struct NewEntry {
-    /// Where it goes in the log, in bytes; it is its own tail.
-    pub(super) at: u32,
-    pub(super) sequence: u64,
-    pub(super) guid: Uuid,
-    /// The file's length, a multiple of 1 MiB, which is on the disk before the entry counts.
-    pub(super) file_length: u64,
-}
-
-impl NewEntry {
-    /// How many sectors of content an entry of at most `length` bytes can have: none under two sectors.
-    pub(super) fn capacity(length: u64) -> usize {
-        let sectors = usize::try_from(length).unwrap_or(usize::MAX) / SECTOR;
-        (0..sectors).rev().find(|count| Self::descriptor_sectors(*count) + count <= sectors).unwrap_or(0)
-    }
-
-    fn descriptor_sectors(count: usize) -> usize {
-        (ENTRY_HEADER + DESCRIPTOR * count).div_ceil(SECTOR)
-    }
-
-    /// The entry's bytes, with `pages` (a place in the file, and the 4 KiB that go there).
-    pub(super) fn bytes(&self, pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
-        let descriptors = Self::descriptor_sectors(pages.len()) * SECTOR;
-        let mut out = vec![0; descriptors + pages.len() * SECTOR];
-        let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
-        let count = u32::try_from(pages.len()).unwrap_or(u32::MAX);
-        let sequence = self.sequence.to_le_bytes();
-        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
-        put(0, b"loge");
-        put(8, &length.to_le_bytes());
-        put(12, &self.at.to_le_bytes());
-        put(16, &sequence);
-        put(24, &count.to_le_bytes());
-        put(32, &self.guid.to_bytes_le());
-        put(48, &self.file_length.to_le_bytes());
-        put(56, &self.file_length.to_le_bytes());
-        for (number, (offset, page)) in pages.iter().enumerate() {
-            let at = ENTRY_HEADER + DESCRIPTOR * number;
-            put(at, b"desc");
-            put(at + 4, &page[SECTOR - 4..]);
-            put(at + 8, &page[..8]);
-            put(at + 16, &offset.to_le_bytes());
-            put(at + 24, &sequence);
-            let at = descriptors + SECTOR * number;
-            put(at, page);
-            put(at, b"data");
-            put(at + 4, &sequence[4..]);
-            put(at + SECTOR - 4, &sequence[..4]);
-        }
-        checksum::put(&mut out);
-        out
     }
 }

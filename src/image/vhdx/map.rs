@@ -4,6 +4,7 @@ use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitm
 use super::header::{Header, MIB};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
+use crate::image::alloc::{Space, UnitSet};
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
 use crate::ondisk::bitmap::BitOrder;
@@ -13,8 +14,8 @@ use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of the table and of sector bitmaps kept in memory. A disk of 1 TiB in blocks of 32 MiB has 256 KiB of table.
-const CACHE: usize = 8 << 20;
+/// Bytes of the table kept in memory. A disk of 1 TiB in blocks of 32 MiB has 256 KiB of table.
+const CACHE: usize = 4 << 20;
 /// Entries looked at together: a run of blocks that are not there never spans more than this.
 const BATCH: u64 = 512;
 /// Bytes of a bitmap looked at together.
@@ -24,12 +25,15 @@ const CHECK_PIECE: usize = 1 << 20;
 /// The check keeps a bit for each MiB of the file in memory (16 MiB); longer files are refused. A full disk of 64 TiB,
 /// the largest, takes half of it.
 const MAX_FILE: u64 = 128 << 40;
-/// The most free places within the file that are remembered.
-const MAX_FREE: usize = 1 << 16;
+/// Bytes of sector bitmaps kept in memory.
+const BITMAP_CACHE: usize = 4 << 20;
 
 /// The map of an open VHDX.
 pub(super) struct Map {
+    /// The table.
     pub(super) cache: MetaCache,
+    /// The sector bitmaps.
+    pub(super) bitmaps: MetaCache,
     pub(super) metadata: Metadata,
     layout: Layout,
     bat: Region,
@@ -41,7 +45,8 @@ impl Map {
     pub(super) fn new(file: File, metadata: Metadata, regions: &Regions) -> Result<Self> {
         let file_len = AtomicU64::new(storage::length(&*file)?);
         let layout = Layout::new(&metadata);
-        let map = Self { cache: MetaCache::new(file, CACHE), metadata, layout, bat: regions.bat, file_len };
+        let bitmaps = MetaCache::new(file.clone(), BITMAP_CACHE);
+        let map = Self { cache: MetaCache::new(file, CACHE), bitmaps, metadata, layout, bat: regions.bat, file_len };
         let needed = layout.entries * 8;
         if needed > map.bat.length {
             return Err(map.cause(ParseError::corrupt(
@@ -101,9 +106,15 @@ impl Map {
         Ok(place)
     }
 
-    /// Changes, in memory, the entry of the bitmap block with a block's bits.
+    /// Changes the entry of the bitmap block with a block's bits, on the disk too: an entry of a block that is partially
+    /// present must not get there first.
     pub(super) fn set_bitmap(&self, block: u64, place: u64) -> Result<()> {
-        self.cache.write(self.entry_at(self.layout.bitmap(block)), &encode_bitmap(place).to_le_bytes())
+        let (at, entry) = (self.entry_at(self.layout.bitmap(block)), encode_bitmap(place).to_le_bytes());
+        let file = &**self.cache.file();
+        storage::sync(file)?;
+        storage::write_all(file, &entry, at)?;
+        storage::sync(file)?;
+        self.cache.write(at, &entry)
     }
 
     pub(super) fn extent(&self, offset: u64, len: u64) -> Result<Run> {
@@ -165,7 +176,7 @@ impl Map {
     fn sectors(&self, block: u64, within: Range<u64>) -> Result<(bool, u64)> {
         let (at, bits) = self.bits(block, &within)?;
         let mut piece = vec![0; count(bits.end.div_ceil(8).min(BITMAP_PIECE))];
-        self.cache.read(at, &mut piece, "VHDX sector bitmap")?;
+        self.bitmaps.read(at, &mut piece, "VHDX sector bitmap")?;
         let (stored, run) = BitOrder::LowestFirst.run(&piece, count(bits.start), count(bits.end - bits.start));
         let sector = u64::from(self.metadata.logical_sector);
         let end = (within.start / sector + run as u64) * sector;
@@ -176,15 +187,15 @@ impl Map {
     pub(super) fn set_bits(&self, block: u64, within: &Range<u64>) -> Result<()> {
         let (at, bits) = self.bits(block, within)?;
         let mut bytes = vec![0; count(bits.end.div_ceil(8))];
-        self.cache.read(at, &mut bytes, "VHDX sector bitmap")?;
+        self.bitmaps.read(at, &mut bytes, "VHDX sector bitmap")?;
         BitOrder::LowestFirst.set(&mut bytes, count(bits.start)..count(bits.end));
-        self.cache.write(at, &bytes)
+        self.bitmaps.write(at, &bytes)
     }
 
     /// Clears, in memory, all bits of a block. Blocks have at least 256 sectors, so their bits are whole bytes.
     pub(super) fn clear_bits(&self, block: u64) -> Result<()> {
         let (at, bits) = self.bits(block, &(0..self.block_size()))?;
-        self.cache.write(at, &vec![0; count(bits.end / 8)])
+        self.bitmaps.write(at, &vec![0; count(bits.end / 8)])
     }
 
     /// Bytes of the disk that a block holds: fewer for the last one where the disk ends within it.
@@ -211,18 +222,19 @@ impl Map {
     }
 
     /// Checks every entry: each block lies in the file and shares no byte with another one, the log or a region.
-    /// Returns what of the file is in use.
-    pub(super) fn check(&self, header: &Header, regions: &Regions) -> Result<Used> {
+    /// Returns the space of the file, in units of 1 MiB.
+    pub(super) fn check(&self, header: &Header, regions: &Regions) -> Result<Space> {
         let file_len = self.file_len.load(Ordering::Acquire);
         if file_len > MAX_FILE {
             let expected = format_args!("at most {MAX_FILE} bytes");
             return Err(self.cause(ParseError::unsupported(0, "length of the VHDX file", expected, file_len)));
         }
-        let mut used = Used::new(file_len);
+        let mut used = Space::new(0, MIB, UnitSet::default(), file_len.div_ceil(MIB), u64::MAX);
+        used.claim(&(0..MIB));
         let log = Region { offset: header.log_offset, length: u64::from(header.log_length) };
         for region in [log, regions.bat, regions.metadata].iter().chain(&regions.others) {
             let end = region.offset.saturating_add(region.length);
-            if end > file_len || !used.insert(region.offset, region.length) {
+            if end > file_len || !used.claim(&(region.offset..end)) {
                 return Err(self.cause(ParseError::corrupt(
                     region.offset,
                     "VHDX log or region",
@@ -250,40 +262,18 @@ impl Map {
         Ok(())
     }
 
-    /// Places in the file that have room for a block and that no entry names, the last one first. What an entry of a
-    /// block that is not there names counts too: its program may keep it for that block.
-    pub(super) fn free_places(&self, mut used: Used) -> Result<Vec<u64>> {
-        if self.gaps(&used).is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Takes what entries of blocks that are not there name: their program may keep it for them.
+    pub(super) fn claim_named(&self, space: &mut Space) -> Result<()> {
         self.each_entry(&mut |_, raw| {
-            if place_in(raw) > 0 {
-                used.insert(place_in(raw), self.block_size());
+            let place = place_in(raw);
+            if place > 0 && place < self.file_len.load(Ordering::Acquire) {
+                space.claim(&(place..place + self.block_size()));
             }
             Ok(())
-        })?;
-        Ok(self.gaps(&used))
+        })
     }
 
-    /// Places in the file that have room for a block and are not in use, the last one first.
-    fn gaps(&self, used: &Used) -> Vec<u64> {
-        let file_len = self.file_len.load(Ordering::Acquire);
-        let mut places = Vec::new();
-        let mut at = MIB;
-        while at + self.block_size() <= file_len && places.len() < MAX_FREE {
-            match used.last_used(at, self.block_size()) {
-                Some(taken) => at = taken + MIB,
-                None => {
-                    places.push(at);
-                    at += self.block_size();
-                }
-            }
-        }
-        places.reverse();
-        places
-    }
-
-    fn check_entry(&self, entry: u64, raw: u64, used: &mut Used) -> Result<()> {
+    fn check_entry(&self, entry: u64, raw: u64, used: &mut Space) -> Result<()> {
         let (place, len) = match self.layout.block(entry) {
             Some(block) if block < self.layout.blocks => match self.decode(raw, block)? {
                 Payload::Full(place) | Payload::Partial(place) => {
@@ -304,7 +294,7 @@ impl Map {
             }
             _ => return Ok(()),
         };
-        if used.insert(place, len) {
+        if used.claim(&(place..place + len)) {
             return Ok(());
         }
         Err(self.cause(ParseError::corrupt(
@@ -313,38 +303,6 @@ impl Map {
             "bytes of its own",
             format_args!("offset {place}, where another block, the log or a region is too"),
         )))
-    }
-}
-
-/// Which MiB of the file are in use, a bit for each.
-pub(super) struct Used {
-    bits: Vec<u64>,
-}
-
-impl Used {
-    fn new(file_len: u64) -> Self {
-        let mut used = Self { bits: vec![0; count(file_len.div_ceil(MIB)).div_ceil(64)] };
-        used.insert(0, MIB);
-        used
-    }
-
-    /// Adds a range, which begins at a multiple of 1 MiB; false when part of it was in use. What lies past the end of
-    /// the file (of a block that the disk's end cuts) is left out.
-    fn insert(&mut self, offset: u64, length: u64) -> bool {
-        let mut free = true;
-        for mib in offset / MIB..offset.saturating_add(length).div_ceil(MIB) {
-            let Some(word) = self.bits.get_mut(count(mib / 64)) else { break };
-            let bit = 1 << (mib % 64);
-            free &= *word & bit == 0;
-            *word |= bit;
-        }
-        free
-    }
-
-    /// Where the last MiB in use of a range begins, which begins at a multiple of 1 MiB.
-    fn last_used(&self, offset: u64, length: u64) -> Option<u64> {
-        let is_used = |mib: &u64| self.bits.get(count(mib / 64)).is_some_and(|word| word >> (mib % 64) & 1 == 1);
-        (offset / MIB..(offset + length) / MIB).rfind(is_used).map(|mib| mib * MIB)
     }
 }
 

@@ -6,7 +6,7 @@
 mod bat;
 mod checksum;
 mod header;
-mod journal;
+mod header_writer;
 mod locator;
 mod log;
 mod map;
@@ -24,7 +24,7 @@ use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run,
 use crate::storage;
 use crate::storage::File;
 use header::Header;
-use journal::Journal;
+use header_writer::HeaderWriter;
 use map::Map;
 use metadata::Metadata;
 use region::Regions;
@@ -66,15 +66,12 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         }
         Ok(used) => Some(used),
     };
-    let writer = if let Some(used) = used.filter(|_| options.writable) {
-        let journal = Journal::new(file.clone(), header, slot);
-        if journal.capacity() == 0 {
-            let reason = "it has no log, which is needed to write to it".to_owned();
-            return Err(Error::Refused { path: info.path, reason });
+    let writer = match used.filter(|_| options.writable) {
+        Some(mut space) => {
+            map.claim_named(&mut space)?;
+            Some(Writer::new(HeaderWriter::new(file.clone(), header, slot), space))
         }
-        Some(Writer::new(journal, map.free_places(used)?))
-    } else {
-        None
+        None => None,
     };
     Ok(Box::new(Vhdx { info, files: [file], map, writer }))
 }
@@ -86,10 +83,10 @@ fn replay_in_file(file: &File) -> Result<bool> {
     let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };
     let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), &OpenOptions::default())?;
     Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
-    let mut journal = Journal::new(file.clone(), header, slot);
-    journal.mark_file()?;
+    let mut headers = HeaderWriter::new(file.clone(), header, slot);
+    headers.mark_file()?;
     replay::write_back(&**file, &replay)?;
-    journal.empty()?;
+    headers.empty_log()?;
     Ok(true)
 }
 

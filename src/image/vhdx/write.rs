@@ -1,66 +1,50 @@
 //! Allocating, discarding and flushing.
 //!
-//! New blocks go where nothing is, or to the end of the file. The table and the sector bitmaps change in memory; a flush brings the data to
-//! the disk and then them, by way of the log.
+//! New blocks go where nothing is, or to the end of the file. A flush brings the data to the disk, then the sector
+//! bitmaps, then the table. Not by way of the log, as the specification wants it: VirtualBox opens no image whose log is
+//! not empty, so a crash would leave one that it refuses. An entry lies in one sector, which disks write as a whole, and
+//! in this order nothing points to what may not be there.
 
 use super::Vhdx;
 use super::bat::Payload;
 use super::header::MIB;
-use super::journal::Journal;
-use crate::image::{Error, Extent, ImageMut, Result, Run};
+use super::header_writer::HeaderWriter;
+use crate::image::alloc::{self, Reservations, Space, State};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::ondisk::blocks::{Part, parts};
 use crate::storage;
-use crate::storage::Storage;
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why there is no more space.
+const FULL: &str = "its file would be too long; convert it to another format";
 
 /// What a writable VHDX keeps beside its map.
 pub(super) struct Writer {
-    space: Mutex<Space>,
-    journal: Mutex<Journal>,
-    /// The header says that the file changed since it was opened.
-    marked: AtomicBool,
-    /// Something was written since the last flush.
-    written: AtomicBool,
+    blocks: Mutex<Blocks>,
+    headers: Mutex<HeaderWriter>,
+    /// Marked: the header says that the file changed since it was opened.
+    state: State,
 }
 
 /// Where new blocks go.
-#[derive(Default)]
-struct Space {
-    /// Places of discarded blocks, cleared, that the table on the disk does not point to any more.
-    free: Vec<u64>,
-    /// Places between the blocks that nothing points to. There may be bytes of earlier times.
-    stale: Vec<u64>,
-    /// Places of discarded blocks that the table on the disk may still point to.
-    leaving: Vec<u64>,
-    /// Blocks that have a place but no table entry yet.
-    reserved: HashMap<u64, u64>,
-    /// Blocks that got their place since the image was opened: what was not written there is zero. In other partial
-    /// blocks there may be bytes from a crash.
-    fresh: HashSet<u64>,
+struct Blocks {
+    /// In units of 1 MiB.
+    space: Space,
+    reserved: Reservations,
     /// Blocks of a differencing disk that were zeros and became stored as a whole by a write to a part. They are not
     /// written in place, so that each part is announced as a change by a commit of its own.
     unfolded: HashSet<u64>,
 }
 
 impl Writer {
-    /// `stale` are places that have room for a block and that nothing points to.
-    pub(super) fn new(journal: Journal, stale: Vec<u64>) -> Self {
-        Self {
-            space: Mutex::new(Space { stale, ..Space::default() }),
-            journal: Mutex::new(journal),
-            marked: AtomicBool::new(false),
-            written: AtomicBool::new(false),
-        }
+    pub(super) fn new(headers: HeaderWriter, space: Space) -> Self {
+        let blocks = Blocks { space, reserved: Reservations::default(), unfolded: HashSet::new() };
+        Self { blocks: Mutex::new(blocks), headers: Mutex::new(headers), state: State::default() }
     }
 
-    fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    fn blocks(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,96 +53,83 @@ impl Vhdx {
         parts(offset, len, self.map.block_size())
     }
 
-    fn file(&self) -> &dyn Storage {
-        &*self.files[0]
-    }
-
     fn clear(&self, at: u64, len: u64) -> Result<()> {
-        let file = self.file();
-        file.zero(at, len).map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {at} of"), e))
+        storage::zero(&*self.files[0], at, len)
     }
 
-    /// Adds `len` bytes to the file, a multiple of 1 MiB; where they begin.
-    fn grow(&self, len: u64) -> Result<u64> {
-        let file = self.file();
-        let at = self.map.file_len.load(Ordering::Acquire).next_multiple_of(MIB);
-        let end = at + len;
-        file.set_len(end).map_err(|e| Error::io(file.path(), format!("grow to {end} bytes"), e))?;
-        self.map.file_len.store(end, Ordering::Release);
-        Ok(at)
+    /// Space of `len` bytes, a multiple of 1 MiB, that reads as zeros; where it begins.
+    fn zeros(&self, blocks: &mut Blocks, len: u64) -> Result<u64> {
+        let place = blocks.space.reserve_zeros(len / MIB, &*self.files[0], &self.map.file_len, FULL)?;
+        blocks.space.commit(&(place..place + len));
+        Ok(place)
     }
 
     /// A new place for a block.
-    fn reserve(&self, space: &mut Space, block: u64) -> Result<u64> {
-        if let Some(place) = space.reserved.get(&block) {
-            return Ok(*place);
+    fn reserve(&self, blocks: &mut Blocks, block: u64) -> Result<u64> {
+        if let Some(place) = blocks.reserved.place(block) {
+            return Ok(place);
         }
-        let size = self.map.block_size();
-        let place = if let Some(place) = space.free.pop() {
-            place
-        } else if let Some(place) = space.stale.last().copied() {
-            self.clear(place, size)?;
-            space.stale.pop();
-            place
-        } else {
-            self.grow(size)?
-        };
-        space.reserved.insert(block, place);
-        space.fresh.insert(block);
+        let place = self.zeros(blocks, self.map.block_size())?;
+        blocks.reserved.insert(block, place);
         Ok(place)
     }
 
     /// Makes the map, in memory, say that a part is stored where [`reserve`](Self::reserve) put its block.
-    fn point_to(&self, space: &mut Space, part: &Part) -> Result<()> {
+    fn point_to(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
         let (block, old) = (part.block, self.map.payload(part.block)?);
         match old {
             Payload::Full(_) => return Ok(()),
             Payload::Partial(_) => return self.map.set_bits(block, &part.within),
             Payload::NotPresent | Payload::Zero => {}
         }
-        let place = self.reserve(space, block)?;
+        let place = self.reserve(blocks, block)?;
         if !self.map.differencing() {
             self.map.set_payload(block, Payload::Full(place))?;
         } else if old == Payload::Zero {
+            if !blocks.reserved.is_fresh(block) {
+                let reason =
+                    "an earlier write to one of its blocks failed and cannot be undone; mount it again".to_owned();
+                return Err(Error::Refused { path: self.info.path.clone(), reason });
+            }
             self.map.set_payload(block, Payload::Full(place))?;
-            space.unfolded.insert(block);
+            blocks.unfolded.insert(block);
         } else {
             if self.map.bitmap(block)?.is_none() {
-                self.map.set_bitmap(block, self.grow(MIB)?)?;
+                self.map.set_bitmap(block, self.zeros(blocks, MIB)?)?;
             }
             // Bits of blocks that are not present mean nothing and may be set.
             self.map.clear_bits(block)?;
             self.map.set_bits(block, &part.within)?;
             self.map.set_payload(block, Payload::Partial(place))?;
         }
-        space.reserved.remove(&block);
+        blocks.reserved.commit(block);
         Ok(())
     }
 
     /// Makes a part of a differencing disk read as zeros. There is a mark for whole blocks only, so they are stored.
-    fn store_zeros(&self, space: &mut Space, part: &Part) -> Result<()> {
+    fn store_zeros(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
         match self.map.payload(part.block)? {
             Payload::Zero => Ok(()),
             Payload::Full(place) => self.clear(place + part.within.start, part.len()),
             Payload::Partial(place) => {
                 self.clear(place + part.within.start, part.len())?;
-                self.point_to(space, part)
+                self.point_to(blocks, part)
             }
             Payload::NotPresent => {
-                let place = self.reserve(space, part.block)?;
+                let place = self.reserve(blocks, part.block)?;
                 self.clear(place + part.within.start, part.len())?;
-                self.point_to(space, part)
+                self.point_to(blocks, part)
             }
         }
     }
 
     /// Makes a whole block of a fixed or dynamic disk read as zeros.
-    fn discard_block(&self, space: &mut Space, part: &Part) -> Result<()> {
+    fn discard_block(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
         match self.map.payload(part.block)? {
             Payload::Full(place) if self.map.metadata.leave_allocated => self.clear(place, part.len()),
             Payload::Full(place) => {
                 self.map.set_payload(part.block, Payload::Zero)?;
-                space.leaving.push(place);
+                blocks.space.leave(&(place..place + self.map.block_size()));
                 Ok(())
             }
             _ => Ok(()),
@@ -174,7 +145,7 @@ impl ImageMut for Vhdx {
 
     fn in_place(&self, offset: u64, len: u64) -> Result<Run> {
         let size = self.map.block_size();
-        if self.state()?.space().unfolded.contains(&(offset / size)) {
+        if self.state()?.blocks().unfolded.contains(&(offset / size)) {
             return Ok(Run { extent: Extent::Zero, len: len.min(size - offset % size) });
         }
         self.map.extent(offset, len)
@@ -182,36 +153,42 @@ impl ImageMut for Vhdx {
 
     fn touch(&self) -> Result<()> {
         let writer = self.state()?;
-        let mut journal = writer.journal();
-        if !writer.marked.load(Ordering::Acquire) {
-            journal.mark()?;
-            if !self.map.file_len.load(Ordering::Acquire).is_multiple_of(MIB) {
-                // Entries of the log have the file's length in MiB.
-                self.grow(0)?;
-            }
-            writer.marked.store(true, Ordering::Release);
-        }
-        writer.written.store(true, Ordering::Release);
-        Ok(())
+        writer.state.touch(|| writer.headers.lock().unwrap_or_else(PoisonError::into_inner).mark())
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
-        let mut space = self.state()?.space();
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
+        let mut blocks = self.state()?.blocks();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
-            let place = match self.map.payload(part.block)? {
-                Payload::Full(place) => place,
-                Payload::Partial(place) => {
-                    if !space.fresh.contains(&part.block) {
-                        self.clear(place + part.within.start, part.len())?;
-                    }
-                    place
+            let (place, stale) = match self.map.payload(part.block)? {
+                Payload::Full(place) => (place, false),
+                Payload::Partial(place) => (place, !blocks.reserved.is_fresh(part.block)),
+                Payload::NotPresent | Payload::Zero => {
+                    let place = self.reserve(&mut blocks, part.block)?;
+                    (place, !blocks.reserved.is_fresh(part.block))
                 }
-                Payload::NotPresent | Payload::Zero => self.reserve(&mut space, part.block)?,
             };
-            runs.push(Run { extent: Extent::Stored { file: 0, offset: place + part.within.start }, len: part.len() });
+            if stale {
+                self.clear(place + part.within.start, part.len())?;
+            }
+            let extent = Extent::Stored { file: 0, offset: place + part.within.start };
+            Run::push(&mut runs, Run { extent, len: part.len() });
         }
-        Ok(runs)
+        Ok(Allocated::Runs(runs))
+    }
+
+    fn cancel(&self, offset: u64, runs: &[Run]) {
+        let Some(writer) = &self.writer else { return };
+        for part in self.parts(offset, runs.iter().map(|run| run.len).sum()) {
+            let mut blocks = writer.blocks();
+            let cleared = match blocks.reserved.place(part.block) {
+                Some(place) => self.clear(place + part.within.start, part.len()).is_ok(),
+                None => false,
+            };
+            if !cleared {
+                blocks.reserved.cancel(part.block);
+            }
+        }
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
@@ -220,9 +197,9 @@ impl ImageMut for Vhdx {
             if run.extent == Extent::Zero {
                 self.discard(at, run.len)?;
             } else {
-                let mut space = self.state()?.space();
+                let mut blocks = self.state()?.blocks();
                 for part in self.parts(at, run.len) {
-                    self.point_to(&mut space, &part)?;
+                    self.point_to(&mut blocks, &part)?;
                 }
             }
             at += run.len;
@@ -231,12 +208,12 @@ impl ImageMut for Vhdx {
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        let mut space = self.state()?.space();
+        let mut blocks = self.state()?.blocks();
         for part in self.parts(offset, len) {
             if self.map.differencing() {
-                self.store_zeros(&mut space, &part)?;
+                self.store_zeros(&mut blocks, &part)?;
             } else {
-                self.discard_block(&mut space, &part)?;
+                self.discard_block(&mut blocks, &part)?;
             }
         }
         Ok(())
@@ -244,45 +221,16 @@ impl ImageMut for Vhdx {
 
     fn flush(&self) -> Result<()> {
         let writer = self.state()?;
-        if !writer.written.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let mut pages = self.map.cache.changed();
-        if pages.is_empty() {
-            storage::sync(self.file())?;
-        }
-        // From the end of the file on, so that the entry of a bitmap block, which follows those of its blocks, is there
-        // before they are partially present, also when not all pages fit into one entry of the log.
-        pages.sort_unstable_by_key(|(offset, _)| std::cmp::Reverse(*offset));
-        let mut journal = writer.journal();
-        let file_len = self.map.file_len.load(Ordering::Acquire);
-        for pages in pages.chunks(journal.capacity().max(1)) {
-            journal.write(pages, file_len)?;
-        }
-        self.map.cache.written(&pages);
-        let mut space = writer.space();
-        for place in std::mem::take(&mut space.leaving) {
-            match self.clear(place, self.map.block_size()) {
-                Ok(()) => space.free.push(place),
-                // The space is lost to the file, no more.
-                Err(error) => log::debug!("{}", crate::error_kind::message(&error)),
-            }
-        }
-        writer.written.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    fn close(&self) -> Result<()> {
-        self.flush()?;
-        if self.state()?.marked.load(Ordering::Acquire) {
-            // The header that says that the log is empty.
-            storage::sync(self.file())?;
-        }
-        Ok(())
+        writer.state.flush(|| {
+            let file = &*self.files[0];
+            alloc::sync_in_order(file, &[&self.map.bitmaps, &self.map.cache])?;
+            writer.blocks().space.flushed(file);
+            Ok(())
+        })
     }
 
     fn pending(&self) -> usize {
-        let leaving = self.writer.as_ref().map_or(0, |writer| writer.space().leaving.len());
-        self.map.cache.pending() + leaving * size_of::<u64>()
+        let leaving = self.writer.as_ref().map_or(0, |writer| writer.blocks().space.pending());
+        self.map.cache.pending() + self.map.bitmaps.pending() + leaving
     }
 }

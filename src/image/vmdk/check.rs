@@ -4,7 +4,8 @@
 use super::directory::Damage;
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
-use super::slots::Slots;
+use super::space::MAX_FILE;
+use crate::image::alloc::{Space, UnitSet};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -23,7 +24,7 @@ impl Areas {
 
 /// How far a check came.
 enum Checked {
-    Whole(Option<Slots>),
+    Whole(Option<Space>),
     /// A grain begins between two places; they must be so many bytes.
     TooCoarse(u64),
 }
@@ -35,12 +36,12 @@ impl Grains {
         tables.count() as u64 * self.geometry.table_len()
     }
 
-    /// Checks all entries. Returns the places that are in use; none where the file has too many to keep.
+    /// Checks all entries. Returns the space of the file; none where its places are too many to keep.
     ///
     /// # Errors
     /// `Corrupt` for the first entry that is wrong, or differs from its redundant one in a way that leaves open which
     /// is right.
-    pub(super) fn check(&mut self, damage: &mut Damage) -> Result<Option<Slots>> {
+    pub(super) fn check(&mut self, damage: &mut Damage) -> Result<Option<Space>> {
         let areas = self.areas()?;
         if !self.redundant.is_empty() {
             self.compare(&areas, damage)?;
@@ -48,13 +49,13 @@ impl Grains {
         let mut size = self.geometry.grain;
         loop {
             match self.claim_all(&areas, size)? {
-                Checked::Whole(mut slots) => {
-                    if let Some(slots) = &mut slots {
+                Checked::Whole(mut space) => {
+                    if let Some(space) = &mut space {
                         for area in &areas.0 {
-                            slots.claim(&(area.start..area.end.min(self.len())));
+                            space.claim(&(area.start..area.end.min(self.len())));
                         }
                     }
-                    return Ok(slots);
+                    return Ok(space);
                 }
                 Checked::TooCoarse(smaller) => size = smaller,
             }
@@ -125,7 +126,8 @@ impl Grains {
 
     fn claim_all(&self, areas: &Areas, size: u64) -> Result<Checked> {
         // Compressed grains have any length, known only from their markers; each marker names its grain.
-        let mut slots = if self.geometry.compressed { None } else { Slots::new(size, self.len()) };
+        let set = if self.geometry.compressed { None } else { UnitSet::new(self.len().div_ceil(size)) };
+        let mut space = set.map(|set| Space::new(0, size, set, self.len().div_ceil(size), MAX_FILE / size));
         for table in 0..self.directory.len() as u64 {
             let Grain::At(table_at) = self.table(table) else { continue };
             self.check_table(table, table_at)?;
@@ -133,18 +135,18 @@ impl Grains {
             for (entry, raw) in (0..).zip(self.read_table(table, table_at)?) {
                 let (index, entry_at) = (first + entry, table_at + 4 * entry);
                 let Some(place) = self.check_place(areas, index, raw, entry_at)? else { continue };
-                let Some(slots) = &mut slots else { continue };
+                let Some(space) = &mut space else { continue };
                 let fits = 1 << (place.start | size).trailing_zeros();
                 if fits < size {
                     return Ok(Checked::TooCoarse(fits));
                 }
-                if !slots.claim(&place) {
+                if !space.claim(&place) {
                     let expected = "a grain that no earlier entry has a part of".to_owned();
                     return Err(self.odd_grain(index, entry_at, expected, place.start));
                 }
             }
         }
-        Ok(Checked::Whole(slots))
+        Ok(Checked::Whole(space))
     }
 
     /// Compares each table with its redundant one, and takes that one where the first is damaged.

@@ -13,7 +13,6 @@ mod opened;
 mod outline;
 mod part;
 mod sesparse;
-mod slots;
 mod space;
 mod stream;
 #[cfg(test)]

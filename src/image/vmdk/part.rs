@@ -6,8 +6,8 @@ use super::grains::{Geometry, Grain, GrainRun, Grains};
 use super::header::SECTOR;
 use super::opened::{Head, Opened};
 use super::sesparse::SeSparse;
-use super::slots::Slots;
 use super::space::SparseWriter;
+use crate::image::alloc::Space;
 use crate::image::{Error, Extent, OpenOptions, Result, Run, raw};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -113,9 +113,9 @@ impl Loader<'_> {
             Head::Nothing => Store::Zero,
             Head::Flat { file } => self.flat(line, file, len)?,
             Head::Sparse { file, header, geometry } => {
-                let (grains, slots) = self.grains(line, file, geometry)?;
+                let (grains, space) = self.grains(line, file, geometry)?;
                 let writer = self.writable(line) && !header.compressed();
-                let writer = writer.then(|| SparseWriter::new(&grains, slots, header.flags));
+                let writer = writer.then(|| SparseWriter::new(&grains, space, header.flags));
                 Store::Sparse(Box::new(Sparse { file, grains, writer }))
             }
             Head::Cowd { file, header } => {
@@ -152,20 +152,20 @@ impl Loader<'_> {
         Ok(Store::Flat { file, offset, present: file_len.saturating_sub(offset).min(len) })
     }
 
-    fn grains(&mut self, line: &ExtentLine, file: usize, geometry: Geometry) -> Result<(Grains, Option<Slots>)> {
+    fn grains(&mut self, line: &ExtentLine, file: usize, geometry: Geometry) -> Result<(Grains, Option<Space>)> {
         let mut grains = Grains::new(self.files[file].clone(), geometry, self.cache)?;
         let mut damage = grains.load(self.options.force && !self.options.writable)?;
-        let mut slots = None;
+        let mut space = None;
         if self.writable(line) || grains.table_bytes() <= MAX_CHECK {
             match grains.check(&mut damage) {
-                Ok(found) => slots = found,
+                Ok(found) => space = found,
                 Err(error) => self.forgive(error)?,
             }
         } else {
             log::info!("  {}: its grain tables are checked only as they are read", grains.file().path().display());
         }
         self.report(line, &grains, damage)?;
-        Ok((grains, slots))
+        Ok((grains, space))
     }
 
     fn report(&mut self, line: &ExtentLine, grains: &Grains, damage: Damage) -> Result<()> {

@@ -7,8 +7,8 @@
 
 use super::grains::{Grain, Grains, ZERO_GRAIN};
 use super::header::{FLAG_REDUNDANT, FLAGS_AT, SECTOR, UNCLEAN_SHUTDOWN_AT};
-use super::slots::Slots;
-use crate::image::{Error, Result};
+use crate::image::Result;
+use crate::image::alloc::{Grant, Space};
 use crate::storage;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sector numbers have 32 bits.
-const MAX_FILE: u64 = (1 << 32) * SECTOR;
+pub(super) const MAX_FILE: u64 = (1 << 32) * SECTOR;
 /// After so many redundant tables were brought up to date they are written.
 const TABLES_AT_ONCE: usize = 256;
 
@@ -24,16 +24,13 @@ const TABLES_AT_ONCE: usize = 256;
 pub(super) struct SparseWriter {
     /// `flags` of the header as it is when the extent is not in use.
     flags: u32,
-    space: Mutex<Space>,
+    changes: Mutex<Changes>,
 }
 
-struct Space {
-    /// Places in use; none where free ones between them are not known.
-    slots: Option<Slots>,
-    /// Nothing is stored from here on, in bytes.
-    end: u64,
-    /// Grains that were discarded but that the tables on the disk may still point to: where they begin.
-    leaving: Vec<u64>,
+/// What changed in memory.
+struct Changes {
+    /// Where the grains are.
+    space: Space,
     /// Grain tables that the directory on the disk does not point to yet.
     new_tables: BTreeSet<u64>,
     /// Grain tables that their redundant ones differ from.
@@ -42,28 +39,26 @@ struct Space {
     pool: Range<u64>,
 }
 
+fn full() -> String {
+    format!("a sparse VMDK extent cannot grow beyond {MAX_FILE} bytes (2 TiB)")
+}
+
 impl SparseWriter {
-    /// `slots` are the places in use, if they are known; `flags` the header's.
-    pub(super) fn new(grains: &Grains, slots: Option<Slots>, flags: u32) -> Self {
-        // Grains between the places leave no whole ones.
-        let mut slots = slots.filter(|slots| slots.size() == grains.geometry.grain);
-        let end = grains.len().next_multiple_of(SECTOR);
-        if let Some(slots) = &mut slots {
-            slots.claim(&(0..grains.geometry.data_at.min(end)));
-        }
-        let space = Space {
-            slots,
-            end,
-            leaving: Vec::new(),
-            new_tables: BTreeSet::new(),
-            changed: BTreeSet::new(),
-            pool: 0..0,
-        };
-        Self { flags, space: Mutex::new(space) }
+    /// `space` is that of the file, if it is known; `flags` the header's.
+    pub(super) fn new(grains: &Grains, space: Option<Space>, flags: u32) -> Self {
+        let grain = grains.geometry.grain;
+        // Grains between the places of others leave no whole ones.
+        let known = space.filter(|space| space.unit_size() == grain).map(|mut space| {
+            space.claim(&(0..grains.geometry.data_at.min(grains.len())));
+            space
+        });
+        let space = known.unwrap_or_else(|| Space::behind(grains.len().next_multiple_of(grain), grain, MAX_FILE));
+        let changes = Changes { space, new_tables: BTreeSet::new(), changed: BTreeSet::new(), pool: 0..0 };
+        Self { flags, changes: Mutex::new(changes) }
     }
 
-    fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn redundant(&self) -> bool {
@@ -72,8 +67,8 @@ impl SparseWriter {
 
     /// Bytes that wait in memory for a flush.
     pub(super) fn pending(&self, grains: &Grains) -> usize {
-        let space = self.space();
-        grains.cache.pending() + (space.leaving.len() + space.new_tables.len()) * size_of::<u64>()
+        let changes = self.changes();
+        grains.cache.pending() + changes.space.pending() + changes.new_tables.len() * size_of::<u64>()
     }
 
     /// Says in the header, in memory only, that the extent is in use, or that it is closed.
@@ -84,25 +79,28 @@ impl SparseWriter {
     }
 
     /// Where the data of grains is to go: the place that each has, or a new one that reads as zeros.
-    pub(super) fn allocate(&self, grains: &Grains, indices: Range<u64>) -> Result<Vec<u64>> {
-        let mut space = self.space();
-        let mut taken = Vec::new();
-        let places = indices.map(|index| match grains.grain(index)? {
-            Grain::At(at) => Ok(at),
-            _ => {
-                let at = space.take(grains)?;
-                taken.push(at);
-                Ok(at)
+    pub(super) fn allocate(&self, grains: &Grains, indices: Range<u64>) -> Result<Grant> {
+        let mut places = indices
+            .map(|index| match grains.grain(index)? {
+                Grain::At(at) => Ok(Some(at)),
+                _ => Ok(None),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let missing = places.iter().filter(|place| place.is_none()).count() as u64;
+        let space = &mut self.changes().space;
+        Ok(match space.reserve(missing, &**grains.file(), &grains.file_len, &full())? {
+            Grant::FlushFirst => Grant::FlushFirst,
+            Grant::Places(new) => {
+                let mut new = new.into_iter();
+                places.iter_mut().filter(|place| place.is_none()).for_each(|place| *place = new.next());
+                Grant::Places(places.into_iter().flatten().collect())
             }
-        });
-        let places = places.collect::<Result<Vec<_>>>().and_then(|places| {
-            clear(grains, &taken)?;
-            Ok(places)
-        });
-        if places.is_err() {
-            space.give_back(grains, &taken);
-        }
-        places
+        })
+    }
+
+    /// Gives back what is still reserved of a range of the file.
+    pub(super) fn cancel(&self, places: Range<u64>) {
+        self.changes().space.cancel(places);
     }
 
     /// Makes the map say that a grain is at `at`.
@@ -111,7 +109,9 @@ impl SparseWriter {
             return Ok(());
         }
         // Places end before MAX_FILE.
-        self.set(grains, index, u32::try_from(at / SECTOR).unwrap_or(u32::MAX))
+        self.set(grains, index, u32::try_from(at / SECTOR).unwrap_or(u32::MAX))?;
+        self.changes().space.commit(&(at..at + grains.geometry.grain));
+        Ok(())
     }
 
     /// Makes a grain read as zeros. Where zeros must hide a parent and the format has no entry for them, they take
@@ -125,29 +125,29 @@ impl SparseWriter {
         match (grains.grain(index)?, entry) {
             (Grain::At(at), Some(entry)) => {
                 self.set(grains, index, entry)?;
-                self.space().leaving.push(at);
+                self.changes().space.leave(&(at..at + grains.geometry.grain));
                 Ok(())
             }
             (Grain::At(at), None) => zero(grains, at),
             (Grain::Absent, Some(entry)) if entry != 0 => self.set(grains, index, entry),
             (Grain::Absent | Grain::Zero, Some(_)) | (Grain::Zero, None) => Ok(()),
             (Grain::Absent, None) => {
-                let places = self.allocate(grains, index..index + 1)?;
-                places.iter().try_for_each(|at| self.commit(grains, index, *at))
+                let at = self.changes().space.reserve_zeros(1, &**grains.file(), &grains.file_len, &full())?;
+                self.commit(grains, index, at)
             }
         }
     }
 
     fn set(&self, grains: &Grains, index: u64, raw: u32) -> Result<()> {
         let (table, entry) = grains.split(index);
-        let mut space = self.space();
+        let mut changes = self.changes();
         let at = match grains.table(table) {
             Grain::At(at) => at,
-            empty => space.add_table(grains, table, empty)?,
+            empty => changes.add_table(grains, table, empty)?,
         };
         grains.cache.write(at + 4 * entry, &raw.to_le_bytes())?;
         if self.redundant() {
-            space.changed.insert(table);
+            changes.changed.insert(table);
         }
         Ok(())
     }
@@ -157,88 +157,43 @@ impl SparseWriter {
         if self.pending(grains) == 0 {
             return Ok(());
         }
-        let mut space = self.space();
-        write_back(grains)?;
-        if !space.new_tables.is_empty() {
-            for table in &space.new_tables {
-                set_entry(grains, grains.geometry.directory_at, *table, grains.table(*table))?;
-            }
-            write_back(grains)?;
-            space.new_tables.clear();
+        let mut changes = self.changes();
+        grains.cache.write_through()?;
+        for table in &changes.new_tables {
+            set_entry(grains, grains.geometry.directory_at, *table, grains.table(*table))?;
         }
-        let left = std::mem::take(&mut space.leaving);
-        for at in &left {
-            // Only gives space back; a place is cleared again before it is used.
-            if let Err(error) = zero(grains, *at) {
-                log::debug!("{}", crate::error_kind::message(&error));
-            }
-        }
-        space.give_back(grains, &left);
+        grains.cache.write_through()?;
+        changes.new_tables.clear();
+        changes.space.flushed(&**grains.file());
         Ok(())
     }
 
     /// Brings the redundant tables up to date and marks the extent as closed. The map is on the disk already.
     pub(super) fn close(&self, grains: &Grains) -> Result<()> {
-        let mut space = self.space();
-        let changed: Vec<u64> = space.changed.iter().copied().collect();
+        let mut changes = self.changes();
+        let changed: Vec<u64> = changes.changed.iter().copied().collect();
         for some in changed.chunks(TABLES_AT_ONCE) {
             for table in some {
-                space.copy_table(grains, *table)?;
+                changes.copy_table(grains, *table)?;
             }
             grains.cache.write_back()?;
         }
         storage::sync(&**grains.file())?;
-        space.changed.clear();
+        changes.changed.clear();
         self.mark(grains, false)?;
-        write_back(grains)
+        grains.cache.write_through()
     }
 }
 
-impl Space {
-    /// A place for a grain: a free one between others, or behind all. It may hold old bytes.
-    fn take(&mut self, grains: &Grains) -> Result<u64> {
-        let grain = grains.geometry.grain;
-        if let Some(at) = self.slots.as_mut().and_then(|slots| slots.take(self.end)) {
-            return Ok(at);
-        }
-        let at = self.append(grains, grain)?;
-        if let Some(slots) = &mut self.slots {
-            slots.claim(&(at..at + grain));
-        }
-        Ok(at)
-    }
-
-    /// `len` bytes behind all others, at a multiple of the grain size.
-    fn append(&mut self, grains: &Grains, len: u64) -> Result<u64> {
-        let at = self.end.next_multiple_of(grains.geometry.grain);
-        let end = at + len;
-        if end > MAX_FILE {
-            let reason = format!("a sparse VMDK extent cannot grow beyond {MAX_FILE} bytes (2 TiB)");
-            return Err(Error::Refused { path: grains.file().path().to_path_buf(), reason });
-        }
-        self.end = end;
-        Ok(at)
-    }
-
-    fn give_back(&mut self, grains: &Grains, places: &[u64]) {
-        if let Some(slots) = &mut self.slots {
-            for at in places {
-                slots.release(&(*at..at + grains.geometry.grain));
-            }
-        }
-    }
-
+impl Changes {
     /// Space for a grain table.
     fn table_space(&mut self, grains: &Grains) -> Result<u64> {
         let len = grains.geometry.table_len();
         if self.pool.end - self.pool.start < len {
-            let more = len.next_multiple_of(grains.geometry.grain);
-            let at = self.append(grains, more)?;
-            if let Some(slots) = &mut self.slots {
-                slots.claim(&(at..at + more));
-            }
-            grow(grains, at + more)?;
-            self.pool = at..at + more;
+            let count = len.div_ceil(grains.geometry.grain);
+            let at = self.space.reserve_zeros(count, &**grains.file(), &grains.file_len, &full())?;
+            self.pool = at..at + count * grains.geometry.grain;
+            self.space.commit(&self.pool);
         }
         let at = self.pool.start;
         self.pool.start += len;
@@ -293,33 +248,7 @@ fn set_entry(grains: &Grains, directory_at: u64, table: u64, to: Grain) -> Resul
     grains.cache.write(directory_at + 4 * table, &raw.to_le_bytes())
 }
 
-/// Writes what changed in memory and waits until it is on the disk.
-fn write_back(grains: &Grains) -> Result<()> {
-    grains.cache.write_back()?;
-    storage::sync(&**grains.file())
-}
-
-/// Makes places read as zeros and the file long enough to hold them.
-fn clear(grains: &Grains, places: &[u64]) -> Result<()> {
-    for at in places.iter().filter(|at| **at < grains.len()) {
-        zero(grains, *at)?;
-    }
-    // Behind its old end a file grows with zeros.
-    places.iter().max().map_or(Ok(()), |at| grow(grains, at + grains.geometry.grain))
-}
-
 /// Makes the grain at `at` read as zeros; what is behind the end of the file is left out.
 fn zero(grains: &Grains, at: u64) -> Result<()> {
-    let file = grains.file();
-    let len = grains.len().saturating_sub(at).min(grains.geometry.grain);
-    file.zero(at, len).map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {at} of"), e))
-}
-
-fn grow(grains: &Grains, end: u64) -> Result<()> {
-    if end > grains.len() {
-        let file = grains.file();
-        file.set_len(end).map_err(|e| Error::io(file.path(), format!("grow to {end} bytes"), e))?;
-        grains.file_len.store(end, Ordering::Release);
-    }
-    Ok(())
+    storage::zero(&**grains.file(), at, grains.len().saturating_sub(at).min(grains.geometry.grain))
 }

@@ -5,12 +5,12 @@ use super::descriptor::{Access, Descriptor, ExtentKind};
 use super::opened::Opened;
 use super::part::{Part, Sparse, Store};
 use super::space::SparseWriter;
-use crate::image::{Error, Extent, Image, ImageMut, Result, Run};
+use crate::image::alloc::{self, Grant, State};
+use crate::image::{Allocated, Error, Extent, Image, ImageMut, Result, Run};
 use crate::storage;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes that are allocated together where all extents are flat.
 const FLAT_UNIT: u64 = 512;
@@ -23,8 +23,8 @@ pub(super) struct Writer {
     unit: u64,
     descriptor: Descriptor,
     has_parent: bool,
-    /// The files say that the image is in use.
-    touched: Mutex<bool>,
+    /// Marked: the files say that the image is in use.
+    state: State,
     /// Which files have data that may not be on the disk yet.
     written: Vec<AtomicBool>,
 }
@@ -52,13 +52,9 @@ impl Writer {
             unit: unit(parts, path)?,
             descriptor: opened.descriptor.clone(),
             has_parent: opened.descriptor.has_parent(),
-            touched: Mutex::new(false),
+            state: State::default(),
             written: opened.files.iter().map(|_| AtomicBool::new(false)).collect(),
         }))
-    }
-
-    fn touched(&self) -> MutexGuard<'_, bool> {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn will_write(&self, file: usize) {
@@ -143,41 +139,30 @@ impl Vmdk {
             Store::Zero => Ok(()),
             Store::Flat { file, offset, .. } if part.writable() => {
                 writer.will_write(*file);
-                let (file, at, len) = (&self.files[*file], offset + range.start, range.end - range.start);
-                file.zero(at, len)
-                    .map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {at} of"), e))
+                storage::zero(&*self.files[*file], offset + range.start, range.end - range.start)
             }
             _ => Self::check_writable(part),
         }
     }
 
-    /// Appends the runs of new space for bytes of a part, whole grains of it.
-    fn allocate_part(&self, part: &Part, range: Range<u64>, runs: &mut Vec<Run>) -> Result<()> {
+    /// Appends the runs of new space for bytes of a part, whole grains of it; false when there is none before a flush.
+    fn allocate_part(&self, part: &Part, range: Range<u64>, runs: &mut Vec<Run>) -> Result<bool> {
         Self::check_writable(part)?;
         let writer = self.state()?;
-        let mut add = |file: usize, offset: u64, len: u64| {
-            writer.will_write(file);
-            match runs.last_mut() {
-                Some(Run { extent: Extent::Stored { file: last, offset: at }, len: before })
-                    if *last == file && *at + *before == offset =>
-                {
-                    *before += len;
-                }
-                _ => runs.push(Run { extent: Extent::Stored { file, offset }, len }),
-            }
-        };
+        let len = range.end - range.start;
         if let Store::Flat { file, offset, .. } = &part.store {
-            add(*file, offset + range.start, range.end - range.start);
+            writer.will_write(*file);
+            let extent = Extent::Stored { file: *file, offset: offset + range.start };
+            Run::push(runs, Run { extent, len });
         }
         if let Some((Sparse { file, grains, .. }, space)) = part.sparse_writer() {
+            writer.will_write(*file);
             let grain = grains.geometry.grain;
             let indices = range.start / grain..range.end.div_ceil(grain);
-            let places = space.allocate(grains, indices.clone())?;
-            for (index, at) in indices.zip(places) {
-                add(*file, at, grain.min(range.end - index * grain));
-            }
+            let Grant::Places(places) = space.allocate(grains, indices)? else { return Ok(false) };
+            alloc::runs(*file, &places, grain, len).into_iter().for_each(|run| Run::push(runs, run));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Says in all files that the image is in use and that its content changes.
@@ -220,20 +205,24 @@ impl ImageMut for Vmdk {
 
     fn touch(&self) -> Result<()> {
         let writer = self.state()?;
-        let mut touched = writer.touched();
-        if !*touched {
-            self.mark_in_use(writer)?;
-            *touched = true;
-        }
-        Ok(())
+        writer.state.touch(|| self.mark_in_use(writer))
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
+    fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut runs = Vec::new();
-        for (part, range) in self.pieces(offset, len) {
-            self.allocate_part(part, range, &mut runs)?;
+        let mut pieces = self.pieces(offset, len);
+        let done =
+            pieces.try_fold(true, |granted, (part, range)| Ok(granted && self.allocate_part(part, range, &mut runs)?));
+        if !matches!(done, Ok(true)) {
+            self.cancel(offset, &runs);
         }
-        Ok(runs)
+        done.map(|granted| if granted { Allocated::Runs(runs) } else { Allocated::FlushFirst })
+    }
+
+    fn cancel(&self, _offset: u64, runs: &[Run]) {
+        for (Sparse { file, .. }, space) in self.sparse_writers() {
+            alloc::places(runs).filter(|(own, _)| own == file).for_each(|(_, places)| space.cancel(places));
+        }
     }
 
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
@@ -274,13 +263,8 @@ impl ImageMut for Vmdk {
 
     fn close(&self) -> Result<()> {
         self.flush()?;
-        let writer = self.state()?;
-        let mut touched = writer.touched();
-        if *touched {
-            self.sparse_writers().try_for_each(|(sparse, space)| space.close(&sparse.grains))?;
-            *touched = false;
-        }
-        Ok(())
+        let state = &self.state()?.state;
+        state.close(|| self.sparse_writers().try_for_each(|(sparse, space)| space.close(&sparse.grains)))
     }
 
     fn pending(&self) -> usize {

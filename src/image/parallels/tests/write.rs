@@ -60,9 +60,9 @@ fn a_map_that_cannot_point_further_refuses_instead_of_wrapping() {
     };
     let file = MemFile::new("/t/a.hdd", build.bytes());
     let header = Header::parse(&file.bytes()).unwrap();
-    let writer = Writer::new(&header, &[u64::from(u32::MAX) * 512]);
     let map = Map::new(file, 0, header).unwrap();
-    let text = writer.allocate(&map).unwrap_err().to_string();
+    let writer = Writer::new(&map, &[u64::from(u32::MAX) * 512]);
+    let text = writer.zeros(&map).unwrap_err().to_string();
     assert!(text.contains("its map cannot point further into the file"), "{text}");
 }
 

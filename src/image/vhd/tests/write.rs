@@ -164,7 +164,7 @@ fn the_limit_of_the_format_is_an_error() {
         let file = MemFile::new("/t/a.vhd", Build::default().bytes());
         let parts = Parts::read(&(file.clone() as File)).unwrap();
         let end = End { data_end: next, has_footer: true };
-        let writer = Some(Writer::new(&parts.footer, &end));
+        let writer = Some(Writer::new(&parts.footer, &end, parts.map.as_ref().unwrap().header.stride()));
         Vhd { info: parts.info, files: [file], map: parts.map.unwrap(), writer }
     };
     let full = space_for(u64::from(u32::MAX) * 512);

@@ -4,7 +4,6 @@ use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::Extent;
-use crate::image::vhdx::testing::LOG;
 use crate::storage::Storage;
 use crate::storage::testing::{Op, after_power_loss};
 use proptest::prelude::*;
@@ -66,7 +65,7 @@ fn the_guids_change_on_the_disk_before_the_data_does_and_once_only() {
 }
 
 #[test]
-fn a_new_block_goes_to_the_end_by_way_of_the_log() {
+fn a_new_block_goes_to_the_end_and_into_the_table_once_its_data_is_on_the_disk() {
     let file = file(&two_blocks());
     let disk = alone(file.clone(), true);
     disk.write_at(MB + 100, &[99; 10]).unwrap();
@@ -86,30 +85,50 @@ fn a_new_block_goes_to_the_end_by_way_of_the_log() {
             Op::SetLen(len) | Op::Zero { len, .. } => Some(*len),
         })
         .collect();
-    let (first, second) = (64 << 10, 128 << 10);
-    let (log, table) = (LOG as u64, TABLE as u64);
+    let table = TABLE as u64 + 8;
     assert_eq!(
         writes,
-        [Some(7 * MB), Some(6 * MB + 100), Some(log), None, Some(second), None, Some(table), None, Some(first)],
-        "data, log; header; table; header; the disk is waited for between them"
+        [Some(7 * MB), Some(6 * MB + 100), None, Some(table), None],
+        "data; the table; the disk is waited for between them"
     );
-    assert!(header::read(&*file).unwrap().0.log_guid.is_nil(), "VirtualBox opens no image with a log");
     assert!(all(&alone(file, false)) == expected);
 }
 
+/// VirtualBox opens no image with a log.
 #[test]
-fn the_log_is_replayed_when_the_table_did_not_reach_its_place() {
-    let file = file(&two_blocks());
-    let disk = alone(file.clone(), true);
-    disk.write_at(MB + 100, &[99; 10]).unwrap();
-    disk.flush().unwrap();
-    let ops = file.ops();
-    let table = ops.iter().position(|op| matches!(op, Op::Write { offset, .. } if *offset == TABLE as u64)).unwrap();
-    let mut bytes = two_blocks().bytes();
-    ops[..table].iter().for_each(|op| op.apply(&mut bytes));
-    let image = alone(MemFile::new("/t/a.vhdx", bytes), false);
-    assert_eq!(image.links()[0].info().notes, ["It was not cleanly closed; its log is replayed in memory"]);
-    assert!(all(&image) == all(&disk));
+fn the_log_is_never_used() {
+    for (leaf, over) in [(two_blocks(), false), (leaf(), true)] {
+        let start = leaf.bytes();
+        let file = MemFile::new("/t/a.vhdx", start.clone());
+        let disk = if over { chain(file.clone(), true) } else { alone(file.clone(), true) };
+        for at in [MB + 100, 3 * MB] {
+            disk.write_at(at, &[9; 600]).unwrap();
+            disk.flush().unwrap();
+        }
+        disk.close().unwrap();
+        let ops = file.ops();
+        for moment in 0..=ops.len() {
+            let mut bytes = start.clone();
+            ops[..moment].iter().for_each(|op| op.apply(&mut bytes));
+            assert!(header::read(&*MemFile::new("/t/a.vhdx", bytes)).unwrap().0.log_guid.is_nil(), "{moment}");
+        }
+    }
+}
+
+/// A failed write leaves bytes in its part of a block of zeros; another write makes all of the block stored.
+#[test]
+fn bytes_of_a_failed_write_do_not_surface_in_a_block_of_zeros() {
+    let build = Build { block_size: 2 << 20, map: vec![(2, 0); 2], data: Vec::new(), bitmap: None, ..leaf() };
+    let file = file(&build);
+    let disk = chain(file.clone(), true);
+    disk.write_at(2 * MB, &[1; 512]).unwrap();
+    let mut expected = all(&disk);
+    file.fill_after(Some(0));
+    disk.write_at(4096, &[0xEE; 4096]).unwrap_err();
+    file.fill_after(None);
+    disk.write_at(MB, &[5; 10]).unwrap();
+    expected[MIB..MIB + 10].fill(5);
+    assert!(all(&disk) == expected);
 }
 
 #[test]
@@ -263,9 +282,8 @@ fn a_first_bitmap_block_is_allocated() {
     assert!(all(&chain(file, false)) == expected);
 }
 
-/// More pages of the table than one entry of the log holds.
 #[test]
-fn many_pages_go_through_the_log_in_several_entries() {
+fn many_pages_of_the_table_change_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.vhdx");
     std::fs::write(&path, Build { size: 70 << 30, map: Vec::new(), ..Build::default() }.bytes()).unwrap();

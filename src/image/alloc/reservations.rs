@@ -1,0 +1,41 @@
+//! Blocks that get their space whole and are filled in parts, by several writers at once.
+
+use std::collections::{HashMap, HashSet};
+
+/// Blocks whose space the map does not point to yet, and what is known of the bytes in it.
+#[derive(Debug, Default)]
+pub(in crate::image) struct Reservations {
+    /// Where blocks have their space that have no map entry yet.
+    places: HashMap<u64, u64>,
+    /// Blocks that got their space since the image was opened: what was not written there is zero.
+    fresh: HashSet<u64>,
+}
+
+impl Reservations {
+    /// Where a block without a map entry has its space.
+    pub(in crate::image) fn place(&self, block: u64) -> Option<u64> {
+        self.places.get(&block).copied()
+    }
+
+    /// A block gets space that reads as zeros.
+    pub(in crate::image) fn insert(&mut self, block: u64, place: u64) {
+        self.places.insert(block, place);
+        self.fresh.insert(block);
+    }
+
+    /// Whether what was not written to a block's space is zero. In others there may be bytes from a crash or a failed
+    /// write.
+    pub(in crate::image) fn is_fresh(&self, block: u64) -> bool {
+        self.fresh.contains(&block)
+    }
+
+    /// The map in memory points to a block's space; false when it did before.
+    pub(in crate::image) fn commit(&mut self, block: u64) -> bool {
+        self.places.remove(&block).is_some()
+    }
+
+    /// A write to a block failed. It keeps its space, which other writers may be filling.
+    pub(in crate::image) fn cancel(&mut self, block: u64) {
+        self.fresh.remove(&block);
+    }
+}
