@@ -8,8 +8,8 @@ use qemu::assert_reads;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use vboximg_mount::storage::local::Devices;
 use vboximg_mount::image::{Format, OpenOptions, identify};
+use vboximg_mount::storage::local::Devices;
 use vboximg_mount::{ErrorKind, image};
 
 /// An ISO image with some files.
