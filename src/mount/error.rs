@@ -1,7 +1,7 @@
 //! What can go wrong with mounting and unmounting.
 
-use crate::{disk, view};
 use crate::error_kind::ErrorKind;
+use crate::{disk, view};
 use std::io;
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! A disk in memory, mounted for real: what happens when it fails. (What the program does with images is in `tests/`.)
 
 use super::{Error, OnSignal, Options, Stopper, mount, table};
-use crate::error_kind::ErrorKind;
 use crate::disk::memory::MemoryDisk;
+use crate::error_kind::ErrorKind;
 use crate::view::Source;
 use nix::libc;
 use std::fs::{self, File, OpenOptions};

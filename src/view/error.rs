@@ -1,7 +1,7 @@
 //! What can go wrong with a view.
 
-use crate::{disk, guestfs};
 use crate::error_kind::ErrorKind;
+use crate::{disk, guestfs};
 use std::io;
 use std::path::PathBuf;
 

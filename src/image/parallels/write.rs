@@ -7,8 +7,8 @@ use super::Parallels;
 use super::header::{FLAG_EMPTY, FLAGS_AT, Header, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
-use crate::storage;
 use crate::image::{Error, Extent, ImageMut, Result, Run};
+use crate::storage;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

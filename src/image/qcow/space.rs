@@ -2,9 +2,9 @@
 
 use super::refcount::Refcounts;
 use crate::image::clusters::ClusterSet;
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Result};
 
 /// Which clusters are in use, and what waits to be given back.
 pub(super) struct Space {

@@ -7,8 +7,8 @@ mod tests;
 mod write;
 
 use super::{Extent, Image, ImageInfo, ImageMut, Result, Run};
-use crate::storage::File;
 use crate::storage;
+use crate::storage::File;
 use map::Map;
 use std::sync::Mutex;
 use write::Writer;

@@ -6,8 +6,8 @@
 
 use super::Vdi;
 use super::map::Entry;
-use crate::storage;
 use crate::image::{Error, Result};
+use crate::storage;
 use std::sync::atomic::Ordering;
 
 /// Bytes copied at once.

@@ -8,9 +8,9 @@
 use super::Vdi;
 use super::header::Kind;
 use super::map::{Entry, Used};
+use crate::image::{Error, Extent, ImageMut, Result, Run};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;

@@ -7,9 +7,9 @@
 use super::footer::{self, Footer};
 use super::header::SECTOR;
 use super::{End, Vhd};
+use crate::image::{Error, Extent, ImageMut, Result, Run};
 use crate::ondisk::blocks::{Part, parts};
 use crate::storage;
-use crate::image::{Error, Extent, ImageMut, Result, Run};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};

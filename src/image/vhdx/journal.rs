@@ -5,9 +5,9 @@
 
 use super::header::{Header, OFFSETS};
 use super::log::NewEntry;
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Result};
 use uuid::Uuid;
 
 /// The current header and the log of a file that is written.

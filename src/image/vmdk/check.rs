@@ -5,9 +5,9 @@ use super::directory::Damage;
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
 use super::slots::Slots;
-use crate::storage;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 

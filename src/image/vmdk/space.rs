@@ -8,8 +8,8 @@
 use super::grains::{Grain, Grains, ZERO_GRAIN};
 use super::header::{FLAG_REDUNDANT, FLAGS_AT, SECTOR, UNCLEAN_SHUTDOWN_AT};
 use super::slots::Slots;
-use crate::storage;
 use crate::image::{Error, Result};
+use crate::storage;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::Ordering;

@@ -3,10 +3,10 @@
 use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::storage::testing::{Op, after_power_loss};
-use crate::image::vhdx::testing::LOG;
 use crate::image::Extent;
+use crate::image::vhdx::testing::LOG;
 use crate::storage::Storage;
+use crate::storage::testing::{Op, after_power_loss};
 use proptest::prelude::*;
 use std::sync::Arc;
 
