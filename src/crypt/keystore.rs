@@ -162,10 +162,17 @@ impl KeyStore {
         let (at, size) = match f.u16_le(4)? {
             0x0100 => (&VERSION_1, SIZE_1),
             0x0200 => (&VERSION_2, SIZE_2),
-            other => return Err(ParseError::unsupported(4, "version", "0x0100 or 0x0200", format_args!("{other:#06x}"))),
+            other => {
+                return Err(ParseError::unsupported(4, "version", "0x0100 or 0x0200", format_args!("{other:#06x}")));
+            }
         };
         if bytes.len() != size {
-            return Err(ParseError::corrupt(0, "size", format_args!("{size} bytes"), format_args!("{} bytes", bytes.len())));
+            return Err(ParseError::corrupt(
+                0,
+                "size",
+                format_args!("{size} bytes"),
+                format_args!("{} bytes", bytes.len()),
+            ));
         }
         let name = f.text(at.cipher, 32)?;
         let (cipher, bits) = cipher(&name, at.cipher)?;

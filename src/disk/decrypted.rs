@@ -138,9 +138,9 @@ fn usize_of(len: u64) -> usize {
 mod tests {
     use super::*;
     use crate::disk::ChainDisk;
-    use crate::storage::testing::MemFile;
     use crate::image::vdi::testing::Build;
     use crate::image::{OpenOptions, open::open_file};
+    use crate::storage::testing::MemFile;
     use proptest::prelude::*;
     use std::sync::{Condvar, Mutex};
     use std::time::Duration;

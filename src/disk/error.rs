@@ -1,7 +1,7 @@
 //! What can go wrong with a disk.
 
-use crate::image;
 use crate::error_kind::ErrorKind;
+use crate::image;
 use std::path::PathBuf;
 
 /// A failure of a chain of images.

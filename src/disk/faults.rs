@@ -3,8 +3,8 @@
 use super::testing::all;
 use super::{ChainDisk, Disk, Error};
 use crate::image::open::open_file;
-use crate::storage::testing::MemFile;
 use crate::image::{self, OpenOptions, parallels, qcow, two_level, vdi, vhd, vhdx, vmdk};
+use crate::storage::testing::MemFile;
 use nix::errno::Errno;
 use std::sync::Arc;
 

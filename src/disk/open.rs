@@ -1,9 +1,9 @@
 //! Opening a chain and checking that each image is the one it should be.
 
 use super::{ChainDisk, Error, Result};
-use crate::storage::local::Devices;
 use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
 use crate::registry::{Chain, Link, is_format};
+use crate::storage::local::Devices;
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -160,8 +160,8 @@ fn changed<T: PartialEq>(expected: Option<T>, found: Option<T>) -> Option<(T, T)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error_kind::ErrorKind;
     use crate::disk::Disk;
+    use crate::error_kind::ErrorKind;
     use crate::image::vdi::testing::Build;
     use crate::registry::MediumKind;
     use std::path::PathBuf;

@@ -2,9 +2,9 @@
 
 use super::testing::{Lab, all, crash, steps, write_from_threads};
 use super::*;
-use crate::storage::testing::{MemFile, Op};
 use crate::image::vdi::testing::Build;
 use crate::image::{self, Format, OpenOptions};
+use crate::storage::testing::{MemFile, Op};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! What can go wrong with a guest's file system.
 
-use crate::ondisk::ParseError;
 use crate::disk;
 use crate::error_kind::ErrorKind;
+use crate::ondisk::ParseError;
 
 /// A failure of a guest's file system.
 #[derive(Debug, thiserror::Error)]

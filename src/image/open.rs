@@ -1,10 +1,10 @@
 //! The one way to open an image: by content, never by extension alone.
 
-use crate::storage::local;
-use crate::storage::local::Devices;
+use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
 use crate::storage;
 use crate::storage::File;
-use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
+use crate::storage::local;
+use crate::storage::local::Devices;
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.

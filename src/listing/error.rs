@@ -1,7 +1,7 @@
 //! What can go wrong with a listing.
 
-use crate::registry;
 use crate::error_kind::ErrorKind;
+use crate::registry;
 use std::io;
 
 /// A failure. What is wrong with a machine or a medium is no failure of its listing: it is shown.

@@ -1,12 +1,12 @@
 //! What the image files themselves tell: their size, the disk's, and whether they can be used.
 
 use super::report::MediumState;
-use crate::storage::local::Devices;
+use crate::error;
+use crate::error_kind::ErrorKind;
 use crate::image::{self, Format, ImageInfo};
 use crate::lock;
 use crate::registry::{Medium, is_format};
-use crate::error;
-use crate::error_kind::ErrorKind;
+use crate::storage::local::Devices;
 use std::fs;
 use std::io;
 use std::path::Path;

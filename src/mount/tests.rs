@@ -1,7 +1,7 @@
 //! A disk in memory, mounted for real: what happens when it fails. (What the program does with images is in `tests/`.)
 
-use crate::disk::memory::MemoryDisk;
 use super::{Error, OnSignal, Options, Source, Stopper, mount, table};
+use crate::disk::memory::MemoryDisk;
 use crate::error_kind::ErrorKind;
 use nix::libc;
 use std::fs::{self, File, OpenOptions};

@@ -1,7 +1,7 @@
 //! What can go wrong with the registry.
 
-use crate::{crypt, image};
 use crate::error_kind::ErrorKind;
+use crate::{crypt, image};
 use std::io;
 use std::path::{Path, PathBuf};
 

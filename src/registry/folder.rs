@@ -183,7 +183,10 @@ mod tests {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let all = || vec![PathBuf::from("/hidden"), PathBuf::from("/seen")];
         let error = choose(all(), |_| false, |_| Err(denied())).unwrap_err();
-        assert_eq!((error.kind(), error.to_string()), (crate::error_kind::ErrorKind::Io, "Cannot look into /hidden".to_owned()));
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (crate::error_kind::ErrorKind::Io, "Cannot look into /hidden".to_owned())
+        );
         let seen = choose(all(), |_| false, |path| if path == Path::new("/seen") { Ok(true) } else { Err(denied()) });
         assert_eq!(seen.unwrap(), Path::new("/seen"));
     }

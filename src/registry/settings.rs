@@ -1,6 +1,6 @@
 //! Reading the settings files themselves.
 
-use super::xml::{ParseError, Global, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
+use super::xml::{Global, ParseError, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
 use super::{Error, Result, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
 use std::ffi::OsString;

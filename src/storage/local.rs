@@ -1,8 +1,8 @@
 //! [`Storage`] on a file or block device of this machine.
 
-use crate::storage::{File, Storage, Stretch};
 use crate::image::{Error, Result};
 use crate::storage::waiting;
+use crate::storage::{File, Storage, Stretch};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek};

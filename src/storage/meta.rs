@@ -2,10 +2,10 @@
 //!
 //! Changes stay in memory until [`MetaCache::write_back`], so that a format can put data on the disk first.
 
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
-use crate::ondisk::ParseError;
-use crate::image::Result;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

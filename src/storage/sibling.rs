@@ -1,10 +1,10 @@
 //! Files that an image names. Whoever made the image chose the names, so they lead to regular files only, never to
 //! devices or the network.
 
-use crate::storage::local;
-use crate::storage::local::Devices;
 use crate::image::{Error, Result};
 use crate::storage::File;
+use crate::storage::local;
+use crate::storage::local::Devices;
 use nix::errno::Errno;
 use std::fs;
 use std::io;

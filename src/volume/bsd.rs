@@ -51,7 +51,12 @@ fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, ParseErro
         return Err(ParseError::corrupt(label.offset(136), "d_checksum", 0, checksum));
     }
     if !(512..=65536).contains(&sector_size) || !sector_size.is_power_of_two() {
-        return Err(ParseError::corrupt(label.offset(40), "d_secsize", "a power of two from 512 to 65536", sector_size));
+        return Err(ParseError::corrupt(
+            label.offset(40),
+            "d_secsize",
+            "a power of two from 512 to 65536",
+            sector_size,
+        ));
     }
     let mut list = VolumeList::new(disk, sector_size);
     for (raw, number) in partitions.chunks_exact(PARTITION).zip(1..) {

@@ -174,7 +174,12 @@ impl Header {
         if len > MAX_ENTRIES {
             let expected = format_args!("entries of {MAX_ENTRIES} bytes in all");
             let found = format_args!("{count} of {} bytes each", self.size_of_partition_entry);
-            return Ok(Err(ParseError::unsupported(fields.offset(80), "GPT NumberOfPartitionEntries", expected, found)));
+            return Ok(Err(ParseError::unsupported(
+                fields.offset(80),
+                "GPT NumberOfPartitionEntries",
+                expected,
+                found,
+            )));
         }
         let lba = self.partition_entry_lba;
         let place = lba.checked_mul(u64::from(sector_size));

@@ -140,7 +140,12 @@ impl Chunks {
             (skip.checked_add(len)? <= chunk.length).then_some((chunk, skip))
         });
         let (chunk, skip) = inside.ok_or_else(|| {
-            damage(ParseError::corrupt(0, "logical address", "within a chunk", format_args!("{len} bytes at {logical}")))
+            damage(ParseError::corrupt(
+                0,
+                "logical address",
+                "within a chunk",
+                format_args!("{len} bytes at {logical}"),
+            ))
         })?;
         if !chunk.readable() {
             return Err(self.elsewhere(chunk));

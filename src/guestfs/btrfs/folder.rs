@@ -113,7 +113,8 @@ impl Btrfs {
             let what = format!("the names in the folder with inode {} are encrypted by the guest", folder.inode);
             return Err(super::superblock::unsupported(what));
         }
-        let bad = |what: &str, expected: &str, found: String| damage(ParseError::corrupt(item.at(), what, expected, found));
+        let bad =
+            |what: &str, expected: &str, found: String| damage(ParseError::corrupt(item.at(), what, expected, found));
         let dots = matches!(entry.name, b"" | b"." | b"..");
         if dots || entry.name.len() > NAME_MAX || entry.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(entry.name).escape_debug().to_string();

@@ -2,8 +2,8 @@
 //! (`INODE_ITEM`); numbers are little-endian.
 
 use crate::guestfs::{Attributes, NodeKind};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// Bit of `flags`: its data has no checksums.

@@ -186,7 +186,12 @@ impl Node {
         let (start, len) = (HEADER.saturating_add(number(at)?), number(at + 4)?);
         let data = start.checked_add(len).and_then(|end| self.bytes.get(start..end)).ok_or_else(|| {
             let expected = format!("within {} bytes", self.bytes.len());
-            ParseError::corrupt(f.offset(at), "place of an item in a node", expected, format_args!("{len} from {start} on"))
+            ParseError::corrupt(
+                f.offset(at),
+                "place of an item in a node",
+                expected,
+                format_args!("{len} from {start} on"),
+            )
         })?;
         Ok(Fields::new("item", data, f.offset(start)))
     }

@@ -37,7 +37,8 @@ impl Btrfs {
 
     /// The subvolume with this number, which is known to be there.
     pub(super) fn subvolume(&self, id: u64) -> Result<Subvolume> {
-        self.tree(id)?.ok_or_else(|| damage(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
+        self.tree(id)?
+            .ok_or_else(|| damage(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
     }
 
     /// The subvolume `id` where a folder of another names it; none when it is not meant to be there, as with a name in

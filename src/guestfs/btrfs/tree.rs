@@ -130,7 +130,12 @@ impl Nodes {
             }
         }
         Err(first.unwrap_or_else(|| {
-            damage(ParseError::corrupt(0, "place of a node", "a copy on this device", format_args!("none of {}", key.0)))
+            damage(ParseError::corrupt(
+                0,
+                "place of a node",
+                "a copy on this device",
+                format_args!("none of {}", key.0),
+            ))
         }))
     }
 
@@ -276,7 +281,12 @@ impl Cursor<'_> {
     fn push(&mut self, node: Arc<Node>, high: Option<Key>, key: Option<Key>) -> Result<()> {
         if !owner_fits(self.tree.id, node.owner) {
             let what = "owner of a node";
-            return Err(damage(ParseError::corrupt(node.at(), what, format_args!("tree {}", self.tree.id), node.owner)));
+            return Err(damage(ParseError::corrupt(
+                node.at(),
+                what,
+                format_args!("tree {}", self.tree.id),
+                node.owner,
+            )));
         }
         let index = match key {
             Some(key) => node.not_above(key).map_err(damage)?.saturating_sub(1),

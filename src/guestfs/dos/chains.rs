@@ -123,7 +123,12 @@ impl Chains {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
         let found = format!("its end after {}", walk.len);
-        Ok(self.table.damage(ParseError::corrupt(self.table.place(walk.last), what, format!("{needed} clusters"), found)))
+        Ok(self.table.damage(ParseError::corrupt(
+            self.table.place(walk.last),
+            what,
+            format!("{needed} clusters"),
+            found,
+        )))
     }
 
     fn walk(&self, first: u32, needed: u64) -> Result<Arc<Walk>> {
@@ -234,8 +239,8 @@ impl Chains {
 mod tests {
     use super::super::table::Width;
     use super::*;
-    use crate::guestfs::foreign::Blocks;
     use crate::disk::memory::MemoryDisk;
+    use crate::guestfs::foreign::Blocks;
 
     /// Chains over a table in which cluster `i + 2` has the entry `links[i]`.
     fn chains(links: &[u32]) -> Chains {

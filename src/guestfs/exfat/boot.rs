@@ -74,7 +74,12 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let f = Fields::new("boot sector", &first, at);
     let mark = f.bytes(3, 8).map_err(damage)?;
     if mark != NAME {
-        return Err(damage(ParseError::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(mark))));
+        return Err(damage(ParseError::corrupt(
+            at + 3,
+            "name in the boot sector",
+            "EXFAT",
+            String::from_utf8_lossy(mark),
+        )));
     }
     let shift = u32::from(f.u8(108).map_err(damage)?); // BytesPerSectorShift
     let size = 1_u64.checked_shl(shift).unwrap_or(0);
@@ -114,7 +119,12 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let cluster_shift = sector_shift.saturating_add(f.u8(109)?.into()); // SectorsPerClusterShift
     if cluster_shift > MAX_CLUSTER_SHIFT {
         let what = "powers of two of a sector and of a cluster";
-        return Err(ParseError::corrupt(f.offset(109), what, format_args!("at most {MAX_CLUSTER_SHIFT}"), cluster_shift));
+        return Err(ParseError::corrupt(
+            f.offset(109),
+            what,
+            format_args!("at most {MAX_CLUSTER_SHIFT}"),
+            cluster_shift,
+        ));
     }
     let (sector, cluster) = (1_u64 << sector_shift, 1_u64 << cluster_shift);
     let flags = f.u16_le(106)?; // VolumeFlags
@@ -153,7 +163,12 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let root = f.u32_le(96)?; // FirstClusterOfRootDirectory
     if root < FIRST_CLUSTER || root - FIRST_CLUSTER >= clusters {
         let expected = format!("from {FIRST_CLUSTER} to {:#x}", u64::from(clusters) + 1);
-        return Err(ParseError::corrupt(f.offset(96), "first cluster of the root folder", expected, format!("{root:#x}")));
+        return Err(ParseError::corrupt(
+            f.offset(96),
+            "first cluster of the root folder",
+            expected,
+            format!("{root:#x}"),
+        ));
     }
     Ok(Boot {
         cluster,

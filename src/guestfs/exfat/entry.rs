@@ -3,11 +3,11 @@
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, sections 6 and 7); all numbers are
 //! little-endian.
 
-use crate::ondisk::calendar::Time;
 use crate::guestfs::dos::{SLOT, date_and_time};
-use crate::ondisk::utf16;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
+use crate::ondisk::utf16;
 
 /// `EntryType`: the bit of slots in use, that of secondary ones, and that of ones that may be passed over.
 const IN_USE: u8 = 0x80;

@@ -81,7 +81,12 @@ impl Exfat {
             self.heap.blocks.read_at(place, raw)?;
             if number == 0 {
                 let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
-                    return Err(damage(ParseError::corrupt(at, "slot of a folder", "a file or a folder", "something else")));
+                    return Err(damage(ParseError::corrupt(
+                        at,
+                        "slot of a folder",
+                        "a file or a folder",
+                        "something else",
+                    )));
                 };
                 len = more + 1;
                 set.resize(len * SLOT, 0);
@@ -195,7 +200,9 @@ impl GuestFs for Exfat {
         };
         match self.heap.locate(self.place(&file, at)?, offset)? {
             Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
-            None => Err(damage(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset))),
+            None => {
+                Err(damage(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset)))
+            }
         }
     }
 }

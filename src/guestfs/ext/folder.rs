@@ -51,7 +51,12 @@ impl Ext {
         }
         if folder.attributes.size > MAX_FOLDER {
             let what = format!("size of the folder with inode {}", folder.number);
-            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_FOLDER}"), folder.attributes.size)));
+            return Err(damage(ParseError::corrupt(
+                0,
+                what,
+                format_args!("at most {MAX_FOLDER}"),
+                folder.attributes.size,
+            )));
         }
         let size = u64::from(self.sb.block_size);
         let blocks = folder.attributes.size.div_ceil(size);
@@ -118,7 +123,8 @@ impl Ext {
             let used = raw.inode != 0 && raw.file_type != TAIL && !matches!(raw.name, b"" | b"." | b"..");
             if used && place >= skip {
                 if raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                    let cause = ParseError::corrupt(at + place as u64, "name in a folder", "no / and no zero byte", "one");
+                    let cause =
+                        ParseError::corrupt(at + place as u64, "name in a folder", "no / and no zero byte", "one");
                     return Err(damage(cause));
                 }
                 let node = Node(u64::from(raw.inode));

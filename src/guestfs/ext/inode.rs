@@ -3,8 +3,8 @@
 
 use super::superblock::Superblock;
 use crate::guestfs::{Attributes, Error, NodeKind, device_numbers};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// Bits of `i_flags`.

@@ -245,7 +245,12 @@ impl Ext {
     /// The block that an inode is in, and where in it.
     fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
-            return Err(damage(ParseError::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number)));
+            return Err(damage(ParseError::corrupt(
+                0,
+                "inode number",
+                format_args!("1 to {}", self.sb.inodes),
+                number,
+            )));
         }
         let index = u64::from(number - 1);
         let group = index / u64::from(self.sb.inodes_per_group);

@@ -257,7 +257,12 @@ impl Apply<'_> {
         if count == 0 || end.is_none_or(|end| end > self.ext.sb.blocks) {
             let what = format!("block {first} of inode {number} in a fast commit");
             let found = format!("{count} from {block:?} on");
-            return Err(damage(ParseError::corrupt(0, what, format_args!("blocks below {}", self.ext.sb.blocks), found)));
+            return Err(damage(ParseError::corrupt(
+                0,
+                what,
+                format_args!("blocks below {}", self.ext.sb.blocks),
+                found,
+            )));
         }
         self.view.put(file.number, first, first + count, block);
         Ok(())
@@ -345,7 +350,12 @@ impl Apply<'_> {
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");
-                return Err(damage(ParseError::corrupt(0, "names in folders of the fast commits", expected, self.names)));
+                return Err(damage(ParseError::corrupt(
+                    0,
+                    "names in folders of the fast commits",
+                    expected,
+                    self.names,
+                )));
             }
             self.stored.insert(folder, names);
         }

@@ -78,7 +78,12 @@ impl Ext {
             let magic = f.u32_le(0).map_err(damage)?;
             if magic != MAGIC {
                 let (expected, found) = (format!("{MAGIC:#x}"), format!("{magic:#x}"));
-                return Err(damage(ParseError::corrupt(f.offset(0), "magic number of an attribute block", expected, found)));
+                return Err(damage(ParseError::corrupt(
+                    f.offset(0),
+                    "magic number of an attribute block",
+                    expected,
+                    found,
+                )));
             }
             self.check_attribute_block(inode.file_acl, &bytes)?;
             parse(&bytes, BLOCK_HEADER, &mut all).map_err(damage)?;

@@ -215,7 +215,12 @@ impl HfsPlus {
             let offset = start + done as u64;
             let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
                 let expected = format!("a block for its byte {offset}");
-                damage(ParseError::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end"))
+                damage(ParseError::corrupt(
+                    self.source.part.start,
+                    format!("extents of the {name}"),
+                    expected,
+                    "the end",
+                ))
             })?;
             let piece = self.piece(extent, within, offset % size)?;
             let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(bytes.len() - done);

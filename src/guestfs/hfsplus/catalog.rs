@@ -8,8 +8,8 @@ use super::btree::{Place, Record};
 use super::header::Fork;
 use super::{HfsPlus, damage, names};
 use crate::guestfs::{Attributes, Error, Node, NodeKind, Result};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -95,7 +95,8 @@ pub(super) fn node(place: Place) -> Node {
 
 fn place(node: Node) -> Result<Place> {
     let number = u32::try_from(node.0 >> 16);
-    let number = number.map_err(|_| damage(ParseError::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
+    let number =
+        number.map_err(|_| damage(ParseError::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
     Ok(Place { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
 }
 
@@ -247,8 +248,9 @@ impl HfsPlus {
         let leaf = self.leaf(&self.catalog, place.node)?;
         let record = leaf.record(place.record, None).map_err(damage)?;
         let item = Item::parse(&record, self.header.block_size).map_err(damage)?;
-        let item =
-            item.ok_or_else(|| damage(ParseError::corrupt(record.at, "record of a node", "a file or folder", "a thread")))?;
+        let item = item.ok_or_else(|| {
+            damage(ParseError::corrupt(record.at, "record of a node", "a file or folder", "a thread"))
+        })?;
         let parent = Some(key(record.key, record.at).map_err(damage)?.parent);
         if parent == self.hidden.files || parent == self.hidden.folders {
             return Ok(item.counted());

@@ -140,7 +140,12 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let f = Fields::new("journal info block", &raw, base + info);
     let flags = f.u32_be(0).map_err(damage)?;
     if flags & IN_FS == 0 {
-        return Err(damage(ParseError::corrupt(base + info, "place of the journal", "on this volume", "on another device")));
+        return Err(damage(ParseError::corrupt(
+            base + info,
+            "place of the journal",
+            "on this volume",
+            "on another device",
+        )));
     }
     if flags & NEED_INIT != 0 {
         return Ok(Replayed::default());
@@ -172,7 +177,12 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let sound = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
     if !sound || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
-        return Err(damage(ParseError::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found)));
+        return Err(damage(ParseError::corrupt(
+            f.offset(8),
+            "numbers of the journal",
+            "ones that fit together",
+            found,
+        )));
     }
     Journal { source, little, at, size, header, list }.lists(start, end)
 }
@@ -233,7 +243,8 @@ impl Journal<'_> {
                 let at = self.byte(place);
                 let expected = format!("number {sequence} or the next one, up to an end at {end}");
                 let found = format!("number {} after {used} bytes", list.sequence);
-                replayed.damaged = Some(Box::new(ParseError::corrupt(at, "block lists of the journal", expected, found)));
+                replayed.damaged =
+                    Some(Box::new(ParseError::corrupt(at, "block lists of the journal", expected, found)));
                 return Ok(replayed);
             }
             sequence = list.sequence;

@@ -138,7 +138,12 @@ impl HfsPlus {
         let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
         let (start, len) = entry.filter(|(_, len)| *len <= MAX_PACKED).ok_or_else(|| {
             let what = format!("table of the packed file {}", item.id);
-            damage(ParseError::corrupt(item.at, what, format_args!("block {block} of at most {MAX_PACKED} bytes"), "none"))
+            damage(ParseError::corrupt(
+                item.at,
+                what,
+                format_args!("block {block} of at most {MAX_PACKED} bytes"),
+                "none",
+            ))
         })?;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.read_fork(resource_fork(item), start, &mut bytes)?;

@@ -214,8 +214,9 @@ impl Iso {
             }
             next => next,
         };
-        next.filter(|next| next.identifier == record.identifier && !next.is_folder())
-            .ok_or_else(|| damage(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none")))
+        next.filter(|next| next.identifier == record.identifier && !next.is_folder()).ok_or_else(|| {
+            damage(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
+        })
     }
 
     /// Tells the entries of a folder from byte `from` of it on.
@@ -438,10 +439,9 @@ impl GuestFs for Iso {
             let at = offset.saturating_add(done as u64);
             let bytes = self.unpacked(file, &opened, how, at / how.block_size())?;
             let skip = usize::try_from(at % how.block_size()).unwrap_or(usize::MAX);
-            let rest = bytes
-                .get(skip..)
-                .filter(|rest| !rest.is_empty())
-                .ok_or_else(|| damage(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size)))?;
+            let rest = bytes.get(skip..).filter(|rest| !rest.is_empty()).ok_or_else(|| {
+                damage(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))
+            })?;
             let now = rest.len().min(buf.len() - done);
             buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;

@@ -1,8 +1,8 @@
 //! Directory records (ECMA-119, 9.1; <https://ecma-international.org/publications-and-standards/standards/ecma-119/>).
 
-use crate::ondisk::calendar::Time;
-use crate::ondisk::calendar::Date;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Date;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// Records do not go from one sector to the next.

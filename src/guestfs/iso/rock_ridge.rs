@@ -6,8 +6,8 @@ use super::record::{Record, long_date, short_date};
 use super::susp::{Field, HEADER, Skip};
 use super::zisofs::Compression;
 use crate::guestfs::{Error, NodeKind, Result, device_numbers};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// Names of the extension in `ER`.
@@ -158,7 +158,12 @@ impl RockRidge {
                 ROOT => b"",
                 _ => {
                     let what = "flags of a part of a symbolic link's target";
-                    return Err(ParseError::unsupported(f.offset(at), what, "1, 2, 4 or 8", format_args!("{flags:#x}")));
+                    return Err(ParseError::unsupported(
+                        f.offset(at),
+                        what,
+                        "1, 2, 4 or 8",
+                        format_args!("{flags:#x}"),
+                    ));
                 }
             };
             if self.target.begun && !self.component_open && self.target.text != b"/" {

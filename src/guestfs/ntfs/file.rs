@@ -4,8 +4,8 @@ use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
 use super::{Ntfs, damage, unsupported};
 use crate::guestfs::Result;
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
 

@@ -5,10 +5,10 @@
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, damage};
-use crate::ondisk::utf16::to_utf8;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::ondisk::utf16::to_utf8;
 use std::ops::ControlFlow;
 
 /// "$I30", the index of names.
@@ -92,7 +92,12 @@ impl Ntfs {
             let len = usize::from(f.u16_le(place + 8).map_err(damage)?);
             if len < 16 || !len.is_multiple_of(8) || len > end - place {
                 let expected = format!("a multiple of 8 from 16 to {}", end - place);
-                return Err(damage(ParseError::corrupt(f.offset(place + 8), "length of an index entry", expected, len)));
+                return Err(damage(ParseError::corrupt(
+                    f.offset(place + 8),
+                    "length of an index entry",
+                    expected,
+                    len,
+                )));
             }
             if f.u16_le(place + 12).map_err(damage)? & LAST != 0 {
                 break;

@@ -172,9 +172,9 @@ impl Ntfs {
 
     fn record(&self, number: u64) -> Result<Record> {
         let mut bytes = vec![0; self.boot.record];
-        let byte = number
-            .checked_mul(self.boot.record as u64)
-            .ok_or_else(|| damage(ParseError::corrupt(0, "number of a file record", "one within the file table", number)))?;
+        let byte = number.checked_mul(self.boot.record as u64).ok_or_else(|| {
+            damage(ParseError::corrupt(0, "number of a file record", "one within the file table", number))
+        })?;
         self.read_runs(&self.mft, byte, &mut bytes)?;
         Record::parse(bytes, self.record_place(number)).map_err(damage)
     }
@@ -331,7 +331,12 @@ impl Ntfs {
             depth += 1;
             if depth > MAX_DEPTH {
                 let what = format!("folders above file record {}", file.number);
-                return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_DEPTH}"), "more, or a circle")));
+                return Err(damage(ParseError::corrupt(
+                    0,
+                    what,
+                    format_args!("at most {MAX_DEPTH}"),
+                    "more, or a circle",
+                )));
             }
             at = self.read_file(number, 0)?.parent();
         }

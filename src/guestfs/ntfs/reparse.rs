@@ -4,9 +4,9 @@
 use super::wof::Algorithm;
 use crate::guestfs::NodeKind;
 use crate::guestfs::ntfs::record::utf16;
-use crate::ondisk::utf16::to_utf8;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::ondisk::utf16::to_utf8;
 
 const MOUNT_POINT: u32 = 0xA000_0003;
 const SYMLINK: u32 = 0xA000_000C;

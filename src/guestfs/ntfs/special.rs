@@ -5,8 +5,8 @@ use super::file::{File, Stream};
 use super::record::utf16;
 use super::reparse::Reparse;
 use super::{MAX_TARGET, Ntfs};
-use crate::ondisk::utf16::to_utf8;
 use crate::guestfs::{NodeKind, Result};
+use crate::ondisk::utf16::to_utf8;
 
 /// Numbers of a device, and the marks before them or before a link's target.
 const DEVICE: usize = 24;

@@ -46,7 +46,12 @@ impl Squashfs {
                 let end = found.skip.saturating_add(found.len);
                 let wanted = found.whole.unwrap_or(end);
                 if u64::from(*size) < end || found.whole.is_some_and(|whole| u64::from(*size) != whole) {
-                    return Err(damage(ParseError::corrupt(*at, "block of a file", format_args!("{wanted} bytes"), size)));
+                    return Err(damage(ParseError::corrupt(
+                        *at,
+                        "block of a file",
+                        format_args!("{wanted} bytes"),
+                        size,
+                    )));
                 }
                 FileExtent::Stored(at + found.skip)
             }
@@ -94,7 +99,12 @@ impl Squashfs {
     fn find_block(&self, inode: &Inode, offset: u64) -> Result<Found> {
         let Content::File(file) = &inode.content else { return Err(Error::NotFile) };
         if offset >= file.size {
-            return Err(damage(ParseError::corrupt(inode.at, "size of a file", format_args!("above {offset}"), file.size)));
+            return Err(damage(ParseError::corrupt(
+                inode.at,
+                "size of a file",
+                format_args!("above {offset}"),
+                file.size,
+            )));
         }
         let block_size = u64::from(self.sb.block_size);
         let (number, skip) = (offset / block_size, offset % block_size);
@@ -147,7 +157,12 @@ impl Squashfs {
         let end = at.checked_add(packed.size.into()).filter(|end| *end <= self.sb.bytes_used);
         if end.is_none() || packed.size > self.sb.block_size {
             let expected = format!("at most {} bytes that end by {}", self.sb.block_size, self.sb.bytes_used);
-            return Err(damage(ParseError::corrupt(at, "block of a file", expected, format_args!("{} bytes", packed.size))));
+            return Err(damage(ParseError::corrupt(
+                at,
+                "block of a file",
+                expected,
+                format_args!("{} bytes", packed.size),
+            )));
         }
         Ok(packed)
     }

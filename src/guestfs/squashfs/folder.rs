@@ -66,7 +66,12 @@ impl Squashfs {
             if count >= MAX_GROUP {
                 let expected = format!("at most {MAX_GROUP}");
                 let found = u64::from(count) + 1;
-                return Err(damage(ParseError::corrupt(place.block, "entries of a group of a folder", expected, found)));
+                return Err(damage(ParseError::corrupt(
+                    place.block,
+                    "entries of a group of a folder",
+                    expected,
+                    found,
+                )));
             }
             for _ in 0..=count {
                 if at >= folder.size {
@@ -91,7 +96,8 @@ impl Squashfs {
         let (offset, number, size) =
             (f.u16_le(0).map_err(damage)?, f.u16_le(4).map_err(damage)?, f.u16_le(6).map_err(damage)?);
         let size = usize::from(size) + 1;
-        let bad = |what: &str, expected: &str, found: String| damage(ParseError::corrupt(within, what, expected, found));
+        let bad =
+            |what: &str, expected: &str, found: String| damage(ParseError::corrupt(within, what, expected, found));
         if size > NAME_MAX {
             return Err(bad("length of a name in a folder", "at most 256", size.to_string()));
         }

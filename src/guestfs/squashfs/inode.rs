@@ -5,8 +5,8 @@
 use super::metadata::{BLOCK, Place};
 use super::{Squashfs, damage};
 use crate::guestfs::{Attributes, NodeKind, Result, device_numbers};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 use std::sync::Mutex;
 

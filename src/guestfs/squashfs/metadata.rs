@@ -44,8 +44,9 @@ impl Squashfs {
         if let Some(block) = self.metadata.get(&at) {
             return Ok(block);
         }
-        let bad =
-            |expected: String, found: String| damage(ParseError::corrupt(at, format!("block of {what}"), expected, found));
+        let bad = |expected: String, found: String| {
+            damage(ParseError::corrupt(at, format!("block of {what}"), expected, found))
+        };
         let start = at.checked_add(2).filter(|start| *start <= self.sb.bytes_used);
         let start =
             start.ok_or_else(|| bad(format!("one below {}", self.sb.bytes_used), "one behind it".to_owned()))?;

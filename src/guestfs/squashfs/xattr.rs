@@ -50,8 +50,9 @@ impl Table {
 impl Squashfs {
     /// Tells the attributes of a number in the table: the name with its namespace, and where the value is.
     fn each_xattr(&self, number: u32, each: &mut dyn FnMut(Vec<u8>, Place) -> Result<bool>) -> Result<()> {
-        let bad =
-            |at: u64, what: &str, expected: String, found: String| damage(ParseError::corrupt(at, what, expected, found));
+        let bad = |at: u64, what: &str, expected: String, found: String| {
+            damage(ParseError::corrupt(at, what, expected, found))
+        };
         let table = self.xattrs.filter(|table| number < table.count).ok_or_else(|| {
             let count = self.xattrs.map_or(0, |table| table.count);
             bad(0, "number of an inode's attributes", format!("below {count}"), number.to_string())

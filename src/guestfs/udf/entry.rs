@@ -3,8 +3,8 @@
 use super::tag::{self, Expected, id};
 use super::text;
 use crate::guestfs::{Attributes, NodeKind};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// `StrategyType` of entries that stand alone.

@@ -46,7 +46,12 @@ impl Udf {
         let mut first = 0_u64;
         let mut seen = HashSet::new();
         let too_many = |most: usize| {
-            damage(ParseError::corrupt(entry.descriptors_at, "extents of a file", format_args!("at most {most}"), "more"))
+            damage(ParseError::corrupt(
+                entry.descriptors_at,
+                "extents of a file",
+                format_args!("at most {most}"),
+                "more",
+            ))
         };
         for _ in 0..MAX_BLOCKS {
             let mut next = None;
@@ -77,7 +82,12 @@ impl Udf {
             let Some(address) = next else { return Ok(extents) };
             if !seen.insert((address.partition, address.block)) {
                 let expected = "blocks that end";
-                return Err(damage(ParseError::corrupt(area_at, "allocation descriptors of a file", expected, "a circle")));
+                return Err(damage(ParseError::corrupt(
+                    area_at,
+                    "allocation descriptors of a file",
+                    expected,
+                    "a circle",
+                )));
             }
             (area, area_at) = self.more_descriptors(address)?;
         }
@@ -98,7 +108,13 @@ impl Udf {
 }
 
 /// The descriptor at byte `at` of an area that begins at byte `area_at` of the volume, and how many bytes it has.
-fn descriptor(area: &[u8], area_at: u64, at: usize, form: Form, partition: u16) -> Result<(Descriptor, usize), ParseError> {
+fn descriptor(
+    area: &[u8],
+    area_at: u64,
+    at: usize,
+    form: Form,
+    partition: u16,
+) -> Result<(Descriptor, usize), ParseError> {
     let f = Fields::new("allocation descriptor", area, area_at);
     let len = f.u32_le(at)?;
     let (address, size) = match form {

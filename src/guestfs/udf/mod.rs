@@ -273,7 +273,9 @@ fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
                 })?;
                 target.extend_from_slice(name.as_bytes());
             }
-            other => return Err(ParseError::corrupt(f.offset(at), "part of a symbolic link's target", "1 to 5", other)),
+            other => {
+                return Err(ParseError::corrupt(f.offset(at), "part of a symbolic link's target", "1 to 5", other));
+            }
         }
         at += 4 + len;
     }

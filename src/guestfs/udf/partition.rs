@@ -143,7 +143,12 @@ impl Udf {
             .map_err(damage)?;
         let f = Fields::new("sparing table", &bytes, at);
         if !f.bytes(17, 23).map_err(damage)?.starts_with(SPARING_TABLE) {
-            return Err(damage(ParseError::corrupt(at + 17, "name of the sparing table", "*UDF Sparing Table", "another")));
+            return Err(damage(ParseError::corrupt(
+                at + 17,
+                "name of the sparing table",
+                "*UDF Sparing Table",
+                "another",
+            )));
         }
         let mut moved = Vec::new();
         for entry in 0..count {
@@ -190,7 +195,12 @@ impl Udf {
         let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
         if size > most {
             let what = "size of the virtual allocation table";
-            return Err(damage(ParseError::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size)));
+            return Err(damage(ParseError::corrupt(
+                self.place(address)?.0,
+                what,
+                format_args!("at most {most}"),
+                size,
+            )));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };

@@ -1,7 +1,7 @@
 //! Text and dates as UDF has them (<http://www.osta.org/specs/pdf/udf260.pdf>, 2.1.1 to 2.1.4).
 
-use crate::ondisk::calendar::Time;
 use crate::ondisk::calendar::Date;
+use crate::ondisk::calendar::Time;
 
 /// Text in OSTA CS0: a byte that tells the width of characters in bits, then the characters. What is no character is
 /// replaced; `None` for an unknown width.

@@ -169,8 +169,12 @@ impl Volume {
             return Err(unsupported(format!("it has blocks of {block_size} bytes on sectors of {sector}")));
         }
         if maps > MAX_MAPS {
-            let cause =
-                ParseError::corrupt(f.offset(268), "number of partition maps", format_args!("at most {MAX_MAPS}"), maps);
+            let cause = ParseError::corrupt(
+                f.offset(268),
+                "number of partition maps",
+                format_args!("at most {MAX_MAPS}"),
+                maps,
+            );
             return Err(damage(cause));
         }
         let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX)).map_err(damage)?;

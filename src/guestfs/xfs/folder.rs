@@ -130,7 +130,12 @@ impl Xfs {
         }
         if magic != single {
             let expected = format!("{single:#x} or {data:#x}");
-            return Err(ParseError::corrupt(f.offset(0), "magic number of a folder", expected, format_args!("{magic:#x}")));
+            return Err(ParseError::corrupt(
+                f.offset(0),
+                "magic number of a folder",
+                expected,
+                format_args!("{magic:#x}"),
+            ));
         }
         let count_at = f.len() - 8;
         let hashes = f.u32_be(count_at)?;

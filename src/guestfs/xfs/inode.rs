@@ -3,8 +3,8 @@
 
 use super::superblock::Superblock;
 use crate::guestfs::{Attributes, NodeKind};
-use crate::ondisk::calendar::Time;
 use crate::ondisk::ParseError;
+use crate::ondisk::calendar::Time;
 use crate::ondisk::fields::Fields;
 
 /// `di_magic`: `IN`.
@@ -62,7 +62,13 @@ pub(super) fn core_size(version: u8) -> usize {
 impl Inode {
     /// Parses one inode's bytes, which begin at byte `at` of the volume. `check_crc` is for those that are as the
     /// guest wrote them.
-    pub(super) fn parse(bytes: &[u8], at: u64, number: u64, sb: &Superblock, check_crc: bool) -> Result<Self, ParseError> {
+    pub(super) fn parse(
+        bytes: &[u8],
+        at: u64,
+        number: u64,
+        sb: &Superblock,
+        check_crc: bool,
+    ) -> Result<Self, ParseError> {
         let f = Fields::new("inode", bytes, at);
         let bad = |offset: usize, what: &str, expected: &str, found: String| {
             ParseError::corrupt(f.offset(offset), format!("{what} of inode {number}"), expected, found)
@@ -131,7 +137,14 @@ impl Inode {
 }
 
 /// The fork of `len` bytes from `start` of the inode on, whose format is at `format_at`.
-fn fork(f: &Fields<'_>, format_at: usize, start: usize, len: usize, extents: u64, number: u64) -> Result<Fork, ParseError> {
+fn fork(
+    f: &Fields<'_>,
+    format_at: usize,
+    start: usize,
+    len: usize,
+    extents: u64,
+    number: u64,
+) -> Result<Fork, ParseError> {
     let format = match f.u8(format_at)? {
         0 => Format::Device,
         1 => Format::Local,

@@ -256,8 +256,12 @@ impl<'a> Log<'a> {
             return Ok(None);
         }
         if header.format != LITTLE_ENDIAN {
-            let cause =
-                ParseError::unsupported(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+            let cause = ParseError::unsupported(
+                self.place(at) + 300,
+                "format of a journal record",
+                LITTLE_ENDIAN,
+                header.format,
+            );
             return Err(damage(cause));
         }
         let headers = self.read(at, header.sectors)?;

@@ -92,7 +92,14 @@ impl Xfs {
     }
 
     /// What the list of `count` extents from byte `start` on has at `block`.
-    fn find_extent(&self, f: &Fields<'_>, start: usize, count: usize, block: u64, next: u64) -> Result<Mapped, ParseError> {
+    fn find_extent(
+        &self,
+        f: &Fields<'_>,
+        start: usize,
+        count: usize,
+        block: u64,
+        next: u64,
+    ) -> Result<Mapped, ParseError> {
         f.bytes(start, count * RECORD)?;
         let first = |i: usize| Ok(f.u64_be(start + i * RECORD)? >> 9 & (END - 1));
         let Some(i) = last_up_to(count, block, first)? else {
@@ -139,7 +146,11 @@ fn child(f: &Fields<'_>, header: usize, count: u16, block: u64, next: &mut u64) 
 }
 
 /// The last of `count` ascending numbers that is not above `wanted`.
-fn last_up_to(count: usize, wanted: u64, number: impl Fn(usize) -> Result<u64, ParseError>) -> Result<Option<usize>, ParseError> {
+fn last_up_to(
+    count: usize,
+    wanted: u64,
+    number: impl Fn(usize) -> Result<u64, ParseError>,
+) -> Result<Option<usize>, ParseError> {
     let (mut low, mut high) = (0, count);
     while low < high {
         let middle = usize::midpoint(low, high);

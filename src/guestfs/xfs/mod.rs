@@ -193,10 +193,9 @@ impl Xfs {
         if let Some(inode) = self.inodes.get(&number) {
             return Ok(inode);
         }
-        let at = self
-            .sb
-            .inode_place(number)
-            .ok_or_else(|| damage(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}"))))?;
+        let at = self.sb.inode_place(number).ok_or_else(|| {
+            damage(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))
+        })?;
         let size = u64::from(self.sb.block_size);
         let block = self.block(at / size, "inodes")?;
         let start = usize::try_from(at % size).unwrap_or(0);

@@ -322,7 +322,10 @@ impl Replay<'_> {
 
 fn too_large() -> Error {
     let expected = format!("at most {MAX_BYTES} bytes");
-    Error::Corrupt { type_name: TYPE, cause: Box::new(ParseError::corrupt(0, "changes in the journal", expected, "more")) }
+    Error::Corrupt {
+        type_name: TYPE,
+        cause: Box::new(ParseError::corrupt(0, "changes in the journal", expected, "more")),
+    }
 }
 
 fn size_of_pieces(pieces: &[Vec<u8>]) -> usize {

@@ -1,9 +1,9 @@
 //! A set of units of a file, a bit for each.
 
-use crate::storage;
-use crate::storage::Storage;
 use crate::image::Result;
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::Storage;
 use std::ops::Range;
 
 /// More units than this are not kept track of: 256 MiB of bits.

@@ -1,9 +1,9 @@
 //! Free and used units of a file.
 
 use super::{MAX_UNITS, UnitSet};
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

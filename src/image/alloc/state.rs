@@ -1,9 +1,9 @@
 //! What a flush has to do, and whether the file says that it is in use.
 
 use crate::image::Result;
-use crate::storage::meta::MetaCache;
 use crate::storage;
 use crate::storage::Storage;
+use crate::storage::meta::MetaCache;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 

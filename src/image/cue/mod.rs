@@ -11,8 +11,8 @@ mod tests;
 use super::open::Sample;
 use super::{Extent, Format, Image, ImageInfo, Result, Run, iso};
 use crate::ondisk::ParseError;
-use crate::storage::{File, sibling};
 use crate::storage;
+use crate::storage::{File, sibling};
 use sector::{Layout, USER};
 
 /// Sheets have some lines for each of 99 tracks; longer ones than this are refused.

@@ -75,7 +75,12 @@ fn check_header(f: &Fields<'_>, mode: u8) -> Result<(), ParseError> {
 fn check_form(f: &Fields<'_>, at: usize) -> Result<usize, ParseError> {
     if f.u8(at + 2)? & FORM_2 != 0 {
         let expected = "form 1, which holds data";
-        return Err(ParseError::unsupported(f.offset(at + 2), "form of a CD sector", expected, "form 2 (sound or video)"));
+        return Err(ParseError::unsupported(
+            f.offset(at + 2),
+            "form of a CD sector",
+            expected,
+            "form 2 (sound or video)",
+        ));
     }
     check_sum(f, at, at + 8 + USER)?;
     Ok(at + 8)

@@ -3,9 +3,9 @@
 
 use super::plist::Table;
 use super::trailer::{Trailer, crc};
-use crate::ondisk::fields::Fields;
 use crate::image::{Extent, MAX_CLUSTER, Run};
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::fmt;
 
 const SECTOR: u64 = 512;

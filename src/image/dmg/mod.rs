@@ -15,8 +15,8 @@ mod trailer;
 use super::open::Sample;
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Variant};
 use crate::ondisk::ParseError;
-use crate::storage::File;
 use crate::storage;
+use crate::storage::File;
 use chunks::Chunks;
 use trailer::{SIGNATURE, SIZE, Trailer};
 

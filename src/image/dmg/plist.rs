@@ -51,8 +51,8 @@ fn is_table(path: &[&str], keys: &[String]) -> bool {
 
 fn decode(place: &Place<'_>, text: &str) -> Result<Table, ParseError> {
     let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    let bytes = STANDARD
-        .decode(compact)
-        .map_err(|error| ParseError::corrupt(place.offset(), "block table in the UDIF property list", "base64", error))?;
+    let bytes = STANDARD.decode(compact).map_err(|error| {
+        ParseError::corrupt(place.offset(), "block table in the UDIF property list", "base64", error)
+    })?;
     Ok(Table { at: place.offset(), bytes })
 }

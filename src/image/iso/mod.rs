@@ -1,10 +1,10 @@
 //! Images of optical disks: the 2048-byte sectors as they are, with ISO 9660 or UDF on them. Read-only, as VirtualBox has
 //! them.
 
-use crate::ondisk::fields::Fields;
 use super::open::Sample;
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use crate::storage::File;
 use std::path::Path;
 
@@ -101,8 +101,8 @@ impl Image for Iso {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::testing::MemFile;
     use crate::image::{self, Extent};
+    use crate::storage::testing::MemFile;
 
     /// An image of 40 sectors whose volume has as many.
     fn iso() -> Vec<u8> {

@@ -4,9 +4,9 @@ use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
 use super::part::{Layer, Part};
 use super::{Parallels, open_mapped, plain_info};
 use crate::image::open::Sample;
-use crate::storage;
 use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
+use crate::storage;
 use crate::storage::{File, sibling};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -51,7 +51,8 @@ fn read(file: &File) -> Result<Descriptor> {
     let len = storage::length(&**file)?;
     let Some(len) = usize::try_from(len).ok().filter(|_| len <= MAX_DESCRIPTOR) else {
         let expected = format_args!("at most {MAX_DESCRIPTOR} bytes");
-        let cause = ParseError::unsupported(0, "descriptor of the Parallels bundle", expected, format_args!("{len} bytes"));
+        let cause =
+            ParseError::unsupported(0, "descriptor of the Parallels bundle", expected, format_args!("{len} bytes"));
         return Err(cause.in_file(file.path()));
     };
     let bytes = storage::read_up_to(&**file, 0, len)?;

@@ -95,7 +95,12 @@ impl Descriptor {
         }
         if end != disk_size || disk_size == 0 {
             let expected = format_args!("parts up to byte {disk_size}, the disk's size");
-            return Err(ParseError::corrupt(0, "Storage in the descriptor", expected, format_args!("parts up to {end}")));
+            return Err(ParseError::corrupt(
+                0,
+                "Storage in the descriptor",
+                expected,
+                format_args!("parts up to {end}"),
+            ));
         }
         Ok(Self { disk_size, storages: parser.storages, parents: parser.parents, top: parser.top })
     }
@@ -143,7 +148,12 @@ impl Descriptor {
             [only] => Ok(only),
             _ => {
                 let found = format_args!("{} snapshots without children", leaves.len());
-                Err(ParseError::corrupt(0, "Snapshots in the descriptor", "TopGUID or one state without children", found))
+                Err(ParseError::corrupt(
+                    0,
+                    "Snapshots in the descriptor",
+                    "TopGUID or one state without children",
+                    found,
+                ))
             }
         }
     }
@@ -212,7 +222,12 @@ impl Parser {
                 let guid = self.guid.take().ok_or_else(|| missing(place.offset(), "GUID"))?;
                 let parent = self.parent.take().ok_or_else(|| missing(place.offset(), "ParentGUID"))?;
                 if self.parents.insert(guid, parent).is_some() {
-                    return Err(ParseError::corrupt(place.offset(), "Shot in the descriptor", "a GUID of its own", guid));
+                    return Err(ParseError::corrupt(
+                        place.offset(),
+                        "Shot in the descriptor",
+                        "a GUID of its own",
+                        guid,
+                    ));
                 }
             }
             ["Snapshots", "TopGUID"] => self.top = Some(guid(place, text)?),
@@ -255,7 +270,12 @@ fn kind(place: &Place<'_>, text: &str) -> Result<Kind, ParseError> {
     match text {
         "Plain" => Ok(Kind::Plain),
         "Compressed" => Ok(Kind::Compressed),
-        _ => Err(ParseError::unsupported(place.offset(), "Type of an Image in the descriptor", "Plain or Compressed", text)),
+        _ => Err(ParseError::unsupported(
+            place.offset(),
+            "Type of an Image in the descriptor",
+            "Plain or Compressed",
+            text,
+        )),
     }
 }
 

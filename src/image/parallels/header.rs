@@ -1,9 +1,9 @@
 //! The header of a Parallels image. Field names and offsets are those of QEMU's `docs/interop/parallels.txt`
 //! (<https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/parallels.txt>); all numbers are little-endian.
 
+use crate::image::open::Sample;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
-use crate::image::open::Sample;
 
 /// `magic` of images whose map counts in sectors of 512 bytes; the only ones that VirtualBox knows.
 pub(super) const MAGIC: &[u8; 16] = b"WithoutFreeSpace";
@@ -82,8 +82,9 @@ impl Header {
         // Images of the old kind have a 32-bit size, and what follows it is not defined.
         let sectors = if extended { f.u64_le(36)? } else { u64::from(f.u32_le(36)?) };
         let disk_size = sectors.checked_mul(SECTOR).filter(|size| *size > 0 && i64::try_from(*size).is_ok());
-        let disk_size = disk_size
-            .ok_or_else(|| ParseError::corrupt(36, "sectors of the Parallels disk", "1 to 2^54 - 1 sectors", sectors))?;
+        let disk_size = disk_size.ok_or_else(|| {
+            ParseError::corrupt(36, "sectors of the Parallels disk", "1 to 2^54 - 1 sectors", sectors)
+        })?;
         let entries = f.u32_le(32)?;
         if entries > MAX_ENTRIES {
             let expected = format_args!("at most {MAX_ENTRIES}");
@@ -95,9 +96,9 @@ impl Header {
             return Err(ParseError::corrupt(32, "number of Parallels BAT entries", expected, entries));
         }
         let extension = f.u64_le(56)?;
-        let extension = extension
-            .checked_mul(SECTOR)
-            .ok_or_else(|| ParseError::corrupt(56, "offset of the Parallels format extension", "below 2^55", extension))?;
+        let extension = extension.checked_mul(SECTOR).ok_or_else(|| {
+            ParseError::corrupt(56, "offset of the Parallels format extension", "below 2^55", extension)
+        })?;
         let header = Self {
             extended,
             cluster,
@@ -144,8 +145,8 @@ fn usize_of(offset: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::testing::MemFile;
     use crate::image::{OpenOptions, open::open_file, parallels::testing::Build};
+    use crate::storage::testing::MemFile;
 
     /// A `.hdd` file without signature is a flat image, and what was read of a damaged one would not be the disk.
     #[test]

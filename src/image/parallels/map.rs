@@ -1,11 +1,11 @@
 //! The block allocation table (BAT): reading entries and checking them against the file.
 
 use super::header::Header;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the table kept in memory.

@@ -7,8 +7,8 @@ use super::header::{FLAG_EMPTY, FLAGS_AT, IN_USE, IN_USE_AT};
 use super::map::Map;
 use super::part::{Layer, Part};
 use crate::image::alloc::{self, Grant, Space, State, UnitSet};
-use crate::storage;
 use crate::image::{Allocated, Extent, ImageMut, Result, Run};
+use crate::storage;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

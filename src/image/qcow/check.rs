@@ -5,11 +5,11 @@ use super::entry::{Entry, Packed, table};
 use super::header::Header;
 use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
+use crate::image::Result;
 use crate::image::alloc::UnitSet;
+use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
-use crate::image::Result;
-use crate::ondisk::ParseError;
 
 /// Entries of a level 1 table read at once.
 const L1_PIECE: u64 = 8192;

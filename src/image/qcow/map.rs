@@ -2,11 +2,11 @@
 
 use super::entry::{Entry, Packed, table};
 use super::header::Header;
-use crate::storage::meta::{MetaCache, PAGE};
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, Joined, Result, Run};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::{MetaCache, PAGE};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of level 2 tables kept in memory: 4 MiB are the map of 32 GiB with clusters of 64 KiB.

@@ -1,11 +1,11 @@
 //! Refcounts: how many references each cluster of the file has.
 
 use super::header::{Header, MAX_OFFSET, MAX_REFCOUNT_TABLE};
-use crate::storage::meta::{MetaCache, PAGE};
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::{MetaCache, PAGE};
 use std::collections::BTreeSet;
 
 /// Bytes of refcount blocks kept in memory.

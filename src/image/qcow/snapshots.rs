@@ -1,11 +1,11 @@
 //! The table of internal snapshots.
 
 use super::header::{Header, check_l1_size};
+use crate::image::{Error, Result};
+use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Result};
-use crate::ondisk::ParseError;
 
 /// QEMU's bound of the table, in bytes.
 const MAX_TABLE: u64 = 64 << 20;

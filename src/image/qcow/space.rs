@@ -2,9 +2,9 @@
 
 use super::refcount::Refcounts;
 use crate::image::alloc::{self, Taken, UnitSet};
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Result};
 use std::ops::Range;
 
 /// Which clusters are in use, and what waits to be given back.

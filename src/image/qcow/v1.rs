@@ -3,12 +3,12 @@
 
 use super::compressed;
 use super::header::{Compression, MAX_HEADER, within_header};
-use crate::ondisk::fields::Fields;
-use crate::storage;
-use crate::storage::File;
 use crate::image::two_level::{Dialect, Shape, TwoLevel};
 use crate::image::{Format, Image, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::File;
 use std::path::Path;
 
 /// Bytes of the header.

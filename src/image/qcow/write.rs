@@ -10,9 +10,9 @@ use super::entry::{Entry, own_table};
 use super::header::AUTOCLEAR_RAW;
 use super::space::{Space, clear};
 use crate::image::alloc::{self, State};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `autoclear_features` in the header.

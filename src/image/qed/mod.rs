@@ -5,8 +5,8 @@ pub mod header;
 use super::open::Sample;
 use super::two_level::{Dialect, Shape, TwoLevel};
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow};
-use crate::storage::File;
 use crate::storage;
+use crate::storage::File;
 use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, MAX_HEADER, NEED_CHECK};
 use std::path::Path;
 

@@ -4,8 +4,8 @@
 //! The signatures are those that `file(1)` knows; formats that a disk itself may begin with (tar, zip and compressed
 //! data can be written to a disk as they are) also need the name that such files have.
 
-use crate::ondisk::ParseError;
 use crate::image::open::Sample;
+use crate::ondisk::ParseError;
 
 /// Where it is, the bytes, and what they begin.
 type Signature = (usize, &'static [u8], &'static str);
@@ -40,15 +40,17 @@ pub(super) fn refuse(sample: &Sample) -> Result<(), ParseError> {
     let extension = sample.path.extension().unwrap_or_default();
     let named = PACKED.iter().filter(|(end, _)| extension.eq_ignore_ascii_case(end)).map(|(_, signature)| signature);
     match FORMATS.iter().chain(named).find(|(at, magic, _)| sample.starts_with(*at, magic)) {
-        Some((at, _, what)) => Err(ParseError::unsupported(*at as u64, "disk image", "a format that is read here", what)),
+        Some((at, _, what)) => {
+            Err(ParseError::unsupported(*at as u64, "disk image", "a format that is read here", what))
+        }
         None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::storage::testing::MemFile;
     use crate::image::{Error, OpenOptions, open::open_file};
+    use crate::storage::testing::MemFile;
 
     fn opened(name: &str, at: usize, magic: &[u8]) -> Result<u64, String> {
         let mut bytes = vec![0; 4096];

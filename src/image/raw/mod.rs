@@ -3,11 +3,11 @@
 mod foreign;
 
 use super::open::Sample;
-use crate::storage;
-use crate::storage::Stretch;
 use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
+use crate::storage;
 use crate::storage::File;
+use crate::storage::Stretch;
 
 /// File name extensions of formats that have a magic number. A file so named without the number is damaged or cut,
 /// and showing its bytes as a disk would be a lie.

@@ -2,9 +2,9 @@
 
 use super::{Extent, File, Joined, Run, Shape, storage};
 use crate::image::alloc::{Space, UnitSet};
-use crate::storage::meta::{MetaCache, PAGE};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage::meta::{MetaCache, PAGE};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of level 2 tables kept in memory.

@@ -6,8 +6,8 @@ pub(crate) mod tests;
 mod write;
 
 use super::{Extent, Image, ImageInfo, ImageMut, Joined, Result, Run};
-use crate::storage::File;
 use crate::storage;
+use crate::storage::File;
 use map::Map;
 use write::Writer;
 

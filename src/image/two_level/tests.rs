@@ -3,8 +3,8 @@
 use crate::disk::ChainDisk;
 use crate::disk::testing::{Lab, all, crash, steps};
 use crate::image::open::open_file;
-use crate::storage::testing::{MemFile, after_power_loss};
 use crate::image::{Error, Format, Image, OpenOptions};
+use crate::storage::testing::{MemFile, after_power_loss};
 use proptest::prelude::*;
 use std::process::Command;
 use std::sync::Arc;

@@ -144,7 +144,9 @@ impl Header {
         match (version >> 16, version & 0xFFFF) {
             (0, 2) => Self::version_0(&f, version),
             (1, _) => Self::version_1(&f, version),
-            (major, minor) => Err(ParseError::unsupported(68, "VDI version", "0.2 or 1.x", format_args!("{major}.{minor}"))),
+            (major, minor) => {
+                Err(ParseError::unsupported(68, "VDI version", "0.2 or 1.x", format_args!("{major}.{minor}")))
+            }
         }
     }
 
@@ -156,7 +158,12 @@ impl Header {
     fn version_1(f: &Fields<'_>, version: u32) -> Result<Self, ParseError> {
         let header_size = f.u32_le(72)?;
         if header_size < HEADER_1_SIZE {
-            return Err(ParseError::corrupt(72, "VDI header size", format_args!("at least {HEADER_1_SIZE}"), header_size));
+            return Err(ParseError::corrupt(
+                72,
+                "VDI header size",
+                format_args!("at least {HEADER_1_SIZE}"),
+                header_size,
+            ));
         }
         let blocks_offset = u64::from(f.u32_le(340)?);
         if blocks_offset < HEADER_1_END {
@@ -180,7 +187,13 @@ impl Header {
         Self::fields(f, version, &VERSION_1, blocks_offset, data_offset)
     }
 
-    fn fields(f: &Fields<'_>, version: u32, at: &Layout, blocks_offset: u64, data_offset: u64) -> Result<Self, ParseError> {
+    fn fields(
+        f: &Fields<'_>,
+        version: u32,
+        at: &Layout,
+        blocks_offset: u64,
+        data_offset: u64,
+    ) -> Result<Self, ParseError> {
         let kind = match f.u32_le(at.kind)? {
             1 => Kind::Normal,
             2 => Kind::Fixed,

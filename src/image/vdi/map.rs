@@ -2,11 +2,11 @@
 
 use super::header::{BLOCK_FREE, BLOCK_ZERO, Header};
 use crate::image::alloc::UnitSet;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};

@@ -12,8 +12,8 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use crate::storage;
 use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use crate::storage;
 use crate::storage::File;
 use header::{Header, Kind, MAX_HEADER, SIGNATURE, SIGNATURE_AT};
 use map::Map;

@@ -3,9 +3,9 @@
 use super::testing::Build;
 use super::*;
 use crate::disk::{ChainDisk, Disk};
+use crate::image::{Error, Extent};
 use crate::storage::local::Devices;
 use crate::storage::testing::{MemFile, Op};
-use crate::image::{Error, Extent};
 
 const FREE: u32 = 0xFFFF_FFFF;
 const ZERO: u32 = 0xFFFF_FFFE;

@@ -1,12 +1,12 @@
 //! The block allocation table and the sector bitmaps: where the sectors of the disk are in the file.
 
 use super::header::{Header, SECTOR};
-use crate::ondisk::bitmap::BitOrder;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
+use crate::ondisk::bitmap::BitOrder;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -15,10 +15,10 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use crate::storage;
-use crate::storage::File;
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
 use footer::{COOKIE, Footer, Kind};
 use header::Header;
 use map::Map;

@@ -1,9 +1,9 @@
 //! What a differencing VHD says of its parent.
 
 use super::header::{Header, Locator, text};
+use crate::image::{ParentLink, Result};
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::{ParentLink, Result};
 
 /// Platform codes of the parent locators, those first whose names are most likely to be right after a move: relative
 /// names, then absolute ones, then the URL of a file on a Mac. `Wi2r` and `Wi2k` are the deprecated forms without

@@ -2,9 +2,9 @@
 
 use super::footer::Footer;
 use super::map::Map;
+use crate::image::{Extent, Result};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Extent, Result};
 
 /// Programs for which the geometry is the disk. Virtual PC and Virtual Server show a guest whole cylinders only, and
 /// QEMU followed them until it got a mark of its own (`qem2`) for images where it does not; see the table of creators

@@ -4,11 +4,11 @@
 //! 2.2.2 (<https://learn.microsoft.com/openspecs/windows_protocols/ms-vhdx>); all numbers are little-endian.
 
 use super::checksum;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::Result;
-use crate::ondisk::ParseError;
 use uuid::Uuid;
 
 /// Bytes of a header.

@@ -1,9 +1,9 @@
 //! Writing headers. [MS-VHDX] section 2.2.2.1.
 
 use super::header::{Header, OFFSETS};
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::File;
-use crate::image::{Error, Result};
 use uuid::Uuid;
 
 /// The current header of a file that is written.

@@ -1,8 +1,8 @@
 //! The parent locator of a differencing disk. [MS-VHDX] section 2.6.2.6.
 
-use crate::ondisk::fields::Fields;
 use crate::image::ParentLink;
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use uuid::{Uuid, uuid};
 
 /// `LocatorType` for a parent that is a VHDX; the specification has no other.

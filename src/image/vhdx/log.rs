@@ -2,11 +2,11 @@
 
 use super::checksum;
 use super::header::Header;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::Result;
-use crate::ondisk::ParseError;
 use uuid::Uuid;
 
 /// Bytes of a sector of the log: entries are whole sectors.
@@ -87,7 +87,9 @@ pub(super) fn read(file: &dyn Storage, header: &Header) -> Result<Option<Replay>
     }
     if header.log_length == 0 || header.log_length > MAX_LOG {
         let expected = format_args!("1 to {MAX_LOG} bytes for a log that is not empty");
-        return Err(ParseError::unsupported(header.log_offset, "VHDX log", expected, header.log_length).in_file(file.path()));
+        return Err(
+            ParseError::unsupported(header.log_offset, "VHDX log", expected, header.log_length).in_file(file.path())
+        );
     }
     let length = u64::from(header.log_length);
     let mut log = Log { file, offset: header.log_offset, length, guid: header.log_guid, budget: length * MAX_WASTE };

@@ -5,12 +5,12 @@ use super::header::{Header, MIB};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
 use crate::image::alloc::{Space, UnitSet};
-use crate::ondisk::bitmap::BitOrder;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
+use crate::ondisk::bitmap::BitOrder;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -2,11 +2,11 @@
 
 use super::locator::Locator;
 use super::region::Region;
+use crate::image::Result;
+use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::Result;
-use crate::ondisk::ParseError;
 use uuid::{Uuid, uuid};
 
 /// Bytes of the metadata table, which goes before the items.
@@ -67,7 +67,12 @@ impl Table {
                 PARENT_LOCATOR if !user => &mut table.parent_locator,
                 VIRTUAL_DISK_ID | PHYSICAL_SECTOR_SIZE if !user => continue,
                 _ if required => {
-                    return Err(ParseError::unsupported(f.offset(at), "required VHDX metadata item", "a known one", id));
+                    return Err(ParseError::unsupported(
+                        f.offset(at),
+                        "required VHDX metadata item",
+                        "a known one",
+                        id,
+                    ));
                 }
                 _ => continue,
             };

@@ -20,9 +20,9 @@ mod tests;
 mod write;
 
 use super::open::Sample;
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
 use crate::storage;
 use crate::storage::File;
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
 use header::Header;
 use header_writer::HeaderWriter;
 use map::Map;

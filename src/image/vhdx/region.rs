@@ -2,11 +2,11 @@
 
 use super::checksum;
 use super::header::MIB;
+use crate::image::Result;
 use crate::ondisk::fields::Fields;
+use crate::ondisk::{ParseError, ParseErrorKind};
 use crate::storage;
 use crate::storage::Storage;
-use crate::image::Result;
-use crate::ondisk::{ParseError, ParseErrorKind};
 use uuid::{Uuid, uuid};
 
 /// Where the table and its copy are.
@@ -40,7 +40,12 @@ impl Regions {
         let signature = f.bytes(0, 4)?;
         if signature != b"regi" {
             let found = String::from_utf8_lossy(signature);
-            return Err(ParseError::corrupt(base, "VHDX region table signature", "\"regi\"", format_args!("{found:?}")));
+            return Err(ParseError::corrupt(
+                base,
+                "VHDX region table signature",
+                "\"regi\"",
+                format_args!("{found:?}"),
+            ));
         }
         f.bytes(0, SIZE)?;
         checksum::check(&f, "VHDX region table checksum")?;

@@ -1,9 +1,9 @@
 //! Bringing what the log holds to its place: in memory for reading, in the file for writing.
 
 use super::log::{Change, Replay};
+use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::{File, Storage, Stretch};
-use crate::image::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

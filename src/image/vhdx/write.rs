@@ -10,9 +10,9 @@ use super::bat::Payload;
 use super::header::MIB;
 use super::header_writer::HeaderWriter;
 use crate::image::alloc::{self, Reservations, Space, State};
+use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::ondisk::blocks::{Part, parts};
 use crate::storage;
-use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -6,9 +6,9 @@ use super::grains::{Grain, Grains};
 use super::header::SECTOR;
 use super::space::MAX_FILE;
 use crate::image::alloc::{Space, UnitSet};
-use crate::storage;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 

@@ -4,9 +4,9 @@
 
 use super::grains::Geometry;
 use super::header::SECTOR;
-use crate::ondisk::fields::Fields;
 use crate::image::MAX_CLUSTER;
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 
 /// `magicNumber`.
 pub(super) const MAGIC: &[u8] = b"COWD";

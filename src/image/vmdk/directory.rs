@@ -2,9 +2,9 @@
 
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
-use crate::storage;
 use crate::image::Result;
 use crate::ondisk::ParseError;
+use crate::storage;
 
 /// More grain tables in all extents together are refused: their places are kept in memory (32 TiB of a disk with
 /// tables of 512 grains of 64 KiB).
@@ -113,6 +113,11 @@ impl Grains {
         let at = self.geometry.redundant_at.unwrap_or_default() + 4 * table as u64;
         let what = format!("{} redundant grain directory entry {table}", self.geometry.format);
         let found = format!("sector {raw} (offset {})", u64::from(raw) * SECTOR);
-        self.cause(ParseError::corrupt(at, what, "a grain table where the first directory has one, and not the same", found))
+        self.cause(ParseError::corrupt(
+            at,
+            what,
+            "a grain table where the first directory has one, and not the same",
+            found,
+        ))
     }
 }

@@ -2,11 +2,11 @@
 //! disks have the same, with numbers of their own.
 
 use super::header::SECTOR;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -264,7 +264,12 @@ impl Grains {
         };
         let entry_at = self.geometry.directory_at + 4 * table;
         let found = format!("sector {} (offset {at})", at / SECTOR);
-        Err(self.cause(ParseError::corrupt(entry_at, format!("{format} grain directory entry {table}"), expected, found)))
+        Err(self.cause(ParseError::corrupt(
+            entry_at,
+            format!("{format} grain directory entry {table}"),
+            expected,
+            found,
+        )))
     }
 
     /// Whether the place of a grain lies within the file and outside of header and directories. `entry_at` is where

@@ -3,9 +3,9 @@
 //! sectors of 512 bytes.
 
 use super::grains::Geometry;
-use crate::ondisk::fields::Fields;
 use crate::image::MAX_CLUSTER;
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
 use std::ops::Range;
 
 /// `magicNumber`, "VMDK" as a number.
@@ -123,7 +123,12 @@ impl SparseHeader {
     fn check_flags(f: &Fields<'_>, flags: u32) -> Result<(), ParseError> {
         if flags & !KNOWN_FLAGS != 0 {
             let known = format!("no others than {KNOWN_FLAGS:#x}");
-            return Err(ParseError::unsupported(f.offset(8), "VMDK sparse header flags", known, format_args!("{flags:#x}")));
+            return Err(ParseError::unsupported(
+                f.offset(8),
+                "VMDK sparse header flags",
+                known,
+                format_args!("{flags:#x}"),
+            ));
         }
         let newlines = f.bytes(73, 4)?;
         if flags & FLAG_NEWLINES != 0 && newlines != NEWLINES {

@@ -118,7 +118,8 @@ impl Image for Vmdk {
                 sparse.grains.decode((cluster - part.start) / sparse.grains.geometry.grain, out)
             }
             _ => {
-                let cause = ParseError::corrupt(cluster, "compressed grain", "an extent of compressed grains", "another");
+                let cause =
+                    ParseError::corrupt(cluster, "compressed grain", "an extent of compressed grains", "another");
                 Err(cause.in_file(&self.info.path))
             }
         }

@@ -4,10 +4,10 @@ use super::cowd::{self, CowdHeader, Parent};
 use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, MAX_TEXT};
 use super::header::{self, FOOTER_FROM_END, SparseHeader};
 use super::sesparse;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
 use std::path::Path;
 
 /// The main file and what it says of the others.

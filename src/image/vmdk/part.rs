@@ -8,10 +8,10 @@ use super::opened::{Head, Opened};
 use super::sesparse::SeSparse;
 use super::space::SparseWriter;
 use crate::image::alloc::Space;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Extent, OpenOptions, Result, Run, raw};
 use crate::ondisk::ParseError;
+use crate::storage;
+use crate::storage::File;
 
 /// Bytes of maps kept in memory, for all extents together: the grain tables of 64 GiB of a disk.
 const CACHE: usize = 8 << 20;

@@ -4,12 +4,12 @@
 
 use super::grains::{Grain, GrainRun, same};
 use super::header::SECTOR;
-use crate::ondisk::fields::Fields;
-use crate::storage::meta::MetaCache;
-use crate::storage;
-use crate::storage::File;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
+use crate::storage;
+use crate::storage::File;
+use crate::storage::meta::MetaCache;
 
 /// `magic` of the constant header.
 pub(super) const MAGIC: u64 = 0x0000_0000_CAFE_BABE;
@@ -75,7 +75,12 @@ impl ConstHeader {
         }
         let capacity = f.u64_le(16)?;
         if capacity >= MAX_SECTORS {
-            return Err(ParseError::corrupt(16, "SESPARSE capacity", format_args!("less than {MAX_SECTORS}"), capacity));
+            return Err(ParseError::corrupt(
+                16,
+                "SESPARSE capacity",
+                format_args!("less than {MAX_SECTORS}"),
+                capacity,
+            ));
         }
         let place = |at: usize, what: &str| {
             let sector = f.u64_le(at)?;
@@ -138,9 +143,8 @@ impl SeSparse {
         if directory_end > file_len {
             let expected = format!("its end at {directory_end}");
             let found = format!("the end of the file at {file_len}");
-            return Err(
-                ParseError::corrupt(header.directory_at, "SESPARSE grain directory", expected, found).in_file(file.path())
-            );
+            return Err(ParseError::corrupt(header.directory_at, "SESPARSE grain directory", expected, found)
+                .in_file(file.path()));
         }
         Ok(Self { header, cache: MetaCache::new(file, cache), file_len })
     }

@@ -3,10 +3,10 @@
 
 use super::grains::{Grain, Grains, MARKER};
 use super::header::SECTOR;
-use crate::ondisk::fields::Fields;
-use crate::storage;
 use crate::image::Result;
 use crate::ondisk::ParseError;
+use crate::ondisk::fields::Fields;
+use crate::storage;
 use flate2::{Decompress, FlushDecompress, Status};
 
 impl Grains {

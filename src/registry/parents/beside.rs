@@ -1,9 +1,9 @@
 //! Looks for images near an image: for its parent by UUID, and for its children.
 
-use crate::storage::local::Devices;
 use crate::image::{ImageInfo, ParentLink};
 use crate::registry::resolve::file_id;
 use crate::registry::{Error, Identify, Result};
+use crate::storage::local::Devices;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};

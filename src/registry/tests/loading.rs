@@ -1,8 +1,8 @@
 //! Loading whole registries: what is broken stops nothing else.
 
 use super::*;
-use crate::error_kind::ErrorKind;
 use crate::crypt::Passwords;
+use crate::error_kind::ErrorKind;
 
 fn machine_error(registry: &Registry, index: usize) -> (ErrorKind, String) {
     let error = registry.machines[index].machine.as_ref().expect_err("the machine is broken");

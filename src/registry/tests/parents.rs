@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::error_kind::ErrorKind;
-use crate::storage::local::Devices;
 use crate::image::{self, Format, ImageInfo, ParentLink, Variant};
 use crate::registry::resolve::resolve_with;
+use crate::storage::local::Devices;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;

@@ -94,8 +94,9 @@ pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
 fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     if let Some((text, unit)) = utf16(bytes) {
         let (units, rest) = text.as_chunks();
-        let broken =
-            |line, found: &str| Err(ParseError::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() });
+        let broken = |line, found: &str| {
+            Err(ParseError::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() })
+        };
         let mut decoded = String::with_capacity(units.len());
         for c in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
             let Ok(c) = c else {

@@ -224,7 +224,12 @@ impl Walk<'_> {
         let (used, end) = (f.u32_be(12)?, self.header.end(f.len()));
         let used = usize::try_from(used).unwrap_or(usize::MAX);
         if used > end {
-            return Err(ParseError::corrupt(f.offset(12), "bytes of revoked blocks", format_args!("at most {end}"), used));
+            return Err(ParseError::corrupt(
+                f.offset(12),
+                "bytes of revoked blocks",
+                format_args!("at most {end}"),
+                used,
+            ));
         }
         let size = if self.header.wide { 8 } else { 4 };
         let mut at = 16;
@@ -233,7 +238,12 @@ impl Walk<'_> {
             at += size;
         }
         if self.revoked.len() > MAX_REVOKED {
-            return Err(ParseError::corrupt(f.offset(12), "revoked blocks", format_args!("at most {MAX_REVOKED}"), "more"));
+            return Err(ParseError::corrupt(
+                f.offset(12),
+                "revoked blocks",
+                format_args!("at most {MAX_REVOKED}"),
+                "more",
+            ));
         }
         Ok(())
     }

@@ -95,7 +95,12 @@ impl Ntfs {
         let chunk = u64::from(algorithm.chunk());
         let record = opened.file.number;
         let bad = |what: &str, expected: String, found: String| {
-            damage(ParseError::corrupt(0, format!("{what} of the compressed file with record {record}"), expected, found))
+            damage(ParseError::corrupt(
+                0,
+                format!("{what} of the compressed file with record {record}"),
+                expected,
+                found,
+            ))
         };
         let Some(packed) = &opened.packed else {
             return Err(bad("bytes", format!("a stream {STREAM}"), "none".to_owned()));

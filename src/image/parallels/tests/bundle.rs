@@ -85,7 +85,8 @@ impl Bundle {
     fn broken(&self, from: &str, to: &str) -> String {
         assert!(self.xml.contains(from), "{from}");
         std::fs::write(self.path(), self.xml.replacen(from, to, 1)).unwrap();
-        let text = crate::error_kind::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
+        let text =
+            crate::error_kind::message(&self.open(OpenOptions::default()).err().expect("the descriptor is broken"));
         self.save();
         text
     }

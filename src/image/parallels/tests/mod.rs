@@ -6,8 +6,8 @@ mod write;
 use super::testing::Build;
 use super::*;
 use crate::disk::{ChainDisk, Disk};
-use crate::storage::testing::MemFile;
 use crate::image::{self, Extent};
+use crate::storage::testing::MemFile;
 
 const WRITE: OpenOptions =
     OpenOptions { writable: true, devices: image::local::Devices::Refused, force: false, format: None, snapshot: None };

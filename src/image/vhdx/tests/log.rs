@@ -3,9 +3,9 @@
 use super::*;
 use crate::disk::ChainDisk;
 use crate::disk::testing::all;
+use crate::image::vhdx::testing::{Change, LOG, entry, filled, header, sum};
 use crate::storage::read_exact;
 use crate::storage::testing::Op;
-use crate::image::vhdx::testing::{Change, LOG, entry, filled, header, sum};
 
 const MB: u64 = MIB as u64;
 const GUID: Uuid = Uuid::from_u128(42);

@@ -3,9 +3,9 @@
 use super::*;
 use crate::disk::testing::{Lab, all, crash, steps, write_from_threads};
 use crate::disk::{ChainDisk, Disk};
-use crate::storage::testing::{Op, after_power_loss};
 use crate::image::Extent;
 use crate::storage::Storage;
+use crate::storage::testing::{Op, after_power_loss};
 use proptest::prelude::*;
 use std::sync::Arc;
 

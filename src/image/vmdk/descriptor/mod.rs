@@ -142,7 +142,12 @@ impl Descriptor {
             }
             "ddb.comment" => self.comment = unescape(&entry.text()),
             key if key.starts_with("encryption") => {
-                return Err(ParseError::unsupported(entry.at(), "VMDK encryption", "a disk that is not encrypted", key));
+                return Err(ParseError::unsupported(
+                    entry.at(),
+                    "VMDK encryption",
+                    "a disk that is not encrypted",
+                    key,
+                ));
             }
             _ => {}
         }

@@ -9,8 +9,8 @@ mod write;
 
 use super::testing::{Build, Entry, descriptor};
 use super::*;
-use crate::storage::testing::MemFile;
 use crate::image::{Extent, Variant};
+use crate::storage::testing::MemFile;
 use Entry::{Absent, Data, One};
 use std::collections::HashMap;
 use std::path::Path;
