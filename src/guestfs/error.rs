@@ -3,6 +3,7 @@
 use crate::disk;
 use crate::error_kind::ErrorKind;
 use crate::ondisk::ParseError;
+use std::sync::Arc;
 
 /// A failure of a guest's file system.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Error {
         /// The feature, by name.
         what: String,
     },
+    /// Entries of a directory cannot be read. All others were told.
+    #[error("Entries of a directory are missing from its listing. {0}")]
+    Incomplete(Arc<Self>),
     /// The node is no folder.
     #[error("This is not a folder; list the folder it is in")]
     NotFolder,
@@ -46,7 +50,19 @@ impl Error {
             Self::Disk(e) => e.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Incomplete(first) => first.kind(),
             Self::NotFolder | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same will fail again: corruption, not a disk that may answer later.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Incomplete(first) => first.is_lasting(),
+            Self::Corrupt { .. } | Self::Unsupported { .. } => true,
+            _ => false,
         }
     }
 }

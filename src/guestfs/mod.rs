@@ -12,6 +12,7 @@ pub mod exfat;
 pub mod ext;
 pub mod fat;
 pub mod foreign;
+mod gaps;
 pub mod hfsplus;
 pub mod iso;
 mod marks;

@@ -1,7 +1,7 @@
 //! The names of folders, kept for looking them up, for file systems whose folders have no index, or one that is no
 //! quicker than a listing.
 
-use super::{Entry, Node, Result};
+use super::{Entry, Error, Node, Result};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::collections::HashMap;
@@ -21,6 +21,17 @@ const ENTRY: u64 = 56;
 struct Folder {
     nodes: HashMap<Vec<u8>, Node>,
     size: u64,
+    /// What is missing from them, when entries cannot be read.
+    missing: Option<Arc<Error>>,
+}
+
+impl Folder {
+    fn find(&self, name: &[u8]) -> Result<Option<Node>> {
+        match (self.nodes.get(name), &self.missing) {
+            (None, Some(missing)) => Err(Error::Incomplete(missing.clone())),
+            (found, _) => Ok(found.copied()),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -57,7 +68,8 @@ impl Names {
     }
 
     /// The node that has a name in a folder, whose entries `list` tells. Of several entries with the same name the
-    /// first counts. A folder that is too large to be kept is searched each time.
+    /// first counts. A folder that is too large to be kept is searched each time. A name that is not among those of a
+    /// folder whose other entries cannot be read is an error.
     pub(super) fn lookup(
         &self,
         folder: Node,
@@ -65,10 +77,10 @@ impl Names {
         list: impl FnOnce(&mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>,
     ) -> Result<Option<Node>> {
         if let Some(known) = self.known(folder) {
-            return Ok(known.nodes.get(name).copied());
+            return known.find(name);
         }
         let (mut nodes, mut size, mut found) = (HashMap::new(), ENTRY, None);
-        list(&mut |entry| {
+        let told = list(&mut |entry| {
             if found.is_none() && entry.name == name {
                 found = Some(entry.node);
             }
@@ -81,27 +93,22 @@ impl Names {
                 nodes = HashMap::new();
             }
             ControlFlow::Continue(())
-        })?;
+        });
+        let missing = match told {
+            Ok(()) => None,
+            Err(Error::Incomplete(missing)) if missing.is_lasting() => Some(missing),
+            // What failed now may work later.
+            Err(_) if found.is_some() => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        let failed = found.is_none().then(|| missing.clone()).flatten();
         if size <= CACHE / 2 {
-            self.kept.insert(folder, Arc::new(Folder { nodes, size }));
+            self.kept.insert(folder, Arc::new(Folder { nodes, size, missing }));
         } else if size <= self.most {
-            let large = Some((folder, Arc::new(Folder { nodes, size })));
+            let large = Some((folder, Arc::new(Folder { nodes, size, missing })));
             *self.large.lock().unwrap_or_else(PoisonError::into_inner) = large;
         }
-        Ok(found)
-    }
-}
-
-/// A name that can be in a folder: what separates folders or ends a name is replaced.
-pub(super) fn usable(mut name: Vec<u8>) -> Vec<u8> {
-    for byte in &mut name {
-        if matches!(byte, b'/' | 0) {
-            *byte = b'_';
-        }
-    }
-    match &*name {
-        b"" | b"." | b".." => [b"_", &*name].concat(),
-        _ => name,
+        failed.map_or(Ok(found), |missing| Err(Error::Incomplete(missing)))
     }
 }
 
@@ -109,6 +116,7 @@ pub(super) fn usable(mut name: Vec<u8>) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::guestfs::NodeKind;
+    use crate::ondisk::ParseError;
 
     fn entries(count: u64) -> impl Fn(&mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
         move |each| {
@@ -124,9 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn names_become_usable() {
-        assert_eq!(usable(b"a/b\0".to_vec()), b"a_b_");
-        assert_eq!((usable(b"..".to_vec()), usable(Vec::new())), (b"_..".to_vec(), b"_".to_vec()));
+    fn finds_names_of_an_incomplete_directory_and_fails_for_others() {
+        let names = Names::new();
+        let lasting = || {
+            let cause = ParseError::corrupt(0, "directory", "a block", "none");
+            Arc::new(Error::Corrupt { type_name: "test", cause: Box::new(cause) })
+        };
+        let incomplete = |each: &mut dyn FnMut(Entry) -> ControlFlow<()>| {
+            entries(9)(each)?;
+            Err(Error::Incomplete(lasting()))
+        };
+        let name = |number: u64| format!("{number:0200}").into_bytes();
+        assert!(matches!(names.lookup(Node(1), b"none", incomplete), Err(Error::Incomplete(_))));
+        let unused = |_: &mut dyn FnMut(Entry) -> ControlFlow<()>| panic!("listed again");
+        assert_eq!(names.lookup(Node(1), &name(7), unused).unwrap(), Some(Node(7)));
+        assert!(matches!(names.lookup(Node(1), b"none", unused), Err(Error::Incomplete(_))));
+        let failing = |each: &mut dyn FnMut(Entry) -> ControlFlow<()>| entries(9)(each).and(Err(Error::NotFile));
+        assert_eq!(names.lookup(Node(2), &name(7), failing).unwrap(), Some(Node(7)));
+        assert_eq!(names.lookup(Node(2), b"none", entries(9)).unwrap(), None, "once it can be read");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{MAX_ATTRIBUTE, TYPE, damage, failed};
 use crate::guestfs::foreign::{Blocks, Pool, Stream};
+use crate::guestfs::gaps::escaped;
 use crate::guestfs::{Attributes, Error, NodeKind, Result};
 use crate::ondisk::Time;
 use ferrosys::Limits;
@@ -106,11 +107,7 @@ impl Volume {
         let entries = self.readers.with(|reader| reader.read_dir(&node).map_err(failed))?;
         let mut folder = Folder { entries: Vec::with_capacity(entries.len()), names: HashMap::new() };
         for entry in entries {
-            let name = entry.name;
-            if matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                let found = String::from_utf8_lossy(&name).into_owned();
-                return Err(damage("names without / and zero bytes", &found));
-            }
+            let name = escaped(&entry.name).unwrap_or(entry.name);
             // The kind bits of a mode.
             let kind = NodeKind::of_mode(u32::from(entry.entry_type) << 12).unwrap_or(NodeKind::File);
             folder.names.insert(name.clone(), folder.entries.len());

@@ -5,7 +5,8 @@ use super::node::{KEY, Key};
 use super::number::Place;
 use super::tree::Item;
 use super::{Btrfs, damage, kind, objectid};
-use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
+use crate::guestfs::gaps::{Skip, may_be_escaped};
+use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
@@ -64,7 +65,13 @@ impl Btrfs {
     /// The node that has a name in a folder.
     pub(super) fn find(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
         let place = self.folder(folder)?;
-        if place.absent || name.len() > NAME_MAX {
+        if place.absent {
+            return Ok(None);
+        }
+        if may_be_escaped(name) {
+            return self.find_listed(folder, name);
+        }
+        if name.len() > NAME_MAX {
             return Ok(None);
         }
         let tree = self.subvolume(place.subvolume)?.tree;
@@ -79,32 +86,62 @@ impl Btrfs {
         Ok(None)
     }
 
-    /// Tells the entries of a folder whose index is not below `from`.
+    /// The node that has a name in a folder's listing, which may not be the name that is stored.
+    fn find_listed(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+        let mut found = None;
+        self.read_folder(folder, 0, &mut |entry| {
+            if entry.name != name {
+                return ControlFlow::Continue(());
+            }
+            found = Some(entry.node);
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// Tells the entries of a folder whose index is not below `from`. A leaf that cannot be read is passed over.
     pub(super) fn entries(
         &self,
         folder: Node,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip: Skip<'_>,
     ) -> Result<()> {
         let place = self.folder(folder)?;
         if place.absent {
             return Ok(());
         }
         let tree = self.subvolume(place.subvolume)?.tree;
-        self.nodes.items(&tree, Key::new(place.inode, kind::DIR_INDEX, from), &mut |item| {
-            // Programs see places as signed numbers.
-            let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
-                let what = format!("index in the folder with inode {}", place.inode);
-                damage(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
-            })?;
-            for entry in dir_items(item).map_err(damage)? {
-                let (node, kind) = self.named(place, &entry, item)?;
-                if each(Entry { name: entry.name.to_vec(), node, kind, next }).is_break() {
-                    return Ok(ControlFlow::Break(()));
+        self.nodes.readable_items(&tree, Key::new(place.inode, kind::DIR_INDEX, from), &mut |item| {
+            let item = match item {
+                Ok(item) => item,
+                Err(error) => return skip(error),
+            };
+            let (next, entries) = match self.dir_item(place, item) {
+                Ok(found) => found,
+                Err(error) => return skip(error),
+            };
+            for entry in entries {
+                let told = match self.named(place, &entry, item) {
+                    Ok((node, kind)) => each(Entry { name: entry.name.to_vec(), node, kind, next }),
+                    Err(error) => skip(error),
+                };
+                if told.is_break() {
+                    return ControlFlow::Break(());
                 }
             }
-            Ok(ControlFlow::Continue(()))
+            ControlFlow::Continue(())
         })
+    }
+
+    /// The entries of an item of a folder, and the place after them.
+    fn dir_item<'a>(&self, folder: Place, item: &'a Item) -> Result<(u64, Vec<DirItem<'a>>)> {
+        // Programs see places as signed numbers.
+        let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
+            let what = format!("index in the folder with inode {}", folder.inode);
+            damage(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
+        })?;
+        Ok((next, dir_items(item).map_err(damage)?))
     }
 
     /// What an entry of a folder names.
@@ -115,17 +152,14 @@ impl Btrfs {
         }
         let bad =
             |what: &str, expected: &str, found: String| damage(ParseError::corrupt(item.at(), what, expected, found));
-        let dots = matches!(entry.name, b"" | b"." | b"..");
-        if dots || entry.name.len() > NAME_MAX || entry.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-            let found = String::from_utf8_lossy(entry.name).escape_debug().to_string();
-            return Err(bad("name in a folder", "one without / and zero bytes", found));
-        }
         let place = match entry.location {
             Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..folder },
             Key { objectid: id, kind: kind::ROOT_ITEM, .. } if objectid::is_subvolume(id) => {
-                match self.nested(folder.subvolume, folder.inode, entry.name, id)? {
-                    Some(found) => Place { subvolume: id, inode: found.top, absent: false },
-                    None => Place { absent: true, ..folder },
+                match self.nested(folder.subvolume, folder.inode, entry.name, id) {
+                    Ok(Some(found)) => Place { subvolume: id, inode: found.top, absent: false },
+                    Ok(None) => Place { absent: true, ..folder },
+                    // It has a name all the same, and the number that the kernel gives to all of them.
+                    Err(_) => Place { subvolume: id, inode: objectid::FIRST_FREE, absent: false },
                 }
             }
             other => return Err(bad("what a folder's entry names", "an inode or a subvolume", other.to_string())),
@@ -133,7 +167,8 @@ impl Btrfs {
         let kind = match NodeKind::of_entry(entry.kind) {
             Some(kind) => kind,
             None if place.absent => NodeKind::Folder,
-            None => self.inode(place)?.attributes.kind,
+            // What is corrupt has a name all the same.
+            None => self.inode(place).map_or(NodeKind::File, |inode| inode.attributes.kind),
         };
         Ok((self.numbers.node(place)?, kind))
     }
@@ -147,11 +182,6 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         self.nodes.items(&tree, Key::new(place.inode, kind::XATTR_ITEM, 0), &mut |item| {
             for attribute in dir_items(item).map_err(damage)? {
-                if attribute.name.is_empty() || attribute.name.contains(&0) {
-                    let what = format!("name of an extended attribute of inode {}", place.inode);
-                    let found = String::from_utf8_lossy(attribute.name).escape_debug().to_string();
-                    return Err(damage(ParseError::corrupt(item.at(), what, "one without zero bytes", found)));
-                }
                 names.push(attribute.name.to_vec());
             }
             Ok(ControlFlow::Continue(()))

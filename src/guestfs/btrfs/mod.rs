@@ -18,6 +18,7 @@ mod subvolume;
 mod superblock;
 mod tree;
 
+use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -54,7 +55,7 @@ mod objectid {
     pub(super) const FIRST_CHUNK: u64 = 256;
     pub(super) const TREE_LOG: u64 = (-6_i64).cast_unsigned();
     pub(super) const EXTENT_CSUM: u64 = (-10_i64).cast_unsigned();
-    const FIRST_FREE: u64 = 256;
+    pub(super) const FIRST_FREE: u64 = 256;
     const LAST_FREE: u64 = (-256_i64).cast_unsigned();
 
     /// Whether a tree is of files: the top level or a subvolume.
@@ -93,6 +94,7 @@ pub struct Btrfs {
     subvolumes: Cache<u64, Option<Subvolume>>,
     logged_sums: LoggedSums,
     unpacked: Cache<Packed, Arc<[u8]>, ByLength>,
+    gaps: Gaps,
 }
 
 /// A file whose bytes are asked for.
@@ -145,6 +147,7 @@ impl Btrfs {
             subvolumes: Cache::new(SUBVOLUMES_CACHED),
             logged_sums: LoggedSums::new(),
             unpacked: Cache::with_weighter(packed, UNPACKED_CACHED, ByLength),
+            gaps: Gaps::new(TYPE),
         };
         btrfs.check_chunks()?;
         let log = btrfs.replay()?;
@@ -285,7 +288,7 @@ impl GuestFs for Btrfs {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(folder, from, each)
+        self.gaps.list(folder, from, each, |each, skip| self.entries(folder, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

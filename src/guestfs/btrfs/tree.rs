@@ -94,6 +94,8 @@ pub(super) struct Cursor<'a> {
     /// From the root to a leaf: each node, the next of its items or pointers, and what its keys are below.
     path: Vec<(Arc<Node>, usize, Option<Key>)>,
     overlay: Option<&'a Overlay>,
+    /// Nodes of higher keys only are not read; none for no limit.
+    last: Option<Key>,
     /// With an overlay: what the key of the next item is at least or above, and the item of the tree that was read
     /// ahead.
     next: Bound<Key>,
@@ -178,14 +180,27 @@ impl Nodes {
     }
 
     fn stored(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
-        let mut cursor =
-            Cursor { nodes: self, tree: *tree, path: Vec::new(), overlay: None, next: Bound::Unbounded, ahead: None };
+        let mut cursor = self.at_root(tree, key)?;
+        cursor.descend(Some(key))?;
+        Ok(cursor)
+    }
+
+    /// The place of a key, as far as the root of the tree tells it.
+    fn at_root(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
+        let mut cursor = Cursor {
+            nodes: self,
+            tree: *tree,
+            path: Vec::new(),
+            overlay: None,
+            last: None,
+            next: Bound::Unbounded,
+            ahead: None,
+        };
         let root = self.node(&tree.root)?;
         if root.count() == 0 && root.level > 0 {
             return Err(damage(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
         }
         cursor.push(root, None, Some(key))?;
-        cursor.descend(Some(key))?;
         Ok(cursor)
     }
 
@@ -204,14 +219,43 @@ impl Nodes {
         from: Key,
         each: &mut dyn FnMut(&Item) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut cursor = self.stored(tree, from)?;
+        let mut failed = Ok(());
+        self.readable_items(tree, from, &mut |item| {
+            let told = item.and_then(&mut *each);
+            told.unwrap_or_else(|error| {
+                failed = Err(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        failed
+    }
+
+    /// As [`items`](Self::items), but tells also that a node cannot be read, and goes on behind it.
+    pub(super) fn readable_items(
+        &self,
+        tree: &Tree,
+        from: Key,
+        each: &mut dyn FnMut(Result<&Item>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut cursor = self.at_root(tree, from)?;
+        cursor.last = Some(Key::new(from.objectid, from.kind, u64::MAX));
+        if let Err(error) = cursor.descend(Some(from))
+            && each(Err(error)).is_break()
+        {
+            return Ok(());
+        }
         cursor.overlay = self.overlays.get(&tree.id);
         cursor.next = Bound::Included(from);
-        while let Some(item) = cursor.next()? {
-            if item.key < from {
-                continue;
-            }
-            if (item.key.objectid, item.key.kind) != (from.objectid, from.kind) || each(&item)?.is_break() {
+        loop {
+            let told = match cursor.next() {
+                Ok(None) => break,
+                Ok(Some(item)) if item.key < from => ControlFlow::Continue(()),
+                Ok(Some(item)) if (item.key.objectid, item.key.kind) != (from.objectid, from.kind) => break,
+                Ok(Some(item)) => each(Ok(&item)),
+                // The pointer to the node is behind.
+                Err(error) => each(Err(error)),
+            };
+            if told.is_break() {
                 break;
             }
         }
@@ -270,6 +314,10 @@ impl Cursor<'_> {
             let pointer = node.child(*index).map_err(damage)?;
             let low = node.key(*index).map_err(damage)?;
             *index += 1;
+            if self.last.is_some_and(|last| low > last) {
+                self.path.clear();
+                break;
+            }
             let high = if *index < node.count() { Some(node.key(*index).map_err(damage)?) } else { *high };
             let child = self.nodes.node(&pointer)?;
             fits(&child, low, high)?;

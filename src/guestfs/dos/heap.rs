@@ -113,15 +113,16 @@ impl Heap {
         Ok(())
     }
 
-    /// Tells the slots of a folder from the one with number `from` on, until `each` breaks off or there are no more.
+    /// Tells the slots of a folder from the one with number `from` on, until `each` breaks off or there are no more. Of
+    /// a part that the disk cannot read it gets the failure instead.
     ///
     /// # Errors
-    /// Damage of a chain; what the disk says; what `each` says.
+    /// Damage of a chain; what `each` says.
     pub(in crate::guestfs) fn slots(
         &self,
         folder: Place,
         from: u64,
-        each: &mut dyn FnMut(Slot<'_>) -> Result<ControlFlow<()>>,
+        each: &mut dyn FnMut(Result<Slot<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let mut number = from;
         let mut buf = Vec::new();
@@ -132,14 +133,20 @@ impl Heap {
             // As the blocks lie that are kept in memory.
             let len = len.min(STEP - at % STEP);
             buf.resize(usize::try_from(len).unwrap_or(0), 0);
-            self.blocks.read_at(at, &mut buf)?;
+            if let Err(error) = self.blocks.read_at(at, &mut buf) {
+                if each(Err(error.into()))?.is_break() {
+                    return Ok(());
+                }
+                number += (len / SLOT_U64).max(1);
+                continue;
+            }
             let (slots, _) = buf.as_chunks::<SLOT>();
             if slots.is_empty() {
                 break;
             }
             for (raw, i) in slots.iter().zip(0_u64..) {
                 let slot = Slot { number: number + i, at: at + i * SLOT_U64, raw };
-                if each(slot)?.is_break() {
+                if each(Ok(slot))?.is_break() {
                     return Ok(());
                 }
             }

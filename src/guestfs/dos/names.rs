@@ -1,7 +1,8 @@
 //! Looking names up whatever their case. A folder has no order, so that all of it would have to be read for each name;
 //! instead the hashes of its names are kept, with the slots that they are in.
 
-use crate::guestfs::{Entry, Node, Result};
+use crate::guestfs::gaps::Listed;
+use crate::guestfs::{Entry, Error, Node, Result};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use std::hash::{BuildHasher, RandomState};
@@ -23,6 +24,12 @@ pub(in crate::guestfs) struct Named {
     pub(in crate::guestfs) alias: Option<Vec<u8>>,
 }
 
+impl Listed for Named {
+    fn entry(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+}
+
 /// Tells the names of a folder from a slot on, until the closure that it is given breaks off.
 pub(in crate::guestfs) type Tell<'a> = &'a dyn Fn(u64, &mut dyn FnMut(Named) -> ControlFlow<()>) -> Result<()>;
 
@@ -30,8 +37,8 @@ pub(in crate::guestfs) type Tell<'a> = &'a dyn Fn(u64, &mut dyn FnMut(Named) -> 
 struct Index {
     /// Hash and slot, in order.
     hashes: Vec<(u32, u32)>,
-    /// Whether these are all: a folder that is damaged is read as far as it can be.
-    whole: bool,
+    /// What the others fail with, if these are not all: a folder that is damaged is read as far as it can be.
+    missing: Option<Arc<Error>>,
 }
 
 #[derive(Clone)]
@@ -84,11 +91,10 @@ impl Names {
                 by_alias = by_alias.or(Some(entry.node));
             }
         }
-        if similar.or(by_alias).is_none() && !index.whole {
-            // Tells what is wrong with the part that is not known.
-            tell(0, &mut |_| ControlFlow::Continue(()))?;
+        match (similar.or(by_alias), &index.missing) {
+            (None, Some(missing)) => Err(Error::Incomplete(missing.clone())),
+            (found, _) => Ok(found),
         }
-        Ok(similar.or(by_alias))
     }
 
     fn index(&self, folder: Node, tell: Tell<'_>) -> Arc<Index> {
@@ -105,9 +111,13 @@ impl Names {
         hashes.sort_unstable();
         hashes.dedup();
         hashes.shrink_to_fit();
-        let index = Arc::new(Index { hashes, whole: told.is_ok() });
+        let missing = told.err().map(|error| match error {
+            Error::Incomplete(first) => first,
+            other => Arc::new(other),
+        });
+        let index = Arc::new(Index { hashes, missing });
         // What failed now may work later.
-        if index.whole {
+        if index.missing.as_ref().is_none_or(|error| error.is_lasting()) {
             self.folders.insert(folder, index.clone());
         }
         index
@@ -142,7 +152,7 @@ pub(in crate::guestfs) fn upper_case(c: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guestfs::{Error, NodeKind};
+    use crate::guestfs::NodeKind;
     use std::cell::Cell;
 
     const LISTED: [(&str, Option<&str>); 6] = [

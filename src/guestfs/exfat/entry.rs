@@ -84,30 +84,16 @@ pub(super) struct File {
     pub(super) size: u64,
     /// `ValidDataLength`, at most the size: what was ever written. The rest reads as zeros.
     pub(super) valid: u64,
-    /// Its name in UTF-8, which no listing would trip over.
+    /// Its name in UTF-8.
     pub(super) name: Vec<u8>,
 }
 
 impl File {
     /// Reads a set of slots, the first of which is at byte `at` of the volume. (The others may be elsewhere.)
     pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, ParseError> {
+        let (name, is_folder) = title(set, at)?;
         let f = Fields::new("set of slots of a file", set, at);
         let (primary, stream) = (f.bytes(0, SLOT)?, Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at));
-        let stated = f.u16_le(2)?; // SetChecksum
-        let found = checksum(set);
-        if found != stated {
-            let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
-            return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
-        }
-        if stream.u8(0)? != kind::STREAM {
-            let found = format!("{:#04x}", stream.u8(0)?);
-            return Err(ParseError::corrupt(
-                at,
-                "type of a file's second slot",
-                format_args!("{:#04x}", kind::STREAM),
-                found,
-            ));
-        }
         let flags = stream.u8(1)?; // GeneralSecondaryFlags
         let (size, valid) = (stream.u64_le(24)?, stream.u64_le(8)?); // DataLength, ValidDataLength
         if valid > size {
@@ -117,7 +103,7 @@ impl File {
         let attributes = f.u16_le(4)?; // FileAttributes
         let has_clusters = flags & ALLOCATION_POSSIBLE != 0 && size > 0;
         Ok(Self {
-            is_folder: attributes & DIRECTORY != 0,
+            is_folder,
             is_read_only: attributes & READ_ONLY != 0,
             created: moment(f.u32_le(8)?, primary[20], primary[22]), // CreateTimestamp, Create10ms…, CreateUtcOffset
             modified: moment(f.u32_le(12)?, primary[21], primary[23]), // LastModified…
@@ -126,9 +112,32 @@ impl File {
             first: if has_clusters { stream.u32_le(20)? } else { 0 }, // FirstCluster
             size,
             valid,
-            name: name(set, stream.u8(3)?.into(), at)?, // NameLength
+            name,
         })
     }
+}
+
+/// The name of a set of slots whose checksum is right, and whether it is that of a folder.
+pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> {
+    let f = Fields::new("set of slots of a file", set, at);
+    let stream = Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at);
+    let stated = f.u16_le(2)?; // SetChecksum
+    let found = checksum(set);
+    if found != stated {
+        let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
+        return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
+    }
+    if stream.u8(0)? != kind::STREAM {
+        let found = format!("{:#04x}", stream.u8(0)?);
+        return Err(ParseError::corrupt(
+            at,
+            "type of a file's second slot",
+            format_args!("{:#04x}", kind::STREAM),
+            found,
+        ));
+    }
+    // NameLength, FileAttributes
+    Ok((name(set, stream.u8(3)?.into(), at)?, f.u16_le(4)? & DIRECTORY != 0))
 }
 
 /// The name of `len` units that the pieces of a set have.
@@ -154,12 +163,7 @@ fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
         let found = format!("{} in {} pieces", len, units.len() / PIECE);
         return Err(ParseError::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
     }
-    let name = utf16::to_utf8(&units[..len]);
-    if name == b"." || name == b".." || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-        let found = format!("{:?}", String::from_utf8_lossy(&name));
-        return Err(ParseError::corrupt(at, "name in a folder", "no / and no zero", found));
-    }
-    Ok(name)
+    Ok(utf16::to_utf8(&units[..len]))
 }
 
 /// `SetChecksum`: over all bytes but its own.
@@ -234,13 +238,12 @@ mod tests {
     #[test]
     fn a_set_that_breaks_its_rules_is_a_fault() {
         let good = set("a name", &[]);
-        for (at, value) in [(SLOT, kind::NAME), (SLOT + 3, 0), (SLOT + 3, 16), (SLOT + 8, 201), (SLOT * 2 + 2, b'/')] {
+        for (at, value) in [(SLOT, kind::NAME), (SLOT + 3, 0), (SLOT + 3, 16), (SLOT + 8, 201)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert!(File::parse(&bad, 0).unwrap_err().to_string().contains("checksum"));
             assert!(File::parse(&summed(bad), 0).is_err(), "{at}");
         }
-        assert!(File::parse(&set(".", &[]), 0).is_err() && File::parse(&set("..", &[]), 0).is_err());
         assert!(File::parse(&good[..SLOT], 0).is_err() && File::parse(&[], 0).is_err());
     }
 

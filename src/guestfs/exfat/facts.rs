@@ -35,6 +35,7 @@ impl System {
     pub(super) fn read(heap: &Heap, boot: &Boot) -> Self {
         let mut system = Self::default();
         let _ = heap.slots(root(boot), 0, &mut |slot| {
+            let slot = slot?;
             let raw = slot.raw;
             // FirstCluster, DataLength
             let (first, len) = (word(raw, 20), u64::from(word(raw, 24)) | u64::from(word(raw, 28)) << 32);

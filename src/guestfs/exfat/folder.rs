@@ -1,8 +1,8 @@
 //! The names of a folder.
 
-use super::damage;
-use super::entry::{File, SlotKind};
-use crate::guestfs::dos::{Heap, Named, Place, SLOT, Slot};
+use super::entry::{SlotKind, title};
+use super::{Exfat, damage};
+use crate::guestfs::dos::{Named, Place, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
@@ -20,48 +20,84 @@ struct Set {
     passing: bool,
 }
 
-/// Tells the names of a folder from a slot on, which is the first one of a set. The folder may be one run.
-pub(super) fn tell_names(
-    heap: &Heap,
-    (folder, is_run): (Place, bool),
-    from: u64,
-    each: &mut dyn FnMut(Named) -> ControlFlow<()>,
-) -> Result<()> {
-    let mut set = Set::default();
-    heap.slots(folder, from, &mut |slot| {
+impl Exfat {
+    /// Tells the names of a folder from a slot on, which is the first one of a set. The folder may be one run. A set
+    /// that breaks its rules is passed over; the next one tells itself by its first slot.
+    pub(super) fn tell_names(
+        &self,
+        node: Node,
+        (folder, is_run): (Place, bool),
+        from: u64,
+        each: &mut dyn FnMut(Named) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.gaps.list(node, from, each, |each, skip| {
+            let mut set = Set::default();
+            self.heap.slots(folder, from, &mut |slot| {
+                Ok(match slot.and_then(|slot| set.take(&slot, is_run)) {
+                    Ok(Found::Name(named)) => each(named),
+                    Ok(Found::Nothing) => ControlFlow::Continue(()),
+                    Ok(Found::End) => ControlFlow::Break(()),
+                    Err(error) => skip(error),
+                })
+            })?;
+            if set.left > 0 {
+                let _ = skip(cut_short(&set));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What a slot told.
+enum Found {
+    Name(Named),
+    Nothing,
+    /// There are no more.
+    End,
+}
+
+impl Set {
+    /// Takes the next slot of the folder. After a failure the set is done with.
+    fn take(&mut self, slot: &Slot<'_>, is_run: bool) -> Result<Found> {
         let kind = SlotKind::of(slot.raw);
-        if set.left > 0 && kind != SlotKind::Secondary {
-            return Err(cut_short(&set));
-        }
+        let is_short = self.left > 0 && kind != SlotKind::Secondary;
+        let short = is_short.then(|| cut_short(self));
         match kind {
-            SlotKind::End => return Ok(ControlFlow::Break(())),
             SlotKind::File(more) => {
-                set = Set { bytes: slot.raw.to_vec(), start: slot.number, at: slot.at, left: more, passing: false };
+                *self = Self { bytes: slot.raw.to_vec(), start: slot.number, at: slot.at, left: more, passing: false };
             }
-            SlotKind::Secondary if set.left > 0 => {
-                set.bytes.extend(slot.raw);
-                set.left -= 1;
+            SlotKind::Secondary if self.left > 0 => {
+                self.bytes.extend(slot.raw);
+                self.left -= 1;
             }
-            SlotKind::Secondary if set.passing => {}
+            SlotKind::Secondary if self.passing => {}
             SlotKind::Secondary => {
+                // So are those that follow it.
+                self.passing = true;
                 let found = format!("{:#04x} without one", slot.raw[0]);
                 return Err(damage(ParseError::corrupt(slot.at, "slot of a folder", "the first one of a set", found)));
             }
-            SlotKind::Free | SlotKind::Volume => set.passing = false,
-            SlotKind::Benign => set.passing = true,
+            SlotKind::End | SlotKind::Free | SlotKind::Volume => *self = Self::default(),
+            SlotKind::Benign => *self = Self { passing: true, ..Self::default() },
             SlotKind::Critical => {
+                *self = Self { passing: true, ..Self::default() };
                 let what = format!("a folder has a slot of the unknown type {:#04x} at byte {}", slot.raw[0], slot.at);
                 return Err(Error::Unsupported { type_name: super::TYPE, what });
             }
         }
-        if set.left > 0 || set.bytes.is_empty() {
-            return Ok(ControlFlow::Continue(()));
+        if let Some(error) = short {
+            return Err(error);
         }
-        let named = named(&set, &slot, is_run)?;
-        set.bytes.clear();
-        Ok(each(named))
-    })?;
-    if set.left > 0 { Err(cut_short(&set)) } else { Ok(()) }
+        if kind == SlotKind::End {
+            return Ok(Found::End);
+        }
+        if self.left > 0 || self.bytes.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let named = named(self, slot, is_run);
+        *self = Self { passing: named.is_err(), ..Self::default() };
+        named.map(Found::Name)
+    }
 }
 
 fn cut_short(set: &Set) -> Error {
@@ -71,8 +107,8 @@ fn cut_short(set: &Set) -> Error {
 
 /// The name of a set, the last slot of which is this one.
 fn named(set: &Set, last: &Slot<'_>, is_run: bool) -> Result<Named> {
-    let file = File::parse(&set.bytes, set.at).map_err(damage)?;
+    let (name, is_folder) = title(&set.bytes, set.at).map_err(damage)?;
     let node = Node(set.at / SLOT as u64 * 2 + u64::from(is_run));
-    let kind = if file.is_folder { NodeKind::Folder } else { NodeKind::File };
-    Ok(Named { start: set.start, entry: Entry { name: file.name, node, kind, next: last.number + 1 }, alias: None })
+    let kind = if is_folder { NodeKind::Folder } else { NodeKind::File };
+    Ok(Named { start: set.start, entry: Entry { name, node, kind, next: last.number + 1 }, alias: None })
 }

@@ -11,6 +11,7 @@ mod upper;
 
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
 use super::foreign::Blocks;
+use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -33,6 +34,7 @@ pub struct Exfat {
     heap: Heap,
     facts: Facts,
     names: Names,
+    gaps: Gaps,
 }
 
 /// Whether a volume begins like this file system; `head` is its first sector at least.
@@ -64,7 +66,7 @@ impl Exfat {
         let system = facts::System::read(&heap, &boot);
         let mut facts = facts::facts(&heap, &boot, &system);
         let names = upper::names(&heap, system.upper, &mut facts.notes);
-        Ok(Self { boot, heap, facts, names })
+        Ok(Self { boot, heap, facts, names, gaps: Gaps::new(TYPE) })
     }
 
     /// A file or folder other than the root, and where its first slot is on the volume.
@@ -159,7 +161,7 @@ impl GuestFs for Exfat {
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
         let place = self.folder(folder)?;
-        self.names.find(folder, name, &|from, each| folder::tell_names(&self.heap, place, from, each))
+        self.names.find(folder, name, &|from, each| self.tell_names(folder, place, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -182,7 +184,7 @@ impl GuestFs for Exfat {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        folder::tell_names(&self.heap, self.folder(folder)?, from, &mut |named| each(named.entry))
+        self.tell_names(folder, self.folder(folder)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

@@ -4,13 +4,17 @@
 
 use super::inode::{Inode, flags};
 use super::{Ext, damage};
+use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// `file_type` of the checksum at the end of a block.
 const TAIL: u8 = 0xDE;
+/// The first two names of a folder, which are not told.
+const DOTS: [&[u8]; 2] = [b".", b".."];
 /// Bytes of an entry without its name.
 const FIXED: usize = 8;
 /// Folders larger than this are damaged: 2 GiB is the kernel's own limit without, and far above real ones with, the
@@ -38,16 +42,25 @@ impl Ext {
             return Err(Error::NotFolder);
         }
         folder.readable("folder")?;
-        match self.view.names(folder.number) {
-            Some(names) => self.changed_entries(names, from, |each| self.stored_entries(folder, from, each), each),
-            None => self.stored_entries(folder, from, each),
-        }
+        self.gaps.list(Node(folder.number.into()), from, each, |each, skip| match self.view.names(folder.number) {
+            Some(names) => {
+                self.changed_entries(names, from, |each| self.stored_entries(folder, from, each, skip), each)
+            }
+            None => self.stored_entries(folder, from, each, skip),
+        })
     }
 
-    /// Tells the entries that a folder has on the volume.
-    fn stored_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+    /// Tells the entries that a folder has on the volume. As in the kernel, a block that cannot be read is passed over,
+    /// and so is the rest of one behind an entry that makes no sense.
+    fn stored_entries(
+        &self,
+        folder: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip_over: Skip<'_>,
+    ) -> Result<()> {
         if folder.has(flags::INLINE_DATA) {
-            return self.inline_entries(folder, from, each);
+            return self.inline_entries(folder, from, each, skip_over);
         }
         if folder.attributes.size > MAX_FOLDER {
             let what = format!("size of the folder with inode {}", folder.number);
@@ -63,34 +76,47 @@ impl Ext {
         let mut number = from / size;
         let mut skip = from % size;
         while number < blocks {
-            let mapped = self.map(folder, number)?;
-            let Some(block) = mapped.block else {
-                // A hole in a folder: nothing of it is lost by going on, and a huge one must not take long.
-                number = number.saturating_add(mapped.count);
-                skip = 0;
-                continue;
-            };
-            let bytes = self.block(block, "folder")?;
-            if !is_index(folder, number, &bytes) {
-                self.check_folder_block(folder, &bytes, self.byte_of(block))?;
-            }
             let base = number * size;
-            if self
-                .block_entries(&bytes, self.byte_of(block), usize_of(skip), &mut |entry, end| {
-                    each(Entry { next: base + end as u64, ..entry })
-                })?
-                .is_break()
-            {
+            let (told, count) = match self.folder_block(folder, number) {
+                // A hole in a folder: nothing of it is lost by going on, and a huge one must not take long.
+                Ok((None, count)) => (Ok(ControlFlow::Continue(())), count),
+                Ok((Some((bytes, at)), _)) => {
+                    let is_first = number == 0;
+                    let told = self.block_entries(&bytes, (at, is_first), usize_of(skip), &mut |entry, end| {
+                        each(Entry { next: base + end as u64, ..entry })
+                    });
+                    (told, 1)
+                }
+                Err(error) => (Err(error), 1),
+            };
+            if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
-            number += 1;
+            number = number.saturating_add(count);
             skip = 0;
         }
         Ok(())
     }
 
+    /// A block of a folder and where it is on the volume, and for how many blocks the answer goes on.
+    fn folder_block(&self, folder: &Inode, number: u64) -> Result<(Option<(Arc<[u8]>, u64)>, u64)> {
+        let mapped = self.map_metadata(folder, number)?;
+        let Some(block) = mapped.block else { return Ok((None, mapped.count)) };
+        let bytes = self.block(block, "folder")?;
+        if !is_index(folder, number, &bytes) {
+            self.check_folder_block(folder, &bytes, self.byte_of(block))?;
+        }
+        Ok((Some((bytes, self.byte_of(block))), 1))
+    }
+
     /// An inline folder: the parent's inode, then entries in the map, then entries in the attribute `system.data`.
-    fn inline_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+    fn inline_entries(
+        &self,
+        folder: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip_over: Skip<'_>,
+    ) -> Result<()> {
         let bytes = self.inline_data(folder)?;
         // The two parts are chains of their own, as the map's end is no multiple of an entry.
         let parts = [(4, bytes.len().min(super::inode::BLOCK_BYTES)), (super::inode::BLOCK_BYTES, bytes.len())];
@@ -100,37 +126,36 @@ impl Ext {
             if usize_of(from) >= end {
                 continue;
             }
-            let told =
-                self.block_entries(part, 0, skip, &mut |entry, at| each(Entry { next: (start + at) as u64, ..entry }))?;
-            if told.is_break() {
+            let told = self.block_entries(part, (0, false), skip, &mut |entry, at| {
+                each(Entry { next: (start + at) as u64, ..entry })
+            });
+            if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Tells the entries of one block, which is at byte `at` of the volume, from its byte `skip` on.
+    /// Tells the entries of one block, which is at byte `at` of the volume and may be the folder's first, from its byte
+    /// `skip` on. Only the first two entries are the folder itself and the one above.
     fn block_entries(
         &self,
         bytes: &[u8],
-        at: u64,
+        (at, is_first): (u64, bool),
         skip: usize,
         each: &mut dyn FnMut(Entry, usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let mut place = 0;
+        let (mut place, mut dots) = (0, if is_first { DOTS.as_slice() } else { &[] });
         while place + FIXED <= bytes.len() {
             let raw = self.raw_entry(bytes, at, place)?;
-            let used = raw.inode != 0 && raw.file_type != TAIL && !matches!(raw.name, b"" | b"." | b"..");
+            let is_dots = dots.split_off_first().is_some_and(|expected| raw.name == *expected);
+            let used = raw.inode != 0 && !(raw.file_type == TAIL && raw.name.is_empty()) && !is_dots;
             if used && place >= skip {
-                if raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-                    let cause =
-                        ParseError::corrupt(at + place as u64, "name in a folder", "no / and no zero byte", "one");
-                    return Err(damage(cause));
-                }
                 let node = Node(u64::from(raw.inode));
                 let kind = match NodeKind::of_entry(raw.file_type).filter(|_| self.sb.file_types) {
                     Some(kind) => kind,
-                    None => self.inode(raw.inode)?.attributes.kind,
+                    // What is corrupt has a name all the same.
+                    None => self.inode(raw.inode).map_or(NodeKind::File, |inode| inode.attributes.kind),
                 };
                 let entry = Entry { name: raw.name.to_vec(), node, kind, next: 0 };
                 if each(entry, raw.end).is_break() {

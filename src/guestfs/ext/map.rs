@@ -26,10 +26,24 @@ pub(super) struct Mapped {
 }
 
 impl Ext {
-    /// What an inode has at its block number `block`.
+    /// What a file has at its block number `block`.
     pub(super) fn map(&self, inode: &Inode, block: u64) -> Result<Mapped> {
+        self.map_as(inode, block, false)
+    }
+
+    /// What a directory, a link or a value's inode has at a block. As the kernel has it, an extent of those is written,
+    /// whatever it says.
+    pub(super) fn map_metadata(&self, inode: &Inode, block: u64) -> Result<Mapped> {
+        self.map_as(inode, block, true)
+    }
+
+    fn map_as(&self, inode: &Inode, block: u64, written: bool) -> Result<Mapped> {
         let mapped = self.view.mapped(inode.number, block, || {
-            if inode.has(flags::EXTENTS) { self.map_extents(inode, block) } else { self.map_indirect(inode, block) }
+            if inode.has(flags::EXTENTS) {
+                self.map_extents(inode, block, written)
+            } else {
+                self.map_indirect(inode, block)
+            }
         })?;
         if let Some(first) = mapped.block
             && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
@@ -40,8 +54,8 @@ impl Ext {
         Ok(mapped)
     }
 
-    fn map_extents(&self, inode: &Inode, block: u64) -> Result<Mapped> {
-        let mut search = Search { inode: inode.number, block, level: None, next: 1 << 32 };
+    fn map_extents(&self, inode: &Inode, block: u64, written: bool) -> Result<Mapped> {
+        let mut search = Search { inode: inode.number, block, written, level: None, next: 1 << 32 };
         let mut step = search.step(&inode.block, 0)?;
         loop {
             let child = match step {
@@ -119,6 +133,8 @@ struct Search {
     inode: u32,
     /// The block of the file that is looked for.
     block: u64,
+    /// Whether extents are taken for written ones.
+    written: bool,
     /// The level that the next node must have.
     level: Option<u16>,
     /// The next block that the tree knows of: up to there is a hole what it has nothing for.
@@ -161,9 +177,21 @@ impl Search {
         };
         let entry = 12 * i;
         if level == 0 {
-            return Ok(Step::Found(leaf(f, entry, first(i)?, self.block, self.next)?));
+            return Ok(Step::Found(self.leaf(f, entry, first(i)?)?));
         }
         Ok(Step::Below(u64::from(f.u32_le(entry + 4)?) | u64::from(f.u16_le(entry + 8)?) << 32))
+    }
+
+    /// What the extent at `entry`, which begins at the file's block `first`, has at the block.
+    fn leaf(&self, f: &Fields<'_>, entry: usize, first: u64) -> Result<Mapped, ParseError> {
+        let mut raw = [0; 12];
+        raw.copy_from_slice(f.bytes(entry, 12)?);
+        let (_, whole) = extent(&raw, self.written);
+        let skip = self.block - first;
+        let Some(count) = whole.count.checked_sub(skip).filter(|count| *count > 0) else {
+            return Ok(hole(self.block, self.next));
+        };
+        Ok(Mapped { block: whole.block.map(|start| start + skip), count })
     }
 }
 
@@ -195,22 +223,12 @@ fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Resu
     }
 }
 
-/// What the extent at `entry`, which begins at the file's block `first`, has at `block`.
-fn leaf(f: &Fields<'_>, entry: usize, first: u64, block: u64, next: u64) -> Result<Mapped, ParseError> {
-    let mut raw = [0; 12];
-    raw.copy_from_slice(f.bytes(entry, 12)?);
-    let (_, whole) = extent(&raw);
-    let skip = block - first;
-    let Some(count) = whole.count.checked_sub(skip).filter(|count| *count > 0) else { return Ok(hole(block, next)) };
-    Ok(Mapped { block: whole.block.map(|start| start + skip), count })
-}
-
 /// The file's block that an extent begins at, and what the file has there: `ee_block`, `ee_len`, `ee_start_hi` and
-/// `ee_start_lo`.
-pub(super) fn extent(raw: &[u8; 12]) -> (u64, Mapped) {
+/// `ee_start_lo`. One that was never written has a block if `written` is to be taken for granted.
+pub(super) fn extent(raw: &[u8; 12], written: bool) -> (u64, Mapped) {
     let [b0, b1, b2, b3, l0, l1, h0, h1, s0, s1, s2, s3] = *raw;
     let len = u16::from_le_bytes([l0, l1]);
-    let (len, written) = if len > UNWRITTEN { (len - UNWRITTEN, false) } else { (len, true) };
+    let (len, written) = if len > UNWRITTEN { (len - UNWRITTEN, written) } else { (len, true) };
     let start = u64::from_le_bytes([s0, s1, s2, s3, h0, h1, 0, 0]);
     (u32::from_le_bytes([b0, b1, b2, b3]).into(), Mapped { block: written.then_some(start), count: len.into() })
 }

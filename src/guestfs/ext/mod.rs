@@ -4,6 +4,7 @@
 //! every block is taken from the newest place.
 
 mod folder;
+mod group;
 mod inode;
 mod journal;
 mod map;
@@ -11,6 +12,7 @@ mod superblock;
 mod view;
 mod xattr;
 
+use super::gaps::Gaps;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
@@ -45,6 +47,7 @@ pub struct Ext {
     nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
     folders: Names,
+    gaps: Gaps,
 }
 
 /// Whether a volume begins like one of these file systems; `head` is its first 2 KiB at least.
@@ -117,6 +120,7 @@ impl Ext {
         } else if !sb.clean && sb.journal_inode.is_none() {
             notes.push("It was not cleanly unmounted and has no journal: it may be inconsistent".to_owned());
         }
+        notes.extend(ext.note_of_groups());
         if ext.sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
@@ -148,6 +152,7 @@ impl Ext {
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
             folders: Names::new(),
+            gaps: Gaps::new(TYPE),
         }
     }
 
@@ -183,41 +188,6 @@ impl Ext {
         let bytes: Arc<[u8]> = self.newest(block)?.into();
         self.blocks.insert(block, bytes.clone());
         Ok(bytes)
-    }
-
-    /// The block that a group's descriptor is in, and where in it.
-    fn descriptor_place(&self, group: u64) -> (u64, usize) {
-        let per_block = u64::from(self.sb.block_size) / u64::from(self.sb.descriptor_size);
-        let index = group / per_block;
-        let place = usize::try_from(group % per_block).unwrap_or(0) * usize::from(self.sb.descriptor_size);
-        // With blocks of 1 KiB the superblock is block 1, also where (BIGALLOC) the first group begins with block 0.
-        let superblock = u64::from(self.sb.block_size == 1024);
-        let first = u64::from(self.sb.first_data_block);
-        let block = match self.sb.first_meta_group {
-            // With META_BG each block of descriptors is in the first of the groups that it is for, behind that
-            // group's copy of the superblock if it has one.
-            Some(meta) if index >= u64::from(meta) => {
-                let home = index * per_block;
-                let start = first + home * u64::from(self.sb.blocks_per_group);
-                let shifted = if index == 0 { superblock - first.min(superblock) } else { 0 };
-                start + u64::from(self.has_superblock(home)) + shifted
-            }
-            _ => superblock + 1 + index,
-        };
-        (block, place)
-    }
-
-    /// Whether a group has a copy of the superblock: 0, 1 and the powers of 3, 5 and 7 where copies are sparse, which
-    /// they are wherever META_BG is used.
-    fn has_superblock(&self, group: u64) -> bool {
-        let power_of = |base: u64| {
-            let mut n = base;
-            while n < group {
-                n *= base;
-            }
-            n == group
-        };
-        group <= 1 || [3, 5, 7].into_iter().any(power_of)
     }
 
     fn inode(&self, number: u32) -> Result<Arc<Inode>> {
@@ -272,26 +242,6 @@ impl Ext {
         Ok((self.byte_of(block) + start as u64, raw.to_vec()))
     }
 
-    /// `bg_inode_table` of a group, whose descriptor is held against its checksum.
-    fn inode_table(&self, group: u64) -> Result<u64> {
-        let (block, place) = self.descriptor_place(group);
-        let bytes = self.block(block, "group descriptors")?;
-        let at = self.byte_of(block);
-        let f = crate::ondisk::fields::Fields::new("group descriptors", &bytes, at);
-        let size = usize::from(self.sb.descriptor_size);
-        if let Some(seed) = self.sb.checksum_seed {
-            let mut plain = f.bytes(place, size).map_err(damage)?.to_vec();
-            plain[0x1E..0x20].fill(0);
-            let number = u32::try_from(group).unwrap_or(u32::MAX).to_le_bytes();
-            let found = checksum(checksum(seed, &number), &plain) & 0xFFFF;
-            let stated = u32::from(f.u16_le(place + 0x1E).map_err(damage)?);
-            same_checksum(&format!("checksum of group {group}"), f.offset(place + 0x1E), found, stated)?;
-        }
-        let low = f.u32_le(place + 0x8).map_err(damage)?;
-        let high = if size >= 64 { f.u32_le(place + 0x28).map_err(damage)? } else { 0 };
-        Ok(u64::from(low) | u64::from(high) << 32)
-    }
-
     fn node(&self, node: Node) -> Result<Arc<Inode>> {
         self.inode(u32::try_from(node.0).unwrap_or(0))
     }
@@ -300,7 +250,7 @@ impl Ext {
     fn read_blocks(&self, inode: &Inode, buf: &mut [u8]) -> Result<()> {
         let size = usize::try_from(self.sb.block_size).unwrap_or(1);
         for (number, part) in (0..).zip(buf.chunks_mut(size)) {
-            match self.map(inode, number)?.block {
+            match self.map_metadata(inode, number)?.block {
                 Some(block) => part.copy_from_slice(&self.newest(block)?[..part.len()]),
                 None => part.fill(0),
             }
@@ -409,10 +359,15 @@ impl GuestFs for Ext {
             return self.inline_data(&inode);
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
-        // A short target is in the place of the map.
-        if target.len() < BLOCK_BYTES && !inode.has(flags::EXTENTS) {
+        // A target is in the place of the map when no blocks belong to the inode, whatever its flags say.
+        let own = if inode.file_acl == 0 { 0 } else { self.sb.cluster_size };
+        if inode.attributes.allocated <= own {
             let len = target.len();
-            target.copy_from_slice(&inode.block[..len]);
+            let short = inode.block.get(..len).filter(|_| len < BLOCK_BYTES).ok_or_else(|| {
+                let what = format!("length of the symbolic link with inode {}, which has no blocks", inode.number);
+                damage(ParseError::corrupt(0, what, format_args!("below {BLOCK_BYTES}"), size))
+            })?;
+            target.copy_from_slice(short);
         } else {
             self.read_blocks(&inode, &mut target)?;
         }

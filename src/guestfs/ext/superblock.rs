@@ -45,6 +45,7 @@ mod incompat {
 
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const RO_COMPAT_HUGE_FILE: u32 = 0x8;
+const RO_COMPAT_GDT_CSUM: u32 = 0x10;
 const RO_COMPAT_BIGALLOC: u32 = 0x200;
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 /// `s_state`: cleanly unmounted; errors were seen.
@@ -55,6 +56,8 @@ const STATE_ERRORS: u16 = 2;
 #[derive(Debug, Clone)]
 pub(super) struct Superblock {
     pub(super) block_size: u32,
+    /// Bytes that are allocated at once: a block, or with BIGALLOC several.
+    pub(super) cluster_size: u64,
     /// `s_blocks_count`.
     pub(super) blocks: u64,
     pub(super) free_blocks: u64,
@@ -76,6 +79,8 @@ pub(super) struct Superblock {
     pub(super) has_errors: bool,
     pub(super) file_types: bool,
     pub(super) huge_files: bool,
+    /// Whether group descriptors have the older checksum.
+    pub(super) group_checksums: bool,
     /// `s_checksum_seed` or the UUID's checksum, with METADATA_CSUM.
     pub(super) checksum_seed: Option<u32>,
     pub(super) uuid: Uuid,
@@ -153,6 +158,7 @@ impl Superblock {
         let journal = compat & COMPAT_HAS_JOURNAL != 0;
         Ok(Self {
             block_size,
+            cluster_size: u64::from(block_size) * u64::from(ratio),
             blocks,
             free_blocks,
             overhead: u64::from(f.u32_le(0x248)?).saturating_mul(ratio.into()),
@@ -170,6 +176,7 @@ impl Superblock {
             has_errors: state & STATE_ERRORS != 0,
             file_types: features & incompat::FILETYPE != 0,
             huge_files: ro_compat & RO_COMPAT_HUGE_FILE != 0,
+            group_checksums: ro_compat & RO_COMPAT_GDT_CSUM != 0,
             checksum_seed,
             uuid: uuid(f)?,
             label: f.text(0x78, 16)?,

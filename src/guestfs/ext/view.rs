@@ -156,7 +156,7 @@ impl Ext {
             if told.is_break() {
                 break;
             }
-            let kind = self.inode(*inode)?.attributes.kind;
+            let kind = self.inode(*inode).map_or(NodeKind::File, |inode| inode.attributes.kind);
             let node = Node(u64::from(*inode));
             told = each(Entry { name: name.clone(), node, kind, next: ADDED + place + 1 });
         }
@@ -252,7 +252,7 @@ impl Apply<'_> {
 
     fn add_range(&mut self, number: u32, extent: &[u8; 12]) -> Result<()> {
         let Some(file) = self.file(number)? else { return Ok(()) };
-        let (first, Mapped { block, count }) = map::extent(extent);
+        let (first, Mapped { block, count }) = map::extent(extent, false);
         let end = block.unwrap_or(0).checked_add(count);
         if count == 0 || end.is_none_or(|end| end > self.ext.sb.blocks) {
             let what = format!("block {first} of inode {number} in a fast commit");

@@ -29,12 +29,18 @@ enum Value {
 
 impl Ext {
     pub(super) fn attribute_names(&self, inode: &Inode) -> Result<Vec<Vec<u8>>> {
-        let all = self.attributes_of(inode)?;
+        let mut all = self.inode_attributes(inode)?;
+        all.extend(self.block_attributes(inode)?);
         Ok(all.into_iter().map(|attribute| attribute.name).filter(|name| name != b"system.data").collect())
     }
 
     pub(super) fn attribute(&self, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        let found = self.attributes_of(inode)?.into_iter().find(|attribute| attribute.name == name);
+        let find = |all: Vec<Attribute>| all.into_iter().find(|attribute| attribute.name == name);
+        // A block that is corrupt takes none of the inode's own along.
+        let found = match find(self.inode_attributes(inode)?) {
+            None => find(self.block_attributes(inode)?),
+            found => found,
+        };
         let value = match found.map(|attribute| attribute.value) {
             None => return Ok(None),
             Some(Value::Here(bytes)) => bytes,
@@ -65,13 +71,20 @@ impl Ext {
         Ok(bytes)
     }
 
-    fn attributes_of(&self, inode: &Inode) -> Result<Vec<Attribute>> {
+    /// Those in the inode itself.
+    fn inode_attributes(&self, inode: &Inode) -> Result<Vec<Attribute>> {
         let mut all = Vec::new();
         let f = Fields::new("attributes of an inode", &inode.rest, 0);
         if inode.rest.len() >= 4 && f.u32_le(0).map_err(damage)? == MAGIC {
             // Offsets of values count from the first entry.
             parse(&inode.rest[4..], 0, &mut all).map_err(damage)?;
         }
+        Ok(all)
+    }
+
+    /// Those in its block.
+    fn block_attributes(&self, inode: &Inode) -> Result<Vec<Attribute>> {
+        let mut all = Vec::new();
         if inode.file_acl != 0 {
             let bytes = self.block(inode.file_acl, "attribute block")?;
             let f = Fields::new("attribute block", &bytes, self.byte_of(inode.file_acl));
@@ -126,32 +139,34 @@ fn parse(bytes: &[u8], start: usize, all: &mut Vec<Attribute>) -> Result<(), Par
     while at + 4 <= bytes.len() && f.u32_le(at)? != 0 {
         let name_len = usize::from(f.u8(at)?);
         let size = f.u32_le(at + 8)?;
-        let mut name = prefix(f.u8(at + 1)?)?.to_vec();
-        name.extend(f.bytes(at + ENTRY, name_len)?);
+        let suffix = f.bytes(at + ENTRY, name_len)?;
         let value = match f.u32_le(at + 4)? {
+            0 if size == 0 => Value::Here(Vec::new()),
             0 => Value::Here(
                 f.bytes(usize::from(f.u16_le(at + 2)?), usize::try_from(size).unwrap_or(usize::MAX))?.to_vec(),
             ),
             number => Value::Inode { number, size },
         };
-        all.push(Attribute { name, value });
+        if let Some(prefix) = prefix(f.u8(at + 1)?, suffix) {
+            all.push(Attribute { name: [prefix, suffix].concat(), value });
+        }
         at += (ENTRY + name_len).next_multiple_of(4);
     }
     Ok(())
 }
 
-/// What `e_name_index` stands for.
-fn prefix(index: u8) -> Result<&'static [u8], ParseError> {
-    Ok(match index {
-        0 => b"",
+/// What `e_name_index` stands for. The kernel shows no program those that it has no namespace for: what it keeps for
+/// itself, as for encryption (9) and verity (11), and what it does not know.
+fn prefix(index: u8, name: &[u8]) -> Option<&'static [u8]> {
+    Some(match index {
         1 => b"user.",
         2 => b"system.posix_acl_access",
         3 => b"system.posix_acl_default",
         4 => b"trusted.",
         6 => b"security.",
-        7 => b"system.",
-        8 => b"system.richacl",
-        other => return Err(ParseError::corrupt(0, "index of an attribute's namespace", "0 to 8 without 5", other)),
+        7 if name == b"data" => b"system.",
+        10 => b"gnu.",
+        _ => return None,
     })
 }
 

@@ -4,7 +4,6 @@ use super::entry::{LongName, SlotKind};
 use super::{Fat, Place};
 use crate::guestfs::dos::{Named, SLOT, Slot};
 use crate::guestfs::{Entry, Node, NodeKind, Result};
-use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
 impl Fat {
@@ -12,16 +11,26 @@ impl Fat {
     /// go on from is always behind a short one.
     pub(super) fn tell_names(
         &self,
+        node: Node,
         folder: Place,
         from: u64,
         each: &mut dyn FnMut(Named) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut long = LongName::default();
-        self.heap.slots(folder, from, &mut |slot| {
-            Ok(match self.named(&slot, &mut long)? {
-                Found::Name(named) => each(named),
-                Found::Nothing => ControlFlow::Continue(()),
-                Found::End => ControlFlow::Break(()),
+        self.gaps.list(node, from, each, |each, skip| {
+            self.heap.slots(folder, from, &mut |slot| {
+                let slot = match slot {
+                    Ok(slot) => slot,
+                    Err(error) => {
+                        long.clear();
+                        return Ok(skip(error));
+                    }
+                };
+                Ok(match named(&slot, &mut long) {
+                    Found::Name(named) => each(named),
+                    Found::Nothing => ControlFlow::Continue(()),
+                    Found::End => ControlFlow::Break(()),
+                })
             })
         })
     }
@@ -30,7 +39,7 @@ impl Fat {
     pub(super) fn root_label(&self) -> Result<Option<String>> {
         let mut label = None;
         self.heap.slots(self.folder(super::ROOT)?, 0, &mut |slot| {
-            match SlotKind::of(slot.raw) {
+            match SlotKind::of(slot?.raw) {
                 SlotKind::Short(short) if short.is_label() && !short.is_folder() => label = Some(short.label()),
                 SlotKind::End => return Ok(ControlFlow::Break(())),
                 _ => {}
@@ -39,33 +48,29 @@ impl Fat {
         })?;
         Ok(label)
     }
+}
 
-    fn named(&self, slot: &Slot<'_>, long: &mut LongName) -> Result<Found> {
-        let short = match SlotKind::of(slot.raw) {
-            SlotKind::End => return Ok(Found::End),
-            SlotKind::Piece => {
-                long.push(slot.number, slot.raw);
-                return Ok(Found::Nothing);
-            }
-            SlotKind::Short(short) if !short.is_label() && !short.is_dots() => short,
-            SlotKind::Free | SlotKind::Short(_) => {
-                long.clear();
-                return Ok(Found::Nothing);
-            }
-        };
-        let dos = short.name().into_bytes();
-        let (start, name, alias) = match long.take(&short) {
-            Some((start, name)) => (start, name, Some(dos)),
-            None => (slot.number, dos, None),
-        };
-        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-            let found = format!("{:?}", String::from_utf8_lossy(&name));
-            return Err(self.damage(ParseError::corrupt(slot.at, "name in a folder", "no / and no zero", found)));
+fn named(slot: &Slot<'_>, long: &mut LongName) -> Found {
+    let short = match SlotKind::of(slot.raw) {
+        SlotKind::End => return Found::End,
+        SlotKind::Piece => {
+            long.push(slot.number, slot.raw);
+            return Found::Nothing;
         }
-        let kind = if short.is_folder() { NodeKind::Folder } else { NodeKind::File };
-        let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };
-        Ok(Found::Name(Named { start, entry, alias }))
-    }
+        SlotKind::Short(short) if !short.is_label() && !short.is_dots() => short,
+        SlotKind::Free | SlotKind::Short(_) => {
+            long.clear();
+            return Found::Nothing;
+        }
+    };
+    let dos = short.name().into_bytes();
+    let (start, name, alias) = match long.take(&short) {
+        Some((start, name)) => (start, name, Some(dos)),
+        None => (slot.number, dos, None),
+    };
+    let kind = if short.is_folder() { NodeKind::Folder } else { NodeKind::File };
+    let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };
+    Found::Name(Named { start, entry, alias })
 }
 
 /// What a slot told.

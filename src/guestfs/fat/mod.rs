@@ -13,6 +13,7 @@ mod folder;
 use super::detect::Content;
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
 use super::foreign::Blocks;
+use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -36,6 +37,7 @@ pub struct Fat {
     heap: Heap,
     facts: Facts,
     names: Names,
+    gaps: Gaps,
 }
 
 /// Whether a volume begins like this file system; `head` is its first 4 KiB, or all of it.
@@ -79,7 +81,8 @@ impl Fat {
             clusters: boot.clusters,
         };
         let heap = Heap::new(table, boot.data, boot.cluster);
-        let mut fat = Self { boot, heap, facts: Facts::default(), names: Names::new(upper_case) };
+        let mut fat =
+            Self { boot, heap, facts: Facts::default(), names: Names::new(upper_case), gaps: Gaps::new(TYPE) };
         fat.facts = fat.read_facts();
         Ok(fat)
     }
@@ -162,7 +165,7 @@ impl GuestFs for Fat {
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
         let place = self.folder(folder)?;
-        self.names.find(folder, name, &|from, each| self.tell_names(place, from, each))
+        self.names.find(folder, name, &|from, each| self.tell_names(folder, place, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -190,7 +193,7 @@ impl GuestFs for Fat {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.tell_names(self.folder(folder)?, from, &mut |named| each(named.entry))
+        self.tell_names(folder, self.folder(folder)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

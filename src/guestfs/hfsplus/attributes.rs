@@ -35,11 +35,15 @@ impl HfsPlus {
         file: u32,
         each: &mut dyn FnMut(String, &Record<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
+        if let Some(cause) = &self.attributes_fault {
+            return Err(damage(cause.clone()));
+        }
         let Some(tree) = &self.attributes else { return Ok(()) };
         let order = |raw: &[u8]| {
             Ok(Fields::new("key of the attributes tree", raw, 0).u32_be(2)?.cmp(&file).then(Ordering::Greater))
         };
         self.walk(tree, &order, &mut |record| {
+            let record = record?;
             let (of, name, _) = key(record.key).map_err(damage)?;
             if of != file {
                 return Ok(ControlFlow::Break(()));

@@ -26,6 +26,12 @@ const BINARY: u8 = 0xBC;
 /// Levels at most; eight hold more than a volume can.
 const MAX_DEPTH: u16 = 16;
 
+/// Records of the index that are looked at for leaves behind those that cannot be read.
+const MAX_STEPS: u32 = 1 << 20;
+
+/// Holds a key against what is looked for.
+type Order<'a> = &'a dyn Fn(&[u8]) -> Result<Ordering, ParseError>;
+
 /// Which tree; by the file number that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -95,6 +101,11 @@ impl Node {
 
     fn records(&self) -> Result<u16, ParseError> {
         self.fields().u16_be(10)
+    }
+
+    /// `fLink`: the next node of the same level; 0 for none.
+    fn next(&self) -> Result<u32, ParseError> {
+        self.fields().u32_be(0)
     }
 
     /// Record `number`, between two of the offsets that the node has at its end, in reverse order.
@@ -257,76 +268,129 @@ impl HfsPlus {
         Err(damage(ParseError::corrupt(node.at, what, kind, found)))
     }
 
-    /// The leaf that has the last record whose key is not above what is looked for, if there is one. `order` holds a
-    /// key against it.
-    fn descend(&self, tree: &Tree, order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>) -> Result<Option<Arc<Node>>> {
-        if tree.depth == 0 {
+    /// The node, so many levels above the leaves, below which is the last record whose key is not above what is looked
+    /// for, if there is one. `order` holds a key against it.
+    fn descend(&self, tree: &Tree, order: Order<'_>, above: u16) -> Result<Option<u32>> {
+        if tree.depth <= above {
             return Ok(None);
         }
         let mut number = tree.root;
-        for _ in 1..tree.depth {
+        for _ in 1..tree.depth - above {
             let node = self.node(tree, number)?;
             self.expect(tree, &node, INDEX)?;
             let at = last_up_to(&node, tree.index_key, order).map_err(damage)?.unwrap_or(0);
-            let record = node.record(at, tree.index_key).map_err(damage)?;
-            number = Fields::new("index of a B-tree", record.data, node.at).u32_be(0).map_err(damage)?;
+            number = child(tree, &node, at).map_err(damage)?;
         }
-        self.leaf(tree, number).map(Some)
+        Ok(Some(number))
+    }
+
+    /// The leaf after one that cannot be read, as the index has it. The search begins with the part of the index that
+    /// has what is looked for, and ends after `budget` steps.
+    fn leaf_after(&self, tree: &Tree, order: Order<'_>, number: u32, budget: &mut u32) -> Result<Option<u32>> {
+        let mut next = self.descend(tree, order, 1)?.unwrap_or(0);
+        let mut found = false;
+        while next != 0 {
+            let node = self.node(tree, next)?;
+            self.expect(tree, &node, INDEX)?;
+            for at in 0..node.records().map_err(damage)? {
+                let child = child(tree, &node, at).map_err(damage)?;
+                if found {
+                    return Ok(Some(child));
+                }
+                found = child == number;
+                let Some(left) = budget.checked_sub(1) else { return Ok(None) };
+                *budget = left;
+            }
+            next = node.next().map_err(damage)?;
+        }
+        Ok(None)
     }
 
     /// Gives `with` the last record whose key is not above what is looked for.
     pub(super) fn last<R>(
         &self,
         tree: &Tree,
-        order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
+        order: Order<'_>,
         with: impl FnOnce(&Record<'_>) -> Result<R>,
     ) -> Result<Option<R>> {
-        let Some(leaf) = self.descend(tree, order)? else { return Ok(None) };
+        let Some(leaf) = self.descend(tree, order, 0)? else { return Ok(None) };
+        let leaf = self.leaf(tree, leaf)?;
         let Some(at) = last_up_to(&leaf, None, order).map_err(damage)? else { return Ok(None) };
         with(&leaf.record(at, None).map_err(damage)?).map(Some)
     }
 
-    /// Tells all records from the first on whose key is not below what is looked for, until `each` breaks off.
+    /// Tells all records from the first on whose key is not below what is looked for, until `each` breaks off, and in
+    /// their place those that cannot be read. Behind a leaf that cannot be read the index has the next one.
     pub(super) fn walk(
         &self,
         tree: &Tree,
-        order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
-        each: &mut dyn FnMut(&Record<'_>) -> Result<ControlFlow<()>>,
+        order: Order<'_>,
+        each: &mut dyn FnMut(Result<&Record<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let Some(mut leaf) = self.descend(tree, order)? else { return Ok(()) };
+        let Some(mut number) = self.descend(tree, order, 0)? else { return Ok(()) };
         // A chain that is a circle comes back to the node that is kept, once it is kept for long enough.
-        let (mut kept, mut steps, mut limit) = (leaf.number, 0_u64, 1_u64);
+        let (mut kept, mut steps, mut limit) = (number, 0_u64, 1_u64);
+        let mut budget = MAX_STEPS;
         loop {
-            for number in 0..leaf.records().map_err(damage)? {
-                let record = leaf.record(number, None).map_err(damage)?;
-                if order(record.key).map_err(damage)?.is_ge() && each(&record)?.is_break() {
-                    return Ok(());
+            let next = match self.leaf(tree, number) {
+                Ok(leaf) => {
+                    if self.leaf_records(&leaf, order, each)?.is_break() {
+                        return Ok(());
+                    }
+                    leaf.next().map_err(damage)?
                 }
-            }
-            // `fLink`.
-            let next = leaf.fields().u32_be(0).map_err(damage)?;
+                Err(error) => {
+                    if each(Err(error))?.is_break() {
+                        return Ok(());
+                    }
+                    // What the index cannot tell is missing with the leaf.
+                    self.leaf_after(tree, order, number, &mut budget).ok().flatten().unwrap_or(0)
+                }
+            };
             if next == 0 {
                 return Ok(());
             }
             if next == kept {
-                let what = format!("chain of leaves of the {}", tree.kind.name());
-                return Err(damage(ParseError::corrupt(leaf.at, what, "an end", "a circle")));
+                let what = format!("chain of leaves of the {}, to node {next}", tree.kind.name());
+                return Err(damage(ParseError::corrupt(self.source.part.start, what, "an end", "a circle")));
             }
             steps += 1;
             if steps == limit {
                 (kept, steps, limit) = (next, 0, limit * 2);
             }
-            leaf = self.leaf(tree, next)?;
+            number = next;
         }
+    }
+
+    fn leaf_records(
+        &self,
+        leaf: &Node,
+        order: Order<'_>,
+        each: &mut dyn FnMut(Result<&Record<'_>>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        for number in 0..leaf.records().map_err(damage)? {
+            let record = leaf.record(number, None).and_then(|record| Ok((order(record.key)?, record)));
+            let told = match &record {
+                Ok((order, _)) if order.is_lt() => continue,
+                Ok((_, record)) => Ok(record),
+                Err(cause) => Err(damage(cause.clone())),
+            };
+            if each(told)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
+/// The child that a record of an index node points to.
+fn child(tree: &Tree, node: &Node, at: u16) -> Result<u32, ParseError> {
+    let record = node.record(at, tree.index_key)?;
+    Fields::new("index of a B-tree", record.data, node.at).u32_be(0)
+}
+
 /// The last record of a node whose key is not above what is looked for.
-fn last_up_to(
-    node: &Node,
-    index_key: Option<usize>,
-    order: &dyn Fn(&[u8]) -> Result<Ordering, ParseError>,
-) -> Result<Option<u16>, ParseError> {
+fn last_up_to(node: &Node, index_key: Option<usize>, order: Order<'_>) -> Result<Option<u16>, ParseError> {
     let mut last = None;
     for number in 0..node.records()? {
         if order(node.record(number, index_key)?.key)?.is_gt() {

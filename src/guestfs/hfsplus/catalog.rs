@@ -183,55 +183,66 @@ fn time(raw: u32) -> Time {
 }
 
 impl HfsPlus {
-    /// Tells the files and folders in a folder.
+    /// Tells the files and folders in a folder, and in their place those that cannot be read.
     pub(super) fn children(
         &self,
         parent: u32,
-        each: &mut dyn FnMut(Key, Item) -> Result<ControlFlow<()>>,
+        each: &mut dyn FnMut(Result<(Key, Item)>) -> ControlFlow<()>,
     ) -> Result<()> {
         self.walk(&self.catalog, &|raw| order_of_parent(raw, parent), &mut |record| {
-            let key = key(record.key, record.at).map_err(damage)?;
-            if key.parent != parent {
-                return Ok(ControlFlow::Break(()));
-            }
-            match Item::parse(record, self.header.block_size).map_err(damage)? {
-                Some(item) => each(key, item),
-                None => Ok(ControlFlow::Continue(())),
-            }
+            let told = match record {
+                Ok(record) => match key(record.key, record.at) {
+                    Ok(key) if key.parent != parent => return Ok(ControlFlow::Break(())),
+                    Ok(key) => Item::parse(record, self.header.block_size).map(|item| item.map(|item| (key, item))),
+                    Err(cause) => Err(cause),
+                }
+                .map_err(damage),
+                Err(error) => Err(error),
+            };
+            Ok(told.transpose().map_or(ControlFlow::Continue(()), &mut *each))
         })
     }
 
     /// The root folder and its name.
     pub(super) fn find_root(&self) -> Result<(Item, String)> {
-        let mut found = None;
-        self.children(ROOT_PARENT, &mut |key, item| {
-            if item.id == ROOT && item.attributes.kind == NodeKind::Folder {
+        let (mut found, mut failed) = (None, None);
+        self.children(ROOT_PARENT, &mut |told| match told {
+            Ok((key, item)) if item.id == ROOT && item.attributes.kind == NodeKind::Folder => {
                 found = Some((item, String::from_utf8_lossy(&names::shown(&key.name)).into_owned()));
-                return Ok(ControlFlow::Break(()));
+                ControlFlow::Break(())
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(_) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
         })?;
         found.ok_or_else(|| {
             let at = self.source.part.start;
-            damage(ParseError::corrupt(at, "catalog", "a record of the root folder", "none"))
+            failed.unwrap_or_else(|| damage(ParseError::corrupt(at, "catalog", "a record of the root folder", "none")))
         })
     }
 
     /// Finds the folders of hard links, which are in the root. Damage elsewhere in the root is left to its listing.
     pub(super) fn find_hidden(&self, root: &Item) -> Hidden {
         let mut hidden = Hidden { dates: [None, Some(root.created), Some(self.header.created)], ..Hidden::default() };
-        let told = self.children(root.id, &mut |key, item| {
-            if item.attributes.kind == NodeKind::Folder {
-                if is_name(&key.name, FILE_LINKS) {
-                    hidden.files = Some(item.id);
-                    hidden.dates[0] = Some(item.created);
-                } else if is_name(&key.name, FOLDER_LINKS) {
-                    hidden.folders = Some(item.id);
+        let mut failed = None;
+        let told = self.children(root.id, &mut |told| {
+            match told {
+                Ok((key, item)) if item.attributes.kind == NodeKind::Folder => {
+                    if is_name(&key.name, FILE_LINKS) {
+                        hidden.files = Some(item.id);
+                        hidden.dates[0] = Some(item.created);
+                    } else if is_name(&key.name, FOLDER_LINKS) {
+                        hidden.folders = Some(item.id);
+                    }
                 }
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
             }
-            Ok(ControlFlow::Continue(()))
+            ControlFlow::Continue(())
         });
-        if let Err(e) = told {
+        if let Some(e) = told.err().or(failed) {
             log::warn!("Hard links may not be followed: {e}");
         }
         hidden

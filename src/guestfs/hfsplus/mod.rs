@@ -17,6 +17,7 @@ mod names;
 mod packed;
 mod source;
 
+use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -82,6 +83,9 @@ pub struct HfsPlus {
     catalog: Tree,
     extents: Option<Tree>,
     attributes: Option<Tree>,
+    /// Why the attributes cannot be read.
+    attributes_fault: Option<ParseError>,
+    gaps: Gaps,
     hidden: Hidden,
     root: Node,
     facts: Facts,
@@ -104,6 +108,8 @@ struct Folder {
     names: HashMap<Vec<u8>, usize>,
     /// Those that are not spelled as they compare.
     folded: HashMap<Vec<u8>, usize>,
+    /// Why others are missing.
+    missing: Option<Arc<Error>>,
 }
 
 /// Whether a volume begins like this file system; `head` is its first 4 KiB.
@@ -156,6 +162,8 @@ impl HfsPlus {
             catalog: none(),
             extents: None,
             attributes: None,
+            attributes_fault: None,
+            gaps: Gaps::new(TYPE),
             hidden: Hidden::default(),
             root: Node(0),
             nodes: Cache::new(NODES_CACHED),
@@ -167,7 +175,14 @@ impl HfsPlus {
         };
         fs.extents = fs.open_tree(btree::Kind::Extents, &fs.header.extents)?;
         fs.catalog = fs.open_tree(btree::Kind::Catalog, &fs.header.catalog)?.unwrap_or_else(none);
-        fs.attributes = fs.open_tree(btree::Kind::Attributes, &fs.header.attributes)?;
+        match fs.open_tree(btree::Kind::Attributes, &fs.header.attributes) {
+            // Files that are not compressed are there without.
+            Err(Error::Corrupt { cause, .. }) => {
+                notes.push(format!("Its extended attributes cannot be read, nor its compressed files. {cause}"));
+                fs.attributes_fault = Some(*cause);
+            }
+            tree => fs.attributes = tree?,
+        }
         let (root, label) = fs.find_root()?;
         fs.hidden = fs.find_hidden(&root);
         fs.root = catalog::node(root.place);
@@ -210,31 +225,42 @@ impl HfsPlus {
 
     fn folder(&self, node: Node) -> Result<Arc<Folder>> {
         let id = catalog::folder(&self.file(node)?.item)?;
-        self.folders.get_or_insert_with(&id, || self.read_names(id).map(Arc::new))
+        if let Some(folder) = self.folders.get(&id) {
+            return Ok(folder);
+        }
+        let folder = Arc::new(self.read_names(node, id)?);
+        // What failed now may work later.
+        if folder.missing.as_ref().is_none_or(|error| error.is_lasting()) {
+            self.folders.insert(id, folder.clone());
+        }
+        Ok(folder)
     }
 
-    fn read_names(&self, id: u32) -> Result<Folder> {
-        let mut folder = Folder { entries: Vec::new(), names: HashMap::new(), folded: HashMap::new() };
-        self.children(id, &mut |key, item| {
-            if self.is_hidden(&key) {
-                return Ok(ControlFlow::Continue(()));
+    fn read_names(&self, node: Node, id: u32) -> Result<Folder> {
+        let (mut entries, mut names, mut folded) = (Vec::new(), HashMap::new(), HashMap::new());
+        let mut add = |entry: Entry| {
+            let index = entries.len();
+            let spelled = names::folded(&entry.name, self.catalog.case_sensitive);
+            if spelled != entry.name {
+                folded.entry(spelled).or_insert(index);
             }
-            let name = names::shown(&key.name);
-            if name.is_empty() || name == b"." || name == b".." {
-                let found = String::from_utf8_lossy(&name).into_owned();
-                return Err(damage(ParseError::corrupt(item.at, "name in the catalog", "one of a file", found)));
-            }
-            let index = folder.entries.len();
-            let next = index as u64 + 1;
-            folder.entries.push(self.entry(name.clone(), item, next));
-            let folded = names::folded(&name, self.catalog.case_sensitive);
-            if folded != name {
-                folder.folded.entry(folded).or_insert(index);
-            }
-            folder.names.entry(name).or_insert(index);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        Ok(folder)
+            names.entry(entry.name.clone()).or_insert(index);
+            entries.push(Entry { next: index as u64 + 1, ..entry });
+            ControlFlow::Continue(())
+        };
+        let told = self.gaps.list(node, 0, &mut add, |each, skip| {
+            self.children(id, &mut |told| match told {
+                Ok((key, _)) if self.is_hidden(&key) => ControlFlow::Continue(()),
+                Ok((key, item)) => each(self.entry(names::shown(&key.name), item, 0)),
+                Err(error) => skip(error),
+            })
+        });
+        let missing = match told {
+            Ok(()) => None,
+            Err(Error::Incomplete(first)) => Some(first),
+            Err(error) => return Err(error),
+        };
+        Ok(Folder { entries, names, folded, missing })
     }
 
     /// An entry for what a name stands for. A hard link without a target stands for itself, and says so when it is
@@ -297,7 +323,11 @@ impl GuestFs for HfsPlus {
             let folded = names::folded(name, self.catalog.case_sensitive);
             folder.names.get(&folded).or_else(|| folder.folded.get(&folded))
         });
-        Ok(found.and_then(|index| folder.entries.get(*index)).map(|entry| entry.node))
+        let found = found.and_then(|index| folder.entries.get(*index)).map(|entry| entry.node);
+        match (found, &folder.missing) {
+            (None, Some(missing)) => Err(Error::Incomplete(missing.clone())),
+            (found, _) => Ok(found),
+        }
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -309,10 +339,10 @@ impl GuestFs for HfsPlus {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
         for entry in folder.entries.iter().skip(from) {
             if each(entry.clone()).is_break() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        folder.missing.clone().map_or(Ok(()), |missing| Err(Error::Incomplete(missing)))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

@@ -14,7 +14,8 @@ mod volume;
 mod zisofs;
 
 use super::foreign::Blocks;
-use super::names::{Names, usable};
+use super::gaps::{self, Gaps};
+use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -48,6 +49,7 @@ pub struct Iso {
     rock_ridge: Option<Skip>,
     files: Cache<u64, Arc<Opened>>,
     folders: Names,
+    gaps: Gaps,
     unpacked: Cache<(u64, u64), Arc<[u8]>>,
 }
 
@@ -97,14 +99,19 @@ impl Iso {
             blocks: Blocks::new(disk),
             files: Cache::new(FILES_CACHED),
             folders: Names::new(),
+            gaps: Gaps::new(TYPE),
             unpacked: Cache::new(BLOCKS_CACHED),
         };
         let root = iso.own_record(iso.root)?;
         iso.rock_ridge = iso.find_rock_ridge(&root)?;
         iso.facts.has_owners = iso.rock_ridge.is_some();
         if let (None, Some(joliet)) = (iso.rock_ridge, iso.volume.joliet_root) {
-            (iso.root, iso.naming) = (joliet, Naming::Joliet);
-            iso.own_record(iso.root)?;
+            match iso.own_record(joliet) {
+                Ok(_) => (iso.root, iso.naming) = (joliet, Naming::Joliet),
+                Err(error) => {
+                    iso.note(format!("Its long names (Joliet) cannot be read, so the short ones are shown. {error}"));
+                }
+            }
         }
         Ok(iso)
     }
@@ -148,8 +155,13 @@ impl Iso {
     fn own_record(&self, at: u64) -> Result<Record> {
         let record = self.record(at)?;
         record
-            .filter(|record| record.is_self() && record.is_folder())
+            .filter(|record| record.is_folder() && self.is_own(record))
             .ok_or_else(|| damage(ParseError::corrupt(at, "first record of a folder", "the folder's own", "another")))
+    }
+
+    /// Whether a folder's record is the one in itself: by its name, or by being where its own bytes begin.
+    fn is_own(&self, record: &Record) -> bool {
+        record.is_self() || record.data_at(self.block_size()) == record.at
     }
 
     fn opened(&self, node: Node) -> Result<Arc<Opened>> {
@@ -158,19 +170,20 @@ impl Iso {
         }
         let record = self.record(node.0)?;
         let record = record.ok_or_else(|| damage(ParseError::corrupt(node.0, "directory record", "one", "none")))?;
-        if record.is_folder() && !record.is_self() {
+        if record.is_folder() && !self.is_own(&record) {
             let what = "first record of a folder";
             return Err(damage(ParseError::corrupt(node.0, what, "the folder's own", "another")));
         }
         let mut rock_ridge = self.rock_ridge(&record);
-        if let Some(error) = rock_ridge.error.take() {
+        let folder = record.is_folder();
+        // What a file's bytes are may depend on its fields.
+        if let Some(error) = rock_ridge.error.take().filter(|_| !folder) {
             return Err(error);
         }
-        let folder = record.is_folder();
         let stated = rock_ridge.posix.and_then(|posix| posix.kind());
         let kind = kind(folder, &rock_ridge);
-        if stated.is_some_and(|stated| stated != kind) {
-            let expected = if folder { "that of a folder" } else { "that of a file" };
+        if stated.is_some_and(|stated| stated != kind) && !folder {
+            let expected = "that of a file";
             let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
             return Err(damage(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
         }
@@ -219,35 +232,64 @@ impl Iso {
         })
     }
 
-    /// Tells the entries of a folder from byte `from` of it on.
-    fn entries(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+    /// Tells the entries of a folder from byte `from` of it on. Records do not go from one sector to the next, so one
+    /// that makes no sense takes the rest of its sector along and no more.
+    fn entries(
+        &self,
+        folder: Node,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip: gaps::Skip<'_>,
+    ) -> Result<()> {
         let opened = self.opened(folder)?;
         if opened.kind != NodeKind::Folder {
             return Err(Error::NotFolder);
         }
-        let len = u64::from(opened.record.data_len);
-        self.inside(folder.0, len, "folder")?;
+        let stated = u64::from(opened.record.data_len);
+        let len = stated.min(self.blocks.size().saturating_sub(folder.0));
         let mut place = from;
         while place < len {
-            let Some(first) = self.record(folder.0 + place)? else {
-                place = next_sector(folder.0 + place) - folder.0;
-                continue;
-            };
-            let mut last = first.clone();
-            for _ in 0..MAX_PARTS {
-                if !last.has_more() || last.is_folder() {
-                    break;
+            let told = match self.whole_record(folder.0 + place) {
+                Ok(Some((first, end))) => {
+                    place = end - folder.0;
+                    self.entry(&first, place).map_or(ControlFlow::Continue(()), &mut *each)
                 }
-                last = self.next_part(&last)?;
-            }
-            place = last.at + last.len - folder.0;
-            if let Some(entry) = self.entry(&first, place)
-                && each(entry).is_break()
-            {
-                break;
+                Ok(None) => {
+                    place = next_sector(folder.0 + place) - folder.0;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    place = next_sector(folder.0 + place) - folder.0;
+                    skip(error)
+                }
+            };
+            if told.is_break() {
+                return Ok(());
             }
         }
+        // Of a volume that is cut short.
+        if let Err(error) = self.inside(folder.0, stated, "folder") {
+            let _ = skip(error);
+        }
         Ok(())
+    }
+
+    /// The record at a place, and where the last one of the same file ends. A file without all of its parts ends with
+    /// its first record, and fails when it is opened.
+    fn whole_record(&self, at: u64) -> Result<Option<(Record, u64)>> {
+        let Some(first) = self.record(at)? else { return Ok(None) };
+        let mut last = first.clone();
+        for _ in 0..MAX_PARTS {
+            if !last.has_more() || last.is_folder() {
+                break;
+            }
+            match self.next_part(&last) {
+                Ok(next) => last = next,
+                Err(_) => break,
+            }
+        }
+        let end = last.at + last.len;
+        Ok(Some((first, end)))
     }
 
     /// What a folder tells of a record; none for one that is not shown. A file whose attributes are damaged has a name
@@ -266,7 +308,7 @@ impl Iso {
             None => record.is_folder().then(|| record.data_at(self.block_size())),
         };
         let kind = kind(folder.is_some(), &rock_ridge);
-        Some(Entry { name: usable(name), node: Node(folder.unwrap_or(record.at)), kind, next })
+        Some(Entry { name, node: Node(folder.unwrap_or(record.at)), kind, next })
     }
 
     /// Fills `buf` with a file's bytes as they are stored, from `offset` on. Tells where the first is.
@@ -386,7 +428,7 @@ impl GuestFs for Iso {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.entries(folder, 0, each))
+        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -414,7 +456,7 @@ impl GuestFs for Iso {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(folder, from, each)
+        self.gaps.list(folder, from, each, |each, skip| self.entries(folder, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -454,9 +496,10 @@ impl GuestFs for Iso {
         if opened.kind != NodeKind::Symlink {
             return Err(Error::NotSymlink);
         }
-        let target = opened.rock_ridge.target();
-        let target = target
-            .ok_or_else(|| damage(ParseError::corrupt(opened.record.at, "target of a symbolic link", "one", "none")))?;
+        let target = opened.rock_ridge.target().filter(|_| opened.rock_ridge.is_whole());
+        let target = target.ok_or_else(|| {
+            damage(ParseError::corrupt(opened.record.at, "target of a symbolic link", "a whole one", "none"))
+        })?;
         Ok(target.to_vec())
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct RockRidge {
     target: Pieces,
     /// Whether the next component of the target goes on with the last one.
     component_open: bool,
+    /// Whether a piece of the target makes no sense.
+    target_is_bad: bool,
     pub(super) posix: Option<Posix>,
     /// Major and minor number (`PN`).
     pub(super) device: (u32, u32),
@@ -71,22 +73,25 @@ pub(super) struct RockRidge {
     pub(super) compression: Option<Compression>,
     /// Whether the data are a table of the parts that are not zero (`SF`).
     pub(super) sparse: bool,
-    /// What is wrong with the fields. The others are those before.
+    /// Why further fields cannot be read. The others are those before.
     pub(super) error: Option<Error>,
 }
 
 impl Iso {
-    /// What the fields of a record say, damage included.
+    /// What the fields of a record say. As in the kernel, one that makes no sense is passed over, and a file is there
+    /// without its fields.
     pub(super) fn rock_ridge(&self, record: &Record) -> RockRidge {
         let mut found = RockRidge::default();
         let Some(skip) = self.rock_ridge else { return found };
         let skip = if record.at == self.root { skip.root } else { skip.others };
-        let told = self.fields(record, skip, &mut |field| found.add(field));
-        found.error = told.err().or_else(|| {
-            let open = found.name.open || found.target.open || found.component_open;
-            let cause = ParseError::corrupt(record.at, "name or target in a directory record", "its end", "none");
-            open.then(|| super::damage(cause))
+        let told = self.fields(record, skip, &mut |field| match found.add(field) {
+            Err(cause) if !matches!(&field.signature, b"ZF" | b"Z2") => {
+                log::debug!("A field of the directory record at byte {} is passed over: {cause}", record.at);
+                Ok(())
+            }
+            told => told,
         });
+        found.error = told.err();
         found
     }
 
@@ -112,6 +117,11 @@ impl RockRidge {
         Some(&*self.name.text).filter(|name| !name.is_empty() && !self.name.open)
     }
 
+    /// Whether nothing is missing of the target.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.target.open && !self.component_open && !self.target_is_bad
+    }
+
     /// The target of a link, if there is one.
     pub(super) fn target(&self) -> Option<&[u8]> {
         Some(&*self.target.text).filter(|target| !target.is_empty())
@@ -123,9 +133,11 @@ impl RockRidge {
             b"NM" => {
                 let flags = f.u8(HEADER)?;
                 if flags & (CURRENT | PARENT) == 0 {
-                    self.name.text.extend_from_slice(f.bytes(HEADER + 1, f.len() - HEADER - 1)?);
+                    let piece = f.bytes(HEADER + 1, f.len() - HEADER - 1)?;
                     self.name.open = flags & CONTINUE != 0;
-                    too_long(f, "name", self.name.text.len(), MAX_NAME)?;
+                    // As in the kernel, what is too much is cut.
+                    too_long(f, "name", self.name.text.len() + piece.len(), MAX_NAME)?;
+                    self.name.text.extend_from_slice(piece);
                 }
             }
             b"PX" => {
@@ -133,7 +145,11 @@ impl RockRidge {
                 self.posix = Some(Posix { mode, links, uid, gid });
             }
             b"PN" => self.device = device(f.u32_le(4)?, f.u32_le(12)?),
-            b"SL" => self.add_target(f)?,
+            b"SL" => {
+                let added = self.add_target(f);
+                self.target_is_bad |= added.is_err();
+                added?;
+            }
             b"TF" => self.add_times(f)?,
             b"CL" => self.child = Some(f.u32_le(4)?),
             b"RE" => self.relocated = true,

@@ -87,7 +87,8 @@ impl Iso {
     }
 }
 
-/// Tells the fields of one part; where they go on.
+/// Tells the fields of one part; where they go on. What is no field ends it, as in the kernel: other systems have bytes
+/// of their own there.
 fn area(
     bytes: &[u8],
     at: u64,
@@ -99,12 +100,17 @@ fn area(
         if signature == [0, 0] || signature == *b"ST" {
             break;
         }
+        // No signature begins with a zero byte: Apple's fields are padded with one.
+        if signature[0] == 0 {
+            place += 1;
+            continue;
+        }
         let found = at.saturating_add(place as u64);
-        let field = bytes.get(place..place + len).filter(|field| field.len() >= HEADER);
-        let field = field.ok_or_else(|| {
-            let what = format!("length of the field {} in a directory record", signature.escape_ascii());
-            ParseError::corrupt(found, what, format_args!("from {HEADER} to {}", bytes.len() - place), len)
-        })?;
+        let Some(field) = bytes.get(place..place + len).filter(|field| field.len() >= HEADER) else {
+            let what = signature.escape_ascii();
+            log::debug!("The field {what} of a directory record at byte {found} has {len} bytes: it ends the fields");
+            break;
+        };
         let f = Fields::new("field in a directory record", field, found);
         if signature == *b"CE" {
             next = Some(Continuation { block: f.u32_le(4)?, offset: f.u32_le(12)?, len: f.u32_le(20)? });

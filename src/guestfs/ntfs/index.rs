@@ -5,6 +5,7 @@
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{kind, undo_update_sequence};
 use super::{Ntfs, damage};
+use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -28,7 +29,9 @@ const BLOCK_SHIFT: u32 = 20;
 type Each<'a> = &'a mut dyn FnMut(Entry) -> ControlFlow<()>;
 
 impl Ntfs {
-    pub(super) fn entries(&self, folder: &File, from: u64, each: Each<'_>) -> Result<()> {
+    /// Tells the entries of a folder from a place on. A block that cannot be read is passed over, and so is the rest of
+    /// one behind an entry that makes no sense.
+    pub(super) fn entries(&self, folder: &File, from: u64, each: Each<'_>, skip_over: Skip<'_>) -> Result<()> {
         let Some(root) = folder.stream(kind::INDEX_ROOT, &NAMES)?.filter(|_| folder.record.folder) else {
             return Err(Error::NotFolder);
         };
@@ -40,14 +43,18 @@ impl Ntfs {
             return Err(damage(ParseError::corrupt(8, what, "512 to 65536", block_size)));
         }
         let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
-        if first == 0 && self.block_entries(&root, 0, 16, 0, skip, each)?.is_break() {
-            return Ok(());
+        if first == 0 {
+            let told = self.block_entries(&root, 0, 16, 0, skip, each, skip_over);
+            if told.unwrap_or_else(&mut *skip_over).is_break() {
+                return Ok(());
+            }
         }
         let Some(blocks) = folder.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
-        let bitmap = match folder.stream(kind::BITMAP, &NAMES)? {
-            Some(bitmap) => self.small_stream(&bitmap, folder.number)?,
-            None => Vec::new(),
-        };
+        let bitmap = folder.stream(kind::BITMAP, &NAMES)?.ok_or_else(|| {
+            let what = format!("bitmap of the index blocks of folder {}", folder.number);
+            damage(ParseError::corrupt(self.record_place(folder.number), what, "one", "none"))
+        })?;
+        let bitmap = self.small_stream(&bitmap, folder.number)?;
         let count = (bitmap.len() as u64 * 8).min(blocks.size() / block_size as u64);
         for block in first.max(1)..=count {
             let index = usize::try_from(block - 1).unwrap_or(usize::MAX);
@@ -55,10 +62,13 @@ impl Ntfs {
                 continue;
             }
             let mut bytes = vec![0; block_size];
-            let at = self.read_stream(&blocks, (block - 1) * block_size as u64, &mut bytes)?;
-            undo_update_sequence(&mut bytes, at, b"INDX").map_err(damage)?;
             let skip = if block == first { skip } else { 0 };
-            if self.block_entries(&bytes, at, 24, block, skip, each)?.is_break() {
+            let read = self.read_stream(&blocks, (block - 1) * block_size as u64, &mut bytes).and_then(|at| {
+                undo_update_sequence(&mut bytes, at, b"INDX").map_err(damage)?;
+                Ok(at)
+            });
+            let told = read.and_then(|at| self.block_entries(&bytes, at, 24, block, skip, each, skip_over));
+            if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
         }
@@ -74,6 +84,7 @@ impl Ntfs {
         block: u64,
         skip: usize,
         each: Each<'_>,
+        skip_over: Skip<'_>,
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("index", bytes, at);
         let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(damage);
@@ -104,10 +115,12 @@ impl Ntfs {
             }
             let next = block << BLOCK_SHIFT | (place + len) as u64;
             let part = Fields::new("name", f.bytes(place, len).map_err(damage)?, f.offset(place));
-            if place >= skip
-                && let Some(entry) = self.entry(&part, next)?
-                && each(entry).is_break()
-            {
+            let told = match self.entry(&part, next) {
+                Ok(Some(entry)) if place >= skip => each(entry),
+                Err(error) if place >= skip => skip_over(error),
+                _ => ControlFlow::Continue(()),
+            };
+            if told.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             place += len;
@@ -125,10 +138,6 @@ impl Ntfs {
         let (reference, namespace, name, flags) = read().map_err(damage)?;
         if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
             return Ok(None);
-        }
-        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-            let found = String::from_utf8_lossy(&name).into_owned();
-            return Err(damage(ParseError::corrupt(f.offset(16 + 66), "name in a folder", "no / and no zero", found)));
         }
         // Without its sequence number: an index that outlived its file is told by the record being free.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);

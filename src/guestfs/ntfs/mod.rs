@@ -11,9 +11,11 @@ mod runs;
 mod special;
 mod wof;
 
+use super::gaps::Gaps;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
+use crate::error_kind::message;
 use crate::ondisk::ParseError;
 use boot::Boot;
 use file::{File, HAS_REPARSE_POINT, Information, NOT_HERE, READ_ONLY, SYSTEM, Stream};
@@ -53,6 +55,7 @@ pub struct Ntfs {
     facts: Facts,
     files: Cache<u64, Arc<Opened>>,
     folders: Names,
+    gaps: Gaps,
     units: Cache<(u64, u64), Arc<[u8]>>,
 }
 
@@ -100,10 +103,11 @@ impl Ntfs {
             facts: Facts::default(),
             files: Cache::new(FILES_CACHED),
             folders: Names::new(),
+            gaps: Gaps::new(TYPE),
             units: Cache::new(UNITS_CACHED),
         };
         ntfs.find_table()?;
-        ntfs.facts = ntfs.read_facts()?;
+        ntfs.facts = ntfs.read_facts();
         Ok(ntfs)
     }
 
@@ -125,29 +129,43 @@ impl Ntfs {
         }
     }
 
-    fn read_facts(&self) -> Result<Facts> {
-        let volume = self.read_file(VOLUME, 0)?;
-        let information = volume.resident(kind::VOLUME_INFORMATION).unwrap_or_default();
-        let flags = information.get(10..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u16::from_le_bytes(*raw));
+    /// What the volume's own files say. The guest's files are there also when these cannot be read.
+    fn read_facts(&self) -> Facts {
         let mut notes = Vec::new();
-        if flags & DIRTY != 0 || self.has_open_journal()? {
+        let (mut label, mut is_dirty) = (String::new(), false);
+        match self.read_file(VOLUME, 0) {
+            Ok(volume) => {
+                let flags = volume.resident(kind::VOLUME_INFORMATION).and_then(|bytes| bytes.get(10..12));
+                is_dirty = flags.is_some_and(|raw| u16::from_le_bytes([raw[0], raw[1]]) & DIRTY != 0);
+                label = volume.text(kind::VOLUME_NAME);
+            }
+            Err(error) => notes.push(format!("Its label and state are not known. {}", message(&error))),
+        }
+        if is_dirty || self.has_open_journal().unwrap_or(true) {
             notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
-        if self.lookup(self.root(), b"hiberfil.sys")?.map(|node| self.is_hibernated(node)).transpose()? == Some(true) {
-            notes.push(
+        let hibernated = self
+            .lookup(self.root(), b"hiberfil.sys")
+            .and_then(|node| node.map(|node| self.is_hibernated(node)).transpose());
+        match hibernated {
+            Ok(Some(true)) => notes.push(
                 "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
-            );
+            ),
+            Ok(_) => {}
+            Err(error) => {
+                notes.push(format!("Whether Windows was hibernated is not known. {}", message(&error)));
+            }
         }
-        Ok(Facts {
+        Facts {
             type_name: TYPE,
-            label: volume.text(kind::VOLUME_NAME),
+            label,
             uuid: format!("{:016X}", self.boot.serial),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
             blocks: self.boot.clusters,
             name_max: 255,
             notes,
             ..Facts::default()
-        })
+        }
     }
 
     fn is_hibernated(&self, node: Node) -> Result<bool> {
@@ -385,7 +403,8 @@ impl GuestFs for Ntfs {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(&self.file(folder)?.file, from, each)
+        let opened = self.file(folder)?;
+        self.gaps.list(folder, from, each, |each, skip| self.entries(&opened.file, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

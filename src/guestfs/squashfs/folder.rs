@@ -5,7 +5,8 @@
 use super::inode::{Content, Folder, Inode, kind};
 use super::metadata::{BLOCK, Place};
 use super::{Squashfs, damage};
-use crate::guestfs::{Entry, Error, Node, Result};
+use crate::guestfs::gaps::{Skip, may_be_escaped};
+use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
@@ -28,21 +29,61 @@ enum From<'a> {
 }
 
 impl Squashfs {
-    /// Tells the entries of a folder from its byte `from` on.
+    /// Tells the entries of a folder from its byte `from` on. Behind a part that cannot be read its index has the next
+    /// one that can.
     pub(super) fn entries(
         &self,
         inode: &Inode,
-        from: u64,
+        mut from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip: Skip<'_>,
     ) -> Result<()> {
         let folder = folder_of(inode)?;
-        self.walk(folder, From::Byte(from), &mut |entry, start| {
-            if start >= from { each(entry) } else { ControlFlow::Continue(()) }
-        })
+        let mut broken = false;
+        loop {
+            let mut end = from;
+            let told = self.walk(folder, From::Byte(from), &mut |entry, start| {
+                end = end.max(entry.next);
+                if start >= from && each(entry).is_break() {
+                    broken = true;
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+            let Err(error) = told else { return Ok(()) };
+            if broken || skip(error).is_break() {
+                return Ok(());
+            }
+            match self.indexed_after(folder, end) {
+                Some(next) => from = next,
+                None => return Ok(()),
+            }
+        }
     }
 
-    pub(super) fn find(&self, inode: &Inode, name: &[u8]) -> Result<Option<Node>> {
+    /// The first byte of a folder, behind byte `after`, that its index has a place for.
+    fn indexed_after(&self, folder: &Folder, after: u64) -> Option<u64> {
+        let (count, mut place) = folder.index;
+        (0..count).find_map(|_| match self.index_entry(&mut place) {
+            Ok((index, ..)) if u64::from(index) > after => Some(Some(u64::from(index))),
+            Ok(_) => None,
+            Err(_) => Some(None),
+        })?
+    }
+
+    pub(super) fn find(&self, node: Node, name: &[u8]) -> Result<Option<Node>> {
+        let inode = &*self.inode(node)?;
         let mut found = None;
+        if may_be_escaped(name) {
+            let told = self.read_folder(node, 0, &mut |entry| {
+                if entry.name != name {
+                    return ControlFlow::Continue(());
+                }
+                found = Some(entry.node);
+                ControlFlow::Break(())
+            });
+            return told.map(|()| found);
+        }
         self.walk(folder_of(inode)?, From::Name(name), &mut |entry, _| match entry.name.as_slice().cmp(name) {
             std::cmp::Ordering::Less => ControlFlow::Continue(()),
             std::cmp::Ordering::Equal => {
@@ -102,10 +143,8 @@ impl Squashfs {
             return Err(bad("length of a name in a folder", "at most 256", size.to_string()));
         }
         let name = self.read_metadata(place, size, "folders")?;
-        if name.iter().any(|byte| matches!(byte, b'/' | 0)) || name == b"." || name == b".." {
-            return Err(bad("name in a folder", "one without / and zero bytes", String::from_utf8_lossy(&name).into()));
-        }
-        let kind = kind(number).ok_or_else(|| bad("type of an entry of a folder", "1 to 7", number.to_string()))?;
+        // Its inode tells, if nothing else is wrong.
+        let kind = kind(number).unwrap_or(NodeKind::File);
         *at += (ENTRY + size) as u64;
         Ok(Entry { name, node: Node(u64::from(block) << 16 | u64::from(offset)), kind, next: *at })
     }
@@ -116,15 +155,8 @@ impl Squashfs {
         let mut best = (0, folder.first);
         let (count, mut place) = folder.index;
         for _ in 0..count {
-            let within = place.block;
-            let raw = self.read_metadata(&mut place, INDEX, "indexes of folders")?;
-            let f = Fields::new("index of a folder", &raw, within);
-            let (index, block) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
-            let size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(usize::MAX).saturating_add(1);
-            if size > NAME_MAX {
-                return Err(damage(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
-            }
-            let name = self.read_metadata(&mut place, size, "indexes of folders")?;
+            // Without its index a folder is read from its start.
+            let Ok((index, block, name)) = self.index_entry(&mut place) else { break };
             let before = match from {
                 From::Byte(byte) => u64::from(index) <= byte,
                 From::Name(wanted) => name.as_slice() <= wanted,
@@ -138,6 +170,19 @@ impl Squashfs {
             best = (index, place);
         }
         Ok(best)
+    }
+
+    /// An entry of a folder's index, which moves on: the byte of a group, its metadata block, and its first name.
+    fn index_entry(&self, place: &mut Place) -> Result<(u32, u32, Vec<u8>)> {
+        let within = place.block;
+        let raw = self.read_metadata(place, INDEX, "indexes of folders")?;
+        let f = Fields::new("index of a folder", &raw, within);
+        let (index, block) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
+        let size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(usize::MAX).saturating_add(1);
+        if size > NAME_MAX {
+            return Err(damage(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
+        }
+        Ok((index, block, self.read_metadata(place, size, "indexes of folders")?))
     }
 }
 

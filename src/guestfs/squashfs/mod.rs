@@ -13,6 +13,7 @@ mod superblock;
 mod unpack;
 mod xattr;
 
+use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -51,6 +52,7 @@ pub struct Squashfs {
     metadata: Cache<u64, Arc<metadata::Block>>,
     inodes: Cache<u64, Arc<Inode>>,
     data: Cache<Packed, Arc<[u8]>, ByLength>,
+    gaps: Gaps,
 }
 
 /// Whether a volume begins like this file system, of any version; `head` is its first sector at least.
@@ -90,10 +92,18 @@ impl Squashfs {
             metadata: Cache::new(METADATA_CACHED),
             inodes: Cache::new(INODES_CACHED),
             data: Cache::with_weighter(blocks, DATA_CACHED, ByLength),
+            gaps: Gaps::new(TYPE),
             sb,
         };
         for index in 0..fs.sb.ids {
-            let (raw, _) = fs.table_entry(fs.sb.id_table, index.into(), 4, "owners")?;
+            let (raw, _) = match fs.table_entry(fs.sb.id_table, index.into(), 4, "owners") {
+                Ok(entry) => entry,
+                // The files of the owners that can be read are there.
+                Err(error) => {
+                    fs.facts.notes.push(format!("Not all owners can be read, so that files are missing. {error}"));
+                    break;
+                }
+            };
             fs.ids.push(u32::from_le_bytes(*raw.first_chunk().unwrap_or(&[0; 4])));
         }
         match fs.inode(fs.root())?.content {
@@ -122,7 +132,7 @@ impl GuestFs for Squashfs {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.find(&*self.inode(folder)?, name)
+        self.find(folder, name)
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -130,7 +140,8 @@ impl GuestFs for Squashfs {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(&*self.inode(folder)?, from, each)
+        let inode = self.inode(folder)?;
+        self.gaps.list(folder, from, each, |each, skip| self.entries(&inode, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

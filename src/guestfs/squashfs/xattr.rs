@@ -69,14 +69,14 @@ impl Squashfs {
             let raw = self.read_metadata(&mut place, 4, "attributes")?;
             let f = Fields::new("attribute", &raw, within);
             let (kind, size) = (f.u16_le(0).map_err(damage)?, f.u16_le(2).map_err(damage)?);
-            let prefix = match kind & !ELSEWHERE {
-                0 => "user.",
-                1 => "trusted.",
-                2 => "security.",
-                _ => return Err(bad(within, "type of an attribute", "0 to 2".to_owned(), kind.to_string())),
+            let prefix: Option<&[u8]> = match kind & !ELSEWHERE {
+                0 => Some(b"user."),
+                1 => Some(b"trusted."),
+                2 => Some(b"security."),
+                // As in the kernel, nobody sees those of other kinds.
+                _ => None,
             };
-            let mut name = prefix.as_bytes().to_vec();
-            name.extend(self.read_metadata(&mut place, size.into(), "attributes")?);
+            let name = self.read_metadata(&mut place, size.into(), "attributes")?;
             let mut value = place;
             if kind & ELSEWHERE != 0 {
                 let mut at = place;
@@ -85,7 +85,9 @@ impl Squashfs {
                 let reference = Fields::new("attribute", &raw, within).u64_le(0).map_err(damage)?;
                 value = self.place(table.attributes, reference, "place of an attribute's value")?;
             }
-            if !each(name, value)? {
+            if let Some(prefix) = prefix
+                && !each([prefix, &name].concat(), value)?
+            {
                 break;
             }
             let len = self.value_len(&mut place)?;

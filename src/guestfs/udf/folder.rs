@@ -2,7 +2,7 @@
 
 use super::tag::{self, Expected, id};
 use super::{Address, Opened, Udf, damage, text};
-use crate::guestfs::names::usable;
+use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -10,45 +10,73 @@ use std::ops::ControlFlow;
 
 /// Bytes before the implementation's own and the name.
 const FIXED: usize = 38;
+/// Descriptors begin at multiples of this.
+const ALIGNED: u64 = 4;
+/// Bytes of one listing that are looked through for the next descriptor.
+const MAX_PASSED: u64 = 1 << 20;
 /// `FileCharacteristics`.
 const DIRECTORY: u8 = 2;
 const DELETED: u8 = 4;
 const PARENT: u8 = 8;
 
 impl Udf {
-    /// Tells the entries of a folder from byte `from` of it on.
+    /// Tells the entries of a folder from byte `from` of it on. Behind a descriptor that makes no sense the next one is
+    /// looked for, which its checksum and CRC prove.
     pub(super) fn entries(
         &self,
         folder: &Opened,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip: Skip<'_>,
     ) -> Result<()> {
         if folder.entry.attributes.kind != NodeKind::Folder {
             return Err(Error::NotFolder);
         }
         let size = folder.entry.attributes.size;
-        let mut place = from;
+        let (mut place, mut passed) = (from, 0);
+        let mut is_found = true;
         while place < size {
-            let mut bytes = vec![0; FIXED];
-            let at = self.read_folder_bytes(folder, place, &mut bytes)?;
-            let f = Fields::new("file identifier descriptor", &bytes, at);
-            let (name_len, own_len) = (usize::from(f.u8(19).map_err(damage)?), f.u16_le(36).map_err(damage)?);
-            let len = FIXED + usize::from(own_len) + name_len;
-            // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
-            let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
-            bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
-            self.read_folder_bytes(folder, place, &mut bytes)?;
-            let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
-            tag::check(&bytes, at, &expected).map_err(damage)?;
-            place += len.next_multiple_of(4) as u64;
-            let f = Fields::new("file identifier descriptor", &bytes[..len], at);
-            if let Some(entry) = self.entry(&f, len - name_len, place)?
-                && each(entry).is_break()
-            {
+            let told = match self.descriptor(folder, place) {
+                Ok((entry, next)) => {
+                    (place, is_found) = (next, true);
+                    match entry.transpose() {
+                        None => ControlFlow::Continue(()),
+                        Some(Ok(entry)) => each(entry),
+                        Some(Err(error)) => skip(error),
+                    }
+                }
+                Err(error) if passed >= MAX_PASSED => return Err(error),
+                Err(error) => {
+                    place += ALIGNED;
+                    passed += ALIGNED;
+                    // One gap, however long.
+                    if std::mem::take(&mut is_found) { skip(error) } else { ControlFlow::Continue(()) }
+                }
+            };
+            if told.is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The descriptor at byte `place` of a folder, of which not all have an entry, and where the next one is.
+    fn descriptor(&self, folder: &Opened, place: u64) -> Result<(Result<Option<Entry>>, u64)> {
+        let size = folder.entry.attributes.size;
+        let mut bytes = vec![0; FIXED];
+        let at = self.read_folder_bytes(folder, place, &mut bytes)?;
+        let f = Fields::new("file identifier descriptor", &bytes, at);
+        let (name_len, own_len) = (usize::from(f.u8(19).map_err(damage)?), f.u16_le(36).map_err(damage)?);
+        let len = FIXED + usize::from(own_len) + name_len;
+        // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
+        let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
+        bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
+        self.read_folder_bytes(folder, place, &mut bytes)?;
+        let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
+        tag::check(&bytes, at, &expected).map_err(damage)?;
+        let next = place + len.next_multiple_of(4) as u64;
+        let f = Fields::new("file identifier descriptor", &bytes[..len], at);
+        Ok((self.entry(&f, len - name_len, next), next))
     }
 
     /// What a descriptor tells; none for one that is not shown. A file whose entry is damaged has a name all the same.
@@ -66,11 +94,10 @@ impl Udf {
         let node = Node::from(address);
         let kind = match self.opened(node) {
             Ok(opened) => opened.entry.attributes.kind,
-            Err(error @ Error::Disk(_)) => return Err(error),
             Err(_) if characteristics & DIRECTORY != 0 => NodeKind::Folder,
             Err(_) => NodeKind::File,
         };
-        Ok(Some(Entry { name: usable(name.into_bytes()), node, kind, next }))
+        Ok(Some(Entry { name: name.into_bytes(), node, kind, next }))
     }
 
     /// Fills `buf` from byte `place` of a folder on. Tells where that is on the volume.

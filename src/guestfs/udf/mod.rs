@@ -10,6 +10,7 @@ mod tag;
 mod text;
 mod volume;
 
+use super::gaps::Gaps;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, foreign};
 use crate::disk::Disk;
@@ -45,6 +46,7 @@ pub struct Udf {
     facts: Facts,
     files: Cache<u64, Arc<Opened>, BySize>,
     folders: Names,
+    gaps: Gaps,
 }
 
 /// A block of a partition.
@@ -101,6 +103,7 @@ impl Udf {
             root: Address { partition: 0, block: 0 },
             files: Cache::with_weighter(FILES_CACHED, CACHE, BySize),
             folders: Names::new(),
+            gaps: Gaps::new(TYPE),
         };
         udf.open_partitions(&partitions)?;
         udf.root = udf.find_root()?;
@@ -314,7 +317,8 @@ impl GuestFs for Udf {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(&*self.opened(folder)?, from, each)
+        let opened = self.opened(folder)?;
+        self.gaps.list(folder, from, each, |each, skip| self.entries(&opened, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

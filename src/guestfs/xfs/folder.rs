@@ -4,6 +4,7 @@
 
 use super::inode::{Format, Inode};
 use super::{Block, Marks, Xfs, damage};
+use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -32,12 +33,14 @@ struct Raw<'a> {
 }
 
 impl Xfs {
-    /// Tells the entries of a folder from byte `from` of it on.
+    /// Tells the entries of a folder from byte `from` of it on. A block that cannot be read is passed over, and so is the
+    /// rest of one behind an entry that makes no sense.
     pub(super) fn entries(
         &self,
         folder: &Inode,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+        skip_over: Skip<'_>,
     ) -> Result<()> {
         if folder.attributes.kind != NodeKind::Folder {
             return Err(Error::NotFolder);
@@ -55,10 +58,12 @@ impl Xfs {
         let mut base = from - from % step;
         let mut skip = usize::try_from(from % step).unwrap_or(0);
         while base < size {
-            let (block, mapped) = self.folder_block(folder, base)?;
-            if let Some(block) = block
-                && self.block_entries(&block, base, skip, each)?.is_break()
-            {
+            let (told, mapped) = match self.folder_block(folder, base) {
+                Ok((Some(block), mapped)) => (self.block_entries(&block, base, skip, each), mapped),
+                Ok((None, mapped)) => (Ok(ControlFlow::Continue(())), mapped),
+                Err(error) => (Err(error), step),
+            };
+            if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
             base = base.saturating_add(mapped);
@@ -104,13 +109,13 @@ impl Xfs {
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("folder", &block.bytes, block.at);
         let (mut place, end) = self.names_of_block(&f).map_err(damage)?;
+        let mut dots = [b".".as_slice(), b".."].into_iter();
         while place < end {
             let (raw, next) = self.raw_entry(&f, place, end).map_err(damage)?;
-            if let Some(raw) = raw
-                && place >= skip
-                && raw.name != b"."
-                && raw.name != b".."
-                && each(self.entry(&raw, f.offset(place), base + next as u64)?).is_break()
+            // The folder itself and the one above are the first two entries of its first block.
+            let is_dots = raw.as_ref().is_some_and(|raw| base == 0 && dots.next() == Some(raw.name));
+            if let Some(raw) = raw.filter(|_| place >= skip && !is_dots)
+                && each(self.entry(&raw, base + next as u64)).is_break()
             {
                 return Ok(ControlFlow::Break(()));
             }
@@ -176,7 +181,7 @@ impl Xfs {
         let mut place = 2 + number_len;
         for _ in 0..count {
             let (raw, next) = self.short_entry(&f, place, wide).map_err(damage)?;
-            if place as u64 >= from && each(self.entry(&raw, f.offset(place), next as u64)?).is_break() {
+            if place as u64 >= from && each(self.entry(&raw, next as u64)).is_break() {
                 return Ok(());
             }
             place = next;
@@ -195,15 +200,12 @@ impl Xfs {
         Ok((Raw { inode, file_type, name }, next))
     }
 
-    /// An entry as programs see it; `at` is its place on the volume.
-    fn entry(&self, raw: &Raw<'_>, at: u64, next: u64) -> Result<Entry> {
-        if raw.name.is_empty() || raw.name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-            return Err(damage(ParseError::corrupt(at, "name in a folder", "one without / and zero bytes", "another")));
-        }
+    /// An entry as programs see it. What is corrupt has a name all the same.
+    fn entry(&self, raw: &Raw<'_>, next: u64) -> Entry {
         let kind = match NodeKind::of_entry(raw.file_type) {
             Some(kind) => kind,
-            None => self.inode(raw.inode)?.attributes.kind,
+            None => self.inode(raw.inode).map_or(NodeKind::File, |inode| inode.attributes.kind),
         };
-        Ok(Entry { name: raw.name.to_vec(), node: Node(raw.inode), kind, next })
+        Entry { name: raw.name.to_vec(), node: Node(raw.inode), kind, next }
     }
 }

@@ -11,6 +11,7 @@ mod replay;
 mod superblock;
 mod xattr;
 
+use super::gaps::Gaps;
 use super::names::Names;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
 use crate::disk::Disk;
@@ -46,6 +47,7 @@ pub struct Xfs {
     nodes: Cache<u64, Arc<Block>>,
     inodes: Cache<u64, Arc<Inode>>,
     folders: Names,
+    gaps: Gaps,
 }
 
 /// A block of metadata.
@@ -126,6 +128,7 @@ impl Xfs {
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
             folders: Names::new(),
+            gaps: Gaps::new(TYPE),
         })
     }
 
@@ -289,7 +292,8 @@ impl GuestFs for Xfs {
     }
 
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(&*self.inode(folder.0)?, from, each)
+        let inode = self.inode(folder.0)?;
+        self.gaps.list(folder, from, each, |each, skip| self.entries(&inode, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
