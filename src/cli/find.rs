@@ -88,6 +88,10 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
     if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
         return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
     }
+    if let Some(given) = chain.outside.clone().filter(|_| arguments.rw && !arguments.list) {
+        let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
+        return Err(registry::Error::NotWrittenOutside { path, given }.into());
+    }
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)
 }
