@@ -9,26 +9,27 @@ pub(super) fn warn_of(registry: &Registry) {
     if registry.machines.is_empty() && registry.media.iter().next().is_none() && registry.problems.is_empty() {
         log::warn!("The settings in {} have neither machines nor media", registry.folder.display());
     }
-    let (moved, others): (Vec<&Error>, Vec<&Error>) =
-        registry.problems.iter().filter(|problem| !is_listed(problem)).partition(|problem| is_moved(problem));
+    let problems = || registry.problems.iter().filter(|problem| !is_listed(problem));
+    let is_moved = |problem: &&Error| matches!(problem, Error::Moved { .. });
+    let is_outside = |problem: &&Error| matches!(problem, Error::Outside { .. });
+    let others = problems().filter(|problem| !is_moved(problem) && !is_outside(problem));
     open::shortened(others).iter().for_each(|problem| log::warn!("{problem}"));
     // A whole home that was copied is one thing to say.
-    match *moved {
+    let moved = "are not where they are registered, and were found by their UUIDs";
+    warn_once(&problems().filter(is_moved).collect::<Vec<_>>(), moved);
+    warn_once(&problems().filter(is_outside).collect::<Vec<_>>(), "were found only outside of what was given");
+}
+
+/// Says problems of one kind as one.
+fn warn_once(problems: &[&Error], what: &str) {
+    match problems {
         [] => {}
-        [first] => log::warn!("{}", message(first)),
-        [first, ..] => log::warn!(
-            "{} machines and media are not where they are registered, and were found by their UUIDs; the first: {}",
-            moved.len(),
-            message(first)
-        ),
+        [first] => log::warn!("{}", message(*first)),
+        [first, ..] => log::warn!("{} machines and media {what}; the first: {}", problems.len(), message(*first)),
     }
 }
 
 /// A medium that nothing registers has a row of its own.
 fn is_listed(problem: &Error) -> bool {
     matches!(problem, Error::NotFound { .. })
-}
-
-fn is_moved(problem: &Error) -> bool {
-    matches!(problem, Error::Moved { .. })
 }

@@ -68,6 +68,17 @@ pub enum Error {
         /// What the parent has now.
         found: String,
     },
+    /// A parent may be of another copy of the machine than its child.
+    #[error("{} may be of another copy of the machine than {}: {reason}; put all images of one copy together, or use \
+             --force to read them all the same", parent.display(), child.display())]
+    OtherCopy {
+        /// The parent.
+        parent: PathBuf,
+        /// The child.
+        child: PathBuf,
+        /// What does not fit, and which other files there are.
+        reason: String,
+    },
     /// The leaf's format cannot be written.
     #[error("{} cannot be written: {reason}; mount it without --rw", path.display())]
     NotWritable {
@@ -86,7 +97,7 @@ impl Error {
             Self::Image(e) => e.kind(),
             Self::Lost { .. } => ErrorKind::Io,
             Self::PastEnd { .. } => ErrorKind::Usage,
-            Self::ReadOnly | Self::ParentChanged { .. } => ErrorKind::Refused,
+            Self::ReadOnly | Self::ParentChanged { .. } | Self::OtherCopy { .. } => ErrorKind::Refused,
             Self::NotWritable { .. } => ErrorKind::Unsupported,
             Self::NoParent { .. } => ErrorKind::NotFound,
             Self::Identity { .. } => ErrorKind::Corrupt,

@@ -1,9 +1,12 @@
 //! Opening a chain and checking that each image is the one it should be.
 
 use super::{ChainDisk, Error, Result};
-use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
+use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
 use crate::registry::{Chain, Link, is_format};
 use crate::storage::local::Devices;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -142,6 +145,7 @@ fn check_parent(
     let change = modification.map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
         changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
     });
+    check_copy(child, stated, link, parent, change.as_ref(), mode, warnings)?;
     if let Some((expected, found)) = change {
         let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
         if mode.writable && !mode.force {
@@ -150,6 +154,59 @@ fn check_parent(
         warnings.push(error.to_string());
     }
     Ok(())
+}
+
+/// Refuses a parent that may be of another copy of the machine: it lies elsewhere or is one of several, and nothing
+/// proves that the child was made from it. With `force` it is read; it is never written over.
+fn check_copy(
+    child: &ImageInfo,
+    stated: &ParentLink,
+    link: &Link,
+    parent: &ImageInfo,
+    change: Option<&(String, String)>,
+    mode: &OpenMode,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if !link.far && link.rivals.is_empty() {
+        return Ok(());
+    }
+    let is_proven = stated.modification.is_some() && parent.modification.is_some()
+        || stated.content_id.is_some() && parent.content_id.is_some();
+    let written = stated.time_stamp.zip(last_written(&link.path)).filter(|_| link.far && !is_proven);
+    let (mismatch, is_doubtful) = match (change, written) {
+        (Some((expected, found)), _) => (format!("its modification id is {found}, the child expects {expected}"), true),
+        (None, Some((expected, found))) if expected != found => {
+            let time = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
+            (format!("it was last written to at {}, the child expects {}", time(found), time(expected)), true)
+        }
+        (None, Some(_)) => return Ok(()),
+        (None, None) if is_proven || stated.uuid.is_some() && !link.far => return Ok(()),
+        (None, None) => ("the child has no id by which it could be known".to_owned(), false),
+    };
+    let rivals: Vec<String> = link.rivals.iter().map(|path| path.display().to_string()).collect();
+    let rivals = if rivals.is_empty() {
+        String::new()
+    } else {
+        format!(", and {} could be the parent as well", rivals.join(", "))
+    };
+    let error = Error::OtherCopy {
+        parent: link.path.clone(),
+        child: child.path.clone(),
+        reason: format!("{mismatch}{rivals}"),
+    };
+    // What lies elsewhere and has no ids is what such a format names, as long as there is no other.
+    let refused_writing = mode.writable && (is_doubtful || !link.rivals.is_empty());
+    if refused_writing || is_doubtful && !mode.force {
+        return Err(error);
+    }
+    warnings.push(error.to_string());
+    Ok(())
+}
+
+/// When a file was last written to, in seconds since the Unix epoch.
+fn last_written(path: &Path) -> Option<u64> {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    Some(modified.duration_since(UNIX_EPOCH).ok()?.as_secs())
 }
 
 /// Both values, when both are known and differ.
@@ -177,13 +234,7 @@ mod tests {
         fn link(&self, name: &str, bytes: &[u8], uuid: Option<u128>) -> Link {
             let path = self.0.path().join(name);
             std::fs::write(&path, bytes).unwrap();
-            Link {
-                path,
-                registered_uuid: uuid.map(Uuid::from_u128),
-                registered_format: None,
-                stated_format: None,
-                found_by: String::new(),
-            }
+            Link { path, registered_uuid: uuid.map(Uuid::from_u128), ..Link::default() }
         }
     }
 
@@ -195,6 +246,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: Default::default(),
+            outside: None,
             notes: Vec::new(),
         }
     }

@@ -127,6 +127,8 @@ pub struct ParentLink {
     pub modification2: Option<Uuid>,
     /// The parent's content id when the child was made (VMware's `parentCID`).
     pub content_id: Option<u32>,
+    /// When the parent's file had last been written to, in seconds since the Unix epoch (VHD).
+    pub time_stamp: Option<u64>,
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the
     /// child's folder. Never trusted without an identity check where the format has an identity.
     pub hints: Vec<String>,

@@ -9,6 +9,7 @@ use crate::error_kind;
 use crate::lock::Prober;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use uuid::Uuid;
 
 /// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
@@ -63,8 +64,8 @@ fn report_on(
         attached: Vec::new(),
     };
     let Ok(machine) = &entry.machine else { return unreadable };
-    let trees = trees(machine, registry, forest, media);
-    let place = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind));
+    let trees = trees(machine, &entry.path, registry, forest, media);
+    let place = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
     MachineReport {
         state: match machine.state {
             registry::MachineState::PoweredOff => MachineState::OffOrRunning,
@@ -116,23 +117,31 @@ type Base = std::result::Result<MediumId, Uuid>;
 
 /// The trees of a machine's hard disks: those attached now in the order of their attachments, then those that only
 /// snapshots have. A tree that several attachments share is there once.
-fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mut MediaList<'_>) -> Vec<Tree> {
+fn trees(
+    machine: &Machine,
+    settings: &Path,
+    registry: &Registry,
+    forest: &Forest<'_>,
+    media: &mut MediaList<'_>,
+) -> Vec<Tree> {
     let frozen = machine.snapshots.iter().enumerate();
     let frozen = frozen.flat_map(|(i, snapshot)| snapshot.attachments.iter().map(move |a| (a, Some(i))));
     let current = machine.attachments.iter().map(|a| (a, None));
     let mut uses: HashMap<MediumId, Uses> = HashMap::new();
+    let mut unregistered: HashMap<Uuid, Uses> = HashMap::new();
     let mut bases: Vec<Base> = Vec::new();
     let mut seen = HashSet::new();
     for (attachment, snapshot) in current.chain(frozen).filter(|(a, _)| a.kind == DeviceKind::HardDisk) {
         let Some(uuid) = attachment.medium else { continue };
-        let id = registry.media.find(uuid);
-        if let Some(id) = id {
-            let uses = uses.entry(id).or_default();
-            match snapshot {
-                Some(at) if uses.snapshots.last() == Some(&at) => {}
-                Some(at) => uses.snapshots.push(at),
-                None => uses.current = true,
-            }
+        let id = registry.media.find_near(uuid, settings);
+        let uses = match id {
+            Some(id) => uses.entry(id).or_default(),
+            None => unregistered.entry(uuid).or_default(),
+        };
+        match snapshot {
+            Some(at) if uses.snapshots.last() == Some(&at) => {}
+            Some(at) => uses.snapshots.push(at),
+            None => uses.current = true,
         }
         let base = id.map(|id| forest.base(id)).ok_or(uuid);
         if seen.insert(base) {
@@ -141,7 +150,10 @@ fn trees(machine: &Machine, registry: &Registry, forest: &Forest<'_>, media: &mu
     }
     let tree = |base: &Base| match base {
         Ok(base) => forest.tree(*base, &uses, media),
-        Err(uuid) => Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk)),
+        Err(uuid) => {
+            let uses = unregistered.get(uuid).cloned().unwrap_or_default();
+            Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk, settings), uses)
+        }
     };
     bases.iter().map(tree).collect()
 }

@@ -5,6 +5,7 @@ use super::report::{MediumReport, MediumState, UseReport};
 use super::tree::Forest;
 use crate::registry::{DeviceKind, Medium, MediumId, MediumKind, Registry, Use};
 use std::collections::HashMap;
+use std::path::Path;
 use uuid::Uuid;
 
 /// What a place in the list stands for.
@@ -33,9 +34,9 @@ impl<'a> MediaList<'a> {
         self.place(Entry::Registered(id))
     }
 
-    /// The place of a medium that is attached under a UUID.
-    pub(super) fn add_attached(&mut self, uuid: Uuid, kind: DeviceKind) -> usize {
-        match self.registry.media.find(uuid) {
+    /// The place of a medium that a machine with these settings has attached under a UUID.
+    pub(super) fn add_attached(&mut self, uuid: Uuid, kind: DeviceKind, settings: &Path) -> usize {
+        match self.registry.media.find_near(uuid, settings) {
             Some(id) => self.add(id),
             None => self.place(Entry::Unknown(uuid, kind)),
         }
@@ -66,7 +67,10 @@ impl<'a> MediaList<'a> {
         let Facts { size_on_disk, capacity, state, problem } = facts;
         let mut report = match entry {
             Entry::Registered(id) => self.registered(id, forest),
-            Entry::Unknown(uuid, device) => unknown(uuid, device),
+            Entry::Unknown(uuid, device) => MediumReport {
+                used_by: self.use_reports(self.registry.uses_of_unregistered(uuid)),
+                ..unknown(uuid, device)
+            },
         };
         report.size_on_disk = size_on_disk;
         report.capacity = capacity;
@@ -90,14 +94,13 @@ impl<'a> MediaList<'a> {
             encryption_key: media.get(forest.base(id)).properties.get("CRYPT/KeyId").cloned(),
             parent: medium.parent.map(|parent| media.get(parent).uuid),
             children: medium.children.iter().map(|child| media.get(*child).uuid).collect(),
-            used_by: self.use_reports(id),
+            used_by: self.use_reports(self.registry.uses_of(id)),
             ..unknown(medium.uuid, medium.device)
         }
     }
 
     /// The uses of a medium, in a vector without spare room: of most media there is one.
-    fn use_reports(&self, id: MediumId) -> Vec<UseReport> {
-        let uses = self.registry.uses_of(id);
+    fn use_reports(&self, uses: &[Use]) -> Vec<UseReport> {
         let mut reports = Vec::with_capacity(uses.len());
         reports.extend(uses.iter().filter_map(|one| self.use_report(*one)));
         reports

@@ -130,8 +130,8 @@ impl Drawn {
 
 impl Tree {
     /// The tree of a medium that is not registered, so that nothing is known of its relatives.
-    pub(super) fn of_unknown(medium: usize) -> Self {
-        let node = Node { medium, level: 0, branch: String::new(), stem: String::new(), uses: Uses::default() };
+    pub(super) fn of_unknown(medium: usize, uses: Uses) -> Self {
+        let node = Node { medium, level: 0, branch: String::new(), stem: String::new(), uses };
         Self { rows: vec![node], hidden: 0 }
     }
 }

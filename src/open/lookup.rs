@@ -101,6 +101,10 @@ impl Lookup {
         if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| writable) {
             return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
         }
+        if let Some(given) = chain.outside.clone().filter(|_| writable) {
+            let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
+            return Err(registry::Error::NotWrittenOutside { path, given }.into());
+        }
         warnings.extend(chain.notes.iter().cloned());
         Ok(Found { chain, warnings })
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub const MAX_LINKS: usize = 1024;
 
 /// One image of a chain and what is stated about it elsewhere than in its own header.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Link {
     /// The image's path, absolute.
     pub path: PathBuf,
@@ -22,6 +22,11 @@ pub struct Link {
     /// How the parent of this link was found: `the registry`, `the header's hint ...`, `beside the file`; for `-v`.
     /// Empty for a base.
     pub found_by: String,
+    /// Whether this link is a parent that does not lie where its child does: neither near it, nor under what the user
+    /// gave. It may be of another copy of the machine.
+    pub far: bool,
+    /// Other files that could be this parent as well.
+    pub rivals: Vec<PathBuf>,
 }
 
 /// The images of a disk, leaf first, and what the registry says of the leaf.
@@ -40,6 +45,8 @@ pub struct Chain {
     pub saved_in: Vec<String>,
     /// Properties of the base medium, where disk encryption keeps its key store (`CRYPT/KeyStore`).
     pub base_properties: BTreeMap<String, String>,
+    /// What the user gave, when the leaf lies outside of it: it may be of another copy, and must not be written to.
+    pub outside: Option<PathBuf>,
     /// What a user should know, a sentence each: VirtualBox empties the image, several files could be the parent.
     pub notes: Vec<String>,
 }
@@ -61,8 +68,19 @@ impl Registry {
                 leaf.location.display()
             ));
         }
+        let links = self.links_from(id)?;
+        let given = self.scope.given();
+        let is_outside = |link: &&Link| !self.scope.contains(&link.path) && link.path.exists();
+        for (link, given) in links.iter().filter(is_outside).zip(given.into_iter().cycle()) {
+            notes.push(format!(
+                "{} lies outside of {}: it may be of another copy of the machine, and is only read",
+                link.path.display(),
+                given.display()
+            ));
+        }
         Ok(Chain {
-            links: self.links_from(id)?,
+            outside: given.filter(|_| links.first().as_ref().is_some_and(is_outside)).map(Path::to_path_buf),
+            links,
             uuid: Some(leaf.uuid),
             kind: leaf.kind,
             children: leaf.children.iter().map(|child| self.media.get(*child).location.clone()).collect(),
@@ -82,7 +100,10 @@ impl Registry {
             if links.len() == MAX_LINKS {
                 return Err(too_long(&leaf.location));
             }
-            links.push(link(medium)?);
+            let is_far = links
+                .last()
+                .is_some_and(|child: &Link| self.scope.contains(&child.path) && !self.scope.contains(&medium.location));
+            links.push(Link { far: is_far, ..link(medium)? });
             next = medium.parent;
         }
         Ok(links)
@@ -122,5 +143,6 @@ fn link(medium: &Medium) -> Result<Link> {
         registered_format: Some(medium.format.clone()),
         stated_format: None,
         found_by: medium.parent.map_or_else(String::new, |_| BY_REGISTRY.to_owned()),
+        ..Link::default()
     })
 }

@@ -105,12 +105,14 @@ pub enum Error {
         path: PathBuf,
     },
     /// A name that several machines have.
-    #[error("{what} means more than one: {candidates}; give the UUID, or the .vbox file with --settings")]
+    #[error("{what} means more than one: {candidates}; give {how}")]
     Ambiguous {
         /// What was asked for.
         what: String,
         /// What it could mean.
         candidates: String,
+        /// What tells them apart, to complete "give ...".
+        how: &'static str,
     },
     /// A UUID that is registered for two different things.
     #[error("{what} is registered twice: as {kept}, which is used, and as {ignored}, which is not")]
@@ -131,7 +133,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// A machine or medium is not where it is registered, and was found by its UUID.
-    #[error("{what} is registered at {}, where it is not; {} has its UUID and is used", registered.display(), found.display())]
+    #[error("{what} is registered at {}, where it is not; {} has its {by} and is used", registered.display(), found.display())]
     Moved {
         /// The machine or medium.
         what: String,
@@ -139,6 +141,53 @@ pub enum Error {
         registered: PathBuf,
         /// Where it is.
         found: PathBuf,
+        /// What it was known by: its UUID, or its name where the format has no UUIDs.
+        by: &'static str,
+    },
+    /// A medium that is attached and that no settings file has, found by its UUID.
+    #[error("{what} is not registered; {} has its UUID and is used", found.display())]
+    Unregistered {
+        /// The medium.
+        what: String,
+        /// Where it is.
+        found: PathBuf,
+    },
+    /// A machine or medium that was found only outside of what the user gave.
+    #[error(
+        "{what} was found only at {}, outside of {}: it may be of another copy, and is only read",
+        path.display(),
+        given.display()
+    )]
+    Outside {
+        /// The machine or medium.
+        what: String,
+        /// Where it is.
+        path: PathBuf,
+        /// What the user gave.
+        given: PathBuf,
+    },
+    /// An image outside of what the user gave, which was to be written to.
+    #[error(
+        "{} is not mounted for writing: it lies outside of {}, so it may be of another copy; give its own path to write \
+         to it",
+        path.display(),
+        given.display()
+    )]
+    NotWrittenOutside {
+        /// The image.
+        path: PathBuf,
+        /// What the user gave.
+        given: PathBuf,
+    },
+    /// A machine that is there twice: a copy.
+    #[error("{what} is there more than once: {} and {}; tell them apart by these paths", first.display(), second.display())]
+    Copies {
+        /// The machine.
+        what: String,
+        /// The settings file of the first.
+        first: PathBuf,
+        /// The settings file of another.
+        second: PathBuf,
     },
     /// The media contradict each other: a cycle, too deep a chain.
     #[error("The chain of {what} is broken: {reason}")]
@@ -172,12 +221,15 @@ impl Error {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Hidden { .. } => ErrorKind::Password,
             Self::Crypt(e) => e.kind(),
-            Self::NotFound { .. } | Self::Missing { .. } | Self::Moved { .. } | Self::Emptied { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Ambiguous { .. } => ErrorKind::Usage,
+            Self::NotFound { .. }
+            | Self::Missing { .. }
+            | Self::Moved { .. }
+            | Self::Unregistered { .. }
+            | Self::Outside { .. }
+            | Self::Emptied { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } | Self::Copies { .. } => ErrorKind::Usage,
             Self::TooMany { .. } => ErrorKind::Unsupported,
-            Self::Outdated { .. } | Self::NotWritten { .. } => ErrorKind::Refused,
+            Self::Outdated { .. } | Self::NotWritten { .. } | Self::NotWrittenOutside { .. } => ErrorKind::Refused,
             Self::Previous { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
         }

@@ -3,6 +3,8 @@
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
 use crate::error_kind::message;
+use std::fs;
+use std::path::Path;
 use uuid::Uuid;
 
 /// Names, UUIDs or disks that one message shows at most.
@@ -12,39 +14,54 @@ const SHOWN: usize = 8;
 const SIMILAR: f64 = 0.6;
 
 impl Registry {
-    /// The machine with a UUID (in any case, with or without braces and hyphens) or a name, as an index into
-    /// [`Registry::machines`]. Where no name is exactly the same, one that differs only in case will do.
+    /// The machine with a UUID (in any case, with or without braces and hyphens), a name, or the path of its settings
+    /// file, as an index into [`Registry::machines`]. Where no name is exactly the same, one that differs only in case
+    /// will do.
     ///
     /// # Errors
-    /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name.
+    /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name or UUID.
     pub fn find_machine(&self, what: &str) -> Result<usize> {
-        let by_uuid = |uuid: Uuid| self.machines.iter().position(|entry| entry.uuid == uuid);
-        if let Some(index) = parse_uuid(what).and_then(by_uuid) {
-            return Ok(index);
-        }
+        let by_uuid = |uuid: Uuid| self.machines_where(|entry| entry.uuid == uuid);
         let lower = what.to_lowercase();
-        let exact = self.machines_where(|name| name == what);
-        let found = if exact.is_empty() { self.machines_where(|name| name.to_lowercase() == lower) } else { exact };
+        let looks: [&dyn Fn() -> Vec<usize>; 5] = [
+            &|| parse_uuid(what).map(by_uuid).unwrap_or_default(),
+            &|| self.machines_where(|entry| entry.name() == what),
+            &|| self.machines_where(|entry| entry.name().to_lowercase() == lower),
+            &|| parse_bare_uuid(what).map(by_uuid).unwrap_or_default(),
+            &|| self.machines_at(what),
+        ];
+        let found = looks.iter().map(|look| look()).find(|found| !found.is_empty()).unwrap_or_default();
         match *found {
             [index] => Ok(index),
-            [] => parse_bare_uuid(what).and_then(by_uuid).ok_or_else(|| self.no_machine(what)),
+            [] => Err(self.no_machine(what)),
             _ => Err(Error::Ambiguous {
                 what: format!("The machine name {what:?}"),
                 candidates: list(found.iter().map(|index| self.describe_among(*index, &found))),
+                how: "the UUID, or the .vbox file with --settings",
             }),
         }
     }
 
-    /// A machine of several that have one name. Copies have one UUID too, and only the first of them is found by it.
+    /// The machines whose settings file has a path.
+    fn machines_at(&self, what: &str) -> Vec<usize> {
+        match fs::canonicalize(what) {
+            Ok(wanted) if wanted.is_file() => {
+                self.machines_where(|entry| fs::canonicalize(&entry.path).is_ok_and(|path| path == wanted))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A machine of several that have one name. Copies have one UUID too, and are told apart by their paths.
     fn describe_among(&self, index: usize, others: &[usize]) -> String {
         let entry = &self.machines[index];
         let same = others.iter().filter(|other| self.machines[**other].uuid == entry.uuid).count();
         if same > 1 { format!("{} in {}", describe(entry), entry.path.display()) } else { describe(entry) }
     }
 
-    fn machines_where(&self, is: impl Fn(&str) -> bool) -> Vec<usize> {
+    fn machines_where(&self, is: impl Fn(&MachineEntry) -> bool) -> Vec<usize> {
         let all = self.machines.iter().enumerate();
-        all.filter(|(_, entry)| is(&entry.name())).map(|(index, _)| index).collect()
+        all.filter(|(_, entry)| is(entry)).map(|(index, _)| index).collect()
     }
 
     fn no_machine(&self, what: &str) -> Error {
@@ -111,26 +128,32 @@ impl Registry {
             if is_machine(entry) {
                 found.push(match &entry.machine {
                     Ok(machine) => {
-                        format!("the machine {:?}, which has {}", machine.name, self.disks(&machine.attachments))
+                        format!(
+                            "the machine {:?}, which has {}",
+                            machine.name,
+                            self.disks(&machine.attachments, &entry.path)
+                        )
                     }
                     Err(e) => format!("a machine whose settings cannot be read: {}", message(e)),
                 });
             }
             let Ok(machine) = &entry.machine else { continue };
+            let file = &entry.path;
             found.extend(machine.snapshots.iter().filter(|one| is_snapshot(one)).map(|one| {
-                let disks = self.disks(&one.attachments);
+                let disks = self.disks(&one.attachments, file);
                 format!("the snapshot {:?} of the machine {:?}, which has {disks}", one.name, machine.name)
             }));
         }
         (!found.is_empty()).then(|| format!("it is the {what} of {}; give one of the disks", list(found)))
     }
 
-    /// The hard disks among `attachments`, as a user may name them.
-    fn disks(&self, attachments: &[Attachment]) -> String {
+    /// The hard disks among the `attachments` in a settings file, as a user may name them.
+    fn disks(&self, attachments: &[Attachment], settings: &Path) -> String {
         let disks = attachments.iter().filter(|attachment| attachment.kind == DeviceKind::HardDisk);
         let named = disks.filter_map(|slot| {
             let uuid = slot.medium?;
-            let file = self.media.find(uuid).map_or_else(String::new, |id| self.media.get(id).file_name());
+            let file =
+                self.media.find_near(uuid, settings).map_or_else(String::new, |id| self.media.get(id).file_name());
             Some(format!("{uuid} ({} {}:{} {file})", slot.controller, slot.port, slot.device))
         });
         let text = list(named);

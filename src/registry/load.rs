@@ -1,8 +1,9 @@
 //! Loads a whole registry: first all files are read, then the media are put together, because a medium may be
 //! registered in another machine's file than the one that uses it.
 
-use super::media::Forest;
-use super::place::Place;
+use super::media::{Forest, outside};
+use super::nearness::Scope;
+use super::place::{self, Place};
 use super::settings::GlobalFile;
 use super::uses::Uses;
 use super::xml::{ParsedMachine, ParsedMedium};
@@ -34,22 +35,27 @@ impl Registry {
     /// [`Error::Io`]; [`Error::NotFound`] for a folder without settings; as [`Registry::load`] and
     /// [`Registry::load_machine_file`].
     pub fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
-        match Place::of(&absolute(path)?)? {
-            Place::Folder(folder) => Self::load(&folder, passwords),
+        let path = &*absolute(path)?;
+        match Place::of(path)? {
+            Place::Folder(folder) => {
+                let root = if folder == *path { Scope::home_of(&folder) } else { path };
+                Loader::new(Scope::new(root, true)).load_folder(&folder, passwords)
+            }
             Place::GlobalFile(file) => {
                 let global = settings::read_global_file(&file)?;
-                Ok(Loader::default().load_global(global, passwords))
+                let root = Scope::home_of(file.parent().unwrap_or(&file));
+                Ok(Loader::new(Scope::new(root, true)).load_global(global, passwords))
             }
             Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
             Place::Machines { files, cut } => {
-                let mut loader = Loader::default();
+                let mut loader = Loader::new(Scope::new(path, true));
                 if cut {
                     loader.forest.problems.push(Error::TooMany { path: path.to_path_buf() });
                 }
                 for path in files {
                     loader.add_found_file(path, passwords);
                 }
-                Ok(loader.finish(absolute(path)?))
+                Ok(loader.finish(path.to_path_buf()))
             }
         }
     }
@@ -62,9 +68,8 @@ impl Registry {
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
     /// can be used.
     pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
-        let mut loader = Loader::default();
-        let global = settings::read_global(&absolute(folder)?, &mut loader.forest.problems)?;
-        Ok(loader.load_global(global, passwords))
+        let folder = absolute(folder)?;
+        Loader::new(Scope::new(Scope::home_of(&folder), false)).load_folder(&folder, passwords)
     }
 
     /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. The password of an encrypted one is asked for.
@@ -76,7 +81,7 @@ impl Registry {
         let parsed = settings::read_machine(&path, None, passwords)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
         let outdated = settings::is_previous(&path).then(|| path.clone());
-        let mut loader = Loader { outdated, ..Loader::default() };
+        let mut loader = Loader { outdated, ..Loader::new(Scope::new(&folder, true)) };
         loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
         Ok(loader.finish(folder))
     }
@@ -91,7 +96,6 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(location::normalize(&full))
 }
 
-#[derive(Default)]
 struct Loader {
     machines: Vec<MachineEntry>,
     /// The settings files and the media that they register, not yet put together.
@@ -101,6 +105,15 @@ struct Loader {
 }
 
 impl Loader {
+    fn new(scope: Scope) -> Self {
+        Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(scope), outdated: None }
+    }
+
+    fn load_folder(mut self, folder: &Path, passwords: &Passwords) -> Result<Registry> {
+        let global = settings::read_global(folder, &mut self.forest.problems)?;
+        Ok(self.load_global(global, passwords))
+    }
+
     /// Loads the machines that a `VirtualBox.xml` names.
     fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
         let GlobalFile { path, global, copy } = file;
@@ -112,7 +125,10 @@ impl Loader {
         // Said twice, it is one machine all the same.
         let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.clone()));
-        for found in find_all(&folder, &entries, passwords).into_iter().flatten() {
+        let found = find_all(&self.forest.scope, &folder, &entries, passwords);
+        let mut renamed = Renamed::default();
+        for (found, (_, written)) in found.into_iter().flatten().zip(&entries) {
+            let found = renamed.find(&self.forest.scope, &folder, written, found, passwords);
             self.add_machine(found);
         }
         self.finish(folder)
@@ -133,9 +149,17 @@ impl Loader {
     fn add_machine(&mut self, found: Found) {
         let Found { uuid, path, parsed, registered } = found;
         let machine = parsed.map(|parsed| {
-            if let Some(registered) = registered {
-                let what = format!("The machine {:?}", parsed.machine.name);
-                self.forest.problems.push(Error::Moved { what, registered, found: path.clone() });
+            let what = format!("The machine {:?}", parsed.machine.name);
+            self.forest.problems.extend(outside(&self.forest.scope, &what, &path));
+            match registered {
+                // Two are there, and the user pointed at one of them.
+                Some(registered) if registered.exists() => {
+                    log::info!("{what} is registered at {}; {} is nearer", registered.display(), path.display());
+                }
+                Some(registered) => {
+                    self.forest.problems.push(Error::Moved { what, registered, found: path.clone(), by: "UUID" });
+                }
+                None => {}
             }
             let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path, false));
             self.forest.problems.extend(problems);
@@ -151,11 +175,16 @@ impl Loader {
         for (file, media) in files {
             forest.add(&file, media);
         }
-        let Forest { media, mut problems, .. } = forest;
+        for entry in &machines {
+            if let Ok(machine) = &entry.machine {
+                forest.adopt(machine, &entry.path);
+            }
+        }
+        let Forest { media, mut problems, scope, .. } = forest;
         problems.extend(duplicates(&machines));
         let (uses, unregistered) = Uses::collect(&machines, &media);
         problems.extend(unregistered);
-        Registry { folder, machines, media, problems, outdated, uses }
+        Registry { folder, machines, media, problems, outdated, uses, scope }
     }
 }
 
@@ -170,11 +199,11 @@ struct Found {
 
 /// Reads the files of all machines, in their order, in several parts. Thousands are read on several threads, which hides the time that
 /// each waits for the disk.
-fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
+fn find_all(scope: &Scope, folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
     let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
     let size = entries.len().div_ceil(wanted.max(1)).max(1);
     let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
-        some.iter().map(|(uuid, written)| find(folder, *uuid, written, passwords)).collect()
+        some.iter().map(|(uuid, written)| find(scope, folder, *uuid, written, passwords)).collect()
     };
     if wanted <= 1 {
         return vec![find_some(entries)];
@@ -188,31 +217,107 @@ fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) ->
     })
 }
 
-fn find(folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
+fn find(scope: &Scope, folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
     let path = location::absolute(folder, written);
-    let parsed = settings::read_machine(&path, Some(uuid), passwords);
-    if let Err(Error::Missing { .. }) = parsed
-        && location::is_absolute(written)
-    {
-        // It may have moved together with the settings folder.
-        for place in location::relocations(folder, written).into_iter().filter(|place| place.is_file()) {
-            if let Ok(parsed) = settings::read_machine(&place, Some(uuid), passwords) {
-                return Found { uuid, path: place, parsed: Ok(parsed), registered: Some(path) };
-            }
-        }
+    let read = |path: &Path| settings::read_machine(path, Some(uuid), passwords);
+    let is_inside = scope.contains(&path);
+    let parsed = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
+    if !matches!(parsed, Err(Error::Missing { .. })) {
+        return Found { uuid, path, parsed, registered: None };
     }
-    Found { uuid, path, parsed, registered: None }
+    // It may have moved together with the settings folder, or be a copy.
+    read_first(scope.copies(folder, written), &path, uuid, passwords).unwrap_or(Found {
+        uuid,
+        parsed,
+        path,
+        registered: None,
+    })
 }
 
+/// The first of these files that is the machine's. Without its password an encrypted one is known by its UUID all the
+/// same.
+fn read_first(files: Vec<PathBuf>, registered: &Path, uuid: Uuid, passwords: &Passwords) -> Option<Found> {
+    files.into_iter().filter(|file| file.is_file() && file != registered).find_map(|path| {
+        let parsed = settings::read_machine(&path, Some(uuid), passwords);
+        let is_it = parsed.is_ok() || matches!(parsed, Err(Error::Crypt(_)));
+        is_it.then(|| Found { uuid, path, parsed, registered: Some(registered.to_path_buf()) })
+    })
+}
+
+fn missing(path: &Path, hint: &str) -> Error {
+    Error::Missing { path: path.to_path_buf(), hint: hint.to_owned() }
+}
+
+/// The machines' files of directories in which some were renamed, by their UUIDs.
+#[derive(Default)]
+struct Renamed(HashMap<PathBuf, HashMap<Uuid, Vec<PathBuf>>>);
+
+impl Renamed {
+    /// Looks for a machine that was not found in the directories that its own may have been renamed in, and at last
+    /// outside of what the user gave.
+    fn find(&mut self, scope: &Scope, folder: &Path, written: &str, found: Found, passwords: &Passwords) -> Found {
+        if !matches!(found.parsed, Err(Error::Missing { .. })) {
+            return found;
+        }
+        let Found { uuid, path, parsed, .. } = found;
+        // One that was put aside under another name is not meant.
+        let is_named = |file: &Path| {
+            file.file_name() == path.file_name() || file.file_stem() == file.parent().and_then(Path::file_name)
+        };
+        let mut places = scope.directories_around(folder, written);
+        places.extend(path.ancestors().nth(2).filter(|place| scope.contains(&place.join("x"))).map(Path::to_path_buf));
+        for place in places {
+            let same = self.files_in(&place).get(&uuid).map_or(&[] as &[PathBuf], Vec::as_slice);
+            match *same.iter().filter(|file| is_named(file)).collect::<Vec<_>>() {
+                [file] => {
+                    let parsed = settings::read_machine(file, Some(uuid), passwords);
+                    return Found { uuid, path: file.clone(), parsed, registered: Some(path) };
+                }
+                [first, second, ..] => {
+                    let hint = format!(
+                        "{} and {} have its UUID; give the right one with --settings",
+                        first.display(),
+                        second.display()
+                    );
+                    return Found { uuid, parsed: Err(missing(&path, &hint)), path, registered: None };
+                }
+                [] => {}
+            }
+        }
+        if let Some(found) = read_first(scope.elsewhere(folder, written), &path, uuid, passwords) {
+            return found;
+        }
+        let parsed = match scope.contains(&path) {
+            true => parsed,
+            false => settings::read_machine(&path, Some(uuid), passwords),
+        };
+        Found { uuid, path, parsed, registered: None }
+    }
+
+    /// The machines' files in a directory and those in it.
+    fn files_in(&mut self, place: &Path) -> &HashMap<Uuid, Vec<PathBuf>> {
+        self.0.entry(place.to_path_buf()).or_insert_with(|| {
+            let mut by_uuid: HashMap<Uuid, Vec<PathBuf>> = HashMap::new();
+            for file in place::machine_files(place, 1).map(|(files, _)| files).unwrap_or_default() {
+                if let Ok(uuid) = settings::machine_uuid(&file) {
+                    by_uuid.entry(uuid).or_default().push(file);
+                }
+            }
+            by_uuid
+        })
+    }
+}
+
+/// The machines that are there more than once.
 fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {
     let mut seen: HashMap<Uuid, &Path> = HashMap::new();
     let mut problems = Vec::new();
     for entry in machines {
         if let Some(first) = seen.get(&entry.uuid) {
-            problems.push(Error::Duplicate {
+            problems.push(Error::Copies {
                 what: format!("The machine {}", entry.uuid),
-                kept: first.display().to_string(),
-                ignored: entry.path.display().to_string(),
+                first: first.to_path_buf(),
+                second: entry.path.clone(),
             });
         } else {
             seen.insert(entry.uuid, &entry.path);

@@ -40,13 +40,19 @@ pub(super) fn normalize(path: &Path) -> PathBuf {
     normal
 }
 
+/// The names that make up an absolute path of any host, without its drive.
+pub(super) fn parts(written: &str) -> Vec<&str> {
+    let windows = is_windows_absolute(written);
+    let drive = if windows && written.as_bytes()[1] == b':' { 2 } else { 0 };
+    let names = written[drive..].split(move |c| c == '/' || windows && c == '\\');
+    names.filter(|name| !matches!(*name, "" | "." | "..")).collect()
+}
+
 /// Where a file may be now that was at the absolute path `written` when its host still ran, seen from a file in
 /// `folder` that came along: a whole disk or home folder may have been copied, or a machine's folder. Best first.
 /// Nothing says that such a file is the right one; its identity must be checked.
 pub(super) fn relocations(folder: &Path, written: &str) -> Vec<PathBuf> {
-    let converted = if is_windows_absolute(written) { written.replace('\\', "/") } else { written.to_owned() };
-    let bare = converted.split_once(":/").map_or(converted.as_str(), |(_, rest)| rest);
-    let parts: Vec<&str> = bare.split('/').filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    let parts = parts(written);
     let tail = |from: usize| parts.get(from..).unwrap_or_default().iter().collect::<PathBuf>();
     let mut found: Vec<PathBuf> = Vec::new();
     for ancestor in folder.ancestors() {

@@ -13,6 +13,7 @@ mod find;
 mod load;
 mod location;
 mod media;
+mod nearness;
 mod parents;
 mod place;
 mod policy;

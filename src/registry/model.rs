@@ -1,9 +1,11 @@
 //! Machines, snapshots and media as plain data, resolved.
 
+use super::nearness::Scope;
 use super::uses::Uses;
 use super::{Error, location};
 use crate::image::Format;
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Registry {
     pub outdated: Option<PathBuf>,
     /// Who uses which medium.
     pub(super) uses: Uses,
+    /// What the user pointed at.
+    pub(super) scope: Scope,
 }
 
 /// A registered machine, whether or not its settings could be read.
@@ -254,13 +258,33 @@ pub(super) fn is_file_format(format: &str) -> bool {
 pub struct Media {
     pub(super) list: Vec<Medium>,
     pub(super) by_uuid: HashMap<Uuid, MediumId>,
+    /// All media of the UUIDs that several have, the first of them too: copies of machines.
+    pub(super) copies: HashMap<Uuid, Vec<MediumId>>,
 }
 
 impl Media {
-    /// The medium with a UUID.
+    /// The medium with a UUID; of copies the first.
     #[must_use]
     pub fn find(&self, uuid: Uuid) -> Option<MediumId> {
         self.by_uuid.get(&uuid).copied()
+    }
+
+    /// All media with a UUID: more than one when there are copies of a machine.
+    pub(super) fn find_all(&self, uuid: Uuid) -> Vec<MediumId> {
+        self.copies.get(&uuid).cloned().unwrap_or_else(|| self.find(uuid).into_iter().collect())
+    }
+
+    /// The medium that a settings file means by a UUID: of copies its own, or else the one that lies nearest to it.
+    #[must_use]
+    pub fn find_near(&self, uuid: Uuid, file: &Path) -> Option<MediumId> {
+        let Some(copies) = self.copies.get(&uuid) else { return self.find(uuid) };
+        let common = |path: &Path| path.components().zip(file.components()).take_while(|(a, b)| a == b).count();
+        let nearness = |id: &MediumId| {
+            let medium = self.get(*id);
+            (*medium.registered_in == *file, common(&medium.location))
+        };
+        // The first of those that are equally near.
+        copies.iter().copied().rev().max_by_key(nearness)
     }
 
     /// A medium.
@@ -294,7 +318,14 @@ impl Media {
         if let Some(parent) = medium.parent {
             self.list[parent.0].children.push(id);
         }
-        self.by_uuid.insert(medium.uuid, id);
+        match self.by_uuid.entry(medium.uuid) {
+            Entry::Vacant(new) => {
+                new.insert(id);
+            }
+            Entry::Occupied(first) => {
+                self.copies.entry(medium.uuid).or_insert_with(|| vec![*first.get()]).push(id);
+            }
+        }
         self.list.push(medium);
         id
     }
@@ -315,8 +346,9 @@ impl Registry {
     /// A registry of these machines and media, whose parents and children are set, for tests.
     pub(crate) fn of(machines: Vec<MachineEntry>, media: Vec<Medium>) -> Self {
         let by_uuid = media.iter().enumerate().map(|(i, medium)| (medium.uuid, MediumId(i))).collect();
-        let media = Media { list: media, by_uuid };
+        let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
-        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: None, uses }
+        let scope = Scope::default();
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: None, uses, scope }
     }
 }

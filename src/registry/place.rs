@@ -48,7 +48,7 @@ impl Place {
         if let Some(folder) = folders.find(|folder| settings::are_in(folder)) {
             return Ok(Self::Folder(folder));
         }
-        let (files, cut) = machine_files(path).map_err(failed)?;
+        let (files, cut) = machine_files(path, DEEPEST).map_err(failed)?;
         if files.is_empty() {
             return Err(Error::NotFound {
                 what: path.display().to_string(),
@@ -61,8 +61,9 @@ impl Place {
     }
 }
 
-/// The `.vbox` files in a folder and below, sorted, and whether some may be missing. Links to folders are not followed.
-fn machine_files(folder: &Path) -> io::Result<(Vec<PathBuf>, bool)> {
+/// The `.vbox` files in a folder and at most `deepest` below, sorted, and whether some may be missing. Links to folders
+/// are not followed.
+pub(super) fn machine_files(folder: &Path, deepest: usize) -> io::Result<(Vec<PathBuf>, bool)> {
     let mut files = Vec::new();
     let mut waiting = vec![(folder.to_owned(), 0)];
     let mut left = MAX_FOLDERS;
@@ -79,7 +80,7 @@ fn machine_files(folder: &Path) -> io::Result<(Vec<PathBuf>, bool)> {
         for entry in entries.flatten() {
             let path = entry.path();
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth < DEEPEST => {
+                Ok(kind) if kind.is_dir() && depth < deepest => {
                     if left == 0 {
                         return Ok((sorted(files), true));
                     }

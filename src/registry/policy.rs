@@ -59,13 +59,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn chain(kind: MediumKind) -> Chain {
-        let link = Link {
-            path: "/vms/a/leaf.vdi".into(),
-            registered_uuid: None,
-            registered_format: None,
-            stated_format: None,
-            found_by: String::new(),
-        };
+        let link = Link { path: "/vms/a/leaf.vdi".into(), ..Link::default() };
         Chain {
             links: vec![link],
             uuid: None,
@@ -73,6 +67,7 @@ mod tests {
             children: Vec::new(),
             saved_in: Vec::new(),
             base_properties: BTreeMap::new(),
+            outside: None,
             notes: Vec::new(),
         }
     }

@@ -55,9 +55,10 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
     let Some(registry) = registry else {
         return Err(not_found("there is no registry to look it up in; give the path of the image".to_owned()));
     };
-    match registry.media.find(uuid) {
-        Some(id) => registry.chain_of_medium(id),
-        None => Err(match (registry.explain_uuid(uuid), registry.sealed()) {
+    match *registry.media.find_all(uuid) {
+        [id] => registry.chain_of_medium(id),
+        [_, _, ..] => Err(registry.several(uuid)),
+        [] => Err(match (registry.explain_uuid(uuid), registry.sealed()) {
             (Some(hint), _) => not_found(hint),
             (None, Some(machines)) => Error::Hidden { what: format!("The medium {uuid}"), machines },
             (None, None) => {
@@ -93,7 +94,8 @@ fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
 fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Identify<'_>) -> Result<Chain> {
     if let Some((registry, id)) = registry.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
         log::debug!("{} is registered as {}", real.display(), registry.media.get(id).uuid);
-        return registry.chain_of_medium(id);
+        // The user gave the very image, wherever it lies.
+        return registry.chain_of_medium(id).map(|chain| Chain { outside: None, ..chain });
     }
     // Settings begin with a line of text, so any probe would take them for a raw disk.
     if let Some(hint) = explain_settings(real) {
@@ -114,6 +116,16 @@ fn explain_settings(path: &Path) -> Option<&'static str> {
 }
 
 impl Registry {
+    /// The error for a UUID that copies of a medium have.
+    fn several(&self, uuid: Uuid) -> Error {
+        let paths = self.media.find_all(uuid).into_iter().map(|id| self.media.get(id).location.display().to_string());
+        Error::Ambiguous {
+            what: format!("The medium {uuid}"),
+            candidates: paths.collect::<Vec<_>>().join(", "),
+            how: "the path of one",
+        }
+    }
+
     /// The registered medium whose image is at `path`, which is `real` without symbolic links.
     fn medium_at(&self, path: &Path, real: &Path) -> Option<MediumId> {
         let files = || self.media.iter().filter(|(_, medium)| medium.is_file());

@@ -1,7 +1,7 @@
 //! Which machines and snapshots use which medium.
 
 use super::{Attachment, Error, MachineEntry, Media, MediumId, Registry};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// A place where a medium is attached.
@@ -13,25 +13,35 @@ pub struct Use {
     pub snapshot: Option<usize>,
 }
 
-/// The uses of all media, found once: a place for each medium.
+/// The uses of all media, found once.
 #[derive(Debug, Default)]
-pub(super) struct Uses(Vec<Vec<Use>>);
+pub(super) struct Uses {
+    /// Those of each medium, by its id.
+    media: Vec<Vec<Use>>,
+    /// Those of media that nothing registers.
+    unregistered: HashMap<Uuid, Vec<Use>>,
+}
 
 impl Uses {
     /// Collects the uses, and what is attached without being registered.
     pub(super) fn collect(machines: &[MachineEntry], media: &Media) -> (Self, Vec<Error>) {
-        let mut uses = Self(vec![Vec::new(); media.len()]);
+        let mut uses = Self { media: vec![Vec::new(); media.len()], unregistered: HashMap::new() };
         let mut problems = Vec::new();
         for (index, entry) in machines.iter().enumerate() {
             let Ok(machine) = &entry.machine else { continue };
             let mut unknown = HashSet::new();
             let mut add = |attachments: &[Attachment], snapshot| {
                 for uuid in attachments.iter().filter_map(|attachment| attachment.medium) {
-                    match media.find(uuid) {
-                        Some(id) => uses.add(id, Use { machine: index, snapshot }),
-                        None if unknown.insert(uuid) => problems.push(unregistered(uuid, &machine.name)),
-                        None => {}
-                    }
+                    let known = match media.find_near(uuid, &entry.path) {
+                        Some(id) => &mut uses.media[id.0],
+                        None => {
+                            if unknown.insert(uuid) {
+                                problems.push(unregistered(uuid, &machine.name));
+                            }
+                            uses.unregistered.entry(uuid).or_default()
+                        }
+                    };
+                    add_use(known, Use { machine: index, snapshot });
                 }
             };
             add(&machine.attachments, None);
@@ -41,17 +51,16 @@ impl Uses {
         }
         (uses, problems)
     }
+}
 
-    fn add(&mut self, id: MediumId, new: Use) {
-        let known = &mut self.0[id.0];
-        // Equal ones follow each other: a shareable disk in two slots.
-        if known.last() != Some(&new) {
-            // Most media have one use only.
-            if known.is_empty() {
-                known.reserve_exact(1);
-            }
-            known.push(new);
+fn add_use(known: &mut Vec<Use>, new: Use) {
+    // Equal ones follow each other: a shareable disk in two slots.
+    if known.last() != Some(&new) {
+        // Most media have one use only.
+        if known.is_empty() {
+            known.reserve_exact(1);
         }
+        known.push(new);
     }
 }
 
@@ -67,6 +76,12 @@ impl Registry {
     /// Where a medium is attached: per machine in their order, first the current state and then the snapshots.
     #[must_use]
     pub fn uses_of(&self, medium: MediumId) -> &[Use] {
-        self.uses.0.get(medium.0).map_or(&[], Vec::as_slice)
+        self.uses.media.get(medium.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same for a medium that is attached under a UUID and that nothing registers.
+    #[must_use]
+    pub fn uses_of_unregistered(&self, uuid: Uuid) -> &[Use] {
+        self.uses.unregistered.get(&uuid).map_or(&[], Vec::as_slice)
     }
 }

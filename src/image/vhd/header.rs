@@ -41,6 +41,8 @@ pub(super) struct Header {
     pub(super) block_size: u32,
     /// `Parent Unique ID`, at 40, in the byte order of VirtualBox; nil in dynamic disks.
     pub(super) parent_unique_id: Uuid,
+    /// `Parent Time Stamp`, at 56: when the parent's file was last written to, in seconds since 2000-01-01 00:00 UTC.
+    pub(super) parent_time_stamp: u32,
     /// `Parent Unicode Name`, at 64: UTF-16, big-endian.
     pub(super) parent_name: String,
     /// `Parent Locator Entry` 1 to 8, at 576.
@@ -98,6 +100,7 @@ impl Header {
             max_table_entries: f.u32_be(28)?,
             block_size,
             parent_unique_id: f.uuid_le(40)?,
+            parent_time_stamp: f.u32_be(56)?,
             parent_name: text(&name),
             locators,
         })

@@ -9,6 +9,8 @@ use crate::storage::Storage;
 /// names, then absolute ones, then the URL of a file on a Mac. `Wi2r` and `Wi2k` are the deprecated forms without
 /// Unicode.
 const CODES: [&[u8; 4]; 5] = [b"W2ru", b"Wi2r", b"W2ku", b"Wi2k", b"MacX"];
+/// 2000-01-01 00:00 UTC, from which the format counts, in seconds since the Unix epoch.
+const EPOCH: u64 = 946_684_800;
 /// Longer names are not looked at.
 const MAX_NAME: u32 = 64 << 10;
 
@@ -35,7 +37,8 @@ pub(super) fn link(file: &dyn Storage, header: &Header, notes: &mut Vec<String>)
         hints.push(name.clone());
     }
     let uuid = Some(header.parent_unique_id).filter(|uuid| !uuid.is_nil());
-    Ok(ParentLink { uuid, hints, ..ParentLink::default() })
+    let time_stamp = (header.parent_time_stamp != 0).then(|| EPOCH + u64::from(header.parent_time_stamp));
+    Ok(ParentLink { uuid, hints, time_stamp, ..ParentLink::default() })
 }
 
 /// The text that a locator points to; none when it is not in the file, too long, or no text.

@@ -1,10 +1,11 @@
 //! Looks for images near an image: for its parent by UUID, and for its children.
 
+use super::compare;
 use crate::image::{ImageInfo, ParentLink};
-use crate::registry::resolve::file_id;
+use crate::registry::nearness::{Identity, Rank};
 use crate::registry::{Error, Identify, Result};
 use crate::storage::local::Devices;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ const EXTENSIONS: [&str; 14] =
     ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "hdd", "hds", "qcow", "qcow2", "qed", "img", "raw", "dmg"];
 
 /// The images of the folders that were looked into.
-pub(super) struct Beside<'a> {
+pub(in crate::registry) struct Beside<'a> {
     identify: &'a Identify<'a>,
     folders: HashMap<PathBuf, Vec<ImageInfo>>,
     /// Headers that may still be read.
@@ -27,7 +28,12 @@ pub(super) struct Beside<'a> {
 
 impl<'a> Beside<'a> {
     pub(super) fn new(identify: &'a Identify<'a>) -> Self {
-        Self { identify, folders: HashMap::new(), left: MAX_HEADERS, cut: false }
+        Self::with_limit(identify, MAX_HEADERS)
+    }
+
+    /// For so many headers at most.
+    pub(in crate::registry) fn with_limit(identify: &'a Identify<'a>, limit: usize) -> Self {
+        Self { identify, folders: HashMap::new(), left: limit, cut: false }
     }
 
     /// The images in the folder of `leaf` and its `Snapshots` that name it as their parent.
@@ -48,35 +54,29 @@ impl<'a> Beside<'a> {
         children
     }
 
-    /// The image with the UUID of `parent` near `child`, nearest first.
-    pub(super) fn find(
-        &mut self,
-        child: &Path,
-        parent: &ParentLink,
-        notes: &mut Vec<String>,
-    ) -> Result<Option<ImageInfo>> {
-        for places in places(child) {
-            let mut same = Vec::new();
-            for place in places {
-                let images = self.images(&place).iter();
-                same.extend(images.filter(|image| image.uuid == parent.uuid && image.path != child).cloned());
-            }
-            let mut seen = HashSet::new();
-            same.retain(|image| file_id(&image.path).is_none_or(|id| seen.insert(id)));
-            if !same.is_empty() {
-                return choose(child, parent, same, notes).map(Some);
-            }
-            if self.cut {
-                let reason = format!(
-                    "its parent is not among the first {MAX_HEADERS} images around it; move both into another folder"
-                );
-                return Err(Error::Chain { what: child.display().to_string(), reason });
-            }
+    /// The images in a directory that have the identity of `parent`.
+    ///
+    /// # Errors
+    /// [`Error::Chain`] when there are too many images to look at all of them.
+    pub(super) fn find(&mut self, place: &Path, child: &Path, parent: &ParentLink) -> Result<Vec<ImageInfo>> {
+        let is_parent = |image: &&ImageInfo| match parent.uuid {
+            Some(_) => image.uuid == parent.uuid,
+            // A content id alone is too small a number to find an image by.
+            None => parent.modification.is_some() && compare(parent, image) == Identity::Exact,
+        };
+        let images = self.images(place).iter().filter(|image| image.path != child);
+        let found: Vec<ImageInfo> = images.filter(is_parent).cloned().collect();
+        if found.is_empty() && self.cut {
+            let reason = format!(
+                "its parent is not among the first {MAX_HEADERS} images around it; move both into another folder"
+            );
+            return Err(Error::Chain { what: child.display().to_string(), reason });
         }
-        Ok(None)
+        Ok(found)
     }
 
-    fn images(&mut self, folder: &Path) -> &[ImageInfo] {
+    /// The images in a directory, by the names of their files.
+    pub(in crate::registry) fn images(&mut self, folder: &Path) -> &[ImageInfo] {
         if !self.folders.contains_key(folder) {
             let mut found = Vec::new();
             for path in files(folder) {
@@ -108,49 +108,22 @@ fn is_image(path: &Path) -> bool {
 }
 
 /// Where the parent of an image may lie, nearest first: VirtualBox keeps a machine's base images in its folder and the
-/// differencing ones in `Snapshots` below it; a base may also be in another machine's folder.
-fn places(child: &Path) -> Vec<Vec<PathBuf>> {
+/// differencing ones in `Snapshots` below it; a base may also be in another machine's folder. Those of one step are
+/// equally near.
+pub(super) fn places(child: &Path) -> Vec<(Rank, Vec<PathBuf>)> {
     let Some(folder) = child.parent() else { return Vec::new() };
-    let mut places = vec![vec![folder.to_path_buf()]];
+    let mut places = vec![(Rank::Beside, vec![folder.to_path_buf()])];
     let machine = folder.parent();
-    places.extend(machine.map(|machine| vec![machine.to_path_buf()]));
-    places.push(vec![folder.join("Snapshots")]);
-    places.extend(machine.map(|machine| vec![machine.join("Snapshots")]));
+    places.extend(machine.map(|machine| (Rank::Machine, vec![machine.to_path_buf()])));
+    places.push((Rank::Machine, vec![folder.join("Snapshots")]));
+    places.extend(machine.map(|machine| (Rank::Machine, vec![machine.join("Snapshots")])));
     if folder.file_name().is_some_and(|name| name == "Snapshots")
         && let Some(machines) = machine.and_then(Path::parent)
     {
         let entries = fs::read_dir(machines).into_iter().flatten().flatten();
         let mut others: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         others.sort();
-        places.push(others);
+        places.push((Rank::Given, others));
     }
     places
-}
-
-/// Chooses among images with the UUID of the parent. Copies have it too, but only what was not written to since the
-/// child was made has its modification UUID.
-fn choose(child: &Path, parent: &ParentLink, same: Vec<ImageInfo>, notes: &mut Vec<String>) -> Result<ImageInfo> {
-    let count = same.len();
-    let unchanged = |image: &&ImageInfo| parent.modification.is_some() && image.modification == parent.modification;
-    if let [only] = &*same {
-        return Ok(only.clone());
-    }
-    match same.iter().find(unchanged) {
-        Some(image) => {
-            notes.push(format!(
-                "{count} images beside {} have the UUID of its parent; {} is used, which was not changed since",
-                child.display(),
-                image.path.display()
-            ));
-            Ok(image.clone())
-        }
-        None => {
-            let names: Vec<String> = same.iter().map(|image| image.path.display().to_string()).collect();
-            let reason = format!(
-                "{} have the UUID of its parent, and each was changed since; move all but the right one away",
-                names.join(" and ")
-            );
-            Err(Error::Chain { what: child.display().to_string(), reason })
-        }
-    }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Hint {
     /// The very place; none for a path of another host.
     pub(super) direct: Option<PathBuf>,
-    /// Where the file may be after the images were copied.
-    pub(super) elsewhere: Vec<PathBuf>,
+    /// Where the file may be after the images were copied; none for a relative path, which was copied with them.
+    pub(super) elsewhere: Option<Vec<PathBuf>>,
 }
 
 impl Hint {
@@ -36,7 +36,7 @@ impl Hint {
         if direct.as_deref().is_some_and(|path| path.starts_with("/dev") || path.starts_with("/proc")) {
             return Err("a device");
         }
-        let elsewhere = if location::is_absolute(text) { location::relocations(folder, text) } else { Vec::new() };
+        let elsewhere = location::is_absolute(text).then(|| location::relocations(folder, text));
         Ok(Self { direct, elsewhere })
     }
 }
@@ -92,7 +92,7 @@ mod tests {
             ("../base.vmdk", "/vms/base.vmdk"),
             ("a: b.vmdk", "/vms/x/a: b.vmdk"),
         ] {
-            assert_eq!(parse(text), Ok(Hint { direct: Some(path.into()), elsewhere: Vec::new() }), "{text}");
+            assert_eq!(parse(text), Ok(Hint { direct: Some(path.into()), elsewhere: None }), "{text}");
         }
     }
 
@@ -100,11 +100,11 @@ mod tests {
     fn absolute_hints_are_looked_for_beside_the_image_too() {
         let hint = parse("/old/x/base.vmdk").unwrap();
         assert_eq!(hint.direct, Some("/old/x/base.vmdk".into()));
-        assert!(hint.elsewhere.contains(&"/vms/x/base.vmdk".into()), "{hint:?}");
+        assert!(hint.elsewhere.iter().flatten().any(|path| *path == Path::new("/vms/x/base.vmdk")), "{hint:?}");
         for windows in [r"C:\old\x\base.vhd", r"\\?\C:\old\x\base.vhd"] {
             let hint = parse(windows).unwrap();
             assert_eq!(hint.direct, None);
-            assert!(hint.elsewhere.contains(&"/vms/x/base.vhd".into()), "{hint:?}");
+            assert!(hint.elsewhere.iter().flatten().any(|path| *path == Path::new("/vms/x/base.vhd")), "{hint:?}");
         }
     }
 }

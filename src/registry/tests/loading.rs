@@ -230,11 +230,12 @@ fn one_uuid_for_two_machines_is_a_problem() {
     assert_eq!(
         problems(&registry).iter().map(|text| lab.bare(text)).collect::<Vec<_>>(),
         [format!(
-            "The machine {} is registered twice: as vm/vm.vbox, which is used, and as copy/copy.vbox, which is not",
+            "The machine {} is there more than once: vm/vm.vbox and copy/copy.vbox; tell them apart by these paths",
             uuid(10)
         )]
     );
-    assert_eq!(registry.find_machine(&uuid(10).to_string()).unwrap(), 0);
+    assert_eq!(registry.find_machine(&uuid(10).to_string()).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(registry.find_machine(&lab.path("copy/copy.vbox").display().to_string()).unwrap(), 1);
     assert_eq!(registry.machines.len(), 2);
 }
 

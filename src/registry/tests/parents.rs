@@ -121,17 +121,20 @@ fn a_hint_of_another_host_is_looked_for_here_by_identity() {
 }
 
 #[test]
-fn formats_without_identity_trust_the_very_name_only() {
+fn formats_without_identity_are_found_by_name_in_the_image_s_own_tree() {
     let mut headers = Headers::new();
     headers.add("vm/a.qcow2", 0, Some(by_hint(None, &["b.qcow2"])));
     headers.add("vm/b.qcow2", 0, None);
     assert_eq!(names(&headers.resolve("vm/a.qcow2").unwrap()), ["a.qcow2", "b.qcow2"]);
     headers.change("vm/a.qcow2", |info| info.parent = Some(by_hint(None, &["/old/vm/b.qcow2"])));
+    let chain = headers.resolve("vm/a.qcow2").unwrap();
+    assert_eq!((names(&chain), chain.links[1].far), (vec!["a.qcow2".to_owned(), "b.qcow2".to_owned()], false));
+    headers.change("vm/a.qcow2", |info| info.parent = Some(by_hint(None, &["/old/vm/c.qcow2"])));
     let (kind, text) = headers.failure("vm/a.qcow2");
     assert_eq!(kind, ErrorKind::NotFound);
     assert_eq!(
         text,
-        "The parent \"/old/vm/b.qcow2\" of vm/a.qcow2 is not known: /old/vm/b.qcow2, which the header names, is not \
+        "The parent \"/old/vm/c.qcow2\" of vm/a.qcow2 is not known: /old/vm/c.qcow2, which the header names, is not \
          there; put the parent's image into the same folder"
     );
     // VMware's content id confirms it.
@@ -218,11 +221,13 @@ fn of_several_copies_the_unchanged_one_is_the_parent() {
     let (kind, text) = headers.failure("a.vhd");
     assert_eq!(kind, ErrorKind::Corrupt);
     assert!(text.contains("b copy.vhd and "), "{text}");
-    assert!(text.ends_with("have the UUID of its parent, and each was changed since; move all but the right one away"));
+    assert!(text.ends_with(
+        "have the UUID of its parent, and none is surely the one that it was made from; move all but the right one away"
+    ));
     headers.change("b.vhd", |info| info.modification = Some(uuid(50)));
     let chain = headers.resolve("a.vhd").unwrap();
     assert_eq!(names(&chain), ["a.vhd", "b.vhd"]);
-    assert!(chain.notes[0].starts_with("2 images beside"), "{:?}", chain.notes);
+    assert!(chain.notes[0].starts_with("2 images have the UUID of the parent"), "{:?}", chain.notes);
     // Another name of one file is no copy.
     fs::remove_file(headers.lab.path("b copy.vhd")).unwrap();
     std::os::unix::fs::symlink(headers.lab.path("b.vhd"), headers.lab.path("b copy.vhd")).unwrap();
