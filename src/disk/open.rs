@@ -143,8 +143,11 @@ fn check_parent(
         changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
     });
     if let Some((expected, found)) = change {
-        let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
-        if mode.writable && !mode.force {
+        let refused = mode.writable && !mode.force;
+        let advice = if refused { "; use --force to write to it all the same" } else { "" };
+        let (parent, child) = (link.path.clone(), child.path.clone());
+        let error = Error::ParentChanged { parent, child, expected, found, advice };
+        if refused {
             return Err(error);
         }
         warnings.push(error.to_string());

@@ -2,7 +2,9 @@
 
 use super::local::{self, Devices};
 use super::storage::{self, File};
-use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
+use super::{
+    Error, Format, Image, ImageInfo, Rescue, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk,
+};
 use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
@@ -105,7 +107,20 @@ pub fn probe(sample: &Sample) -> Format {
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
     let file = open_local(path, options.writable, options.devices)?;
-    open_file(file, options)
+    let forced = OpenOptions { writable: false, force: true, ..options.clone() };
+    let rescue = if options.writable { Rescue::ReadOnly } else { Rescue::Force };
+    let was_forced = options.force;
+    open_file(file, options).map_err(|error| match error {
+        // Only trying tells whether force gets past this error and those behind it.
+        Error::Corrupt { path: file, fault, .. } if !was_forced && opens(path, forced) => {
+            Error::Corrupt { path: file, fault, rescue }
+        }
+        other => other,
+    })
+}
+
+fn opens(path: &Path, options: OpenOptions) -> bool {
+    open_local(path, options.writable, options.devices).and_then(|file| open_file(file, options)).is_ok()
 }
 
 /// Opens an image of any format on an open file.

@@ -3,7 +3,7 @@
 
 use super::fields::Fields;
 use super::open::Sample;
-use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
+use super::{Fault, File, Format, Image, ImageInfo, OpenOptions, Result, Run, foreign, raw};
 use std::path::Path;
 
 /// Bytes of a sector.
@@ -29,8 +29,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// What the volume descriptor says.
 ///
 /// # Errors
-/// [`super::Error::Corrupt`] for an image that does not have whole sectors.
+/// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD
+/// program, which may begin as an optical disk's does.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+    foreign::refuse_content(sample)?;
     if sample.len == 0 || !sample.len.is_multiple_of(SECTOR) {
         let expected = format_args!("a whole number of sectors of {SECTOR} bytes");
         let found = format_args!("{} bytes", sample.len);

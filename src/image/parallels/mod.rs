@@ -14,7 +14,7 @@ mod tests;
 mod write;
 
 use super::open::{Sample, no_snapshot};
-use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
+use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, foreign, storage};
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -125,6 +125,7 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
+    foreign::refuse_content(sample)?;
     if header::probe_damaged(sample) {
         // The error is the signature's.
         Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
