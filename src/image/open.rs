@@ -21,11 +21,20 @@ pub struct OpenOptions {
     /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
     /// only for reading.
     pub snapshot: Option<String>,
+    /// Devices that an image may name and that are then opened, for reading.
+    pub allowed_devices: Vec<PathBuf>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { writable: false, devices: Devices::Refused, force: false, format: None, snapshot: None }
+        Self {
+            writable: false,
+            devices: Devices::Refused,
+            force: false,
+            format: None,
+            snapshot: None,
+            allowed_devices: Vec::new(),
+        }
     }
 }
 
@@ -198,7 +207,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
         Format::Vhd => vhd::identify(&file),
         Format::Vhdx => vhdx::identify(&file),
         Format::Cue => cue::identify(&file),
-        Format::Dmg => dmg::identify(&sample),
+        Format::Dmg => dmg::identify(&file, &sample),
         Format::Iso => iso::identify(&sample),
         Format::Parallels => parallels::identify(&file, &sample),
         Format::Vmdk => vmdk::identify(&file),

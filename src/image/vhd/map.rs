@@ -62,7 +62,7 @@ impl Map {
     }
 
     /// How many blocks the disk has.
-    fn blocks(&self) -> u64 {
+    pub(super) fn blocks(&self) -> u64 {
         self.disk_size.div_ceil(u64::from(self.header.block_size))
     }
 

@@ -3,6 +3,7 @@
 //! A fixed one is the disk's bytes and a footer. The others begin with a copy of the footer and a header; a table has
 //! one 32-bit entry per block of the disk, and a block is a bitmap of its sectors and then their bytes.
 
+mod find;
 mod footer;
 mod header;
 mod map;
@@ -16,9 +17,10 @@ mod write;
 
 use super::open::Sample;
 use super::storage::{self, File};
-use super::{Error, Fault, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
+use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
-use header::Header;
+use header::{Header, SECTOR};
 use map::Map;
 use write::Writer;
 
@@ -42,9 +44,12 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
-/// file and blocks that overlap are an error here already, unless `options.force` is given.
+/// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force` is
+/// given.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let Parts { footer, map, mut info, end } = Parts::read(&file)?;
+    let mut parts = Parts::read(&file)?;
+    parts.settle_doubt(&options)?;
+    let Parts { footer, map, mut info, end, .. } = parts;
     let Some(map) = map else {
         return Ok(raw::flat(file, info, options.writable));
     };
@@ -55,14 +60,6 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     Ok(Box::new(Vhd { info, files: [file], map, writer }))
 }
 
-/// The end of a VHD's file.
-struct End {
-    /// Where the footer begins, or would begin; blocks lie before it.
-    data_end: u64,
-    /// The footer is there. Without it only its copy at the start was found.
-    has_footer: bool,
-}
-
 /// All that the headers of a VHD hold.
 struct Parts {
     footer: Footer,
@@ -70,12 +67,13 @@ struct Parts {
     map: Option<Map>,
     info: ImageInfo,
     end: End,
+    doubt: Option<Doubt>,
 }
 
 impl Parts {
     fn read(file: &File) -> Result<Self> {
         let mut notes = Vec::new();
-        let (footer, end) = read_footer(file, &mut notes)?;
+        let Found { footer, end, mut doubt } = find::footer(file, &mut notes)?;
         if footer.saved_state {
             notes.push(
                 "The disk belongs to a virtual machine that was saved while running, by the program that made it; \
@@ -84,8 +82,19 @@ impl Parts {
             );
         }
         let (size, map, parent) = if footer.kind == Kind::Fixed {
-            check_fixed(&footer, &end).map_err(|fault| fault.in_file(file.path()))?;
-            (size::fixed(&footer, file)?, None, None)
+            let size = match find::check_fixed(&footer, &end, &mut notes) {
+                Ok(()) => size::fixed(&footer, file)?,
+                Err(fault) => {
+                    // Of the disk that the footer is of, or of another one that it was put behind: only these are sure.
+                    let left = end.data_end - end.data_end % SECTOR;
+                    if left == 0 {
+                        return Err(fault.in_file(file.path()));
+                    }
+                    doubt = Some(Doubt { fault, sure: false });
+                    left
+                }
+            };
+            (size, None, None)
         } else {
             let mut raw = [0; header::SIZE];
             storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
@@ -95,6 +104,10 @@ impl Parts {
                 _ => None,
             };
             let map = Map::new(file.clone(), header, footer.current_size, end.data_end)?;
+            if let Some(doubt) = &mut doubt {
+                // The header has a checksum of its own.
+                doubt.sure &= u64::from(map.header.max_table_entries) == map.blocks();
+            }
             (size::mapped(&footer, &map)?, Some(map), parent)
         };
         let info = ImageInfo {
@@ -111,64 +124,27 @@ impl Parts {
             stored_size: storage::length(&**file)?,
             ..ImageInfo::plain(file.path(), Format::Vhd, size)
         };
-        Ok(Self { footer, map, info, end })
+        Ok(Self { footer, map, info, end, doubt })
     }
-}
 
-/// Whether the file holds all of a fixed disk.
-fn check_fixed(footer: &Footer, end: &End) -> Result<(), Fault> {
-    if footer.current_size <= end.data_end {
-        return Ok(());
+    /// Goes on with a footer that may be wrong, where its bytes are sure or the options ask for it.
+    fn settle_doubt(&mut self, options: &OpenOptions) -> Result<()> {
+        let Some(Doubt { fault, sure }) = self.doubt.take() else { return Ok(()) };
+        if sure && !options.writable {
+            self.info.notes.push(format!("{fault}; all else fits, so it is read all the same"));
+            return Ok(());
+        }
+        options.forgive(fault.in_file(&self.info.path), &mut self.info.notes)
     }
-    Err(Fault::corrupt(
-        end.data_end + 48,
-        "VHD current size of a fixed disk",
-        format_args!("at most {}, the bytes before the footer", end.data_end),
-        footer.current_size,
-    ))
 }
 
 fn details(footer: &Footer, size: u64) -> String {
     let (major, minor) = (footer.creator_version >> 16, footer.creator_version & 0xFFFF);
     let mut text = format!("by {:?} version {major}.{minor}", footer.creator.escape_ascii().to_string());
-    if size != footer.current_size {
+    if size < footer.current_size {
         text.push_str(", size by its geometry");
     }
     text
-}
-
-/// Finds a footer: at the end of the file, or else its copy at the start.
-fn read_footer(file: &File, notes: &mut Vec<String>) -> Result<(Footer, End)> {
-    let len = storage::length(&**file)?;
-    let mut end = End { data_end: len, has_footer: false };
-    let mut at_end = None;
-    for size in [footer::SIZE, footer::OLD_SIZE] {
-        let base = len.saturating_sub(size as u64);
-        let bytes = storage::read_up_to(&**file, base, size)?;
-        if bytes.starts_with(COOKIE) {
-            end = End { data_end: base, has_footer: true };
-            at_end = Some(Footer::parse(&bytes, base));
-            break;
-        }
-    }
-    let damage = match at_end {
-        Some(Ok(footer)) => return Ok((footer, end)),
-        Some(Err(fault)) => Some(fault),
-        None => None,
-    };
-    let copy = Footer::parse(&storage::read_up_to(&**file, 0, footer::SIZE)?, 0);
-    match (copy, damage) {
-        (Ok(footer), damage) if footer.kind != Kind::Fixed => {
-            let what = damage.map_or_else(|| "is missing".to_owned(), |fault| format!("is damaged ({fault})"));
-            notes.push(format!("The footer at the end of the file {what}; its copy at the start is used"));
-            Ok((footer, End { has_footer: false, ..end }))
-        }
-        (_, Some(fault)) => Err(fault.in_file(file.path())),
-        (Err(fault), None) => Err(fault.in_file(file.path())),
-        (Ok(_), None) => {
-            Err(Fault::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path()))
-        }
-    }
 }
 
 /// An open dynamic or differencing VHD.

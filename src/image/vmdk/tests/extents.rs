@@ -115,7 +115,7 @@ fn writes_reach_every_extent_of_a_difference() {
     let base = Folder::default().with("flat", flat(9, 92));
     let chain = |writable: bool| {
         let base = Folder(base.0.clone()).open_extents("RW 92 FLAT \"flat\" 0", &READ).unwrap();
-        let leaf = folder.open("a.vmdk", if writable { &WRITE } else { &READ }).unwrap();
+        let leaf = folder.open("a.vmdk", &if writable { WRITE } else { READ }).unwrap();
         ChainDisk::new(vec![leaf, base], Vec::new())
     };
     let mut model = flat(9, 92);
