@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Taken};
 use super::cluster::Cluster;
-use super::flat::{Flat, Piece, REGION, Source, resolve};
+use super::flat::{Flat, Piece, REGION, Source, merge, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Part, Result, Span};
@@ -93,8 +93,16 @@ impl ChainDisk {
         let mut open: Option<(u64, Piece)> = None;
         while at < end {
             let number = at / REGION;
-            let region = self.flat.region(&self.links, self.size, number)?;
             let mut start = number * REGION;
+            let region = match self.flat.region(&self.links, self.size, number) {
+                Ok(region) => region,
+                // A part of it cannot be read, which need not be in the range.
+                Err(_) => {
+                    let until = end.min(start + REGION);
+                    start = at;
+                    merge(&self.links, at, until - at)?
+                }
+            };
             for piece in region.iter() {
                 let (from, to) = (start.max(at), (start + piece.len).min(end));
                 start += piece.len;

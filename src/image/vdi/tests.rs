@@ -265,4 +265,10 @@ fn force_fails_on_blocks_that_two_entries_share() {
     }
     let text = image.extent(0, 1).unwrap_err().to_string();
     assert!(text.contains("found index 1, which another entry has too"), "{text}");
+    // Blocks between them are read.
+    let disk = ChainDisk::new(vec![image], vec![]);
+    let mut buf = [0; 8192];
+    disk.read_at(4096, &mut buf).unwrap();
+    assert_eq!((buf[0], buf[4096]), (7, 0));
+    assert!(disk.read_at(8192, &mut buf).is_err());
 }

@@ -17,7 +17,7 @@ mod write;
 
 use super::open::Sample;
 use super::storage::{self, File};
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant, raw};
 use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
 use header::{Header, SECTOR};
@@ -96,14 +96,12 @@ impl Parts {
             };
             (size, None, None)
         } else {
-            let mut raw = [0; header::SIZE];
-            storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-            let header = Header::parse(&raw, footer.data_offset).map_err(|fault| fault.in_file(file.path()))?;
-            let parent = match footer.kind {
-                Kind::Differencing => Some(parent::link(&**file, &header, &mut notes)?),
-                _ => None,
+            // What is wrong with the footer is also why its header is not where it says.
+            let unfit = |error: Error| match &doubt {
+                Some(doubt) => doubt.fault.clone().in_file(file.path()),
+                None => error,
             };
-            let map = Map::new(file.clone(), header, footer.current_size, end.data_end)?;
+            let (map, parent) = read_map(file, &footer, &end, &mut notes).map_err(unfit)?;
             if let Some(doubt) = &mut doubt {
                 // The header has a checksum of its own.
                 doubt.sure &= u64::from(map.header.max_table_entries) == map.blocks();
@@ -136,6 +134,18 @@ impl Parts {
         }
         options.forgive(fault.in_file(&self.info.path), &mut self.info.notes)
     }
+}
+
+/// The map of a dynamic or differencing disk, and the parent that its header names.
+fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(Map, Option<ParentLink>)> {
+    let mut raw = [0; header::SIZE];
+    storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
+    let header = Header::parse(&raw, footer.data_offset).map_err(|fault| fault.in_file(file.path()))?;
+    let parent = match footer.kind {
+        Kind::Differencing => Some(parent::link(&**file, &header, notes)?),
+        _ => None,
+    };
+    Ok((Map::new(file.clone(), header, footer.current_size, end.data_end)?, parent))
 }
 
 fn details(footer: &Footer, size: u64) -> String {

@@ -215,7 +215,8 @@ fn extents_are_found_by_the_rules_for_names() {
         std::fs::write(path("disk.vmdk"), descriptor(extent)).unwrap();
         let identified = crate::image::identify(&path("disk.vmdk"), READ.devices).map(|info| info.size);
         let opened = crate::image::open(&path("disk.vmdk"), READ).map(|image| image.info().size);
-        assert_eq!(identified.is_ok(), opened.is_ok());
+        // Headers are enough to identify a disk on a device.
+        assert_eq!(identified.is_ok(), opened.is_ok() || extent.contains("PhysicalDrive"));
         opened.map_err(|error| message(&error))
     };
     assert_eq!(open("RW 8 FLAT \"part.img\" 0"), Ok(4096));
