@@ -52,10 +52,10 @@ const IMAGES: [(usize, &[u8], &str); 19] = [
 
 /// File name extensions of formats that are read here and have a signature. A file so named without it is corrupt or
 /// cut, and showing its bytes as a disk would be a lie.
-const WITH_SIGNATURE: [&str; 10] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow", "qcow2", "qed", "cue"];
+const WITH_SIGNATURE: [&str; 9] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow", "qcow2", "qed"];
 
 /// Extensions of files that are no disks whatever they contain.
-const NAMED: [(&[&str], &str, &str); 6] = [
+const NAMED: [(&[&str], &str, &str); 7] = [
     (
         &[
             "box", "ova", "tar", "tgz", "tbz", "tbz2", "txz", "tzst", "gz", "bz2", "xz", "zst", "lz4", "lzma", "z",
@@ -79,6 +79,7 @@ const NAMED: [(&[&str], &str, &str); 6] = [
         "an image of a CD program",
         optical::ADVICE,
     ),
+    (&["cue"], "a file named as a cue sheet, without its FILE and TRACK commands", "correct it, or give another sheet"),
     (
         &["hds"],
         "a piece of a Parallels disk, without the header of a whole one",

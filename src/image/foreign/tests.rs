@@ -110,6 +110,7 @@ fn a_name_makes_sure_of_a_short_signature() {
         ("/t/a.ovf", "named as the description of a machine"),
         ("/t/a.vmem", "named as the state of a machine"),
         ("/t/a.nrg", "an image of a CD program"),
+        ("/t/a.cue", "named as a cue sheet"),
         ("/t/a.hdd.1.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds", "a piece of a Parallels disk"),
     ] {
         let text = opened(name, with(0, b"")).unwrap_err();

@@ -38,7 +38,8 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// What the header of an image or the descriptor of a bundle says.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`].
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a piece
+/// of a bundle.
 pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if bundle::probe(sample) {
         return bundle::identify(file);
@@ -46,6 +47,7 @@ pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if !header::probe(sample) {
         return flat_info(sample);
     }
+    bundle::refuse_piece(&sample.path)?;
     let header = Header::parse(&sample.head).map_err(|fault| fault.in_file(&sample.path))?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
@@ -63,6 +65,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     }
     no_snapshot(&sample.path, options)?;
     let (mut info, top, writer) = if header::probe(&sample) {
+        bundle::refuse_piece(&sample.path)?;
         let mut notes = Vec::new();
         let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
         let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };

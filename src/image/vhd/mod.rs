@@ -50,11 +50,12 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let mut parts = Parts::read(&file)?;
     parts.settle_doubt(&options)?;
     let Parts { footer, map, mut info, end, .. } = parts;
-    let Some(map) = map else {
+    let Some(mut map) = map else {
         return Ok(raw::flat(file, info, options.writable));
     };
     if let Err(error) = map.check() {
         options.forgive(error, &mut info.notes)?;
+        map.refuse_shared()?;
     }
     let writer = options.writable.then(|| Writer::new(&footer, &end));
     Ok(Box::new(Vhd { info, files: [file], map, writer }))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::disk::ChainDisk;
-use crate::image::vhd::testing::{TABLE, sum};
+use crate::image::vhd::testing::{TABLE, UNUSED, sum};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -195,6 +195,25 @@ fn a_footer_of_another_disk_is_not_believed() {
     assert!(error.contains("the same as its copy at the start"), "{error}");
     let image = open_bytes(bytes, forced).unwrap();
     assert_eq!(crate::disk::testing::all(&ChainDisk::new(vec![image], vec![])), right);
+}
+
+#[test]
+fn force_fails_on_blocks_that_overlap() {
+    let good = two_blocks().bytes();
+    let entries: Vec<u32> =
+        good[TABLE..TABLE + 16].as_chunks::<4>().0.iter().map(|raw| u32::from_be_bytes(*raw)).collect();
+    let used: Vec<usize> = (0..4).filter(|block| entries[*block] != UNUSED).collect();
+    let free = (0..4).find(|block| entries[*block] == UNUSED).unwrap();
+    // An unused block is put where the first one in the file is.
+    let first = *used.iter().min_by_key(|block| entries[**block]).unwrap();
+    let other = *used.iter().max_by_key(|block| entries[**block]).unwrap();
+    let mut bytes = good;
+    bytes[TABLE + 4 * free..][..4].copy_from_slice(&entries[first].to_be_bytes());
+    let image = open_bytes(bytes, OpenOptions { force: true, ..OpenOptions::default() }).unwrap();
+    for (block, readable) in [(first, false), (free, false), (other, true)] {
+        let run = image.extent(block as u64 * 4096, 4096);
+        assert_eq!(run.is_ok(), readable, "{block}: {run:?}");
+    }
 }
 
 proptest! {
