@@ -93,7 +93,12 @@ struct OpenDisk {
 }
 
 fn open_mode(arguments: &Arguments, writable: bool) -> OpenMode {
-    OpenMode { writable, force: arguments.force, snapshot: arguments.snapshot.clone() }
+    OpenMode {
+        writable,
+        force: arguments.force,
+        snapshot: arguments.snapshot.clone(),
+        allowed_devices: arguments.allowed_devices.clone(),
+    }
 }
 
 fn open_disk(chain: &Chain, mode: OpenMode, passwords: &Passwords) -> Result<OpenDisk, Error> {

@@ -7,6 +7,7 @@ pub mod bitmap;
 mod clusters;
 pub mod error;
 pub mod fields;
+mod foreign;
 pub mod format;
 pub mod local;
 pub mod meta;
@@ -34,7 +35,7 @@ pub mod vmdk;
 
 mod xml;
 
-pub use error::{Error, ParseError, ParseErrorKind, Result};
+pub use error::{Error, ParseError, ParseErrorKind, Rescue, Result};
 pub use format::{Format, Variant};
 pub use open::{OpenOptions, identify, open};
 pub use storage::{File, Storage};

@@ -3,6 +3,7 @@
 mod covering;
 mod ending;
 mod guests;
+mod images;
 mod reading;
 mod refusals;
 mod scene;
