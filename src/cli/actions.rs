@@ -87,7 +87,12 @@ fn lookup(arguments: &Arguments) -> Lookup {
 fn open_disk(arguments: &Arguments, lookup: &Lookup, disk: &OsStr, options: DiskOptions) -> Result<OpenDisk, Error> {
     let found = lookup.chain(disk, options.writable)?;
     warn(&found.warnings);
-    let options = DiskOptions { force: arguments.force, internal_snapshot: arguments.snapshot.clone(), ..options };
+    let options = DiskOptions {
+        force: arguments.force,
+        internal_snapshot: arguments.snapshot.clone(),
+        allowed_devices: arguments.allowed_devices.clone(),
+        ..options
+    };
     Ok(OpenDisk::open(lookup, found.chain, &options)?)
 }
 

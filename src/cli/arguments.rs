@@ -94,6 +94,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", requires = "image", help_heading = DISK)]
     pub(super) snapshot: Option<String>,
 
+    /// Read this device where an image names it: a VMDK of a whole disk or of partitions
+    #[arg(long = "allow-device", value_name = "PATH", value_hint = ValueHint::FilePath, requires = "image",
+          help_heading = DISK)]
+    pub(super) allowed_devices: Vec<PathBuf>,
+
     /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
     /// key of several. Without it the terminal is asked
     #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]

@@ -1,6 +1,8 @@
 //! The chain as one flat disk: reading.
 
-use super::flat::{Flat, Piece, REGION, Source, resolve};
+use super::budget::{Budget, Taken};
+use super::cluster::Cluster;
+use super::flat::{Flat, Piece, REGION, Source, merge, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Part, Result, Span};
@@ -11,6 +13,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::sync::Arc;
 
+/// Bytes of clusters that are decoded at once, by all readers together; a larger one is decoded alone.
+const DECODING: u64 = 16 << 20;
 /// Bytes of decoded clusters kept in memory.
 const DECODED: u64 = 16 << 20;
 /// How many clusters that cache is laid out for.
@@ -19,8 +23,8 @@ const DECODED_CLUSTERS: usize = 256;
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<(usize, u64), Arc<[u8]>> for ByLength {
-    fn weight(&self, _cluster: &(usize, u64), bytes: &Arc<[u8]>) -> u64 {
+impl Weighter<(usize, u64), Arc<Cluster>> for ByLength {
+    fn weight(&self, _cluster: &(usize, u64), bytes: &Arc<Cluster>) -> u64 {
         64 + bytes.len() as u64
     }
 }
@@ -32,7 +36,8 @@ pub struct ChainDisk {
     pub(super) size: u64,
     pub(super) flat: Flat,
     pub(super) write: WriteState,
-    decoded: Cache<(usize, u64), Arc<[u8]>, ByLength>,
+    decoding: Budget,
+    decoded: Cache<(usize, u64), Arc<Cluster>, ByLength>,
     warnings: Vec<String>,
 }
 
@@ -57,6 +62,7 @@ impl ChainDisk {
             size,
             flat: Flat::new(),
             write: WriteState::default(),
+            decoding: Budget::new(DECODING),
             decoded: Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             warnings,
         }
@@ -89,8 +95,16 @@ impl ChainDisk {
         let mut open: Option<(u64, Piece)> = None;
         while at < end {
             let number = at / REGION;
-            let region = self.flat.region(&self.links, self.size, number)?;
             let mut start = number * REGION;
+            let region = match self.flat.region(&self.links, self.size, number) {
+                Ok(region) => region,
+                // A part of it cannot be read, which need not be in the range.
+                Err(_) => {
+                    let until = end.min(start + REGION);
+                    start = at;
+                    merge(&self.links, at, until - at)?
+                }
+            };
             for piece in region.iter() {
                 let (from, to) = (start.max(at), (start + piece.len).min(end));
                 start += piece.len;
@@ -120,7 +134,9 @@ impl ChainDisk {
                 storage::read_exact(&*image.files()[file], buf, offset, "disk data")?;
             }
             Source::Encoded { link, cluster, skip, size } => {
-                let bytes = self.decode(link, cluster, size)?;
+                // Held until the bytes are copied: what does not stay in the cache takes no more memory than this.
+                let mut taken = None;
+                let bytes = self.decode(link, cluster, size, &mut taken)?;
                 let part = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..)?.get(..buf.len()));
                 let part =
                     part.ok_or_else(|| self.odd_cluster(link, cluster, "a cluster that holds its bytes", size))?;
@@ -130,16 +146,24 @@ impl ChainDisk {
         Ok(())
     }
 
-    /// The bytes of a cluster. Readers that want the same one at once wait for the first of them.
-    fn decode(&self, link: usize, cluster: u64, size: u64) -> Result<Arc<[u8]>> {
+    /// The bytes of a cluster. Readers that want the same one at once wait for the first of them; the budget is taken
+    /// only by that one, which waits for nobody else while it holds it.
+    fn decode<'a>(
+        &'a self,
+        link: usize,
+        cluster: u64,
+        size: u64,
+        taken: &mut Option<Taken<'a>>,
+    ) -> Result<Arc<Cluster>> {
         self.decoded.get_or_insert_with(&(link, cluster), || {
             let len = usize::try_from(size)
                 .ok()
                 .filter(|_| size <= MAX_CLUSTER)
                 .ok_or_else(|| self.odd_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size))?;
-            let mut bytes = vec![0; len];
+            *taken = Some(self.decoding.take(size));
+            let mut bytes = Cluster::zeroed(len);
             self.links[link].decode(cluster, &mut bytes)?;
-            Ok(bytes.into())
+            Ok(Arc::new(bytes))
         })
     }
 

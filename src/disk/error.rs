@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// A parent was changed after its child was made.
     #[error("{} was changed after {} was made from it (its modification id is {found}, the child expects {expected}), \
-             so the disk may show mixed data; use --force to write to it all the same", parent.display(), child.display())]
+             so the disk may show mixed data{advice}", parent.display(), child.display())]
     ParentChanged {
         /// The parent.
         parent: PathBuf,
@@ -67,6 +67,8 @@ pub enum Error {
         expected: String,
         /// What the parent has now.
         found: String,
+        /// What to do about it, where something can be done.
+        advice: &'static str,
     },
     /// A parent may be of another copy of the machine than its child.
     #[error("{} may be of another copy of the machine than {}: {reason}; put all images of one copy together, or use \

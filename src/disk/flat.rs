@@ -101,18 +101,7 @@ impl Flat {
         }
         let changes = self.changes.load(Ordering::Acquire);
         let start = number * REGION;
-        let mut left = REGION.min(size - start);
-        let mut at = start;
-        let mut pieces: Vec<Piece> = Vec::new();
-        while left > 0 {
-            let piece = resolve(links, at, left)?;
-            at += piece.len;
-            left -= piece.len;
-            if !pieces.last_mut().is_some_and(|last| last.join(piece)) {
-                pieces.push(piece);
-            }
-        }
-        let pieces: Arc<[Piece]> = pieces.into();
+        let pieces = merge(links, start, REGION.min(size - start))?;
         // An answer from before a change must not be kept after it.
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.changes.load(Ordering::Acquire) == changes {
@@ -151,6 +140,20 @@ impl Flat {
             self.regions.remove(&number);
         }
     }
+}
+
+/// The pieces of a range of the disk.
+pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Arc<[Piece]>> {
+    let (mut at, end) = (offset, offset + len);
+    let mut pieces: Vec<Piece> = Vec::new();
+    while at < end {
+        let piece = resolve(links, at, end - at)?;
+        at += piece.len;
+        if !pieces.last_mut().is_some_and(|last| last.join(piece)) {
+            pieces.push(piece);
+        }
+    }
+    Ok(pieces.into())
 }
 
 /// Asks the links, leaf first, what supplies the bytes from `offset` on; the answer holds for at most `len` bytes.

@@ -1,6 +1,8 @@
 //! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
 
-pub mod chain;
+pub mod budget;
+mod chain;
+mod cluster;
 pub mod decrypted;
 pub mod error;
 #[cfg(test)]

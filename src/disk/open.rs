@@ -5,7 +5,7 @@ use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
 use crate::registry::{Chain, Link, is_format};
 use crate::storage::local::Devices;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// How a chain is to be opened.
@@ -17,6 +17,8 @@ pub struct OpenMode {
     pub force: bool,
     /// Show this snapshot that the leaf's own file has, instead of its current state.
     pub snapshot: Option<String>,
+    /// Devices that an image of the chain may name.
+    pub allowed_devices: Vec<PathBuf>,
 }
 
 /// Opens all images of a chain and checks their identities.
@@ -51,6 +53,7 @@ fn open_link(link: &Link, mode: &OpenMode, leaf: bool) -> Result<Box<dyn Image>>
         force: mode.force && !mode.writable,
         format: stated_format(link),
         snapshot: mode.snapshot.clone().filter(|_| leaf),
+        allowed_devices: mode.allowed_devices.clone(),
     };
     let image = image::open(&link.path, options)?;
     if writable && image.writer().is_none() {
@@ -147,8 +150,11 @@ fn check_parent(
     });
     check_copy(child, stated, link, parent, change.as_ref(), mode, warnings)?;
     if let Some((expected, found)) = change {
-        let error = Error::ParentChanged { parent: link.path.clone(), child: child.path.clone(), expected, found };
-        if mode.writable && !mode.force {
+        let refused = mode.writable && !mode.force;
+        let advice = if refused { "; use --force to write to it all the same" } else { "" };
+        let (parent, child) = (link.path.clone(), child.path.clone());
+        let error = Error::ParentChanged { parent, child, expected, found, advice };
+        if refused {
             return Err(error);
         }
         warnings.push(error.to_string());
@@ -221,7 +227,6 @@ mod tests {
     use crate::error_kind::ErrorKind;
     use crate::image::vdi::testing::Build;
     use crate::registry::MediumKind;
-    use std::path::PathBuf;
     use uuid::Uuid;
 
     struct Files(tempfile::TempDir);
@@ -261,8 +266,8 @@ mod tests {
         (error.kind(), error.to_string())
     }
 
-    const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None };
-    const WRITE: OpenMode = OpenMode { writable: true, force: false, snapshot: None };
+    const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None, allowed_devices: Vec::new() };
+    const WRITE: OpenMode = OpenMode { writable: true, force: false, snapshot: None, allowed_devices: Vec::new() };
 
     #[test]
     fn a_chain_that_fits_opens_without_warning() {

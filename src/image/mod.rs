@@ -4,6 +4,7 @@
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
 mod alloc;
+mod foreign;
 pub mod format;
 pub mod open;
 pub(crate) mod two_level;
@@ -20,7 +21,7 @@ pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
 
-pub use crate::storage::{Error, Result};
+pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
 pub use open::{OpenOptions, identify, open};
 

@@ -1,6 +1,8 @@
 //! The one way to open an image: by content, never by extension alone.
 
-use super::{Error, Format, Image, ImageInfo, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk};
+use super::{
+    Error, Format, Image, ImageInfo, Rescue, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk,
+};
 use crate::storage;
 use crate::storage::File;
 use crate::storage::local;
@@ -21,11 +23,20 @@ pub struct OpenOptions {
     /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
     /// only for reading.
     pub snapshot: Option<String>,
+    /// Devices that an image may name and that are then opened, for reading.
+    pub allowed_devices: Vec<PathBuf>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { writable: false, devices: Devices::Refused, force: false, format: None, snapshot: None }
+        Self {
+            writable: false,
+            devices: Devices::Refused,
+            force: false,
+            format: None,
+            snapshot: None,
+            allowed_devices: Vec::new(),
+        }
     }
 }
 
@@ -107,7 +118,20 @@ pub fn probe(sample: &Sample) -> Format {
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
     let file = open_local(path, options.writable, options.devices)?;
-    open_file(file, options)
+    let forced = OpenOptions { writable: false, force: true, ..options.clone() };
+    let rescue = if options.writable { Rescue::ReadOnly } else { Rescue::Force };
+    let was_forced = options.force;
+    open_file(file, options).map_err(|error| match error {
+        // Only trying tells whether force gets past this error and those behind it.
+        Error::Corrupt { path: file, cause, .. } if !was_forced && opens(path, forced) => {
+            Error::Corrupt { path: file, cause, rescue }
+        }
+        other => other,
+    })
+}
+
+fn opens(path: &Path, options: OpenOptions) -> bool {
+    open_local(path, options.writable, options.devices).and_then(|file| open_file(file, options)).is_ok()
 }
 
 /// Opens an image of any format on an open file.
@@ -185,7 +209,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
         Format::Vhd => vhd::identify(&file),
         Format::Vhdx => vhdx::identify(&file),
         Format::Cue => cue::identify(&file),
-        Format::Dmg => dmg::identify(&sample),
+        Format::Dmg => dmg::identify(&file, &sample),
         Format::Iso => iso::identify(&sample),
         Format::Parallels => parallels::identify(&file, &sample),
         Format::Vmdk => vmdk::identify(&file),

@@ -18,6 +18,8 @@ pub struct DiskOptions {
     pub force: bool,
     /// The snapshot that the image file itself has (QCOW, Parallels), by its name or id.
     pub internal_snapshot: Option<String>,
+    /// Devices that images may name: VMDKs of a whole disk or of partitions.
+    pub allowed_devices: Vec<PathBuf>,
     /// Where it will be mounted, for those who ask who has the image locked.
     pub mount_point: Option<PathBuf>,
 }
@@ -57,8 +59,12 @@ impl OpenDisk {
         }
         let writers = (!options.writable).then(|| lock::Search::new(&paths));
         log::info!("Opening medium chain");
-        let mode =
-            OpenMode { writable: options.writable, force: options.force, snapshot: options.internal_snapshot.clone() };
+        let mode = OpenMode {
+            writable: options.writable,
+            force: options.force,
+            snapshot: options.internal_snapshot.clone(),
+            allowed_devices: options.allowed_devices.clone(),
+        };
         let images = Arc::new(disk::open_chain(&chain, &mode)?);
         let name = paths.first().map_or_else(String::new, |leaf| leaf.display().to_string());
         let disk = unlock_disk(images.clone(), &chain.base_properties, &name, &lookup.passwords)?;

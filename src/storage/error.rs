@@ -2,6 +2,7 @@
 
 use crate::error_kind::ErrorKind;
 use crate::ondisk::{ParseError, ParseErrorKind};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,9 +13,30 @@ impl ParseError {
         let path = path.to_path_buf();
         let cause = Box::new(self);
         match cause.kind {
-            ParseErrorKind::Corrupt => Error::Corrupt { path, cause },
+            ParseErrorKind::Corrupt => Error::Corrupt { path, cause, rescue: Rescue::Backup },
             ParseErrorKind::Unsupported => Error::Unsupported { path, cause },
         }
+    }
+}
+
+/// What helps with a corrupt file, besides a backup. It completes the message of [`Error::Corrupt`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescue {
+    /// Nothing: the error was met although `--force` was given, or would be met with it too.
+    Backup,
+    /// `--force` opens the file.
+    Force,
+    /// The file was to be written, and `--force` opens it for reading.
+    ReadOnly,
+}
+
+impl fmt::Display for Rescue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backup => "",
+            Self::Force => ", or use --force to read what is left",
+            Self::ReadOnly => ", or mount it without --rw to read what is left",
+        })
     }
 }
 
@@ -52,12 +74,24 @@ pub enum Error {
         source: io::Error,
     },
     /// The file is damaged.
-    #[error("{} is damaged: {cause}; restore it from a backup, or use --force to read what is left", path.display())]
+    #[error("{} is damaged: {cause}; restore it from a backup{rescue}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         cause: Box<ParseError>,
+        /// What else helps.
+        rescue: Rescue,
+    },
+    /// The file is known, and is not the image of a disk.
+    #[error("{} is not a disk image but {what}; {advice}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// What to do with it.
+        advice: String,
     },
     /// The file asks for something this program cannot do.
     #[error("{} cannot be used: {cause}; convert it with the program that wrote it", path.display())]
@@ -101,7 +135,7 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } | Self::Unsynced { .. } | Self::Full { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
             Self::Refused { .. } => ErrorKind::Refused,
         }
     }

@@ -11,4 +11,4 @@ pub mod sibling;
 pub(crate) mod testing;
 
 pub use access::{File, Storage, Stretch, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
-pub use error::{Error, Result};
+pub use error::{Error, Rescue, Result};

@@ -6,9 +6,11 @@ use crate::storage::File;
 use crate::storage::local;
 use crate::storage::local::Devices;
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Opens the file that `image` names as `name`: a regular file in the image's folder or below it. Whoever made the
@@ -54,40 +56,76 @@ pub fn has_protocol(name: &str) -> bool {
     name.split('/').next().is_some_and(|start| start.contains(':'))
 }
 
+/// What happens to a device that an image names. Opening one may already do something to it.
+#[derive(Debug, Clone, Copy)]
+pub enum NamedDevices<'a> {
+    /// It stays closed; for those who need headers only.
+    Closed,
+    /// It is opened, for reading, when it is one of these that the user allows; else refused.
+    Allowed(&'a [PathBuf]),
+}
+
+impl NamedDevices<'_> {
+    fn open(self, image: &Path, path: &Path, device: u64, writable: bool) -> Result<Option<File>> {
+        let Self::Allowed(allowed) = self else { return Ok(None) };
+        let is_it = |other: &PathBuf| {
+            fs::metadata(other).is_ok_and(|other| other.file_type().is_block_device() && other.rdev() == device)
+        };
+        let by = image.display();
+        if !allowed.iter().any(is_it) {
+            let reason = format!(
+                "{by} names this device; allow it with --allow-device {}, or give the device itself with -i",
+                path.display()
+            );
+            return Err(refused(path, reason));
+        }
+        if writable {
+            let reason = format!("{by} names this device, which is only read; give the device itself with -i and --rw");
+            return Err(refused(path, reason));
+        }
+        local::open(path, false, Devices::Allowed).map(Some)
+    }
+}
+
 /// Opens the file that `image` names as `name`. A relative name begins at the image's folder, an absolute one is taken
 /// as it is; when an absolute one leads nowhere (the image was moved), the file is looked for beside the image. Names
-/// that Windows wrote are understood.
+/// that Windows wrote are understood. None for a device that stays closed.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device, is none of a file, or is an address.
-pub fn open_as_written(image: &Path, name: &str, writable: bool) -> Result<File> {
-    check(image, name)?;
-    let places = places(image, name);
+/// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device that is not allowed, is none of a file, or is an
+/// address.
+pub fn open_as_written(image: &Path, name: &OsStr, writable: bool, devices: NamedDevices<'_>) -> Result<Option<File>> {
+    let text = &*name.to_string_lossy();
+    check(image, text)?;
+    let places = places(image, name.as_bytes());
     for (path, how) in &places {
         match fs::metadata(path) {
             Ok(attributes) if attributes.is_file() => {
-                log::info!("  {} names {name:?}: {how}, {}", image.display(), path.display());
-                return local::open(path, writable, Devices::Refused);
+                log::info!("  {} names {text:?}: {how}, {}", image.display(), path.display());
+                return local::open(path, writable, Devices::Refused).map(Some);
             }
-            // Opening a device may already do something to it, so it is refused by what its attributes say.
+            Ok(attributes) if attributes.file_type().is_block_device() => {
+                return devices.open(image, path, attributes.rdev(), writable);
+            }
             Ok(_) => {
                 let by = image.display();
-                return Err(refused(
-                    path,
-                    format!("{by} names it, and it is not a regular file; give devices with -i"),
-                ));
+                return Err(refused(path, format!("{by} names it, and it is not a regular file")));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                if is_device_name(name) {
-                    let reason = format!("it names the device {name:?}; give the device itself with -i");
+                if is_device_name(text) {
+                    if matches!(devices, NamedDevices::Closed) {
+                        return Ok(None);
+                    }
+                    let reason =
+                        format!("it names the device {text:?}, which is not there; give the device itself with -i");
                     return Err(refused(image, reason));
                 }
             }
             Err(e) => return Err(Error::io(path, "find the file", e)),
         }
     }
-    if has_protocol(name) && places.len() == 1 {
-        return Err(refused(image, format!("it names {name:?}; only local files are opened")));
+    if has_protocol(text) && places.len() == 1 {
+        return Err(refused(image, format!("it names {text:?}; only local files are opened")));
     }
     let (path, _) = &places[0];
     let action = format!("find the file that {} names:", image.display());
@@ -115,17 +153,20 @@ fn is_device_name(name: &str) -> bool {
 }
 
 /// Where the file may be, best first (at least one place), and the words for it.
-fn places(image: &Path, name: &str) -> Vec<(PathBuf, &'static str)> {
+fn places(image: &Path, name: &[u8]) -> Vec<(PathBuf, &'static str)> {
     let folder = image.parent().unwrap_or(Path::new(""));
-    let mut places = vec![(folder.join(name), if name.starts_with('/') { "as written" } else { "beside it" })];
-    let windows_absolute = name.starts_with(r"\\") || name.get(1..3).is_some_and(|rest| rest == r":\" || rest == ":/");
-    if name.starts_with('/') || windows_absolute {
-        let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let join = |name: &[u8]| folder.join(OsStr::from_bytes(name));
+    let absolute = name.starts_with(b"/");
+    let mut places = vec![(join(name), if absolute { "as written" } else { "beside it" })];
+    let windows_absolute = name.starts_with(br"\\") || matches!(name.get(1..3), Some(br":\" | b":/"));
+    if absolute || windows_absolute {
+        let last = name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next().unwrap_or_default();
         if !last.is_empty() {
-            places.push((folder.join(last), "not there, so the file of that name beside it"));
+            places.push((join(last), "not there, so the file of that name beside it"));
         }
-    } else if name.contains('\\') {
-        places.push((folder.join(name.replace('\\', "/")), "with the separators of Windows, beside it"));
+    } else if name.contains(&b'\\') {
+        let name: Vec<u8> = name.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
+        places.push((join(&name), "with the separators of Windows, beside it"));
     }
     places
 }
@@ -177,8 +218,8 @@ mod tests {
 
         /// Which file a name leads to, or why not.
         fn open(&self, name: &str) -> std::result::Result<PathBuf, String> {
-            match open_as_written(&self.path("vm/a.vmdk"), name, false) {
-                Ok(file) => Ok(file.path().canonicalize().unwrap()),
+            match open_as_written(&self.path("vm/a.vmdk"), name.as_ref(), false, NamedDevices::Allowed(&[])) {
+                Ok(file) => Ok(file.unwrap().path().canonicalize().unwrap()),
                 Err(error) => Err(crate::error_kind::message(&error)),
             }
         }
@@ -223,7 +264,7 @@ mod tests {
         for (name, part) in [
             ("", "no file name"),
             ("a\0b", "no file name"),
-            ("/dev/gone", "names the device \"/dev/gone\"; give the device itself"),
+            ("/dev/gone", "names the device \"/dev/gone\", which is not there; give the device itself"),
             (r"\\.\PhysicalDrive0", "names the device"),
             ("link", "is not a regular file"),
             ("../../../../../../../../../dev/null", "is not a regular file"),

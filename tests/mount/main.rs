@@ -4,6 +4,7 @@ mod covering;
 mod ending;
 mod failing;
 mod guests;
+mod images;
 mod reading;
 mod refusals;
 mod scene;

@@ -108,8 +108,8 @@ impl Chunks {
             check_place(chunk, file_len)?;
             end = chunk.end();
         }
-        if end != trailer.disk_size {
-            let expected = format_args!("chunks up to byte {}, the disk's size", trailer.disk_size);
+        if let Some(size) = trailer.disk_size.filter(|size| *size != end) {
+            let expected = format_args!("chunks up to byte {size}, the disk's size");
             return Err(ParseError::corrupt(
                 trailer.xml_offset,
                 "UDIF chunks",
@@ -118,6 +118,11 @@ impl Chunks {
             ));
         }
         Ok(())
+    }
+
+    /// The first byte after the last chunk.
+    pub(super) fn end(&self) -> u64 {
+        self.list.last().map_or(0, Chunk::end)
     }
 
     /// How often each kind occurs, for `-v`.

@@ -18,6 +18,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
 use chunks::Chunks;
+use plist::Table;
 use trailer::{SIGNATURE, SIZE, Trailer};
 
 /// Whether a file is a disk image of Apple's.
@@ -48,13 +49,53 @@ fn cut(sample: &Sample) -> bool {
     named && !sample.len.is_multiple_of(512)
 }
 
-/// What the trailer of an image says.
+/// What the trailer of an image says, and its block tables where it does not state the disk's size.
 ///
 /// # Errors
-/// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+/// As [`open`].
+pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     let trailer = find_trailer(sample).map_err(|cause| cause.in_file(&sample.path))?;
-    Ok(info(sample, &trailer))
+    match trailer.disk_size {
+        Some(size) => Ok(info(sample, size)),
+        None => Ok(Tables::read(file, sample)?.info(sample)),
+    }
+}
+
+/// The block tables of an image.
+struct Tables {
+    trailer: Trailer,
+    list: Vec<Table>,
+    chunks: Chunks,
+}
+
+impl Tables {
+    fn read(file: &File, sample: &Sample) -> Result<Self> {
+        let in_file = |cause: ParseError| cause.in_file(&sample.path);
+        let trailer = find_trailer(sample).map_err(in_file)?;
+        let mut xml = vec![0; trailer.xml_length];
+        storage::read_exact(&**file, &mut xml, trailer.xml_offset, "UDIF property list")?;
+        let list = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
+        let chunks = Chunks::parse(&list, &trailer).map_err(in_file)?;
+        let size = trailer.disk_size.unwrap_or(chunks.end());
+        if size == 0 || i64::try_from(size).is_err() {
+            let expected = "sectors in the block tables, for the trailer states none";
+            return Err(in_file(ParseError::corrupt(
+                trailer.xml_offset,
+                "UDIF chunks",
+                expected,
+                format_args!("{size} bytes"),
+            )));
+        }
+        Ok(Self { trailer, list, chunks })
+    }
+
+    fn info(&self, sample: &Sample) -> ImageInfo {
+        let mut info = info(sample, self.trailer.disk_size.unwrap_or(self.chunks.end()));
+        if self.trailer.disk_size.is_none() {
+            info.notes.push("The trailer does not state the disk's size; it is that of the block tables".to_owned());
+        }
+        info
+    }
 }
 
 fn find_trailer(sample: &Sample) -> Result<Trailer, ParseError> {
@@ -67,12 +108,12 @@ fn find_trailer(sample: &Sample) -> Result<Trailer, ParseError> {
     Trailer::parse(&sample.tail, sample.len.saturating_sub(SIZE as u64), sample.len)
 }
 
-fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
+fn info(sample: &Sample, size: u64) -> ImageInfo {
     ImageInfo {
         variant: Variant::Stream,
         details: "UDIF version 4".to_owned(),
         stored_size: sample.len,
-        ..ImageInfo::plain(&sample.path, Format::Dmg, trailer.disk_size)
+        ..ImageInfo::plain(&sample.path, Format::Dmg, size)
     }
 }
 
@@ -83,20 +124,15 @@ fn info(sample: &Sample, trailer: &Trailer) -> ImageInfo {
 /// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
-    let in_file = |cause: ParseError| cause.in_file(&sample.path);
-    let trailer = find_trailer(&sample).map_err(in_file)?;
-    let mut xml = vec![0; trailer.xml_length];
-    storage::read_exact(&*file, &mut xml, trailer.xml_offset, "UDIF property list")?;
-    let tables = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
-    drop(xml);
-    let chunks = Chunks::parse(&tables, &trailer).map_err(in_file)?;
-    let mut info = info(&sample, &trailer);
+    let tables = Tables::read(&file, &sample)?;
+    let mut info = tables.info(&sample);
+    let Tables { trailer, list, chunks } = tables;
     info.details = format!("{}, chunks: {}", info.details, chunks.summary());
     if !chunks.compressed() {
         info.variant = Variant::Fixed;
     }
-    let checked = chunks::check_master(&tables, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
-    if let Err(error) = checked.map_err(in_file) {
+    let checked = chunks::check_master(&list, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
+    if let Err(error) = checked.map_err(|cause| cause.in_file(&sample.path)) {
         options.forgive(error, &mut info.notes)?;
     }
     Ok(Box::new(Dmg { info, files: [file], chunks }))

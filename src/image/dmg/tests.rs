@@ -224,8 +224,7 @@ fn each_broken_field_of_the_trailer_has_its_own_message() {
         (63, vec![2], "UDIF segments at offset OFFSET: expected an image in one file, found segment 0 of 2".into()),
         (216, vec![255], format!("UDIF property list at offset OFFSET: expected a range within the {end} bytes of the file, found")),
         (224, vec![0; 8], "length of the UDIF property list at offset OFFSET: expected a property list with the block tables, found none".into()),
-        (492, vec![0; 8], "UDIF sector count at offset OFFSET: expected 1 to 2^54 - 1 sectors, found 0".into()),
-        (492, vec![255; 8], "UDIF sector count at offset OFFSET: expected 1 to 2^54 - 1 sectors, found 18446744073709551615".into()),
+        (492, vec![255; 8], "UDIF sector count at offset OFFSET: expected at most 2^54 - 1 sectors, found 18446744073709551615".into()),
         (360, vec![9, 9, 9, 9], "CRC-32 of the checksums of the UDIF block tables at offset OFFSET: expected 09090909, found b63cfbcd".into()),
     ];
     for (field, new, cause) in cases {
@@ -404,4 +403,16 @@ fn a_cut_image_is_not_taken_for_a_raw_disk() {
     }
     assert!(message(good[..1000].to_vec()).contains("UDIF signature in the last 512 bytes"));
     assert_eq!(open_bytes(vec![7; 1024], false).unwrap().info().format, Format::Raw);
+}
+
+#[test]
+fn without_a_sector_count_the_tables_state_the_size() {
+    let bytes = Parts { sectors: 0, ..good() }.bytes();
+    let image = open_bytes(bytes.clone(), false).unwrap();
+    assert_eq!(image.info().size, 24 * 512);
+    assert!(image.info().notes[0].contains("does not state the disk's size"), "{:?}", image.info().notes);
+    assert_eq!(crate::disk::testing::all(&ChainDisk::new(vec![image], Vec::new())), flat());
+    let file: File = MemFile::new("/t/a.dmg", bytes);
+    assert_eq!(identify(&file, &Sample::read(&*file).unwrap()).unwrap().size, 24 * 512);
+    assert!(message(Parts { sectors: 0, ..Parts::new(&[], 0) }.bytes()).contains("the trailer states none"));
 }

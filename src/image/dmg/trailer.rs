@@ -22,8 +22,8 @@ pub(super) struct Trailer {
     pub(super) xml_offset: u64,
     /// `XMLLength`, in bytes, at most [`MAX_XML`].
     pub(super) xml_length: usize,
-    /// `SectorCount` in bytes: the disk's size.
-    pub(super) disk_size: u64,
+    /// `SectorCount` in bytes: the disk's size. None where it is 0, as some programs leave it.
+    pub(super) disk_size: Option<u64>,
     /// `Checksum` when it is a CRC-32: of the checksums of all block tables.
     pub(super) master_crc: Option<u32>,
 }
@@ -70,9 +70,11 @@ impl Trailer {
             ParseError::unsupported(f.offset(224), "length of the UDIF property list", expected, xml_length)
         })?;
         let sectors = f.u64_be(492)?;
-        let disk_size = sectors.checked_mul(512).filter(|size| *size > 0 && i64::try_from(*size).is_ok());
-        let disk_size = disk_size
-            .ok_or_else(|| ParseError::corrupt(f.offset(492), "UDIF sector count", "1 to 2^54 - 1 sectors", sectors))?;
+        let disk_size = sectors.checked_mul(512).filter(|size| i64::try_from(*size).is_ok());
+        let disk_size = disk_size.ok_or_else(|| {
+            ParseError::corrupt(f.offset(492), "UDIF sector count", "at most 2^54 - 1 sectors", sectors)
+        })?;
+        let disk_size = Some(disk_size).filter(|size| *size > 0);
         Ok(Self { at, data_fork_offset: f.u64_be(24)?, xml_offset, xml_length, disk_size, master_crc: crc(&f, 352)? })
     }
 }

@@ -2,7 +2,7 @@
 //! them.
 
 use super::open::Sample;
-use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, raw};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, foreign, raw};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage::File;
@@ -31,8 +31,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// What the volume descriptor says.
 ///
 /// # Errors
-/// [`super::Error::Corrupt`] for an image that does not have whole sectors.
+/// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD
+/// program, which may begin as an optical disk's does.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+    foreign::refuse_content(sample)?;
     if sample.len == 0 || !sample.len.is_multiple_of(SECTOR) {
         let expected = format_args!("a whole number of sectors of {SECTOR} bytes");
         let found = format_args!("{} bytes", sample.len);

@@ -7,6 +7,8 @@ use crate::image::open::Sample;
 use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
+use crate::storage::local;
+use crate::storage::local::Devices;
 use crate::storage::{File, sibling};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -23,6 +25,27 @@ const LOOKED_AT: usize = 4096;
 pub fn descriptor_in(path: &Path) -> Option<PathBuf> {
     let inside = path.join(NAME);
     (path.is_dir() && inside.is_file()).then_some(inside)
+}
+
+/// Refuses a file of a bundle that holds only a part of the disk, or what changed since a snapshot: by the descriptor
+/// next to it, or by the number in its name, as in `disk.hdd.1.{GUID}.hds`.
+pub(super) fn refuse_piece(path: &Path) -> Result<()> {
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("hds")) {
+        return Ok(());
+    }
+    let is_piece = match local::open(&path.with_file_name(NAME), false, Devices::Refused).and_then(|file| read(&file)) {
+        Ok(descriptor) => descriptor.storages.len() > 1 || descriptor.storages.iter().any(|part| part.images.len() > 1),
+        Err(_) => {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            name.rsplit('.').nth(1).and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number > 0)
+        }
+    };
+    if !is_piece {
+        return Ok(());
+    }
+    let what = "a piece of a Parallels disk".to_owned();
+    let advice = format!("give the folder of the disk, or {NAME} in it");
+    Err(Error::Foreign { path: path.to_path_buf(), what, advice })
 }
 
 /// Whether a file is the descriptor of a bundle.

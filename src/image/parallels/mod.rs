@@ -14,7 +14,7 @@ mod tests;
 mod write;
 
 use super::open::{Sample, no_snapshot};
-use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
+use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, foreign};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -41,7 +41,8 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// What the header of an image or the descriptor of a bundle says.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`].
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a piece
+/// of a bundle.
 pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if bundle::probe(sample) {
         return bundle::identify(file);
@@ -49,6 +50,7 @@ pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
     if !header::probe(sample) {
         return flat_info(sample);
     }
+    bundle::refuse_piece(&sample.path)?;
     let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
@@ -66,6 +68,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     }
     no_snapshot(&sample.path, options)?;
     let (mut info, top, writer) = if header::probe(&sample) {
+        bundle::refuse_piece(&sample.path)?;
         let mut notes = Vec::new();
         let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
         let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };
@@ -128,6 +131,7 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
+    foreign::refuse_content(sample)?;
     if header::probe_damaged(sample) {
         // The error is the signature's.
         Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;

@@ -53,6 +53,8 @@ pub(super) struct Map {
     pub(super) cache: MetaCache,
     /// The file's length in bytes; grows as blocks are allocated.
     pub(super) file_len: AtomicU64,
+    /// Indices that two entries have: whose data they are, nobody knows. None in a map that was found sound.
+    shared: Option<UnitSet>,
 }
 
 impl Map {
@@ -68,7 +70,7 @@ impl Map {
             )
             .in_file(file.path()));
         }
-        Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len) })
+        Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len), shared: None })
     }
 
     fn cause(&self, cause: ParseError) -> Error {
@@ -133,6 +135,14 @@ impl Map {
                 index,
             )));
         }
+        if self.shared.as_ref().is_some_and(|shared| shared.contains(index.into())) {
+            return Err(self.cause(ParseError::corrupt(
+                at,
+                format!("VDI block map entry {block}"),
+                "a block of its own",
+                format_args!("index {index}, which another entry has too"),
+            )));
+        }
         let end = self.header.data_at(index) + self.header.bytes_of_block(block);
         let file_len = self.file_len.load(Ordering::Acquire);
         if end > file_len {
@@ -179,32 +189,55 @@ impl Map {
     fn check_part(&self, part: Range<u64>) -> Result<UnitSet> {
         // A header with more blocks than a set can hold is refused.
         let mut used = UnitSet::new(self.header.blocks.into()).unwrap_or_default();
+        let whole = self.whole_blocks();
+        self.indices(part, &mut |block, index| {
+            // Most are below it, and a disk of 2 TiB has two million of them.
+            if index >= whole {
+                self.check_entry(block, Entry::Index(index))?;
+            }
+            if used.insert(index.into()) {
+                return Ok(());
+            }
+            Err(self.cause(ParseError::corrupt(
+                self.header.entry_at(block),
+                format!("VDI block map entry {block}"),
+                "a block of its own",
+                format_args!("index {index}, which an earlier entry has too"),
+            )))
+        })?;
+        Ok(used)
+    }
+
+    /// Makes reads of blocks fail that two entries share, in a map that did not pass the check.
+    pub(super) fn refuse_shared(&mut self) -> Result<()> {
+        let mut used = UnitSet::new(self.header.blocks.into()).unwrap_or_default();
+        let mut shared = UnitSet::new(self.header.blocks.into()).unwrap_or_default();
+        self.indices(0..u64::from(self.header.blocks), &mut |_, index| {
+            // Larger ones are refused wherever they are.
+            if index < self.header.blocks && !used.insert(index.into()) {
+                shared.insert(index.into());
+            }
+            Ok(())
+        })?;
+        self.shared = Some(shared);
+        Ok(())
+    }
+
+    /// Calls `each` with the entries of a range of blocks that are indices, and their blocks.
+    fn indices(&self, part: Range<u64>, each: &mut impl FnMut(u64, u32) -> Result<()>) -> Result<()> {
         let mut piece = vec![0; CHECK_PIECE];
         let mut block = part.start;
-        let whole = self.whole_blocks();
         while block < part.end {
             let count = usize::try_from(part.end - block).unwrap_or(CHECK_PIECE / 4).min(CHECK_PIECE / 4);
             let raw = &mut piece[..4 * count];
             storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VDI block map")?;
             for raw in raw.as_chunks::<4>().0 {
-                let raw = u32::from_le_bytes(*raw);
-                if let Entry::Index(index) = Entry::decode(raw) {
-                    // Most are below it, and a disk of 2 TiB has two million of them.
-                    if index >= whole {
-                        self.check_entry(block, Entry::Index(index))?;
-                    }
-                    if !used.insert(index.into()) {
-                        return Err(self.cause(ParseError::corrupt(
-                            self.header.entry_at(block),
-                            format!("VDI block map entry {block}"),
-                            "a block of its own",
-                            format_args!("index {index}, which an earlier entry has too"),
-                        )));
-                    }
+                if let Entry::Index(index) = Entry::decode(u32::from_le_bytes(*raw)) {
+                    each(block, index)?;
                 }
                 block += 1;
             }
         }
-        Ok(used)
+        Ok(())
     }
 }

@@ -92,11 +92,12 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
     let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
     let mut info = info(file.path(), &header, storage::length(&*file)?);
-    let map = Map::new(file.clone(), header)?;
+    let mut map = Map::new(file.clone(), header)?;
     let used = match map.check() {
         Ok(used) => Some(used),
         Err(error) => {
             options.forgive(error, &mut info.notes)?;
+            map.refuse_shared()?;
             None
         }
     };

@@ -254,3 +254,21 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     let writable = OpenOptions { writable: true, ..forced };
     assert!(open_bytes(bytes, writable).is_err());
 }
+
+#[test]
+fn force_fails_on_blocks_that_two_entries_share() {
+    let build = Build { map: vec![1, 0, FREE, 1], data: vec![7, 8], ..Build::default() };
+    let image = open_bytes(build.bytes(), OpenOptions { force: true, ..OpenOptions::default() }).unwrap();
+    for (block, readable) in [(0, false), (1, true), (2, true), (3, false)] {
+        let run = image.extent(block * 4096, 4096);
+        assert_eq!(run.is_ok(), readable, "{block}: {run:?}");
+    }
+    let text = image.extent(0, 1).unwrap_err().to_string();
+    assert!(text.contains("found index 1, which another entry has too"), "{text}");
+    // Blocks between them are read.
+    let disk = ChainDisk::new(vec![image], vec![]);
+    let mut buf = [0; 8192];
+    disk.read_at(4096, &mut buf).unwrap();
+    assert_eq!((buf[0], buf[4096]), (7, 0));
+    assert!(disk.read_at(8192, &mut buf).is_err());
+}

@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Differencing,
 }
 
-/// A footer whose checksum is right.
+/// A footer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Footer {
     /// The bytes as they are, for writing them elsewhere.
@@ -64,17 +64,18 @@ impl Footer {
     /// [`ParseError`] naming the field that is wrong or not supported.
     pub(super) fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHD footer", bytes, base);
-        let mut raw = [0; SIZE];
-        raw[..OLD_SIZE].copy_from_slice(f.bytes(0, OLD_SIZE)?);
-        if let Ok(last) = f.u8(OLD_SIZE) {
-            raw[OLD_SIZE] = last;
-        }
-        let cookie = f.bytes(0, 8)?;
-        if cookie != COOKIE {
-            let found = String::from_utf8_lossy(cookie);
-            return Err(ParseError::corrupt(base, "VHD footer cookie", "\"conectix\"", format_args!("{found:?}")));
-        }
-        check_sum(&f, &raw, CHECKSUM, "VHD footer checksum")?;
+        check_cookie(&f)?;
+        check_sum(&f, &whole(&f)?, CHECKSUM, "VHD footer checksum")?;
+        Self::parse_unsummed(bytes, base)
+    }
+
+    /// As [`parse`](Self::parse), without looking at the checksum.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(super) fn parse_unsummed(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
+        let f = Fields::new("VHD footer", bytes, base);
+        check_cookie(&f)?;
         let version = f.u32_be(12)?;
         if version != VERSION {
             return Err(ParseError::unsupported(
@@ -100,7 +101,7 @@ impl Footer {
         let mut creator = [0; 4];
         creator.copy_from_slice(f.bytes(28, 4)?);
         Ok(Self {
-            raw,
+            raw: whole(&f)?,
             data_offset: f.u64_be(16)?,
             creator,
             creator_version: f.u32_be(32)?,
@@ -113,6 +114,25 @@ impl Footer {
             saved_state: f.u8(84)? != 0,
         })
     }
+}
+
+/// The bytes of a footer, with a zero at the end of a short one.
+fn whole(f: &Fields<'_>) -> Result<[u8; SIZE], ParseError> {
+    let mut raw = [0; SIZE];
+    raw[..OLD_SIZE].copy_from_slice(f.bytes(0, OLD_SIZE)?);
+    if let Ok(last) = f.u8(OLD_SIZE) {
+        raw[OLD_SIZE] = last;
+    }
+    Ok(raw)
+}
+
+fn check_cookie(f: &Fields<'_>) -> Result<(), ParseError> {
+    let cookie = f.bytes(0, 8)?;
+    if cookie == COOKIE {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(cookie);
+    Err(ParseError::corrupt(f.offset(0), "VHD footer cookie", "\"conectix\"", format_args!("{found:?}")))
 }
 
 /// Checks the checksum at `at` of a structure: the one's complement of the sum of all other bytes.

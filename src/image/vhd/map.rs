@@ -33,11 +33,15 @@ pub(super) struct Map {
     disk_size: u64,
     /// Where the footer at the end of the file begins: blocks end before it. Grows as blocks are allocated.
     pub(super) data_end: AtomicU64,
+    /// The sectors at which blocks begin that overlap others, sorted: whose data they are, nobody knows. None in a map
+    /// that was found valid.
+    shared: Vec<u32>,
 }
 
 impl Map {
     pub(super) fn new(file: File, header: Header, disk_size: u64, data_end: u64) -> Result<Self> {
-        let map = Self { header, cache: MetaCache::new(file, CACHE), disk_size, data_end: AtomicU64::new(data_end) };
+        let (cache, data_end_now) = (MetaCache::new(file, CACHE), AtomicU64::new(data_end));
+        let map = Self { header, cache, disk_size, data_end: data_end_now, shared: Vec::new() };
         let header = &map.header;
         let blocks = map.blocks();
         if u64::from(header.max_table_entries) < blocks {
@@ -64,7 +68,7 @@ impl Map {
     }
 
     /// How many blocks the disk has.
-    fn blocks(&self) -> u64 {
+    pub(super) fn blocks(&self) -> u64 {
         self.disk_size.div_ceil(u64::from(self.header.block_size))
     }
 
@@ -155,6 +159,14 @@ impl Map {
                 format_args!("sector {sector}, a block that ends at offset {end}"),
             )));
         }
+        if self.shared.binary_search(&sector).is_ok() {
+            return Err(self.cause(ParseError::corrupt(
+                self.header.entry_at(block),
+                format!("VHD table entry {block}"),
+                "a block of its own",
+                format_args!("sector {sector}, a block that overlaps another one"),
+            )));
+        }
         let header = self.header.offset..self.header.offset + super::header::SIZE as u64;
         let table = self.header.table_offset..self.header.entry_at(self.blocks());
         for (name, taken) in [("footer's copy", 0..SECTOR), ("dynamic disk header", header), ("table", table)] {
@@ -185,6 +197,35 @@ impl Map {
         // The file in stretches as long as a block: no two blocks can begin in one of them, so the neighbours of a
         // block are found at once. 0: none begins there.
         let mut starts = vec![0_u32; usize::try_from(cells).unwrap_or(0) + 2];
+        self.sectors_in_use(&mut |block, sector| {
+            self.check_entry(block, sector)?;
+            self.check_apart(block, sector, &mut starts)
+        })
+    }
+
+    /// Makes reads of blocks fail that share bytes, in a map that did not pass the check.
+    pub(super) fn refuse_shared(&mut self) -> Result<()> {
+        let mut sectors = Vec::new();
+        self.sectors_in_use(&mut |block, sector| {
+            if sectors.len() as u64 >= MAX_BLOCKS {
+                let expected = format_args!("at most {MAX_BLOCKS} blocks in use");
+                let at = self.header.entry_at(block);
+                return Err(self.cause(ParseError::unsupported(at, "VHD table", expected, "more")));
+            }
+            sectors.push(sector);
+            Ok(())
+        })?;
+        sectors.sort_unstable();
+        // Blocks have one length, so one that overlaps any overlaps one next to it.
+        let overlap = |pair: &&[u32]| u64::from(pair[1] - pair[0]) * SECTOR < self.header.stride();
+        let mut shared: Vec<u32> = sectors.windows(2).filter(overlap).flatten().copied().collect();
+        shared.dedup();
+        self.shared = shared;
+        Ok(())
+    }
+
+    /// Calls `each` with the blocks that are in the file, and the sectors at which they begin.
+    fn sectors_in_use(&self, each: &mut dyn FnMut(u64, u32) -> Result<()>) -> Result<()> {
         let mut piece = vec![0; CHECK_PIECE];
         let (mut block, blocks) = (0, self.blocks());
         while block < blocks {
@@ -194,8 +235,7 @@ impl Map {
             for raw in raw.as_chunks::<4>().0 {
                 let sector = u32::from_be_bytes(*raw);
                 if sector != UNUSED {
-                    self.check_entry(block, sector)?;
-                    self.check_apart(block, sector, &mut starts)?;
+                    each(block, sector)?;
                 }
                 block += 1;
             }

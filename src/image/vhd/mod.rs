@@ -3,6 +3,7 @@
 //! A fixed one is the disk's bytes and a footer. The others begin with a copy of the footer and a header; a table has
 //! one 32-bit entry per block of the disk, and a block is a bitmap of its sectors and then their bytes.
 
+mod find;
 mod footer;
 mod header;
 mod map;
@@ -15,12 +16,12 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, raw};
-use crate::ondisk::ParseError;
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant, raw};
 use crate::storage;
 use crate::storage::File;
+use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
-use header::Header;
+use header::{Header, SECTOR};
 use map::Map;
 use write::Writer;
 
@@ -44,25 +45,21 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
-/// file and blocks that overlap are an error here already, unless `options.force` is given.
+/// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force` is
+/// given.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let Parts { footer, map, mut info, end } = Parts::read(&file)?;
-    let Some(map) = map else {
+    let mut parts = Parts::read(&file)?;
+    parts.settle_doubt(&options)?;
+    let Parts { footer, map, mut info, end, .. } = parts;
+    let Some(mut map) = map else {
         return Ok(raw::flat(file, info, options.writable));
     };
     if let Err(error) = map.check() {
         options.forgive(error, &mut info.notes)?;
+        map.refuse_shared()?;
     }
     let writer = options.writable.then(|| Writer::new(&footer, &end, map.header.stride()));
     Ok(Box::new(Vhd { info, files: [file], map, writer }))
-}
-
-/// The end of a VHD's file.
-struct End {
-    /// Where the footer begins, or would begin; blocks lie before it.
-    data_end: u64,
-    /// The footer is there. Without it only its copy at the start was found.
-    has_footer: bool,
 }
 
 /// All that the headers of a VHD hold.
@@ -72,12 +69,13 @@ struct Parts {
     map: Option<Map>,
     info: ImageInfo,
     end: End,
+    doubt: Option<Doubt>,
 }
 
 impl Parts {
     fn read(file: &File) -> Result<Self> {
         let mut notes = Vec::new();
-        let (footer, end) = read_footer(file, &mut notes)?;
+        let Found { footer, end, mut doubt } = find::footer(file, &mut notes)?;
         if footer.saved_state {
             notes.push(
                 "The disk belongs to a virtual machine that was saved while running, by the program that made it; \
@@ -86,17 +84,30 @@ impl Parts {
             );
         }
         let (size, map, parent) = if footer.kind == Kind::Fixed {
-            check_fixed(&footer, &end).map_err(|cause| cause.in_file(file.path()))?;
-            (size::fixed(&footer, file)?, None, None)
-        } else {
-            let mut raw = [0; header::SIZE];
-            storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-            let header = Header::parse(&raw, footer.data_offset).map_err(|cause| cause.in_file(file.path()))?;
-            let parent = match footer.kind {
-                Kind::Differencing => Some(parent::link(&**file, &header, &mut notes)?),
-                _ => None,
+            let size = match find::check_fixed(&footer, &end, &mut notes) {
+                Ok(()) => size::fixed(&footer, file)?,
+                Err(cause) => {
+                    // Of the disk that the footer is of, or of another one that it was put behind: only these are sure.
+                    let left = end.data_end - end.data_end % SECTOR;
+                    if left == 0 {
+                        return Err(cause.in_file(file.path()));
+                    }
+                    doubt = Some(Doubt { cause, sure: false });
+                    left
+                }
             };
-            let map = Map::new(file.clone(), header, footer.current_size, end.data_end)?;
+            (size, None, None)
+        } else {
+            // What is wrong with the footer is also why its header is not where it says.
+            let unfit = |error: Error| match &doubt {
+                Some(doubt) => doubt.cause.clone().in_file(file.path()),
+                None => error,
+            };
+            let (map, parent) = read_map(file, &footer, &end, &mut notes).map_err(unfit)?;
+            if let Some(doubt) = &mut doubt {
+                // The header has a checksum of its own.
+                doubt.sure &= u64::from(map.header.max_table_entries) == map.blocks();
+            }
             (size::mapped(&footer, &map)?, Some(map), parent)
         };
         let info = ImageInfo {
@@ -113,64 +124,39 @@ impl Parts {
             stored_size: storage::length(&**file)?,
             ..ImageInfo::plain(file.path(), Format::Vhd, size)
         };
-        Ok(Self { footer, map, info, end })
+        Ok(Self { footer, map, info, end, doubt })
+    }
+
+    /// Goes on with a footer that may be wrong, where its bytes are sure or the options ask for it.
+    fn settle_doubt(&mut self, options: &OpenOptions) -> Result<()> {
+        let Some(Doubt { cause, sure }) = self.doubt.take() else { return Ok(()) };
+        if sure && !options.writable {
+            self.info.notes.push(format!("{cause}; all else fits, so it is read all the same"));
+            return Ok(());
+        }
+        options.forgive(cause.in_file(&self.info.path), &mut self.info.notes)
     }
 }
 
-/// Whether the file holds all of a fixed disk.
-fn check_fixed(footer: &Footer, end: &End) -> Result<(), ParseError> {
-    if footer.current_size <= end.data_end {
-        return Ok(());
-    }
-    Err(ParseError::corrupt(
-        end.data_end + 48,
-        "VHD current size of a fixed disk",
-        format_args!("at most {}, the bytes before the footer", end.data_end),
-        footer.current_size,
-    ))
+/// The map of a dynamic or differencing disk, and the parent that its header names.
+fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(Map, Option<ParentLink>)> {
+    let mut raw = [0; header::SIZE];
+    storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
+    let header = Header::parse(&raw, footer.data_offset).map_err(|cause| cause.in_file(file.path()))?;
+    let parent = match footer.kind {
+        Kind::Differencing => Some(parent::link(&**file, &header, notes)?),
+        _ => None,
+    };
+    Ok((Map::new(file.clone(), header, footer.current_size, end.data_end)?, parent))
 }
 
 fn details(footer: &Footer, size: u64) -> String {
     let (major, minor) = (footer.creator_version >> 16, footer.creator_version & 0xFFFF);
     let mut text = format!("by {:?} version {major}.{minor}", footer.creator.escape_ascii().to_string());
-    if size != footer.current_size {
+    if size < footer.current_size {
         text.push_str(", size by its geometry");
     }
     text
-}
-
-/// Finds a footer: at the end of the file, or else its copy at the start.
-fn read_footer(file: &File, notes: &mut Vec<String>) -> Result<(Footer, End)> {
-    let len = storage::length(&**file)?;
-    let mut end = End { data_end: len, has_footer: false };
-    let mut at_end = None;
-    for size in [footer::SIZE, footer::OLD_SIZE] {
-        let base = len.saturating_sub(size as u64);
-        let bytes = storage::read_up_to(&**file, base, size)?;
-        if bytes.starts_with(COOKIE) {
-            end = End { data_end: base, has_footer: true };
-            at_end = Some(Footer::parse(&bytes, base));
-            break;
-        }
-    }
-    let damage = match at_end {
-        Some(Ok(footer)) => return Ok((footer, end)),
-        Some(Err(cause)) => Some(cause),
-        None => None,
-    };
-    let copy = Footer::parse(&storage::read_up_to(&**file, 0, footer::SIZE)?, 0);
-    match (copy, damage) {
-        (Ok(footer), damage) if footer.kind != Kind::Fixed => {
-            let what = damage.map_or_else(|| "is missing".to_owned(), |cause| format!("is damaged ({cause})"));
-            notes.push(format!("The footer at the end of the file {what}; its copy at the start is used"));
-            Ok((footer, End { has_footer: false, ..end }))
-        }
-        (_, Some(cause)) => Err(cause.in_file(file.path())),
-        (Err(cause), None) => Err(cause.in_file(file.path())),
-        (Ok(_), None) => {
-            Err(ParseError::corrupt(len, "VHD footer", "512 bytes", "the end of the file").in_file(file.path()))
-        }
-    }
 }
 
 /// An open dynamic or differencing VHD.

@@ -24,10 +24,14 @@ mod write;
 use super::open::Sample;
 use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
-use crate::storage::{File, sibling};
+use crate::storage::File;
+use crate::storage::sibling;
+use crate::storage::sibling::NamedDevices;
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
+use std::ffi::OsStr;
+use std::path::Path;
 use write::Writer;
 
 /// Whether a file is a VMDK: a sparse extent of any kind, or a descriptor.
@@ -43,9 +47,10 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
-/// and for a descriptor that names devices.
+/// and for a descriptor that names other files than regular ones and devices.
 pub fn identify(file: &File) -> Result<ImageInfo> {
-    Opened::new(Outline::read(file)?, false, &sibling::open_as_written)?.info()
+    let opener = |image: &Path, name: &OsStr, _| sibling::open_as_written(image, name, false, NamedDevices::Closed);
+    Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
 /// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
@@ -63,10 +68,12 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// Opens a VMDK and all its extents.
 ///
 /// # Errors
-/// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
+/// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    Ok(Box::new(Vmdk::open(&file, options, &sibling::open_as_written)?))
+    let devices = NamedDevices::Allowed(&options.allowed_devices);
+    let opener = |image: &Path, name: &OsStr, writable| sibling::open_as_written(image, name, writable, devices);
+    Ok(Box::new(Vmdk::open(&file, options, &opener)?))
 }
 
 /// An open VMDK.

@@ -1,11 +1,12 @@
 //! The files of a VMDK with their headers, before any map is read.
 
 use super::cowd::{self, CowdHeader};
-use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine};
+use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, VmdkName};
 use super::grains::Geometry;
 use super::header::{SECTOR, SparseHeader};
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
+use crate::error_kind::ErrorKind;
 use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -13,11 +14,12 @@ use crate::storage::File;
 use crate::storage::sibling;
 use crate::storage::sibling::Identity;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
 
-/// Opens a file that another one, at the path, names; for writing or not.
-pub(super) type Opener<'a> = &'a dyn Fn(&Path, &str, bool) -> Result<File>;
+/// Opens a file that another one, at the path, names; for writing or not. None for a device that stays closed.
+pub(super) type Opener<'a> = &'a dyn Fn(&Path, &OsStr, bool) -> Result<Option<File>>;
 
 /// What stores an extent. Files are indices into [`Opened::files`].
 #[derive(Debug)]
@@ -131,7 +133,7 @@ impl Opened {
                 uuid: descriptor.parent,
                 modification: descriptor.parent_modification,
                 content_id: descriptor.parent_cid,
-                hints: descriptor.parent_hint.iter().cloned().collect(),
+                hints: descriptor.parent_hint.iter().flat_map(hints).collect(),
                 ..ParentLink::default()
             }),
             comment: descriptor.comment.clone(),
@@ -173,9 +175,9 @@ impl Opening<'_> {
     fn head(&mut self, line: &ExtentLine) -> Result<Head> {
         let (Some(name), false) = (&line.name, line.access == Access::None) else { return Ok(Head::Nothing) };
         if matches!(line.kind, ExtentKind::Flat | ExtentKind::Vmfs) {
-            return Ok(Head::Flat { file: self.flat(line, name)? });
+            return Ok(self.flat(line, name)?.map_or(Head::Nothing, |file| Head::Flat { file }));
         }
-        let file = self.sparse(line, name)?;
+        let Some(file) = self.sparse(line, name)? else { return Ok(Head::Nothing) };
         let storage = &self.files[file];
         let head = storage::read_up_to(&**storage, 0, cowd::HEADER)?;
         let cause = |cause: ParseError| cause.in_file(storage.path());
@@ -206,30 +208,49 @@ impl Opening<'_> {
         self.writable && line.access == Access::ReadWrite && can
     }
 
-    fn open(&mut self, name: &str, writable: bool) -> Result<(File, Identity)> {
-        let file = (self.opener)(self.outline.main.path(), name, writable)?;
-        let identity = sibling::identity(file.path());
-        Ok((file, identity))
+    /// Opens the file that a name leads to, in the descriptor's encoding or as its bytes are.
+    fn open(&self, line: &ExtentLine, name: &VmdkName, writable: bool) -> Result<Option<(File, Identity)>> {
+        let main = self.outline.main.path();
+        let mut missing = None;
+        for candidate in name.candidates() {
+            match (self.opener)(main, &candidate, writable) {
+                Ok(file) => return Ok(file.map(|file| (file.clone(), sibling::identity(file.path())))),
+                Err(error) if error.kind() == ErrorKind::NotFound => missing = missing.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(match missing {
+            Some(error) if name.is_text() => error,
+            _ => {
+                let expected = format_args!(
+                    "a name in {}, or a file of these very bytes; rename the file and write its new name into the \
+                     descriptor, or correct its line \"encoding\"",
+                    self.outline.descriptor.encoding
+                );
+                let what = "file name in a VMDK descriptor";
+                ParseError::unsupported(line.at, what, expected, format_args!("{name:?}")).in_file(main)
+            }
+        })
     }
 
-    fn shared(&self, line: &ExtentLine, name: &str) -> Error {
+    fn shared(&self, line: &ExtentLine, name: &VmdkName) -> Error {
         let found = format!("{name:?}, which another part of the disk uses too");
         ParseError::corrupt(line.at, "VMDK extent", "bytes of a file that nothing else uses", found)
             .in_file(self.outline.main.path())
     }
 
     /// The file of an extent that has it for itself.
-    fn sparse(&mut self, line: &ExtentLine, name: &str) -> Result<usize> {
+    fn sparse(&mut self, line: &ExtentLine, name: &VmdkName) -> Result<Option<usize>> {
         // An embedded descriptor is about the file that it is in, which may have been renamed.
         if self.outline.embedded && self.outline.descriptor.extents.len() == 1 {
-            return Ok(0);
+            return Ok(Some(0));
         }
         let writable = self.wants_writing(line);
-        let (file, identity) = self.open(name, writable)?;
+        let Some((file, identity)) = self.open(line, name, writable)? else { return Ok(None) };
         let is_main = self.outline.embedded && identity == sibling::identity(self.outline.main.path());
         if is_main && !self.main_used {
             self.main_used = true;
-            return Ok(0);
+            return Ok(Some(0));
         }
         if self.known.contains_key(&identity) {
             return Err(self.shared(line, name));
@@ -238,10 +259,10 @@ impl Opening<'_> {
     }
 
     /// The file of a flat extent: others may use other parts of it.
-    fn flat(&mut self, line: &ExtentLine, name: &str) -> Result<usize> {
+    fn flat(&mut self, line: &ExtentLine, name: &VmdkName) -> Result<Option<usize>> {
         let writable = self.wants_writing(line);
         let range = line.offset..line.offset.saturating_add(line.sectors);
-        let (file, identity) = self.open(name, writable)?;
+        let Some((file, identity)) = self.open(line, name, writable)? else { return Ok(None) };
         let Some(known) = self.known.get_mut(&identity) else {
             return self.add(file, identity, Known { file: self.files.len(), writable, flat: Some(vec![range]) });
         };
@@ -254,14 +275,19 @@ impl Opening<'_> {
             (known.file, known.writable) = (self.files.len(), true);
             self.files.push(file);
         }
-        Ok(known.file)
+        Ok(Some(known.file))
     }
 
-    fn add(&mut self, file: File, identity: Identity, known: Known) -> Result<usize> {
+    fn add(&mut self, file: File, identity: Identity, known: Known) -> Result<Option<usize>> {
         self.stored_size = self.stored_size.saturating_add(storage::length(&*file)?);
         let number = known.file;
         self.files.push(file);
         self.known.insert(identity, known);
-        Ok(number)
+        Ok(Some(number))
     }
+}
+
+/// The names of a parent, as text.
+fn hints(name: &VmdkName) -> impl Iterator<Item = String> {
+    name.candidates().into_iter().map(|name| name.to_string_lossy().into_owned())
 }

@@ -1,7 +1,7 @@
 //! What the main file of a VMDK is: a descriptor, or a sparse extent with the descriptor in it.
 
 use super::cowd::{self, CowdHeader, Parent};
-use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, MAX_TEXT};
+use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, MAX_TEXT, VmdkName};
 use super::header::{self, FOOTER_FROM_END, SparseHeader};
 use super::sesparse;
 use crate::image::{Error, Result};
@@ -66,7 +66,6 @@ fn read_text(file: &File, at: u64, len: u64) -> Result<Vec<u8>> {
 
 /// A descriptor for a copy-on-write disk that has none, as early ones of ESX and GSX.
 fn bare(header: &CowdHeader, path: &Path) -> Result<Descriptor> {
-    let named = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Reading a difference without its parent would show zeros where the parent has data.
     if header.parent == Parent::Unknown || descriptor_name(path).is_some() {
         return Err(without_descriptor(path));
@@ -75,11 +74,12 @@ fn bare(header: &CowdHeader, path: &Path) -> Result<Descriptor> {
         access: Access::ReadWrite,
         sectors: header.capacity,
         kind: ExtentKind::VmfsSparse,
-        name: Some(named),
+        name: path.file_name().map(VmdkName::of_file),
         offset: 0,
         at: 0,
     };
-    let parent_hint = if let Parent::Named(name) = &header.parent { Some(name.clone()) } else { None };
+    let parent_hint =
+        if let Parent::Named(name) = &header.parent { Some(VmdkName::of_file(name.as_ref())) } else { None };
     let descriptor = Descriptor {
         version: 1,
         hint_decides: parent_hint.is_some(),

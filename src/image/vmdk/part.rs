@@ -174,13 +174,13 @@ impl Loader<'_> {
             let reason = format!("its two sets of grain tables differ, so it can only be read ({first})");
             return Err(Error::Refused { path: grains.file().path().to_path_buf(), reason });
         }
-        let name = line.name.as_deref().unwrap_or_default();
+        let name = line.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
         let what = match damage.replaced {
             0 => "its redundant grain tables are damaged; the first ones are used".to_owned(),
             1 => "1 grain table is damaged; its redundant copy is used".to_owned(),
             count => format!("{count} grain tables are damaged; their redundant copies are used"),
         };
-        self.notes.push(format!("In the extent {name:?}, {what} (first: {first})"));
+        self.notes.push(format!("In the extent{name}, {what} (first: {first})"));
         Ok(())
     }
 }
@@ -193,7 +193,7 @@ impl Part {
 
     /// The error for what cannot be done with the extent.
     pub(super) fn refused(&self, reason: &str) -> Error {
-        let name = self.line.name.as_deref().map(|name| format!(" {name:?}")).unwrap_or_default();
+        let name = self.line.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
         let reason = format!("bytes {} to {} of the disk are in the extent{name}, {reason}", self.start, self.end());
         Error::Refused { path: self.path.clone(), reason }
     }

@@ -213,3 +213,21 @@ fn a_folder_that_is_no_bundle_stays_refused() {
     let text = image::open(folder.path(), OpenOptions::default()).err().unwrap().to_string();
     assert!(text.contains("it is a folder"), "{text}");
 }
+
+#[test]
+fn a_single_file_of_a_bundle_is_no_disk() {
+    let bundle = Bundle::new();
+    for name in ["0.base.hds", "0.top.hds", "1.base.hds", "1.top.hds"] {
+        let path = bundle.folder.path().join(name);
+        let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
+        assert!(error.contains("a piece of a Parallels disk") && error.contains("DiskDescriptor.xml"), "{error}");
+        assert!(image::identify(&path, crate::storage::local::Devices::Refused).is_err());
+    }
+    let alone = tempfile::tempdir().unwrap();
+    let [_, _, second] = Bundle::images();
+    for (name, opens) in [("a.hdd.0.{g}.hds", true), ("a.hdd.1.{g}.hds", false), ("disk.hds", true)] {
+        let path = alone.path().join(name);
+        std::fs::write(&path, second.bytes()).unwrap();
+        assert_eq!(image::open(&path, OpenOptions::default()).is_ok(), opens, "{name}");
+    }
+}

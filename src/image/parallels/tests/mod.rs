@@ -15,6 +15,7 @@ const WRITE: OpenOptions = OpenOptions {
     force: false,
     format: None,
     snapshot: None,
+    allowed_devices: Vec::new(),
 };
 
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {

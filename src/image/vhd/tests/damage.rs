@@ -1,7 +1,8 @@
 //! Damage: the exact error, and never a panic.
 
 use super::*;
-use crate::image::vhd::testing::{TABLE, sum};
+use crate::disk::ChainDisk;
+use crate::image::vhd::testing::{TABLE, UNUSED, sum};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -134,6 +135,85 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     assert_eq!(image.extent(8192, 8192).unwrap().len, 4096);
     assert!(matches!(image.extent(4096, 1), Err(Error::Corrupt { .. })));
     assert!(open_bytes(bytes, OpenOptions { writable: true, ..forced }).is_err());
+}
+
+/// A fixed disk of 16 KiB, with bytes behind it before the footer.
+fn fixed(size: u64, behind: usize) -> Vec<u8> {
+    let build = Build { kind: 2, size, ..Build::default() };
+    [vec![7; 4 * 4096 + behind], build.footer().to_vec()].concat()
+}
+
+#[test]
+fn a_wrong_checksum_alone_is_read_with_a_note_where_all_else_fits() {
+    let forced = OpenOptions { force: true, ..OpenOptions::default() };
+    let break_sum = |bytes: &mut Vec<u8>, footer: usize| bytes[footer + 64] ^= 1;
+    let mut bytes = fixed(4 * 4096, 0);
+    break_sum(&mut bytes, 4 * 4096);
+    let image = open_bytes(bytes.clone(), OpenOptions::default()).unwrap();
+    assert!(image.info().notes[0].contains("VHD footer checksum"), "{:?}", image.info().notes);
+    assert_eq!(image.info().size, 4 * 4096);
+    assert!(open_bytes(bytes, OpenOptions { writable: true, ..OpenOptions::default() }).is_err());
+    // The size may be the wrong field.
+    let mut bytes = fixed(4 * 4096 - 512, 0);
+    break_sum(&mut bytes, 4 * 4096);
+    assert!(open_bytes(bytes.clone(), OpenOptions::default()).is_err());
+    assert!(open_bytes(bytes, forced.clone()).is_ok());
+
+    let mut bytes = two_blocks().bytes();
+    let end = bytes.len() - 512;
+    let right =
+        crate::disk::testing::all(&ChainDisk::new(vec![open_bytes(bytes.clone(), forced.clone()).unwrap()], vec![]));
+    break_sum(&mut bytes, 0);
+    break_sum(&mut bytes, end);
+    let image = open_bytes(bytes.clone(), OpenOptions::default()).unwrap();
+    assert!(image.info().notes[0].contains("VHD footer checksum"), "{:?}", image.info().notes);
+    assert_eq!(crate::disk::testing::all(&ChainDisk::new(vec![image], vec![])), right);
+    // Two copies that differ.
+    bytes[end + 40] ^= 1;
+    assert!(open_bytes(bytes.clone(), OpenOptions::default()).is_err());
+    assert!(open_bytes(bytes, forced).is_ok());
+}
+
+#[test]
+fn a_footer_of_another_disk_is_not_believed() {
+    let forced = OpenOptions { force: true, ..OpenOptions::default() };
+    // A larger one: only what lies before the footer is sure.
+    let bytes = fixed(64 << 20, 0);
+    assert!(open_bytes(bytes.clone(), OpenOptions::default()).is_err());
+    assert_eq!(open_bytes(bytes, forced.clone()).unwrap().info().size, 4 * 4096);
+    // A smaller one: what is not shown is noted.
+    let image = open_bytes(fixed(4 * 4096, 4096), OpenOptions::default()).unwrap();
+    assert!(image.info().notes[0].contains("4096 bytes between the end of the disk"), "{:?}", image.info().notes);
+    // A dynamic disk with the footer of a fixed one at its end.
+    let mut bytes = two_blocks().bytes();
+    let end = bytes.len() - 512;
+    let right =
+        crate::disk::testing::all(&ChainDisk::new(vec![open_bytes(bytes.clone(), forced.clone()).unwrap()], vec![]));
+    bytes[end..]
+        .copy_from_slice(&Build { kind: 2, size: 4096, uuid: uuid::Uuid::from_u128(9), ..Build::default() }.footer());
+    let error = open_bytes(bytes.clone(), OpenOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("the same as its copy at the start"), "{error}");
+    let image = open_bytes(bytes, forced).unwrap();
+    assert_eq!(crate::disk::testing::all(&ChainDisk::new(vec![image], vec![])), right);
+}
+
+#[test]
+fn force_fails_on_blocks_that_overlap() {
+    let good = two_blocks().bytes();
+    let entries: Vec<u32> =
+        good[TABLE..TABLE + 16].as_chunks::<4>().0.iter().map(|raw| u32::from_be_bytes(*raw)).collect();
+    let used: Vec<usize> = (0..4).filter(|block| entries[*block] != UNUSED).collect();
+    let free = (0..4).find(|block| entries[*block] == UNUSED).unwrap();
+    // An unused block is put where the first one in the file is.
+    let first = *used.iter().min_by_key(|block| entries[**block]).unwrap();
+    let other = *used.iter().max_by_key(|block| entries[**block]).unwrap();
+    let mut bytes = good;
+    bytes[TABLE + 4 * free..][..4].copy_from_slice(&entries[first].to_be_bytes());
+    let image = open_bytes(bytes, OpenOptions { force: true, ..OpenOptions::default() }).unwrap();
+    for (block, readable) in [(first, false), (free, false), (other, true)] {
+        let run = image.extent(block as u64 * 4096, 4096);
+        assert_eq!(run.is_ok(), readable, "{block}: {run:?}");
+    }
 }
 
 proptest! {

@@ -1,8 +1,12 @@
 //! The lines of a descriptor: `key = "value"` and `RW 4192256 SPARSE "disk-s001.vmdk"`.
 
+use super::name::VmdkName;
 use crate::ondisk::ParseError;
 use std::ops::Range;
 use uuid::Uuid;
+
+/// The byte order mark in UTF-8.
+pub(super) const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What may be done with an extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +54,11 @@ impl ExtentKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExtentLine {
     pub(crate) access: Access,
-    /// Sectors of 512 bytes; at least 1.
+    /// Sectors of 512 bytes.
     pub(crate) sectors: u64,
     pub(crate) kind: ExtentKind,
     /// The file; none for [`ExtentKind::Zero`].
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<VmdkName>,
     /// Sectors of the file before the extent's.
     pub(crate) offset: u64,
     /// Where the line begins in the descriptor's file, in bytes.
@@ -82,7 +86,7 @@ pub(super) struct RawLine<'a> {
     at: u64,
 }
 
-/// The lines of a text up to its first zero byte.
+/// The lines of a text up to its first zero byte, without the mark that editors put before UTF-8.
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: u64,
@@ -91,7 +95,9 @@ pub(super) struct Lines<'a> {
 impl<'a> Lines<'a> {
     pub(super) fn new(text: &'a [u8], base: u64) -> Self {
         let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
-        Self { rest: &text[..end], at: base }
+        let text = &text[..end];
+        let rest = text.strip_prefix(UTF_8_MARK).unwrap_or(text);
+        Self { rest, at: base + (text.len() - rest.len()) as u64 }
     }
 }
 
@@ -153,16 +159,14 @@ impl<'a> RawLine<'a> {
     fn extent(&self, access: Access, skip: usize) -> Result<ExtentLine, ParseError> {
         let (sectors, rest) = word(&self.text[skip..]);
         let (kind, rest) = word(rest);
-        let sectors = number(sectors)
-            .filter(|sectors| *sectors > 0)
-            .ok_or_else(|| self.odd("an extent with a number of sectors from 1 on"))?;
+        let sectors = number(sectors).ok_or_else(|| self.odd("an extent with a number of sectors"))?;
         let kind = self.kind(kind)?;
         let mut extent = ExtentLine { access, sectors, kind, name: None, offset: 0, at: self.at };
         if kind == ExtentKind::Zero {
             return if rest.is_empty() { Ok(extent) } else { Err(self.odd("a ZERO extent without a file")) };
         }
         let (name, rest) = quoted(rest).ok_or_else(|| self.odd("an extent with a file name in quotation marks"))?;
-        extent.name = Some(lossy(name).replace("\\\"", "\""));
+        extent.name = Some(VmdkName::new(name));
         let (offset, rest) = word(rest);
         if !offset.is_empty() {
             extent.offset = number(offset).ok_or_else(|| self.odd("an extent with a sector number as its offset"))?;
@@ -235,6 +239,15 @@ impl Entry<'_> {
 
     pub(super) fn text(&self) -> String {
         lossy(self.value)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.value
+    }
+
+    /// A file's name; none where the value is empty.
+    pub(super) fn name(&self) -> Option<VmdkName> {
+        (!self.value.is_empty()).then(|| VmdkName::new(self.value))
     }
 
     fn odd(&self, expected: &str) -> ParseError {

@@ -5,12 +5,14 @@
 //! (<https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Storage/VMDK.cpp>).
 
 mod line;
+mod name;
 #[cfg(test)]
 mod tests;
 
 use crate::ondisk::ParseError;
 pub(super) use line::{Access, ExtentKind, ExtentLine};
-use line::{Line, Lines};
+use line::{Line, Lines, UTF_8_MARK};
+pub(super) use name::{Declared, VmdkName};
 use std::collections::HashSet;
 use std::ops::Range;
 use uuid::Uuid;
@@ -34,6 +36,8 @@ pub(super) struct Placed<T> {
 pub(super) struct Descriptor {
     /// `version`.
     pub(super) version: u32,
+    /// `encoding`: that of the names and the comment.
+    pub(super) encoding: Declared,
     /// `CID`: changes when the disk is written.
     pub(super) cid: Option<Placed<u32>>,
     /// `parentCID`; none for "no parent".
@@ -41,7 +45,7 @@ pub(super) struct Descriptor {
     /// `createType`; empty where it is missing.
     pub(super) create_type: String,
     /// `parentFileNameHint`.
-    pub(super) parent_hint: Option<String>,
+    pub(super) parent_hint: Option<VmdkName>,
     /// The hint alone says that there is a parent: no `parentCID` contradicts it.
     pub(super) hint_decides: bool,
     /// `changeTrackPath`: a file that records which blocks were written.
@@ -65,6 +69,7 @@ pub(super) struct Descriptor {
 /// Whether text is a descriptor: it has the comment that all programs put into the first line, or its first line that
 /// is no comment gives a `version`, which is what VMware itself looks for.
 pub(super) fn is_descriptor(head: &[u8]) -> bool {
+    let head = head.strip_prefix(UTF_8_MARK).unwrap_or(head);
     let mut lines = head.split(|b| matches!(b, b'\n' | b'\r'));
     let plain = |line: &[u8]| -> Vec<u8> {
         line.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect()
@@ -86,17 +91,21 @@ impl Descriptor {
     pub(super) fn parse(text: &[u8], base: u64) -> Result<Self, ParseError> {
         let mut new = Self { version: 1, ..Self::default() };
         let mut seen: HashSet<String> = HashSet::new();
-        let mut encoding = None;
+        let (mut encoding, mut comment) = (None, None);
         for line in Lines::new(text, base) {
             match line.parse()? {
+                // VirtualBox writes empty ones where two partitions meet.
+                Line::Extent(extent) if extent.sectors == 0 => {}
                 Line::Extent(extent) => new.extents.push(extent),
                 Line::Entry(entry) => {
                     // The first one counts, as in VirtualBox.
                     if seen.contains(&entry.key) {
                         continue;
                     }
-                    if entry.key == "encoding" {
-                        encoding = Some(entry.text());
+                    match entry.key.as_str() {
+                        "encoding" => encoding = Some(entry.text()),
+                        "ddb.comment" => comment = Some(entry.bytes().to_vec()),
+                        _ => {}
                     }
                     new.set(&entry)?;
                     seen.insert(entry.key);
@@ -112,7 +121,13 @@ impl Descriptor {
             }
         }
         new.hint_decides = new.parent_hint.is_some() && !seen.contains("parentcid");
-        new.check_names(encoding.as_deref(), base)?;
+        new.encoding = Declared::new(encoding);
+        let names = new.extents.iter_mut().filter_map(|extent| extent.name.as_mut());
+        names.chain(&mut new.parent_hint).for_each(|name| name.decode(&new.encoding));
+        if let Some(bytes) = comment {
+            let text = new.encoding.decode(&bytes);
+            new.comment = unescape(&text.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned()));
+        }
         Ok(new)
     }
 
@@ -127,7 +142,7 @@ impl Descriptor {
             "cid" => self.cid = Some(Placed { value: entry.hexadecimal()?, at: entry.range() }),
             "parentcid" => self.parent_cid = Some(entry.hexadecimal()?).filter(|cid| *cid != NO_PARENT),
             "createtype" => self.create_type = entry.text(),
-            "parentfilenamehint" => self.parent_hint = Some(entry.text()).filter(|name| !name.is_empty()),
+            "parentfilenamehint" => self.parent_hint = entry.name(),
             "changetrackpath" => self.change_track = Some(entry.text()).filter(|name| !name.is_empty()),
             "ddb.uuid.image" => self.uuid = entry.uuid()?.filter(|uuid| !uuid.is_nil()),
             "ddb.uuid.parent" => self.parent = entry.uuid()?.filter(|uuid| !uuid.is_nil()),
@@ -140,7 +155,6 @@ impl Descriptor {
                 let whole = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
                 self.long_content_id = whole.then(|| Placed { value, at: entry.range() });
             }
-            "ddb.comment" => self.comment = unescape(&entry.text()),
             key if key.starts_with("encryption") => {
                 return Err(ParseError::unsupported(
                     entry.at(),
@@ -150,25 +164,6 @@ impl Descriptor {
                 ));
             }
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// Names are opened as they are written, so they must be in the encoding of this machine's file names.
-    fn check_names(&self, encoding: Option<&str>, base: u64) -> Result<(), ParseError> {
-        let encoding = encoding.unwrap_or("UTF-8");
-        let ours = ["utf-8", "utf8", "ascii", "us-ascii"].contains(&encoding.to_ascii_lowercase().as_str());
-        let names = self.extents.iter().filter_map(|extent| extent.name.as_ref()).chain(&self.parent_hint);
-        for name in names {
-            // What is not UTF-8 was replaced when the line was read.
-            if !name.is_ascii() && (!ours || name.contains(char::REPLACEMENT_CHARACTER)) {
-                return Err(ParseError::unsupported(
-                    base,
-                    "file name in a VMDK descriptor",
-                    "ASCII or UTF-8; rename the file and write its new name into the descriptor",
-                    format_args!("{name:?} in the encoding {encoding}"),
-                ));
-            }
         }
         Ok(())
     }

@@ -18,9 +18,10 @@ fn vmwares_own() {
     let descriptor = parse(VMWARE);
     assert_eq!(descriptor.cid.as_ref().map(|cid| cid.value), Some(0xD9C7_3E0A));
     assert_eq!(descriptor.parent_cid, Some(0x5AD2_59C6));
-    assert_eq!(descriptor.parent_hint.as_deref(), Some("C:\\VMs\\disk one.vmdk"));
+    assert_eq!(descriptor.parent_hint.as_ref().unwrap().candidates(), ["C:\\VMs\\disk one.vmdk"]);
     assert_eq!(descriptor.create_type, "twoGbMaxExtentSparse");
-    let names: Vec<_> = descriptor.extents.iter().map(|extent| extent.name.clone().unwrap()).collect();
+    let names: Vec<_> =
+        descriptor.extents.iter().flat_map(|extent| extent.name.as_ref().unwrap().candidates()).collect();
     assert_eq!(names, ["disk one-s001.vmdk", "disk one-s002.vmdk"]);
     assert_eq!(descriptor.size(0), Ok((4_192_256 + 4096) * 512));
     assert_eq!(descriptor.uuid, None, "ddb.uuid is another kind of identity");
@@ -55,23 +56,41 @@ fn odd_names_are_kept() {
         ("\"\\\\.\\PhysicalDrive0\" 63 partitionUUID \"x y\"", "\\\\.\\PhysicalDrive0", 63),
     ] {
         let extent = parse(&format!("version=1\nRW 8 FLAT {written}\n")).extents.remove(0);
-        assert_eq!((extent.name.as_deref(), extent.offset), (Some(name), offset), "{written}");
+        assert_eq!((&*extent.name.unwrap().candidates(), extent.offset), (&[name.into()][..], offset), "{written}");
     }
 }
 
 #[test]
-fn names_in_other_encodings_must_be_ascii() {
-    let bytes = |encoding: &str, name: &[u8]| {
-        [format!("version=1\n{encoding}\nRW 8 FLAT \"").as_bytes(), name, b"\" 0\n"].concat()
+fn names_and_comment_are_in_the_declared_encoding() {
+    let bytes = |encoding: &str| {
+        let mut text =
+            b"version=1\nparentFileNameHint=\"p\xFCr\"\nRW 8 FLAT \"f\xFCr\" 0\nddb.comment = \"k\xFCr\"\n".to_vec();
+        // It may come last as well.
+        text.extend(encoding.as_bytes());
+        text
     };
-    let parse = |encoding: &str, name: &[u8]| Descriptor::parse(&bytes(encoding, name), 0).is_ok();
-    for encoding in ["", "encoding=\"UTF-8\"", "encoding=\"windows-1252\"", "encoding=\"GBK\""] {
-        assert!(parse(encoding, b"plain"), "{encoding}");
-        assert!(!parse(encoding, b"f\xFCr"), "{encoding}");
-        assert_eq!(parse(encoding, "für".as_bytes()), !encoding.contains("win") && !encoding.contains("GBK"));
-    }
-    let comment = b"version=1\nRW 8 ZERO\nddb.comment = \"f\xFCr\"";
-    assert!(Descriptor::parse(comment, 0).is_ok(), "only names matter");
+    let parse = |encoding: &str| Descriptor::parse(&bytes(encoding), 0).unwrap();
+    let declared = parse("encoding=\"windows-1252\"");
+    assert_eq!(format!("{:?} {:?}", declared.extents[0].name, declared.parent_hint), "Some(\"für\") Some(\"pür\")");
+    assert_eq!(declared.comment, "kür");
+    let unknown = parse("");
+    assert_eq!(format!("{:?}", unknown.extents[0].name), "Some(\"f\\xfcr\")");
+    assert_eq!(unknown.comment, "k\u{FFFD}r");
+}
+
+#[test]
+fn empty_extents_are_no_part_of_the_disk() {
+    let descriptor = parse("version=1\nRW 0 ZERO\nRW 8 ZERO\nRW 0 FLAT \"/dev/gone\" 0\n");
+    assert_eq!((descriptor.extents.len(), descriptor.size(0)), (1, Ok(4096)));
+    assert!(parse("version=1\nRW 0 ZERO\n").size(0).is_err());
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let text = "\u{feff}# Disk DescriptorFile\nversion=1\nCID=1234abcd\nRW 8 ZERO\n";
+    assert!(is_descriptor(text.as_bytes()));
+    let at = parse(text).cid.unwrap().at;
+    assert_eq!(&text.as_bytes()[usize::try_from(at.start).unwrap()..][..8], b"1234abcd");
 }
 
 #[test]

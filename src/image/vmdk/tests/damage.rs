@@ -69,7 +69,7 @@ fn what_the_descriptor_gets_wrong_has_its_place() {
             "1234567g",
             "expected a hexadecimal number, found \"1234567g\"",
         ),
-        ("RW 48", "RW 0", extent, "RW", "expected an extent with a number of sectors from 1 on, found \"RW 0 SPARSE"),
+        ("RW 48", "RW -1", extent, "RW", "expected an extent with a number of sectors, found \"RW -1 SPARSE"),
         ("RW 48", "WR 48", extent, "WR", "expected a value, an extent or a comment, found \"WR 48 SPARSE"),
         (
             " \"a.vmdk\"",

@@ -115,7 +115,7 @@ fn writes_reach_every_extent_of_a_difference() {
     let base = Folder::default().with("flat", flat(9, 92));
     let chain = |writable: bool| {
         let base = Folder(base.0.clone()).open_extents("RW 92 FLAT \"flat\" 0", &READ).unwrap();
-        let leaf = folder.open("a.vmdk", if writable { &WRITE } else { &READ }).unwrap();
+        let leaf = folder.open("a.vmdk", &if writable { WRITE } else { READ }).unwrap();
         ChainDisk::new(vec![leaf, base], Vec::new())
     };
     let mut model = flat(9, 92);
@@ -215,7 +215,8 @@ fn extents_are_found_by_the_rules_for_names() {
         std::fs::write(path("disk.vmdk"), descriptor(extent)).unwrap();
         let identified = crate::image::identify(&path("disk.vmdk"), READ.devices).map(|info| info.size);
         let opened = crate::image::open(&path("disk.vmdk"), READ).map(|image| image.info().size);
-        assert_eq!(identified.is_ok(), opened.is_ok());
+        // Headers are enough to identify a disk on a device.
+        assert_eq!(identified.is_ok(), opened.is_ok() || extent.contains("PhysicalDrive"));
         opened.map_err(|error| message(&error))
     };
     assert_eq!(open("RW 8 FLAT \"part.img\" 0"), Ok(4096));

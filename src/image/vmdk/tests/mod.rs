@@ -23,8 +23,16 @@ const READ: OpenOptions = OpenOptions {
     force: false,
     format: None,
     snapshot: None,
+    allowed_devices: Vec::new(),
 };
-const WRITE: OpenOptions = OpenOptions { writable: true, ..READ };
+const WRITE: OpenOptions = OpenOptions {
+    writable: true,
+    devices: crate::storage::local::Devices::Refused,
+    force: false,
+    format: None,
+    snapshot: None,
+    allowed_devices: Vec::new(),
+};
 
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.vmdk", bytes), options)
@@ -50,9 +58,9 @@ impl Folder {
 
     /// Opens the VMDK whose main file is `name`.
     fn open(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
-        let opener = |_: &Path, name: &str, _: bool| -> Result<File> {
-            let missing = || Error::Refused { path: name.into(), reason: "missing".to_owned() };
-            Ok(self.0.get(name).ok_or_else(missing)?.clone())
+        let opener = |_: &Path, name: &OsStr, _: bool| -> Result<Option<File>> {
+            let missing = || Error::io(name.as_ref(), "find", std::io::ErrorKind::NotFound.into());
+            Ok(Some(self.0.get(name.to_str().unwrap_or("")).ok_or_else(missing)?.clone()))
         };
         let main: File = self.0[name].clone();
         Ok(Box::new(Vmdk::open(&main, options, &opener)?))

@@ -7,7 +7,7 @@ use crate::storage::testing::Op;
 use proptest::prelude::*;
 
 fn open_file(file: Arc<MemFile>, writable: bool) -> Box<dyn Image> {
-    open(file, if writable { &WRITE } else { &READ }).unwrap()
+    open(file, &if writable { WRITE } else { READ }).unwrap()
 }
 
 fn alone(file: Arc<MemFile>, writable: bool) -> ChainDisk {

@@ -1,34 +1,18 @@
 //! Raw images: the disk's bytes as they are.
 
-mod foreign;
-
 use super::open::Sample;
-use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
-use crate::ondisk::ParseError;
+use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, foreign};
 use crate::storage;
 use crate::storage::File;
 use crate::storage::Stretch;
-
-/// File name extensions of formats that have a magic number. A file so named without the number is damaged or cut,
-/// and showing its bytes as a disk would be a lie.
-const NOT_RAW: [&str; 9] = ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "qcow", "qcow2", "qed"];
 
 /// What a raw image is taken for: a disk as long as the file.
 ///
 /// # Errors
 /// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;
-/// [`Error::Unsupported`] for one whose content says so.
+/// [`Error::Foreign`] for what is known and no disk.
 pub fn identify(sample: &Sample) -> Result<ImageInfo> {
-    let extension = sample.path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if NOT_RAW.contains(&extension.as_str()) {
-        let found = if sample.len == 0 { "an empty file" } else { "other bytes" };
-        let what = format!("signature of a .{extension} file");
-        return Err(ParseError::corrupt(0, what, "the format's magic number", found).in_file(&sample.path));
-    }
-    if sample.len == 0 {
-        return Err(ParseError::corrupt(0, "raw disk image", "at least 1 byte", "an empty file").in_file(&sample.path));
-    }
-    foreign::refuse(sample).map_err(|cause| cause.in_file(&sample.path))?;
+    foreign::refuse(sample)?;
     Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
 
@@ -171,7 +155,7 @@ mod tests {
         for name in ["a.vdi", "a.VMDK", "a.qcow2"] {
             let (_folder, path) = file(name, 4096);
             let error = open_path(&path, false).err().unwrap().to_string();
-            assert!(error.contains("the format's magic number, found other bytes"), "{error}");
+            assert!(error.contains("such as one that ends with .img, for a raw disk, found other bytes"), "{error}");
         }
     }
 
