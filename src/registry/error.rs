@@ -119,7 +119,7 @@ pub enum Error {
         ignored: String,
     },
     /// The settings file is lost, but a copy that VirtualBox made is not.
-    #[error("{} is used for reading and may lack the last changes", path.display())]
+    #[error("{} is used and may lack the last changes", path.display())]
     Copy {
         /// The copy.
         path: PathBuf,

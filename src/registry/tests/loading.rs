@@ -118,10 +118,8 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
     assert_eq!(registry.machines.len(), 1);
     assert_eq!(
         problems(&registry).iter().map(|text| lab.bare(text)).collect::<Vec<_>>(),
-        [
-            "VirtualBox.xml-prev is used for reading and may lack the last changes: Cannot read VirtualBox.xml: No such file or \
-          directory (os error 2)"
-        ]
+        ["VirtualBox.xml-prev is used and may lack the last changes: Cannot read VirtualBox.xml: No such file or \
+          directory (os error 2)"]
     );
     lab.write("VirtualBox.xml", &good[..good.len() / 2]);
     let registry = load();
