@@ -35,16 +35,19 @@ fn can_open(entry: &MachineEntry, passwords: &Passwords) -> bool {
     entry.key_id().is_some_and(|key_id| passwords.can_get(key_id))
 }
 
-/// Why a listed machine stayed closed for which there was a password: it is wrong, or its file cannot be read.
-pub(super) fn wrong_password<'a>(arguments: &Arguments, registry: &'a Registry) -> Option<&'a crypt::Error> {
+/// Why a list is not a success: a listed machine stayed closed although there was a password for it, because that is
+/// wrong or its file cannot be read; or no listed machine can be read at all, encrypted ones apart.
+pub(super) fn failure(arguments: &Arguments, registry: &mut Registry) -> Option<Error> {
     let named = arguments.vm.as_deref().and_then(|name| registry.find_machine(name).ok());
-    let listed = named.map_or(&*registry.machines, |at| &registry.machines[at..=at]);
-    listed.iter().find_map(|entry| match &entry.machine {
-        Err(registry::Error::Crypt(
-            error @ (crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. }),
-        )) => Some(error),
-        _ => None,
-    })
+    let listed = named.map_or(0..registry.machines.len(), |at| at..at + 1);
+    let all_lost =
+        registry.machines[listed.clone()].iter().all(|entry| entry.machine.is_err() && entry.key_id().is_none());
+    let failed = listed.into_iter().find(|at| match &registry.machines[*at].machine {
+        Err(registry::Error::Crypt(crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. })) => true,
+        _ => all_lost,
+    })?;
+    // It was listed, so nobody else needs it any more.
+    registry.machines.swap_remove(failed).machine.err().map(Error::from)
 }
 
 /// Gets the password of an encrypted machine and loads the registry with it.
@@ -73,8 +76,6 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
         }
         Err(e) => return Err(e),
     };
-    let problems = registry.iter().flat_map(|registry| &registry.problems);
-    problems::warn(problems.filter(|problem| problems::concerns_all(problem)));
     // Where it is gone, relative paths lead nowhere and absolute ones as ever.
     let current = std::env::current_dir().unwrap_or_default();
     let chain = loop {
@@ -82,11 +83,20 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
         // Each turn opens one more machine, or ends with why it cannot be.
         match registry.as_ref().and_then(|registry| in_the_way(registry, image, &found, passwords)) {
             Some(sealed) => registry = Some(open_machine(arguments, sealed, passwords)?),
-            None => break found?,
+            None => break found,
         }
     };
-    if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
-        return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
+    let outdated = registry.as_ref().and_then(|registry| registry.outdated_for(chain.as_ref().ok()?));
+    let concerns = |problem: &&registry::Error| match problem {
+        // What was not found may be in what the copy lacks.
+        registry::Error::Copy { path, .. } => chain.is_err() || outdated == Some(path),
+        problem => problems::concerns_all(problem),
+    };
+    problems::warn(registry.iter().flat_map(|registry| &registry.problems).filter(concerns));
+    let chain = chain?;
+    if let Some(path) = outdated.filter(|_| arguments.rw && !arguments.list) {
+        let (image, path) = (image.to_string_lossy().into_owned(), path.to_owned());
+        return Err(registry::Error::Outdated { image, path }.into());
     }
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)

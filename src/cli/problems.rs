@@ -38,7 +38,7 @@ pub(super) fn warn<'a>(problems: impl IntoIterator<Item = &'a Error>) {
 
 /// Whether any disk may be another than the one that is meant, or be missing.
 pub(super) fn concerns_all(problem: &Error) -> bool {
-    matches!(problem, Error::Previous { .. } | Error::TooMany { .. } | Error::Emptied { .. })
+    matches!(problem, Error::TooMany { .. } | Error::Emptied { .. })
 }
 
 /// A medium that nothing registers has a row of its own.

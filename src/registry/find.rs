@@ -18,7 +18,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name.
     pub fn find_machine(&self, what: &str) -> Result<usize> {
-        let by_uuid = |uuid: Uuid| self.machines.iter().position(|entry| entry.uuid == uuid);
+        let by_uuid = |uuid: Uuid| self.machines.iter().position(|entry| entry.uuid == uuid && !uuid.is_nil());
         if let Some(index) = parse_uuid(what).and_then(by_uuid) {
             return Ok(index);
         }
@@ -139,6 +139,9 @@ impl Registry {
 }
 
 fn describe(entry: &MachineEntry) -> String {
+    if entry.uuid.is_nil() {
+        return format!("{:?} in {}", entry.name(), entry.path.display());
+    }
     format!("{:?} ({})", entry.name(), entry.uuid)
 }
 

@@ -5,8 +5,8 @@ use super::media::Forest;
 use super::place::Place;
 use super::settings::GlobalFile;
 use super::uses::Uses;
-use super::xml::{ParsedMachine, ParsedMedium};
-use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
+use super::xml::ParsedMedium;
+use super::{Error, MachineEntry, Registry, Result, copies, folder, location, settings};
 use crate::crypt::Passwords;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,8 @@ impl Registry {
     /// # Errors
     /// As both.
     pub fn load_default(passwords: &Passwords) -> Result<Self> {
-        Self::load(&folder::find()?, passwords)
+        let registry = folder::find().and_then(|folder| Self::load(&folder, passwords));
+        registry.map_err(|error| folder::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
 
     /// Loads what a user names: VirtualBox's folder, or the home that has it; `VirtualBox.xml` or its copy; a machine's
@@ -37,8 +38,9 @@ impl Registry {
         match Place::of(&absolute(path)?)? {
             Place::Folder(folder) => Self::load(&folder, passwords),
             Place::GlobalFile(file) => {
-                let global = settings::read_global_file(&file)?;
-                Ok(Loader::default().load_global(global, passwords))
+                let mut loader = Loader::default();
+                let global = settings::read_global_file(&file, &mut loader.forest.problems)?;
+                Ok(loader.load_global(global, passwords))
             }
             Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
             Place::Machines { files, cut } => {
@@ -59,7 +61,7 @@ impl Registry {
     /// that are wrong are in [`Registry::problems`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
+    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a copy of it; what is wrong with it when neither
     /// can be used.
     pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
         let mut loader = Loader::default();
@@ -73,11 +75,11 @@ impl Registry {
     /// What is wrong with the file.
     pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = absolute(path)?;
-        let parsed = settings::read_machine(&path, None, passwords)?;
+        let file = settings::read_machine(&path, None, passwords)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        let outdated = settings::is_previous(&path).then(|| path.clone());
+        let outdated = copies::original(&path).map(|_| path.clone()).into_iter().collect();
         let mut loader = Loader { outdated, ..Loader::default() };
-        loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
+        loader.add_machine(Found { uuid: file.parsed.machine.uuid, path, file: Ok(file), registered: None });
         Ok(loader.finish(folder))
     }
 }
@@ -97,7 +99,7 @@ struct Loader {
     /// The settings files and the media that they register, not yet put together.
     files: Vec<(PathBuf, Vec<ParsedMedium>)>,
     forest: Forest,
-    outdated: Option<PathBuf>,
+    outdated: Vec<PathBuf>,
 }
 
 impl Loader {
@@ -105,7 +107,7 @@ impl Loader {
     fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
         let GlobalFile { path, global, copy } = file;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        self.outdated = copy;
+        self.outdated.extend(copy);
         self.files.push((path, global.media));
         self.machines.reserve_exact(global.machines.len());
         let mut entries = global.machines;
@@ -120,24 +122,25 @@ impl Loader {
 
     /// Adds a machine whose file lay somewhere below the folder that the user gave.
     fn add_found_file(&mut self, path: PathBuf, passwords: &Passwords) {
-        match settings::machine_uuid(&path) {
-            Ok(uuid) => {
-                let parsed = settings::read_machine(&path, Some(uuid), passwords);
-                self.add_machine(Found { uuid, path, parsed, registered: None });
-            }
-            // Without a UUID it is no machine of a list.
-            Err(error) => self.forest.problems.push(error),
-        }
+        let (uuid, file) = match settings::machine_uuid(&path) {
+            Ok(uuid) => (uuid, settings::read_machine(&path, Some(uuid), passwords)),
+            Err(error) => (Uuid::nil(), Err(error)),
+        };
+        self.add_machine(Found { uuid, path, file, registered: None });
     }
 
     fn add_machine(&mut self, found: Found) {
-        let Found { uuid, path, parsed, registered } = found;
-        let machine = parsed.map(|parsed| {
+        let Found { uuid, path, file, registered } = found;
+        let machine = file.map(|settings::MachineFile { parsed, copy }| {
+            if let Some((copy, problem)) = copy {
+                self.outdated.push(copy);
+                self.forest.problems.push(problem);
+            }
             if let Some(registered) = registered {
                 let what = format!("The machine {:?}", parsed.machine.name);
                 self.forest.problems.push(Error::Moved { what, registered, found: path.clone() });
             }
-            let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path, false));
+            let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path));
             self.forest.problems.extend(problems);
             self.files.push((path.clone(), parsed.media));
             parsed.machine
@@ -163,7 +166,7 @@ impl Loader {
 struct Found {
     uuid: Uuid,
     path: PathBuf,
-    parsed: Result<ParsedMachine>,
+    file: Result<settings::MachineFile>,
     /// Where it is registered, when it was found elsewhere.
     registered: Option<PathBuf>,
 }
@@ -190,24 +193,24 @@ fn find_all(folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) ->
 
 fn find(folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
     let path = location::absolute(folder, written);
-    let parsed = settings::read_machine(&path, Some(uuid), passwords);
-    if let Err(Error::Missing { .. }) = parsed
+    let file = settings::read_machine(&path, Some(uuid), passwords);
+    if let Err(Error::Missing { .. }) = file
         && location::is_absolute(written)
     {
         // It may have moved together with the settings folder.
-        for place in location::relocations(folder, written).into_iter().filter(|place| place.is_file()) {
-            if let Ok(parsed) = settings::read_machine(&place, Some(uuid), passwords) {
-                return Found { uuid, path: place, parsed: Ok(parsed), registered: Some(path) };
+        for place in location::relocations(folder, written).into_iter().filter(|place| copies::is_any_there(place)) {
+            if let Ok(file) = settings::read_machine(&place, Some(uuid), passwords) {
+                return Found { uuid, path: place, file: Ok(file), registered: Some(path) };
             }
         }
     }
-    Found { uuid, path, parsed, registered: None }
+    Found { uuid, path, file, registered: None }
 }
 
 fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {
     let mut seen: HashMap<Uuid, &Path> = HashMap::new();
     let mut problems = Vec::new();
-    for entry in machines {
+    for entry in machines.iter().filter(|entry| !entry.uuid.is_nil()) {
         if let Some(first) = seen.get(&entry.uuid) {
             problems.push(Error::Duplicate {
                 what: format!("The machine {}", entry.uuid),

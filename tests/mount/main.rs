@@ -2,6 +2,7 @@
 
 mod covering;
 mod ending;
+mod fstab;
 mod guests;
 mod reading;
 mod refusals;
