@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Fixture;
+use common::{Fixture, ended::ended};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -153,7 +153,7 @@ fn a_reader_that_leaves_is_no_failure() {
         drop(child.stdout.take());
         let mut complaint = String::new();
         child.stderr.take().unwrap().read_to_string(&mut complaint).unwrap();
-        assert_eq!((child.wait().unwrap().code(), complaint.as_str()), (Some(0), ""), "{arguments:?}");
+        assert_eq!((ended(&mut child).code(), complaint.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
 
@@ -254,4 +254,51 @@ fn without_arguments_there_is_help() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("Reads and mounts VirtualBox disks and snapshots without VirtualBox\n"), "{text}");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+/// A machine's settings without any disks.
+const MACHINE: &str = "<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"1.19-linux\"><Machine \
+                       uuid=\"{aaaaaaaa-0000-4000-8000-000000000001}\" name=\"whole\"/></VirtualBox>";
+
+#[test]
+fn a_list_of_machines_that_cannot_be_read_is_a_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        fs::create_dir_all(directory.path().join(name)).unwrap();
+        fs::write(directory.path().join(name).join(name).with_extension("vbox"), bytes).unwrap();
+    };
+    write("torn", &[0; 2000]);
+    let list = |arguments: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+        run(program.args(["--settings", directory.path().to_str().unwrap(), "-l"]).args(arguments))
+    };
+    for form in [&[][..], &["-w"], &["-v"], &["--json"], &["--vm", "torn"]] {
+        let output = list(form);
+        assert_eq!(output.status.code(), Some(4), "{form:?}: {output:?}");
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(out.contains("torn") && out.contains("torn.vbox is broken in line 1"), "{form:?}: {out}");
+        assert!(err.contains("torn.vbox is broken in line 1"), "{form:?}: {err}");
+    }
+    // One that can be read makes the list useful; the other is an error only for who asks for it.
+    write("whole", MACHINE.as_bytes());
+    assert_eq!(list(&["-w"]).status.code(), Some(0));
+    assert_eq!(list(&["-w", "--vm", "whole"]).status.code(), Some(0));
+    assert_eq!(list(&["-w", "--vm", "torn"]).status.code(), Some(4));
+}
+
+#[test]
+fn a_copy_of_the_settings_is_used_for_reading_and_not_for_writing() {
+    let registry = Fixture::registry();
+    let settings = registry.machine_file("alpine tree/alpine tree.vbox");
+    fs::rename(&settings, settings.with_extension("vbox-tmp")).unwrap();
+    let read = run(registry.program().args(["-l", "-i", LEAF]));
+    assert_eq!(read.status.code(), Some(0), "{read:?}");
+    assert!(text(&read.stderr).contains("alpine tree.vbox-tmp is used and may lack"), "{read:?}");
+    let point = tempfile::tempdir().unwrap();
+    let write = run(registry.program().args(["-i", LEAF, "--rw"]).arg(point.path()));
+    assert_eq!(write.status.code(), Some(6), "{write:?}");
+    assert!(text(&write.stderr).contains("alpine tree.vbox-tmp may not know of images that need it"), "{write:?}");
+    // Another machine is not concerned.
+    let other = run(registry.program().args(["-l", "-i", "9706b379-412c-49ab-a268-2947746740fa"]));
+    assert_eq!((other.status.code(), text(&other.stderr)), (Some(0), String::new()));
 }

@@ -42,7 +42,7 @@ pub(super) fn run(
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     // The kernel takes longer to give its table of locks than a small registry takes to be read.
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
-    let registry = lookup(arguments).registry(arguments.vm.as_deref())?;
+    let mut registry = lookup(arguments).registry(arguments.vm.as_deref())?;
     let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
     if !arguments.json {
         problems::warn_of(&registry);
@@ -52,8 +52,8 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),
     })?;
-    if let Some(error) = open::wrong_password(&registry, arguments.vm.as_deref()) {
-        return Err(open::Error::from(error.clone()).into());
+    if let Some(error) = open::failure(&mut registry, arguments.vm.as_deref()) {
+        return Err(error.into());
     }
     // The process ends, which gives the memory back at once; piece by piece takes a tenth of the time of a long list.
     mem::forget((report, registry));
@@ -102,7 +102,11 @@ fn warn(warnings: &[String]) {
 
 /// Mounts a disk and serves it until it is unmounted.
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
-    let options = mount_options(arguments)?;
+    let mut options = mount_options(arguments)?;
+    if arguments.image.is_none() && options.source.is_none() {
+        // So that mount(8) finds its line of fstab in the mount table again.
+        options.source = Some(disk.to_string_lossy().into_owned());
+    }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let lookup = lookup(arguments);
     let disk_options =

@@ -16,6 +16,7 @@ const MOUNTS: &str = "Mounts";
 const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json]
        vboximg-mount --list --image DISK
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
+       vboximg-mount DISK MOUNT_POINT [-o OPTION,...]
        vboximg-mount --unmount MOUNT_POINT";
 
 const EXAMPLES: &str = "Examples:
@@ -50,12 +51,13 @@ pub(super) struct Arguments {
 
     /// Unmount, and return when what was written is durable
     #[arg(short, long, value_name = "MOUNT_POINT", value_hint = ValueHint::DirPath, help_heading = WHAT,
-          conflicts_with_all = ["list", "image", "mount_point"])]
+          conflicts_with_all = ["list", "image", "words"])]
     pub(super) unmount: Option<PathBuf>,
 
-    /// Where to mount the disk: an empty folder
-    #[arg(value_name = "MOUNT_POINT", value_hint = ValueHint::DirPath, help_heading = WHAT, conflicts_with = "list")]
-    pub(super) mount_point: Option<PathBuf>,
+    /// Where to mount the disk: an empty folder. Without --image the disk is before it, as mount(8) and fstab have them
+    #[arg(value_name = "MOUNT_POINT", num_args = 0..=2, value_hint = ValueHint::AnyPath, help_heading = WHAT,
+          conflicts_with = "list")]
+    words: Vec<OsString>,
 
     /// Print this help
     #[arg(short = 'h', short_alias = '?', long, action = ArgAction::Help, help_heading = WHAT)]
@@ -75,15 +77,15 @@ pub(super) struct Arguments {
     pub(super) settings: Option<PathBuf>,
 
     /// Only this machine: its UUID or its name
-    #[arg(long, value_name = "MACHINE", requires = "list", conflicts_with = "mount_point", help_heading = LISTS)]
+    #[arg(long, value_name = "MACHINE", requires = "list", conflicts_with = "words", help_heading = LISTS)]
     pub(super) vm: Option<String>,
 
     /// One line for each disk and snapshot
-    #[arg(short, long, requires = "list", conflicts_with = "mount_point", help_heading = LISTS)]
+    #[arg(short, long, requires = "list", conflicts_with = "words", help_heading = LISTS)]
     pub(super) wide: bool,
 
     /// As JSON
-    #[arg(long, requires = "list", conflicts_with_all = ["wide", "mount_point"], help_heading = LISTS)]
+    #[arg(long, requires = "list", conflicts_with_all = ["wide", "words"], help_heading = LISTS)]
     pub(super) json: bool,
 
     /// List more; say on standard error what is found, locked and opened
@@ -91,7 +93,7 @@ pub(super) struct Arguments {
     pub(super) verbose: bool,
 
     /// The snapshot that the image file itself has, by its name or id (QCOW, Parallels)
-    #[arg(long, value_name = "NAME", requires = "image", help_heading = DISK)]
+    #[arg(long, value_name = "NAME", help_heading = DISK)]
     pub(super) snapshot: Option<String>,
 
     /// Read this device where an image names it: a VMDK of a whole disk or of partitions
@@ -120,7 +122,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = MOUNTS)]
     pub(super) root: bool,
 
-    /// Mount options: allow_other, allow_root, nonempty, noexec, sync, ro, fsname=NAME, uid=N, gid=N, umask=OCTAL
+    /// Mount options: allow_other, allow_root, nonempty, noexec, sync, ro, fsname=NAME, uid=N, gid=N, umask=OCTAL; those of
+    /// fstab that concern others are taken, too
     #[arg(short, value_name = "OPTION,...", help_heading = MOUNTS)]
     pub(super) options: Vec<String>,
 
@@ -180,13 +183,23 @@ impl Arguments {
         if let Some(point) = &self.unmount {
             return Ok(Action::Unmount { point });
         }
-        match (self.image.as_deref(), self.mount_point.as_deref()) {
-            (None, _) if self.list => Ok(Action::ListMachines),
-            (Some(disk), _) if self.list => Ok(Action::ListVolumes { disk }),
-            (Some(disk), Some(point)) => Ok(Action::Mount { disk, point }),
-            (Some(_), None) => missing("where should the disk be mounted? Give a folder, or --list"),
-            (None, Some(_)) => missing("which disk should be mounted? Give it with --image"),
-            (None, None) => missing("what should be done? Give --list, --image or --unmount"),
+        let word = |at: usize| self.words.get(at).map(OsString::as_os_str);
+        match (self.image.as_deref(), word(0), word(1)) {
+            (None, ..) if self.list && self.snapshot.is_some() => missing("whose snapshot? Give the disk with --image"),
+            (None, ..) if self.list => Ok(Action::ListMachines),
+            (Some(disk), ..) if self.list => Ok(Action::ListVolumes { disk }),
+            (Some(_), Some(_), Some(_)) => {
+                let message = "a disk is given twice: with --image, and before the mount point";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, message))
+            }
+            (Some(disk), Some(point), None) | (None, Some(disk), Some(point)) => {
+                Ok(Action::Mount { disk, point: Path::new(point) })
+            }
+            (Some(_), None, _) => missing("where should the disk be mounted? Give a folder, or --list"),
+            (None, Some(_), None) => {
+                missing("which disk should be mounted? Give it with --image, or before the mount point")
+            }
+            (None, None, _) => missing("what should be done? Give --list, --image or --unmount"),
         }
     }
 }
@@ -222,6 +235,14 @@ mod tests {
             let arguments = parse(&format!("x {line} /mnt")).unwrap();
             let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
             assert_eq!(arguments.action().unwrap(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn takes_the_words_of_mount() {
+        for line in ["a.vdi /mnt", "a.vdi /mnt -o ro,dev,suid", "-o rw a.vdi /mnt"] {
+            let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
+            assert_eq!(parse(&format!("x {line}")).unwrap().action().unwrap(), expected, "{line}");
         }
     }
 
@@ -278,6 +299,9 @@ mod tests {
             "-u",
             "-l --json -w",
             "-i a /mnt /other",
+            "a /mnt /other",
+            "-l a /mnt",
+            "-l --snapshot x",
             "--completions bash -l",
         ] {
             assert_eq!(parse(&format!("x {line}")).unwrap_err().exit_code(), 2, "{line}");

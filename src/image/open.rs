@@ -177,7 +177,7 @@ fn open_local(path: &Path, writable: bool, devices: Devices) -> Result<File> {
 /// Refuses options that ask for an internal snapshot, for formats that have none.
 ///
 /// # Errors
-/// [`Error::Refused`].
+/// [`Error::NoSnapshot`].
 pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
     match &options.snapshot {
         None => Ok(()),
@@ -185,7 +185,7 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
             let reason = format!(
                 "its format has no internal snapshots, so there is none named {name:?}; leave the snapshot out"
             );
-            Err(Error::Refused { path: path.to_path_buf(), reason })
+            Err(Error::NoSnapshot { path: path.to_path_buf(), reason })
         }
     }
 }

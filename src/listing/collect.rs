@@ -45,7 +45,7 @@ fn report_on(
     media: &mut MediaList<'_>,
 ) -> MachineReport {
     let unreadable = MachineReport {
-        uuid: entry.uuid,
+        uuid: Some(entry.uuid).filter(|uuid| !uuid.is_nil()),
         name: entry.name().into_owned(),
         path: entry.path.to_string_lossy().into_owned(),
         state: if entry.key_id().is_some() { MachineState::Encrypted } else { MachineState::Inaccessible },
@@ -115,8 +115,8 @@ fn attachments(attachments: &[Attachment]) -> Vec<AttachmentReport> {
 /// The base of a tree, or the UUID of a medium that is not registered.
 type Base = std::result::Result<MediumId, Uuid>;
 
-/// The trees of a machine's hard disks: those attached now in the order of their attachments, then those that only
-/// snapshots have. A tree that several attachments share is there once.
+/// The trees of a machine's hard disks, then its DVDs and floppies: each time those attached now in the order of their
+/// attachments, then those that only snapshots have. A tree that several attachments share is there once.
 fn trees(
     machine: &Machine,
     settings: &Path,
@@ -129,9 +129,9 @@ fn trees(
     let current = machine.attachments.iter().map(|a| (a, None));
     let mut uses: HashMap<MediumId, Uses> = HashMap::new();
     let mut unregistered: HashMap<Uuid, Uses> = HashMap::new();
-    let mut bases: Vec<Base> = Vec::new();
+    let mut bases: Vec<(Base, DeviceKind)> = Vec::new();
     let mut seen = HashSet::new();
-    for (attachment, snapshot) in current.chain(frozen).filter(|(a, _)| a.kind == DeviceKind::HardDisk) {
+    for (attachment, snapshot) in current.chain(frozen) {
         let Some(uuid) = attachment.medium else { continue };
         let id = registry.media.find_near(uuid, settings);
         let uses = match id {
@@ -145,14 +145,15 @@ fn trees(
         }
         let base = id.map(|id| forest.base(id)).ok_or(uuid);
         if seen.insert(base) {
-            bases.push(base);
+            bases.push((base, attachment.kind));
         }
     }
-    let tree = |base: &Base| match base {
+    bases.sort_by_key(|(_, kind)| *kind != DeviceKind::HardDisk);
+    let tree = |(base, kind): &(Base, DeviceKind)| match base {
         Ok(base) => forest.tree(*base, &uses, media),
         Err(uuid) => {
             let uses = unregistered.get(uuid).cloned().unwrap_or_default();
-            Tree::of_unknown(media.add_attached(*uuid, DeviceKind::HardDisk, settings), uses)
+            Tree::of_unknown(media.add_attached(*uuid, *kind, settings), uses)
         }
     };
     bases.iter().map(tree).collect()

@@ -12,9 +12,13 @@ const CURRENT: &str = "(current state)";
 /// Stands for an empty name.
 const NO_NAME: &str = "(no name)";
 
-/// The names of the machine's snapshots that have a medium; none if there is none.
-fn snapshots(node: &Node, machine: &MachineReport) -> Option<String> {
-    let snapshots = &node.uses.snapshots;
+/// The UUID of a machine, or that it is not known.
+pub(super) fn uuid(machine: &MachineReport) -> String {
+    machine.uuid.map_or_else(|| "unknown".to_owned(), |uuid| uuid.to_string())
+}
+
+/// The names of some of the machine's snapshots, such as those that have a medium; none if there are none.
+pub(super) fn snapshots(snapshots: &[usize], machine: &MachineReport) -> Option<String> {
     let name = |at: &usize| match machine.snapshots[*at].name.as_str() {
         "" => NO_NAME.into(),
         name => printable(name),
@@ -30,7 +34,7 @@ fn snapshots(node: &Node, machine: &MachineReport) -> Option<String> {
 /// all.
 pub(super) fn own_uses(node: &Node, machine: &MachineReport) -> Option<String> {
     let current = node.uses.current.then(|| CURRENT.to_owned());
-    let uses: Vec<String> = snapshots(node, machine).into_iter().chain(current).collect();
+    let uses: Vec<String> = snapshots(&node.uses.snapshots, machine).into_iter().chain(current).collect();
     (!uses.is_empty()).then(|| uses.join(" "))
 }
 
@@ -40,7 +44,7 @@ pub(super) fn row(node: &Node, machine: Option<&MachineReport>, medium: &MediumR
         return machine.and_then(|machine| own_uses(node, machine)).unwrap_or_else(|| other_uses(medium));
     }
     let mut name = image(medium);
-    if let Some(snapshots) = machine.and_then(|machine| snapshots(node, machine)) {
+    if let Some(snapshots) = machine.and_then(|machine| snapshots(&node.uses.snapshots, machine)) {
         name.push_str(&format!(" [{snapshots}]"));
     }
     if node.uses.current {

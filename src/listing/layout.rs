@@ -3,7 +3,6 @@
 use super::grid::{Cells, Columns, GAP};
 use super::style::Style;
 use super::text::{fit, width};
-use uuid::Uuid;
 
 /// The columns of a UUID.
 const UUID_WIDTH: usize = 36;
@@ -25,7 +24,7 @@ pub(super) struct Row {
     /// Size, capacity, format, state.
     pub(super) details: [String; 4],
     /// The UUID of the machine or medium.
-    pub(super) uuid: Uuid,
+    pub(super) uuid: String,
 }
 
 /// Shows all rows to what it is given, as often as it is asked.
@@ -115,7 +114,7 @@ impl Form {
             Self::OneLine(room) => {
                 let mut cells = vec![name(room)];
                 cells.extend(details.iter().cloned());
-                cells.push(uuid.to_string());
+                cells.push(uuid.clone());
                 cells
             }
             Self::TwoLines(room) => {

@@ -21,13 +21,17 @@ pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Resul
     for machine in &report.machines {
         short::write_rule(out, style)?;
         write_machine(out, machine, style)?;
-        write_trees(out, &machine.trees, Some(machine), report, style)?;
-        write_drives(out, machine, report, style)?;
+        let is_disk = |tree: &Tree| report.media[tree.rows[0].medium].device == DeviceKind::HardDisk;
+        let (disks, others): (Vec<&Tree>, Vec<&Tree>) = machine.trees.iter().partition(|tree| is_disk(tree));
+        write_trees(out, &disks, Some(machine), report, style)?;
+        let others: Vec<&Node> = others.into_iter().flat_map(|tree| &tree.rows).collect();
+        write_drives(out, machine, &others, report, style)?;
+        write_drives_of_snapshots(out, machine, &others, report, style)?;
     }
     if !report.unattached.is_empty() {
         short::write_rule(out, style)?;
         short::write_unattached_heading(out, style)?;
-        write_trees(out, &report.unattached, None, report, style)?;
+        write_trees(out, &report.unattached.iter().collect::<Vec<_>>(), None, report, style)?;
     }
     Ok(())
 }
@@ -35,7 +39,7 @@ pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Resul
 fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> Result<()> {
     let mut block = Block::new(out, style, 0, MACHINE_LABEL);
     block.text("VM Name:", &format!("\"{}\"", machine.name), Tone::Heading)?;
-    block.solid("UUID:", &machine.uuid.to_string(), Tone::Plain)?;
+    block.solid("UUID:", &label::uuid(machine), Tone::Plain)?;
     block.text("Desc:", &machine.description, Tone::Plain)?;
     block.solid("Path:", &machine.path, Tone::Plain)?;
     let (state, tone) = match machine.state {
@@ -66,7 +70,7 @@ fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> 
 
 fn write_trees(
     out: &mut dyn Write,
-    trees: &[Tree],
+    trees: &[&Tree],
     machine: Option<&MachineReport>,
     report: &Report,
     style: Style,
@@ -136,27 +140,88 @@ fn slot_name(slot: &AttachmentReport) -> String {
     format!("{}, port {}, device {}", slot.controller, slot.port, slot.device)
 }
 
-/// The DVD and floppy drives.
-fn write_drives(out: &mut dyn Write, machine: &MachineReport, report: &Report, style: Style) -> Result<()> {
+/// The DVD and floppy drives of the current state. `removable` are all their media, with their uses.
+fn write_drives(
+    out: &mut dyn Write,
+    machine: &MachineReport,
+    removable: &[&Node],
+    report: &Report,
+    style: Style,
+) -> Result<()> {
     for (attachment, place) in machine.attachments.iter().zip(&machine.attached) {
-        let label = match attachment.kind {
-            DeviceKind::HardDisk => continue,
-            DeviceKind::Dvd => "DVD:",
-            DeviceKind::Floppy => "Floppy:",
-        };
-        let medium = place.map(|place| &report.media[place]);
+        if attachment.kind == DeviceKind::HardDisk {
+            continue;
+        }
         let mut block = Block::new(out, style, 4, short::MEDIUM_LABEL);
-        match (medium, &attachment.host_drive) {
-            (Some(medium), _) => {
-                block.text(label, &label::image(medium), label::tone(medium, false))?;
-                block.solid("UUID:", &medium.uuid.to_string(), Tone::Plain)?;
-                write_medium(&mut block, medium)?;
+        let node = removable.iter().find(|node| Some(node.medium) == *place);
+        match (node, &attachment.host_drive) {
+            (Some(node), _) => {
+                // Who has the current state in view need not be told that it is used by it only.
+                let uses = label::own_uses(node, machine).filter(|_| !node.uses.snapshots.is_empty());
+                write_removable(&mut block, attachment.kind, &report.media[node.medium], uses)?;
             }
-            (None, Some(drive)) => block.text(label, &format!("drive {drive} of the host"), Tone::Plain)?,
-            (None, None) => block.text(label, "empty", Tone::Plain)?,
+            (None, Some(drive)) => write_host_drive(&mut block, attachment.kind, drive)?,
+            (None, None) => block.text(drive_label(attachment.kind), "empty", Tone::Plain)?,
         }
         block.text("Slot:", &slot_name(attachment), Tone::Plain)?;
         block.blank()?;
     }
     Ok(())
+}
+
+/// The DVDs and floppies, and drives of the host, that snapshots have and the current state has not.
+fn write_drives_of_snapshots(
+    out: &mut dyn Write,
+    machine: &MachineReport,
+    removable: &[&Node],
+    report: &Report,
+    style: Style,
+) -> Result<()> {
+    for node in removable.iter().filter(|node| !machine.attached.contains(&Some(node.medium))) {
+        let medium = &report.media[node.medium];
+        let mut block = Block::new(out, style, 4, short::MEDIUM_LABEL);
+        write_removable(&mut block, medium.device, medium, label::own_uses(node, machine))?;
+        block.blank()?;
+    }
+    let mut drives: Vec<(DeviceKind, &str, Vec<usize>)> = Vec::new();
+    for (at, snapshot) in machine.snapshots.iter().enumerate() {
+        for (kind, drive) in snapshot.attachments.iter().filter_map(host_drive) {
+            match drives.iter_mut().find(|(known_kind, known, _)| (*known_kind, *known) == (kind, drive)) {
+                Some((_, _, uses)) => uses.push(at),
+                None => drives.push((kind, drive, vec![at])),
+            }
+        }
+    }
+    drives.retain(|(kind, drive, _)| {
+        !machine.attachments.iter().filter_map(host_drive).any(|now| now == (*kind, *drive))
+    });
+    for (kind, drive, uses) in drives {
+        let mut block = Block::new(out, style, 4, short::MEDIUM_LABEL);
+        write_host_drive(&mut block, kind, drive)?;
+        block.text("Used by:", &label::snapshots(&uses, machine).unwrap_or_default(), Tone::Plain)?;
+        block.blank()?;
+    }
+    Ok(())
+}
+
+/// The host's drive that an attachment passes through.
+fn host_drive(attachment: &AttachmentReport) -> Option<(DeviceKind, &str)> {
+    Some((attachment.kind, attachment.host_drive.as_deref()?))
+}
+
+fn write_removable(block: &mut Block<'_>, kind: DeviceKind, medium: &MediumReport, uses: Option<String>) -> Result<()> {
+    block.text(drive_label(kind), &label::image(medium), label::tone(medium, false))?;
+    block.solid("UUID:", &medium.uuid.to_string(), Tone::Plain)?;
+    if let Some(uses) = uses {
+        block.text("Used by:", &uses, Tone::Plain)?;
+    }
+    write_medium(block, medium)
+}
+
+fn write_host_drive(block: &mut Block<'_>, kind: DeviceKind, drive: &str) -> Result<()> {
+    Ok(block.text(drive_label(kind), &format!("drive {drive} of the host"), Tone::Plain)?)
+}
+
+fn drive_label(kind: DeviceKind) -> &'static str {
+    if kind == DeviceKind::Floppy { "Floppy:" } else { "DVD:" }
 }

@@ -26,8 +26,8 @@ pub struct Report {
 /// A machine.
 #[derive(Debug, Serialize)]
 pub struct MachineReport {
-    /// The UUID.
-    pub uuid: Uuid,
+    /// The UUID; `null` where nothing but a settings file says it that cannot be read.
+    pub uuid: Option<Uuid>,
     /// The name. For a machine whose settings cannot be read, the name of its settings file.
     pub name: String,
     /// The settings file.
@@ -56,7 +56,7 @@ pub struct MachineReport {
     pub snapshots: Vec<SnapshotReport>,
     /// What is attached in the current state.
     pub attachments: Vec<AttachmentReport>,
-    /// The trees of the hard disks that are attached, in the current state or in a snapshot.
+    /// The trees of the hard disks that are attached, in the current state or in a snapshot; then DVDs and floppies.
     #[serde(skip)]
     pub(super) trees: Vec<Tree>,
     /// The media in `attachments`, by their place in [`Report::media`].

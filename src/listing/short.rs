@@ -46,7 +46,7 @@ pub(super) fn write_unattached_heading(out: &mut dyn Write, style: Style) -> Res
 fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> Result<()> {
     let mut block = Block::new(out, style, 0, MACHINE_LABEL);
     block.text("VM:", &label::machine(machine), Tone::Heading)?;
-    block.solid("UUID:", &machine.uuid.to_string(), Tone::Plain)?;
+    block.solid("UUID:", &label::uuid(machine), Tone::Plain)?;
     match machine.state {
         MachineState::OffOrRunning => {}
         MachineState::Saved => block.text("State:", "saved", Tone::Plain)?,

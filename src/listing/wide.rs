@@ -111,7 +111,8 @@ fn push_machine(items: &mut Vec<Item>, machine: &MachineReport) {
         MachineState::Inaccessible => ("no access", Tone::Problem),
     };
     let details = [String::new(), String::new(), String::new(), state.to_owned()];
-    items.push(Item::Row(Row { branch: String::new(), stem: String::new(), name, details, uuid: machine.uuid }, tone));
+    let uuid = label::uuid(machine);
+    items.push(Item::Row(Row { branch: String::new(), stem: String::new(), name, details, uuid }, tone));
     if let Some(error) = &machine.error {
         let text = printable(error).into_owned();
         items.push(Item::Remark { stem: "    ".to_owned(), text, tone: Tone::Problem });
@@ -153,7 +154,7 @@ fn push_medium(
         text: printable(problem).into_owned(),
         tone: Tone::Problem,
     });
-    let row = Row { branch, stem, name: label::row(node, machine, medium), details, uuid: medium.uuid };
+    let row = Row { branch, stem, name: label::row(node, machine, medium), details, uuid: medium.uuid.to_string() };
     items.push(Item::Row(row, label::tone(medium, node.uses.current)));
     items.extend(remark);
 }

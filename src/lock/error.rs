@@ -23,10 +23,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The folder of lock files is open to other users.
-    #[error("{} holds lock files and must be a folder that only its user can write; remove it or correct it", path.display())]
-    Folder {
-        /// The folder.
+    /// Nothing keeps another writer away.
+    #[error(
+        "{} cannot be locked for writing: there can be no lock file beside it, its file system has no locks, and there is no \
+         directory for lock files; set XDG_RUNTIME_DIR to one that only you can write",
+        path.display()
+    )]
+    NoLocks {
+        /// The image.
         path: PathBuf,
     },
     /// A writer found the lock file of another user.
@@ -75,7 +79,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } | Self::Folder { .. } | Self::ForeignLockFile { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::NoLocks { .. } | Self::ForeignLockFile { .. } => ErrorKind::Io,
             Self::Locked { .. } | Self::InUse { .. } | Self::DeviceInUse { .. } | Self::LoopDevice { .. } => {
                 ErrorKind::Locked
             }

@@ -59,7 +59,7 @@ impl LockFile {
     pub(super) fn open(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<Self> {
         let place = Place::of(path)?;
         for _ in 0..MAX_ATTEMPTS {
-            let (file, writable) = match open_existing(path) {
+            let (file, writable) = match open_existing(path, owned_as) {
                 Ok(opened) => opened,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => match create(path, permissions, owned_as) {
                     Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -134,8 +134,8 @@ impl Drop for LockFile {
 }
 
 /// Who holds the lock of the lock file at `path`, as its records say. None when nobody does, or there is no such file.
-pub(super) fn holders(path: &Path) -> io::Result<Option<(Mode, Vec<Holder>)>> {
-    let file = match open_checked(path, false) {
+pub(super) fn holders(path: &Path, image: &fs::Metadata) -> io::Result<Option<(Mode, Vec<Holder>)>> {
+    let file = match open_checked(path, image, false) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
@@ -174,22 +174,26 @@ fn record_place(slot: off_t) -> u64 {
 }
 
 /// Opens for writing too where that is allowed; says whether it was.
-fn open_existing(path: &Path) -> io::Result<(File, bool)> {
-    match open_checked(path, true) {
+fn open_existing(path: &Path, image: &fs::Metadata) -> io::Result<(File, bool)> {
+    match open_checked(path, image, true) {
         Ok(file) => Ok((file, true)),
         Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
-            open_checked(path, false).map(|file| (file, false))
+            open_checked(path, image, false).map(|file| (file, false))
         }
         Err(e) => Err(e),
     }
 }
 
 /// Opens a file that is there and checks that it is a lock file. Its folder may be in the hands of somebody who wants
-/// us to write into a file of their choice: no symbolic link is followed, and a file with other content is left alone.
-fn open_checked(path: &Path, writable: bool) -> io::Result<File> {
+/// us to write into a file of their choice, or to wait for them: no symbolic link is followed, a file with other content is
+/// left alone, and so is what another user put into a directory that all may write, such as `/tmp`.
+fn open_checked(path: &Path, image: &fs::Metadata, writable: bool) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(writable).custom_flags(flags.bits()).open(path)?;
     let attributes = file.metadata()?;
+    if !is_trusted(path, attributes.uid(), image)? {
+        return Err(io::Error::other("another user made it"));
+    }
     let mut start = [0; TITLE.len()];
     let mut titled = || file.read_exact_at(&mut start, 0).is_ok() && start == TITLE;
     if attributes.is_file() && attributes.nlink() <= 1 && (attributes.len() == 0 || titled()) {
@@ -197,6 +201,14 @@ fn open_checked(path: &Path, writable: bool) -> io::Result<File> {
     } else {
         Err(io::Error::other("it is not a lock file of this program"))
     }
+}
+
+/// Whether a lock file's owner may keep others from the image. In a directory with the sticky bit only those may who could
+/// replace the image there; in others, whoever may write to the directory.
+fn is_trusted(path: &Path, owner: u32, image: &fs::Metadata) -> io::Result<bool> {
+    let directory = path.parent().unwrap_or(path).metadata()?;
+    let is_shared = directory.mode() & 0o1000 != 0 && directory.mode() & 0o022 != 0;
+    Ok(!is_shared || [0, nix::unistd::geteuid().as_raw(), image.uid(), directory.uid()].contains(&owner))
 }
 
 fn create(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<File> {

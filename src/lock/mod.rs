@@ -92,7 +92,8 @@ pub enum State {
 pub struct Guard {
     /// None where the image's file system has no such lock.
     image: Option<File>,
-    _lock_file: LockFile,
+    /// None where it can be neither beside the image nor in a directory of the user's own.
+    _lock_file: Option<LockFile>,
 }
 
 impl Drop for Guard {
@@ -157,7 +158,9 @@ pub fn state(image: &Path) -> Result<State> {
 /// One attempt; none when others hold a lock.
 fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Result<Option<Guard>> {
     let mut lock_file = open_lock_file(target, mode)?;
-    if !lock_file.lock(mode).map_err(|e| Error::io(&target.path, "lock", e))? {
+    if let Some(lock_file) = &lock_file
+        && !lock_file.lock(mode).map_err(|e| Error::io(&target.path, "lock", e))?
+    {
         return Ok(None);
     }
     let image = match image_lock::lock(target, mode) {
@@ -170,24 +173,34 @@ fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Resul
         Err(e) if mode == Mode::Write => return Err(Error::io(&target.path, "open for writing", e)),
         Err(e) => return Err(Error::io(&target.path, "open", e)),
     };
-    if let Err(e) = lock_file.write_record(&record::of_this_process(mode, mount_point)) {
+    if mode == Mode::Write && image.is_none() && lock_file.is_none() {
+        return Err(Error::NoLocks { path: target.path.clone() });
+    }
+    let record = record::of_this_process(mode, mount_point);
+    if let Some(Err(e)) = lock_file.as_mut().map(|lock_file| lock_file.write_record(&record)) {
         log::debug!("No record in the lock file of {}: {e}", target.path.display());
     }
     Ok(Some(Guard { image, _lock_file: lock_file }))
 }
 
-fn open_lock_file(target: &Target, mode: Mode) -> Result<LockFile> {
+fn open_lock_file(target: &Target, mode: Mode) -> Result<Option<LockFile>> {
     if let Some(path) = target.beside() {
         match LockFile::open(&path, target.lock_file_permissions(), &target.attributes) {
             Ok(file) if mode == Mode::Write && !file.writable() => return Err(Error::ForeignLockFile { path }),
-            Ok(file) => return Ok(file),
+            Ok(file) => return Ok(Some(file)),
             Err(e) => log::debug!("No lock file beside {}: {e}", target.path.display()),
         }
     }
-    let folder = place::make_runtime_folder()?;
+    let Some(folder) = place::make_runtime_folder() else { return Ok(None) };
     let attributes = folder.metadata().map_err(|e| Error::io(&folder, "read the attributes of", e))?;
     let path = folder.join(target.name_in_runtime());
-    LockFile::open(&path, 0o600, &attributes).map_err(|e| Error::io(&path, "use the lock file", e))
+    match LockFile::open(&path, 0o600, &attributes) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) => {
+            log::debug!("No lock file {}: {e}", path.display());
+            Ok(None)
+        }
+    }
 }
 
 /// The kernel's table of locks, which is read by a thread of its own: the kernel takes some ten milliseconds for it.
@@ -240,7 +253,7 @@ impl Prober {
         let mut mode = flocks.first().map(|lock| lock.mode);
         let mut holders = Vec::new();
         for path in target.beside().into_iter().chain(in_runtime) {
-            match file::holders(&path) {
+            match file::holders(&path, &target.attributes) {
                 Ok(Some((found_mode, found))) => {
                     mode = Some(found_mode);
                     holders.extend(found);

@@ -1,7 +1,9 @@
-//! Which image a path means, and where its lock file is: beside it, or in the user's runtime folder where the image's
-//! folder cannot be written.
+//! Which image a path means, and where its lock file is: beside it, or in the user's runtime directory where the image's
+//! directory cannot be written.
 
 use super::{Error, Result};
+use directories::BaseDirs;
+use nix::unistd::geteuid;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Metadata};
@@ -71,50 +73,47 @@ impl Target {
     }
 }
 
-/// The user's folder of lock files, made when it is missing.
-pub(super) fn make_runtime_folder() -> Result<PathBuf> {
-    let folder = runtime_folder();
+/// The user's directory of lock files, made when it is missing. None where there is no directory that only this user
+/// can write: then the lock on the image itself has to do.
+pub(super) fn make_runtime_folder() -> Option<PathBuf> {
+    let folder = runtime_folder()?;
     match DirBuilder::new().mode(0o700).create(&folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::io(&folder, "create the folder", e)),
-        _ => check_private(&folder).map(|()| folder),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            log::debug!("Cannot create {}: {e}", folder.display());
+            None
+        }
+        _ => Some(folder).filter(|folder| is_private(folder, geteuid().as_raw())),
     }
 }
 
-/// The names of the files in the user's folder of lock files, and where it is. None if it is not there or others can put
-/// files into it.
+/// The names of the files in the user's directory of lock files, and where it is. None if it is not there or others can
+/// put files into it.
 pub(super) fn look_into_runtime_folder() -> Option<(PathBuf, HashSet<OsString>)> {
-    let folder = runtime_folder();
-    check_private(&folder).ok()?;
+    let folder = runtime_folder().filter(|folder| is_private(folder, geteuid().as_raw()))?;
     let names = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.file_name()).collect();
     Some((folder, names))
 }
 
-fn runtime_folder() -> PathBuf {
-    let user = nix::unistd::geteuid();
-    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime_folder_of(given, Path::new("/run/user"), user.as_raw())
-}
-
-/// `given` or a folder of `all` when it is the user's own, or a folder in `/tmp` that is for us alone.
-fn runtime_folder_of(given: Option<PathBuf>, all: &Path, user: u32) -> PathBuf {
-    let own = |folder: &PathBuf| {
-        folder.is_absolute() && fs::symlink_metadata(folder).is_ok_and(|a| a.is_dir() && a.uid() == user)
-    };
-    given
-        .into_iter()
-        .chain([all.join(user.to_string())])
-        .find(own)
-        .map_or_else(|| PathBuf::from(format!("/tmp/{FOLDER}-{user}")), |folder| folder.join(FOLDER))
-}
-
-/// Refuses a folder that another user owns or can write, as `/tmp` is open to all.
-fn check_private(folder: &Path) -> Result<()> {
-    let attributes = fs::symlink_metadata(folder).map_err(|e| Error::io(folder, "read the attributes of", e))?;
-    let user = nix::unistd::geteuid().as_raw();
-    if attributes.is_dir() && attributes.uid() == user && attributes.permissions().mode() & 0o022 == 0 {
-        return Ok(());
+/// Root's is in `/run`, as that of any daemon: root's environment may be that of the user who ran `sudo`. Directories that
+/// all users share, such as `/tmp`, are never used: whoever comes first has the name there.
+fn runtime_folder() -> Option<PathBuf> {
+    let user = geteuid();
+    if user.is_root() {
+        return runtime_folder_of([PathBuf::from("/run")], user.as_raw());
     }
-    Err(Error::Folder { path: folder.to_path_buf() })
+    let given = BaseDirs::new().and_then(|user| user.runtime_dir().map(Path::to_path_buf));
+    runtime_folder_of(given.into_iter().chain([Path::new("/run/user").join(user.to_string())]), user.as_raw())
+}
+
+/// Ours in the first of these directories that only the user can write.
+fn runtime_folder_of(all: impl IntoIterator<Item = PathBuf>, user: u32) -> Option<PathBuf> {
+    all.into_iter().find(|folder| is_private(folder, user)).map(|folder| folder.join(FOLDER))
+}
+
+/// Whether a directory is the user's own and no other user can write to it.
+fn is_private(folder: &Path, user: u32) -> bool {
+    let attributes = fs::symlink_metadata(folder);
+    attributes.is_ok_and(|a| a.is_dir() && a.uid() == user && a.permissions().mode() & 0o022 == 0)
 }
 
 #[cfg(test)]
@@ -164,30 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_folder_is_the_users_own() {
+    fn the_runtime_directory_is_the_first_that_only_the_user_can_write() {
         let folder = tempfile::tempdir().unwrap();
         let user = folder.path().metadata().unwrap().uid();
-        let in_all = folder.path().join(user.to_string());
-        fs::create_dir(&in_all).unwrap();
-        let (given, none) = (folder.path().to_path_buf(), folder.path().join("none"));
-
-        assert_eq!(runtime_folder_of(Some(given.clone()), &none, user), given.join(FOLDER));
-        assert_eq!(runtime_folder_of(None, &given, user), in_all.join(FOLDER));
-        assert_eq!(runtime_folder_of(Some(none.clone()), &given, user), in_all.join(FOLDER));
-        let in_tmp = PathBuf::from(format!("/tmp/{FOLDER}-{user}"));
-        assert_eq!(runtime_folder_of(Some(PathBuf::from("relative")), &none, user), in_tmp);
-        // A folder of somebody else is not used.
-        assert_ne!(runtime_folder_of(Some(given.clone()), &none, user + 1), given.join(FOLDER));
-    }
-
-    #[test]
-    fn a_folder_that_others_can_write_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(check_private(folder.path()).is_ok());
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
-        assert!(matches!(check_private(folder.path()), Err(Error::Folder { .. })));
+        let own = folder.path().join("own");
+        DirBuilder::new().mode(0o755).create(&own).unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
         let link = folder.path().join("link");
-        symlink("/root", &link).unwrap();
-        assert!(matches!(check_private(&link), Err(Error::Folder { .. })));
+        symlink(&own, &link).unwrap();
+        let none = folder.path().join("none");
+
+        let all = [none, open, link, own.clone()];
+        assert_eq!(runtime_folder_of(all.clone(), user), Some(own.join(FOLDER)));
+        assert_eq!(runtime_folder_of(all[..3].to_vec(), user), None);
+        // A directory of somebody else is not used.
+        assert_eq!(runtime_folder_of(all, user + 1), None);
     }
 }

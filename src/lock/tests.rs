@@ -435,3 +435,36 @@ fn devices_are_locked_and_claimed() {
     let refused = check_writable(&image, &[]).unwrap_err().to_string();
     assert!(refused.contains(&format!("loop device {}; detach it first", device.0.display())), "{refused}");
 }
+
+#[test]
+fn what_another_user_put_into_a_shared_directory_stops_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let (folder, image) = folder_with_image();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
+    let (squatter, victim) = (lock_file_of(&image), folder.path().join("victim"));
+    fs::write(&victim, "").unwrap();
+    let nobody = |path: &Path| std::os::unix::fs::lchown(path, Some(65534), Some(65534)).unwrap();
+    for kind in ["file", "directory", "link", "fifo"] {
+        let mut held = None;
+        match kind {
+            "file" => held = Some(fs::File::create_new(&squatter).unwrap()),
+            "directory" => fs::create_dir(&squatter).unwrap(),
+            "link" => symlink(&victim, &squatter).unwrap(),
+            _ => nix::unistd::mkfifo(&squatter, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        }
+        nobody(&squatter);
+        if let Some(file) = &held {
+            // All that this program would lock, as far as it goes.
+            assert!(ofd::try_lock(file, Mode::Write, &(0..0x7fff_ffff)).unwrap());
+        }
+        assert_eq!(state(&image).unwrap(), State::Free, "{kind}");
+        for mode in [Mode::Read, Mode::Write] {
+            drop(acquire(&image, mode, None).unwrap_or_else(|e| panic!("{kind}: {e}")));
+        }
+        assert_eq!(victim.metadata().unwrap().len(), 0, "{kind}");
+        assert!(held.is_none_or(|file| file.metadata().unwrap().len() == 0), "{kind}");
+        if kind == "directory" { fs::remove_dir(&squatter) } else { fs::remove_file(&squatter) }.unwrap();
+    }
+}

@@ -38,6 +38,7 @@ pub(super) fn attach(
     options: &Options,
     server: impl FnOnce(OwnedFd) -> Server,
 ) -> Result<Session<Server>> {
+    check_device(Path::new(DEVICE))?;
     let device = if nix::unistd::geteuid().is_root() {
         mount_as_root(point, options)?
     } else {
@@ -67,11 +68,21 @@ pub(super) fn run(session: Session<Server>) -> io::Result<()> {
     })
 }
 
+/// Checks that the kernel's interface is there: containers mostly lack it.
+fn check_device(path: &Path) -> Result<()> {
+    /// Linux `Documentation/admin-guide/devices.txt`.
+    const NUMBER: (u64, u64) = (10, 229);
+    let attributes = std::fs::metadata(path).map_err(Error::NoFuse)?;
+    if attributes.rdev() == nix::sys::stat::makedev(NUMBER.0, NUMBER.1) {
+        return Ok(());
+    }
+    Err(Error::NoFuse(io::Error::other(format!("{} is not the kernel's device of that name", path.display()))))
+}
+
 /// Mounts by mount(2).
 fn mount_as_root(point: &Path, options: &Options) -> Result<OwnedFd> {
     let root_mode = std::fs::metadata(point).map_err(Error::io(point, "look at"))?.mode();
-    let device = Path::new(DEVICE);
-    let file = OpenOptions::new().read(true).write(true).open(device).map_err(Error::io(device, "open"))?;
+    let file = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(Error::NoFuse)?;
     let user = (nix::unistd::getuid(), nix::unistd::getgid());
     let mut data = format!(
         "fd={},rootmode={root_mode:o},user_id={},group_id={},default_permissions,max_read={MAX_READ}",
@@ -182,6 +193,16 @@ mod tests {
         assert!(matches!(explain(Path::new("/mnt"), io::Error::other(text)), Error::OthersNotAllowed));
         let text = "fusermount3: user has no write access to mountpoint /mnt\n";
         assert_eq!(explained(io::Error::other(text)), format!("Cannot mount on /mnt: {}", text.trim()));
+    }
+
+    #[test]
+    fn says_what_to_do_without_the_device() {
+        let nowhere = check_device(Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(nowhere.kind(), crate::error_kind::ErrorKind::Io);
+        for error in [nowhere, check_device(Path::new("/dev/null")).unwrap_err()] {
+            let text = message(&error);
+            assert!(text.contains("'modprobe fuse'") && text.contains("--device /dev/fuse"), "{text}");
+        }
     }
 
     #[test]

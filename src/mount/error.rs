@@ -35,6 +35,12 @@ pub enum Error {
         /// Why, and what to do about it.
         reason: &'static str,
     },
+    /// The kernel offers no FUSE.
+    #[error(
+        "Cannot use /dev/fuse; load the kernel's module with 'modprobe fuse' as root, or give a container the device with \
+         '--device /dev/fuse --cap-add SYS_ADMIN'"
+    )]
+    NoFuse(#[source] io::Error),
     /// `/etc/fuse.conf` does not let ordinary users open their mounts to others.
     #[error(
         "Other users, root among them, can be let in only when /etc/fuse.conf has the line user_allow_other; add it, \
@@ -105,6 +111,7 @@ impl Error {
             Self::Flush(e) => e.kind(),
             Self::View(e) => e.kind(),
             Self::Io { .. }
+            | Self::NoFuse(_)
             | Self::OthersNotAllowed
             | Self::Background { .. }
             | Self::Silent { .. }

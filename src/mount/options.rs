@@ -40,52 +40,98 @@ pub struct Options {
 /// Options that have an effect, for the message on an unknown one.
 const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL";
 
-/// Words that users of other FUSE programs pass and that need nothing here: what they ask for is always so, or does
-/// not matter for a disk.
-const IGNORED: [&str; 29] = [
+/// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter for
+/// a disk. They are those of mount(8), fstab(5) and systemd.mount(5), and of other FUSE programs. No device and no set-id
+/// bit of the mount counts, whatever `dev` and `suid` say, which libfuse's mount.fuse(8) always passes.
+const IGNORED: &[&str] = &[
     "async",
     "async_read",
     "atime",
     "auto",
     "auto_cache",
     "big_writes",
+    "clone_fd",
     "default_permissions",
     "defaults",
+    "dev",
     "diratime",
     "direct_io",
+    "dirsync",
     "exec",
+    "group",
     "hard_remove",
     "intr",
+    "iversion",
     "kernel_cache",
     "large_read",
+    "lazytime",
+    "loud",
+    "mand",
     "noatime",
     "noauto",
     "nodev",
     "nodiratime",
     "nofail",
     "noforget",
+    "nogroup",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "noowner",
+    "norelatime",
+    "nostrictatime",
     "nosuid",
+    "nosymfollow",
     "nouser",
+    "nousers",
+    "owner",
     "readdir_ino",
     "relatime",
+    "silent",
+    "strictatime",
+    "suid",
+    "symfollow",
     "sync_read",
     "use_ino",
     "user",
+    "users",
     "_netdev",
+    "_rnetdev",
 ];
 
 /// As [`IGNORED`], with a value.
-const IGNORED_WITH_VALUE: [&str; 9] = [
+const IGNORED_WITH_VALUE: &[&str] = &[
+    "ac_attr_timeout",
     "attr_timeout",
+    "comment",
     "congestion_threshold",
+    "context",
+    "defcontext",
     "entry_timeout",
+    "fscontext",
+    "helper",
     "max_background",
+    "max_idle_threads",
     "max_read",
     "max_readahead",
+    "max_threads",
     "max_write",
     "negative_timeout",
+    "rootcontext",
     "subtype",
+    "uhelper",
+    "user",
 ];
+
+/// The words of a list, separated by commas that are not within quotes: labels of SELinux have commas.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let is_end = move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    list.split(is_end).filter(|word| !word.is_empty())
+}
 
 impl Options {
     /// Takes in the words of one `-o`, separated by commas, after `--rw` and `--root` have been set.
@@ -93,7 +139,7 @@ impl Options {
     /// # Errors
     /// [`Error::Option`] for what is not known, has a bad value, or contradicts another option.
     pub fn add(&mut self, list: &str) -> Result<()> {
-        list.split(',').filter(|word| !word.is_empty()).try_for_each(|word| self.add_word(word))
+        words(list).try_for_each(|word| self.add_word(word))
     }
 
     fn add_word(&mut self, word: &str) -> Result<()> {
@@ -117,16 +163,21 @@ impl Options {
                 let mask = u16::from_str_radix(value, 8).ok().filter(|mask| *mask <= 0o777);
                 self.umask = mask.ok_or_else(|| bad(word, "needs an octal number from 0 to 777"))?;
             }
-            (name, None) if IGNORED.contains(&name) || name.starts_with("x-") => {
+            (name, None) if IGNORED.contains(&name) || is_for_others(name) => {
                 log::debug!("The mount option {word} changes nothing here");
             }
-            (name, Some(_)) if IGNORED_WITH_VALUE.contains(&name) || name.starts_with("x-") => {
+            (name, Some(_)) if IGNORED_WITH_VALUE.contains(&name) || is_for_others(name) => {
                 log::debug!("The mount option {word} changes nothing here");
             }
             _ => return Err(bad(word, &format!("is not known; known are {KNOWN}"))),
         }
         Ok(())
     }
+}
+
+/// Whether an option is for the programs that read fstab, by its name: mount(8) of today and later ones.
+fn is_for_others(name: &str) -> bool {
+    name.starts_with("x-") || name.starts_with("X-")
 }
 
 fn number(word: &str, value: &str) -> Result<u32> {
@@ -168,8 +219,15 @@ mod tests {
     #[test]
     fn passes_over_what_other_programs_take() {
         let words = IGNORED.join(",");
-        let values = IGNORED_WITH_VALUE.map(|name| format!("{name}=1")).join(",");
-        assert_eq!(parse(&format!("{words},{values},x-systemd.automount,rw,ro")).unwrap(), Options::default());
+        let values = IGNORED_WITH_VALUE.iter().map(|name| format!("{name}=1")).collect::<Vec<_>>().join(",");
+        let others = "x-systemd.automount,x-systemd.requires=a.service,X-mount.mkdir,rw,ro";
+        assert_eq!(parse(&format!("{words},{values},{others}")).unwrap(), Options::default());
+    }
+
+    #[test]
+    fn a_comma_in_quotes_ends_no_option() {
+        let options = parse("context=\"system_u:object_r:virt_image_t:s0:c1,c2\",noexec").unwrap();
+        assert!(options.noexec);
     }
 
     #[test]
@@ -181,7 +239,17 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        for word in ["suid", "dev", "auto_unmount", "uid=me", "uid=4294967295", "gid=-1", "umask=1777", "umask=9"] {
+        for word in [
+            "remount",
+            "auto_unmount",
+            "suidx",
+            "context",
+            "uid=me",
+            "uid=4294967295",
+            "gid=-1",
+            "umask=1777",
+            "umask=9",
+        ] {
             assert!(matches!(parse(word), Err(Error::Option { option, .. }) if option == word), "{word}");
         }
         let message = parse("ro,allow_al").unwrap_err().to_string();

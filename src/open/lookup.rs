@@ -1,7 +1,7 @@
 //! The registry that a user means, and the disk in it. Machines that are encrypted whole are opened when they are meant
 //! or may hide what is meant; their passwords are asked for then, and not for a mere list.
 
-use super::Result;
+use super::{Error, Result};
 use crate::crypt::{self, Passwords};
 use crate::error_kind::{ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
@@ -86,8 +86,6 @@ impl Lookup {
             }
             Err(e) => return Err(e),
         };
-        let problems = registry.iter().flat_map(|registry| &registry.problems);
-        warnings.extend(shortened(problems.filter(|problem| concerns_all(problem))));
         // Where it is gone, relative paths lead nowhere and absolute ones as ever.
         let current = std::env::current_dir().unwrap_or_default();
         let chain = loop {
@@ -95,11 +93,20 @@ impl Lookup {
             // Each turn opens one more machine, or ends with why it cannot be.
             match registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found)) {
                 Some(sealed) => registry = Some(self.open_machine(sealed)?),
-                None => break found?,
+                None => break found,
             }
         };
-        if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| writable) {
-            return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
+        let outdated = registry.as_ref().and_then(|registry| registry.outdated_for(chain.as_ref().ok()?));
+        let concerns = |problem: &&registry::Error| match problem {
+            // What was not found may be in what the copy lacks.
+            registry::Error::Copy { path, .. } => chain.is_err() || outdated == Some(path),
+            problem => concerns_all(problem),
+        };
+        warnings.extend(shortened(registry.iter().flat_map(|registry| &registry.problems).filter(concerns)));
+        let chain = chain?;
+        if let Some(path) = outdated.filter(|_| writable) {
+            let (image, path) = (image.to_string_lossy().into_owned(), path.to_owned());
+            return Err(registry::Error::Outdated { image, path }.into());
         }
         if let Some(given) = chain.outside.clone().filter(|_| writable) {
             let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
@@ -134,17 +141,19 @@ impl Lookup {
     }
 }
 
-/// Why a listed machine stayed closed for which there was a password: it is wrong, or its file cannot be read.
-#[must_use]
-pub fn wrong_password<'a>(registry: &'a Registry, machine: Option<&str>) -> Option<&'a crypt::Error> {
+/// Why a list is not a success: a listed machine stayed closed although there was a password for it, because that is
+/// wrong or its file cannot be read; or no listed machine can be read at all, encrypted ones apart.
+pub fn failure(registry: &mut Registry, machine: Option<&str>) -> Option<Error> {
     let named = machine.and_then(|name| registry.find_machine(name).ok());
-    let listed = named.map_or(&*registry.machines, |at| &registry.machines[at..=at]);
-    listed.iter().find_map(|entry| match &entry.machine {
-        Err(registry::Error::Crypt(
-            error @ (crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. }),
-        )) => Some(error),
-        _ => None,
-    })
+    let listed = named.map_or(0..registry.machines.len(), |at| at..at + 1);
+    let all_lost =
+        registry.machines[listed.clone()].iter().all(|entry| entry.machine.is_err() && entry.key_id().is_none());
+    let failed = listed.into_iter().find(|at| match &registry.machines[*at].machine {
+        Err(registry::Error::Crypt(crypt::Error::WrongPassword { .. } | crypt::Error::PasswordFile { .. })) => true,
+        _ => all_lost,
+    })?;
+    // It was listed, so nobody else needs it any more.
+    registry.machines.swap_remove(failed).machine.err().map(Error::from)
 }
 
 /// The messages of problems, of which many are only counted.
@@ -160,8 +169,7 @@ pub fn shortened<'a>(problems: impl IntoIterator<Item = &'a registry::Error>) ->
 
 /// Whether any disk may be another than the one that is meant, or be missing.
 fn concerns_all(problem: &registry::Error) -> bool {
-    use registry::Error::{Emptied, Previous, TooMany};
-    matches!(problem, Previous { .. } | TooMany { .. } | Emptied { .. })
+    matches!(problem, registry::Error::TooMany { .. } | registry::Error::Emptied { .. })
 }
 
 fn is_in_folder_of(image: &Path, settings: &Path) -> bool {

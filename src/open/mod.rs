@@ -12,4 +12,4 @@ mod lookup;
 pub use contents::{Guest, VolumeContent};
 pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
-pub use lookup::{Found, Lookup, shortened, wrong_password};
+pub use lookup::{Found, Lookup, failure, shortened};

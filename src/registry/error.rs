@@ -3,7 +3,7 @@
 use crate::error_kind::ErrorKind;
 use crate::{crypt, image};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A failure to find, read or resolve VirtualBox's settings.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +21,8 @@ pub enum Error {
     },
     /// The XML is not well-formed, or an attribute has a value that is not allowed.
     #[error(
-        "{} is broken in line {line}: expected {expected}, found {found}; correct it, or {}",
-        path.display(),
-        restore(path, *previous)
+        "{} is broken in line {line}: expected {expected}, found {found}; correct it, or restore it from a backup",
+        path.display()
     )]
     Settings {
         /// The settings file.
@@ -34,8 +33,6 @@ pub enum Error {
         expected: String,
         /// What is there.
         found: String,
-        /// Whether the copy is there that VirtualBox made before it wrote the file last.
-        previous: bool,
     },
     /// The file is right but of a kind that cannot be read here, such as an iSCSI disk.
     #[error("{} cannot be read: {reason}", path.display())]
@@ -124,9 +121,9 @@ pub enum Error {
         /// The later entry.
         ignored: String,
     },
-    /// The settings file is of no use, but the copy of before its last change is.
+    /// The settings file is lost, but a copy that VirtualBox made is not.
     #[error("{} is used and may lack the last changes", path.display())]
-    Previous {
+    Copy {
         /// The copy.
         path: PathBuf,
         /// What is wrong with the file itself.
@@ -230,19 +227,9 @@ impl Error {
             Self::Ambiguous { .. } | Self::Copies { .. } => ErrorKind::Usage,
             Self::TooMany { .. } => ErrorKind::Unsupported,
             Self::Outdated { .. } | Self::NotWritten { .. } | Self::NotWrittenOutside { .. } => ErrorKind::Refused,
-            Self::Previous { source, .. } => source.kind(),
+            Self::Copy { source, .. } => source.kind(),
             Self::Image(e) => e.kind(),
         }
-    }
-}
-
-/// How to get a settings file back.
-fn restore(path: &Path, previous: bool) -> String {
-    if previous {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        format!("copy {name}-prev beside it, which is as it was before its last change, over it")
-    } else {
-        "restore it from a backup".to_owned()
     }
 }
 

@@ -21,7 +21,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name or UUID.
     pub fn find_machine(&self, what: &str) -> Result<usize> {
-        let by_uuid = |uuid: Uuid| self.machines_where(|entry| entry.uuid == uuid);
+        let by_uuid = |uuid: Uuid| self.machines_where(|entry| entry.uuid == uuid && !uuid.is_nil());
         let lower = what.to_lowercase();
         let looks: [&dyn Fn() -> Vec<usize>; 5] = [
             &|| parse_uuid(what).map(by_uuid).unwrap_or_default(),
@@ -162,6 +162,9 @@ impl Registry {
 }
 
 fn describe(entry: &MachineEntry) -> String {
+    if entry.uuid.is_nil() {
+        return format!("{:?} in {}", entry.name(), entry.path.display());
+    }
     format!("{:?} ({})", entry.name(), entry.uuid)
 }
 

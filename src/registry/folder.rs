@@ -4,6 +4,7 @@
 //! then the first folder that exists. Where none exists VirtualBox creates the last one; nothing is created here.
 
 use super::{Error, Result, settings};
+use directories::BaseDirs;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -102,6 +103,18 @@ pub fn choose(
     })
 }
 
+/// Adds to an error that says where no settings are that of the user who ran `sudo` are elsewhere. `user` is their name.
+pub(super) fn name_invoking_user(error: Error, user: Option<OsString>) -> Error {
+    let user = user.map(|user| user.to_string_lossy().into_owned()).filter(|user| !user.is_empty() && user != "root");
+    match (error, user) {
+        (Error::NotFound { what, hint }, Some(user)) => {
+            let hint = format!("{hint}; the settings of {user}, who ran sudo, are given with --settings ~{user}");
+            Error::NotFound { what, hint }
+        }
+        (error, _) => error,
+    }
+}
+
 /// The settings folder of the user who runs this program.
 ///
 /// # Errors
@@ -109,7 +122,9 @@ pub fn choose(
 pub fn find() -> Result<PathBuf> {
     // Only a relative path needs the current folder, which may be gone.
     let current = env::current_dir().unwrap_or_default();
-    let all = candidates(Platform::host(), |name| env::var_os(name), dirs::home_dir().as_deref(), &current);
+    let user = BaseDirs::new();
+    let home = user.as_ref().map(BaseDirs::home_dir);
+    let all = candidates(Platform::host(), |name| env::var_os(name), home, &current);
     choose(all, settings::are_in, |folder| match fs::metadata(folder) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
@@ -189,6 +204,18 @@ mod tests {
         );
         let seen = choose(all(), |_| false, |path| if path == Path::new("/seen") { Ok(true) } else { Err(denied()) });
         assert_eq!(seen.unwrap(), Path::new("/seen"));
+    }
+
+    #[test]
+    fn under_sudo_the_settings_of_the_invoking_user_are_named() {
+        let error = |user: &str| {
+            let error = look(Platform::Unix, &[], &[]).unwrap_err();
+            name_invoking_user(error, Some(OsString::from(user))).to_string()
+        };
+        assert!(error("ann").ends_with("the settings of ann, who ran sudo, are given with --settings ~ann"));
+        for user in ["", "root"] {
+            assert!(error(user).ends_with("with --settings or VBOX_USER_HOME"));
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::nearness::Scope;
 use super::place::{self, Place};
 use super::settings::GlobalFile;
 use super::uses::Uses;
-use super::xml::{ParsedMachine, ParsedMedium};
-use super::{Error, MachineEntry, Registry, Result, folder, location, settings};
+use super::xml::ParsedMedium;
+use super::{Error, MachineEntry, Registry, Result, copies, folder, location, settings};
 use crate::crypt::Passwords;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ impl Registry {
     /// # Errors
     /// As both.
     pub fn load_default(passwords: &Passwords) -> Result<Self> {
-        Self::load(&folder::find()?, passwords)
+        let registry = folder::find().and_then(|folder| Self::load(&folder, passwords));
+        registry.map_err(|error| folder::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
 
     /// Loads what a user names: VirtualBox's folder, or the home that has it; `VirtualBox.xml` or its copy; a machine's
@@ -42,9 +43,9 @@ impl Registry {
                 Loader::new(Scope::new(root, true)).load_folder(&folder, passwords)
             }
             Place::GlobalFile(file) => {
-                let global = settings::read_global_file(&file)?;
-                let root = Scope::home_of(file.parent().unwrap_or(&file));
-                Ok(Loader::new(Scope::new(root, true)).load_global(global, passwords))
+                let mut loader = Loader::new(Scope::new(Scope::home_of(file.parent().unwrap_or(&file)), true));
+                let global = settings::read_global_file(&file, &mut loader.forest.problems)?;
+                Ok(loader.load_global(global, passwords))
             }
             Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
             Place::Machines { files, cut } => {
@@ -65,7 +66,7 @@ impl Registry {
     /// that are wrong are in [`Registry::problems`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a previous copy; what is wrong with it when neither
+    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a copy of it; what is wrong with it when neither
     /// can be used.
     pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
         let folder = absolute(folder)?;
@@ -78,11 +79,11 @@ impl Registry {
     /// What is wrong with the file.
     pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = absolute(path)?;
-        let parsed = settings::read_machine(&path, None, passwords)?;
+        let file = settings::read_machine(&path, None, passwords)?;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        let outdated = settings::is_previous(&path).then(|| path.clone());
+        let outdated = copies::original(&path).map(|_| path.clone()).into_iter().collect();
         let mut loader = Loader { outdated, ..Loader::new(Scope::new(&folder, true)) };
-        loader.add_machine(Found { uuid: parsed.machine.uuid, path, parsed: Ok(parsed), registered: None });
+        loader.add_machine(Found { uuid: file.parsed.machine.uuid, path, file: Ok(file), registered: None });
         Ok(loader.finish(folder))
     }
 }
@@ -101,12 +102,12 @@ struct Loader {
     /// The settings files and the media that they register, not yet put together.
     files: Vec<(PathBuf, Vec<ParsedMedium>)>,
     forest: Forest,
-    outdated: Option<PathBuf>,
+    outdated: Vec<PathBuf>,
 }
 
 impl Loader {
     fn new(scope: Scope) -> Self {
-        Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(scope), outdated: None }
+        Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(scope), outdated: Vec::new() }
     }
 
     fn load_folder(mut self, folder: &Path, passwords: &Passwords) -> Result<Registry> {
@@ -118,7 +119,7 @@ impl Loader {
     fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
         let GlobalFile { path, global, copy } = file;
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        self.outdated = copy;
+        self.outdated.extend(copy);
         self.files.push((path, global.media));
         self.machines.reserve_exact(global.machines.len());
         let mut entries = global.machines;
@@ -136,19 +137,20 @@ impl Loader {
 
     /// Adds a machine whose file lay somewhere below the folder that the user gave.
     fn add_found_file(&mut self, path: PathBuf, passwords: &Passwords) {
-        match settings::machine_uuid(&path) {
-            Ok(uuid) => {
-                let parsed = settings::read_machine(&path, Some(uuid), passwords);
-                self.add_machine(Found { uuid, path, parsed, registered: None });
-            }
-            // Without a UUID it is no machine of a list.
-            Err(error) => self.forest.problems.push(error),
-        }
+        let (uuid, file) = match settings::machine_uuid(&path) {
+            Ok(uuid) => (uuid, settings::read_machine(&path, Some(uuid), passwords)),
+            Err(error) => (Uuid::nil(), Err(error)),
+        };
+        self.add_machine(Found { uuid, path, file, registered: None });
     }
 
     fn add_machine(&mut self, found: Found) {
-        let Found { uuid, path, parsed, registered } = found;
-        let machine = parsed.map(|parsed| {
+        let Found { uuid, path, file, registered } = found;
+        let machine = file.map(|settings::MachineFile { parsed, copy }| {
+            if let Some((copy, problem)) = copy {
+                self.outdated.push(copy);
+                self.forest.problems.push(problem);
+            }
             let what = format!("The machine {:?}", parsed.machine.name);
             self.forest.problems.extend(outside(&self.forest.scope, &what, &path));
             match registered {
@@ -161,7 +163,7 @@ impl Loader {
                 }
                 None => {}
             }
-            let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path, false));
+            let problems = parsed.problems.into_iter().map(|cause| cause.in_file(&path));
             self.forest.problems.extend(problems);
             self.files.push((path.clone(), parsed.media));
             parsed.machine
@@ -192,7 +194,7 @@ impl Loader {
 struct Found {
     uuid: Uuid,
     path: PathBuf,
-    parsed: Result<ParsedMachine>,
+    file: Result<settings::MachineFile>,
     /// Where it is registered, when it was found elsewhere.
     registered: Option<PathBuf>,
 }
@@ -221,14 +223,14 @@ fn find(scope: &Scope, folder: &Path, uuid: Uuid, written: &str, passwords: &Pas
     let path = location::absolute(folder, written);
     let read = |path: &Path| settings::read_machine(path, Some(uuid), passwords);
     let is_inside = scope.contains(&path);
-    let parsed = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
-    if !matches!(parsed, Err(Error::Missing { .. })) {
-        return Found { uuid, path, parsed, registered: None };
+    let file = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
+    if !matches!(file, Err(Error::Missing { .. })) {
+        return Found { uuid, path, file, registered: None };
     }
     // It may have moved together with the settings folder, or be a copy.
     read_first(scope.copies(folder, written), &path, uuid, passwords).unwrap_or(Found {
         uuid,
-        parsed,
+        file,
         path,
         registered: None,
     })
@@ -237,10 +239,10 @@ fn find(scope: &Scope, folder: &Path, uuid: Uuid, written: &str, passwords: &Pas
 /// The first of these files that is the machine's. Without its password an encrypted one is known by its UUID all the
 /// same.
 fn read_first(files: Vec<PathBuf>, registered: &Path, uuid: Uuid, passwords: &Passwords) -> Option<Found> {
-    files.into_iter().filter(|file| file.is_file() && file != registered).find_map(|path| {
-        let parsed = settings::read_machine(&path, Some(uuid), passwords);
-        let is_it = parsed.is_ok() || matches!(parsed, Err(Error::Crypt(_)));
-        is_it.then(|| Found { uuid, path, parsed, registered: Some(registered.to_path_buf()) })
+    files.into_iter().filter(|file| copies::is_any_there(file) && file != registered).find_map(|path| {
+        let file = settings::read_machine(&path, Some(uuid), passwords);
+        let is_it = file.is_ok() || matches!(file, Err(Error::Crypt(_)));
+        is_it.then(|| Found { uuid, path, file, registered: Some(registered.to_path_buf()) })
     })
 }
 
@@ -256,10 +258,10 @@ impl Renamed {
     /// Looks for a machine that was not found in the directories that its own may have been renamed in, and at last
     /// outside of what the user gave.
     fn find(&mut self, scope: &Scope, folder: &Path, written: &str, found: Found, passwords: &Passwords) -> Found {
-        if !matches!(found.parsed, Err(Error::Missing { .. })) {
+        if !matches!(found.file, Err(Error::Missing { .. })) {
             return found;
         }
-        let Found { uuid, path, parsed, .. } = found;
+        let Found { uuid, path, file, .. } = found;
         // One that was put aside under another name is not meant.
         let is_named = |file: &Path| {
             file.file_name() == path.file_name() || file.file_stem() == file.parent().and_then(Path::file_name)
@@ -269,9 +271,9 @@ impl Renamed {
         for place in places {
             let same = self.files_in(&place).get(&uuid).map_or(&[] as &[PathBuf], Vec::as_slice);
             match *same.iter().filter(|file| is_named(file)).collect::<Vec<_>>() {
-                [file] => {
-                    let parsed = settings::read_machine(file, Some(uuid), passwords);
-                    return Found { uuid, path: file.clone(), parsed, registered: Some(path) };
+                [same] => {
+                    let file = settings::read_machine(same, Some(uuid), passwords);
+                    return Found { uuid, path: same.clone(), file, registered: Some(path) };
                 }
                 [first, second, ..] => {
                     let hint = format!(
@@ -279,7 +281,7 @@ impl Renamed {
                         first.display(),
                         second.display()
                     );
-                    return Found { uuid, parsed: Err(missing(&path, &hint)), path, registered: None };
+                    return Found { uuid, file: Err(missing(&path, &hint)), path, registered: None };
                 }
                 [] => {}
             }
@@ -287,11 +289,11 @@ impl Renamed {
         if let Some(found) = read_first(scope.elsewhere(folder, written), &path, uuid, passwords) {
             return found;
         }
-        let parsed = match scope.contains(&path) {
-            true => parsed,
+        let file = match scope.contains(&path) {
+            true => file,
             false => settings::read_machine(&path, Some(uuid), passwords),
         };
-        Found { uuid, path, parsed, registered: None }
+        Found { uuid, path, file, registered: None }
     }
 
     /// The machines' files in a directory and those in it.
@@ -312,7 +314,7 @@ impl Renamed {
 fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {
     let mut seen: HashMap<Uuid, &Path> = HashMap::new();
     let mut problems = Vec::new();
-    for entry in machines {
+    for entry in machines.iter().filter(|entry| !entry.uuid.is_nil()) {
         if let Some(first) = seen.get(&entry.uuid) {
             problems.push(Error::Copies {
                 what: format!("The machine {}", entry.uuid),

@@ -25,6 +25,15 @@ pub(super) fn absolute(folder: &Path, written: &str) -> PathBuf {
     if written.contains('\\') && !path.exists() { normalize(&folder.join(written.replace('\\', "/"))) } else { path }
 }
 
+/// The last part of a path of this host or of Windows; all of it where it has no such part.
+pub(super) fn file_name(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if is_windows_absolute(&text) {
+        return text.rsplit(['\\', '/']).next().unwrap_or_default().to_owned();
+    }
+    path.file_name().map_or_else(|| text.to_string(), |name| name.to_string_lossy().into_owned())
+}
+
 /// Takes `.` and `..` out, as VirtualBox does: by the text alone.
 pub(super) fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();

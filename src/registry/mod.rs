@@ -9,6 +9,7 @@ pub mod folder;
 pub mod model;
 pub mod uses;
 
+mod copies;
 mod find;
 mod load;
 mod location;

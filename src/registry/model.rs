@@ -22,8 +22,8 @@ pub struct Registry {
     pub media: Media,
     /// What was wrong but stops nothing, such as two media with one UUID.
     pub problems: Vec<Error>,
-    /// The copy of `VirtualBox.xml` that was read instead of it, which may not know of the last changes.
-    pub outdated: Option<PathBuf>,
+    /// The copies of settings files that were read instead of them, which may not know of the last changes.
+    pub outdated: Vec<PathBuf>,
     /// Who uses which medium.
     pub(super) uses: Uses,
     /// What the user pointed at.
@@ -33,7 +33,7 @@ pub struct Registry {
 /// A registered machine, whether or not its settings could be read.
 #[derive(Debug)]
 pub struct MachineEntry {
-    /// The UUID that `VirtualBox.xml` gives.
+    /// The UUID that `VirtualBox.xml` gives. Nil where only the machine's own file would say it, and cannot be read.
     pub uuid: Uuid,
     /// Its `.vbox` file, absolute.
     pub path: PathBuf,
@@ -47,7 +47,10 @@ impl MachineEntry {
     pub fn name(&self) -> Cow<'_, str> {
         match &self.machine {
             Ok(machine) => Cow::Borrowed(&machine.name),
-            Err(_) => self.path.file_stem().unwrap_or_default().to_string_lossy(),
+            Err(_) => {
+                let name = location::file_name(&self.path);
+                Cow::Owned(Path::new(&name).file_stem().unwrap_or_default().to_string_lossy().into_owned())
+            }
         }
     }
 
@@ -215,11 +218,7 @@ impl Medium {
     /// The file name of the location.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let text = self.location.to_string_lossy();
-        if location::is_windows_absolute(&text) {
-            return text.rsplit(['\\', '/']).next().unwrap_or_default().to_owned();
-        }
-        self.location.file_name().map_or_else(|| text.to_string(), |name| name.to_string_lossy().into_owned())
+        location::file_name(&self.location)
     }
 
     /// Why the location is no path of this host; none when it is one.
@@ -349,6 +348,6 @@ impl Registry {
         let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
         let scope = Scope::default();
-        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: None, uses, scope }
+        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope }
     }
 }

@@ -2,7 +2,7 @@
 //! a machine's file, or a folder of machines.
 
 use super::folder::{self, Platform};
-use super::{Error, Result, settings};
+use super::{Error, Result, copies, settings};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const DEEPEST: usize = 8;
 /// Where settings are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// A folder with `VirtualBox.xml` or its previous copy.
+    /// A directory with `VirtualBox.xml` or a copy of it.
     Folder(PathBuf),
     /// `VirtualBox.xml`, or a copy of it whose name begins so.
     GlobalFile(PathBuf),
@@ -38,7 +38,11 @@ impl Place {
     /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a folder without any settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
-        if !fs::metadata(path).map_err(failed)?.is_dir() {
+        let is_directory = match fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && copies::is_any_there(path) => false,
+            other => other.map_err(failed)?.is_dir(),
+        };
+        if !is_directory {
             let is_global = settings::is_global_name(path);
             return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
         }
@@ -61,8 +65,8 @@ impl Place {
     }
 }
 
-/// The `.vbox` files in a folder and at most `deepest` below, sorted, and whether some may be missing. Links to folders
-/// are not followed.
+/// The `.vbox` files in a directory and at most `deepest` below, sorted, and whether some may be missing. A file of which
+/// only copies are left is one of them. Links to directories are not followed.
 pub(super) fn machine_files(folder: &Path, deepest: usize) -> io::Result<(Vec<PathBuf>, bool)> {
     let mut files = Vec::new();
     let mut waiting = vec![(folder.to_owned(), 0)];
@@ -87,7 +91,10 @@ pub(super) fn machine_files(folder: &Path, deepest: usize) -> io::Result<(Vec<Pa
                     left -= 1;
                     waiting.push((path, depth + 1));
                 }
-                Ok(kind) if !kind.is_dir() && path.extension().is_some_and(|end| end == "vbox") => files.push(path),
+                Ok(kind) if !kind.is_dir() => {
+                    let file = copies::original(&path).unwrap_or(path);
+                    files.extend(Some(file).filter(|file| file.extension().is_some_and(|end| end == "vbox")));
+                }
                 _ => {}
             }
         }
@@ -97,5 +104,6 @@ pub(super) fn machine_files(folder: &Path, deepest: usize) -> io::Result<(Vec<Pa
 
 fn sorted(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
     files.sort();
+    files.dedup();
     files
 }

@@ -2,7 +2,7 @@
 
 use super::parents::follow;
 use super::xml::{parse_bare_uuid, parse_uuid};
-use super::{Chain, Error, Identify, MediumId, Registry, Result, settings};
+use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, settings};
 use crate::image;
 use std::ffi::OsStr;
 use std::fs;
@@ -109,9 +109,10 @@ fn explain_settings(path: &Path) -> Option<&'static str> {
     if settings::is_global_name(path) {
         return Some("it is VirtualBox's list of machines; give it with --settings, and an image with --image");
     }
-    // A copy's name ends with -prev, one that is being written with -tmp.
-    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
-    matches!(&*extension, "vbox" | "vbox-prev" | "vbox-tmp")
+    let original = copies::original(path);
+    let extension = original.as_deref().unwrap_or(path).extension()?;
+    extension
+        .eq_ignore_ascii_case("vbox")
         .then_some("it is the settings file of a machine; give the path or UUID of one of its images")
 }
 

@@ -1,19 +1,15 @@
 //! Reading the settings files themselves.
 
 use super::xml::{Global, ParseError, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
-use super::{Error, Result, location};
+use super::{Error, Result, copies, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
-use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The largest settings file that is read, in bytes. A machine with 10,000 snapshots has some 40 MiB.
 const LARGEST: u64 = 256 << 20;
-
-/// What the name of a previous copy ends with.
-const PREVIOUS: &str = "-prev";
 
 /// The name of the file that registers machines.
 const GLOBAL: &str = "VirtualBox.xml";
@@ -23,10 +19,9 @@ pub(super) fn is_global_name(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GLOBAL))
 }
 
-/// Whether a folder has `VirtualBox.xml` or its previous copy.
+/// Whether a directory has `VirtualBox.xml` or a copy of it.
 pub(super) fn are_in(folder: &Path) -> bool {
-    let path = folder.join(GLOBAL);
-    path.exists() || previous(&path).exists()
+    copies::is_any_there(&folder.join(GLOBAL))
 }
 
 /// What `VirtualBox.xml` says, and which copy of it was used instead.
@@ -37,34 +32,42 @@ pub(super) struct GlobalFile {
     pub(super) copy: Option<PathBuf>,
 }
 
-/// Reads `VirtualBox.xml`, or its previous copy where it is missing or broken, which is then a problem.
+/// Reads `VirtualBox.xml` in a directory, as [`read_global_file`].
 ///
 /// # Errors
-/// [`Error::NotFound`] when neither is there; otherwise what is wrong with `VirtualBox.xml`.
+/// [`Error::NotFound`] when neither it nor a copy is there; as [`read_global_file`].
 pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
     let path = folder.join(GLOBAL);
-    let error = match parse(&path, parse_global) {
-        Ok(global) => {
-            problems.extend(emptied(&path, &global));
-            return Ok(GlobalFile { path, global, copy: None });
-        }
-        Err(error @ Error::Io { .. }) if !is_missing(&error) => return Err(error),
-        Err(error) => error,
-    };
-    let copy = previous(&path);
-    match parse(&copy, parse_global) {
-        Ok(global) => {
-            problems.push(Error::Previous { path: copy.clone(), source: Box::new(error) });
-            Ok(GlobalFile { path, global, copy: Some(copy) })
-        }
-        Err(_) if is_missing(&error) => Err(Error::NotFound {
+    read_global_file(&path, problems).map_err(|error| match error {
+        error if copies::is_missing(&error) => Error::NotFound {
             what: path.display().to_string(),
             hint:
                 "the folder holds no settings of VirtualBox; give the one that does with --settings or VBOX_USER_HOME"
                     .to_owned(),
-        }),
-        Err(_) => Err(error),
+        },
+        error => error,
+    })
+}
+
+/// Reads a file that is `VirtualBox.xml`, or its newest copy where it is missing or broken, which is then a problem; or
+/// a copy that the user chose.
+///
+/// # Errors
+/// [`Error::Io`] and what is wrong with the file.
+pub(super) fn read_global_file(path: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
+    let (global, copy) = copies::read_newest(path, |path| parse(path, parse_global))?;
+    let is_copy = path.file_name().is_none_or(|name| name != GLOBAL);
+    if copy.is_none() && !is_copy {
+        problems.extend(emptied(path, &global));
     }
+    let copy = match copy {
+        Some((copy, problem)) => {
+            problems.push(problem);
+            Some(copy)
+        }
+        None => is_copy.then(|| path.to_owned()),
+    };
+    Ok(GlobalFile { path: path.to_owned(), global, copy })
 }
 
 /// What a list without machines was before its last change: VirtualBox was seen to drop all of them when it could not
@@ -73,58 +76,58 @@ fn emptied(path: &Path, global: &Global) -> Option<Error> {
     if !global.machines.is_empty() {
         return None;
     }
-    let copy = previous(path);
+    let copy = copies::previous(path);
     let machines = parse(&copy, parse_global).ok()?.machines.len();
     (machines > 0).then(|| Error::Emptied { path: path.to_path_buf(), copy, machines })
 }
 
-/// Reads a file that is `VirtualBox.xml` or a copy of it.
-///
-/// # Errors
-/// [`Error::Io`] and what is wrong with the file.
-pub(super) fn read_global_file(path: &Path) -> Result<GlobalFile> {
-    let copy = path.file_name().is_none_or(|name| name != GLOBAL).then(|| path.to_owned());
-    Ok(GlobalFile { path: path.to_owned(), global: parse(path, parse_global)?, copy })
-}
-
-/// The UUID of the machine that a settings file is of, encrypted or not.
+/// The UUID of the machine that a settings file or, if it is lost, its newest copy is of, encrypted or not.
 ///
 /// # Errors
 /// [`Error::Io`] and what is wrong with the file.
 pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
-    match parse_machine(&read(path)?) {
+    let read_uuid = |path: &Path| match parse_machine(&read(path)?) {
         Ok(parsed) => Ok(parsed.machine.uuid),
         Err(ParseError::Encrypted(sealed)) => Ok(sealed.uuid),
-        Err(cause) => Err(cause.in_file(path, previous(path).exists())),
-    }
+        Err(cause) => Err(cause.in_file(path)),
+    };
+    copies::read_newest(path, read_uuid).map(|(uuid, _)| uuid).map_err(|error| or_missing(path, error))
 }
 
-/// Reads a machine's settings file, with paths made absolute. `expected` is the UUID that it is registered with; without
-/// it the user named the file. An encrypted one is opened when its password is known or the user, who named it, can be
-/// asked.
+/// A machine's settings as they were read.
+pub(super) struct MachineFile {
+    /// What they say, with paths made absolute.
+    pub(super) parsed: ParsedMachine,
+    /// The copy that was read because the file itself is lost, and why.
+    pub(super) copy: Option<(PathBuf, Error)>,
+}
+
+/// Reads a machine's settings file or, where it is missing or broken, its newest copy. `expected` is the UUID that it is
+/// registered with; without it the user named the file. An encrypted one is opened when its password is known or the
+/// user, who named it, can be asked.
 ///
 /// # Errors
 /// [`Error::Missing`], [`Error::Io`], and what is wrong with the file: [`Error::Settings`], [`Error::Crypt`],
 /// [`Error::Unsupported`].
-pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<ParsedMachine> {
-    let bytes = read(path).map_err(|error| if is_missing(&error) { missing(path) } else { error })?;
-    let mut parsed = match parse_machine(&bytes) {
+pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<MachineFile> {
+    let read_one = |path: &Path| match parse_machine(&read(path)?) {
         Err(ParseError::Encrypted(sealed)) if expected.is_none() || passwords.has(&sealed.key_id) => {
-            unseal(path, &sealed, passwords)?
+            unseal(path, &sealed, passwords)
         }
-        other => other.map_err(|cause| cause.in_file(path, previous(path).exists()))?,
+        other => other.map_err(|cause| cause.in_file(path)),
     };
+    let (mut parsed, copy) = copies::read_newest(path, read_one).map_err(|error| or_missing(path, error))?;
     let found = parsed.machine.uuid;
     if let Some(expected) = expected.filter(|uuid| *uuid != found) {
         let expected = format!("the UUID {expected} that VirtualBox.xml registers the machine with");
         let cause = ParseError::Broken { line: parsed.line, expected, found: found.to_string() };
-        return Err(cause.in_file(path, previous(path).exists()));
+        return Err(cause.in_file(copy.as_ref().map_or(path, |(copy, _)| copy)));
     }
     let folder = path.parent().unwrap_or(path);
     let machine = &mut parsed.machine;
     machine.snapshot_folder = snapshot_folder(path, folder, &machine.snapshot_folder, parsed.version, machine.uuid);
     machine.state_file = machine.state_file.take().map(|file| location::absolute(folder, &file.to_string_lossy()));
-    Ok(parsed)
+    Ok(MachineFile { parsed, copy })
 }
 
 fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedMachine> {
@@ -132,7 +135,7 @@ fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedM
     let store = KeyStore::parse(&sealed.key_store, Cipher::Gcm, &what)?;
     let key = store.unlock(&passwords.get(&what, &sealed.key_id)?, &sealed.key_id)?;
     let machine = decrypt_machine(&sealed.text, &key, sealed.uuid, &what)?;
-    parse_unsealed(&machine, &sealed.version).map_err(|cause| cause.in_file(path, previous(path).exists()))
+    parse_unsealed(&machine, &sealed.version).map_err(|cause| cause.in_file(path))
 }
 
 /// The folder for snapshots. Before VirtualBox 4.0 a machine's file could lie in a folder with those of others, and
@@ -150,7 +153,7 @@ fn snapshot_folder(path: &Path, folder: &Path, written: &Path, version: Version,
 }
 
 fn parse<T>(path: &Path, parser: impl Fn(&[u8]) -> Result<T, ParseError>) -> Result<T> {
-    parser(&read(path)?).map_err(|cause| cause.in_file(path, previous(path).exists()))
+    parser(&read(path)?).map_err(|cause| cause.in_file(path))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -170,29 +173,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The copy that VirtualBox leaves of a settings file when it writes a new one.
-fn previous(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(PREVIOUS);
-    PathBuf::from(name)
-}
-
-/// Whether a file is such a copy, by its name.
-pub(super) fn is_previous(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(PREVIOUS.as_bytes())
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-}
-
-fn missing(path: &Path) -> Error {
-    let copy = previous(path);
-    let hint = if copy.exists() {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        format!("its previous copy {name}-prev is there; copy it to {name}, or give it with --settings")
-    } else {
-        "restore it from a backup, or give the paths of the machine's images".to_owned()
-    };
-    Error::Missing { path: path.to_path_buf(), hint }
+fn or_missing(path: &Path, error: Error) -> Error {
+    if copies::is_missing(&error) {
+        let hint = "restore it from a backup, or give the paths of the machine's images".to_owned();
+        return Error::Missing { path: path.to_path_buf(), hint };
+    }
+    error
 }

@@ -109,6 +109,14 @@ pub enum Error {
         /// Why, and what to do about it.
         reason: String,
     },
+    /// The image has no internal snapshot of the name that was asked for.
+    #[error("The snapshot of {} is not known: {reason}", path.display())]
+    NoSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// What it has instead, and what to do about it.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -137,6 +145,7 @@ impl Error {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
             Self::Refused { .. } => ErrorKind::Refused,
+            Self::NoSnapshot { .. } => ErrorKind::NotFound,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
 use crate::damage;
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::{LOOP, Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::os::unix::fs::FileExt;
@@ -62,7 +62,8 @@ impl Journal {
 /// What the kernel shows of an image; none when it does not mount it.
 fn replayed(folder: &Path, image: &[u8]) -> Option<Walk> {
     std::fs::write(folder.join("copy"), image).unwrap();
-    let mounted = Command::new("mount").args(["-o", "loop", "copy", "m"]).current_dir(folder).output().unwrap();
+    let mounted =
+        Command::new("bash").args(["-c", &format!("{LOOP}mount -o loop copy m")]).current_dir(folder).output().unwrap();
     if !mounted.status.success() {
         return None;
     }

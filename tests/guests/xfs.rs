@@ -4,7 +4,7 @@
 //! Needs root (loop devices) and xfsprogs; fails loudly without.
 
 use crate::damage;
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::{LOOP, Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
@@ -180,8 +180,11 @@ fn a_damaged_journal_ends_where_the_kernel_ends_it() {
         let fs = xfs(disk.clone());
         let note = fs.facts().notes.join("; ");
         let walk = ours(&(disk, fs));
-        let mount =
-            std::process::Command::new("mount").args(["-o", "loop", "copy", "m"]).current_dir(folder).output().unwrap();
+        let mount = std::process::Command::new("bash")
+            .args(["-c", &format!("{LOOP}mount -o loop copy m")])
+            .current_dir(folder)
+            .output()
+            .unwrap();
         let place = records.iter().filter(|record| **record > at).count();
         if mount.status.success() {
             sh(folder, r#"cd "$1"; mount -o remount,ro m"#);

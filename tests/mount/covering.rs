@@ -1,7 +1,7 @@
 //! Mounts over the folder that the image itself is in. Whatever the program then looks up by a path that leads through
 //! that folder, it asks itself, and may wait for itself for ever.
 
-use super::scene::{Scene, is_mounted, program, text, unmount_lazily, until};
+use super::scene::{Scene, ended, is_mounted, program, text, unmount_lazily, until};
 use nix::mount::MntFlags;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn unmount(scene: &Scene, mut serving: Serving) {
     assert!(output.status.success(), "{output:?}");
     assert!(!is_mounted(&serving.point));
     until("the process ends", || serving.child.try_wait().unwrap().is_some());
-    assert!(serving.child.wait().unwrap().success());
+    assert!(ended(&mut serving.child).success());
     let left: Vec<_> = fs::read_dir(scene.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.len() == 2 && left.iter().all(|name| name == "disk.img" || name == "mnt"), "{left:?}");
 }

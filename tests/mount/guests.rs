@@ -21,6 +21,9 @@ setfattr -n security.capability -v 0x0100000200240000000000000000000000000000 da
 setfacl -m u:1234:rwx,g:77:r data; setfacl -d -m u:55:rx many; setfacl -m o::0 deep; chmod 0 'naïve ☃'; setfattr -n user.on.folder -v yes deep
 "#;
 
+/// `mount -o loop` that takes a device atomically.
+const LOOP: &str = include_str!("../common/loop.sh");
+
 /// An ext4 image, mounted by the kernel as `kernel` and by the program as `mnt`.
 struct Both {
     folder: TempDir,
@@ -50,7 +53,8 @@ impl Both {
 
     /// Runs a script in the folder; what it printed.
     fn sh(&self, script: &str) -> String {
-        let output = run(Command::new("bash").args(["-euc", script]).current_dir(self.folder.path()));
+        let output =
+            run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(self.folder.path()));
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -161,7 +165,7 @@ fn a_folder_that_is_in_itself_ends() {
     let script = "mkdir -p src/deep/a/b mnt; echo x > src/deep/a/b/file; truncate -s 20M image
         mkfs.ext4 -q -F -O ^metadata_csum -d src image
         debugfs -w -R 'link deep deep/a/b/again' image 2>/dev/null; debugfs -w -R 'link / deep/a/top' image 2>/dev/null";
-    let made = run(Command::new("bash").args(["-euc", script]).current_dir(folder.path()));
+    let made = run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(folder.path()));
     assert!(made.status.success(), "{made:?}");
     let point = folder.path().join("mnt");
     let output = run(program().arg("-g").arg("-i").arg(folder.path().join("image")).arg(&point));

@@ -3,6 +3,7 @@
 mod covering;
 mod ending;
 mod failing;
+mod fstab;
 mod guests;
 mod images;
 mod reading;

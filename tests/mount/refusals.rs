@@ -1,8 +1,8 @@
 //! What is refused before anything is mounted: the message, the exit code, and that nothing stays behind.
 
-use crate::scene::{Scene, is_mounted, program, run};
+use crate::scene::{Scene, is_mounted, is_root, program, run, skip};
 use std::fs;
-use std::process::Output;
+use std::process::{Command, Output};
 
 fn assert_refused(scene: &Scene, output: &Output, code: i32, message: &str) {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
@@ -71,4 +71,20 @@ fn a_word_about_rw_as_a_mount_option() {
     assert_eq!(text, "vboximg-mount: warning: -o rw alone does not make the disk writable; --rw does\n");
     assert!(fs::File::create(mount.file("vhdd")).is_err());
     mount.unmount();
+}
+
+#[test]
+fn without_the_kernels_fuse_it_says_what_to_do() {
+    if !is_root() {
+        return skip("without_the_kernels_fuse_it_says_what_to_do", "root");
+    }
+    let scene = Scene::new();
+    let script =
+        format!("mount --bind /dev/null /dev/fuse && exec {} -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).current_dir(scene.folder()).env("VBOX_USER_HOME", "/nonexistent");
+    let output = run(&mut command);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("'modprobe fuse'") && text.contains("--device /dev/fuse"), "{text}");
 }

@@ -8,6 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+#[path = "../common/ended.rs"]
+mod ended;
+pub(crate) use ended::ended;
+
 /// Bytes of the image.
 pub(crate) const SIZE: u64 = 32 << 20;
 /// Start and size of its two volumes, in bytes. The second one is logical.
@@ -79,7 +83,11 @@ impl Scene {
 
     /// The same, with another word for the foreground.
     pub(crate) fn mount_by_words(&self, foreground: &str, options: &[&str]) -> (Child, Mount) {
-        let mut command = program();
+        // Whoever runs the tests may ignore signals, as nohup does, and what is started would ignore them, too.
+        let mut command = Command::new("env");
+        let program = program();
+        command.args(["--default-signal=HUP,INT,TERM", "--"]).arg(program.get_program());
+        command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.arg(foreground).arg("-i").arg(self.image()).args(options).arg(self.point()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         until("it is mounted", || is_mounted(&self.point()));

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::GuestFs;
 
+/// `mount -o loop` that takes a device atomically.
+pub(crate) const LOOP: &str = include_str!("../common/loop.sh");
+
 /// Runs a shell script with `$1` as its folder; its failure is the test's.
 pub(crate) fn sh(folder: &Path, script: &str) {
-    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
+    let done =
+        Command::new("bash").args(["-euc", &format!("{LOOP}{script}"), "sh"]).arg(folder).output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
 }
 

@@ -1,6 +1,7 @@
 //! Reading encrypted disks and machines: their bytes, their lists, and where passwords come from.
 
 use crate::common::Fixture;
+use crate::common::ended::ended;
 use crate::scene::{Mount, Said, assert_golden, memory_of, said, sha256, wait_until};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
 use std::fs;
@@ -111,7 +112,7 @@ fn a_pipe_gives_the_password_and_need_not_end() {
     let mut pipe = child.stdin.take().unwrap();
     pipe.write_all(PASSWORD.as_bytes()).unwrap();
     pipe.write_all(b"\n").unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(ended(&mut child).success());
     drop(pipe);
     assert!(fs::metadata(point.path().join("vol1")).is_ok());
     let ended = said(sealed.program().arg("-u").arg(point.path()));
@@ -210,7 +211,7 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
         let has = |text: &[u8]| memory.windows(text.len()).any(|window| window == text);
         let found = (has(point.path().to_str().unwrap().as_bytes()), has(PASSWORD.as_bytes()));
         assert_eq!(said(sealed.program().arg("-u").arg(point.path())).code, Some(0));
-        assert!(child.wait().unwrap().success());
+        assert!(ended(&mut child).success());
         assert_eq!(found, (true, false), "{uuid}");
     }
 }

@@ -1,13 +1,16 @@
 //! Passwords that are typed: on a terminal of the test's own, which `script` (Debian: bsdutils) makes.
 
+use crate::common::ended::ended;
 use crate::scene::{said, wait_until};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_LEAF};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use vboximg_mount::crypt::keystore::MAX_ITERATIONS;
 
 /// A shell on a terminal of its own.
 struct Terminal {
@@ -22,7 +25,7 @@ impl Terminal {
     fn new(sealed: &Sealed, script: &str) -> Self {
         // A test run in the background of a shell would ignore ^C, and so would all that it starts.
         let mut command = Command::new("env");
-        command.args(["--default-signal=INT", "script", "-qec", script, "/dev/null"]).current_dir(sealed.root());
+        command.args(["--default-signal=INT,HUP", "script", "-qec", script, "/dev/null"]).current_dir(sealed.root());
         command.env("PROGRAM", env!("CARGO_BIN_EXE_vboximg-mount")).env("VBOX_USER_HOME", sealed.home());
         command.env("SHELL", "/bin/sh");
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -53,9 +56,16 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
+    /// Closes the terminal while the shell runs.
+    fn close(mut self) {
+        self.child.kill().unwrap();
+        ended(&mut self.child);
+        self.reader.join().unwrap();
+    }
+
     /// All that was shown, when the shell has ended.
     fn end(mut self) -> String {
-        self.child.wait().unwrap();
+        ended(&mut self.child);
         drop(self.keys);
         self.reader.join().unwrap();
         self.shown.lock().unwrap().replace('\r', "")
@@ -170,4 +180,60 @@ fn a_terminal_as_standard_input_is_asked_instead() {
     terminal.press(&format!("{PASSWORD}\n"));
     let shown = terminal.end();
     assert!(shown.contains("xts256.vdi(1)") && shown.ends_with("code 0\n") && !shown.contains("orrect"), "{shown}");
+}
+
+/// The processes of the program that were started in the registry's directory, on a terminal.
+fn processes(sealed: &Sealed) -> Vec<PathBuf> {
+    let (program, root) = (Path::new(env!("CARGO_BIN_EXE_vboximg-mount")), sealed.root().canonicalize().unwrap());
+    let leads_to = |link: PathBuf, target: &Path| fs::read_link(link).is_ok_and(|found| found == target);
+    let all = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    all.filter(|process| leads_to(process.join("exe"), program) && leads_to(process.join("cwd"), &root)).collect()
+}
+
+/// With SIGHUP, and by the end of the terminal alone where that is ignored.
+#[test]
+fn a_question_ends_with_its_terminal() {
+    let Some(sealed) = Sealed::new() else { return };
+    fs::create_dir(sealed.root().join("mnt")).unwrap();
+    for start in ["", "trap '' HUP; "] {
+        for action in ["-l --vm vault", &format!("-i {VDI_LEAF} mnt"), &format!("-f -i {VDI_LEAF} mnt")] {
+            let terminal = Terminal::new(&sealed, &format!("{start}\"$PROGRAM\" {action}; true"));
+            terminal.wait_for("Password of the key ");
+            assert!(!processes(&sealed).is_empty(), "{action}");
+            terminal.close();
+            wait_until(|| processes(&sealed).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_key_derivation_ends_with_its_terminal() {
+    let Some(sealed) = Sealed::new() else { return };
+    fs::create_dir(sealed.root().join("mnt")).unwrap();
+    derive_for_minutes(&sealed);
+    for action in [format!("-i {VDI_LEAF} mnt"), format!("-f -i {VDI_LEAF} mnt"), format!("-l -i {VDI_LEAF}")] {
+        let mut terminal = Terminal::new(&sealed, &format!("\"$PROGRAM\" {action}; true"));
+        terminal.wait_for("Password of the key ");
+        terminal.press(&format!("{PASSWORD}\n"));
+        wait_until(|| terminal.shown().ends_with(": \r\n"));
+        assert!(!processes(&sealed).is_empty(), "{action}: {}", terminal.shown());
+        terminal.close();
+        wait_until(|| processes(&sealed).is_empty());
+    }
+}
+
+/// Gives the key store of the VDI the most iterations that are allowed.
+fn derive_for_minutes(sealed: &Sealed) {
+    let settings = sealed.machine_file("sealed/sealed.vbox");
+    let text = fs::read_to_string(&settings).unwrap();
+    let start = text.find("seal256").expect("the VDI has the key");
+    let name = "name=\"CRYPT/KeyStore\" value=\"";
+    // Properties are sorted by name, so the id of the key comes first.
+    let start = start + text[start..].find(name).unwrap() + name.len();
+    let end = start + text[start..].find('"').unwrap();
+    let store: String = text[start..end].replace("&#10;", "").split_whitespace().collect();
+    let mut bytes = BASE64_STANDARD.decode(&store).unwrap();
+    // `SSMKEYSTORE` of VirtualBox: the iterations that make the key of the password.
+    bytes[178..182].copy_from_slice(&MAX_ITERATIONS.to_le_bytes());
+    fs::write(&settings, [&text[..start], &BASE64_STANDARD.encode(bytes), &text[end..]].concat()).unwrap();
 }

@@ -11,8 +11,15 @@ use std::process::Command;
 /// The current state of "alpine tree": a difference on a difference on a base.
 const LEAF: &str = "6ae26a8c-9c16-432b-a7e4-20863223d4e6";
 
+/// `mount -o loop` that takes a device atomically.
+const LOOP: &str = include_str!("../common/loop.sh");
+
 fn sh(script: &str, arguments: &[&Path]) {
-    let done = Command::new("bash").args(["-euc", script, "sh"]).args(arguments).output().expect("bash runs");
+    let done = Command::new("bash")
+        .args(["-euc", &format!("{LOOP}{script}"), "sh"])
+        .args(arguments)
+        .output()
+        .expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
 }
 

@@ -100,7 +100,7 @@ fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid], stored_size: u64) 
 pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let path = file.path();
     let descriptor = read(file)?;
-    let snapshot = options.snapshot.as_deref().map(|name| snapshot_guid(path, name)).transpose()?;
+    let snapshot = options.snapshot.as_deref().map(|name| snapshot_guid(path, &descriptor, name)).transpose()?;
     let chain = descriptor.chain(snapshot).map_err(|cause| cause.in_file(path))?;
     let top = chain.first().copied().unwrap_or_default();
     if options.writable && (snapshot.is_some() || descriptor.has_children(top)) {
@@ -123,10 +123,10 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     Ok(Parallels { info, files, parts, unit })
 }
 
-fn snapshot_guid(path: &Path, name: &str) -> Result<Uuid> {
-    Uuid::try_parse(name).map_err(|_| {
+fn snapshot_guid(path: &Path, descriptor: &Descriptor, name: &str) -> Result<Uuid> {
+    Uuid::try_parse(name).ok().filter(|guid| descriptor.has_snapshot(*guid)).ok_or_else(|| {
         let reason = format!("it has no snapshot {name:?}: snapshots of a bundle have GUIDs, which its {NAME} lists");
-        Error::Refused { path: path.to_path_buf(), reason }
+        Error::NoSnapshot { path: path.to_path_buf(), reason }
     })
 }
 

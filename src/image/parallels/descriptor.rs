@@ -158,6 +158,11 @@ impl Descriptor {
         }
     }
 
+    /// Whether there is a snapshot, or the one state of a bundle without snapshots.
+    pub(super) fn has_snapshot(&self, guid: Uuid) -> bool {
+        self.parents.contains_key(&guid) || self.storages.iter().flat_map(|s| &s.images).any(|i| i.guid == guid)
+    }
+
     /// Whether a snapshot is the parent of another: its files must not change.
     pub(super) fn has_children(&self, guid: Uuid) -> bool {
         self.parents.values().any(|parent| *parent == guid)

@@ -92,21 +92,25 @@ fn parse(header: &Header, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot,
 
 /// The snapshot with the name `wanted`, or else with that id.
 pub(super) fn find<'a>(file: &File, snapshots: &'a [Snapshot], wanted: &str) -> Result<&'a Snapshot> {
-    let refused = |reason: String| Err(Error::Refused { path: file.path().to_path_buf(), reason });
+    let path = file.path().to_path_buf();
     let mut named = snapshots.iter().filter(|snapshot| snapshot.name == wanted);
     match (named.next(), named.next()) {
         (Some(found), None) => Ok(found),
-        (Some(first), Some(second)) => refused(format!(
-            "more than one internal snapshot is named {wanted:?}; give an id instead, such as {} or {}",
-            first.id, second.id
-        )),
-        (None, _) => match snapshots.iter().find(|snapshot| snapshot.id == wanted) {
-            Some(found) => Ok(found),
-            None if snapshots.is_empty() => refused(format!(
-                "it has no internal snapshots, so there is none named {wanted:?}; leave the snapshot out"
-            )),
-            None => refused(format!("it has no internal snapshot named {wanted:?}; it has {}", names(snapshots))),
-        },
+        (Some(first), Some(second)) => {
+            let [first, second] = [&first.id, &second.id];
+            let reason = format!(
+                "more than one internal snapshot is named {wanted:?}; give an id instead, such as {first} or {second}"
+            );
+            Err(Error::Refused { path, reason })
+        }
+        (None, _) => snapshots.iter().find(|snapshot| snapshot.id == wanted).ok_or_else(|| {
+            let reason = if snapshots.is_empty() {
+                format!("it has no internal snapshots, so there is none named {wanted:?}; leave the snapshot out")
+            } else {
+                format!("it has no internal snapshot named {wanted:?}; it has {}", names(snapshots))
+            };
+            Error::NoSnapshot { path, reason }
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole listings, compared with the texts in `tests/golden/listing`. Run with `UPDATE_GOLDEN=1` to write them anew,
 //! and read the difference.
 
+mod drives;
 mod lab;
 
 use super::report::MediumState;
@@ -79,6 +80,7 @@ fn mixed() -> Lab {
     machine.attachments.push(dvd(1, None, None));
     machine.attachments.push(Attachment { kind: DeviceKind::Floppy, ..dvd(2, None, Some("/dev/fd0")) });
     lab.medium(iso).description = "Installer".to_owned();
+    lab.medium(iso).device = DeviceKind::Dvd;
 
     let old = lab.base(0x31, "/vms/second user/removed.vmdk", MediumKind::Normal, 65536, 12 * MIB);
     lab.set_state(old, MediumState::ReadLocked, None);

@@ -68,14 +68,12 @@ fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
     let registry = lab.load_clean();
     let expected = [
         "gone/gone.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
-        "kept/kept.vbox is not there: its previous copy kept.vbox-prev is there; copy it to kept.vbox, or give it with \
-         --settings"
-            .to_owned(),
+        "kept/kept.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
         "cut/cut.vbox is broken in line 2: expected well-formed XML, found syntax error: tag not closed: `>` not found \
          before end of input; correct it, or restore it from a backup"
             .to_owned(),
         "flag/flag.vbox is broken in line 2: expected true or false in Machine/@aborted, found \"perhaps\"; correct \
-         it, or copy flag.vbox-prev beside it, which is as it was before its last change, over it"
+         it, or restore it from a backup"
             .to_owned(),
         format!(
             "other/other.vbox is broken in line 2: expected the UUID {} that VirtualBox.xml registers the machine \

@@ -5,6 +5,7 @@
 //! at its old and its new place whatever the version says.
 
 mod attachments;
+mod encoding;
 mod global;
 mod machine;
 mod media;
@@ -49,11 +50,11 @@ pub(super) struct Sealed {
 }
 
 impl ParseError {
-    /// The error that names the file too. `previous` says whether its `-prev` copy is there.
-    pub(super) fn in_file(self, path: &Path, previous: bool) -> Error {
+    /// The error that names the file too.
+    pub(super) fn in_file(self, path: &Path) -> Error {
         let path = path.to_path_buf();
         match self {
-            Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found, previous },
+            Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found },
             Self::Unsupported(reason) => Error::Unsupported { path, reason },
             Self::Encrypted(sealed) => {
                 let what = path.display().to_string();

@@ -1,9 +1,10 @@
 //! Walks XML without recursion: quick-xml's events drive a visitor, which keeps what each open element means to it.
 
+use super::encoding::decode;
 use super::{ParseError, Result, Version, parse_uuid};
 use quick_xml::XmlVersion;
 use quick_xml::escape::resolve_xml_entity;
-use quick_xml::events::{BytesDecl, BytesStart, Event};
+use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::{Namespace, NamespaceError, NamespaceResolver, ResolveResult};
 use quick_xml::reader::Reader;
 use std::borrow::Cow;
@@ -43,7 +44,7 @@ pub(super) trait Visitor {
 ///
 /// # Errors
 /// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor says so; [`ParseError::Unsupported`]
-/// when it is neither in UTF-8 nor in UTF-16.
+/// when its encoding is not known.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
     let document = &*decode(bytes)?;
     let names = NamespaceResolver::default();
@@ -83,59 +84,9 @@ pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
             Event::DocType(_) => {
                 return Err(walk.broken("no document type", "<!DOCTYPE"));
             }
-            Event::Decl(declaration) => check_encoding(&declaration, utf16(bytes).is_some())?,
-            Event::Comment(_) | Event::PI(_) => {}
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => return walk.finish(),
         }
-    }
-}
-
-/// The text of a file. VirtualBox writes UTF-8, and reads what an editor made UTF-16 of.
-fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
-    if let Some((text, unit)) = utf16(bytes) {
-        let (units, rest) = text.as_chunks();
-        let broken = |line, found: &str| {
-            Err(ParseError::Broken { line, expected: "UTF-16".to_owned(), found: found.to_owned() })
-        };
-        let mut decoded = String::with_capacity(units.len());
-        for c in char::decode_utf16(units.iter().map(|bytes| unit(*bytes))) {
-            let Ok(c) = c else {
-                return broken(line_of(decoded.as_bytes(), decoded.len()), "half a surrogate pair");
-            };
-            decoded.push(c);
-        }
-        return if rest.is_empty() {
-            Ok(Cow::Owned(decoded))
-        } else {
-            broken(line_of(decoded.as_bytes(), decoded.len()), "half a character at the end of the file")
-        };
-    }
-    std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
-        let at = error.valid_up_to();
-        let found = format!("the byte {:#04x}", bytes[at]);
-        ParseError::Broken { line: line_of(bytes, at), expected: "UTF-8".to_owned(), found }
-    })
-}
-
-/// Reads a unit of UTF-16 in one of the two byte orders.
-type Unit = fn([u8; 2]) -> u16;
-
-/// What follows the byte order mark of UTF-16, and how it is read; none without such a mark.
-fn utf16(bytes: &[u8]) -> Option<(&[u8], Unit)> {
-    match bytes {
-        [0xFF, 0xFE, text @ ..] => Some((text, u16::from_le_bytes)),
-        [0xFE, 0xFF, text @ ..] => Some((text, u16::from_be_bytes)),
-        _ => None,
-    }
-}
-
-fn check_encoding(declaration: &BytesDecl, is_utf16: bool) -> Result<()> {
-    let known: &[&str] = if is_utf16 { &["utf-16", "utf-16le", "utf-16be"] } else { &["utf-8", "us-ascii"] };
-    match declaration.encoding() {
-        Some(Ok(name)) if !known.iter().any(|known| name.eq_ignore_ascii_case(known)) => {
-            Err(ParseError::Unsupported(format!("it says that it is in {}; save it as UTF-8", shorten(&name))))
-        }
-        _ => Ok(()),
     }
 }
 

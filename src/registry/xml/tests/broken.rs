@@ -137,55 +137,23 @@ fn files_of_another_kind_are_named() {
     assert_eq!(parse_machine(two.as_bytes()).unwrap_err(), broken(23, "one Machine element", "two"));
 }
 
-/// The text as an editor of Windows saves it.
-fn utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
-    std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(bytes).collect()
-}
-
 #[test]
-fn utf_16_is_read_in_both_byte_orders() {
-    let text = include_str!("samples/1.21-machine.vbox").replace("trixie", "trixie 日本 😀");
-    let stated = change(&text, r#"version="1.0""#, r#"version="1.0" encoding="UTF-16""#);
-    for text in [&text, &stated] {
-        for bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
-            assert_eq!(parse_machine(&utf16(text, bytes)).unwrap().machine.name, "trixie 日本 😀");
-        }
+fn reads_a_machine_in_other_encodings() {
+    let text = include_str!("samples/1.21-machine.vbox").replace("trixie", "Jürgen");
+    let latin = change(&text, r#"version="1.0""#, r#"version="1.0" encoding="ISO-8859-1""#);
+    let latin: Vec<u8> = latin.chars().map(|c| u8::try_from(c).unwrap()).collect();
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [latin, utf16] {
+        assert_eq!(parse_machine(&bytes).unwrap().machine.name, "Jürgen");
     }
-    let mut cut = utf16(&text, u16::to_le_bytes);
-    cut.pop();
-    let error = parse_machine(&cut).unwrap_err();
-    assert_eq!(error, broken(23, "UTF-16", "half a character at the end of the file"));
-    let mut half = utf16("<x>\n", u16::to_le_bytes);
-    half.extend(0xD800_u16.to_le_bytes());
-    assert_eq!(parse_machine(&half).unwrap_err(), broken(2, "UTF-16", "half a surrogate pair"));
-    assert_eq!(
-        parse_machine(stated.as_bytes()).unwrap_err(),
-        ParseError::Unsupported("it says that it is in UTF-16; save it as UTF-8".to_owned())
-    );
 }
 
 #[test]
-fn other_encodings_and_versions_are_unsupported() {
-    let text = include_str!("samples/1.21-machine.vbox");
-    let unsupported = |reason: &str| ParseError::Unsupported(reason.to_owned());
-    let latin = change(text, r#"version="1.0""#, r#"version="1.0" encoding="ISO-8859-1""#);
-    assert_eq!(
-        parse_machine(latin.as_bytes()).unwrap_err(),
-        unsupported("it says that it is in ISO-8859-1; save it as UTF-8")
-    );
-    let mut bytes = text.as_bytes().to_vec();
-    let at = text.find("trixie").unwrap();
-    bytes[at] = 0xFC;
-    assert_eq!(parse_machine(&bytes).unwrap_err(), broken(3, "UTF-8", "the byte 0xfc"));
-    let ancient = change(text, "1.21-macosx", "1.1-linux");
-    assert_eq!(
-        parse_machine(ancient.as_bytes()).unwrap_err(),
-        unsupported(
-            "its settings version 1.1-linux is older than 1.2; open it once with VirtualBox 1.5 to 3.0, which converts it"
-        )
-    );
-    let stated = change(text, r#"version="1.0""#, r#"version="1.0" encoding="utf-8""#);
-    assert!(parse_machine(stated.as_bytes()).is_ok());
+fn other_versions_are_unsupported() {
+    let ancient = change(include_str!("samples/1.21-machine.vbox"), "1.21-macosx", "1.1-linux");
+    let reason =
+        "its settings version 1.1-linux is older than 1.2; open it once with VirtualBox 1.5 to 3.0, which converts it";
+    assert_eq!(parse_machine(ancient.as_bytes()).unwrap_err(), ParseError::Unsupported(reason.to_owned()));
 }
 
 #[test]
