@@ -9,6 +9,7 @@ use crate::guestfs::Content;
 use crate::registry::Chain;
 use crate::volume::{Table, Volume};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ pub struct DiskReport {
     pub uuid: Option<Uuid>,
     /// The size of the disk.
     pub size: u64,
-    /// The kind of the partition table: `none`, `MBR`, `GPT`, `BSD disk label`.
+    /// The kind of the partition table: `none`, `MBR`, `GPT`, `BSD disk label`, `APM`.
     pub scheme: &'static str,
     /// Bytes of the sectors that the table counts in.
     pub sector_size: u32,
@@ -78,9 +79,9 @@ pub struct PartitionReport {
     pub size: u64,
     /// The first byte on the disk.
     pub offset: u64,
-    /// What the table says it is, in upstream's words.
+    /// What the table says it is, in upstream's words where it has some.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The label that the table gives it; empty for none.
     pub name: String,
     /// What it holds; `null` for nothing known.
@@ -115,7 +116,7 @@ impl DiskReport {
             sectors: volume.size / sector_size,
             size: volume.size,
             offset: volume.offset,
-            kind: volume.type_name,
+            kind: volume.type_name.clone(),
             name: volume.name.clone(),
             filesystem: contents.get(volume.index).and_then(ContentReport::new),
         };
@@ -256,7 +257,7 @@ fn rows(disk: &DiskReport) -> Vec<Cells> {
             partition.sectors.to_string(),
             scaled(partition.size),
             partition.offset.to_string(),
-            partition.kind.to_owned(),
+            printable(&partition.kind).into_owned(),
         ];
         if named {
             cells.push(printable(&partition.name).into_owned());

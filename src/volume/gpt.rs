@@ -224,7 +224,7 @@ fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, Fa
     let (units, _) = fields.bytes(56, 72)?.as_chunks::<2>(); // PartitionName
     let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0).collect();
     let name = String::from_utf16_lossy(&units);
-    Ok(Some(Partition { linux_number: number, first, count, type_name: type_names::gpt(kind), name, bootable: false }))
+    Ok(Some(Partition { linux_number: number, first, count, type_name: type_names::gpt(kind).into(), name, bootable: false }))
 }
 
 #[cfg(test)]
@@ -443,6 +443,6 @@ mod tests {
         damage_both(&mut disk);
         let table = read_table(&disk).unwrap();
         assert_eq!((table.scheme, table.volumes.len(), table.notes.len()), (Scheme::Mbr, 1, 1));
-        assert_eq!((table.volumes[0].linux_number, table.volumes[0].type_name), (2, "Linux native"));
+        assert_eq!((table.volumes[0].linux_number, &*table.volumes[0].type_name), (2, "Linux native"));
     }
 }

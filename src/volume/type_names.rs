@@ -1,5 +1,6 @@
 //! What upstream calls the types of partitions (its `RTDvmVolumeTypeGetDescr`).
 
+use super::bsd::Flavour;
 use uuid::{Uuid, uuid};
 
 /// What upstream calls every type that it has no word for.
@@ -31,6 +32,24 @@ pub(super) fn mbr(kind: u8) -> &'static str {
         0xAF => MAC_HFS,
         0xBF => SOLARIS,
         0xFD => LINUX_RAID,
+        _ => UNKNOWN,
+    }
+}
+
+/// The name of the type of a partition in a BSD disk label, as fdisk has it.
+pub(super) fn bsd(kind: u8, flavour: Flavour) -> &'static str {
+    match (kind, flavour) {
+        (1, _) => "swap",
+        (7, _) => "4.2BSD",
+        (8, _) => "MS-DOS",
+        (9, _) => "4.4LFS",
+        (11, _) => "HPFS",
+        (12, _) => "ISO-9660",
+        (13, _) => "boot",
+        (17, _) => "ext2fs",
+        (14, Flavour::FreeBsd) => "vinum",
+        (15, Flavour::FreeBsd) | (19, Flavour::OpenBsd | Flavour::NetBsd) => "RAID",
+        (27, Flavour::FreeBsd) => "ZFS",
         _ => UNKNOWN,
     }
 }
