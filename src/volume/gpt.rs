@@ -224,7 +224,14 @@ fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, Fa
     let (units, _) = fields.bytes(56, 72)?.as_chunks::<2>(); // PartitionName
     let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0).collect();
     let name = String::from_utf16_lossy(&units);
-    Ok(Some(Partition { linux_number: number, first, count, type_name: type_names::gpt(kind).into(), name, bootable: false }))
+    Ok(Some(Partition {
+        linux_number: number,
+        first,
+        count,
+        type_name: type_names::gpt(kind).into(),
+        name,
+        bootable: false,
+    }))
 }
 
 #[cfg(test)]

@@ -55,7 +55,14 @@ impl Fixture {
                     Ok(uuid) => type_names::gpt(uuid),
                     Err(_) => type_names::mbr(u8::from_str_radix(kind, 16).unwrap()),
                 };
-                (*number, first * self.sector_size, count * self.sector_size, type_name.to_owned(), name.clone(), *bootable)
+                (
+                    *number,
+                    first * self.sector_size,
+                    count * self.sector_size,
+                    type_name.to_owned(),
+                    name.clone(),
+                    *bootable,
+                )
             })
             .collect()
     }

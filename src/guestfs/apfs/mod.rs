@@ -8,7 +8,7 @@
 mod volume;
 
 use super::foreign::{Blocks, Stream};
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::image::Fault;
 use ferrosys::apfs::{Container, ReadError};
@@ -95,6 +95,7 @@ impl Apfs {
             return Err(Error::Unsupported { type_name: TYPE, what: why });
         }
         let superblock = container.superblock();
+        notes.extend(shortage(superblock.block_count.saturating_mul(superblock.block_size.into()), blocks.size()));
         let used: u64 = container.volumes().iter().map(|volume| volume.superblock.allocated_blocks).sum();
         let facts = Facts {
             type_name: TYPE,

@@ -18,7 +18,7 @@ mod subvolume;
 mod superblock;
 mod tree;
 
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::image::Fault;
 use chunk::Chunks;
@@ -209,6 +209,7 @@ impl Btrfs {
         if sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
+        notes.extend(shortage(sb.device_size, self.nodes.volume.size()));
         // Damage there is told of when the folders are looked at.
         let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
         if let Ok(Some(path)) = default {

@@ -3,7 +3,7 @@
 
 use super::{Fat, type_name};
 use crate::guestfs::dos::{FIRST_CLUSTER, Width, serial};
-use crate::guestfs::{Facts, Result};
+use crate::guestfs::{Facts, Result, shortage};
 use crate::image::fields::Fields;
 
 /// `FSI_LeadSig` and `FSI_StrucSig`.
@@ -49,10 +49,7 @@ impl Fat {
             notes.push(ERRORS.to_owned());
         }
         let end = self.boot.data + u64::from(self.boot.clusters) * self.boot.cluster;
-        let size = self.heap.blocks.size();
-        if end > size {
-            notes.push(format!("Its volume is {} bytes shorter than it says: files may be cut short", end - size));
-        }
+        notes.extend(shortage(end, self.heap.blocks.size()));
         notes
     }
 

@@ -120,12 +120,14 @@ pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
     let block = u64::from(f.u32_be(20).map_err(damage)?);
     let start = u64::from(f.u16_be(28).map_err(damage)?) * 512 + u64::from(f.u16_be(126).map_err(damage)?) * block;
     let size = u64::from(f.u16_be(128).map_err(damage)?) * block;
-    if start.checked_add(size).is_none_or(|end| end > volume.size()) || size < AT + SIZE as u64 {
+    // It may be cut short, but not before its header.
+    let left = volume.size().saturating_sub(start).min(size);
+    if left < AT + SIZE as u64 {
         let expected = format!("a part of the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
         return Err(damage(Fault::corrupt(f.offset(126), "embedded volume", expected, found)));
     }
-    Ok(Part { start, size })
+    Ok(Part { start, size: left })
 }
 
 impl Header {
@@ -142,10 +144,16 @@ impl Header {
             let what = format!("it is of version {version}, only 4 and 5 are known");
             return Err(Error::Unsupported { type_name: TYPE, what });
         }
-        Self::fields(&f, signature == HFSX, part.size).map_err(damage)
+        Self::fields(&f, signature == HFSX).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, is_hfsx: bool, size: u64) -> Result<Self, Fault> {
+    /// The bytes that the volume has at least. The last block may be cut short, as it has no data: a copy of the header
+    /// is 1024 bytes before the end.
+    pub(super) fn least_size(&self) -> u64 {
+        u64::from(self.blocks).saturating_sub(1) * u64::from(self.block_size)
+    }
+
+    fn fields(f: &Fields<'_>, is_hfsx: bool) -> Result<Self, Fault> {
         let attributes = f.u32_be(4)?;
         let block_size = f.u32_be(40)?;
         if !block_size.is_power_of_two() || block_size < 512 {
@@ -153,11 +161,8 @@ impl Header {
             return Err(Fault::corrupt(f.offset(40), "allocation block size", expected, block_size));
         }
         let blocks = f.u32_be(44)?;
-        // The last block may be cut short, as it has no data: a copy of the header is 1024 bytes before the end.
-        let least = u64::from(blocks).saturating_sub(1) * u64::from(block_size);
-        if blocks == 0 || least > size {
-            let expected = format!("blocks within {size} bytes (the volume may be cut short)");
-            return Err(Fault::corrupt(f.offset(44), "number of allocation blocks", expected, blocks));
+        if blocks == 0 {
+            return Err(Fault::corrupt(f.offset(44), "number of allocation blocks", "1 at least", blocks));
         }
         let journal = f.u32_be(12)?;
         Ok(Self {

@@ -17,7 +17,7 @@ mod names;
 mod packed;
 mod source;
 
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::image::Fault;
 use btree::Tree;
@@ -149,6 +149,7 @@ impl HfsPlus {
         if header.inconsistent {
             notes.push("It is marked as inconsistent; check it with Disk Utility within the guest".to_owned());
         }
+        notes.extend(shortage(header.least_size(), source.part.size));
         let none = || Tree::none(btree::Kind::Catalog);
         let mut fs = Self {
             facts: Facts::default(),

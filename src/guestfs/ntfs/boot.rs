@@ -23,7 +23,7 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, Fault> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let f = Fields::new("boot sector", bytes, 0);
         let mark = f.bytes(3, 8)?;
         if mark != b"NTFS    " {
@@ -41,14 +41,9 @@ impl Boot {
             return Err(Fault::corrupt(0x0D, "sectors per cluster", "a power of two, 2 MiB at most", raw));
         }
         let clusters = f.u64_le(0x28)? / sectors;
-        if clusters.checked_mul(cluster).is_none_or(|size| size > volume_size) {
+        if clusters.checked_mul(cluster).is_none() {
             let found = format!("{clusters} clusters of {cluster} bytes");
-            return Err(Fault::corrupt(
-                0x28,
-                "size of the file system",
-                format_args!("at most {volume_size} bytes"),
-                found,
-            ));
+            return Err(Fault::corrupt(0x28, "size of the file system", "less than 2^64 bytes", found));
         }
         let mft = f.u64_le(0x30)?;
         if mft >= clusters {

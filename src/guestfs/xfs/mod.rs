@@ -12,7 +12,7 @@ mod superblock;
 mod xattr;
 
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::image::Fault;
 use crate::image::fields::Fields;
@@ -108,15 +108,16 @@ impl Xfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; usize::try_from(volume.size().min(superblock::MAX_SIZE)).unwrap_or(0)];
         volume.read_at(0, &mut bytes)?;
-        let mut sb = Superblock::parse(&bytes, volume.size(), true)?;
+        let mut sb = Superblock::parse(&bytes, true)?;
         let (overlay, note) = replay::replay(&*volume, &sb)?;
         if overlay.patch(0, &mut bytes) {
-            sb = Superblock::parse(&bytes, volume.size(), false)?;
+            sb = Superblock::parse(&bytes, false)?;
         }
         let mut notes: Vec<String> = note.into_iter().collect();
         if sb.needs_repair {
             notes.push("It is marked as in need of a repair; run xfs_repair within the guest".to_owned());
         }
+        notes.extend(shortage(sb.blocks * u64::from(sb.block_size), volume.size()));
         Ok(Self {
             volume,
             facts: facts(&sb, notes),
