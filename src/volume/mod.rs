@@ -5,10 +5,11 @@
 //! table says wrongly never stops a disk from being used: it becomes a note.
 
 mod apm;
-mod boot_sector;
+pub(crate) mod boot_sector;
 mod bsd;
 pub mod error;
 mod gpt;
+mod gpt_types;
 mod list;
 mod mbr;
 mod slice;

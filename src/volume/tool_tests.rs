@@ -1,7 +1,7 @@
 //! Partition tables made by real tools, and what sfdisk reads from them; `tests/fixtures/partitions/make.sh`.
 
 use super::test_disk::TestDisk;
-use super::{Scheme, read_table, type_names};
+use super::{Scheme, gpt_types, read_table, type_names};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ impl Fixture {
         volumes
             .map(|(number, first, count, kind, bootable, name)| {
                 let type_name = match kind.parse::<Uuid>() {
-                    Ok(uuid) => type_names::gpt(uuid),
+                    Ok(uuid) => gpt_types::name(uuid),
                     Err(_) => type_names::mbr(u8::from_str_radix(kind, 16).unwrap()),
                 };
                 (

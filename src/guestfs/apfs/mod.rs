@@ -34,12 +34,6 @@ pub struct Apfs {
     facts: Facts,
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(32..).is_some_and(|rest| rest.starts_with(b"NXSB"))
-}
-
 /// What the crate says, in our words.
 fn failed(error: ReadError) -> Error {
     match error {

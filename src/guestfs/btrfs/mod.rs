@@ -102,20 +102,6 @@ struct Opened {
     inode: Inode,
 }
 
-/// Whether a volume has the mark of this file system.
-///
-/// # Errors
-/// When the volume cannot be read.
-pub fn probe(volume: &dyn Disk) -> Result<bool> {
-    let at = superblock::PLACES[0] + superblock::MAGIC_AT as u64;
-    let mut mark = [0; superblock::MAGIC.len()];
-    if volume.size() < at + mark.len() as u64 {
-        return Ok(false);
-    }
-    volume.read_at(at, &mut mark)?;
-    Ok(mark == superblock::MAGIC)
-}
-
 fn damage(fault: Fault) -> Error {
     Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
 }

@@ -21,7 +21,8 @@ impl Fat {
     pub(super) fn read_facts(&self) -> Facts {
         Facts {
             type_name: type_name(self.boot.width),
-            label: self.root_label().ok().flatten().unwrap_or_else(|| self.boot.label.clone()),
+            // The boot sector keeps a label that was erased in the root folder.
+            label: self.root_label().map_or_else(|_| self.boot.label.clone(), Option::unwrap_or_default),
             uuid: self.boot.serial.map(serial).unwrap_or_default(),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
             blocks: self.boot.clusters.into(),

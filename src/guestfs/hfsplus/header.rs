@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::image::Fault;
 use crate::image::fields::Fields;
+use uuid::{Uuid, uuid};
 
 /// Where the header is, and how large.
 pub(super) const AT: u64 = 1024;
@@ -96,6 +97,28 @@ pub(super) fn probe_classic(head: &[u8]) -> bool {
     matches!(f.u16_be(1024), Ok(HFS))
         && f.u32_be(1024 + 20).is_ok_and(|size| size != 0 && size % 512 == 0)
         && !is_wrapped(&f)
+}
+
+/// The namespace in which macOS makes a UUID of a volume's number, and blkid too.
+const NAMESPACE: Uuid = uuid!("b3e20f39-f292-11d6-97a4-00306543ecac");
+
+/// The UUID of a volume by the number in its `finderInfo`; empty without.
+pub(super) fn uuid_of_id(id: u64) -> String {
+    if id == 0 { String::new() } else { Uuid::new_v3(&NAMESPACE, &id.to_be_bytes()).to_string() }
+}
+
+/// The UUID of a volume that begins with a header; empty for a wrapped one, whose header is elsewhere.
+pub(super) fn uuid_of(head: &[u8]) -> String {
+    let f = Fields::new("volume header", head, 0);
+    let id = if matches!(f.u16_be(1024), Ok(HFS)) { Ok(0) } else { f.u64_be(1024 + 80 + 24) };
+    uuid_of_id(id.unwrap_or(0))
+}
+
+/// `drVN`, a text of 27 bytes with its length before it, and the UUID of `drFndrInfo` of an old HFS.
+pub(super) fn classic_names(head: &[u8]) -> (String, String) {
+    let f = Fields::new("master directory block", head, 0);
+    let label = f.u8(1024 + 36).and_then(|len| f.text(1024 + 37, usize::from(len.min(27))));
+    (label.unwrap_or_default(), uuid_of_id(f.u64_be(1024 + 92 + 24).unwrap_or(0)))
 }
 
 /// `drEmbedSigWord` of the old HFS.

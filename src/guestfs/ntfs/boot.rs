@@ -3,6 +3,7 @@
 
 use crate::image::Fault;
 use crate::image::fields::Fields;
+use crate::volume::boot_sector;
 
 /// Bytes that the boot sector takes.
 pub(super) const SIZE: usize = 512;
@@ -26,7 +27,7 @@ impl Boot {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let f = Fields::new("boot sector", bytes, 0);
         let mark = f.bytes(3, 8)?;
-        if mark != b"NTFS    " {
+        if mark != boot_sector::NTFS {
             return Err(Fault::corrupt(3, "mark of the boot sector", "NTFS", String::from_utf8_lossy(mark)));
         }
         let sector = u64::from(f.u16_le(0x0B)?);

@@ -68,12 +68,6 @@ pub(super) struct Opened {
     device: (u32, u32),
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(3..).is_some_and(|rest| rest.starts_with(b"NTFS    "))
-}
-
 fn damage(fault: Fault) -> Error {
     Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
 }

@@ -53,12 +53,6 @@ pub struct Squashfs {
     data: Cache<Packed, Arc<[u8]>, ByLength>,
 }
 
-/// Whether a volume begins like this file system, of any version; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    superblock::probe(head)
-}
-
 fn damage(fault: Fault) -> Error {
     Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
 }

@@ -35,11 +35,6 @@ pub(super) struct Superblock {
     pub(super) fragment_table: u64,
 }
 
-/// Whether a volume begins like this file system, of any version.
-pub(super) fn probe(head: &[u8]) -> bool {
-    head.starts_with(&MAGIC) || head.starts_with(&MAGIC_BIG_ENDIAN)
-}
-
 impl Superblock {
     /// Parses the first [`SIZE`] bytes.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {

@@ -74,12 +74,6 @@ struct Remote {
     by_extent: bool,
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.starts_with(b"XFSB")
-}
-
 fn damage(fault: Fault) -> Error {
     Error::Corrupt { type_name: TYPE, fault: Box::new(fault) }
 }
