@@ -71,7 +71,8 @@ fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
     let table = volume::read_table(&*disk.seen)?;
     let slices = slices(&disk.seen, &table.volumes);
-    let contents: Vec<Content> = slices.iter().map(|(_, slice)| guestfs::identify(slice)).collect();
+    let mut contents: Vec<Content> = slices.iter().map(|(_, slice)| guestfs::identify(slice)).collect();
+    contents.extend(whole_content(&disk.seen, &table.volumes));
     let report = DiskReport::new(&chain, disk.seen.size(), &table, &contents);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
@@ -146,6 +147,13 @@ fn slices(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<(usize, Arc<dyn Disk>
     let volumes = if volumes.is_empty() { std::slice::from_ref(&whole) } else { volumes };
     let slice = |volume: &Volume| -> Arc<dyn Disk> { Arc::new(Slice::new(disk.clone(), volume.offset, volume.size)) };
     volumes.iter().map(|volume| (volume.index, slice(volume))).collect()
+}
+
+/// What a disk with volumes holds as a whole, such as an optical disk that boots as a hard disk too. `None` without
+/// volumes, and where one of them begins with the disk and so holds that.
+fn whole_content(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Option<Content> {
+    let is_apart = !volumes.is_empty() && volumes.iter().all(|volume| volume.offset > 0);
+    is_apart.then(|| Content { notes: Vec::new(), ..guestfs::identify(disk) })
 }
 
 /// The file systems of the volumes, or of a whole disk without any, that can be read here. The others are named.

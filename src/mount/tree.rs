@@ -325,7 +325,7 @@ mod tests {
     const PROCESS: Process = Process { pid: 4711, started: 99 };
 
     fn volume(index: usize, offset: u64, size: u64) -> Volume {
-        Volume { index, linux_number: 1, offset, size, type_name: "Linux", name: String::new(), bootable: false }
+        Volume { index, linux_number: 1, offset, size, type_name: "Linux".into(), name: String::new(), bootable: false }
     }
 
     fn tree(image: &Path, options: &Options) -> Tree {

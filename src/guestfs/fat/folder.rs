@@ -37,7 +37,7 @@ impl Fat {
             }
             Ok(if label.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(label)
+        Ok(label.filter(|label| label != super::boot::NO_NAME))
     }
 
     fn named(&self, slot: &Slot<'_>, long: &mut LongName) -> Result<Found> {

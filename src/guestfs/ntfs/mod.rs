@@ -12,7 +12,7 @@ mod special;
 mod wof;
 
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use boot::Boot;
@@ -68,12 +68,6 @@ pub(super) struct Opened {
     device: (u32, u32),
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(3..).is_some_and(|rest| rest.starts_with(b"NTFS    "))
-}
-
 fn damage(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
@@ -90,7 +84,7 @@ impl Ntfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes, volume.size()).map_err(damage)?;
+        let boot = Boot::parse(&bytes).map_err(damage)?;
         let first =
             runs::ClusterRun { first: 0, place: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
         let mut ntfs = Self {
@@ -133,7 +127,15 @@ impl Ntfs {
         if flags & DIRTY != 0 || self.has_open_journal()? {
             notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
-        if self.lookup(self.root(), b"hiberfil.sys")?.map(|node| self.is_hibernated(node)).transpose()? == Some(true) {
+        let short = shortage(self.boot.clusters * self.boot.cluster, self.volume.size());
+        let found = self.lookup(self.root(), b"hiberfil.sys");
+        let hibernated = match found.and_then(|found| found.map(|node| self.is_hibernated(node)).transpose()) {
+            // The folder tells that itself when it is looked at.
+            Err(Error::Corrupt { .. }) if short.is_some() => None,
+            found => found?,
+        };
+        notes.extend(short);
+        if hibernated == Some(true) {
             notes.push(
                 "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
             );
