@@ -63,7 +63,8 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let disk = open_disk(arguments, &lookup(arguments), disk, DiskOptions::default())?;
     warn(&disk.warnings);
-    let contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
+    let mut contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
+    contents.extend(disk.whole_content());
     let report = DiskReport::new(&disk.chain, disk.disk.size(), &disk.table, &contents);
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),

@@ -1,18 +1,8 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
-use super::apfs::{self, Apfs};
-use super::btrfs::{self, Btrfs};
-use super::exfat::{self, Exfat};
-use super::ext::{self, Ext};
-use super::fat::{self, Fat};
-use super::hfsplus::{self, HfsPlus};
 use super::iso::{self, Iso};
-use super::marks;
-use super::ntfs::{self, Ntfs};
-use super::squashfs::{self, Squashfs};
 use super::udf::{self, Udf};
-use super::xfs::{self, Xfs};
-use super::{Error, GuestFs, Result};
+use super::{Error, GuestFs, Result, marks};
 use crate::disk::Disk;
 use crate::error_kind::message;
 use std::fmt;
@@ -61,22 +51,7 @@ impl fmt::Display for Content {
 /// # Errors
 /// When the volume cannot be read.
 pub fn detect(volume: &dyn Disk) -> Result<Content> {
-    let part = |from: u64, len: u64| -> Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(volume.size().saturating_sub(from).min(len)).unwrap_or(0)];
-        if !bytes.is_empty() {
-            volume.read_at(from, &mut bytes)?;
-        }
-        Ok(bytes)
-    };
-    if let Some(content) = marks::of_head(&part(0, marks::HEAD)?) {
-        return Ok(content);
-    }
-    let [member, file_system] = marks::FAR.map(|from| part(from, marks::FAR_LEN));
-    if let Some(content) = marks::of_far([&member?, &file_system?]) {
-        return Ok(content);
-    }
-    let [new, old] = marks::raid_ends(volume.size()).map(|end| end.map_or(Ok(Vec::new()), |end| part(end, 256)));
-    Ok(marks::of_ends([&new?, &old?]).unwrap_or_default())
+    Ok(marks::find(volume)?.map(|(_, content)| content).unwrap_or_default())
 }
 
 /// What a volume holds, as its reader says where there is one, else as its marks tell. What is wrong with it, and how
@@ -138,46 +113,10 @@ fn way_on(type_name: &str) -> Option<&'static str> {
 /// # Errors
 /// Damage, unknown features, and when the volume cannot be read.
 pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
-    let mut head = vec![0; usize::try_from(volume.size()).unwrap_or(usize::MAX).min(marks::CONTAINER_HEAD)];
-    volume.read_at(0, &mut head)?;
-    if marks::contained(&head).is_some() {
-        // A file system that seems to be there was so before.
-        return Ok(None);
+    match marks::find(&*volume)?.and_then(|(signature, _)| signature.open) {
+        Some(open) => open(volume),
+        None => Ok(None),
     }
-    if ntfs::probe(&head) {
-        return Ok(Some(Box::new(Ntfs::open(volume)?)));
-    }
-    if exfat::probe(&head) {
-        return Ok(Some(Box::new(Exfat::open(volume)?)));
-    }
-    if xfs::probe(&head) {
-        return Ok(Some(Box::new(Xfs::open(volume)?)));
-    }
-    if btrfs::probe(&*volume)? {
-        return Ok(Some(Box::new(Btrfs::open(volume)?)));
-    }
-    if apfs::probe(&head) {
-        return Ok(Some(Box::new(Apfs::open(volume)?)));
-    }
-    if squashfs::probe(&head) {
-        return Ok(Some(Box::new(Squashfs::open(volume)?)));
-    }
-    // Before optical disks, whose marks a quick format of FAT may leave.
-    if fat::probe(&head) {
-        return Ok(Some(Box::new(Fat::open(volume)?)));
-    }
-    // Before HFS+, which hybrid disks have too.
-    if let Some(optical) = open_optical(&volume)? {
-        return Ok(Some(optical));
-    }
-    if hfsplus::probe(&head) {
-        return Ok(Some(Box::new(HfsPlus::open(volume)?)));
-    }
-    // Last, as its mark is of two bytes only, which others may have there by chance.
-    if ext::probe(&head) {
-        return Ok(Some(Box::new(Ext::open(volume)?)));
-    }
-    Ok(None)
 }
 
 /// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as

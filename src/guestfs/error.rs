@@ -68,8 +68,18 @@ impl Error {
 }
 
 impl From<disk::Error> for Error {
+    /// What lies past the volume's end is missing, as on a copy that was cut short: a cause of the file system, which
+    /// readers pass over where they can.
     fn from(error: disk::Error) -> Self {
-        Self::Disk(Box::new(error))
+        match error {
+            disk::Error::PastEnd { offset, end, size } => {
+                let what = "end of a volume that is cut short";
+                let cause =
+                    ParseError::corrupt(offset, what, format_args!("{end} bytes at least"), format_args!("{size}"));
+                Self::Corrupt { type_name: "guest's", cause: Box::new(cause) }
+            }
+            other => Self::Disk(Box::new(other)),
+        }
     }
 }
 

@@ -197,6 +197,13 @@ pub struct Facts {
     pub notes: Vec<String>,
 }
 
+/// The note on a volume of `size` bytes that is shorter than the `stated` ones of its file system, as a copy that broke
+/// off is. What lies past the end cannot be read; all else is shown.
+fn shortage(stated: u64, size: u64) -> Option<String> {
+    let missing = stated.checked_sub(size).filter(|missing| *missing > 0)?;
+    Some(format!("Its volume is {missing} bytes shorter than it says: files may be cut short"))
+}
+
 /// A file system opened on a volume. All methods may be called from several threads at once, with any node that a
 /// folder or [`root`](GuestFs::root) gave. Damage is an error, never a panic, a hang or unbounded memory.
 pub trait GuestFs: Send + Sync {

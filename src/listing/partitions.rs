@@ -9,6 +9,7 @@ use crate::guestfs::Content;
 use crate::registry::Chain;
 use crate::volume::{Table, Volume};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use uuid::Uuid;
@@ -30,11 +31,11 @@ pub struct DiskReport {
     pub uuid: Option<Uuid>,
     /// The size of the disk.
     pub size: u64,
-    /// The kind of the partition table: `none`, `MBR`, `GPT`, `BSD disk label`.
+    /// The kind of the partition table: `none`, `MBR`, `GPT`, `BSD disk label`, `APM`.
     pub scheme: &'static str,
     /// Bytes of the sectors that the table counts in.
     pub sector_size: u32,
-    /// What the whole disk holds, when it has no partitions; `null` for nothing known.
+    /// What the whole disk holds, also beside its partitions; `null` for nothing known.
     pub filesystem: Option<ContentReport>,
     /// The partitions.
     pub partitions: Vec<PartitionReport>,
@@ -78,9 +79,9 @@ pub struct PartitionReport {
     pub size: u64,
     /// The first byte on the disk.
     pub offset: u64,
-    /// What the table says it is, in upstream's words.
+    /// What the table says it is, in upstream's words where it has some.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The label that the table gives it; empty for none.
     pub name: String,
     /// What it holds; `null` for nothing known.
@@ -88,8 +89,8 @@ pub struct PartitionReport {
 }
 
 impl DiskReport {
-    /// The report on the disk of a chain that has `size` bytes. `contents` are those of the table's volumes, or without
-    /// any the one of the whole disk.
+    /// The report on the disk of a chain that has `size` bytes. `contents` are those of the table's volumes, and
+    /// behind them that of the whole disk.
     #[must_use]
     pub fn new(chain: &Chain, size: u64, table: &Table, contents: &[Content]) -> Self {
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
@@ -106,7 +107,7 @@ impl DiskReport {
     ) -> Self {
         let name = |path: &&Path| path.to_string_lossy().into_owned();
         let sector_size = u64::from(table.sector_size);
-        let whole = table.volumes.is_empty();
+        let volumes = table.volumes.len();
         let partition = |volume: &Volume| PartitionReport {
             index: volume.index,
             linux_number: volume.linux_number,
@@ -115,13 +116,19 @@ impl DiskReport {
             sectors: volume.size / sector_size,
             size: volume.size,
             offset: volume.offset,
-            kind: volume.type_name,
+            kind: volume.type_name.clone(),
             name: volume.name.clone(),
             filesystem: contents.get(volume.index).and_then(ContentReport::new),
         };
         let told = contents.iter().enumerate().flat_map(|(index, content)| {
-            let subject = if whole { "The disk".to_owned() } else { format!("Volume {index}") };
+            let subject = if index == volumes { "The disk".to_owned() } else { format!("Volume {index}") };
             content.notes.iter().map(move |note| format!("{subject}: {note}"))
+        });
+        let disk = contents.get(volumes);
+        let beside = disk.filter(|content| volumes > 0 && !content.is_unknown()).map(|content| {
+            format!(
+                "The disk as a whole holds {content}, besides its partitions; mount the disk and open vhdd for that"
+            )
         });
         Self {
             base: images.last().map(name).unwrap_or_default(),
@@ -130,9 +137,9 @@ impl DiskReport {
             size,
             scheme: table.scheme.name(),
             sector_size: table.sector_size,
-            filesystem: contents.first().filter(|_| whole).and_then(ContentReport::new),
+            filesystem: disk.and_then(ContentReport::new),
             partitions: table.volumes.iter().map(partition).collect(),
-            notes: table.notes.iter().cloned().chain(told).collect(),
+            notes: table.notes.iter().cloned().chain(beside).chain(told).collect(),
         }
     }
 }
@@ -256,7 +263,7 @@ fn rows(disk: &DiskReport) -> Vec<Cells> {
             partition.sectors.to_string(),
             scaled(partition.size),
             partition.offset.to_string(),
-            partition.kind.to_owned(),
+            printable(&partition.kind).into_owned(),
         ];
         if named {
             cells.push(printable(&partition.name).into_owned());

@@ -43,6 +43,13 @@ impl VolumeContent {
     }
 }
 
+/// What a disk with volumes holds as a whole, such as an optical disk that boots as a hard disk too. `None` without
+/// volumes, and where one of them begins with the disk and so holds that.
+pub(super) fn whole(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Option<Content> {
+    let is_apart = !volumes.is_empty() && volumes.iter().all(|volume| volume.offset > 0);
+    is_apart.then(|| Content { notes: Vec::new(), ..guestfs::identify(disk) })
+}
+
 /// What each of the volumes of a disk holds, or the whole disk where it has none.
 pub(super) fn of_disk(disk: &Arc<dyn Disk>, volumes: &[Volume]) -> Vec<VolumeContent> {
     let whole = Volume::whole(&**disk);

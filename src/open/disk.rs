@@ -3,6 +3,7 @@
 use super::contents::{self, Guest, VolumeContent};
 use super::{Lookup, Result};
 use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
+use crate::guestfs::Content;
 use crate::lock;
 use crate::registry::{self, Chain};
 use crate::volume::{self, Table};
@@ -77,6 +78,12 @@ impl OpenDisk {
     #[must_use]
     pub fn contents(&self) -> Vec<VolumeContent> {
         contents::of_disk(&self.disk, &self.table.volumes)
+    }
+
+    /// What a disk with volumes holds as a whole, such as an optical disk that boots as a hard disk too.
+    #[must_use]
+    pub fn whole_content(&self) -> Option<Content> {
+        contents::whole(&self.disk, &self.table.volumes)
     }
 
     /// The file systems of its volumes that can be read, and what a user should know of all of them.

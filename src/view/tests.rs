@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 fn volume(index: usize, offset: u64, size: u64) -> Volume {
-    Volume { index, linux_number: 1, offset, size, type_name: "Linux", name: String::new(), bootable: false }
+    Volume { index, linux_number: 1, offset, size, type_name: "Linux".into(), name: String::new(), bootable: false }
 }
 
 fn source(image: &Path) -> Source {

@@ -2,8 +2,14 @@
 
 use super::BOOT_RECORD;
 
-/// File systems whose boot sector says so at offset 3 (the OEM name): NTFS, exFAT, BitLocker.
-const OEM_NAMES: [&[u8; 8]; 3] = [b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"];
+/// What boot sectors have at offset 3 (the OEM name) by which their file system is known.
+pub(crate) const NTFS: &[u8; 8] = b"NTFS    ";
+/// As [`NTFS`].
+pub(crate) const EXFAT: &[u8; 8] = b"EXFAT   ";
+/// As [`NTFS`].
+pub(crate) const BITLOCKER: &[u8; 8] = b"-FVE-FS-";
+/// All of them.
+pub(crate) const OEM_NAMES: [&[u8; 8]; 3] = [NTFS, EXFAT, BITLOCKER];
 
 /// Whether sector 0 of a disk is the boot sector of a file system that fills the whole disk.
 ///

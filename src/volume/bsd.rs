@@ -1,9 +1,10 @@
-//! BSD disk labels on a whole disk (FreeBSD calls such a disk "dangerously dedicated").
+//! BSD disk labels: on a whole disk (FreeBSD calls such a disk "dangerously dedicated") or in a slice of a boot record.
 //!
-//! The structure is `struct disklabel` of FreeBSD's `sys/disklabel.h`. As upstream, labels within a DOS partition are
-//! not looked for, and every type is called `Unknown`.
+//! The structures are `struct disklabel` of FreeBSD's `sys/disklabel.h` and of OpenBSD's `sys/disklabel.h`, and
+//! `struct disklabel64` of DragonFly's `sys/disklabel64.h`.
 
 use super::list::{Partition, VolumeList};
+use super::slice::{Inner, Slice};
 use super::{Result, Scheme, Table, type_names};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
@@ -17,67 +18,206 @@ const PARTITIONS: usize = 148;
 const PARTITION: usize = 16;
 /// Bytes of the sector that the label is in, which bound the number of partitions to 22.
 const LABEL: usize = 512;
+/// The index of partition `c`, which covers the slice (on OpenBSD the disk).
+const RAW_PART: usize = 2;
+/// `FS_UNUSED`
+const UNUSED: u8 = 0;
 
-/// The table of a disk with a label in its second sector.
+/// Whose label it is: they differ in what offsets are relative to, and in the types of file systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavour {
+    FreeBsd,
+    NetBsd,
+    OpenBsd,
+}
+
+/// A partition of a label.
+struct LabelEntry {
+    /// `p_offset` in sectors.
+    offset: u64,
+    /// `p_size` in sectors.
+    size: u64,
+    /// `p_fstype`
+    kind: u8,
+    /// Its letter.
+    name: String,
+}
+
+/// A label.
+struct Label {
+    /// `d_secsize` in bytes.
+    sector_size: u32,
+    /// In the order of the label, with those that are not in use.
+    entries: Vec<LabelEntry>,
+}
+
+/// The table of a disk with a label in its second sector, or with one of DragonFly at its start.
 pub(super) fn read(disk: &dyn Disk) -> Result<Option<Table>> {
-    let offset = u64::from(disk.sector_size());
-    if disk.size() < offset + LABEL as u64 {
+    if let Some(label) = read_label(disk, u64::from(disk.sector_size()))? {
+        let mut list = VolumeList::new(disk, label.sector_size);
+        for (entry, number) in label.entries.into_iter().zip(1..).filter(|(entry, _)| entry.size > 0) {
+            list.push(Partition {
+                linux_number: number,
+                first: entry.offset,
+                count: entry.size,
+                type_name: type_names::bsd(entry.kind, Flavour::FreeBsd).into(),
+                name: entry.name,
+                bootable: false,
+            });
+        }
+        return Ok(Some(list.into_table(Scheme::Bsd)));
+    }
+    let all = Slice { kind: 0, offset: 0, size: disk.size() };
+    Ok(dragonfly(disk, &all)?.map(|partitions| {
+        let mut list = VolumeList::new(disk, disk.sector_size());
+        partitions.into_iter().zip(1..).for_each(|(inner, number)| list.push_inner(inner, number));
+        list.into_table(Scheme::Bsd)
+    }))
+}
+
+/// The partitions of the label in a slice, but for the one that is the slice itself. Those that leave the slice are of
+/// other slices, which the label may list too, and are left out as Linux does.
+pub(super) fn of_slice(
+    disk: &dyn Disk,
+    slice: &Slice,
+    sector_size: u32,
+    flavour: Flavour,
+) -> Result<Option<Vec<Inner>>> {
+    let Some(label) = read_label(disk, slice.offset.saturating_add(sector_size.into()))? else { return Ok(None) };
+    let bytes = |sectors: u64| sectors.saturating_mul(label.sector_size.into());
+    // FreeBSD's are relative to 'c', which covers the slice; the others' are offsets on the disk.
+    let raw_part = label.entries.get(RAW_PART).map_or(0, |entry| entry.offset);
+    let base = if flavour == Flavour::FreeBsd { slice.offset } else { 0 };
+    let less = if flavour == Flavour::FreeBsd { raw_part } else { 0 };
+    let mut inner = Vec::new();
+    for (entry, index) in label.entries.into_iter().zip(0..) {
+        let Some(offset) = entry.offset.checked_sub(less).map(|offset| base.saturating_add(bytes(offset))) else {
+            continue;
+        };
+        let size = bytes(entry.size);
+        let is_slice = (offset, size) == (slice.offset, slice.size);
+        if entry.size == 0 || is_slice || entry.kind == UNUSED && index == RAW_PART {
+            continue;
+        }
+        if offset < slice.offset || offset.saturating_add(size) > slice.offset.saturating_add(slice.size) {
+            log::debug!("BSD partition {} leaves its slice and is left out", entry.name);
+            continue;
+        }
+        let type_name = type_names::bsd(entry.kind, flavour);
+        inner.push(Inner { offset, size, type_name, name: entry.name, of_linux: entry.kind != UNUSED });
+    }
+    Ok(Some(inner))
+}
+
+/// The label at an offset of the disk.
+fn read_label(disk: &dyn Disk, offset: u64) -> Result<Option<Label>> {
+    if offset.checked_add(LABEL as u64).is_none_or(|end| end > disk.size()) {
         return Ok(None);
     }
     let mut sector = [0; LABEL];
     disk.read_at(offset, &mut sector)?;
-    match parse(&Fields::new("BSD disk label", &sector, offset), disk) {
-        Ok(table) => Ok(table),
-        Err(cause) => {
-            log::debug!("No BSD disk label: {cause}");
-            Ok(None)
-        }
-    }
+    Ok(known(Label::parse(&Fields::new("BSD disk label", &sector, offset))))
 }
 
-fn parse(label: &Fields<'_>, disk: &dyn Disk) -> Result<Option<Table>, ParseError> {
-    let magic = label.u32_le(0)?; // d_magic
-    let sector_size = label.u32_le(40)?; // d_secsize
-    let second_magic = label.u32_le(132)?; // d_magic2
-    let count = usize::from(label.u16_le(138)?); // d_npartitions
-    if magic != MAGIC || second_magic != MAGIC {
-        return Ok(None);
-    }
-    let partitions = label.bytes(PARTITIONS, count * PARTITION)?;
-    // d_checksum makes the exclusive or of all 16-bit words zero.
-    let (words, _) = label.bytes(0, PARTITIONS + partitions.len())?.as_chunks::<2>();
-    let checksum = words.iter().fold(0, |sum, word| sum ^ u16::from_le_bytes(*word));
-    if checksum != 0 {
-        return Err(ParseError::corrupt(label.offset(136), "d_checksum", 0, checksum));
-    }
-    if !(512..=65536).contains(&sector_size) || !sector_size.is_power_of_two() {
-        return Err(ParseError::corrupt(
-            label.offset(40),
-            "d_secsize",
-            "a power of two from 512 to 65536",
-            sector_size,
-        ));
-    }
-    let mut list = VolumeList::new(disk, sector_size);
-    for (raw, number) in partitions.chunks_exact(PARTITION).zip(1..) {
-        let entry = Fields::new("BSD partition", raw, label.offset(PARTITIONS));
-        let count = u64::from(entry.u32_le(0)?); // p_size
-        let first = u64::from(entry.u32_le(4)?); // p_offset
-        if count > 0 {
-            let type_name = type_names::UNKNOWN;
-            list.push(Partition {
-                linux_number: number,
-                first,
-                count,
-                type_name,
-                name: String::new(),
-                bootable: false,
+/// What was parsed; a label that breaks its rules is none.
+fn known<T>(parsed: Result<Option<T>, ParseError>) -> Option<T> {
+    parsed.unwrap_or_else(|cause| {
+        log::debug!("No BSD disk label: {cause}");
+        None
+    })
+}
+
+impl Label {
+    fn parse(label: &Fields<'_>) -> Result<Option<Self>, ParseError> {
+        let magic = label.u32_le(0)?; // d_magic
+        let sector_size = label.u32_le(40)?; // d_secsize
+        let version = label.u16_le(114)?; // d_version of OpenBSD
+        let second_magic = label.u32_le(132)?; // d_magic2
+        let count = usize::from(label.u16_le(138)?); // d_npartitions
+        if magic != MAGIC || second_magic != MAGIC {
+            return Ok(None);
+        }
+        let partitions = label.bytes(PARTITIONS, count * PARTITION)?;
+        // d_checksum makes the exclusive or of all 16-bit words zero.
+        let (words, _) = label.bytes(0, PARTITIONS + partitions.len())?.as_chunks::<2>();
+        let checksum = words.iter().fold(0, |sum, word| sum ^ u16::from_le_bytes(*word));
+        if checksum != 0 {
+            return Err(ParseError::corrupt(label.offset(136), "d_checksum", 0, checksum));
+        }
+        if !(512..=65536).contains(&sector_size) || !sector_size.is_power_of_two() {
+            return Err(ParseError::corrupt(
+                label.offset(40),
+                "d_secsize",
+                "a power of two from 512 to 65536",
+                sector_size,
+            ));
+        }
+        let mut entries = Vec::with_capacity(count);
+        for (raw, letter) in partitions.chunks_exact(PARTITION).zip('a'..) {
+            let entry = Fields::new("BSD partition", raw, label.offset(PARTITIONS));
+            // p_offseth and p_sizeh of OpenBSD; p_fsize elsewhere
+            let high = |at| if version == 1 { entry.u16_le(at).map(|high| u64::from(high) << 32) } else { Ok(0) };
+            entries.push(LabelEntry {
+                size: u64::from(entry.u32_le(0)?) | high(10)?,
+                offset: u64::from(entry.u32_le(4)?) | high(8)?,
+                kind: entry.u8(12)?,
+                name: letter.to_string(),
             });
         }
+        Ok(Some(Self { sector_size, entries }))
     }
-    Ok(Some(list.into_table(Scheme::Bsd)))
 }
 
+/// `DISKMAGIC64`, and where it is in the label.
+const MAGIC_64: u32 = 0xC446_4C59;
+const MAGIC_64_AT: usize = 512;
+/// The offset of `d_partitions`, and bytes of one of them.
+const PARTITIONS_64: usize = 712;
+const PARTITION_64: usize = 64;
+/// The most partitions that a label of DragonFly has space for (`RESPARTITIONS64`).
+const MAX_64: u32 = 32;
+const LABEL_64: usize = PARTITIONS_64 + MAX_64 as usize * PARTITION_64;
+
+/// The partitions of a DragonFly label at the start of a slice.
+pub(super) fn dragonfly(disk: &dyn Disk, slice: &Slice) -> Result<Option<Vec<Inner>>> {
+    if slice.offset.checked_add(LABEL_64 as u64).is_none_or(|end| end > disk.size()) {
+        return Ok(None);
+    }
+    let mut bytes = [0; LABEL_64];
+    disk.read_at(slice.offset, &mut bytes)?;
+    Ok(known(parse_64(&Fields::new("DragonFly disk label", &bytes, slice.offset), slice)))
+}
+
+fn parse_64(label: &Fields<'_>, slice: &Slice) -> Result<Option<Vec<Inner>>, ParseError> {
+    if label.u32_le(MAGIC_64_AT)? != MAGIC_64 {
+        return Ok(None);
+    }
+    let count = label.u32_le(524)?; // d_npartitions
+    if count > MAX_64 {
+        return Err(ParseError::corrupt(label.offset(524), "d_npartitions", format_args!("at most {MAX_64}"), count));
+    }
+    let partitions = label.bytes(PARTITIONS_64, count as usize * PARTITION_64)?;
+    // d_crc covers all from d_magic on, and counts as zero in its own calculation.
+    let stated = label.u32_le(516)?;
+    let mut checked = label.bytes(MAGIC_64_AT, PARTITIONS_64 - MAGIC_64_AT + partitions.len())?.to_vec();
+    checked[4..8].fill(0);
+    let found = crc32fast::hash(&checked);
+    if found != stated {
+        return Err(ParseError::corrupt(label.offset(516), "d_crc", stated, found));
+    }
+    let mut inner = Vec::new();
+    for (raw, letter) in partitions.chunks_exact(PARTITION_64).zip('a'..) {
+        let entry = Fields::new("DragonFly partition", raw, label.offset(PARTITIONS_64));
+        let (offset, size) = (entry.u64_le(0)?, entry.u64_le(8)?); // p_boffset, p_bsize
+        let inside = offset.checked_add(size).is_some_and(|end| end <= slice.size);
+        if size > 0 && inside {
+            let type_name = type_names::bsd(entry.u8(16)?, Flavour::FreeBsd); // p_fstype
+            let offset = slice.offset.saturating_add(offset);
+            inner.push(Inner { offset, size, type_name, name: letter.to_string(), of_linux: false });
+        }
+    }
+    Ok(Some(inner))
+}
 #[cfg(test)]
 mod tests {
     use crate::volume::test_disk::TestDisk;

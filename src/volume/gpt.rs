@@ -1,13 +1,20 @@
 //! GUID partition tables.
 //!
 //! The layout is that of the UEFI Specification 2.10, chapter 5.3 "GUID Partition Table (GPT) Disk Layout".
+//!
+//! Crate `gpt` parses entries of the usual size, once all numbers of the header are checked: it allocates what the header
+//! states, and panics on entries of another size. Those, sectors other than its two, and finding the one of two tables
+//! that is sound are done here.
 
 use super::list::{Partition, VolumeList};
 use super::mbr::Entry;
-use super::{Result, Scheme, Table, type_names};
+use super::{Result, Scheme, Table, gpt_types};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use gpt::disk::LogicalBlockSize;
+use std::io::Cursor;
+use uuid::Uuid;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Bytes of the fields that every header has.
@@ -97,6 +104,8 @@ struct Header {
 struct EntryArray {
     sector_size: u32,
     entry_size: usize,
+    /// The sector of the header.
+    header: Vec<u8>,
     entries: Vec<u8>,
     /// Where they begin on the disk, in bytes.
     offset: u64,
@@ -195,7 +204,8 @@ impl Header {
             return Ok(Err(ParseError::corrupt(fields.offset(88), "GPT PartitionEntryArrayCRC32", expected, found)));
         }
         let entry_size = self.size_of_partition_entry as usize;
-        Ok(Ok(EntryArray { sector_size, entry_size, entries, offset }))
+        let header = fields.bytes(0, fields.len()).unwrap_or_default().to_vec();
+        Ok(Ok(EntryArray { sector_size, entry_size, header, entries, offset }))
     }
 }
 
@@ -204,6 +214,10 @@ impl EntryArray {
         let mut list = VolumeList::new(disk, self.sector_size);
         if let Some(note) = note {
             list.note(note);
+        }
+        if let Some(partitions) = self.parsed_by_crate() {
+            partitions.into_iter().for_each(|partition| list.push(partition));
+            return list.into_table(Scheme::Gpt);
         }
         let places = (self.offset..).step_by(self.entry_size);
         for ((raw, offset), number) in self.entries.chunks_exact(self.entry_size).zip(places).zip(1..) {
@@ -215,6 +229,29 @@ impl EntryArray {
         }
         list.into_table(Scheme::Gpt)
     }
+
+    /// The partitions as crate `gpt` reads them; `None` for what it does not read.
+    fn parsed_by_crate(&self) -> Option<Vec<Partition>> {
+        let sector_size = match self.sector_size {
+            512 => LogicalBlockSize::Lb512,
+            4096 => LogicalBlockSize::Lb4096,
+            _ => return None,
+        };
+        if self.entry_size != MIN_ENTRY as usize {
+            return None;
+        }
+        // A disk of two sectors, with the header where the primary one is.
+        let disk = [vec![0; self.header.len()], self.header.clone()].concat();
+        let mut header = gpt::header::read_header_from_arbitrary_device(&mut Cursor::new(disk), sector_size).ok()?;
+        header.part_start = 0;
+        let entries =
+            gpt::partition::file_read_partitions(&mut Cursor::new(&self.entries), &header, sector_size).ok()?;
+        let used = entries.into_iter().filter(|(_, entry)| !entry.part_type_guid.guid.is_nil());
+        let partition = |(number, entry): (u32, gpt::partition::Partition)| {
+            partition(number, entry.part_type_guid.guid, entry.first_lba, entry.last_lba, entry.name)
+        };
+        Some(used.map(partition).collect())
+    }
 }
 
 /// One entry; none for one that is not in use.
@@ -225,11 +262,15 @@ fn parse_entry(fields: &Fields<'_>, number: u32) -> Result<Option<Partition>, Pa
     }
     let first = fields.u64_le(32)?; // StartingLBA
     let last = fields.u64_le(40)?; // EndingLBA, which is part of the partition
-    let count = last.checked_sub(first).map_or(0, |n| n.saturating_add(1));
     let (units, _) = fields.bytes(56, 72)?.as_chunks::<2>(); // PartitionName
     let units: Vec<u16> = units.iter().map(|unit| u16::from_le_bytes(*unit)).take_while(|unit| *unit != 0).collect();
     let name = String::from_utf16_lossy(&units);
-    Ok(Some(Partition { linux_number: number, first, count, type_name: type_names::gpt(kind), name, bootable: false }))
+    Ok(Some(partition(number, kind, first, last, name)))
+}
+
+fn partition(linux_number: u32, kind: Uuid, first: u64, last: u64, name: String) -> Partition {
+    let count = last.checked_sub(first).map_or(0, |n| n.saturating_add(1));
+    Partition { linux_number, first, count, type_name: gpt_types::name(kind).into(), name, bootable: false }
 }
 
 #[cfg(test)]
@@ -448,6 +489,6 @@ mod tests {
         damage_both(&mut disk);
         let table = read_table(&disk).unwrap();
         assert_eq!((table.scheme, table.volumes.len(), table.notes.len()), (Scheme::Mbr, 1, 1));
-        assert_eq!((table.volumes[0].linux_number, table.volumes[0].type_name), (2, "Linux native"));
+        assert_eq!((table.volumes[0].linux_number, &*table.volumes[0].type_name), (2, "Linux native"));
     }
 }

@@ -1,7 +1,9 @@
 //! Gathering the volumes of a table.
 
+use super::slice::Inner;
 use super::{Scheme, Table, Volume};
 use crate::disk::Disk;
+use std::borrow::Cow;
 
 /// A partition as a table states it, in sectors.
 pub(super) struct Partition {
@@ -11,8 +13,8 @@ pub(super) struct Partition {
     pub(super) first: u64,
     /// How many sectors.
     pub(super) count: u64,
-    /// Upstream's word for its type.
-    pub(super) type_name: &'static str,
+    /// The name of its type.
+    pub(super) type_name: Cow<'static, str>,
     /// Its label.
     pub(super) name: String,
     /// Whether it is marked as bootable.
@@ -36,12 +38,25 @@ impl VolumeList {
     /// Adds a partition. One that leaves the disk is cut, one outside of it stays with size 0, so that the numbers of
     /// the others are what the guest has.
     pub(super) fn push(&mut self, partition: Partition) {
-        let Partition { linux_number, first, count, type_name, name, bootable } = partition;
-        let index = self.volumes.len();
         let bytes = |sectors: u64| u128::from(sectors) * u128::from(self.sector_size);
-        let (start, end) = (bytes(first), bytes(first) + bytes(count));
+        let (start, size) = (bytes(partition.first), bytes(partition.count));
+        self.push_bytes(start, size, partition);
+    }
+
+    /// Adds a partition of a table inside of another partition.
+    pub(super) fn push_inner(&mut self, inner: Inner, linux_number: u32) {
+        let Inner { offset, size, type_name, name, .. } = inner;
+        let type_name = type_name.into();
+        let partition = Partition { linux_number, first: 0, count: 0, type_name, name, bootable: false };
+        self.push_bytes(offset.into(), size.into(), partition);
+    }
+
+    fn push_bytes(&mut self, start: u128, size: u128, partition: Partition) {
+        let Partition { linux_number, type_name, name, bootable, .. } = partition;
+        let index = self.volumes.len();
+        let end = start + size;
         let disk_end = u128::from(self.disk_size);
-        if count == 0 {
+        if size == 0 {
             self.notes.push(format!("Volume {index} has no sectors according to the table; it is shown as empty"));
         } else if start >= disk_end {
             self.notes.push(format!(

@@ -4,6 +4,7 @@
 //! <https://en.wikipedia.org/wiki/Extended_boot_record> describe it.
 
 use super::list::{Partition, VolumeList};
+use super::slice::{self, Slice};
 use super::{BOOT_RECORD, Result, type_names};
 use crate::disk::Disk;
 
@@ -59,12 +60,18 @@ impl Entry {
         matches!(self.kind, 0x05 | 0x0F | 0x85)
     }
 
+    /// The slice that a primary entry is.
+    fn slice(&self, sector_size: u32) -> Slice {
+        let bytes = |sectors: u32| u64::from(sectors) * u64::from(sector_size);
+        Slice { kind: self.kind, offset: bytes(self.first_lba), size: bytes(self.sectors) }
+    }
+
     fn partition(&self, first: u64, linux_number: u32) -> Partition {
         Partition {
             linux_number,
             first,
             count: u64::from(self.sectors),
-            type_name: type_names::mbr(self.kind),
+            type_name: type_names::mbr(self.kind).into(),
             name: String::new(),
             bootable: self.status == 0x80,
         }
@@ -120,17 +127,35 @@ impl Record {
             && ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0)
     }
 
+    /// The first sector and the number of sectors of each entry of a type.
+    pub(super) fn ranges_of(&self, kind: u8) -> impl Iterator<Item = (u64, u64)> {
+        self.0.into_iter().filter(move |e| e.kind == kind).map(|e| (e.first_lba.into(), e.sectors.into()))
+    }
+
     /// Adds the volumes of this master boot record: the primary partitions in the order of the table, then the logical
-    /// ones of each container.
+    /// ones of each container, then those of tables inside of the primary ones.
     pub(super) fn read_volumes(&self, disk: &dyn Disk, list: &mut VolumeList) -> Result<()> {
+        let sector_size = sector_size(disk);
+        let mut all_inner = Vec::new();
         for (entry, number) in self.0.iter().zip(1..) {
             if entry.is_used() && !entry.is_container() && entry.kind != PROTECTIVE {
-                list.push(entry.partition(u64::from(entry.first_lba), number));
+                let mut partition = entry.partition(u64::from(entry.first_lba), number);
+                if let Some(inner) = slice::read(disk, &entry.slice(sector_size), sector_size)? {
+                    if entry.kind == slice::SOLARIS_X86 {
+                        partition.type_name = type_names::mbr(slice::NEW_SOLARIS).into();
+                    }
+                    all_inner.extend(inner);
+                }
+                list.push(partition);
             }
         }
         let mut chain = Chain { disk, visited: Vec::new(), next_number: FIRST_LOGICAL };
         for container in self.0.iter().filter(|e| e.is_container()) {
             chain.follow(container, list)?;
+        }
+        for inner in all_inner {
+            let number = if inner.of_linux { chain.take_number() } else { 0 };
+            list.push_inner(inner, number);
         }
         Ok(())
     }
@@ -173,11 +198,14 @@ impl Chain<'_> {
         Ok(())
     }
 
+    fn take_number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
     fn push(&mut self, entry: &Entry, first: u64, list: &mut VolumeList) {
-        let number = if entry.sectors == 0 { 0 } else { self.next_number };
-        if number != 0 {
-            self.next_number += 1;
-        }
+        let number = if entry.sectors == 0 { 0 } else { self.take_number() };
         list.push(entry.partition(first, number));
     }
 
@@ -255,7 +283,7 @@ mod tests {
         let table = read_table(&disk).unwrap();
         let expected = [(2, 10, 20), (4, 40, 8), (5, 101, 9), (6, 151, 19), (7, 1002, 30), (8, 1101, 49)];
         assert_eq!(volumes(&table), expected);
-        let names: Vec<_> = table.volumes.iter().map(|v| v.type_name).collect();
+        let names: Vec<_> = table.volumes.iter().map(|v| &*v.type_name).collect();
         assert_eq!(names, ["NTFS", "Linux native", "Linux native", "Linux swap", "Linux LVM", "FAT32"]);
         assert!(table.volumes[0].bootable && table.volumes[1..].iter().all(|v| !v.bootable));
         assert_eq!(table.volumes.iter().map(|v| v.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);

@@ -1,14 +1,18 @@
 //! Partition tables: named ranges of a disk.
 //!
-//! Three schemes are known: DOS partition tables with extended partitions ([`mbr`]), GUID partition tables ([`gpt`])
-//! and BSD disk labels ([`bsd`]). What a table says wrongly never stops a disk from being used: it becomes a note.
+//! Four schemes are known: DOS partition tables with extended partitions ([`mbr`]) and tables inside of their partitions
+//! ([`slice`]), GUID partition tables ([`gpt`]), BSD disk labels ([`bsd`]) and Apple partition maps ([`apm`]). What a
+//! table says wrongly never stops a disk from being used: it becomes a note.
 
-mod boot_sector;
+mod apm;
+pub(crate) mod boot_sector;
 mod bsd;
 pub mod error;
 mod gpt;
+mod gpt_types;
 mod list;
 mod mbr;
+mod slice;
 #[cfg(test)]
 mod test_disk;
 #[cfg(test)]
@@ -19,6 +23,7 @@ pub use error::{Error, Result};
 
 use crate::disk::Disk;
 use list::VolumeList;
+use std::borrow::Cow;
 
 /// Bytes at the start of a disk that hold a DOS partition table, whatever the disk's sector size.
 const BOOT_RECORD: usize = 512;
@@ -34,9 +39,9 @@ pub struct Volume {
     pub offset: u64,
     /// The size in bytes, cut at the disk's end.
     pub size: u64,
-    /// What the table says it is, in upstream's words, such as `Linux native`.
-    pub type_name: &'static str,
-    /// The partition's label (GPT).
+    /// What the table says it is, in upstream's words where it has some, such as `Linux native`.
+    pub type_name: Cow<'static, str>,
+    /// The partition's label (GPT, APM), or its letter or number in a table inside of another partition.
     pub name: String,
     /// Whether the table marks it as bootable (MBR).
     pub bootable: bool,
@@ -47,7 +52,8 @@ impl Volume {
     #[must_use]
     pub fn whole(disk: &dyn Disk) -> Self {
         let size = disk.size();
-        Self { index: 0, linux_number: 0, offset: 0, size, type_name: "Unknown", name: String::new(), bootable: false }
+        let type_name = type_names::UNKNOWN.into();
+        Self { index: 0, linux_number: 0, offset: 0, size, type_name, name: String::new(), bootable: false }
     }
 }
 
@@ -62,6 +68,8 @@ pub enum Scheme {
     Gpt,
     /// A BSD disk label.
     Bsd,
+    /// An Apple partition map.
+    Apm,
 }
 
 impl Scheme {
@@ -73,6 +81,7 @@ impl Scheme {
             Self::Mbr => "MBR",
             Self::Gpt => "GPT",
             Self::Bsd => "BSD disk label",
+            Self::Apm => "APM",
         }
     }
 }
@@ -94,7 +103,7 @@ pub struct Table {
 ///
 /// Where a disk has several tables, the one that its guest goes by is used: a sound GPT, unless the boot record has
 /// partitions of its own and none that protects the GPT (such a GPT is left over from an earlier use of the disk);
-/// then a BSD disk label; then the boot record.
+/// then a BSD disk label; then the boot record; then an Apple partition map, as on Linux.
 ///
 /// # Errors
 /// When the disk cannot be read.
@@ -124,6 +133,13 @@ pub fn read_table(disk: &dyn Disk) -> Result<Table> {
         }
     }
     if let Some(table) = bsd::read(disk)? {
+        return Ok(table);
+    }
+    // The table of an Apple partition map has no partitions of a boot record, though its boot block may end as one.
+    if !record.is_some_and(|r| r.has_other_than_protective() && r.has_valid_flags())
+        && let Some(mut table) = apm::read(disk)?
+    {
+        table.notes.splice(..0, list.into_table(scheme).notes);
         return Ok(table);
     }
     if let Some(record) = record {

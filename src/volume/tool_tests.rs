@@ -1,7 +1,7 @@
 //! Partition tables made by real tools, and what sfdisk reads from them; `tests/fixtures/partitions/make.sh`.
 
 use super::test_disk::TestDisk;
-use super::{Scheme, read_table, type_names};
+use super::{Scheme, gpt_types, read_table, type_names};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -47,15 +47,22 @@ impl Fixture {
     }
 
     /// What sfdisk says in the words of our volumes, containers left out.
-    fn expected(&self) -> Vec<(u32, u64, u64, &'static str, String, bool)> {
+    fn expected(&self) -> Vec<(u32, u64, u64, String, String, bool)> {
         let volumes = self.volumes.iter().filter(|v| !matches!(v.3.as_str(), "5" | "f" | "85"));
         volumes
             .map(|(number, first, count, kind, bootable, name)| {
                 let type_name = match kind.parse::<Uuid>() {
-                    Ok(uuid) => type_names::gpt(uuid),
+                    Ok(uuid) => gpt_types::name(uuid),
                     Err(_) => type_names::mbr(u8::from_str_radix(kind, 16).unwrap()),
                 };
-                (*number, first * self.sector_size, count * self.sector_size, type_name, name.clone(), *bootable)
+                (
+                    *number,
+                    first * self.sector_size,
+                    count * self.sector_size,
+                    type_name.to_owned(),
+                    name.clone(),
+                    *bootable,
+                )
             })
             .collect()
     }
@@ -90,7 +97,7 @@ fn volumes_are_those_that_sfdisk_finds() {
         let found: Vec<_> = table
             .volumes
             .into_iter()
-            .map(|v| (v.linux_number, v.offset, v.size, v.type_name, v.name, v.bootable))
+            .map(|v| (v.linux_number, v.offset, v.size, v.type_name.into_owned(), v.name, v.bootable))
             .collect();
         assert_eq!(found, fixture.expected(), "{name}");
     }

@@ -1,6 +1,6 @@
-//! What upstream calls the types of partitions (its `RTDvmVolumeTypeGetDescr`).
+//! The names of the types of partitions: upstream's words (its `RTDvmVolumeTypeGetDescr`) where it has some.
 
-use uuid::{Uuid, uuid};
+use super::bsd::Flavour;
 
 /// What upstream calls every type that it has no word for.
 pub(super) const UNKNOWN: &str = "Unknown";
@@ -14,6 +14,8 @@ const LINUX_SWAP: &str = "Linux swap";
 const MAC_HFS: &str = "Mac OS X HFS or HFS+";
 const NETBSD: &str = "NetBSD";
 const SOLARIS: &str = "Solaris";
+const WINDOWS_LDM: &str = "Windows LDM data";
+const WINDOWS_RECOVERY: &str = "Windows recovery partition";
 
 /// The name of a DOS partition type.
 pub(super) fn mbr(kind: u8) -> &'static str {
@@ -31,67 +33,109 @@ pub(super) fn mbr(kind: u8) -> &'static str {
         0xAF => MAC_HFS,
         0xBF => SOLARIS,
         0xFD => LINUX_RAID,
+        0xEF => EFI_SYSTEM,
+        0x27 => WINDOWS_RECOVERY,
+        0x42 => WINDOWS_LDM,
+        // What upstream has no word for, in those of util-linux (`sfdisk --list-types`).
+        0x02 => "XENIX root",
+        0x03 => "XENIX usr",
+        0x05 | 0x0F => "Extended",
+        0x08 => "AIX",
+        0x09 => "AIX bootable",
+        0x0A => "OS/2 Boot Manager",
+        0x10 => "OPUS",
+        0x12 => "Compaq diagnostics",
+        0x18 => "AST SmartSleep",
+        0x24 => "NEC DOS",
+        0x39 => "Plan 9",
+        0x3C => "PartitionMagic recovery",
+        0x40 => "Venix 80286",
+        0x41 => "PPC PReP Boot",
+        0x4D => "QNX4.x",
+        0x4E => "QNX4.x 2nd part",
+        0x4F => "QNX4.x 3rd part",
+        0x50 => "OnTrack DM",
+        0x51 => "OnTrack DM6 Aux1",
+        0x52 | 0xDB => "CP/M",
+        0x53 => "OnTrack DM6 Aux3",
+        0x54 => "OnTrackDM6",
+        0x55 => "EZ-Drive",
+        0x56 => "Golden Bow",
+        0x5C => "Priam Edisk",
+        0x61 | 0xE4 | 0xF1 | 0xF4 => "SpeedStor",
+        0x63 => "UnixWare",
+        0x64 => "Novell Netware 286",
+        0x65 => "Novell Netware 386",
+        0x70 => "DiskSecure Multi-Boot",
+        0x75 => "PC/IX",
+        0x80 | 0x81 => "Minix",
+        0x84 => "OS/2 hidden or Intel hibernation",
+        0x85 => "Linux extended",
+        0x86 | 0x87 => "NTFS volume set",
+        0x88 => "Linux plaintext",
+        0x93 => "Amoeba",
+        0x94 => "Amoeba BBT",
+        0x9F => "BSD/OS",
+        0xA0 => "IBM Thinkpad hibernation",
+        0xA7 => "NeXTSTEP",
+        0xA8 => "Darwin UFS",
+        0xAB => "Darwin boot",
+        0xB7 => "BSDI fs",
+        0xB8 => "BSDI swap",
+        0xBB => "Boot Wizard hidden",
+        0xBC => "Acronis Secure Zone",
+        0xBE => "Solaris boot",
+        0xC1 => "DRDOS/sec (FAT-12)",
+        0xC4 => "DRDOS/sec (FAT-16 < 32M)",
+        0xC6 => "DRDOS/sec (FAT-16)",
+        0xC7 => "Syrinx",
+        0xDA => "Non-FS data",
+        0xDE => "Dell Utility",
+        0xDF => "BootIt",
+        0xE1 => "DOS access",
+        0xE3 => "DOS R/O",
+        0xEA => "Linux extended boot",
+        0xEB => "BeOS fs",
+        0xEE => "GPT protective",
+        0xF0 => "Linux/PA-RISC boot",
+        0xF2 => "DOS secondary",
+        0xF8 => "EBBR protective",
+        0xFB => "VMware VMFS",
+        0xFC => "VMware VMKCORE",
+        0xFE => "LANstep",
+        0xFF => "Xenix bad block table",
+        0x6C => "DragonFly BSD",
         _ => UNKNOWN,
     }
 }
 
-/// The name of a GPT partition type.
-pub(super) fn gpt(kind: Uuid) -> &'static str {
-    GPT.iter().find(|(uuid, _)| *uuid == kind).map_or(UNKNOWN, |(_, name)| name)
+/// The name of the type of a partition in a BSD disk label, as fdisk has it.
+pub(super) fn bsd(kind: u8, flavour: Flavour) -> &'static str {
+    match (kind, flavour) {
+        (1, _) => "swap",
+        (7, _) => "4.2BSD",
+        (8, _) => "MS-DOS",
+        (9, _) => "4.4LFS",
+        (11, _) => "HPFS",
+        (12, _) => "ISO-9660",
+        (13, _) => "boot",
+        (17, _) => "ext2fs",
+        (14, Flavour::FreeBsd) => "vinum",
+        (15, Flavour::FreeBsd) | (19, Flavour::OpenBsd | Flavour::NetBsd) => "RAID",
+        (27, Flavour::FreeBsd) => "ZFS",
+        _ => UNKNOWN,
+    }
 }
-
-const GPT: [(Uuid, &str); 39] = [
-    (uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"), EFI_SYSTEM),
-    (uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"), "Basic data partition"),
-    (uuid!("e3c9e316-0b5c-4db8-817d-f92df00215ae"), "Microsoft reserved partition"),
-    (uuid!("5808c8aa-7e8f-42e0-85d2-e1e90434cfb3"), "Windows LDM metadata"),
-    (uuid!("af9b60a0-1431-4f62-bc68-3311714a69ad"), "Windows LDM data"),
-    (uuid!("de94bba4-06d1-4d40-a16a-bfd50179d6ac"), "Windows recovery partition"),
-    (uuid!("e75caf8f-f680-4cee-afa3-b001e56efc2d"), "Windows storage spaces"),
-    (uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f"), LINUX_SWAP),
-    (uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4"), LINUX_NATIVE),
-    (uuid!("44479540-f297-41b2-9af7-d131d5f0458a"), LINUX_NATIVE), // root, x86
-    (uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709"), LINUX_NATIVE), // root, x86-64
-    (uuid!("69dad710-2ce4-4e3c-b16c-21a1d49abed3"), LINUX_NATIVE), // root, 32-bit ARM
-    (uuid!("b921b045-1df0-41c3-af44-4c6f280d3fae"), LINUX_NATIVE), // root, 64-bit ARM
-    (uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928"), LINUX_LVM),
-    (uuid!("a19d880f-05fc-4d3b-a006-743f0f84911e"), LINUX_RAID),
-    (uuid!("83bd6b9d-7f41-11dc-be0b-001560b84f0f"), FREEBSD), // boot
-    (uuid!("516e7cb4-6ecf-11d6-8ff8-00022d09712b"), FREEBSD), // disk label
-    (uuid!("516e7cb5-6ecf-11d6-8ff8-00022d09712b"), FREEBSD), // swap
-    (uuid!("516e7cb6-6ecf-11d6-8ff8-00022d09712b"), FREEBSD), // UFS
-    (uuid!("516e7cb8-6ecf-11d6-8ff8-00022d09712b"), FREEBSD), // Vinum
-    (uuid!("516e7cba-6ecf-11d6-8ff8-00022d09712b"), FREEBSD), // ZFS
-    (uuid!("49f48d32-b10e-11dc-b99b-0019d1879648"), NETBSD),  // swap
-    (uuid!("49f48d5a-b10e-11dc-b99b-0019d1879648"), NETBSD),  // FFS
-    (uuid!("49f48d82-b10e-11dc-b99b-0019d1879648"), NETBSD),  // LFS
-    (uuid!("49f48daa-b10e-11dc-b99b-0019d1879648"), NETBSD),  // RAID
-    (uuid!("2db519c4-b10f-11dc-b99b-0019d1879648"), NETBSD),  // concatenated
-    (uuid!("2db519ec-b10f-11dc-b99b-0019d1879648"), NETBSD),  // encrypted
-    (uuid!("48465300-0000-11aa-aa11-00306543ecac"), MAC_HFS),
-    (uuid!("7c3457ef-0000-11aa-aa11-00306543ecac"), "Mac OS X APFS"),
-    (uuid!("6a82cb45-1dd2-11b2-99a6-080020736631"), SOLARIS), // boot
-    (uuid!("6a85cf4d-1dd2-11b2-99a6-080020736631"), SOLARIS), // root
-    (uuid!("6a87c46f-1dd2-11b2-99a6-080020736631"), SOLARIS), // swap
-    (uuid!("6a8b642b-1dd2-11b2-99a6-080020736631"), SOLARIS), // backup
-    (uuid!("6a898cc3-1dd2-11b2-99a6-080020736631"), SOLARIS), // /usr
-    (uuid!("6a8ef2e9-1dd2-11b2-99a6-080020736631"), SOLARIS), // /var
-    (uuid!("6a90ba39-1dd2-11b2-99a6-080020736631"), SOLARIS), // /home
-    (uuid!("6a9283a5-1dd2-11b2-99a6-080020736631"), SOLARIS), // alternate sectors
-    (uuid!("37affc90-ef7d-4e96-91c3-2d7ae055b174"), "IBM GPFS"),
-    (uuid!("90b6ff38-b98f-4358-a21f-48f35b4a8ad3"), "OS/2"), // ArcaOS
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_type_has_one_name() {
-        for (i, (uuid, _)) in GPT.iter().enumerate() {
-            assert!(GPT[i + 1..].iter().all(|(other, _)| other != uuid), "{uuid} is there twice");
-        }
-        let home = uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915");
-        assert_eq!((gpt(home), mbr(0x39)), (UNKNOWN, UNKNOWN));
+    fn types_have_the_words_of_upstream_where_it_has_some() {
+        let found = [0x83, 0x82, 0xEF, 0x27, 0x42, 0xEB, 0x02].map(mbr);
+        let expected = [LINUX_NATIVE, LINUX_SWAP, EFI_SYSTEM, WINDOWS_RECOVERY, WINDOWS_LDM, "BeOS fs", "XENIX root"];
+        assert_eq!(found, expected);
+        assert_eq!((mbr(0x29), bsd(7, Flavour::NetBsd), bsd(99, Flavour::OpenBsd)), (UNKNOWN, "4.2BSD", UNKNOWN));
     }
 }

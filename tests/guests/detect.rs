@@ -23,7 +23,7 @@ fn disk(image: &Path) -> Arc<dyn Disk> {
 }
 
 /// What blkid calls the type, our name for it, and how `image` is made.
-const KINDS: [(&str, &str, &str); 38] = [
+const KINDS: [(&str, &str, &str); 53] = [
     ("crypto_LUKS", "LUKS1", "echo p | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 image -"),
     (
         "crypto_LUKS",
@@ -74,7 +74,31 @@ const KINDS: [(&str, &str, &str); 38] = [
         r"craft 65536 '\001\026\031\160\0\0\0\001'; craft 65560 '\0\0\007\011\0\0\007\154'; craft 65696 cluster:fs; craft 65792 sixteen-bytes-id",
     ),
     ("ocfs2", "OCFS2", "craft 4096 OCFSV2; craft 4432 sixteen-bytes-id; craft 4368 oracle"),
-    ("VMFS", "VMFS", r"craft 2097152 '\136\361\253\057'; craft 2097181 datastore"),
+    ("VMFS", "VMFS", r"craft 2097152 '\136\361\253\057'; craft 2097161 ABCDEFGHIJKLMNOP; craft 2097181 datastore"),
+    // A label that is in the boot sector still, though the user erased it.
+    (
+        "vfat",
+        "FAT16",
+        "mkfs.vfat -F 16 -n GONE image; python3 -c 'f=open(\"image\",\"r+b\"); d=f.read(1<<20); i=d.index(b\"GONE       \\x08\"); f.seek(i); f.write(b\"\\xe5\")'",
+    ),
+    ("vfat", "FAT16", "mkfs.vfat -F 16 image; mlabel -i image ::rooted"),
+    ("vfat", "FAT32", "truncate -s 100M image; mkfs.vfat -F 32 -n SET image; mlabel -c -i image ::"),
+    ("iso9660", "ISO 9660", "mkdir x; genisoimage -quiet -J -V 'A label of more than 16' -o image x"),
+    ("iso9660", "ISO 9660", "mkdir x; xorrisofs -quiet -J -V 'Größer als sechzehn' -o image x"),
+    ("cramfs", "cramfs", "mkdir x; echo y > x/y; mkfs.cramfs -n crammed x image"),
+    ("cramfs", "cramfs", "mkdir x; echo y > x/y; mkfs.cramfs -N big -n crammed x image"),
+    ("vdo", "VDO", "craft 0 dmvdo001; craft 40 sixteen-bytes-id"),
+    (
+        "hpfs",
+        "HPFS",
+        r"craft 8192 '\111\350\225\371'; craft 8704 '\111\030\221\371'; craft 38 '\050\1\2\3\4OS2LABEL'; craft 54 'HPFS    '; craft 510 '\125\252'",
+    ),
+    ("hpfs", "HPFS", r"craft 8192 '\111\350\225\371'; craft 8704 '\111\030\221\371'"),
+    ("bcache", "bcache", "bcache 4E1A45CA8265F57F48BA6D81 8"),
+    ("bcachefs", "bcachefs", "bcache 66CE90A9D96A60CF803DF7EF 8"),
+    ("linux_raid_member", "Linux RAID member", "old_raid '<'"),
+    ("linux_raid_member", "Linux RAID member", "old_raid '>'"),
+    ("hfs", "HFS", r"craft 1024 BD; craft 1044 '\0\0\020\0'; craft 1060 '\007Old Mac'; craft 1140 8-bytes."),
 ];
 
 /// What the scripts use: SIZE, `craft PLACE BYTES`, `raid PLACE MINOR`, `zfs ORDER`.
@@ -92,6 +116,26 @@ block = block[:216] + struct.pack("<I", ((total & 0xffffffff) + (total >> 32)) &
 image = open("image", "r+b")
 image.seek(place)
 image.write(block)
+END
+}
+bcache() { python3 - $1 $2 <<'END'
+import struct, sys
+block = struct.pack("<QQQ", 0, int(sys.argv[2]), 1) + bytes.fromhex("C68573F6" + sys.argv[1]) + b"sixteen-bytes-id" + b"another-identity"
+block += b"a label".ljust(32, b"\0")
+image = open("image", "r+b")
+image.seek(4096)
+image.write(block)
+END
+}
+old_raid() { python3 - $1 $SIZE <<'END'
+import struct, sys
+order, size = sys.argv[1], int(sys.argv[2])
+words = [0] * 1024
+words[:10] = [0xa92b4efc, 0, 90, 0, 0, 0x01020304, 1700000000, 1, 20000, 2]
+words[13:16] = [0x05060708, 0x090a0b0c, 0x0d0e0f10]
+image = open("image", "r+b")
+image.seek((size & ~0xffff) - 65536)
+image.write(struct.pack(order + "1024I", *words))
 END
 }
 zfs() { python3 - "$1" $SIZE <<'END'
@@ -127,7 +171,7 @@ fn volumes_are_named_as_blkid_names_them() {
         let tell = |tag: &str| sh(folder.path(), &format!("blkid -p -s {tag} -o value image || :")).trim().to_owned();
         let found = guestfs::identify(&disk(&folder.path().join("image")));
         // Made from other data than a UUID is, for these.
-        let uuid = if ["UDF", "ISO 9660", "VMFS"].contains(&ours) { found.uuid.clone() } else { tell("UUID") };
+        let uuid = if ["UDF", "ISO 9660"].contains(&ours) { found.uuid.clone() } else { tell("UUID") };
         let label = if ours == "UDF" { found.label.clone() } else { tell("LABEL") };
         let expected = (theirs.to_owned(), ours.to_owned(), label, uuid);
         let found = (tell("TYPE"), found.type_name, found.label, found.uuid);

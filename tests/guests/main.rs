@@ -23,6 +23,7 @@ mod ntfs;
 mod qemu;
 #[path = "../tree/shell.rs"]
 mod shell;
+mod short;
 mod squashfs;
 #[path = "../tree/mod.rs"]
 mod tree;

@@ -8,7 +8,7 @@
 mod volume;
 
 use super::foreign::{Blocks, Stream};
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use ferrosys::apfs::{Container, ReadError};
@@ -32,12 +32,6 @@ pub struct Apfs {
     /// The volumes by their names, when there are several.
     names: HashMap<Vec<u8>, usize>,
     facts: Facts,
-}
-
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(32..).is_some_and(|rest| rest.starts_with(b"NXSB"))
 }
 
 /// What the crate says, in our words.
@@ -95,6 +89,7 @@ impl Apfs {
             return Err(Error::Unsupported { type_name: TYPE, what: why });
         }
         let superblock = container.superblock();
+        notes.extend(shortage(superblock.block_count.saturating_mul(superblock.block_size.into()), blocks.size()));
         let used: u64 = container.volumes().iter().map(|volume| volume.superblock.allocated_blocks).sum();
         let facts = Facts {
             type_name: TYPE,

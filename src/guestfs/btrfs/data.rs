@@ -193,8 +193,10 @@ impl Btrfs {
     /// Fills `buf` with the data at a logical address.
     fn read_data(&self, logical: u64, buf: &mut [u8], has_sums: bool, inode: u64) -> Result<()> {
         if !has_sums {
-            let mut copies = self.nodes.chunks.copies(logical, buf.len() as u64)?;
-            let place = copies.next().unwrap_or(u64::MAX);
+            let copies: Vec<u64> = self.nodes.chunks.copies(logical, buf.len() as u64)?.collect();
+            // Of a volume that is cut short, the first may be missing.
+            let inside = |place: &&u64| place.saturating_add(buf.len() as u64) <= self.nodes.volume.size();
+            let place = copies.iter().find(inside).or(copies.first()).copied().unwrap_or(u64::MAX);
             return Ok(self.nodes.volume.read_at(place, buf)?);
         }
         let size = usize::try_from(self.sb.sector_size).unwrap_or(1);

@@ -19,7 +19,7 @@ mod superblock;
 mod tree;
 
 use super::gaps::Gaps;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use chunk::Chunks;
@@ -102,20 +102,6 @@ struct Opened {
     tree: Tree,
     number: u64,
     inode: Inode,
-}
-
-/// Whether a volume has the mark of this file system.
-///
-/// # Errors
-/// When the volume cannot be read.
-pub fn probe(volume: &dyn Disk) -> Result<bool> {
-    let at = superblock::PLACES[0] + superblock::MAGIC_AT as u64;
-    let mut mark = [0; superblock::MAGIC.len()];
-    if volume.size() < at + mark.len() as u64 {
-        return Ok(false);
-    }
-    volume.read_at(at, &mut mark)?;
-    Ok(mark == superblock::MAGIC)
 }
 
 fn damage(cause: ParseError) -> Error {
@@ -212,6 +198,7 @@ impl Btrfs {
         if sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
+        notes.extend(shortage(sb.device_size, self.nodes.volume.size()));
         // Damage there is told of when the folders are looked at.
         let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
         if let Ok(Some(path)) = default {

@@ -130,12 +130,12 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
 fn read(volume: &dyn Disk, place: u64) -> Result<Superblock> {
     let mut bytes = vec![0; SIZE];
     volume.read_at(place, &mut bytes)?;
-    Superblock::parse(&bytes, place, volume.size())
+    Superblock::parse(&bytes, place)
 }
 
 impl Superblock {
     /// Parses the 4 KiB at byte `at` of the volume.
-    fn parse(bytes: &[u8], at: u64, volume_size: u64) -> Result<Self> {
+    fn parse(bytes: &[u8], at: u64) -> Result<Self> {
         let f = Fields::new("superblock", bytes, at);
         if f.bytes(MAGIC_AT, 8).map_err(damage)? != MAGIC {
             return Err(bad(&f, MAGIC_AT, "magic number", "_BHRfS_M", "other bytes"));
@@ -152,7 +152,7 @@ impl Superblock {
         }
         check_features(&f)?;
         let sb = Self::fields(&f, checksum).map_err(damage)?;
-        sb.check(&f, volume_size)?;
+        sb.check(&f)?;
         Ok(sb)
     }
 
@@ -193,7 +193,7 @@ impl Superblock {
         })
     }
 
-    fn check(&self, f: &Fields<'_>, volume_size: u64) -> Result<()> {
+    fn check(&self, f: &Fields<'_>) -> Result<()> {
         let power = |at, what: &str, value: u32, low: u32| {
             if value.is_power_of_two() && (low..=65536).contains(&value) {
                 return Ok(());
@@ -206,11 +206,6 @@ impl Superblock {
             if let Some(level) = tree.map(|tree| tree.root.level).filter(|level| *level >= MAX_LEVEL) {
                 return Err(bad(f, at, "level of a tree", format_args!("below {MAX_LEVEL}"), level));
             }
-        }
-        if self.device_size > volume_size {
-            let found = format!("{volume_size} bytes");
-            let cause = ParseError::corrupt(f.offset(0xC9 + 8), "size of the volume", self.device_size, found);
-            return Err(damage(cause));
         }
         Ok(())
     }

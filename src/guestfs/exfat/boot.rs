@@ -11,7 +11,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
 /// `FileSystemName`
-pub(super) const NAME: &[u8] = b"EXFAT   ";
+const NAME: &[u8] = crate::volume::boot_sector::EXFAT;
 /// Sectors before the one with the checksum, and of the whole region.
 const SUMMED: usize = 11;
 const REGION: usize = 12;

@@ -3,8 +3,8 @@
 use super::boot::Boot;
 use super::entry::{SlotKind, kind};
 use super::{TYPE, root};
-use crate::guestfs::Facts;
 use crate::guestfs::dos::{Heap, Place, SLOT, serial};
+use crate::guestfs::{Facts, shortage};
 use std::ops::ControlFlow;
 
 /// Bitmaps of up to so many bytes are read to count what is free; larger volumes note a percentage.
@@ -71,9 +71,7 @@ pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Facts {
         notes.push("The guest met errors of its disk; check it from within the guest".to_owned());
     }
     let end = boot.heap + u64::from(boot.clusters) * boot.cluster;
-    if let Some(missing) = end.checked_sub(heap.blocks.size()).filter(|missing| *missing > 0) {
-        notes.push(format!("Its volume is {missing} bytes shorter than it says: files may be cut short"));
-    }
+    notes.extend(shortage(end, heap.blocks.size()));
     let blocks = u64::from(boot.clusters);
     Facts {
         type_name: TYPE,

@@ -37,12 +37,6 @@ pub struct Exfat {
     gaps: Gaps,
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(3..).is_some_and(|rest| rest.starts_with(boot::NAME))
-}
-
 fn damage(cause: ParseError) -> Error {
     error(TYPE, cause)
 }

@@ -14,7 +14,7 @@ mod xattr;
 
 use super::gaps::Gaps;
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use inode::{BLOCK_BYTES, Inode, flags};
@@ -88,12 +88,18 @@ impl Ext {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE];
         volume.read_at(superblock::AT, &mut bytes)?;
-        let mut sb = Superblock::parse(&bytes, volume.size())?;
+        let mut sb = Superblock::parse(&bytes)?;
         let with = |sb, replay, view| Self::with(volume.clone(), sb, replay, view);
         let mut ext = with(sb.clone(), Replay::default(), View::default());
+        let short = shortage(ext.byte_of(sb.blocks), ext.volume.size());
+        let replay = sb.journal_inode.filter(|_| sb.needs_recovery).map(|journal| ext.replay(&*ext.inode(journal)?));
         let mut notes = Vec::new();
-        if let Some(journal) = sb.journal_inode.filter(|_| sb.needs_recovery) {
-            let mut replay = ext.replay(&*ext.inode(journal)?)?;
+        if let (Some(Err(Error::Corrupt { cause, .. })), Some(_)) = (&replay, &short) {
+            notes.push(format!(
+                "It was not cleanly unmounted and its journal cannot be replayed ({cause}): recent changes may be missing"
+            ));
+        } else if let Some(replay) = replay {
+            let mut replay = replay?;
             let changes = std::mem::take(&mut replay.area.changes);
             // The superblock may be one of the blocks.
             ext = with(sb.clone(), replay, View::default());
@@ -101,7 +107,7 @@ impl Ext {
             let start = if block == 1 { 0 } else { 1024 };
             let newest = ext.block(block, "superblock")?;
             if let Some(bytes) = newest.get(start..start + superblock::SIZE) {
-                sb = Superblock::parse(bytes, ext.volume.size())?;
+                sb = Superblock::parse(bytes)?;
                 ext = with(sb.clone(), ext.replay, View::default());
             }
             let view = match ext.view(changes) {
@@ -124,6 +130,7 @@ impl Ext {
         if ext.sb.has_errors {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
+        notes.extend(short);
         ext.facts.notes = notes;
         Ok(ext)
     }

@@ -105,15 +105,15 @@ fn bad(what: &str, at: u64, expected: impl std::fmt::Display, found: impl std::f
 
 impl Superblock {
     /// Parses the [`SIZE`] bytes at [`AT`].
-    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let f = Fields::new("superblock", bytes, AT);
-        Self::fields(&f, bytes, volume_size).map_err(|e| match e {
+        Self::fields(&f, bytes).map_err(|e| match e {
             Failed::Field(cause) => super::damage(cause),
             Failed::Rule(error) => error,
         })
     }
 
-    fn fields(f: &Fields<'_>, bytes: &[u8], volume_size: u64) -> Result<Self, Failed> {
+    fn fields(f: &Fields<'_>, bytes: &[u8]) -> Result<Self, Failed> {
         let magic = f.u16_le(0x38)?;
         if magic != MAGIC {
             return Err(bad("magic number", 0x38, format_args!("{MAGIC:#x}"), format_args!("{magic:#x}")).into());
@@ -133,9 +133,9 @@ impl Superblock {
         let high = |at: usize| if wide { f.u32_le(at) } else { Ok(0) };
         let blocks = u64::from(f.u32_le(0x4)?) | u64::from(high(0x150)?) << 32;
         let free_blocks = u64::from(f.u32_le(0xC)?) | u64::from(high(0x158)?) << 32;
-        if blocks.checked_mul(u64::from(block_size)).is_none_or(|size| size > volume_size) {
+        if blocks.checked_mul(u64::from(block_size)).is_none() {
             let found = format_args!("{blocks} blocks of {block_size} bytes").to_string();
-            return Err(bad("number of blocks", 0x4, format_args!("at most {volume_size} bytes"), found).into());
+            return Err(bad("number of blocks", 0x4, "less than 2^64 bytes", found).into());
         }
         // A group's bitmap is a block, with a bit per block or (BIGALLOC) per cluster of several.
         let log_cluster = if ro_compat & RO_COMPAT_BIGALLOC != 0 { f.u32_le(0x1C)? } else { log_block_size };

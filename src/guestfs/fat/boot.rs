@@ -6,6 +6,7 @@ use super::code_page;
 use crate::guestfs::dos::{FIRST_CLUSTER, Width};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::volume::boot_sector;
 
 /// Bytes of the smallest sector, in which all fields are.
 pub(super) const SIZE: usize = 512;
@@ -17,6 +18,8 @@ const MAX_CLUSTERS: u64 = 0x0FFF_FFF5;
 /// `BPB_ExtFlags`: only one table is kept up to date, the one with the number in the lower bits.
 const NOT_MIRRORED: u16 = 0x80;
 const ACTIVE: u16 = 0x0F;
+/// What stands for no label.
+pub(super) const NO_NAME: &str = "NO NAME";
 /// `BS_BootSig`: a serial number follows, and in the newer form a label.
 const HAS_SERIAL: u8 = 0x28;
 const HAS_LABEL: u8 = 0x29;
@@ -64,7 +67,8 @@ pub(super) struct Boot {
 pub(super) fn is_plausible(head: &[u8]) -> bool {
     let f = Fields::new("boot sector", head, 0);
     let check = || -> Result<bool, ParseError> {
-        let others: [&[u8]; 3] = [b"-FVE-FS-", b"EXFAT   ", b"NTFS    "];
+        let name = f.bytes(3, 8)?;
+        let of_other = boot_sector::OEM_NAMES.iter().any(|other| name == *other);
         let sector = f.u16_le(11)?;
         let sane = matches!(sector, 512 | 1024 | 2048 | 4096)
             && f.u8(13)?.is_power_of_two()
@@ -73,7 +77,7 @@ pub(super) fn is_plausible(head: &[u8]) -> bool {
             && (f.u16_le(22)? > 0 || f.u32_le(36)? > 0)
             && matches!(f.u8(21)?, 0xF0 | 0xF8..=0xFF);
         // OS/2's HPFS has the same block.
-        if !sane || others.contains(&f.bytes(3, 8)?) || f.bytes(54, 4)? == b"HPFS" {
+        if !sane || of_other || f.bytes(54, 4)? == b"HPFS" {
             return Ok(false);
         }
         // Old floppy disks lack the signature; there the table tells, which begins with the medium's byte.
@@ -186,7 +190,7 @@ impl Boot {
         if signature == HAS_LABEL {
             let label = code_page::decode(f.bytes(at + 7, 11)?); // BS_VolLab
             self.label = label.trim_end_matches([' ', '\0']).to_owned();
-            if self.label == "NO NAME" {
+            if self.label == NO_NAME {
                 self.label.clear();
             }
         }
@@ -224,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_boot_sectors_of_others_are_not_taken_for_it() {
-        for name in [b"-FVE-FS-", b"EXFAT   ", b"NTFS    "] {
+        for name in boot_sector::OEM_NAMES {
             let mut head = floppy();
             head[3..11].copy_from_slice(name);
             assert!(!is_plausible(&head), "{}", String::from_utf8_lossy(name));

@@ -3,7 +3,7 @@
 
 use super::{Fat, type_name};
 use crate::guestfs::dos::{FIRST_CLUSTER, Width, serial};
-use crate::guestfs::{Facts, Result};
+use crate::guestfs::{Facts, Result, shortage};
 use crate::ondisk::fields::Fields;
 
 /// `FSI_LeadSig` and `FSI_StrucSig`.
@@ -21,7 +21,8 @@ impl Fat {
     pub(super) fn read_facts(&self) -> Facts {
         Facts {
             type_name: type_name(self.boot.width),
-            label: self.root_label().ok().flatten().unwrap_or_else(|| self.boot.label.clone()),
+            // The boot sector keeps a label that was erased in the root folder.
+            label: self.root_label().map_or_else(|_| self.boot.label.clone(), Option::unwrap_or_default),
             uuid: self.boot.serial.map(serial).unwrap_or_default(),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
             blocks: self.boot.clusters.into(),
@@ -49,10 +50,7 @@ impl Fat {
             notes.push(ERRORS.to_owned());
         }
         let end = self.boot.data + u64::from(self.boot.clusters) * self.boot.cluster;
-        let size = self.heap.blocks.size();
-        if end > size {
-            notes.push(format!("Its volume is {} bytes shorter than it says: files may be cut short", end - size));
-        }
+        notes.extend(shortage(end, self.heap.blocks.size()));
         notes
     }
 

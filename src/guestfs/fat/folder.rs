@@ -46,7 +46,7 @@ impl Fat {
             }
             Ok(if label.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        Ok(label)
+        Ok(label.filter(|label| label != super::boot::NO_NAME))
     }
 }
 

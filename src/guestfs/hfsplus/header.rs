@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use uuid::{Uuid, uuid};
 
 /// Where the header is, and how large.
 pub(super) const AT: u64 = 1024;
@@ -98,6 +99,28 @@ pub(super) fn probe_classic(head: &[u8]) -> bool {
         && !is_wrapped(&f)
 }
 
+/// The namespace in which macOS makes a UUID of a volume's number, and blkid too.
+const NAMESPACE: Uuid = uuid!("b3e20f39-f292-11d6-97a4-00306543ecac");
+
+/// The UUID of a volume by the number in its `finderInfo`; empty without.
+pub(super) fn uuid_of_id(id: u64) -> String {
+    if id == 0 { String::new() } else { Uuid::new_v3(&NAMESPACE, &id.to_be_bytes()).to_string() }
+}
+
+/// The UUID of a volume that begins with a header; empty for a wrapped one, whose header is elsewhere.
+pub(super) fn uuid_of(head: &[u8]) -> String {
+    let f = Fields::new("volume header", head, 0);
+    let id = if matches!(f.u16_be(1024), Ok(HFS)) { Ok(0) } else { f.u64_be(1024 + 80 + 24) };
+    uuid_of_id(id.unwrap_or(0))
+}
+
+/// `drVN`, a text of 27 bytes with its length before it, and the UUID of `drFndrInfo` of an old HFS.
+pub(super) fn classic_names(head: &[u8]) -> (String, String) {
+    let f = Fields::new("master directory block", head, 0);
+    let label = f.u8(1024 + 36).and_then(|len| f.text(1024 + 37, usize::from(len.min(27))));
+    (label.unwrap_or_default(), uuid_of_id(f.u64_be(1024 + 92 + 24).unwrap_or(0)))
+}
+
 /// `drEmbedSigWord` of the old HFS.
 fn is_wrapped(f: &Fields<'_>) -> bool {
     matches!(f.u16_be(1024 + 124), Ok(HFS_PLUS | HFSX))
@@ -120,12 +143,14 @@ pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
     let block = u64::from(f.u32_be(20).map_err(damage)?);
     let start = u64::from(f.u16_be(28).map_err(damage)?) * 512 + u64::from(f.u16_be(126).map_err(damage)?) * block;
     let size = u64::from(f.u16_be(128).map_err(damage)?) * block;
-    if start.checked_add(size).is_none_or(|end| end > volume.size()) || size < AT + SIZE as u64 {
+    // It may be cut short, but not before its header.
+    let left = volume.size().saturating_sub(start).min(size);
+    if left < AT + SIZE as u64 {
         let expected = format!("a part of the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
         return Err(damage(ParseError::corrupt(f.offset(126), "embedded volume", expected, found)));
     }
-    Ok(Part { start, size })
+    Ok(Part { start, size: left })
 }
 
 impl Header {
@@ -142,10 +167,16 @@ impl Header {
             let what = format!("it is of version {version}, only 4 and 5 are known");
             return Err(Error::Unsupported { type_name: TYPE, what });
         }
-        Self::fields(&f, signature == HFSX, part.size).map_err(damage)
+        Self::fields(&f, signature == HFSX).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, is_hfsx: bool, size: u64) -> Result<Self, ParseError> {
+    /// The bytes that the volume has at least. The last block may be cut short, as it has no data: a copy of the header
+    /// is 1024 bytes before the end.
+    pub(super) fn least_size(&self) -> u64 {
+        u64::from(self.blocks).saturating_sub(1) * u64::from(self.block_size)
+    }
+
+    fn fields(f: &Fields<'_>, is_hfsx: bool) -> Result<Self, ParseError> {
         let attributes = f.u32_be(4)?;
         let block_size = f.u32_be(40)?;
         if !block_size.is_power_of_two() || block_size < 512 {
@@ -153,11 +184,8 @@ impl Header {
             return Err(ParseError::corrupt(f.offset(40), "allocation block size", expected, block_size));
         }
         let blocks = f.u32_be(44)?;
-        // The last block may be cut short, as it has no data: a copy of the header is 1024 bytes before the end.
-        let least = u64::from(blocks).saturating_sub(1) * u64::from(block_size);
-        if blocks == 0 || least > size {
-            let expected = format!("blocks within {size} bytes (the volume may be cut short)");
-            return Err(ParseError::corrupt(f.offset(44), "number of allocation blocks", expected, blocks));
+        if blocks == 0 {
+            return Err(ParseError::corrupt(f.offset(44), "number of allocation blocks", "1 at least", blocks));
         }
         let journal = f.u32_be(12)?;
         Ok(Self {

@@ -17,8 +17,9 @@ mod names;
 mod packed;
 mod source;
 
+use super::detect::Content;
 use super::gaps::Gaps;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use btree::Tree;
@@ -112,16 +113,17 @@ struct Folder {
     missing: Option<Arc<Error>>,
 }
 
-/// Whether a volume begins like this file system; `head` is its first 4 KiB.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    header::probe(head)
+/// What the header says of a volume that begins like this file system; `head` is its first 4 KiB.
+pub(super) fn content(head: &[u8]) -> Option<Content> {
+    header::probe(head).then(|| Content { uuid: header::uuid_of(head), ..Content::named(TYPE) })
 }
 
-/// Whether a volume begins like the old HFS, which cannot be read.
-#[must_use]
-pub fn probe_classic(head: &[u8]) -> bool {
-    header::probe_classic(head)
+/// What the header says of a volume of the old HFS, which cannot be read.
+pub(super) fn classic(head: &[u8]) -> Option<Content> {
+    header::probe_classic(head).then(|| {
+        let (label, uuid) = header::classic_names(head);
+        Content { label, uuid, ..Content::named("HFS") }
+    })
 }
 
 fn damage(cause: ParseError) -> Error {
@@ -155,6 +157,7 @@ impl HfsPlus {
         if header.inconsistent {
             notes.push("It is marked as inconsistent; check it with Disk Utility within the guest".to_owned());
         }
+        notes.extend(shortage(header.least_size(), source.part.size));
         let none = || Tree::none(btree::Kind::Catalog);
         let mut fs = Self {
             facts: Facts::default(),
@@ -194,7 +197,7 @@ impl HfsPlus {
         Facts {
             type_name: if self.header.is_hfsx { "HFSX" } else { TYPE },
             label,
-            uuid: if self.header.id == 0 { String::new() } else { format!("{:016X}", self.header.id) },
+            uuid: header::uuid_of_id(self.header.id),
             has_owners: true,
             block_size: self.header.block_size,
             blocks: self.header.blocks.into(),

@@ -16,7 +16,7 @@ mod zisofs;
 use super::foreign::Blocks;
 use super::gaps::{self, Gaps};
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use names::Naming;
@@ -400,12 +400,6 @@ fn next_sector(at: u64) -> u64 {
 
 fn facts(volume: &Volume, size: u64) -> Facts {
     let stated = volume.blocks * u64::from(volume.block_size);
-    let mut notes = Vec::new();
-    if stated > size {
-        notes.push(format!(
-            "It is cut: it states {stated} bytes and the volume has {size}; the files at its end are lost"
-        ));
-    }
     Facts {
         type_name: TYPE,
         label: volume.label.clone(),
@@ -413,7 +407,7 @@ fn facts(volume: &Volume, size: u64) -> Facts {
         block_size: volume.block_size,
         blocks: volume.blocks,
         name_max: 255,
-        notes,
+        notes: shortage(stated, size).into_iter().collect(),
         ..Facts::default()
     }
 }

@@ -53,6 +53,7 @@ impl Volume {
     /// Reads the descriptors.
     pub(super) fn read(disk: &dyn Disk) -> Result<Self> {
         let (mut volume, mut joliet) = (None, None);
+        let mut label = [0; 32];
         for number in 0..MAX_DESCRIPTORS {
             let at = DESCRIPTORS_AT + number * SECTOR;
             if at + SECTOR > disk.size() {
@@ -64,9 +65,12 @@ impl Volume {
                 break;
             }
             match bytes[0] {
-                PRIMARY if volume.is_none() => volume = Some(Self::parse(&bytes, at).map_err(super::damage)?),
+                PRIMARY if volume.is_none() => {
+                    volume = Some(Self::parse(&bytes, at).map_err(super::damage)?);
+                    label.copy_from_slice(&bytes[40..72]);
+                }
                 SUPPLEMENTARY if joliet.is_none() && is_joliet(&bytes) => {
-                    let label = utf16(&bytes[40..72]).trim_end_matches([' ', '\0']).to_owned();
+                    let label = joined_label(&label, &utf16(&bytes[40..72]));
                     joliet = Some((label, root(&bytes, at).map_err(super::damage)?));
                 }
                 TERMINATOR => break,
@@ -104,6 +108,20 @@ impl Volume {
             joliet_root: None,
         })
     }
+}
+
+/// The label that a disk was given, of which Joliet has 16 characters, and the primary descriptor has 32 with `_` for
+/// those that it cannot have. Where the two do not fit together, Joliet's counts. As blkid has it.
+fn joined_label(primary: &[u8; 32], joliet: &str) -> String {
+    let pairs = || joliet.chars().zip(primary.iter().map(|byte| char::from(*byte)));
+    let label = if pairs().all(|(wide, narrow)| narrow == '_' || narrow == wide) {
+        let rest = primary.get(joliet.chars().count()..).unwrap_or_default();
+        let start = pairs().map(|(wide, narrow)| if narrow == '_' { wide } else { narrow });
+        start.chain(rest.iter().map(|byte| char::from(*byte))).collect()
+    } else {
+        joliet.to_owned()
+    };
+    label.trim_end_matches([' ', '\0']).to_owned()
 }
 
 /// Where the root folder begins, in bytes.

@@ -1,7 +1,23 @@
-//! Marks that are a magic number at one place, with label and UUID at others.
+//! The one table of what a volume may hold, which opening and naming walk in the same order. Most is known by a magic
+//! number at one place, with label and UUID at others.
 
+use super::{Scan, bcache, ext_family, hpfs, minix, optical, volumes, zfs};
+use crate::disk::Disk;
+use crate::guestfs::apfs::Apfs;
+use crate::guestfs::btrfs::Btrfs;
+use crate::guestfs::detect::{self, Content};
+use crate::guestfs::exfat::Exfat;
+use crate::guestfs::ext::Ext;
+use crate::guestfs::fat::{self, Fat};
+use crate::guestfs::hfsplus::{self, HfsPlus};
+use crate::guestfs::ntfs::Ntfs;
+use crate::guestfs::squashfs::Squashfs;
+use crate::guestfs::xfs::Xfs;
+use crate::guestfs::{GuestFs, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::volume::boot_sector;
+use std::sync::Arc;
 
 /// Where and how a UUID is stored.
 #[derive(Debug, Clone, Copy)]
@@ -26,28 +42,70 @@ pub(super) enum Label {
     Utf16(usize, usize),
 }
 
-#[derive(Debug)]
-pub(super) struct Mark {
-    pub(super) name: &'static str,
-    pub(super) at: usize,
-    pub(super) magic: &'static [u8],
-    pub(super) uuid: Uuid,
-    pub(super) label: Label,
+/// How a volume is known to have a content, and how that is named.
+pub(super) enum Find {
+    /// A magic number at one place.
+    Magic { name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label },
+    /// Anything else.
+    With(fn(&Scan<'_>) -> Result<Option<Content>>),
 }
 
-const fn mark(name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label) -> Mark {
-    Mark { name, at, magic, uuid, label }
+/// Opens a file system; `None` for what only seemed to be one.
+pub(crate) type Open = fn(Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>>;
+
+/// A content that is known.
+pub(crate) struct Signature {
+    pub(super) find: Find,
+    /// The reader of the file system; `None` for what is only named.
+    pub(crate) open: Option<Open>,
+}
+
+impl Signature {
+    const fn read_by(self, open: Open) -> Self {
+        Self { open: Some(open), ..self }
+    }
+}
+
+const fn mark(name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label) -> Signature {
+    Signature { find: Find::Magic { name, at, magic, uuid, label }, open: None }
+}
+
+const fn with(find: fn(&Scan<'_>) -> Result<Option<Content>>) -> Signature {
+    Signature { find: Find::With(find), open: None }
+}
+
+fn reader<F: GuestFs + 'static>(opened: Result<F>) -> Result<Option<Box<dyn GuestFs>>> {
+    Ok(Some(Box::new(opened?)))
 }
 
 const K: usize = 1024;
 
-/// The magic numbers, the surest first.
-pub(super) const MARKS: [Mark; 52] = [
-    mark("XFS", 0, b"XFSB", Uuid::Raw(32), Label::Bytes(108, 12)),
-    mark("btrfs", 64 * K + 64, b"_BHRfS_M", Uuid::Raw(64 * K + 32), Label::Bytes(64 * K + 299, 256)),
-    mark("NTFS", 3, b"NTFS    ", Uuid::Serial64(72), Label::None),
+/// All that is known, in the order in which it is looked for.
+pub(crate) const SIGNATURES: &[Signature] = &[
+    // What encrypts, joins or splits volumes: a file system that seems to be there was so before.
+    with(volumes::luks),
+    with(volumes::lvm),
+    with(volumes::raid_at_start),
+    with(volumes::bitlocker),
+    mark("NTFS", 3, boot_sector::NTFS, Uuid::Serial64(72), Label::None).read_by(|v| reader(Ntfs::open(v))),
+    mark("exFAT", 3, boot_sector::EXFAT, Uuid::Serial32(100), Label::None).read_by(|v| reader(Exfat::open(v))),
+    mark("XFS", 0, b"XFSB", Uuid::Raw(32), Label::Bytes(108, 12)).read_by(|v| reader(Xfs::open(v))),
+    mark("btrfs", 64 * K + 64, b"_BHRfS_M", Uuid::Raw(64 * K + 32), Label::Bytes(64 * K + 299, 256))
+        .read_by(|v| reader(Btrfs::open(v))),
+    mark("APFS", 32, b"NXSB", Uuid::Raw(72), Label::None).read_by(|v| reader(Apfs::open(v))),
+    mark("squashfs", 0, b"hsqs", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
+    // With big-endian numbers, which its reader refuses by name.
+    mark("squashfs", 0, b"sqsh", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
+    // Before optical disks, whose marks a quick format of FAT may leave, and before ext, whose mark of two bytes lies in
+    // the tables of a small FAT.
+    with(|scan| Ok(fat::content(scan.near()))).read_by(|v| reader(Fat::open(v))),
+    // Before HFS+, which hybrid disks have too.
+    with(optical).read_by(|v| detect::open_optical(&v)),
+    with(|scan| Ok(hfsplus::content(scan.near()))).read_by(|v| reader(HfsPlus::open(v))),
+    with(ext_family).read_by(|v| reader(Ext::open(v))),
+    // From here on, what is only named.
+    with(|scan| Ok(hfsplus::classic(scan.near()))),
     mark("ReFS", 3, b"ReFS\0", Uuid::None, Label::None),
-    mark("exFAT", 3, b"EXFAT   ", Uuid::Serial32(100), Label::None),
     swap(4 * K, b"SWAPSPACE2"),
     swap(8 * K, b"SWAPSPACE2"),
     swap(16 * K, b"SWAPSPACE2"),
@@ -61,12 +119,6 @@ pub(super) const MARKS: [Mark; 52] = [
     suspended(4 * K, b"LINHIB0001"),
     suspended(64 * K, b"S1SUSPEND"),
     suspended(64 * K, b"S2SUSPEND"),
-    mark("HFS+", K, b"H+", Uuid::None, Label::None),
-    mark("HFS+", K, b"HX", Uuid::None, Label::None),
-    mark("APFS", 32, b"NXSB", Uuid::Raw(72), Label::None),
-    mark("ISO 9660", 0x8001, b"CD001", Uuid::None, Label::Bytes(0x8028, 32)),
-    mark("UDF", 0x8001, b"BEA01", Uuid::None, Label::None),
-    mark("squashfs", 0, b"hsqs", Uuid::None, Label::None),
     mark("F2FS", K, &0xF2F5_2010_u32.to_le_bytes(), Uuid::Raw(K + 108), Label::Utf16(K + 124, 1024)),
     mark("erofs", K, &0xE0F5_E1E2_u32.to_le_bytes(), Uuid::Raw(K + 48), Label::Bytes(K + 64, 16)),
     // With the number of the version before the magic number, which is short.
@@ -78,7 +130,7 @@ pub(super) const MARKS: [Mark; 52] = [
     mark("ReiserFS", 8 * K + 52, b"ReIsErFs", Uuid::None, Label::None),
     mark("Reiser4", 64 * K, b"ReIsEr4", Uuid::Raw(64 * K + 20), Label::Bytes(64 * K + 36, 16)),
     mark("bcachefs", 4 * K + 24, &BCACHEFS, Uuid::Raw(4 * K + 56), Label::Bytes(4 * K + 72, 32)),
-    mark("bcache", 4 * K + 24, &BCACHE, Uuid::Raw(4 * K + 40), Label::None),
+    with(bcache),
     mark(
         "UFS",
         64 * K + 1372,
@@ -103,37 +155,43 @@ pub(super) const MARKS: [Mark; 52] = [
     ocfs2(2 * K),
     ocfs2(4 * K),
     ocfs2(8 * K),
-    mark("HPFS", 8 * K, &0xF995_E849_u32.to_le_bytes(), Uuid::None, Label::None),
-    mark("cramfs", 0, &0x28CD_3D45_u32.to_le_bytes(), Uuid::None, Label::None),
+    mark("cramfs", 0, &0x28CD_3D45_u32.to_le_bytes(), Uuid::None, Label::Bytes(48, 16)),
+    mark("cramfs", 0, &0x28CD_3D45_u32.to_be_bytes(), Uuid::None, Label::Bytes(48, 16)),
     mark("romfs", 0, b"-rom1fs-", Uuid::None, Label::Bytes(16, 16)),
     mark("dm-verity hashes", 0, b"verity\0\0", Uuid::Raw(16), Label::None),
     mark("dm-integrity", 0, b"integrt\0", Uuid::None, Label::None),
     mark("Stratis member", 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", Uuid::None, Label::None),
-    mark("VDO", 0, b"dmvdo001", Uuid::None, Label::None),
+    mark("VDO", 0, b"dmvdo001", Uuid::Raw(40), Label::None),
+    with(hpfs),
+    with(zfs::find),
+    with(minix),
+    // What is far from the start.
+    with(volumes::vmfs),
+    with(volumes::raid_at_end),
 ];
 
 const BCACHEFS: [u8; 16] =
     [0xC6, 0x85, 0x73, 0xF6, 0x66, 0xCE, 0x90, 0xA9, 0xD9, 0x6A, 0x60, 0xCF, 0x80, 0x3D, 0xF7, 0xEF];
-const BCACHE: [u8; 16] =
+pub(super) const BCACHE: [u8; 16] =
     [0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA, 0x82, 0x65, 0xF5, 0x7F, 0x48, 0xBA, 0x6D, 0x81];
 
 /// Swap space ends its first page, whose size is that of the machine, with its magic number.
-const fn swap(page: usize, magic: &'static [u8]) -> Mark {
+const fn swap(page: usize, magic: &'static [u8]) -> Signature {
     mark("swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
 /// Swap space that a suspended system is in.
-const fn suspended(page: usize, magic: &'static [u8]) -> Mark {
+const fn suspended(page: usize, magic: &'static [u8]) -> Signature {
     mark("suspended swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
 /// Its superblock is the third block of 512 to 4096 bytes.
-const fn ocfs2(at: usize) -> Mark {
+const fn ocfs2(at: usize) -> Signature {
     mark("OCFS2", at, b"OCFSV2", Uuid::Raw(at + 0x150), Label::Bytes(at + 0x110, 64))
 }
 
 /// A UUID in the order of its text; empty when all of it is zero.
-pub(super) fn uuid(f: &Fields<'_>, at: usize) -> Result<String, ParseError> {
+pub(super) fn uuid(f: &Fields<'_>, at: usize) -> std::result::Result<String, ParseError> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(at, 16)?);
     Ok(if raw == [0; 16] { String::new() } else { uuid::Uuid::from_bytes(raw).to_string() })

@@ -1,6 +1,8 @@
 //! ZFS: the first of the four labels of a member. It has a list of names and values, and a ring of uberblocks, of which
 //! the marks are (<https://github.com/openzfs/zfs>, `include/sys/vdev_impl.h`).
 
+use super::Scan;
+use crate::guestfs::Result;
 use crate::guestfs::detect::Content;
 use crate::ondisk::fields::Fields;
 
@@ -14,18 +16,18 @@ const MAGIC: u64 = 0x00BA_B10C;
 const NUMBER: u32 = 8;
 const TEXT: u32 = 9;
 
-pub(super) fn find(f: &Fields<'_>, head: &[u8]) -> Option<Content> {
-    let ring = head.get(RING..)?;
-    let ring = &ring[..ring.len().min(RING_LEN)];
+pub(super) fn find(scan: &Scan<'_>) -> Result<Option<Content>> {
+    let ring = scan.bytes(RING as u64, RING_LEN)?;
     // An uberblock takes at least 1 KiB.
-    ring.chunks(1024)
-        .any(|block| block.starts_with(&MAGIC.to_le_bytes()) || block.starts_with(&MAGIC.to_be_bytes()))
-        .then(|| {
-            let mut content = Content::named("ZFS");
-            // A list that is damaged has no name to tell.
-            let _ = list(f, &mut content);
-            content
-        })
+    let is_uberblock =
+        |block: &[u8]| block.starts_with(&MAGIC.to_le_bytes()) || block.starts_with(&MAGIC.to_be_bytes());
+    if !ring.chunks(1024).any(is_uberblock) {
+        return Ok(None);
+    }
+    let mut content = Content::named("ZFS");
+    // A list that is damaged has no name to tell.
+    let _ = list(&Fields::new("ZFS label", &scan.bytes(0, RING)?, 0), &mut content);
+    Ok(Some(content))
 }
 
 /// Takes the pool's name and number out of the list: behind 12 bytes come its entries, each with its length.

@@ -3,6 +3,7 @@
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::volume::boot_sector;
 
 /// Bytes that the boot sector takes.
 pub(super) const SIZE: usize = 512;
@@ -23,10 +24,10 @@ pub(super) struct Boot {
 }
 
 impl Boot {
-    pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, ParseError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("boot sector", bytes, 0);
         let mark = f.bytes(3, 8)?;
-        if mark != b"NTFS    " {
+        if mark != boot_sector::NTFS {
             return Err(ParseError::corrupt(3, "mark of the boot sector", "NTFS", String::from_utf8_lossy(mark)));
         }
         let sector = u64::from(f.u16_le(0x0B)?);
@@ -41,14 +42,9 @@ impl Boot {
             return Err(ParseError::corrupt(0x0D, "sectors per cluster", "a power of two, 2 MiB at most", raw));
         }
         let clusters = f.u64_le(0x28)? / sectors;
-        if clusters.checked_mul(cluster).is_none_or(|size| size > volume_size) {
+        if clusters.checked_mul(cluster).is_none() {
             let found = format!("{clusters} clusters of {cluster} bytes");
-            return Err(ParseError::corrupt(
-                0x28,
-                "size of the file system",
-                format_args!("at most {volume_size} bytes"),
-                found,
-            ));
+            return Err(ParseError::corrupt(0x28, "size of the file system", "less than 2^64 bytes", found));
         }
         let mft = f.u64_le(0x30)?;
         if mft >= clusters {

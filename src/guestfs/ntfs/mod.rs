@@ -13,7 +13,7 @@ mod wof;
 
 use super::gaps::Gaps;
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::error_kind::message;
 use crate::ondisk::ParseError;
@@ -71,12 +71,6 @@ pub(super) struct Opened {
     device: (u32, u32),
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.get(3..).is_some_and(|rest| rest.starts_with(b"NTFS    "))
-}
-
 fn damage(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
@@ -93,7 +87,7 @@ impl Ntfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes, volume.size()).map_err(damage)?;
+        let boot = Boot::parse(&bytes).map_err(damage)?;
         let first =
             runs::ClusterRun { first: 0, place: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
         let mut ntfs = Self {
@@ -144,10 +138,15 @@ impl Ntfs {
         if is_dirty || self.has_open_journal().unwrap_or(true) {
             notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
+        let short = shortage(self.boot.clusters * self.boot.cluster, self.volume.size());
         let hibernated = self
             .lookup(self.root(), b"hiberfil.sys")
             .and_then(|node| node.map(|node| self.is_hibernated(node)).transpose());
+        let is_short = short.is_some();
+        notes.extend(short);
         match hibernated {
+            // The directory reports that itself when it is looked at.
+            Err(Error::Corrupt { .. }) if is_short => {}
             Ok(Some(true)) => notes.push(
                 "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
             ),

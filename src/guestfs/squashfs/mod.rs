@@ -14,7 +14,7 @@ mod unpack;
 mod xattr;
 
 use super::gaps::Gaps;
-use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result};
+use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use blocks::Packed;
@@ -55,12 +55,6 @@ pub struct Squashfs {
     gaps: Gaps,
 }
 
-/// Whether a volume begins like this file system, of any version; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    superblock::probe(head)
-}
-
 fn damage(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
@@ -73,7 +67,13 @@ impl Squashfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE.min(usize::try_from(volume.size()).unwrap_or(usize::MAX))];
         volume.read_at(0, &mut bytes)?;
-        let sb = Superblock::parse(&bytes, volume.size())?;
+        let sb = Superblock::parse(&bytes)?;
+        let short = shortage(sb.bytes_used, volume.size());
+        // They lie last; a file that has some says so when they are asked for.
+        let xattrs = match xattr::Table::read(&*volume, &sb) {
+            Err(Error::Corrupt { .. }) if short.is_some() => None,
+            read => read?,
+        };
         let facts = Facts {
             type_name: TYPE,
             has_owners: true,
@@ -81,11 +81,12 @@ impl Squashfs {
             blocks: sb.bytes_used.div_ceil(sb.block_size.into()),
             files: sb.inodes.into(),
             name_max: u32::try_from(folder::NAME_MAX).unwrap_or(u32::MAX),
+            notes: short.into_iter().collect(),
             ..Facts::default()
         };
         let blocks = usize::try_from(DATA_CACHED / u64::from(sb.block_size)).unwrap_or(0);
         let mut fs = Self {
-            xattrs: xattr::Table::read(&*volume, &sb)?,
+            xattrs,
             volume,
             facts,
             ids: Vec::new(),

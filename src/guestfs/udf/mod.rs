@@ -12,7 +12,7 @@ mod volume;
 
 use super::gaps::Gaps;
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, foreign};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, foreign, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -96,8 +96,8 @@ impl Udf {
         let mut volume = Volume::read(&*disk)?;
         let partitions = std::mem::take(&mut volume.partitions);
         let mut udf = Self {
+            facts: facts(&volume, &partitions, disk.size()),
             blocks: foreign::Blocks::new(disk),
-            facts: facts(&volume, partitions.iter().map(|partition| u64::from(partition.len)).sum()),
             volume,
             partitions: Vec::new(),
             root: Address { partition: 0, block: 0 },
@@ -285,7 +285,10 @@ fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
     Ok(target)
 }
 
-fn facts(volume: &Volume, blocks: u64) -> Facts {
+fn facts(volume: &Volume, partitions: &[volume::Partition], size: u64) -> Facts {
+    let blocks = partitions.iter().map(|partition| u64::from(partition.len)).sum();
+    let end = partitions.iter().map(|partition| u64::from(partition.start) + u64::from(partition.len)).max();
+    let stated = end.unwrap_or(0) * u64::from(volume.block_size);
     Facts {
         type_name: TYPE,
         label: volume.label.clone(),
@@ -294,7 +297,7 @@ fn facts(volume: &Volume, blocks: u64) -> Facts {
         blocks,
         free_blocks: volume.free_blocks.min(blocks),
         name_max: 255,
-        notes: volume.notes.clone(),
+        notes: volume.notes.iter().cloned().chain(shortage(stated, size)).collect(),
         ..Facts::default()
     }
 }

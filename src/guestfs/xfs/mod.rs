@@ -13,7 +13,7 @@ mod xattr;
 
 use super::gaps::Gaps;
 use super::names::Names;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
+use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -76,12 +76,6 @@ struct Remote {
     by_extent: bool,
 }
 
-/// Whether a volume begins like this file system; `head` is its first sector at least.
-#[must_use]
-pub fn probe(head: &[u8]) -> bool {
-    head.starts_with(b"XFSB")
-}
-
 fn damage(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
@@ -110,15 +104,16 @@ impl Xfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; usize::try_from(volume.size().min(superblock::MAX_SIZE)).unwrap_or(0)];
         volume.read_at(0, &mut bytes)?;
-        let mut sb = Superblock::parse(&bytes, volume.size(), true)?;
+        let mut sb = Superblock::parse(&bytes, true)?;
         let (overlay, note) = replay::replay(&*volume, &sb)?;
         if overlay.patch(0, &mut bytes) {
-            sb = Superblock::parse(&bytes, volume.size(), false)?;
+            sb = Superblock::parse(&bytes, false)?;
         }
         let mut notes: Vec<String> = note.into_iter().collect();
         if sb.needs_repair {
             notes.push("It is marked as in need of a repair; run xfs_repair within the guest".to_owned());
         }
+        notes.extend(shortage(sb.blocks * u64::from(sb.block_size), volume.size()));
         Ok(Self {
             volume,
             facts: facts(&sb, notes),

@@ -76,7 +76,7 @@ fn bad(at: usize, what: &str, expected: impl std::fmt::Display, found: impl std:
 
 impl Superblock {
     /// Parses the first bytes of a volume: [`MAX_SIZE`] of them, or all.
-    pub(super) fn parse(bytes: &[u8], volume_size: u64, check_crc: bool) -> Result<Self> {
+    pub(super) fn parse(bytes: &[u8], check_crc: bool) -> Result<Self> {
         let f = Fields::new("superblock", bytes, 0);
         let version = f.u16_be(100).map_err(damage)?;
         let magic = f.u32_be(0).map_err(damage)?;
@@ -97,10 +97,10 @@ impl Superblock {
         if unknown != 0 {
             return Err(unsupported(format!("incompatible features {unknown:#x} are not known")));
         }
-        Self::fields(&f, v5, version, features, volume_size).map_err(damage)
+        Self::fields(&f, v5, version, features).map_err(damage)
     }
 
-    fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32, volume_size: u64) -> Result<Self, ParseError> {
+    fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32) -> Result<Self, ParseError> {
         let block_size = power(f, "block size", 4, f.u32_be(4)?, 512, 65536)?;
         let smallest = if v5 { 512 } else { 256 };
         let inode_size = power(f, "inode size", 104, f.u16_be(104)?.into(), smallest, 2048.min(block_size))?;
@@ -137,7 +137,7 @@ impl Superblock {
             meta_uuid: raw_uuid(f, if features & incompat::META_UUID != 0 { 248 } else { 32 })?,
             label: f.text(108, 12)?,
         };
-        sb.check_groups(volume_size)?;
+        sb.check_groups()?;
         let log = f.u64_be(48)?;
         if log != 0 {
             let run = sb.place(log, u64::from(log_blocks)).filter(|_| log_blocks > 0);
@@ -148,10 +148,10 @@ impl Superblock {
     }
 
     /// Groups of any size, the last of which may be shorter, make up the whole.
-    fn check_groups(&self, volume_size: u64) -> Result<(), ParseError> {
-        if self.blocks.checked_mul(u64::from(self.block_size)).is_none_or(|size| size > volume_size) {
+    fn check_groups(&self) -> Result<(), ParseError> {
+        if self.blocks.checked_mul(u64::from(self.block_size)).is_none() {
             let found = format!("{} blocks of {} bytes", self.blocks, self.block_size);
-            return Err(bad(8, "number of blocks", format_args!("at most {volume_size} bytes"), found));
+            return Err(bad(8, "number of blocks", "less than 2^64 bytes", found));
         }
         if self.group_bits > 31 || self.group_blocks > 1 << self.group_bits || self.group_blocks == 0 {
             let expected = format!("1 to 2^{}", self.group_bits);

@@ -351,12 +351,12 @@ fn a_reader_that_leaves_is_told_apart() {
 /// The disk of a chain of `links` with partitions.
 fn disk(links: usize) -> DiskReport {
     let images = [Path::new("/vms/Snapshots/{5bd1e995-77a6-4c08-9f3e-000000000012}.vdi"), Path::new("/vms/mbr.vdi")];
-    let volume = |index, start: u64, sectors: u64, type_name, bootable| Volume {
+    let volume = |index, start: u64, sectors: u64, type_name: &'static str, bootable| Volume {
         index,
         linux_number: 1,
         offset: start * 512,
         size: sectors * 512,
-        type_name,
+        type_name: type_name.into(),
         name: String::new(),
         bootable,
     };
