@@ -92,7 +92,7 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
         let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
         return Err(registry::Error::NotWrittenOutside { path, given }.into());
     }
-    chain.notes.iter().for_each(|note| log::warn!("{note}"));
+    chain.outside_note().iter().chain(&chain.notes).for_each(|note| log::warn!("{note}"));
     Ok(chain)
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the room on folders of settings files and VDI images that they build.
 
 mod chains;
+mod copies;
 mod loading;
 mod moved;
 mod oracle;
