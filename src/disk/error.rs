@@ -71,14 +71,13 @@ pub enum Error {
         advice: &'static str,
     },
     /// A parent may be of another copy of the machine than its child.
-    #[error("{} may be of another copy of the machine than {}: {reason}; put all images of one copy together, or use \
-             --force to read them all the same", parent.display(), child.display())]
+    #[error("{} may be of another copy of the machine than {}: {reason}", parent.display(), child.display())]
     OtherCopy {
         /// The parent.
         parent: PathBuf,
         /// The child.
         child: PathBuf,
-        /// What does not fit, and which other files there are.
+        /// What does not fit, which other files there are, and what to do about it.
         reason: String,
     },
     /// The leaf's format cannot be written.

@@ -148,8 +148,9 @@ fn check_parent(
     let change = modification.map(|(a, b)| (a.to_string(), b.to_string())).or_else(|| {
         changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
     });
-    check_copy(child, stated, link, parent, change.as_ref(), mode, warnings)?;
-    if let Some((expected, found)) = change {
+    if let Some(doubt) = check_copy(child, stated, link, parent, change.as_ref(), mode)? {
+        warnings.push(doubt);
+    } else if let Some((expected, found)) = change {
         let refused = mode.writable && !mode.force;
         let advice = if refused { "; use --force to write to it all the same" } else { "" };
         let (parent, child) = (link.path.clone(), child.path.clone());
@@ -163,7 +164,7 @@ fn check_parent(
 }
 
 /// Refuses a parent that may be of another copy of the machine: it lies elsewhere or is one of several, and nothing
-/// proves that the child was made from it. With `force` it is read; it is never written over.
+/// proves that the child was made from it. With `force` it is read; it is never written over. Answers what to warn of.
 fn check_copy(
     child: &ImageInfo,
     stated: &ParentLink,
@@ -171,10 +172,9 @@ fn check_copy(
     parent: &ImageInfo,
     change: Option<&(String, String)>,
     mode: &OpenMode,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
+) -> Result<Option<String>> {
     if !link.far && link.rivals.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let is_proven = stated.modification.is_some() && parent.modification.is_some()
         || stated.content_id.is_some() && parent.content_id.is_some();
@@ -185,8 +185,8 @@ fn check_copy(
             let time = |seconds| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds));
             (format!("it was last written to at {}, the child expects {}", time(found), time(expected)), true)
         }
-        (None, Some(_)) => return Ok(()),
-        (None, None) if is_proven || stated.uuid.is_some() && !link.far => return Ok(()),
+        (None, Some(_)) => return Ok(None),
+        (None, None) if is_proven || stated.uuid.is_some() && !link.far => return Ok(None),
         (None, None) => ("the child has no id by which it could be known".to_owned(), false),
     };
     let rivals: Vec<String> = link.rivals.iter().map(|path| path.display().to_string()).collect();
@@ -195,18 +195,19 @@ fn check_copy(
     } else {
         format!(", and {} could be the parent as well", rivals.join(", "))
     };
-    let error = Error::OtherCopy {
+    let error = |advice: &str| Error::OtherCopy {
         parent: link.path.clone(),
         child: child.path.clone(),
-        reason: format!("{mismatch}{rivals}"),
+        reason: format!("{mismatch}{rivals}{advice}"),
     };
     // What lies elsewhere and has no ids is what such a format names, as long as there is no other.
-    let refused_writing = mode.writable && (is_doubtful || !link.rivals.is_empty());
-    if refused_writing || is_doubtful && !mode.force {
-        return Err(error);
+    if mode.writable && (is_doubtful || !link.rivals.is_empty()) {
+        return Err(error("; put the images of one copy together to write to them"));
     }
-    warnings.push(error.to_string());
-    Ok(())
+    if is_doubtful && !mode.force {
+        return Err(error("; put the images of one copy together, or use --force to read them all the same"));
+    }
+    Ok(Some(error("").to_string()))
 }
 
 /// When a file was last written to, in seconds since the Unix epoch.

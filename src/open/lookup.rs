@@ -112,7 +112,7 @@ impl Lookup {
             let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
             return Err(registry::Error::NotWrittenOutside { path, given }.into());
         }
-        warnings.extend(chain.notes.iter().cloned());
+        warnings.extend(chain.outside_note().into_iter().chain(chain.notes.iter().cloned()));
         Ok(Found { chain, warnings })
     }
 

@@ -71,12 +71,9 @@ impl Registry {
         let links = self.links_from(id)?;
         let given = self.scope.given();
         let is_outside = |link: &&Link| !self.scope.contains(&link.path) && link.path.exists();
-        for (link, given) in links.iter().filter(is_outside).zip(given.into_iter().cycle()) {
-            notes.push(format!(
-                "{} lies outside of {}: it may be of another copy of the machine, and is only read",
-                link.path.display(),
-                given.display()
-            ));
+        if let Some(given) = given {
+            let parents = links.iter().skip(1).filter(is_outside);
+            notes.extend(parents.map(|link| lies_outside(&link.path, given)));
         }
         Ok(Chain {
             outside: given.filter(|_| links.first().as_ref().is_some_and(is_outside)).map(Path::to_path_buf),
@@ -121,6 +118,23 @@ impl Registry {
             }
         });
         saved.collect()
+    }
+}
+
+/// The warning for an image outside of what the user gave.
+fn lies_outside(path: &Path, given: &Path) -> String {
+    format!(
+        "{} lies outside of {}: it may be of another copy of the machine, and is only read",
+        path.display(),
+        given.display()
+    )
+}
+
+impl Chain {
+    /// The warning for a leaf that lies outside of what the user gave.
+    #[must_use]
+    pub fn outside_note(&self) -> Option<String> {
+        Some(lies_outside(&self.links.first()?.path, self.outside.as_ref()?))
     }
 }
 

@@ -3,12 +3,12 @@
 use super::model::is_file_format;
 use super::nearness::{self, Candidate, Choice, Identity, Rank, Scope};
 use super::parents::Beside;
-use super::resolve::file_id;
 use super::xml::ParsedMedium;
 use super::{DeviceKind, Error, Machine, Media, Medium, MediumId, MediumKind, location};
 use crate::image::{self, Format, ImageInfo};
 use crate::storage::local::Devices;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -232,11 +232,13 @@ impl Forest {
     /// is there. None when each has an image of its own: a copy, which has its own media.
     fn compare(&mut self, id: MediumId, location: &Path, parent: Option<MediumId>, file: &Path) -> Option<MediumId> {
         let known = self.media.get(id);
-        if known.location == location && known.parent == parent {
+        // A backup may share files with another by hard links, so their paths tell copies apart.
+        let both = fs::canonicalize(&known.location).ok().zip(fs::canonicalize(location).ok());
+        let is_same = both.as_ref().map_or(known.location == location, |(first, second)| first == second);
+        if is_same && known.parent == parent {
             return Some(id);
         }
-        let both = file_id(&known.location).zip(file_id(location));
-        if both.is_some_and(|(first, second)| first != second) {
+        if both.is_some() && !is_same {
             log::info!("The medium {} is at {} and at {}", known.uuid, known.location.display(), location.display());
             return None;
         }

@@ -9,7 +9,7 @@ use super::resolve::file_id;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use unicode_normalization::UnicodeNormalization;
 
 /// Directories above a settings file in which copies are looked for at most, and names at the end of a path.
@@ -121,8 +121,8 @@ pub(super) struct Scope {
     real: PathBuf,
     /// Whether the user gave it, so that what lies outside of it may belong to another copy.
     given: bool,
-    /// Directories, and whether they lie inside.
-    inside: Mutex<HashMap<PathBuf, bool>>,
+    /// Directories, and what they are without symbolic links.
+    directories: Mutex<HashMap<PathBuf, PathBuf>>,
     /// Where tails of paths begin, and whether there is such a file or directory.
     present: Mutex<HashMap<PathBuf, bool>>,
 }
@@ -159,11 +159,21 @@ impl Scope {
         if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()) {
             return fs::canonicalize(path).is_ok_and(|real| real.starts_with(&self.real));
         }
-        let folder = path.parent().unwrap_or(path);
-        cached(&self.inside, folder, || match fs::canonicalize(folder) {
-            Ok(real) => real.starts_with(&self.real),
-            Err(_) => folder.starts_with(&self.root) || folder.starts_with(&self.real),
-        })
+        path.parent().is_some_and(|directory| self.real_path(directory).starts_with(&self.real))
+    }
+
+    /// A directory without symbolic links. Each of its ancestors is looked at once, and need not be there.
+    fn real_path(&self, directory: &Path) -> PathBuf {
+        if let Some(known) = lock(&self.directories).get(directory) {
+            return known.clone();
+        }
+        let is_link = fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_symlink());
+        let real = match directory.parent().zip(directory.file_name()) {
+            Some((parent, name)) if !is_link => self.real_path(parent).join(name),
+            _ => fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf()),
+        };
+        lock(&self.directories).insert(directory.to_path_buf(), real.clone());
+        real
     }
 
     /// The directories from `folder` up to what the user gave.
@@ -206,7 +216,12 @@ impl Scope {
         let from = parts.len().saturating_sub(MAX_LEVELS);
         let tails = (from..parts.len()).filter(|at| {
             let first = level.join(parts[*at]);
-            cached(&self.present, &first, || first.exists())
+            if let Some(known) = lock(&self.present).get(&first) {
+                return *known;
+            }
+            let is_there = first.exists();
+            lock(&self.present).insert(first, is_there);
+            is_there
         });
         tails.map(|at| level.join(parts[at..].iter().collect::<PathBuf>())).collect()
     }
@@ -219,14 +234,8 @@ impl Scope {
     }
 }
 
-fn cached(cache: &Mutex<HashMap<PathBuf, bool>>, path: &Path, find: impl FnOnce() -> bool) -> bool {
-    let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = lock().get(path) {
-        return *known;
-    }
-    let found = find();
-    lock().insert(path.to_path_buf(), found);
-    found
+fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files whose paths differ from `path` in nothing but case and Unicode's forms, below the part of it that is there.

@@ -1,5 +1,6 @@
 //! Mounts raw images with the program and uses the mounts as a user does: with the kernel, coreutils and loop devices.
 
+mod copies;
 mod covering;
 mod ending;
 mod failing;

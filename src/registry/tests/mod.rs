@@ -3,6 +3,7 @@
 mod chains;
 mod copies;
 mod loading;
+mod machine_copies;
 mod moved;
 mod oracle;
 mod parents;
