@@ -5,6 +5,7 @@
 
 pub mod bitmap;
 mod clusters;
+pub mod device;
 pub mod error;
 pub mod fields;
 mod foreign;
