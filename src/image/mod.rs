@@ -4,6 +4,7 @@
 //! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
 
 mod alloc;
+pub mod device;
 mod foreign;
 pub mod format;
 pub mod open;

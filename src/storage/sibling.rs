@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Opens the file that `image` names as `name`: a regular file in the image's folder or below it. Whoever made the
@@ -56,45 +56,13 @@ pub fn has_protocol(name: &str) -> bool {
     name.split('/').next().is_some_and(|start| start.contains(':'))
 }
 
-/// What happens to a device that an image names. Opening one may already do something to it.
-#[derive(Debug, Clone, Copy)]
-pub enum NamedDevices<'a> {
-    /// It stays closed; for those who need headers only.
-    Closed,
-    /// It is opened, for reading, when it is one of these that the user allows; else refused.
-    Allowed(&'a [PathBuf]),
-}
-
-impl NamedDevices<'_> {
-    fn open(self, image: &Path, path: &Path, device: u64, writable: bool) -> Result<Option<File>> {
-        let Self::Allowed(allowed) = self else { return Ok(None) };
-        let is_it = |other: &PathBuf| {
-            fs::metadata(other).is_ok_and(|other| other.file_type().is_block_device() && other.rdev() == device)
-        };
-        let by = image.display();
-        if !allowed.iter().any(is_it) {
-            let reason = format!(
-                "{by} names this device; allow it with --allow-device {}, or give the device itself with -i",
-                path.display()
-            );
-            return Err(refused(path, reason));
-        }
-        if writable {
-            let reason = format!("{by} names this device, which is only read; give the device itself with -i and --rw");
-            return Err(refused(path, reason));
-        }
-        local::open(path, false, Devices::Allowed).map(Some)
-    }
-}
-
 /// Opens the file that `image` names as `name`. A relative name begins at the image's folder, an absolute one is taken
 /// as it is; when an absolute one leads nowhere (the image was moved), the file is looked for beside the image. Names
-/// that Windows wrote are understood. None for a device that stays closed.
+/// that Windows wrote are understood.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device that is not allowed, is none of a file, or is an
-/// address.
-pub fn open_as_written(image: &Path, name: &OsStr, writable: bool, devices: NamedDevices<'_>) -> Result<Option<File>> {
+/// [`Error::Io`]; [`Error::Refused`] for a name that leads to a device, is none of a file, or is an address.
+pub fn open_as_written(image: &Path, name: &OsStr, writable: bool) -> Result<File> {
     let text = &*name.to_string_lossy();
     check(image, text)?;
     let places = places(image, name.as_bytes());
@@ -102,25 +70,14 @@ pub fn open_as_written(image: &Path, name: &OsStr, writable: bool, devices: Name
         match fs::metadata(path) {
             Ok(attributes) if attributes.is_file() => {
                 log::info!("  {} names {text:?}: {how}, {}", image.display(), path.display());
-                return local::open(path, writable, Devices::Refused).map(Some);
+                return local::open(path, writable, Devices::Refused);
             }
-            Ok(attributes) if attributes.file_type().is_block_device() => {
-                return devices.open(image, path, attributes.rdev(), writable);
-            }
+            // Opening a device may already do something to it, so it is refused by what its attributes say.
             Ok(_) => {
                 let by = image.display();
                 return Err(refused(path, format!("{by} names it, and it is not a regular file")));
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                if is_device_name(text) {
-                    if matches!(devices, NamedDevices::Closed) {
-                        return Ok(None);
-                    }
-                    let reason =
-                        format!("it names the device {text:?}, which is not there; give the device itself with -i");
-                    return Err(refused(image, reason));
-                }
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io(path, "find the file", e)),
         }
     }
@@ -145,11 +102,6 @@ pub enum Identity {
 #[must_use]
 pub fn identity(path: &Path) -> Identity {
     fs::metadata(path).map_or_else(|_| Identity::Path(path.to_path_buf()), |m| Identity::Inode(m.dev(), m.ino()))
-}
-
-/// Whether a name is one that Unix or Windows gives to devices.
-fn is_device_name(name: &str) -> bool {
-    name.starts_with("/dev/") || name.starts_with(r"\\.\") || name.starts_with(r"\\?\GLOBALROOT")
 }
 
 /// Where the file may be, best first (at least one place), and the words for it.
@@ -218,8 +170,8 @@ mod tests {
 
         /// Which file a name leads to, or why not.
         fn open(&self, name: &str) -> std::result::Result<PathBuf, String> {
-            match open_as_written(&self.path("vm/a.vmdk"), name.as_ref(), false, NamedDevices::Allowed(&[])) {
-                Ok(file) => Ok(file.unwrap().path().canonicalize().unwrap()),
+            match open_as_written(&self.path("vm/a.vmdk"), name.as_ref(), false) {
+                Ok(file) => Ok(file.path().canonicalize().unwrap()),
                 Err(error) => Err(crate::error_kind::message(&error)),
             }
         }
@@ -264,8 +216,6 @@ mod tests {
         for (name, part) in [
             ("", "no file name"),
             ("a\0b", "no file name"),
-            ("/dev/gone", "names the device \"/dev/gone\", which is not there; give the device itself"),
-            (r"\\.\PhysicalDrive0", "names the device"),
             ("link", "is not a regular file"),
             ("../../../../../../../../../dev/null", "is not a regular file"),
             ("pipe", "is not a regular file"),

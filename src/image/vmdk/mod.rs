@@ -21,12 +21,11 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
+use super::device::{Named, NamedDevices};
 use super::open::Sample;
 use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
-use crate::storage::File;
-use crate::storage::sibling;
-use crate::storage::sibling::NamedDevices;
+use crate::storage::{File, sibling};
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
@@ -49,7 +48,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names other files than regular ones and devices.
 pub fn identify(file: &File) -> Result<ImageInfo> {
-    let opener = |image: &Path, name: &OsStr, _| sibling::open_as_written(image, name, false, NamedDevices::Closed);
+    let opener = |image: &Path, name: &OsStr, _| open_named(image, name, false, NamedDevices::Closed);
     Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
@@ -72,8 +71,17 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let devices = NamedDevices::Allowed(&options.allowed_devices);
-    let opener = |image: &Path, name: &OsStr, writable| sibling::open_as_written(image, name, writable, devices);
+    let opener = |image: &Path, name: &OsStr, writable| open_named(image, name, writable, devices);
     Ok(Box::new(Vmdk::open(&file, options, &opener)?))
+}
+
+/// Opens a file or device that a VMDK names; none for a device that stays closed.
+fn open_named(image: &Path, name: &OsStr, writable: bool, devices: NamedDevices<'_>) -> Result<Option<File>> {
+    match devices.open(image, name, writable)? {
+        Named::Open(device) => Ok(Some(device)),
+        Named::Closed => Ok(None),
+        Named::Other => sibling::open_as_written(image, name, writable).map(Some),
+    }
 }
 
 /// An open VMDK.

@@ -12,6 +12,7 @@ use crate::image::{Error, Extent, OpenOptions, Result, Run, raw};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
+use nix::errno::Errno;
 
 /// Bytes of maps kept in memory, for all extents together: the grain tables of 64 GiB of a disk.
 const CACHE: usize = 8 << 20;
@@ -219,7 +220,15 @@ impl Part {
     /// What holds the bytes from `skip` bytes after its start on, for at most `len` bytes, which lie within it.
     pub(super) fn extent(&self, files: &[File], skip: u64, len: u64, writing: bool) -> Result<Run> {
         match &self.store {
-            Store::Nothing => Err(self.refused("which is marked NOACCESS in the descriptor: it must not be read")),
+            Store::Nothing => {
+                let name = self.line.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
+                let action = format!(
+                    "read bytes {} to {} of the disk in the extent{name}, which the descriptor marks NOACCESS, from",
+                    self.start,
+                    self.end()
+                );
+                Err(Error::io(&self.path, action, Errno::EIO.into()))
+            }
             Store::Zero => Ok(Run { extent: Extent::Zero, len }),
             Store::Flat { file, offset, present } => {
                 let Some(left) = present.checked_sub(skip).filter(|left| *left > 0) else {

@@ -45,7 +45,7 @@ fn extents_of_all_kinds_make_one_disk() {
     assert_eq!(bytes, expected);
     let error = image.extent(74 * 512, 1).unwrap_err().to_string();
     assert!(
-        error.contains("bytes 37888 to 39936 of the disk are in the extent \"gone\", which is marked NOACCESS"),
+        error.contains("bytes 37888 to 39936 of the disk in the extent \"gone\", which the descriptor marks NOACCESS"),
         "{error}"
     );
 }
