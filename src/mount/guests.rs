@@ -70,6 +70,14 @@ impl Guests {
     pub(super) fn lookup(&self, folder: u64, name: &[u8]) -> Option<Result<Attributes, Errno>> {
         let (guest, index, node) = self.find(folder)?;
         let found = guest.fs.lookup(node, name).map_err(|e| errno(&e));
+        // An index that finds names without the listing knows nothing of this one.
+        if name == MISSING_NAME.as_bytes()
+            && found == Ok(None)
+            && let Err(guestfs::Error::Incomplete(_)) =
+                guest.fs.read_folder(node, 0, &mut |_| ControlFlow::Continue(()))
+        {
+            return Some(Err(Errno::EIO));
+        }
         Some(found.and_then(|found| self.shown(guest, index, found.ok_or(Errno::ENOENT)?)))
     }
 
