@@ -14,6 +14,13 @@ use std::sync::Arc;
 /// that is read numbers its files further.
 const NODE_BITS: u32 = 56;
 
+/// A name that directories get whose listing is incomplete. Nothing about it can be read. An error of the listing
+/// itself would make `cp` and `tar` leave out the whole directory.
+pub(super) const MISSING_NAME: &str = "entries-are-missing-here";
+/// Its number in its file system, and the place after it in a listing.
+const MISSING: Node = Node((1 << NODE_BITS) - 1);
+const MISSING_NEXT: u64 = (i64::MAX as u64) - 2;
+
 /// A guest's file system on a volume.
 pub struct Guest {
     /// The name of its folder: `fs` and the number of its volume.
@@ -63,6 +70,14 @@ impl Guests {
     pub(super) fn lookup(&self, folder: u64, name: &[u8]) -> Option<Result<Attributes, Errno>> {
         let (guest, index, node) = self.find(folder)?;
         let found = guest.fs.lookup(node, name).map_err(|e| errno(&e));
+        // An index that finds names without the listing knows nothing of this one.
+        if name == MISSING_NAME.as_bytes()
+            && found == Ok(None)
+            && let Err(guestfs::Error::Incomplete(_)) =
+                guest.fs.read_folder(node, 0, &mut |_| ControlFlow::Continue(()))
+        {
+            return Some(Err(Errno::EIO));
+        }
         Some(found.and_then(|found| self.shown(guest, index, found.ok_or(Errno::ENOENT)?)))
     }
 
@@ -72,6 +87,9 @@ impl Guests {
     }
 
     fn shown(&self, guest: &Guest, index: u64, node: Node) -> Result<Attributes, Errno> {
+        if node == MISSING {
+            return Err(Errno::EIO);
+        }
         let seen = guest.fs.attributes(node).map_err(|e| errno(&e))?;
         let time = |time: guestfs::Time| moment(time.seconds, i64::from(time.nanoseconds));
         let (uid, gid) = if guest.fs.facts().has_owners { (seen.uid, seen.gid) } else { self.owners.fallback };
@@ -97,7 +115,7 @@ impl Guests {
     }
 
     /// Tells the entries of a folder from a place on, with the place after each, until `each` says that it has enough.
-    /// A file whose attributes are damaged has a name all the same.
+    /// A file whose attributes are damaged has a name all the same, and entries that cannot be read have one together.
     pub(super) fn list(
         &self,
         folder: u64,
@@ -105,10 +123,22 @@ impl Guests {
         each: &mut dyn FnMut(&[u8], Listed, u64) -> bool,
     ) -> Option<Result<(), Errno>> {
         let (guest, index, node) = self.find(folder)?;
+        if from == MISSING_NEXT {
+            return Some(Ok(()));
+        }
+        let mut any = from > 0;
         let told = guest.fs.read_folder(node, from, &mut |entry: Entry| {
+            any = true;
             let listed = Listed { number: number(index, entry.node), kind: kind(entry.kind) };
             if each(&entry.name, listed, entry.next) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        if let Err(guestfs::Error::Incomplete(_)) = told
+            && any
+        {
+            let listed = Listed { number: number(index, MISSING), kind: Kind::File };
+            each(MISSING_NAME.as_bytes(), listed, MISSING_NEXT);
+            return Some(Ok(()));
+        }
         Some(told.map_err(|e| errno(&e)))
     }
 
@@ -146,7 +176,12 @@ impl Guests {
 
     pub(super) fn xattr_names(&self, number: u64) -> Option<Result<Vec<Vec<u8>>, Errno>> {
         let (guest, _, node) = self.find(number)?;
-        Some(guest.fs.xattr_names(node).map_err(|e| errno(&e)))
+        let names = guest.fs.xattr_names(node).map(|mut names| {
+            // A list that programs take apart at zero bytes has no room for those.
+            names.retain(|name| !name.is_empty() && !name.contains(&0));
+            names
+        });
+        Some(names.map_err(|e| errno(&e)))
     }
 
     pub(super) fn xattr(&self, number: u64, name: &[u8]) -> Option<Result<Vec<u8>, Errno>> {

@@ -79,15 +79,20 @@ impl Server {
     /// The entries of a folder from a place on, as many as fit into `size` bytes.
     fn list(&self, folder: u64, offset: u64, size: usize, plus: bool, body: &mut Body) -> Result<(), Errno> {
         let room = size.min(MAX_WRITE);
-        self.tree.list(folder, offset, &mut |name, number, kind, next| {
+        let mut has_entries = false;
+        let told = self.tree.list(folder, offset, &mut |name, number, kind, next| {
             // What cannot be looked at has a name all the same; asking for its attributes says what is wrong.
             let attr = plus.then(|| match self.tree.attributes(number) {
                 Ok(attributes) => (attr(&attributes), self.ttl(), LONG),
                 Err(_) => (unknown_attr(number, kind), Duration::ZERO, Duration::ZERO),
             });
             let name = name.as_encoded_bytes();
-            !body.dirent(room, Dirent { node: number, next, file_type: file_type(kind) >> 12, name, attr })
-        })
+            let fits = body.dirent(room, Dirent { node: number, next, file_type: file_type(kind) >> 12, name, attr });
+            has_entries |= fits;
+            !fits
+        });
+        // What was told before a failure is told; the next request begins behind it and fails.
+        if has_entries { Ok(()) } else { told }
     }
 }
 
