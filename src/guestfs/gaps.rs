@@ -1,6 +1,6 @@
 //! Listings that go on behind what is corrupt. One entry that cannot be read takes no other entry down: a reader passes
-//! over it and tells all others; at the end the listing fails, so that nothing is left out in silence. A name that no
-//! program can use is shown escaped. What there was is logged, once for each directory.
+//! over it and tells all others; at the end the listing says that it is incomplete, so that nothing is left out in
+//! silence. A name that no program can use is shown escaped. What there was is logged, once for each directory.
 
 use super::{Entry, Error, Node, Result};
 use crate::error_kind::message;
@@ -51,7 +51,8 @@ impl Gaps {
     /// cannot be read. Names become usable on the way.
     ///
     /// # Errors
-    /// [`Error::Incomplete`] at the end when this or an earlier part of the listing has gaps; what `tell` says.
+    /// [`Error::Incomplete`] at the end when this or an earlier part of the listing has gaps, or `tell` failed after an
+    /// entry; what `tell` says before.
     pub(super) fn list<T: Listed>(
         &self,
         directory: Node,
@@ -62,8 +63,14 @@ impl Gaps {
         if from == 0 {
             self.known.remove(&directory);
         }
-        let (mut broken, mut count) = (false, 0);
-        tell(
+        let (mut broken, mut count, mut any) = (false, 0, from > 0);
+        let note = |error| {
+            if self.known.get(&directory).is_none() {
+                self.warn(directory, format_args!("entries are missing from its listing. {}", message(&error)));
+                self.known.insert(directory, Arc::new(error));
+            }
+        };
+        let told = tell(
             &mut |mut told| {
                 let name = &mut told.entry().name;
                 if let Some(escaped) = escaped(name) {
@@ -71,19 +78,21 @@ impl Gaps {
                     self.warn(directory, what);
                     *name = escaped;
                 }
+                any = true;
                 let flow = each(told);
                 broken = flow.is_break();
                 flow
             },
             &mut |error| {
                 count += 1;
-                if self.known.get(&directory).is_none() {
-                    self.warn(directory, format_args!("entries are missing from its listing. {}", message(&error)));
-                    self.known.insert(directory, Arc::new(error));
-                }
+                note(error);
                 if count < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             },
-        )?;
+        );
+        match told {
+            Err(error) if any => note(error),
+            told => told?,
+        }
         match self.known.get(&directory).filter(|_| !broken) {
             Some(first) => Err(Error::Incomplete(first)),
             None => Ok(()),

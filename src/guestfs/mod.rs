@@ -216,7 +216,7 @@ pub trait GuestFs: Send + Sync {
     /// The node that has a name in a folder; `None` when there is none. `.` and `..` are not asked for.
     ///
     /// # Errors
-    /// [`Error::NotFolder`]; damage.
+    /// [`Error::NotFolder`]; damage; [`Error::Incomplete`] for a name that may be among those that cannot be read.
     fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>>;
 
     /// The attributes of a node.
@@ -228,7 +228,7 @@ pub trait GuestFs: Send + Sync {
     /// Tells the entries of a folder from a place on (0 is the start) until `each` breaks off or there are no more.
     ///
     /// # Errors
-    /// [`Error::NotFolder`]; damage.
+    /// [`Error::NotFolder`]; damage; [`Error::Incomplete`] once all entries were told that can be read.
     fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>;
 
     /// What holds a file's bytes from `offset` on, for at most `len` bytes. `offset` is below the file's size. A run

@@ -128,7 +128,9 @@ impl Server {
         add: &mut dyn FnMut(DirEntry<'_>) -> bool,
     ) -> Result<(), Errno> {
         let own = [".", ".."].into_iter().zip(1..).skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        let mut has_entries = false;
         for (name, next) in own {
+            has_entries = true;
             // The kernel knows the parent itself.
             if add(DirEntry { name: name.as_ref(), inode: directory, kind: Kind::Directory, next }) {
                 return Ok(());
@@ -137,9 +139,11 @@ impl Server {
         // After the two come the view's own offsets.
         let listed = self.view.entries(directory, offset.saturating_sub(2), &mut |entry| {
             let full = add(DirEntry { next: entry.next.saturating_add(2), ..entry });
+            has_entries |= !full;
             if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        listed.map_err(errno)
+        // What was found before a failure is passed on; the next request begins after it and fails.
+        if has_entries { Ok(()) } else { listed.map_err(errno) }
     }
 
     pub(super) fn xattr(&self, inode: u64, name: &OsStr) -> Result<Vec<u8>, Errno> {

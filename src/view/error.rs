@@ -30,6 +30,9 @@ pub enum Error {
     /// There is neither data nor a hole to find at the offset or after it.
     #[error("There is nothing to find at this offset or after it; seek before the end of the file")]
     PastEnd,
+    /// It stands for the entries of a directory that cannot be read.
+    #[error("The entries of this directory are not complete; check the file system from within the guest")]
+    Missing,
     /// The leaf image cannot be opened for its times.
     #[error("Cannot look at {}", path.display())]
     Image {
@@ -55,6 +58,7 @@ impl Error {
             Self::NotDirectory | Self::IsDirectory | Self::NotFile | Self::NotLink | Self::PastEnd => ErrorKind::Usage,
             Self::Image { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Image { .. } => ErrorKind::Io,
+            Self::Missing => ErrorKind::Corrupt,
             Self::Disk(e) => e.kind(),
             Self::GuestFs(e) => e.kind(),
         }

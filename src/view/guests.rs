@@ -13,6 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 /// The bits of an inode number that are the guest's; above them is the file system's index, from 1. No file system
 /// that is read has larger inode numbers.
 const NODE_BITS: u32 = 56;
+/// A name that directories get whose listing is incomplete. Nothing about it can be read. An error of the listing
+/// itself would make `cp` and `tar` leave out the whole directory.
+const MISSING_NAME: &str = "entries-are-missing-here";
+/// Its inode number in its file system, and the offset after it in a listing.
+const MISSING: Node = Node((1 << NODE_BITS) - 1);
+const MISSING_NEXT: u64 = (i64::MAX as u64) - 2;
 /// The most file systems that fit above these bits.
 const MOST: usize = (1 << (u64::BITS - NODE_BITS)) - 1;
 
@@ -59,12 +65,24 @@ impl Guests {
 
     pub(super) fn lookup(&self, directory: u64, name: &OsStr) -> Option<Result<Attributes>> {
         let (guest, index, node) = self.find(directory)?;
-        let found = guest.fs.lookup(node, name.as_bytes()).map_err(Error::from);
+        let found = guest.fs.lookup(node, name.as_bytes());
+        // An index that finds names without the listing knows nothing of this one.
+        if name == MISSING_NAME
+            && matches!(found, Ok(None))
+            && let Err(error @ guestfs::Error::Incomplete(_)) =
+                guest.fs.read_folder(node, 0, &mut |_| ControlFlow::Continue(()))
+        {
+            return Some(Err(error.into()));
+        }
+        let found = found.map_err(Error::from);
         Some(found.and_then(|found| self.shown(guest, index, found.ok_or(Error::NotFound)?)))
     }
 
     pub(super) fn attributes(&self, inode: u64) -> Option<Result<Attributes>> {
         let (guest, index, node) = self.find(inode)?;
+        if node == MISSING {
+            return Some(Err(Error::Missing));
+        }
         Some(self.shown(guest, index, node))
     }
 
@@ -94,7 +112,7 @@ impl Guests {
     }
 
     /// Passes the entries of a directory from an offset on to `each`, until it breaks. A file whose attributes are
-    /// corrupt has an entry all the same.
+    /// corrupt has an entry all the same, and entries that cannot be read have one together.
     pub(super) fn entries(
         &self,
         directory: u64,
@@ -102,10 +120,21 @@ impl Guests {
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Option<Result<()>> {
         let (guest, index, node) = self.find(directory)?;
+        if from == MISSING_NEXT {
+            return Some(Ok(()));
+        }
+        let mut any = from > 0;
         let listed = guest.fs.read_folder(node, from, &mut |entry: Entry| {
+            any = true;
             let (inode, kind) = (inode(index, entry.node), kind(entry.kind));
             each(DirEntry { name: OsStr::from_bytes(&entry.name), inode, kind, next: entry.next })
         });
+        if matches!(listed, Err(guestfs::Error::Incomplete(_))) && any {
+            let (name, inode) = (OsStr::new(MISSING_NAME), inode(index, MISSING));
+            // It is the last entry, so nothing is left to break off.
+            let _ = each(DirEntry { name, inode, kind: Kind::File, next: MISSING_NEXT });
+            return Some(Ok(()));
+        }
         Some(listed.map_err(Error::from))
     }
 
@@ -145,7 +174,12 @@ impl Guests {
 
     pub(super) fn xattr_names(&self, inode: u64) -> Option<Result<Vec<Vec<u8>>>> {
         let (guest, _, node) = self.find(inode)?;
-        Some(guest.fs.xattr_names(node).map_err(Error::from))
+        let names = guest.fs.xattr_names(node).map(|mut names| {
+            // A list that programs take apart at zero bytes has no room for those.
+            names.retain(|name| !name.is_empty() && !name.contains(&0));
+            names
+        });
+        Some(names.map_err(Error::from))
     }
 
     pub(super) fn xattr(&self, inode: u64, name: &OsStr) -> Option<Result<Vec<u8>>> {

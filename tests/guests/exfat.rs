@@ -221,18 +221,50 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
         image[at] = 0x86;
     });
     let (found, told) = names(&lab.open().1);
-    assert!(found.is_empty() && matches!(told, Err(Error::Unsupported { .. })), "{found:?} {told:?}");
+    let told = told.unwrap_err();
+    assert!(matches!(told, Error::Incomplete(_)) && told.to_string().contains("unknown type 0x86"), "{told}");
+    assert_eq!(found, all.0);
     lab.patch(|image| {
         let at = image.chunks(32).position(|slot| slot.starts_with(b"\x86\x05L\0A\0B\0")).unwrap() * 32;
         image[at] = 0x03;
         let set = set_of(image, "two");
         image[set + 40] ^= 4;
     });
-    let (found, told) = names(&lab.open().1);
-    assert_eq!(found, ["one"]);
-    assert!(told.unwrap_err().to_string().contains("checksum of a file's slots"));
-    assert!(find(&lab.open().1, "ONE").is_some());
-    assert!(lab.open().1.lookup(Node(1), b"three").is_err());
+    // One that breaks its rules has its name, and the others their bytes.
+    let opened = lab.open();
+    let (found, told) = names(&opened.1);
+    assert_eq!((found, told.unwrap()), all);
+    assert!(read_all(&opened, "two").unwrap_err().to_string().contains("checksum of a file's slots"));
+    assert_eq!(
+        (read_all(&opened, "ONE").unwrap(), read_all(&opened, "three").unwrap()),
+        (b"1\n".to_vec(), b"3\n".to_vec())
+    );
+    // A set that is cut short by the next one, and one that has lost its start.
+    for (at, value) in [(1, 9), (0, 0x05)] {
+        lab.patch(|image| {
+            let set = set_of(image, "two");
+            image[set + at] = value;
+        });
+        let opened = lab.open();
+        let (found, told) = names(&opened.1);
+        assert_eq!(found.contains(&"two".to_owned()), at == 1, "{found:?}");
+        assert_eq!(told.is_err(), at == 0, "{told:?}");
+        assert_eq!(read_all(&opened, "three").unwrap(), b"3\n");
+        assert_eq!(opened.1.lookup(Node(1), b"none").is_err(), at == 0);
+    }
+}
+
+#[test]
+fn a_name_that_no_program_can_use_is_shown_escaped() {
+    let lab = Lab::new("", "20M", "cd $1/m; echo 1 > one; echo 2 > two");
+    lab.patch(|image| {
+        let set = set_of(image, "two");
+        image[set + 66] = b'/';
+        sum(image, set);
+    });
+    let opened = lab.open();
+    assert_eq!(names(&opened.1).0, ["one", "\\x2Fwo"]);
+    assert_eq!(read_all(&opened, "\\x2Fwo").unwrap(), b"2\n");
 }
 
 /// The checksum of the boot region in sectors of 512 bytes.

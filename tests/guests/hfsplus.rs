@@ -277,3 +277,37 @@ fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
         damage::survive(kind, disk, HfsPlus::open);
     }
 }
+
+#[test]
+fn a_corrupt_node_or_record_takes_no_other_names_along() {
+    const NODE: usize = 8192;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, tree) = made(folder.path(), "plain");
+    let sound = std::fs::read(folder.path().join("image")).unwrap();
+    let all = tree.keys().filter(|path| path.starts_with("many/")).count();
+    // Leaves that have nothing but names of the folder: their first record and the one before their last.
+    let leaf = |node: &[u8]| node[8..10] == [0xFF, 1] && node[NODE - 2..] == [0, 14];
+    let leaves: Vec<usize> =
+        (0..sound.len() / NODE).map(|i| i * NODE).filter(|at| leaf(&sound[*at..][..NODE])).collect();
+    let middle = leaves[leaves.len() / 2];
+    // What kind of node it is, and the length of its first key.
+    for (at, value, lost) in [(8, 0x77, 10..60), (14, 0x7F, 1..2)] {
+        let mut bytes = sound.clone();
+        bytes[middle + at] = value;
+        std::fs::write(folder.path().join("image"), bytes).unwrap();
+        let fs = opened(disk(&folder.path().join("image"))).1;
+        let many = fs.lookup(fs.root(), b"many").unwrap().unwrap();
+        let mut names = Vec::new();
+        let told = fs.read_folder(many, 0, &mut |entry| {
+            names.push(entry.name);
+            std::ops::ControlFlow::Continue(())
+        });
+        assert!(matches!(told, Err(Error::Incomplete(_))), "{told:?}");
+        assert!(lost.contains(&(all - names.len())), "{} of {all}", names.len());
+        for name in &names {
+            let node = fs.lookup(many, name).unwrap().unwrap();
+            assert!(fs.attributes(node).is_ok());
+        }
+        assert!(matches!(fs.lookup(many, b"no such name"), Err(Error::Incomplete(_))));
+    }
+}

@@ -19,6 +19,7 @@ mod lab;
 #[path = "../tree/mounted.rs"]
 mod mounted;
 mod ntfs;
+mod one_bad;
 #[path = "../qemu/mod.rs"]
 mod qemu;
 #[path = "../tree/shell.rs"]

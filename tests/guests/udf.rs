@@ -165,3 +165,33 @@ fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
     let folder = unpack();
     damage::survive("hd512", disk(&folder.path().join("hd512.img")), Udf::open);
 }
+
+#[test]
+fn a_corrupt_name_takes_no_other_along() {
+    let folder = tempfile::tempdir().unwrap();
+    sh(
+        folder.path(),
+        "cd $1; mkdir -p s/many; for i in $(seq 200); do echo $i > s/many/a-file-$i; done; genisoimage -quiet -udf -o i s",
+    );
+    let image = folder.path().join("i");
+    let sound = fs::read(&image).unwrap();
+    // The name is behind its width and has one byte for each letter.
+    let is_descriptor = |at: &usize| sound[*at..].starts_with(&[1, 1]) && sound[*at + 38..][..10] == *b"\x08a-file-77";
+    let descriptor = (0..sound.len() - 100).step_by(4).find(is_descriptor).unwrap();
+    // A byte that only the CRC is of, the length of the name, and the tag.
+    for at in [30, 19, 0] {
+        let mut bytes = sound.clone();
+        bytes[descriptor + at] ^= 0x55;
+        fs::write(&image, bytes).unwrap();
+        let (_, udf) = open(&image);
+        let many = udf.lookup(udf.root(), b"many").unwrap().unwrap();
+        let mut names = Vec::new();
+        let told = udf.read_folder(many, 0, &mut |entry| {
+            names.push(String::from_utf8(entry.name).unwrap());
+            std::ops::ControlFlow::Continue(())
+        });
+        assert!(matches!(told, Err(vboximg_mount::guestfs::Error::Incomplete(_))), "{told:?}");
+        assert!(names.len() == 199 && !names.contains(&"a-file-77".to_owned()), "{}", names.len());
+        assert!(udf.lookup(many, b"a-file-78").unwrap().is_some() && udf.lookup(many, b"a-file-77").is_err());
+    }
+}

@@ -179,3 +179,32 @@ fn a_folder_that_is_in_itself_ends() {
     }
     assert_eq!(fs::read_to_string(point.join("fs0/deep/a/b/file")).unwrap(), "x\n");
 }
+
+/// One block of names is corrupt: `cp -a`, which takes nothing of a directory whose listing fails, copies all others.
+#[test]
+fn a_corrupt_block_of_a_directory_takes_nothing_else_out_of_a_copy() {
+    let folder = TempDir::with_prefix("vboximg-guests-").unwrap();
+    let sh = |script: &str| {
+        let output = run(Command::new("bash").args(["-uc", script]).current_dir(folder.path()));
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (made, text) = sh(r#"set -e; mkdir -p src/many mnt; for i in $(seq 300); do echo $i > src/many/file-$i; done
+        truncate -s 16M image; mkfs.ext4 -q -F -b 1024 -O metadata_csum,^has_journal -d src image
+        block=$(debugfs -R 'bmap many 3' image 2>/dev/null)
+        printf X | dd of=image bs=1 seek=$((block * 1024 + 100)) conv=notrunc status=none"#);
+    assert_eq!(made, Some(0), "{text}");
+    let output = run(program().arg("-g").arg("-i").arg(folder.path().join("image")).arg(folder.path().join("mnt")));
+    assert!(output.status.success(), "{output:?}");
+    let mount = Mount::find(&folder.path().join("mnt"));
+    let (status, text) = sh("cp -a mnt/fs0 copy");
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.lines().count() == 1 && text.contains("entries-are-missing-here': Input/output error"), "{text}");
+    let (_, count) = sh("cd copy/many; for name in *; do [ file-$(cat $name) = $name ] && echo; done | wc -l");
+    assert!((200..300).contains(&count.trim().parse::<i32>().unwrap()), "{count}");
+    let (_, text) = sh("ls mnt/fs0/many | wc -l; ls mnt/fs0/many | wc -l; ls -d mnt/fs0/many/none mnt/fs0/none");
+    let lines: Vec<_> = text.lines().collect();
+    let listed = (count.trim().parse::<i32>().unwrap() + 1).to_string();
+    assert_eq!(lines[..2], [&*listed; 2], "{text}");
+    assert!(lines[2].ends_with("Input/output error") && lines[3].ends_with("No such file or directory"), "{text}");
+    drop(mount);
+}

@@ -91,9 +91,15 @@ pub(super) struct File {
 impl File {
     /// Reads a set of slots, the first of which is at byte `at` of the volume. (The others may be elsewhere.)
     pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, ParseError> {
-        let (name, is_folder) = title(set, at)?;
         let f = Fields::new("set of slots of a file", set, at);
         let (primary, stream) = (f.bytes(0, SLOT)?, Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at));
+        let stated = f.u16_le(2)?; // SetChecksum
+        let found = checksum(set);
+        if found != stated {
+            let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
+            return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
+        }
+        let (name, is_folder) = title(set, at)?;
         let flags = stream.u8(1)?; // GeneralSecondaryFlags
         let (size, valid) = (stream.u64_le(24)?, stream.u64_le(8)?); // DataLength, ValidDataLength
         if valid > size {
@@ -117,16 +123,10 @@ impl File {
     }
 }
 
-/// The name of a set of slots whose checksum is right, and whether it is that of a folder.
+/// The name of a set of slots, and whether it is that of a folder.
 pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> {
     let f = Fields::new("set of slots of a file", set, at);
     let stream = Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at);
-    let stated = f.u16_le(2)?; // SetChecksum
-    let found = checksum(set);
-    if found != stated {
-        let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
-        return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
-    }
     if stream.u8(0)? != kind::STREAM {
         let found = format!("{:#04x}", stream.u8(0)?);
         return Err(ParseError::corrupt(

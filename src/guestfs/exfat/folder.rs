@@ -1,6 +1,6 @@
 //! The names of a folder.
 
-use super::entry::{SlotKind, title};
+use super::entry::{File, SlotKind, title};
 use super::{Exfat, damage};
 use crate::guestfs::dos::{Named, Place, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
@@ -18,6 +18,8 @@ struct Set {
     left: usize,
     /// Whether secondary slots are those of a set that is passed over.
     passing: bool,
+    /// Whether there are no more slots.
+    is_end: bool,
 }
 
 impl Exfat {
@@ -32,16 +34,23 @@ impl Exfat {
     ) -> Result<()> {
         self.gaps.list(node, from, each, |each, skip| {
             let mut set = Set::default();
+            let mut broken = false;
             self.heap.slots(folder, from, &mut |slot| {
-                Ok(match slot.and_then(|slot| set.take(&slot, is_run)) {
+                let told = match slot.and_then(|slot| set.take(&slot, is_run)) {
                     Ok(Found::Name(named)) => each(named),
                     Ok(Found::Nothing) => ControlFlow::Continue(()),
                     Ok(Found::End) => ControlFlow::Break(()),
                     Err(error) => skip(error),
-                })
+                };
+                broken = told.is_break();
+                Ok(told)
             })?;
-            if set.left > 0 {
-                let _ = skip(cut_short(&set));
+            if set.left > 0 && !broken {
+                // At the folder's end.
+                let _ = match named(&set, u64::from(u32::MAX), is_run) {
+                    Some(named) => each(named),
+                    None => skip(cut_short(&set)),
+                };
             }
             Ok(())
         })
@@ -59,12 +68,16 @@ enum Found {
 impl Set {
     /// Takes the next slot of the folder. After a failure the set is done with.
     fn take(&mut self, slot: &Slot<'_>, is_run: bool) -> Result<Found> {
+        if self.is_end {
+            return Ok(Found::End);
+        }
         let kind = SlotKind::of(slot.raw);
         let is_short = self.left > 0 && kind != SlotKind::Secondary;
-        let short = is_short.then(|| cut_short(self));
+        let short = is_short.then(|| named(self, slot.number, is_run).ok_or_else(|| cut_short(self)));
         match kind {
             SlotKind::File(more) => {
-                *self = Self { bytes: slot.raw.to_vec(), start: slot.number, at: slot.at, left: more, passing: false };
+                let (bytes, start, at) = (slot.raw.to_vec(), slot.number, slot.at);
+                *self = Self { bytes, start, at, left: more, ..Self::default() };
             }
             SlotKind::Secondary if self.left > 0 => {
                 self.bytes.extend(slot.raw);
@@ -77,7 +90,8 @@ impl Set {
                 let found = format!("{:#04x} without one", slot.raw[0]);
                 return Err(damage(ParseError::corrupt(slot.at, "slot of a folder", "the first one of a set", found)));
             }
-            SlotKind::End | SlotKind::Free | SlotKind::Volume => *self = Self::default(),
+            SlotKind::End => *self = Self { is_end: true, ..Self::default() },
+            SlotKind::Free | SlotKind::Volume => *self = Self::default(),
             SlotKind::Benign => *self = Self { passing: true, ..Self::default() },
             SlotKind::Critical => {
                 *self = Self { passing: true, ..Self::default() };
@@ -85,18 +99,23 @@ impl Set {
                 return Err(Error::Unsupported { type_name: super::TYPE, what });
             }
         }
-        if let Some(error) = short {
-            return Err(error);
+        if let Some(short) = short {
+            return short.map(Found::Name);
         }
-        if kind == SlotKind::End {
+        if self.is_end {
             return Ok(Found::End);
         }
         if self.left > 0 || self.bytes.is_empty() {
             return Ok(Found::Nothing);
         }
-        let named = named(self, slot, is_run);
-        *self = Self { passing: named.is_err(), ..Self::default() };
-        named.map(Found::Name)
+        let found = named(self, slot.number + 1, is_run);
+        let cause = if found.is_none() { File::parse(&self.bytes, self.at).err() } else { None };
+        *self = Self { passing: true, ..Self::default() };
+        match (found, cause) {
+            (Some(named), _) => Ok(Found::Name(named)),
+            (None, Some(cause)) => Err(damage(cause)),
+            (None, None) => Ok(Found::Nothing),
+        }
     }
 }
 
@@ -105,10 +124,11 @@ fn cut_short(set: &Set) -> Error {
     damage(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
 }
 
-/// The name of a set, the last slot of which is this one.
-fn named(set: &Set, last: &Slot<'_>, is_run: bool) -> Result<Named> {
-    let (name, is_folder) = title(&set.bytes, set.at).map_err(damage)?;
+/// The name of a set, behind which the slot `next` is. A set that breaks another rule has its name all the same, and
+/// fails when it is looked at.
+fn named(set: &Set, next: u64, is_run: bool) -> Option<Named> {
+    let (name, is_folder) = title(&set.bytes, set.at).ok()?;
     let node = Node(set.at / SLOT as u64 * 2 + u64::from(is_run));
     let kind = if is_folder { NodeKind::Folder } else { NodeKind::File };
-    Ok(Named { start: set.start, entry: Entry { name, node, kind, next: last.number + 1 }, alias: None })
+    Some(Named { start: set.start, entry: Entry { name, node, kind, next }, alias: None })
 }

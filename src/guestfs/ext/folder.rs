@@ -21,6 +21,9 @@ const FIXED: usize = 8;
 /// feature `large_dir`.
 const MAX_FOLDER: u64 = 8 << 30;
 
+/// A block and where it is on the volume, in bytes.
+type PlacedBlock = (Arc<[u8]>, u64);
+
 /// A name as the folder has it.
 struct Raw<'a> {
     inode: u32,
@@ -99,7 +102,7 @@ impl Ext {
     }
 
     /// A block of a folder and where it is on the volume, and for how many blocks the answer goes on.
-    fn folder_block(&self, folder: &Inode, number: u64) -> Result<(Option<(Arc<[u8]>, u64)>, u64)> {
+    fn folder_block(&self, folder: &Inode, number: u64) -> Result<(Option<PlacedBlock>, u64)> {
         let mapped = self.map_metadata(folder, number)?;
         let Some(block) = mapped.block else { return Ok((None, mapped.count)) };
         let bytes = self.block(block, "folder")?;

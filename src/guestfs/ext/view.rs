@@ -343,10 +343,14 @@ impl Apply<'_> {
         }
         if !self.stored.contains_key(&folder) {
             let mut names = HashMap::new();
-            self.ext.read_folder(Node(u64::from(folder)), 0, &mut |entry| {
+            let told = self.ext.read_folder(Node(u64::from(folder)), 0, &mut |entry| {
                 names.insert(entry.name, entry.node);
                 if self.names + names.len() > MAX_NAMES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+            });
+            // What cannot be read stays so.
+            if !matches!(told, Err(Error::Incomplete(_))) {
+                told?;
+            }
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");

@@ -44,7 +44,7 @@ impl Ntfs {
         }
         let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
         if first == 0 {
-            let told = self.block_entries(&root, 0, 16, 0, skip, each, skip_over);
+            let told = self.block_entries(&root, 0, (16, 0), skip, each, skip_over);
             if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
@@ -67,7 +67,7 @@ impl Ntfs {
                 undo_update_sequence(&mut bytes, at, b"INDX").map_err(damage)?;
                 Ok(at)
             });
-            let told = read.and_then(|at| self.block_entries(&bytes, at, 24, block, skip, each, skip_over));
+            let told = read.and_then(|at| self.block_entries(&bytes, at, (24, block), skip, each, skip_over));
             if told.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
@@ -80,8 +80,7 @@ impl Ntfs {
         &self,
         bytes: &[u8],
         at: u64,
-        header: usize,
-        block: u64,
+        (header, block): (usize, u64),
         skip: usize,
         each: Each<'_>,
         skip_over: Skip<'_>,
