@@ -171,3 +171,24 @@ fn a_terminal_as_standard_input_is_asked_instead() {
     let shown = terminal.end();
     assert!(shown.contains("xts256.vdi(1)") && shown.ends_with("code 0\n") && !shown.contains("orrect"), "{shown}");
 }
+
+/// The second process waits for the password that comes through a pipe. Nobody would learn of its mount.
+#[test]
+fn a_killed_first_process_takes_the_second_along() {
+    let Some(sealed) = Sealed::new() else { return };
+    fs::create_dir(sealed.root().join("mnt")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    command.args(["--password-file", "-", "-i", VDI_LEAF, "mnt"]).current_dir(sealed.root());
+    let mut first = command.env("VBOX_USER_HOME", sealed.home()).stdin(Stdio::piped()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", first.id());
+    wait_until(|| fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
+    let second = fs::read_to_string(&children).unwrap().trim().to_owned();
+    let waits = || fs::read_to_string(format!("/proc/{second}/wchan")).is_ok_and(|call| call.contains("pipe_read"));
+    wait_until(waits);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let stat = format!("/proc/{second}/stat");
+    wait_until(|| fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
+    drop(first.stdin);
+    assert_eq!(fs::read_dir(sealed.root().join("mnt")).unwrap().count(), 0);
+}
