@@ -24,9 +24,9 @@ const DEVICE: &str = "/dev/fuse";
 const BUSY_TRIES: usize = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// How many threads answer requests. The kernel wakes the one that has waited longest, so more of them cost a single
-/// reader its warm caches; fewer would let slow reads of the host's disk hold up the others. See `benches/README.md`.
-const THREADS: usize = 4;
+/// How many threads answer requests: as many as the readers that the figures in `benches/README.md` are for. Fewer get
+/// less of a busy machine's time, and let slow reads of the host's disk hold up the others.
+const THREADS: usize = 8;
 
 /// Mounts on `point` and shakes hands with the kernel for the server that `server` makes of a duplicate of the session's
 /// descriptor.

@@ -53,7 +53,8 @@ pub enum OnSignal {
 /// A disk that is mounted and answers.
 pub struct Mounted {
     point: PathBuf,
-    device: (u64, u64),
+    /// None when it was unmounted before it had answered.
+    device: Option<(u64, u64)>,
     writable: bool,
     flusher: Arc<Flusher>,
     events: Receiver<Event>,
@@ -79,7 +80,7 @@ pub fn mount(source: Source, folder: &Path, options: &Options, on_signal: OnSign
     Ok(Mounted { point, device, writable: options.writable, flusher, events, stopper })
 }
 
-/// Mounts and waits for the first answer. Returns the mount point and the number of its device.
+/// Mounts and waits for the first answer. Returns the mount point and what [`first_answer`] does.
 fn start(
     source: Source,
     folder: &Path,
@@ -87,7 +88,7 @@ fn start(
     flusher: &Arc<Flusher>,
     stopper: &Stopper,
     on_signal: OnSignal,
-) -> Result<(PathBuf, (u64, u64))> {
+) -> Result<(PathBuf, Option<(u64, u64)>)> {
     let point = point::check(folder, options.nonempty)?;
     let Options { writable, uid, gid, umask, .. } = *options;
     let view = View::new(source, Appearance { writable, uid, gid, umask })?;
@@ -112,7 +113,7 @@ fn start(
             let _ = attach::detach(&point, true);
         }
     })?;
-    attach::read_far_ahead(device);
+    device.into_iter().for_each(attach::read_far_ahead);
     Ok((point, device))
 }
 
@@ -132,8 +133,8 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Asks a new mount for its root, and returns the number of its device.
-fn first_answer(point: &Path) -> Result<(u64, u64)> {
+/// Asks a new mount for its root, and returns the number of its device; none when somebody has unmounted it already.
+fn first_answer(point: &Path) -> Result<Option<(u64, u64)>> {
     let (sender, answer) = mpsc::channel();
     let path = point.to_path_buf();
     // On a thread of its own: without an answer it would wait for ever.
@@ -141,15 +142,13 @@ fn first_answer(point: &Path) -> Result<(u64, u64)> {
         let seen = std::fs::metadata(path.join("vhdd")).map(|_| ());
         let _ = sender.send(seen);
     });
-    match answer.recv_timeout(ANSWER_WITHIN) {
+    let silent = |_| Error::Silent { path: point.to_path_buf(), seconds: ANSWER_WITHIN.as_secs() };
+    let seen = answer.recv_timeout(ANSWER_WITHIN).map_err(silent)?;
+    let Some(entry) = table::at(point)?.filter(table::Entry::is_ours) else { return Ok(None) };
+    match seen {
         // A umask may forbid it, which is an answer too.
-        Ok(Err(e)) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::io(point, "read the mount on")(e)),
-        Ok(_) => {
-            let entry = table::at(point)?.filter(table::Entry::is_ours);
-            let gone = || io::Error::other("it was unmounted at once");
-            Ok(entry.ok_or_else(gone).map_err(Error::io(point, "find the mount on"))?.device)
-        }
-        Err(_) => Err(Error::Silent { path: point.to_path_buf(), seconds: ANSWER_WITHIN.as_secs() }),
+        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::io(point, "read the mount on")(e)),
+        _ => Ok(Some(entry.device)),
     }
 }
 
@@ -219,7 +218,7 @@ impl Mounted {
 
     /// Whether the mount table has our mount, or one that got its number after it.
     fn is_ours(&self) -> bool {
-        table::at(&self.point).is_ok_and(|entry| entry.is_some_and(|entry| entry.device == self.device))
+        table::at(&self.point).is_ok_and(|entry| entry.is_some_and(|entry| Some(entry.device) == self.device))
     }
 
     /// Whether our mount is there without anybody to answer: its connection was aborted (`/sys/fs/fuse/connections`).

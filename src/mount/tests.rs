@@ -1,13 +1,13 @@
 //! A disk in memory, mounted for real: what happens when it fails. (What the program does with images is in `tests/`.)
 
-use super::{Error, OnSignal, Options, Stopper, mount, table};
+use super::{Error, FAILURE_ATTRIBUTE, OnSignal, Options, Stopper, mount, table};
 use crate::disk::memory::MemoryDisk;
 use crate::error_kind::ErrorKind;
 use crate::view::Source;
 use nix::libc;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -31,12 +31,15 @@ fn source(folder: &TempDir, disk: Arc<MemoryDisk>) -> Source {
 
 impl Scene {
     fn new(writable: bool) -> Self {
+        Self::with(&Options { writable, ..Options::default() })
+    }
+
+    fn with(options: &Options) -> Self {
         let folder = TempDir::new().unwrap();
         let disk = Arc::new(MemoryDisk::new(vec![7; 1 << 20]));
         let point = folder.path().join("mnt");
         fs::create_dir(&point).unwrap();
-        let options = Options { writable, ..Options::default() };
-        let mounted = mount(source(&folder, disk.clone()), &point, &options, OnSignal::Unchanged).unwrap();
+        let mounted = mount(source(&folder, disk.clone()), &point, options, OnSignal::Unchanged).unwrap();
         let stopper = mounted.stopper();
         let serving = Some(thread::spawn(move || mounted.serve()));
         Self { _folder: folder, point, disk, stopper, serving }
@@ -44,6 +47,13 @@ impl Scene {
 
     fn open(&self, writable: bool) -> File {
         OpenOptions::new().read(true).write(writable).open(self.point.join("vhdd")).unwrap()
+    }
+
+    /// Asserts that an operation returns after a flush only.
+    fn assert_flushes(&self, what: &str, operation: impl FnOnce()) {
+        let before = self.disk.counts().0;
+        operation();
+        assert!(self.disk.counts().0 > before, "{what}");
     }
 
     fn end(&mut self) -> super::Result<()> {
@@ -97,6 +107,58 @@ fn a_flush_that_fails_is_told_and_tried_again() {
     }
     scene.end().unwrap();
     assert_eq!(scene.disk.bytes()[99..104], *b"\x07abc\x07");
+}
+
+#[test]
+fn synchronous_writes_are_durable_when_they_return() {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let zero = |file: &File| fallocate(file, FallocateFlags::FALLOC_FL_ZERO_RANGE, 0, 4096).unwrap();
+    let scene = Scene::new(true);
+    for (name, flag) in [("O_SYNC", libc::O_SYNC), ("O_DSYNC", libc::O_DSYNC)] {
+        let file = OpenOptions::new().write(true).custom_flags(flag).open(scene.point.join("vhdd")).unwrap();
+        scene.assert_flushes(name, || file.write_all_at(b"abc", 0).unwrap());
+        scene.assert_flushes(&format!("{name}, fallocate"), || zero(&file));
+    }
+    let file = scene.open(true);
+    scene.assert_flushes("RWF_DSYNC", || {
+        let data = [io::IoSlice::new(b"abc")];
+        assert_eq!(rustix::io::pwritev2(&file, &data, 0, rustix::io::ReadWriteFlags::DSYNC).unwrap(), 3);
+    });
+    scene.disk.fail(Some(libc::EIO));
+    let synchronous = OpenOptions::new().write(true).custom_flags(libc::O_SYNC).open(scene.point.join("vhdd")).unwrap();
+    assert_eq!(errno(synchronous.write_at(b"abc", 0)), libc::EIO);
+    scene.disk.fail(None);
+
+    let scene = Scene::with(&Options { writable: true, sync: true, ..Options::default() });
+    let file = scene.open(true);
+    scene.assert_flushes("-o sync", || file.write_all_at(b"abc", 0).unwrap());
+    scene.assert_flushes("-o sync, fallocate", || zero(&file));
+}
+
+#[test]
+fn fsync_of_the_directory_flushes() {
+    let scene = Scene::new(true);
+    scene.assert_flushes("fsync", || File::open(&scene.point).unwrap().sync_all().unwrap());
+    scene.disk.fail(Some(libc::EIO));
+    assert_eq!(errno(File::open(&scene.point).unwrap().sync_all()), libc::EIO);
+    scene.disk.fail(None);
+}
+
+#[test]
+fn a_flush_that_fails_is_named_by_the_mount_until_one_works() {
+    let scene = Scene::new(true);
+    let failure = || xattr::get(&scene.point, FAILURE_ATTRIBUTE).unwrap().map(|text| String::from_utf8(text).unwrap());
+    let is_listed = || xattr::list(&scene.point).unwrap().any(|name| name == FAILURE_ATTRIBUTE);
+    let file = scene.open(true);
+    assert!(failure().is_none() && !is_listed());
+    scene.disk.fail(Some(libc::EIO));
+    assert_eq!(errno(file.sync_all()), libc::EIO);
+    assert!(failure().unwrap().starts_with("Cannot reach /memory") && is_listed());
+    let text = crate::error_kind::message(&super::unmount(&scene.point).unwrap_err());
+    assert!(text.contains("is not durable, so it stays mounted") && text.contains("Cannot reach /memory"), "{text}");
+    scene.disk.fail(None);
+    file.sync_all().unwrap();
+    assert!(failure().is_none() && !is_listed());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How a mount ends.
 
-use crate::scene::{Mount, Scene, ended, is_mounted, is_root, ok, program, run, until};
+use crate::scene::{Mount, Scene, ended, is_mounted, is_root, ok, program, run, skip, until};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -51,7 +51,6 @@ fn unmounting_from_outside_ends_the_process() {
 
 #[test]
 fn a_mount_in_the_foreground_is_one_process() {
-    // The second does not look like one, and the process for the background is started for nothing.
     for words in ["-f", "-gf"] {
         let scene = Scene::new();
         let (mut child, mount) = scene.mount_by_words(words, &[]);
@@ -162,6 +161,28 @@ fn a_killed_process_leaves_what_unmount_removes() {
     let output = run(program().arg("--unmount").arg(&mount.point));
     assert!(output.status.success() && error(&output).contains("warning: The process that served"), "{output:?}");
     assert!(!is_mounted(&mount.point));
+    scene.mount(&["--rw"]).unmount();
+}
+
+/// `umount -f` of a mount in use aborts the connection as `/sys/fs/fuse/connections/N/abort` does, and leaves the mount.
+#[test]
+fn an_aborted_connection_is_cleaned_up() {
+    if !is_root() {
+        return skip("an_aborted_connection_is_cleaned_up", "root, to abort the connection");
+    }
+    let scene = Scene::new();
+    let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
+    let file = OpenOptions::new().read(true).write(true).open(mount.file("vhdd")).unwrap();
+    file.write_all_at(b"written", 4096).unwrap();
+    assert!(!run(Command::new("umount").arg("-f").arg(&mount.point)).status.success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(!is_mounted(&mount.point));
+    let mut messages = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut messages).unwrap();
+    assert!(messages.contains("was aborted, so it was unmounted"), "{messages}");
+    assert!(file.read_at(&mut [0], 0).is_err());
+    assert_written(&scene);
+    // Nothing holds the image any more.
     scene.mount(&["--rw"]).unmount();
 }
 

@@ -237,3 +237,24 @@ fn derive_for_minutes(sealed: &Sealed) {
     bytes[178..182].copy_from_slice(&MAX_ITERATIONS.to_le_bytes());
     fs::write(&settings, [&text[..start], &BASE64_STANDARD.encode(bytes), &text[end..]].concat()).unwrap();
 }
+
+/// The second process waits for the password that comes through a pipe. Nobody would learn of its mount.
+#[test]
+fn a_killed_first_process_takes_the_second_along() {
+    let Some(sealed) = Sealed::new() else { return };
+    fs::create_dir(sealed.root().join("mnt")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    command.args(["--password-file", "-", "-i", VDI_LEAF, "mnt"]).current_dir(sealed.root());
+    let mut first = command.env("VBOX_USER_HOME", sealed.home()).stdin(Stdio::piped()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", first.id());
+    wait_until(|| fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
+    let second = fs::read_to_string(&children).unwrap().trim().to_owned();
+    let waits = || fs::read_to_string(format!("/proc/{second}/wchan")).is_ok_and(|call| call.contains("pipe_read"));
+    wait_until(waits);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let stat = format!("/proc/{second}/stat");
+    wait_until(|| fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
+    drop(first.stdin);
+    assert_eq!(fs::read_dir(sealed.root().join("mnt")).unwrap().count(), 0);
+}

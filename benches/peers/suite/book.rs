@@ -79,7 +79,7 @@ pub(crate) struct Book {
     pub(crate) checks: Vec<Check>,
 }
 
-/// The ratios that issue 5 asks for.
+/// The ratios that are to be reached: of a case, or of all whose names begin so and that have none of their own.
 const GOALS: &[(&str, f64, f64)] = &[
     ("seq-1/vhdd", 1.2, 2.0),
     ("seq-2/vhdd", 1.2, 1.7),
@@ -89,12 +89,18 @@ const GOALS: &[(&str, f64, f64)] = &[
     ("start/small", 5.0, 20.0),
     ("list/oracle-cold", 10.0, 50.0),
     ("write/seq", 3.0, 10.0),
+    ("seq-", 1.2, 2.0),
+    ("rand-1/", 1.0, 1.2),
+    ("rand-8/", 1.2, 2.0),
 ];
 
 impl Book {
     /// Makes room for a case.
     pub(crate) fn case(&mut self, name: &str, title: &str, unit: Unit) {
-        let goal = GOALS.iter().find(|(case, ..)| *case == name).map(|(_, least, aim)| (*least, *aim));
+        let goal = GOALS.iter().find(|(case, ..)| *case == name);
+        let goal =
+            goal.or_else(|| GOALS.iter().find(|(case, ..)| case.ends_with(['-', '/']) && name.starts_with(case)));
+        let goal = goal.map(|(_, least, aim)| (*least, *aim));
         self.cases.push(Case {
             name: name.to_owned(),
             title: title.to_owned(),

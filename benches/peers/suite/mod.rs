@@ -5,6 +5,7 @@ mod book;
 mod cases;
 mod disks;
 mod host;
+mod load;
 mod noise;
 mod options;
 mod peers;
@@ -18,6 +19,7 @@ mod virtualbox;
 pub(crate) use options::Options;
 
 use book::Book;
+use load::Load;
 use peers::{Kind, Peer};
 use scale::Scale;
 use std::collections::BTreeMap;
@@ -105,26 +107,39 @@ pub(crate) fn run(options: &Options, built: &Path) -> Result<()> {
     let mut absent = BTreeMap::new();
     let peers = find_peers(options, built, &virtualbox, &mut absent);
     let bench = Bench { options, scale, peers, out, virtualbox, own_work };
-    let mut book = Book {
-        machine: host::machine(),
-        scale: scale.name,
-        rounds: options.rounds,
-        peers: bench.peers.iter().map(|peer| peer.name.clone()).collect(),
-        absent,
-        cases: Vec::new(),
-        checks: Vec::new(),
-    };
-    let measured = cases::run_all(&bench, &mut book);
-    // What was measured before a failure is worth seeing.
-    book.finish();
-    println!("\n{}\n{}", book.machine, table::table(&book));
-    measured?;
-    fs::write(results.join("peers.json"), serde_json::to_string_pretty(&book)? + "\n")?;
-    if let Some(oracle) = bench.oracle() {
-        fs::write(results.join("peers.svg"), picture::picture(&book, oracle))?;
+    let idle = measure(&bench, &absent, "peers", &results)?;
+    if options.busy {
+        let load = Load::start()?;
+        let busy = measure(&bench, &absent, "peers-busy", &results)?;
+        drop(load);
+        println!("Without other work on the machine:\n{idle}\nBeside two processes that compute:\n{busy}");
     }
     println!("Written to {}", results.display());
     Ok(())
+}
+
+/// Runs all cases, writes what was found to files of this name, and returns the table, which is also printed.
+fn measure(bench: &Bench<'_>, absent: &BTreeMap<String, String>, name: &str, results: &Path) -> Result<String> {
+    let mut book = Book {
+        machine: host::machine(),
+        scale: bench.scale.name,
+        rounds: bench.options.rounds,
+        peers: bench.peers.iter().map(|peer| peer.name.clone()).collect(),
+        absent: absent.clone(),
+        cases: Vec::new(),
+        checks: Vec::new(),
+    };
+    let measured = cases::run_all(bench, &mut book);
+    // What was measured before a failure is worth seeing.
+    book.finish();
+    let table = table::table(&book);
+    println!("\n{}\n{table}", book.machine);
+    measured?;
+    fs::write(results.join(format!("{name}.json")), serde_json::to_string_pretty(&book)? + "\n")?;
+    if let Some(oracle) = bench.oracle() {
+        fs::write(results.join(format!("{name}.svg")), picture::picture(&book, oracle))?;
+    }
+    Ok(table)
 }
 
 /// Our program, and who else is there.

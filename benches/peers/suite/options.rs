@@ -28,6 +28,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: u16,
 
+    /// Measure all once more, beside two processes that compute
+    #[arg(long)]
+    pub(crate) busy: bool,
+
     /// The build to measure, instead of the one that Cargo has just made
     #[arg(long, value_name = "PATH")]
     pub(crate) program: Option<PathBuf>,
