@@ -146,7 +146,11 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
         }
         assert_eq!(file.write_all_at(b"more", 0).unwrap_err().raw_os_error(), Some(nix::libc::EIO));
         drop(file);
-        let _ = run(program().arg("--unmount").arg(&mount.point));
+        let output = run(program().arg("--unmount").arg(&mount.point));
+        assert!(!output.status.success(), "{output:?}");
+        if is_mounted(&mount.point) {
+            mount.signal("TERM");
+        }
         assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said.display());
         let log = fs::read_to_string(said).unwrap();
         let image = mount.point.file_name().unwrap().to_str().unwrap().replace("raw", "img");

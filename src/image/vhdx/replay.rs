@@ -1,8 +1,8 @@
 //! Bringing what the log holds to its place: in memory for reading, in the file for writing.
 
 use super::log::{Change, Replay};
+use crate::image::Result;
 use crate::image::storage::{self, File, Storage, Stretch};
-use crate::image::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -120,14 +120,11 @@ impl Storage for Replayed {
 /// Makes the changes in the file and waits until they are on the disk. May be repeated after a crash.
 pub(super) fn write_back(file: &dyn Storage, replay: &Replay) -> Result<()> {
     if storage::length(file)? < replay.length {
-        let length = replay.length;
-        file.set_len(length).map_err(|e| Error::io(file.path(), format!("grow to {length} bytes"), e))?;
+        storage::set_len(file, replay.length)?;
     }
     for change in &replay.changes {
         match change {
-            Change::Zero { offset, length } => file
-                .zero(*offset, *length)
-                .map_err(|e| Error::io(file.path(), format!("clear {length} bytes at offset {offset} of"), e))?,
+            Change::Zero { offset, length } => storage::zero(file, *offset, *length)?,
             Change::Data { offset, bytes } => storage::write_all(file, &bytes[..], *offset)?,
         }
     }
