@@ -82,9 +82,11 @@ fn a_killed_writer_leaves_images_that_virtualbox_opens() {
                 let inside = reference.inside("a.hdd");
                 reference.run(&format!("vbox-img createbase --filename {inside} --size {SIZE} --format Parallels"));
             }
-            _ => create(&path, format, options, SIZE),
+            _ => {
+                create(&path, format, options, SIZE);
+                qemu_io(&path, format, &["write -P 1 0 1M".to_owned(), "write -P 2 3M 100k".to_owned()]);
+            }
         }
-        qemu_io(&path, format, &["write -P 1 0 1M".to_owned(), "write -P 2 3M 100k".to_owned()]);
         kill_at_each_moment(reference.as_ref(), &path, format, theirs);
     }
     // VirtualBox refuses VHDXs by QEMU, whose regions are not marked as required.
