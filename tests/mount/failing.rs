@@ -190,7 +190,7 @@ fn a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room() {
         let mut full = 0;
         for round in 0..60 {
             // Writes that begin and end within blocks of every size too.
-            let at = (round * 7 % 31) << 20 | round * 512;
+            let at = ((round * 7 % 31) << 20) + round * 512;
             if let Err(error) = file.write_all_at(&noise(MIB - 1000, round), at) {
                 assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC), "{format}: {error}");
                 full += 1;

@@ -81,6 +81,10 @@ fn a_killed_writer_leaves_images_that_virtualbox_opens() {
             Some(reference) if format == "parallels" => {
                 let inside = reference.inside("a.hdd");
                 reference.run(&format!("vbox-img createbase --filename {inside} --size {SIZE} --format Parallels"));
+                // QEMU finds fault with empty ones.
+                let disk = chain(&[&path], true);
+                disk.write_at(1 << 20, &[1; 1 << 20]).unwrap();
+                disk.close().unwrap();
             }
             _ => {
                 create(&path, format, options, SIZE);
