@@ -240,7 +240,6 @@ pub enum Allocated {
 /// A unit of the disk is in turn *in place* (its bytes may be overwritten), *allocated* (space is reserved, and nothing
 /// points to it), *committed* (the map in memory points to it) and, flushed, in place again.
 ///
-
 /// Metadata changes stay in memory until [`flush`](ImageMut::flush), which orders them after the data. The caller
 /// makes sure that no two calls for overlapping ranges run at once, and that nothing is written, allocated or
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges

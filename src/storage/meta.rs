@@ -169,28 +169,6 @@ impl MetaCache {
         Ok(())
     }
 
-    /// The changed pages, whole, and where they are in the file, in bytes: for a format that brings them to the file by
-    /// way of a log. They must not change again before [`written`](Self::written) is called.
-    #[must_use]
-    pub fn changed(&self) -> Vec<(u64, Vec<u8>)> {
-        let state = self.lock();
-        let changed = state.pages.iter().filter(|(_, page)| page.dirty.is_some());
-        changed.map(|(number, page)| (self.start_of(*number), page.bytes.to_vec())).collect()
-    }
-
-    /// Takes pages that [`changed`](Self::changed) gave as written to the file.
-    pub fn written(&self, pages: &[(u64, Vec<u8>)]) {
-        let mut state = self.lock();
-        let state = &mut *state;
-        for (offset, _) in pages {
-            if let Some(page) = state.pages.get_mut(&self.split(*offset).0)
-                && page.dirty.take().is_some()
-            {
-                state.dirty -= 1;
-            }
-        }
-    }
-
     fn with_page<T>(&self, number: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
         let mut f = Some(f);
         loop {
@@ -292,20 +270,6 @@ mod tests {
             file.ops().iter().map(|op| if let Op::Write { bytes, .. } = op { bytes.len() } else { 0 }).collect();
         assert_eq!(written, [2, 2]);
         assert_eq!(file.bytes()[PAGE - 2..PAGE + 2], [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn changed_pages_are_given_whole_and_clean_once_written() {
-        let (file, cache) = cache(3 * PAGE, 1 << 20);
-        cache.write(PAGE as u64 + 5, &[1, 2]).unwrap();
-        let mut page = file.bytes()[PAGE..2 * PAGE].to_vec();
-        page[5..7].copy_from_slice(&[1, 2]);
-        let changed = cache.changed();
-        assert_eq!(changed, [(PAGE as u64, page)]);
-        assert_eq!(cache.pending(), PAGE);
-        cache.written(&changed);
-        assert_eq!((cache.pending(), cache.changed()), (0, Vec::new()));
-        assert!(file.ops().is_empty());
     }
 
     #[test]

@@ -146,7 +146,11 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
         }
         assert_eq!(file.write_all_at(b"more", 0).unwrap_err().raw_os_error(), Some(nix::libc::EIO));
         drop(file);
-        let _ = run(program().arg("--unmount").arg(&mount.point));
+        let output = run(program().arg("--unmount").arg(&mount.point));
+        assert!(!output.status.success(), "{output:?}");
+        if is_mounted(&mount.point) {
+            mount.signal("TERM");
+        }
         assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said.display());
         let log = fs::read_to_string(said).unwrap();
         let image = mount.point.file_name().unwrap().to_str().unwrap().replace("raw", "img");
@@ -186,7 +190,7 @@ fn a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room() {
         let mut full = 0;
         for round in 0..60 {
             // Writes that begin and end within blocks of every size too.
-            let at = (round * 7 % 31) << 20 | round * 512;
+            let at = ((round * 7 % 31) << 20) + round * 512;
             if let Err(error) = file.write_all_at(&noise(MIB - 1000, round), at) {
                 assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC), "{format}: {error}");
                 full += 1;

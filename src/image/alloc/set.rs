@@ -43,21 +43,32 @@ impl UnitSet {
         self.word(unit).is_some_and(|word| word >> (unit % 64) & 1 == 1)
     }
 
-    /// Adds a unit; false when it was there already. Numbers from [`MAX_UNITS`] on are not kept, and false.
+    /// Adds a unit; false when it was there already, or is [`MAX_UNITS`] or more.
     pub(in crate::image) fn insert(&mut self, unit: u64) -> bool {
-        let Some(index) = usize::try_from(unit / 64).ok().filter(|_| unit < MAX_UNITS) else { return false };
-        if index >= self.bits.len() {
-            self.bits.resize(index + 1, 0);
-        }
-        let bit = 1 << (unit % 64);
-        let new = self.bits[index] & bit == 0;
-        self.bits[index] |= bit;
-        new
+        self.insert_all(unit..unit.saturating_add(1))
     }
 
-    /// Adds all units of a range; false when one of them could not be added.
-    pub(in crate::image) fn insert_all(&mut self, mut units: Range<u64>) -> bool {
-        units.try_fold(true, |new, unit| (unit < MAX_UNITS).then(|| self.insert(unit) && new)).unwrap_or(false)
+    /// Adds all units of a range; false when one of them was there already, or none was added because it goes beyond
+    /// [`MAX_UNITS`].
+    pub(in crate::image) fn insert_all(&mut self, units: Range<u64>) -> bool {
+        if units.is_empty() || units.end > MAX_UNITS {
+            return units.is_empty();
+        }
+        let words = usize::try_from(units.end.div_ceil(64)).unwrap_or(usize::MAX);
+        if words > self.bits.len() {
+            self.bits.resize(words, 0);
+        }
+        let mut new = true;
+        let mut unit = units.start;
+        while unit < units.end {
+            let count = (64 - unit % 64).min(units.end - unit);
+            let mask = (u64::MAX >> (64 - count)) << (unit % 64);
+            let word = &mut self.bits[usize::try_from(unit / 64).unwrap_or(usize::MAX)];
+            new &= *word & mask == 0;
+            *word |= mask;
+            unit += count;
+        }
+        new
     }
 
     pub(in crate::image) fn remove(&mut self, unit: u64) {
@@ -115,8 +126,8 @@ mod tests {
         assert_eq!(set.first_free(5000), 5000);
         assert!(!set.contains(63) && set.contains(65) && !set.contains(1 << 40));
         assert!(!set.insert(1 << 31) && !set.insert_all(u64::MAX - 1..u64::MAX));
-        assert!(set.insert_all(63..65) && !set.insert_all(128..140));
-        assert_eq!(set.end(), 140);
+        assert!(set.insert_all(63..65) && !set.insert_all(128..140) && set.insert_all(140..500));
+        assert_eq!((set.end(), set.first_free(0)), (500, 500));
     }
 
     #[test]

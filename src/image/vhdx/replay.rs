@@ -1,7 +1,7 @@
 //! Bringing what the log holds to its place: in memory for reading, in the file for writing.
 
 use super::log::{Change, Replay};
-use crate::image::{Error, Result};
+use crate::image::Result;
 use crate::storage;
 use crate::storage::{File, Storage, Stretch};
 use std::collections::BTreeMap;
@@ -121,14 +121,11 @@ impl Storage for Replayed {
 /// Makes the changes in the file and waits until they are on the disk. May be repeated after a crash.
 pub(super) fn write_back(file: &dyn Storage, replay: &Replay) -> Result<()> {
     if storage::length(file)? < replay.length {
-        let length = replay.length;
-        file.set_len(length).map_err(|e| Error::io(file.path(), format!("grow to {length} bytes"), e))?;
+        storage::set_len(file, replay.length)?;
     }
     for change in &replay.changes {
         match change {
-            Change::Zero { offset, length } => file
-                .zero(*offset, *length)
-                .map_err(|e| Error::io(file.path(), format!("clear {length} bytes at offset {offset} of"), e))?,
+            Change::Zero { offset, length } => storage::zero(file, *offset, *length)?,
             Change::Data { offset, bytes } => storage::write_all(file, &bytes[..], *offset)?,
         }
     }
