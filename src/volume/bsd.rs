@@ -23,12 +23,12 @@ const RAW_PART: usize = 2;
 /// `FS_UNUSED`
 const UNUSED: u8 = 0;
 
-/// Whose label it is: they differ in what offsets are relative to, and in the types of file systems.
+/// Which BSD's label it is: they differ in what offsets are relative to, and in the types of file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flavour {
-    FreeBsd,
-    NetBsd,
-    OpenBsd,
+    Free,
+    Net,
+    Open,
 }
 
 /// A partition of a label.
@@ -60,7 +60,7 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Option<Table>> {
                 linux_number: number,
                 first: entry.offset,
                 count: entry.size,
-                type_name: type_names::bsd(entry.kind, Flavour::FreeBsd).into(),
+                type_name: type_names::bsd(entry.kind, Flavour::Free).into(),
                 name: entry.name,
                 bootable: false,
             });
@@ -87,8 +87,8 @@ pub(super) fn of_slice(
     let bytes = |sectors: u64| sectors.saturating_mul(label.sector_size.into());
     // FreeBSD's are relative to 'c', which covers the slice; the others' are offsets on the disk.
     let raw_part = label.entries.get(RAW_PART).map_or(0, |entry| entry.offset);
-    let base = if flavour == Flavour::FreeBsd { slice.offset } else { 0 };
-    let less = if flavour == Flavour::FreeBsd { raw_part } else { 0 };
+    let base = if flavour == Flavour::Free { slice.offset } else { 0 };
+    let less = if flavour == Flavour::Free { raw_part } else { 0 };
     let mut inner = Vec::new();
     for (entry, index) in label.entries.into_iter().zip(0..) {
         let Some(offset) = entry.offset.checked_sub(less).map(|offset| base.saturating_add(bytes(offset))) else {
@@ -211,7 +211,7 @@ fn parse_64(label: &Fields<'_>, slice: &Slice) -> Result<Option<Vec<Inner>>, Par
         let (offset, size) = (entry.u64_le(0)?, entry.u64_le(8)?); // p_boffset, p_bsize
         let inside = offset.checked_add(size).is_some_and(|end| end <= slice.size);
         if size > 0 && inside {
-            let type_name = type_names::bsd(entry.u8(16)?, Flavour::FreeBsd); // p_fstype
+            let type_name = type_names::bsd(entry.u8(16)?, Flavour::Free); // p_fstype
             let offset = slice.offset.saturating_add(offset);
             inner.push(Inner { offset, size, type_name, name: letter.to_string(), of_linux: false });
         }

@@ -120,9 +120,9 @@ pub(super) fn bsd(kind: u8, flavour: Flavour) -> &'static str {
         (12, _) => "ISO-9660",
         (13, _) => "boot",
         (17, _) => "ext2fs",
-        (14, Flavour::FreeBsd) => "vinum",
-        (15, Flavour::FreeBsd) | (19, Flavour::OpenBsd | Flavour::NetBsd) => "RAID",
-        (27, Flavour::FreeBsd) => "ZFS",
+        (14, Flavour::Free) => "vinum",
+        (15, Flavour::Free) | (19, Flavour::Open | Flavour::Net) => "RAID",
+        (27, Flavour::Free) => "ZFS",
         _ => UNKNOWN,
     }
 }
@@ -136,6 +136,6 @@ mod tests {
         let found = [0x83, 0x82, 0xEF, 0x27, 0x42, 0xEB, 0x02].map(mbr);
         let expected = [LINUX_NATIVE, LINUX_SWAP, EFI_SYSTEM, WINDOWS_RECOVERY, WINDOWS_LDM, "BeOS fs", "XENIX root"];
         assert_eq!(found, expected);
-        assert_eq!((mbr(0x29), bsd(7, Flavour::NetBsd), bsd(99, Flavour::OpenBsd)), (UNKNOWN, "4.2BSD", UNKNOWN));
+        assert_eq!((mbr(0x29), bsd(7, Flavour::Net), bsd(99, Flavour::Open)), (UNKNOWN, "4.2BSD", UNKNOWN));
     }
 }
