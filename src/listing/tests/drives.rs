@@ -45,7 +45,7 @@ fn lists_media_that_only_snapshots_have_as_used_by_them() {
     };
     let [first, second] = ["first", "second"].map(|name| Some(name.to_owned()));
     assert_eq!(uses("install.iso"), [first, second.clone()]);
-    assert_eq!(uses("driver.img"), [second.clone()]);
+    assert_eq!(uses("driver.img"), std::slice::from_ref(&second));
     assert_eq!(uses("now.iso"), [None, second]);
     assert_eq!(uses("unused.iso"), []);
     golden("drives-short.txt", &text(&report, SHORT, PLAIN));
