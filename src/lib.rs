@@ -9,6 +9,7 @@
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
 //! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
+//! * [`storage`]: which files may be opened: the gate for file names that stand inside files
 //! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk
@@ -29,6 +30,7 @@ pub mod listing;
 pub mod lock;
 pub mod mount;
 pub mod registry;
+pub mod storage;
 pub mod volume;
 
 pub use error::{Error, ErrorKind};

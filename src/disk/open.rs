@@ -2,8 +2,10 @@
 
 use super::{ChainDisk, Error, Result};
 use crate::image::local::Devices;
-use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
+use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
 use crate::registry::{Chain, Link, is_format};
+use crate::storage::{Allowed, gate};
+use uuid::Uuid;
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +14,8 @@ pub struct OpenMode {
     pub writable: bool,
     /// Go on where a parent was changed, or (reading) where an image is damaged.
     pub force: bool,
+    /// Files that images may name although they lie elsewhere.
+    pub allowed: Allowed,
     /// Show this snapshot that the leaf's own file has, instead of its current state.
     pub snapshot: Option<String>,
 }
@@ -25,7 +29,8 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     let mut images = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
     for (index, link) in chain.links.iter().enumerate() {
-        let image = open_link(link, mode, index == 0)?;
+        let child = index.checked_sub(1).and_then(|child| images.get(child));
+        let image = open_link(link, mode, child.map(|child: &Box<dyn Image>| child.info()))?;
         let info = image.info();
         log::info!("  Open: {} ({}, {}, {})", link.path.display(), info.format, info.variant, info.details);
         check_registered(link, info)?;
@@ -39,23 +44,54 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     Ok(ChainDisk::new(images, warnings))
 }
 
-fn open_link(link: &Link, mode: &OpenMode, leaf: bool) -> Result<Box<dyn Image>> {
+/// Opens the leaf, or the parent of `child`. A parent that no registry names and that the child knows by no identity
+/// must lie in the child's directory or below, or be allowed: anybody may write a name into an image.
+fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
+    let leaf = child.is_none();
     let writable = mode.writable && leaf;
     let given_by_user = leaf && link.registered_uuid.is_none();
+    let named_by = child.filter(|_| link.registered_uuid.is_none());
     let options = OpenOptions {
         writable,
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
+        near: named_by.map(|child| gate::directory_of(&child.path).to_path_buf()),
+        allowed: mode.allowed.clone(),
         force: mode.force && !mode.writable,
         format: stated_format(link),
         snapshot: mode.snapshot.clone().filter(|_| leaf),
     };
-    let image = image::open(&link.path, options)?;
+    let image = match (image::open(&link.path, options.clone()), named_by) {
+        (Err(elsewhere @ image::Error::Elsewhere(_)), Some(child)) => {
+            let image = image::open(&link.path, OpenOptions { near: None, ..options })?;
+            let stated = child.parent.as_ref();
+            if !stated.is_some_and(|stated| is_identified(stated, image.info())) {
+                return Err(elsewhere.into());
+            }
+            image
+        }
+        (opened, _) => opened?,
+    };
     if writable && image.writer().is_none() {
         let info = image.info();
         let reason = format!("{} images of the kind {} are only read", info.format, info.variant);
         return Err(Error::NotWritable { path: link.path.clone(), reason });
     }
     Ok(image)
+}
+
+/// Content ids that VMware and QEMU give to disks that nothing was written to, which identify nothing.
+const COMMON_CONTENT_IDS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
+
+/// Whether an image's header has the identity that its child states, so that it is the one meant wherever it lies.
+fn is_identified(stated: &ParentLink, found: &ImageInfo) -> bool {
+    let is = |stated: Option<Uuid>, found: Option<Uuid>| stated.is_some() && stated == found;
+    is(stated.uuid, found.uuid)
+        || stated.uuid.is_none()
+            && (is(stated.modification, found.modification)
+                || is(stated.modification2, found.modification)
+                || stated
+                    .content_id
+                    .is_some_and(|id| found.content_id == Some(id) && !COMMON_CONTENT_IDS.contains(&id)))
 }
 
 /// A child that says its parent is raw means it: guest bytes that look like an image header must not be followed.
@@ -165,7 +201,6 @@ mod tests {
     use crate::image::vdi::testing::Build;
     use crate::registry::MediumKind;
     use std::path::PathBuf;
-    use uuid::Uuid;
 
     struct Files(tempfile::TempDir);
 
@@ -209,8 +244,8 @@ mod tests {
         (error.kind(), error.to_string())
     }
 
-    const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None };
-    const WRITE: OpenMode = OpenMode { writable: true, force: false, snapshot: None };
+    const READ: OpenMode = OpenMode { writable: false, force: false, allowed: Allowed::NONE, snapshot: None };
+    const WRITE: OpenMode = OpenMode { writable: true, ..READ };
 
     #[test]
     fn a_chain_that_fits_opens_without_warning() {

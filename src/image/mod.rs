@@ -12,7 +12,6 @@ pub mod local;
 pub mod meta;
 pub mod open;
 mod part;
-pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -36,7 +35,7 @@ mod xml;
 
 pub use error::{Error, Fault, FaultKind, Result};
 pub use format::{Format, Variant};
-pub use open::{OpenOptions, identify, open};
+pub use open::{OpenOptions, identify, identify_allowing, open};
 pub use storage::{File, Storage};
 
 use std::path::{Path, PathBuf};

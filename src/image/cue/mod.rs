@@ -9,7 +9,8 @@ mod sheet;
 mod tests;
 
 use super::open::Sample;
-use super::{Extent, Fault, File, Format, Image, ImageInfo, Result, Run, iso, sibling, storage};
+use super::{Extent, Fault, File, Format, Image, ImageInfo, Result, Run, iso, local, storage};
+use crate::storage::Allowed;
 use sector::{Layout, USER};
 
 /// Sheets have some lines for each of 99 tracks; longer ones than this are refused.
@@ -27,20 +28,20 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File) -> Result<ImageInfo> {
-    Ok(open_track(file)?.info)
+pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+    Ok(open_track(file, allowed)?.info)
 }
 
 /// Opens the first data track of a sheet.
 ///
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`]; [`super::Error::Unsupported`] for a sheet without data tracks;
-/// [`super::Error::Refused`] when the sheet names a file that is not beside it.
-pub fn open(file: &File) -> Result<Box<dyn Image>> {
-    Ok(Box::new(open_track(file)?))
+/// [`super::Error::Refused`] when the sheet names a file that is not next to it.
+pub fn open(file: &File, allowed: &Allowed) -> Result<Box<dyn Image>> {
+    Ok(Box::new(open_track(file, allowed)?))
 }
 
-fn open_track(file: &File) -> Result<Cue> {
+fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     let path = file.path();
     let sheet_len = storage::length(&**file)?;
     let Some(len) = usize::try_from(sheet_len).ok().filter(|_| sheet_len <= MAX_SHEET) else {
@@ -68,7 +69,7 @@ fn open_track(file: &File) -> Result<Cue> {
         return Err(in_sheet(fault));
     }
 
-    let content = sibling::open(path, &data.name, false)?;
+    let content = local::open_named(path, &data.name, false, allowed)?;
     let content_len = storage::length(&*content)?;
     let range = sheet::range(data, index, content_len);
     let bytes = range.end.checked_sub(range.start).filter(|bytes| *bytes > 0 && range.end <= content_len);

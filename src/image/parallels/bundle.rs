@@ -5,7 +5,8 @@ use super::part::{Layer, Part};
 use super::{Parallels, open_mapped, plain_info};
 use crate::image::open::Sample;
 use crate::image::storage;
-use crate::image::{Error, Fault, File, ImageInfo, OpenOptions, Result, Variant, sibling};
+use crate::image::{Error, Fault, File, ImageInfo, OpenOptions, Result, Variant, local};
+use crate::storage::Allowed;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -31,14 +32,14 @@ pub(super) fn probe(sample: &Sample) -> bool {
 }
 
 /// What the descriptor says.
-pub(super) fn identify(file: &File) -> Result<ImageInfo> {
+pub(super) fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
     let descriptor = read(file)?;
     let chain = descriptor.chain(None).map_err(|fault| fault.in_file(file.path()))?;
     let mut stored_size = storage::length(&**file)?;
     for storage in &descriptor.storages {
         for guid in &chain {
             let image = storage.image(*guid).map_err(|fault| fault.in_file(file.path()))?;
-            let part = sibling::open(file.path(), &image.name, false)?;
+            let part = local::open_named(file.path(), &image.name, false, allowed)?;
             stored_size = stored_size.saturating_add(storage::length(&*part)?);
         }
     }
@@ -151,7 +152,7 @@ impl Opening<'_> {
 
     fn layer(&mut self, image: &ImageFile, len: u64, top: bool) -> Result<(Layer, Option<super::Writer>)> {
         let options = OpenOptions { writable: self.options.writable && top, ..self.options.clone() };
-        let file = sibling::open(self.path, &image.name, options.writable)?;
+        let file = local::open_named(self.path, &image.name, options.writable, &options.allowed)?;
         let number = self.files.len();
         self.files.push(file.clone());
         match image.kind {

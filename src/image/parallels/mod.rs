@@ -15,6 +15,7 @@ mod write;
 
 use super::open::{Sample, no_snapshot};
 use super::{Fault, File, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, storage};
+use crate::storage::Allowed;
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -39,9 +40,9 @@ pub fn probe_flat(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`].
-pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     if bundle::probe(sample) {
-        return bundle::identify(file);
+        return bundle::identify(file, allowed);
     }
     if !header::probe(sample) {
         return flat_info(sample);

@@ -23,10 +23,12 @@ mod tests;
 mod write;
 
 use super::open::Sample;
-use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, sibling};
+use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, local};
+use crate::storage::Allowed;
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
+use std::path::Path;
 use write::Writer;
 
 /// Whether a file is a VMDK: a sparse extent of any kind, or a descriptor.
@@ -43,8 +45,9 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names devices.
-pub fn identify(file: &File) -> Result<ImageInfo> {
-    Opened::new(Outline::read(file)?, false, &sibling::open_as_written)?.info()
+pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+    let opener = |image: &Path, name: &str, writable| local::open_named(image, name, writable, allowed);
+    Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
 /// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
@@ -65,7 +68,8 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    Ok(Box::new(Vmdk::open(&file, options, &sibling::open_as_written)?))
+    let opener = |image: &Path, name: &str, writable| local::open_named(image, name, writable, &options.allowed);
+    Ok(Box::new(Vmdk::open(&file, options, &opener)?))
 }
 
 /// An open VMDK.

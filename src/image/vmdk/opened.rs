@@ -6,12 +6,12 @@ use super::grains::Geometry;
 use super::header::{SECTOR, SparseHeader};
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
-use crate::image::sibling::{self, Identity};
-use crate::image::storage::{self, File};
+use crate::image::storage::{self, File, Storage};
 use crate::image::{Error, Fault, Format, ImageInfo, ParentLink, Result, Variant};
+use crate::storage::FileIdentity;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Opens a file that another one, at the path, names; for writing or not.
 pub(super) type Opener<'a> = &'a dyn Fn(&Path, &str, bool) -> Result<File>;
@@ -53,6 +53,14 @@ pub(super) struct Opened {
     stored_size: u64,
 }
 
+/// What tells whether two names lead to one file; its path, for a file in memory.
+type Identity = Result<FileIdentity, PathBuf>;
+
+fn identity(file: &dyn Storage) -> Identity {
+    let attributes = file.local().and_then(|local| local.metadata().ok());
+    attributes.map(|attributes| FileIdentity::of(&attributes)).ok_or_else(|| file.path().to_path_buf())
+}
+
 /// A file that is open already, and what for.
 struct Known {
     file: usize,
@@ -85,7 +93,7 @@ impl Opened {
             writable,
             opener,
             files: vec![outline.main.clone()],
-            known: HashMap::from([(sibling::identity(outline.main.path()), main)]),
+            known: HashMap::from([(identity(&*outline.main), main)]),
             main_used: false,
             stored_size,
             outline: &outline,
@@ -205,7 +213,7 @@ impl Opening<'_> {
 
     fn open(&mut self, name: &str, writable: bool) -> Result<(File, Identity)> {
         let file = (self.opener)(self.outline.main.path(), name, writable)?;
-        let identity = sibling::identity(file.path());
+        let identity = identity(&*file);
         Ok((file, identity))
     }
 
@@ -223,7 +231,7 @@ impl Opening<'_> {
         }
         let writable = self.wants_writing(line);
         let (file, identity) = self.open(name, writable)?;
-        let is_main = self.outline.embedded && identity == sibling::identity(self.outline.main.path());
+        let is_main = self.outline.embedded && identity == self::identity(&*self.outline.main);
         if is_main && !self.main_used {
             self.main_used = true;
             return Ok(0);

@@ -8,6 +8,7 @@ use super::resolve::file_id;
 use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
 use crate::image::local::Devices;
 use crate::image::{ImageInfo, ParentLink};
+use crate::storage::FileIdentity;
 use beside::Beside;
 use hint::Hint;
 use std::collections::{BTreeMap, HashSet};
@@ -54,7 +55,7 @@ fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {
 /// The links found so far. It refuses chains that have no end.
 struct Links {
     list: Vec<Link>,
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<FileIdentity>,
 }
 
 impl Links {
@@ -204,6 +205,12 @@ impl<'a> Search<'a> {
         };
         let by = format!("the header's hint {text:?}");
         if let Some(path) = &hint.direct {
+            // Without an identity it is only a name, but what the registry names may lie anywhere.
+            if let (None, Some(registry)) = (parent.uuid, self.registry)
+                && let Some(id) = path.canonicalize().ok().and_then(|real| registry.medium_at(path, &real))
+            {
+                return Some(Found::Registered(registry, id));
+            }
             if parent.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("raw")) && path.is_file() {
                 return Some(Found::File { path: path.clone(), parent: None, by });
             }

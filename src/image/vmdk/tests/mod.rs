@@ -20,6 +20,8 @@ use uuid::Uuid;
 const READ: OpenOptions = OpenOptions {
     writable: false,
     devices: crate::image::local::Devices::Refused,
+    near: None,
+    allowed: Allowed::NONE,
     force: false,
     format: None,
     snapshot: None,
