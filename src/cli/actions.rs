@@ -10,7 +10,7 @@ use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::background::{self, Second};
 use crate::mount::{self, Access, Guest, OnSignal, Options, Source};
-use crate::registry::Chain;
+use crate::registry::{self, Chain};
 use crate::storage::Allowed;
 use crate::volume::{self, Volume};
 use clap::CommandFactory;
@@ -116,8 +116,9 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
     let options = mount_options(arguments)?;
     let passwords = password::sources(arguments);
     let allowed = find::allowed(arguments)?;
-    let chain = find::chain(arguments, disk, &passwords, &allowed)?;
+    let mut chain = find::chain(arguments, disk, &passwords, &allowed)?;
     if options.writable {
+        registry::find_children(&mut chain, &allowed);
         mount::check_writable(&chain)?;
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());

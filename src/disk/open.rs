@@ -2,10 +2,9 @@
 
 use super::{ChainDisk, Error, Result};
 use crate::image::local::Devices;
-use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
+use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
 use crate::registry::{Chain, Link, is_format};
 use crate::storage::{Allowed, gate};
-use uuid::Uuid;
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +63,7 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
         (Err(elsewhere @ image::Error::Elsewhere(_)), Some(child)) => {
             let image = image::open(&link.path, OpenOptions { near: None, ..options })?;
             let stated = child.parent.as_ref();
-            if !stated.is_some_and(|stated| is_identified(stated, image.info())) {
+            if !stated.is_some_and(|stated| stated.identifies(image.info())) {
                 return Err(elsewhere.into());
             }
             image
@@ -77,21 +76,6 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
         return Err(Error::NotWritable { path: link.path.clone(), reason });
     }
     Ok(image)
-}
-
-/// Content ids that VMware and QEMU give to disks that nothing was written to, which identify nothing.
-const COMMON_CONTENT_IDS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
-
-/// Whether an image's header has the identity that its child states, so that it is the one meant wherever it lies.
-fn is_identified(stated: &ParentLink, found: &ImageInfo) -> bool {
-    let is = |stated: Option<Uuid>, found: Option<Uuid>| stated.is_some() && stated == found;
-    is(stated.uuid, found.uuid)
-        || stated.uuid.is_none()
-            && (is(stated.modification, found.modification)
-                || is(stated.modification2, found.modification)
-                || stated
-                    .content_id
-                    .is_some_and(|id| found.content_id == Some(id) && !COMMON_CONTENT_IDS.contains(&id)))
 }
 
 /// A child that says its parent is raw means it: guest bytes that look like an image header must not be followed.
@@ -201,6 +185,7 @@ mod tests {
     use crate::image::vdi::testing::Build;
     use crate::registry::MediumKind;
     use std::path::PathBuf;
+    use uuid::Uuid;
 
     struct Files(tempfile::TempDir);
 

@@ -67,7 +67,7 @@ pub fn open_named(image: &Path, name: impl AsRef<OsStr>, writable: bool, allowed
 }
 
 /// A file that passed the gate.
-fn of_file(file: fs::File, path: &Path) -> Result<File> {
+pub(super) fn of_file(file: fs::File, path: &Path) -> Result<File> {
     let kind = file.metadata().map_err(|e| Error::io(path, "read the attributes of", e))?.file_type();
     let device_len = kind.is_block_device().then(|| (&file).seek(SeekFrom::End(0))).transpose();
     let device_len = device_len.map_err(|e| Error::io(path, "find the length of", e))?;

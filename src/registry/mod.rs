@@ -28,6 +28,7 @@ pub use model::{
     Attachment, DeviceKind, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
     Snapshot, is_format,
 };
+pub use parents::find_children;
 pub use resolve::{resolve, resolve_allowing};
 pub use uses::Use;
 

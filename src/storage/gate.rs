@@ -107,8 +107,8 @@ pub enum Error {
     },
     /// A name in a file leads out of that file's directory.
     #[error(
-        "{} is refused: an image names it that lies in {}, and an image may only name files next to it or below its \
-         directory; if it is meant, allow it with {}", path.display(), directory.display(), option(path)
+        "{} is refused: an image in {} names it, and an image may only name files next to it or below its directory; if \
+         it is meant, allow it with {}", path.display(), directory.display(), option(path)
     )]
     Elsewhere {
         /// The file that the name leads to.
@@ -184,8 +184,8 @@ pub fn open(path: &Path, writable: bool, policy: Policy<'_>) -> Result<fs::File>
     let attributes = found.file.metadata().map_err(|e| Error::io(path, "read the attributes of", e))?;
     check_kind(path, attributes.file_type(), false)?;
     check_file_system(path, &found.file)?;
-    if !found.beneath && !allowed.has(FileIdentity::of(&attributes)) {
-        return Err(Error::Elsewhere { path: path.to_path_buf(), directory: directory.to_path_buf() });
+    if let Some(path) = found.elsewhere.filter(|_| !allowed.has(FileIdentity::of(&attributes))) {
+        return Err(Error::Elsewhere { path, directory: directory.to_path_buf() });
     }
     // The descriptor, not the path: what was checked is what is opened.
     let descriptor = descriptor_path(&found.file);
@@ -195,8 +195,8 @@ pub fn open(path: &Path, writable: bool, policy: Policy<'_>) -> Result<fs::File>
 /// What a name leads to, not opened for reading yet (`O_PATH`).
 struct Found {
     file: fs::File,
-    /// It lies in the directory or below.
-    beneath: bool,
+    /// Where it is, when that is not in the directory or below.
+    elsewhere: Option<PathBuf>,
 }
 
 /// Follows a name from `directory`.
@@ -206,7 +206,7 @@ fn find(directory: &Path, name: &Path) -> Result<Found> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     match openat2(home.as_fd(), name, flags, beneath) {
-        Ok(file) => return Ok(Found { file: file.into(), beneath: true }),
+        Ok(file) => return Ok(Found { file: file.into(), elsewhere: None }),
         // It is absolute, or leads out on its way; or the kernel is older than 5.6, or a sandbox hides the call.
         Err(Errno::XDEV | Errno::NOSYS | Errno::PERM) => {}
         Err(e) => return Err(unopened(&directory.join(name), false, e)),
@@ -214,8 +214,8 @@ fn find(directory: &Path, name: &Path) -> Result<Found> {
     let path = directory.join(name);
     let file = resolve_at(home.as_fd(), name, flags, ResolveFlags::NO_MAGICLINKS);
     let file = fs::File::from(file.map_err(|e| unopened(&path, false, e))?);
-    let beneath = real_path(&path, &file)?.starts_with(real_path(directory, &home)?);
-    Ok(Found { file, beneath })
+    let (real, home) = (real_path(&path, &file)?, real_path(directory, &home)?);
+    Ok(Found { file, elsewhere: Some(real).filter(|real| !real.starts_with(home)) })
 }
 
 /// `openat2`, or `openat` where there is no such call; what it opens is checked all the same.

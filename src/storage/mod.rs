@@ -1,6 +1,7 @@
 //! The files that images live in. This module may do I/O and knows no formats.
 
 pub mod gate;
+pub mod near;
 
 pub use gate::{Allowed, Policy};
 

@@ -7,6 +7,7 @@ mod check;
 mod cowd;
 mod descriptor;
 mod directory;
+mod fitting;
 mod grains;
 mod header;
 mod opened;
@@ -22,8 +23,9 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
+use super::fitting::{Fits, open as open_fitting};
 use super::open::Sample;
-use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, local};
+use super::{Error, Fault, File, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::storage::Allowed;
 use opened::{Opened, Opener};
 use outline::Outline;
@@ -46,7 +48,8 @@ pub fn probe(sample: &Sample) -> bool {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names devices.
 pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
-    let opener = |image: &Path, name: &str, writable| local::open_named(image, name, writable, allowed);
+    let opener =
+        |image: &Path, name: &str, writable, fits: Fits<'_>| open_fitting(image, name, writable, allowed, fits);
     Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
@@ -68,7 +71,9 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let opener = |image: &Path, name: &str, writable| local::open_named(image, name, writable, &options.allowed);
+    let allowed = &options.allowed;
+    let opener =
+        |image: &Path, name: &str, writable, fits: Fits<'_>| open_fitting(image, name, writable, allowed, fits);
     Ok(Box::new(Vmdk::open(&file, options, &opener)?))
 }
 

@@ -1,7 +1,12 @@
 //! Follows the parents of an image that is not registered, by what the headers say.
 
 mod beside;
+mod children;
 mod hint;
+
+#[cfg(test)]
+pub(super) use children::add_children;
+pub use children::find_children;
 
 use super::chain::{BY_REGISTRY, too_long};
 use super::resolve::file_id;
@@ -22,7 +27,6 @@ use std::path::{Path, PathBuf};
 pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identify<'_>) -> Result<Chain> {
     let info = identify(leaf, Devices::Allowed)?;
     let mut search = Search { registry, identify, beside: Beside::new(identify), notes: Vec::new() };
-    let children = search.beside.children_of(&info, leaf, &mut search.notes);
     let (uuid, mut next) = (info.uuid, info.parent);
     let mut links = Links::new(leaf)?;
     let mut base_properties = BTreeMap::new();
@@ -45,7 +49,15 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         }
     }
     let (links, notes) = (links.list, search.notes);
-    Ok(Chain { links, uuid, kind: MediumKind::Normal, children, saved_in: Vec::new(), base_properties, notes })
+    Ok(Chain {
+        links,
+        uuid,
+        kind: MediumKind::Normal,
+        children: Vec::new(),
+        saved_in: Vec::new(),
+        base_properties,
+        notes,
+    })
 }
 
 fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {

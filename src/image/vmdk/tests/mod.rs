@@ -52,7 +52,7 @@ impl Folder {
 
     /// Opens the VMDK whose main file is `name`.
     fn open(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
-        let opener = |_: &Path, name: &str, _: bool| -> Result<File> {
+        let opener = |_: &Path, name: &str, _: bool, _: Fits<'_>| -> Result<File> {
             let missing = || Error::Refused { path: name.into(), reason: "missing".to_owned() };
             Ok(self.0.get(name).ok_or_else(missing)?.clone())
         };
