@@ -6,10 +6,10 @@
 //! argv > cli > registry > lock > image > disk > volume > guestfs > mount
 //! ```
 //!
+//! * [`storage`]: which files may be opened: the gate for file names that stand inside files
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
 //! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
-//! * [`storage`]: which files may be opened: the gate for file names that stand inside files
 //! * [`image`]: one image file: its header, and where in the file each byte of the disk is
 //! * [`disk`]: a chain of images as one flat disk; all reading and writing of guest data
 //! * [`volume`]: partition tables: named ranges of a disk

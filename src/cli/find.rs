@@ -5,9 +5,9 @@ use super::arguments::Arguments;
 use super::problems;
 use crate::crypt::{self, Passwords};
 use crate::error::{Error, ErrorKind, message};
-use crate::image;
 use crate::registry::{self, Chain, MachineEntry, Registry};
 use crate::storage::Allowed;
+use crate::{disk, image};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -99,6 +99,7 @@ pub(super) fn chain(
     if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
         return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
     }
+    disk::check_names(&chain, allowed)?;
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)
 }

@@ -1,7 +1,7 @@
 //! Opening a chain and checking that each image is the one it should be.
 
 use super::{ChainDisk, Error, Result};
-use crate::image::local::Devices;
+use crate::image::local::{self, Devices};
 use crate::image::{self, Format, Image, ImageInfo, OpenOptions};
 use crate::registry::{Chain, Link, is_format};
 use crate::storage::{Allowed, gate};
@@ -41,6 +41,29 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
         check_parent(child.info(), parent, mode, &mut warnings)?;
     }
     Ok(ChainDisk::new(images, warnings))
+}
+
+/// Refuses a chain in which only a name in an image leads to a parent elsewhere: before anything is locked, since a lock
+/// leaves a file next to the image. [`open_chain`] checks again what it opens.
+///
+/// # Errors
+/// [`image::Error::Elsewhere`].
+pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
+    for (index, pair) in chain.links.windows(2).enumerate() {
+        let [child, parent] = pair else { continue };
+        let directory = gate::directory_of(&child.path);
+        let named = parent.registered_uuid.is_none();
+        let opened = named.then(|| local::open_near(&parent.path, false, directory, allowed)).transpose();
+        if let Err(elsewhere @ image::Error::Elsewhere(_)) = opened {
+            let devices = if index == 0 { Devices::Allowed } else { Devices::Refused };
+            let stated = image::identify_allowing(&child.path, devices, allowed)?.parent;
+            let found = image::identify_allowing(&parent.path, Devices::Refused, allowed)?;
+            if !stated.is_some_and(|stated| stated.identifies(&found)) {
+                return Err(elsewhere.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Opens the leaf, or the parent of `child`. A parent that no registry names and that the child knows by no identity

@@ -65,17 +65,15 @@ pub fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
     let leaf = Target::find(leaf)?.path;
     let images: Vec<&Path> = std::iter::once(leaf.as_path()).chain(parents.iter().copied()).collect();
     let in_the_way = |user: &User| user.writes || (user.path == leaf && user.is_machine_program());
-    if let Some(user) = users(&images).into_iter().find(in_the_way) {
+    let search = Search::new(&images);
+    if let Some(user) = search.users().into_iter().find(in_the_way) {
         return Err(Error::InUse { user });
     }
-    for path in images {
-        let writing = path != leaf;
-        let device = file_identity(path).and_then(|id| loop_device(Path::new(BLOCK_DEVICES), id, writing));
-        if let Some(device) = device {
-            return Err(Error::LoopDevice { path: path.to_path_buf(), device });
-        }
-    }
-    Ok(())
+    let in_the_way = |device: LoopDevice| {
+        let path = search.images.get(&device.file).filter(|path| device.writes || **path == leaf)?;
+        Some(Error::LoopDevice { path: path.clone(), device: device.path })
+    };
+    LoopDevice::all(Path::new(BLOCK_DEVICES)).into_iter().find_map(in_the_way).map_or(Ok(()), Err)
 }
 
 /// A process of which only the number is known.
@@ -130,11 +128,11 @@ impl Search {
     #[must_use]
     pub fn warning_for_reading(&self) -> Option<String> {
         let Some(writer) = self.users().into_iter().find(|user| user.writes) else {
-            let (path, device) = self.images.iter().find_map(|(id, path)| Some((path, writing_loop_device(*id)?)))?;
-            return Some(format!(
-                "The loop device {device} may write to {}: the disk may change while it is read",
-                path.display()
-            ));
+            let devices = LoopDevice::all(Path::new(BLOCK_DEVICES)).into_iter().filter(|device| device.writes);
+            let used = |device: LoopDevice| Some((self.images.get(&device.file)?, device.path));
+            let (path, device) = devices.into_iter().find_map(used)?;
+            let path = path.display();
+            return Some(format!("The loop device {device} may write to {path}: the disk may change while it is read"));
         };
         Some(format!(
             "Process {} ({}) has {} open for writing: the disk may change while it is read",
@@ -257,19 +255,26 @@ fn program_name(pid: u32) -> String {
     name.trim_end().chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-/// The loop device that serves an image, of those that may write when `writing` is set.
-fn loop_device(block_devices: &Path, image: FileIdentity, writing: bool) -> Option<String> {
-    entries(block_devices).find_map(|device| {
-        let backing_file = fs::read(device.path().join("loop/backing_file")).ok()?;
-        let backing_file = backing_file.strip_suffix(b"\n").unwrap_or(&backing_file);
-        let serves = file_identity(Path::new(OsStr::from_bytes(backing_file))) == Some(image);
-        let read_only = || fs::read(device.path().join("ro")).is_ok_and(|text| text.starts_with(b"1"));
-        (serves && !(writing && read_only())).then(|| format!("/dev/{}", device.file_name().to_string_lossy()))
-    })
+/// A loop device that serves a file.
+#[derive(Debug, PartialEq, Eq)]
+struct LoopDevice {
+    path: String,
+    file: FileIdentity,
+    writes: bool,
 }
 
-fn writing_loop_device(image: FileIdentity) -> Option<String> {
-    loop_device(Path::new(BLOCK_DEVICES), image, true)
+impl LoopDevice {
+    /// All that `block_devices`, the kernel's list of block devices, has.
+    fn all(block_devices: &Path) -> Vec<Self> {
+        let look = |device: DirEntry| {
+            let backing_file = fs::read(device.path().join("loop/backing_file")).ok()?;
+            let backing_file = backing_file.strip_suffix(b"\n").unwrap_or(&backing_file);
+            let file = file_identity(Path::new(OsStr::from_bytes(backing_file)))?;
+            let writes = fs::read(device.path().join("ro")).is_ok_and(|text| text.starts_with(b"0"));
+            Some(Self { path: format!("/dev/{}", device.file_name().to_string_lossy()), file, writes })
+        };
+        entries(block_devices).filter_map(look).collect()
+    }
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {

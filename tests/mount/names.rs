@@ -56,7 +56,10 @@ fn a_file_elsewhere_is_shown_only_when_the_user_allows_it() {
     symlink("../disk.img", scene.folder().join("vm/link.img")).unwrap();
     for target in ["../disk.img", text(&base), "link.img"] {
         for image in images(&scene, target) {
+            let changed = || fs::metadata(scene.folder()).unwrap().modified().unwrap();
+            let before = changed();
             let refused = error(&mount(&scene, &image, &[]));
+            assert_eq!(changed(), before, "not even a lock file is made there");
             assert!(refused.contains("--allow-file "), "{refused}");
             let advised = refused.trim_end().rsplit("--allow-file ").next().unwrap();
             assert_shows(&scene, &mount(&scene, &image, &["--allow-file", advised]));
@@ -112,4 +115,50 @@ fn a_parent_elsewhere_is_known_by_its_identity() {
     ok("qemu-img", &["convert", "-O", "vmdk", text(&scene.image()), text(&parent)]);
     let refused = mount(&scene, &child, &[]);
     assert!(!refused.status.success(), "{refused:?}");
+}
+
+/// Writing to the base would break a child that knows it by nothing but its name.
+#[test]
+fn a_base_with_a_child_near_it_is_not_written() {
+    let scene = Scene::new();
+    base(&scene);
+    let vm = scene.folder().join("vm");
+    for (format, child) in [
+        ("raw", "child.qcow2"),
+        ("raw", "Snapshots/child.vmdk"),
+        ("qcow2", "child.qcow2"),
+        ("qcow2", "child.snapshot1"),
+        ("qed", "Snapshots/child.qcow2"),
+        ("vmdk", "child.vmdk"),
+        ("vhdx", "deep/er/child.qcow2"),
+    ] {
+        let base = vm.join("base");
+        let child = vm.join(child);
+        fs::create_dir_all(child.parent().unwrap()).unwrap();
+        ok("qemu-img", &["create", "-q", "-f", format, text(&base), "8M"]);
+        let before = fs::read(&base).unwrap();
+        let child_format = if child.extension().unwrap() == "vmdk" { "vmdk" } else { "qcow2" };
+        let backing = ["-u", "-b", text(&base), "-F", format, text(&child), "8M"];
+        let create = &["create", "-q", "-f", child_format][..];
+        let backing = if format == "vmdk" { &backing[1..6] } else { &backing[..] };
+        if child_format == "vmdk" && format == "raw" {
+            let descriptor = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=7\nparentFileNameHint=\"../base\"\n\
+                              createType=\"monolithicSparse\"\nRW 16384 ZERO\n";
+            fs::write(&child, descriptor).unwrap();
+        } else {
+            ok("qemu-img", &[create, backing].concat());
+        }
+        // Given relative to where the user is.
+        let mount = || run(program().args(["--rw", "-i", "base"]).arg(scene.point()).current_dir(&vm));
+        let output = mount();
+        assert_eq!(output.status.code(), Some(6), "{format}: {output:?}");
+        let name = child.file_name().unwrap().to_str().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{name} would no longer fit it")));
+        assert!(fs::read(&base).unwrap() == before);
+        // Without the child it is written.
+        fs::remove_file(&child).unwrap();
+        let output = mount();
+        assert!(output.status.success(), "{format}: {output:?}");
+        Mount::find(&scene.point()).unmount();
+    }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 const MAX_DESCRIPTORS: usize = 256;
 
 /// Whether `file` has the size and header of the extent `line` of the descriptor of `image`. One with another name must
-/// have exactly its size, and belong to no other descriptor.
+/// be called a VMDK, have exactly its size, and belong to no other descriptor.
 pub(super) fn fits(
     image: &File,
     descriptor: &Descriptor,
@@ -49,8 +49,13 @@ pub(super) fn fits(
     };
     Ok(match nearness {
         Nearness::Alike => has >= wants,
-        Nearness::Other => has == wants && !is_taken(image, descriptor, file),
+        // Any raw disk may have the size of a flat extent.
+        Nearness::Other => has == wants && is_vmdk(file.path()) && !is_taken(image, descriptor, file),
     })
+}
+
+fn is_vmdk(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"))
 }
 
 /// Whether a descriptor next to the image, or another line of its own one, names the file.
@@ -62,7 +67,6 @@ fn is_taken(image: &File, descriptor: &Descriptor, file: &File) -> bool {
         taken.extend(names.filter_map(|name| file_identity(&directory.join(name))));
     };
     take(descriptor);
-    let is_vmdk = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("vmdk"));
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     for path in entries.filter(|path| is_vmdk(path)).take(MAX_DESCRIPTORS) {
         let outline = local::open(&path, false, Devices::Refused).and_then(|main| Outline::read(&main));

@@ -131,14 +131,13 @@ fn a_loop_device_is_found() {
         fs::write(block_devices.path().join(device).join("ro"), read_only).unwrap();
     }
     fs::create_dir(block_devices.path().join("vda")).unwrap();
-    let of = |name, writing| loop_device(block_devices.path(), file_identity(&image(name)).unwrap(), writing);
-    for writing in [false, true] {
-        assert_eq!(of("a disk.img", writing), Some("/dev/loop7".to_owned()));
-        assert_eq!(of("hard.img", writing), Some("/dev/loop7".to_owned()));
-        assert_eq!(of("a disk", writing), None);
-    }
-    assert_eq!(of("other.img", false), Some("/dev/loop0".to_owned()));
-    assert_eq!(of("other.img", true), None);
+    let mut found = LoopDevice::all(block_devices.path());
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let device = |path: &str, name, writes| {
+        let file = file_identity(&image(name)).unwrap();
+        LoopDevice { path: path.to_owned(), file, writes }
+    };
+    assert_eq!(found, [device("/dev/loop0", "other.img", false), device("/dev/loop7", "hard.img", true)]);
 }
 
 /// A machine's program is known by the file that it runs, whatever it calls itself.
