@@ -6,6 +6,7 @@
 //! argv > cli > registry > lock > image > disk > volume > guestfs > mount
 //! ```
 //!
+//! * [`storage`]: which files may be opened: the gate for file names that stand inside files
 //! * [`registry`]: VirtualBox's settings files: machines, snapshots, media, and the [`registry::Chain`] that a name means
 //! * [`crypt`]: the key stores and ciphers of encrypted disks and machines
 //! * [`lock`]: who may read or write an image at the moment
@@ -29,6 +30,7 @@ pub mod listing;
 pub mod lock;
 pub mod mount;
 pub mod registry;
+pub mod storage;
 pub mod volume;
 
 pub use error::{Error, ErrorKind};

@@ -10,7 +10,8 @@ use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::background::{self, Second};
 use crate::mount::{self, Access, Guest, OnSignal, Options, Source};
-use crate::registry::Chain;
+use crate::registry::{self, Chain};
+use crate::storage::Allowed;
 use crate::volume::{self, Volume};
 use clap::CommandFactory;
 use std::ffi::OsStr;
@@ -46,7 +47,8 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     // The kernel takes longer to give its table of locks than a small registry takes to be read.
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
     let registry = find::registry(arguments, &password::sources(arguments))?;
-    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
+    let allowed = find::allowed(arguments)?;
+    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober, &allowed)?;
     if !arguments.json {
         problems::warn_of(&registry);
     }
@@ -65,10 +67,11 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
     let passwords = password::sources(arguments);
-    let chain = find::chain(arguments, disk, &passwords)?;
+    let allowed = find::allowed(arguments)?;
+    let chain = find::chain(arguments, disk, &passwords, &allowed)?;
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock::acquire_chain(&images, lock::Mode::Read, None)?;
-    let disk = open_disk(&chain, open_mode(arguments, false), &passwords)?;
+    let disk = open_disk(&chain, open_mode(arguments, false, allowed), &passwords)?;
     let table = volume::read_table(&*disk.seen)?;
     let slices = slices(&disk.seen, &table.volumes);
     let contents: Vec<Content> = slices.iter().map(|(_, slice)| guestfs::identify(slice)).collect();
@@ -92,8 +95,8 @@ struct OpenDisk {
     seen: Arc<dyn Disk>,
 }
 
-fn open_mode(arguments: &Arguments, writable: bool) -> OpenMode {
-    OpenMode { writable, force: arguments.force, snapshot: arguments.snapshot.clone() }
+fn open_mode(arguments: &Arguments, writable: bool, allowed: Allowed) -> OpenMode {
+    OpenMode { writable, force: arguments.force, allowed, snapshot: arguments.snapshot.clone() }
 }
 
 fn open_disk(chain: &Chain, mode: OpenMode, passwords: &Passwords) -> Result<OpenDisk, Error> {
@@ -112,15 +115,17 @@ fn leaf_name(chain: &Chain) -> String {
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
     let options = mount_options(arguments)?;
     let passwords = password::sources(arguments);
-    let chain = find::chain(arguments, disk, &passwords)?;
+    let allowed = find::allowed(arguments)?;
+    let mut chain = find::chain(arguments, disk, &passwords, &allowed)?;
     if options.writable {
+        registry::find_children(&mut chain, &allowed);
         mount::check_writable(&chain)?;
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let images: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
     let _locks = lock_chain(&images, options.writable, &point)?;
     let writers = (!options.writable).then(|| lock::Search::new(&images));
-    let disk = open_disk(&chain, open_mode(arguments, options.writable), &passwords)?;
+    let disk = open_disk(&chain, open_mode(arguments, options.writable, allowed), &passwords)?;
     // The mount may last for months, and needs the keys only.
     drop(passwords);
     let table = volume::read_table(&*disk.seen)?;

@@ -7,6 +7,8 @@ use crate::crypt::{self, Passwords};
 use crate::error::Error;
 use crate::error_kind::{ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
+use crate::storage::Allowed;
+use crate::{disk, image};
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -18,6 +20,11 @@ pub(super) fn registry(arguments: &Arguments, passwords: &Passwords) -> Result<R
         Some(entry) if can_open(entry, passwords) => open_machine(arguments, entry, passwords),
         _ => Ok(registry),
     }
+}
+
+/// The files that images may name although they lie elsewhere.
+pub(super) fn allowed(arguments: &Arguments) -> Result<Allowed, Error> {
+    Ok(Allowed::new(&arguments.allow_files).map_err(image::Error::from)?)
 }
 
 /// The registry that the arguments name, or the user's.
@@ -61,7 +68,12 @@ fn open_machine(arguments: &Arguments, sealed: &MachineEntry, passwords: &Passwo
 
 /// The images behind a name on the command line. A path means something without any registry too; but where there is
 /// one that cannot be read, nobody knows what depends on the image, and it is only read.
-pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords) -> Result<Chain, Error> {
+pub(super) fn chain(
+    arguments: &Arguments,
+    image: &OsStr,
+    passwords: &Passwords,
+    allowed: &Allowed,
+) -> Result<Chain, Error> {
     let is_uuid = image.to_str().is_some_and(registry::is_uuid);
     let optional = arguments.settings.is_none() && !is_uuid;
     let mut registry = match load(arguments, passwords) {
@@ -78,7 +90,7 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
     // Where it is gone, relative paths lead nowhere and absolute ones as ever.
     let current = std::env::current_dir().unwrap_or_default();
     let chain = loop {
-        let found = registry::resolve(registry.as_ref(), image, &current);
+        let found = registry::resolve_allowing(registry.as_ref(), image, &current, allowed);
         // Each turn opens one more machine, or ends with why it cannot be.
         match registry.as_ref().and_then(|registry| in_the_way(registry, image, &found, passwords)) {
             Some(sealed) => registry = Some(open_machine(arguments, sealed, passwords)?),
@@ -88,6 +100,7 @@ pub(super) fn chain(arguments: &Arguments, image: &OsStr, passwords: &Passwords)
     if let Some(path) = registry.and_then(|registry| registry.outdated).filter(|_| arguments.rw && !arguments.list) {
         return Err(registry::Error::Outdated { image: image.to_string_lossy().into_owned(), path }.into());
     }
+    disk::check_names(&chain, allowed)?;
     chain.notes.iter().for_each(|note| log::warn!("{note}"));
     Ok(chain)
 }

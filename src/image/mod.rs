@@ -7,12 +7,12 @@ pub mod bitmap;
 mod clusters;
 pub mod error;
 pub mod fields;
+mod fitting;
 pub mod format;
 pub mod local;
 pub mod meta;
 pub mod open;
 mod part;
-pub mod sibling;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -36,7 +36,7 @@ mod xml;
 
 pub use error::{Error, ParseError, ParseErrorKind, Result};
 pub use format::{Format, Variant};
-pub use open::{OpenOptions, identify, open};
+pub use open::{OpenOptions, identify, identify_allowing, open};
 pub use storage::{File, Storage};
 
 use std::path::{Path, PathBuf};
@@ -95,6 +95,21 @@ pub struct ParentLink {
     pub hints: Vec<String>,
     /// The format that the header says the parent has, as it writes it, such as qcow2's backing format.
     pub format: Option<String>,
+}
+
+impl ParentLink {
+    /// Whether an image's header has the identity that is stated here, so that it is the one meant wherever it lies. A
+    /// content id that programs give to every new disk is none.
+    #[must_use]
+    pub fn identifies(&self, image: &ImageInfo) -> bool {
+        const OF_NEW_DISKS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
+        if self.uuid.is_some() {
+            return self.uuid == image.uuid;
+        }
+        let is = |stated: Option<Uuid>| stated.is_some() && stated == image.modification;
+        let content_id = self.content_id.filter(|id| !OF_NEW_DISKS.contains(id));
+        is(self.modification) || is(self.modification2) || content_id.is_some() && content_id == image.content_id
+    }
 }
 
 /// What an image's header says.

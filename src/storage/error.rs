@@ -1,6 +1,7 @@
 //! What can be wrong with an image file.
 
 use crate::error_kind::ErrorKind;
+use crate::storage::gate;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,19 @@ pub enum Error {
         /// Why, and what to do about it.
         reason: String,
     },
+    /// A name in the file leads out of its directory.
+    #[error(transparent)]
+    Elsewhere(gate::Error),
+}
+
+impl From<gate::Error> for Error {
+    fn from(error: gate::Error) -> Self {
+        match error {
+            gate::Error::Io { path, action, source } => Self::Io { path, action: action.to_owned(), source },
+            gate::Error::Refused { path, reason } => Self::Refused { path, reason },
+            elsewhere @ gate::Error::Elsewhere { .. } => Self::Elsewhere(elsewhere),
+        }
+    }
 }
 
 impl Error {
@@ -139,7 +153,7 @@ impl Error {
             Self::Io { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Refused { .. } | Self::Elsewhere(_) => ErrorKind::Refused,
         }
     }
 }

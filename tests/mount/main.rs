@@ -3,6 +3,7 @@
 mod covering;
 mod ending;
 mod guests;
+mod names;
 mod reading;
 mod refusals;
 mod scene;

@@ -7,6 +7,7 @@ mod check;
 mod cowd;
 mod descriptor;
 mod directory;
+mod fitting;
 mod grains;
 mod header;
 mod opened;
@@ -22,13 +23,16 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
+use super::fitting::{Fits, open as open_fitting};
 use super::open::Sample;
 use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
-use crate::storage::{File, sibling};
+use crate::storage::Allowed;
+use crate::storage::File;
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
+use std::path::Path;
 use write::Writer;
 
 /// Whether a file is a VMDK: a sparse extent of any kind, or a descriptor.
@@ -45,8 +49,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names devices.
-pub fn identify(file: &File) -> Result<ImageInfo> {
-    Opened::new(Outline::read(file)?, false, &sibling::open_as_written)?.info()
+pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+    let opener =
+        |image: &Path, name: &str, writable, fits: Fits<'_>| open_fitting(image, name, writable, allowed, fits);
+    Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
 /// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
@@ -67,7 +73,10 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// As [`identify`]. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    Ok(Box::new(Vmdk::open(&file, options, &sibling::open_as_written)?))
+    let allowed = &options.allowed;
+    let opener =
+        |image: &Path, name: &str, writable, fits: Fits<'_>| open_fitting(image, name, writable, allowed, fits);
+    Ok(Box::new(Vmdk::open(&file, options, &opener)?))
 }
 
 /// An open VMDK.

@@ -6,18 +6,18 @@ use super::grains::Geometry;
 use super::header::{SECTOR, SparseHeader};
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
+use crate::image::fitting::{self, Fits};
 use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
-use crate::storage::File;
-use crate::storage::sibling;
-use crate::storage::sibling::Identity;
+use crate::storage::FileIdentity;
+use crate::storage::{File, Storage};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Opens a file that another one, at the path, names; for writing or not.
-pub(super) type Opener<'a> = &'a dyn Fn(&Path, &str, bool) -> Result<File>;
+/// Opens a file that another one, at the path, names; for writing or not; under another name where it fits.
+pub(super) type Opener<'a> = &'a dyn Fn(&Path, &str, bool, Fits<'_>) -> Result<File>;
 
 /// What stores an extent. Files are indices into [`Opened::files`].
 #[derive(Debug)]
@@ -54,6 +54,16 @@ pub(super) struct Opened {
     pub(super) heads: Vec<Head>,
     /// The bytes of all files together.
     stored_size: u64,
+    /// Files that were found under other names.
+    notes: Vec<String>,
+}
+
+/// What tells whether two names lead to one file; its path, for a file in memory.
+type Identity = Result<FileIdentity, PathBuf>;
+
+fn identity(file: &dyn Storage) -> Identity {
+    let attributes = file.local().and_then(|local| local.metadata().ok());
+    attributes.map(|attributes| FileIdentity::of(&attributes)).ok_or_else(|| file.path().to_path_buf())
 }
 
 /// A file that is open already, and what for.
@@ -74,6 +84,7 @@ struct Opening<'a> {
     /// An extent is in the main file.
     main_used: bool,
     stored_size: u64,
+    notes: Vec<String>,
 }
 
 impl Opened {
@@ -88,15 +99,16 @@ impl Opened {
             writable,
             opener,
             files: vec![outline.main.clone()],
-            known: HashMap::from([(sibling::identity(outline.main.path()), main)]),
+            known: HashMap::from([(identity(&*outline.main), main)]),
             main_used: false,
             stored_size,
+            notes: Vec::new(),
             outline: &outline,
         };
         let lines = &outline.descriptor.extents;
         let heads = lines.iter().map(|line| opening.head(line)).collect::<Result<Vec<_>>>()?;
-        let Opening { files, stored_size, .. } = opening;
-        Ok(Self { descriptor: outline.descriptor, base: outline.base, files, heads, stored_size })
+        let Opening { files, stored_size, notes, .. } = opening;
+        Ok(Self { descriptor: outline.descriptor, base: outline.base, files, heads, stored_size, notes })
     }
 
     /// What the headers say.
@@ -135,7 +147,7 @@ impl Opened {
                 ..ParentLink::default()
             }),
             comment: descriptor.comment.clone(),
-            notes: unclean.then(|| note.to_owned()).into_iter().collect(),
+            notes: self.notes.iter().cloned().chain(unclean.then(|| note.to_owned())).collect(),
             stored_size: self.stored_size,
         })
     }
@@ -206,9 +218,12 @@ impl Opening<'_> {
         self.writable && line.access == Access::ReadWrite && can
     }
 
-    fn open(&mut self, name: &str, writable: bool) -> Result<(File, Identity)> {
-        let file = (self.opener)(self.outline.main.path(), name, writable)?;
-        let identity = sibling::identity(file.path());
+    fn open(&mut self, line: &ExtentLine, name: &str, writable: bool) -> Result<(File, Identity)> {
+        let Outline { main, descriptor, .. } = self.outline;
+        let fits = |file: &File, nearness| super::fitting::fits(main, descriptor, line, file, nearness);
+        let file = (self.opener)(main.path(), name, writable, &fits)?;
+        self.notes.extend(fitting::note(name, &file).filter(|note| !self.notes.contains(note)));
+        let identity = identity(&*file);
         Ok((file, identity))
     }
 
@@ -225,8 +240,8 @@ impl Opening<'_> {
             return Ok(0);
         }
         let writable = self.wants_writing(line);
-        let (file, identity) = self.open(name, writable)?;
-        let is_main = self.outline.embedded && identity == sibling::identity(self.outline.main.path());
+        let (file, identity) = self.open(line, name, writable)?;
+        let is_main = self.outline.embedded && identity == self::identity(&*self.outline.main);
         if is_main && !self.main_used {
             self.main_used = true;
             return Ok(0);
@@ -241,7 +256,7 @@ impl Opening<'_> {
     fn flat(&mut self, line: &ExtentLine, name: &str) -> Result<usize> {
         let writable = self.wants_writing(line);
         let range = line.offset..line.offset.saturating_add(line.sectors);
-        let (file, identity) = self.open(name, writable)?;
+        let (file, identity) = self.open(line, name, writable)?;
         let Some(known) = self.known.get_mut(&identity) else {
             return self.add(file, identity, Known { file: self.files.len(), writable, flat: Some(vec![range]) });
         };

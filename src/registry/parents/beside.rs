@@ -1,4 +1,4 @@
-//! Looks for images near an image: for its parent by UUID, and for its children.
+//! Looks for images near an image: for its parent by UUID.
 
 use crate::image::{ImageInfo, ParentLink};
 use crate::registry::resolve::file_id;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Headers that are read at most while one chain is followed.
-const MAX_HEADERS: usize = 4096;
+pub(super) const MAX_HEADERS: usize = 4096;
 
 /// The extensions of images; other files beside them are not opened.
 const EXTENSIONS: [&str; 14] =
@@ -28,24 +28,6 @@ pub(super) struct Beside<'a> {
 impl<'a> Beside<'a> {
     pub(super) fn new(identify: &'a Identify<'a>) -> Self {
         Self { identify, folders: HashMap::new(), left: MAX_HEADERS, cut: false }
-    }
-
-    /// The images in the folder of `leaf` and its `Snapshots` that name it as their parent.
-    pub(super) fn children_of(&mut self, info: &ImageInfo, leaf: &Path, notes: &mut Vec<String>) -> Vec<PathBuf> {
-        let Some((uuid, folder)) = info.uuid.zip(leaf.parent()) else { return Vec::new() };
-        let mut children = Vec::new();
-        for place in [folder.to_path_buf(), folder.join("Snapshots")] {
-            let images = self.images(&place).iter();
-            let named = images.filter(|image| image.parent.as_ref().is_some_and(|parent| parent.uuid == Some(uuid)));
-            children.extend(named.map(|image| image.path.clone()).filter(|path| path != leaf));
-        }
-        if self.cut {
-            notes.push(format!(
-                "More than {MAX_HEADERS} images lie beside {}; not all of them were asked whether they depend on it",
-                leaf.display()
-            ));
-        }
-        children
     }
 
     /// The image with the UUID of `parent` near `child`, nearest first.
@@ -102,7 +84,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a path leads to a file that has the extension of an image.
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
 }

@@ -1,12 +1,18 @@
 //! Follows the parents of an image that is not registered, by what the headers say.
 
 mod beside;
+mod children;
 mod hint;
+
+#[cfg(test)]
+pub(super) use children::add_children;
+pub use children::find_children;
 
 use super::chain::{BY_REGISTRY, too_long};
 use super::resolve::file_id;
 use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
 use crate::image::{ImageInfo, ParentLink};
+use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 use beside::Beside;
 use hint::Hint;
@@ -21,7 +27,6 @@ use std::path::{Path, PathBuf};
 pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identify<'_>) -> Result<Chain> {
     let info = identify(leaf, Devices::Allowed)?;
     let mut search = Search { registry, identify, beside: Beside::new(identify), notes: Vec::new() };
-    let children = search.beside.children_of(&info, leaf, &mut search.notes);
     let (uuid, mut next) = (info.uuid, info.parent);
     let mut links = Links::new(leaf)?;
     let mut base_properties = BTreeMap::new();
@@ -44,7 +49,15 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         }
     }
     let (links, notes) = (links.list, search.notes);
-    Ok(Chain { links, uuid, kind: MediumKind::Normal, children, saved_in: Vec::new(), base_properties, notes })
+    Ok(Chain {
+        links,
+        uuid,
+        kind: MediumKind::Normal,
+        children: Vec::new(),
+        saved_in: Vec::new(),
+        base_properties,
+        notes,
+    })
 }
 
 fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {
@@ -54,7 +67,7 @@ fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {
 /// The links found so far. It refuses chains that have no end.
 struct Links {
     list: Vec<Link>,
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<FileIdentity>,
 }
 
 impl Links {
@@ -204,6 +217,12 @@ impl<'a> Search<'a> {
         };
         let by = format!("the header's hint {text:?}");
         if let Some(path) = &hint.direct {
+            // Without an identity it is only a name, but what the registry names may lie anywhere.
+            if let (None, Some(registry)) = (parent.uuid, self.registry)
+                && let Some(id) = path.canonicalize().ok().and_then(|real| registry.medium_at(path, &real))
+            {
+                return Some(Found::Registered(registry, id));
+            }
             if parent.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("raw")) && path.is_file() {
                 return Some(Found::File { path: path.clone(), parent: None, by });
             }

@@ -9,8 +9,15 @@ use crate::disk::{ChainDisk, Disk};
 use crate::image::{self, Extent};
 use crate::storage::testing::MemFile;
 
-const WRITE: OpenOptions =
-    OpenOptions { writable: true, devices: image::local::Devices::Refused, force: false, format: None, snapshot: None };
+const WRITE: OpenOptions = OpenOptions {
+    writable: true,
+    devices: image::local::Devices::Refused,
+    near: None,
+    allowed: Allowed::NONE,
+    force: false,
+    format: None,
+    snapshot: None,
+};
 
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.hdd", bytes), options)

@@ -20,6 +20,8 @@ use uuid::Uuid;
 const READ: OpenOptions = OpenOptions {
     writable: false,
     devices: crate::storage::local::Devices::Refused,
+    near: None,
+    allowed: Allowed::NONE,
     force: false,
     format: None,
     snapshot: None,
@@ -50,7 +52,7 @@ impl Folder {
 
     /// Opens the VMDK whose main file is `name`.
     fn open(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
-        let opener = |_: &Path, name: &str, _: bool| -> Result<File> {
+        let opener = |_: &Path, name: &str, _: bool, _: Fits<'_>| -> Result<File> {
             let missing = || Error::Refused { path: name.into(), reason: "missing".to_owned() };
             Ok(self.0.get(name).ok_or_else(missing)?.clone())
         };
