@@ -26,11 +26,11 @@ pub struct OpenMode {
 /// What an image says; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`];
 /// [`Error::ParentChanged`] for a writable open without force.
 pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
-    let mut images = Vec::with_capacity(chain.links.len());
+    let mut images: Vec<Box<dyn Image>> = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
     for (index, link) in chain.links.iter().enumerate() {
         let child = index.checked_sub(1).and_then(|child| images.get(child));
-        let image = open_link(link, mode, child.map(|child: &Box<dyn Image>| child.info()))?;
+        let image = open_link(link, mode, child.map(|child| child.info()))?;
         let info = image.info();
         log::info!("  Open: {} ({}, {}, {})", link.path.display(), info.format, info.variant, info.details);
         check_registered(link, info)?;
