@@ -4,11 +4,13 @@ use super::arguments::{Action, Arguments};
 use super::error::Error;
 use super::{password, problems, terminal};
 use crate::guestfs::Content;
+use crate::image;
 use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::background;
 use crate::mount::{self, Access, OnSignal, Options};
 use crate::open::{self, DiskOptions, Lookup, OpenDisk};
+use crate::storage::Allowed;
 use crate::view::Source;
 use clap::CommandFactory;
 use std::ffi::OsStr;
@@ -42,8 +44,9 @@ pub(super) fn run(
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     // The kernel takes longer to give its table of locks than a small registry takes to be read.
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
-    let mut registry = lookup(arguments).registry(arguments.vm.as_deref())?;
-    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober)?;
+    let lookup = lookup(arguments)?;
+    let mut registry = lookup.registry(arguments.vm.as_deref())?;
+    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober, &lookup.allowed)?;
     if !arguments.json {
         problems::warn_of(&registry);
     }
@@ -61,7 +64,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
-    let disk = open_disk(arguments, &lookup(arguments), disk, DiskOptions::default())?;
+    let disk = open_disk(arguments, &lookup(arguments)?, disk, DiskOptions::default())?;
     warn(&disk.warnings);
     let mut contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
     contents.extend(disk.whole_content());
@@ -80,8 +83,9 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
 }
 
 /// Where the arguments say that machines and disks are to be found.
-fn lookup(arguments: &Arguments) -> Lookup {
-    Lookup { settings: arguments.settings.clone(), passwords: password::sources(arguments) }
+fn lookup(arguments: &Arguments) -> Result<Lookup, Error> {
+    let allowed = Allowed::new(&arguments.allow_files).map_err(image::Error::from).map_err(open::Error::from)?;
+    Ok(Lookup { settings: arguments.settings.clone(), allowed, passwords: password::sources(arguments) })
 }
 
 /// Finds and opens the disk that the arguments name, and says what was found on the way.
@@ -109,7 +113,7 @@ fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), E
         options.source = Some(disk.to_string_lossy().into_owned());
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
-    let lookup = lookup(arguments);
+    let lookup = lookup(arguments)?;
     let disk_options =
         DiskOptions { writable: options.writable, mount_point: Some(point.clone()), ..DiskOptions::default() };
     let mut disk = open_disk(arguments, &lookup, disk, disk_options)?;

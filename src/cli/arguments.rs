@@ -106,6 +106,10 @@ pub(super) struct Arguments {
     #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) password_files: Vec<PasswordFile>,
 
+    /// A file that images may name although it is neither next to them nor below their directory; may be repeated
+    #[arg(long = "allow-file", value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = DISK)]
+    pub(super) allow_files: Vec<PathBuf>,
+
     /// Let writes through to the disk
     #[arg(long, help_heading = MOUNTS)]
     pub(super) rw: bool,

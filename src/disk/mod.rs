@@ -22,7 +22,7 @@ mod write;
 pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
-pub use open::{OpenMode, open_chain};
+pub use open::{OpenMode, check_names, open_chain};
 pub use slice::Slice;
 pub use unlock::unlock_disk;
 

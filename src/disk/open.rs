@@ -3,7 +3,9 @@
 use super::{ChainDisk, Error, Result};
 use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
 use crate::registry::{Chain, Link, is_format};
+use crate::storage::local;
 use crate::storage::local::Devices;
+use crate::storage::{Allowed, gate};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,6 +17,8 @@ pub struct OpenMode {
     pub writable: bool,
     /// Go on where a parent was changed, or (reading) where an image is damaged.
     pub force: bool,
+    /// Files that images may name although they lie elsewhere.
+    pub allowed: Allowed,
     /// Show this snapshot that the leaf's own file has, instead of its current state.
     pub snapshot: Option<String>,
     /// Devices that an image of the chain may name.
@@ -27,10 +31,11 @@ pub struct OpenMode {
 /// What an image says; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`];
 /// [`Error::ParentChanged`] for a writable open without force.
 pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
-    let mut images = Vec::with_capacity(chain.links.len());
+    let mut images: Vec<Box<dyn Image>> = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
     for (index, link) in chain.links.iter().enumerate() {
-        let image = open_link(link, mode, index == 0)?;
+        let child = index.checked_sub(1).and_then(|child| images.get(child));
+        let image = open_link(link, mode, child.map(|child| child.info()))?;
         let info = image.info();
         log::info!("  Open: {} ({}, {}, {})", link.path.display(), info.format, info.variant, info.details);
         check_registered(link, info)?;
@@ -44,18 +49,57 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     Ok(ChainDisk::new(images, warnings))
 }
 
-fn open_link(link: &Link, mode: &OpenMode, leaf: bool) -> Result<Box<dyn Image>> {
+/// Refuses a chain in which only a name in an image leads to a parent elsewhere: before anything is locked, since a lock
+/// leaves a file next to the image. [`open_chain`] checks again what it opens.
+///
+/// # Errors
+/// [`image::Error::Elsewhere`].
+pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
+    for (index, pair) in chain.links.windows(2).enumerate() {
+        let [child, parent] = pair else { continue };
+        let directory = gate::directory_of(&child.path);
+        let named = parent.registered_uuid.is_none();
+        let opened = named.then(|| local::open_near(&parent.path, false, directory, allowed)).transpose();
+        if let Err(elsewhere @ image::Error::Elsewhere(_)) = opened {
+            let devices = if index == 0 { Devices::Allowed } else { Devices::Refused };
+            let stated = image::identify_allowing(&child.path, devices, allowed)?.parent;
+            let found = image::identify_allowing(&parent.path, Devices::Refused, allowed)?;
+            if !stated.is_some_and(|stated| stated.identifies(&found)) {
+                return Err(elsewhere.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens the leaf, or the parent of `child`. A parent that no registry names and that the child knows by no identity
+/// must lie in the child's directory or below, or be allowed: anybody may write a name into an image.
+fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
+    let leaf = child.is_none();
     let writable = mode.writable && leaf;
     let given_by_user = leaf && link.registered_uuid.is_none();
+    let named_by = child.filter(|_| link.registered_uuid.is_none());
     let options = OpenOptions {
         writable,
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
+        near: named_by.map(|child| gate::directory_of(&child.path).to_path_buf()),
+        allowed: mode.allowed.clone(),
         force: mode.force && !mode.writable,
         format: stated_format(link),
         snapshot: mode.snapshot.clone().filter(|_| leaf),
         allowed_devices: mode.allowed_devices.clone(),
     };
-    let image = image::open(&link.path, options)?;
+    let image = match (image::open(&link.path, options.clone()), named_by) {
+        (Err(elsewhere @ image::Error::Elsewhere(_)), Some(child)) => {
+            let image = image::open(&link.path, OpenOptions { near: None, ..options })?;
+            let stated = child.parent.as_ref();
+            if !stated.is_some_and(|stated| stated.identifies(image.info())) {
+                return Err(elsewhere.into());
+            }
+            image
+        }
+        (opened, _) => opened?,
+    };
     if writable && image.writer().is_none() {
         let info = image.info();
         let reason = format!("{} images of the kind {} are only read", info.format, info.variant);
@@ -267,8 +311,10 @@ mod tests {
         (error.kind(), error.to_string())
     }
 
-    const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None, allowed_devices: Vec::new() };
-    const WRITE: OpenMode = OpenMode { writable: true, force: false, snapshot: None, allowed_devices: Vec::new() };
+    const READ: OpenMode =
+        OpenMode { writable: false, force: false, allowed: Allowed::NONE, snapshot: None, allowed_devices: Vec::new() };
+    const WRITE: OpenMode =
+        OpenMode { writable: true, force: false, allowed: Allowed::NONE, snapshot: None, allowed_devices: Vec::new() };
 
     #[test]
     fn a_chain_that_fits_opens_without_warning() {

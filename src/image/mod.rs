@@ -5,6 +5,7 @@
 
 mod alloc;
 pub mod device;
+mod fitting;
 mod foreign;
 pub mod format;
 pub mod open;
@@ -24,7 +25,7 @@ pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
-pub use open::{OpenOptions, identify, open};
+pub use open::{OpenOptions, identify, identify_allowing, open};
 
 use crate::ondisk::ParseError;
 use crate::storage::File;
@@ -136,6 +137,21 @@ pub struct ParentLink {
     pub hints: Vec<String>,
     /// The format that the header says the parent has, as it writes it, such as qcow2's backing format.
     pub format: Option<String>,
+}
+
+impl ParentLink {
+    /// Whether an image's header has the identity that is stated here, so that it is the one meant wherever it lies. A
+    /// content id that programs give to every new disk is none.
+    #[must_use]
+    pub fn identifies(&self, image: &ImageInfo) -> bool {
+        const OF_NEW_DISKS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
+        if self.uuid.is_some() {
+            return self.uuid == image.uuid;
+        }
+        let is = |stated: Option<Uuid>| stated.is_some() && stated == image.modification;
+        let content_id = self.content_id.filter(|id| !OF_NEW_DISKS.contains(id));
+        is(self.modification) || is(self.modification2) || content_id.is_some() && content_id == image.content_id
+    }
 }
 
 /// What an image's header says.

@@ -4,6 +4,7 @@ use super::{
     Error, Format, Image, ImageInfo, Rescue, Result, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx, vmdk,
 };
 use crate::storage;
+use crate::storage::Allowed;
 use crate::storage::File;
 use crate::storage::local;
 use crate::storage::local::Devices;
@@ -16,6 +17,11 @@ pub struct OpenOptions {
     pub writable: bool,
     /// The user gave this path, so it may be a block device.
     pub devices: Devices,
+    /// Only a name in a file led to this path, and nothing proves that the image is the one meant: it must lie in this
+    /// directory or below, or be allowed.
+    pub near: Option<PathBuf>,
+    /// Files that images may name although they lie elsewhere.
+    pub allowed: Allowed,
     /// Open a damaged image as far as it can be read; reads of what is missing fail. Never together with `writable`.
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
@@ -32,6 +38,8 @@ impl Default for OpenOptions {
         Self {
             writable: false,
             devices: Devices::Refused,
+            near: None,
+            allowed: Allowed::NONE,
             force: false,
             format: None,
             snapshot: None,
@@ -117,7 +125,7 @@ pub fn probe(sample: &Sample) -> Format {
 /// # Errors
 /// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let file = open_local(path, options.writable, options.devices)?;
+    let file = open_given(path, &options)?;
     let forced = OpenOptions { writable: false, force: true, ..options.clone() };
     let rescue = if options.writable { Rescue::ReadOnly } else { Rescue::Force };
     let was_forced = options.force;
@@ -131,7 +139,14 @@ pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
 }
 
 fn opens(path: &Path, options: OpenOptions) -> bool {
-    open_local(path, options.writable, options.devices).and_then(|file| open_file(file, options)).is_ok()
+    open_given(path, &options).and_then(|file| open_file(file, options)).is_ok()
+}
+
+fn open_given(path: &Path, options: &OpenOptions) -> Result<File> {
+    open_local(path, |path| match &options.near {
+        Some(directory) => local::open_near(path, options.writable, directory, &options.allowed),
+        None => local::open(path, options.writable, options.devices),
+    })
 }
 
 /// Opens an image of any format on an open file.
@@ -151,7 +166,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         Format::Vdi => vdi::open(file, options),
         Format::Vhd => vhd::open(file, options),
         Format::Vhdx => vhdx::open(file, options),
-        Format::Cue => cue::open(&file),
+        Format::Cue => cue::open(&file, &options.allowed),
         Format::Dmg => dmg::open(file, &options),
         Format::Iso => iso::open(file, &options),
         Format::Parallels => parallels::open(file, &options),
@@ -167,9 +182,9 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
 
 /// Images are files; only the bundles of Parallels are folders, which cannot be opened, and their descriptor stands for
 /// them.
-fn open_local(path: &Path, writable: bool, devices: Devices) -> Result<File> {
-    local::open(path, writable, devices).or_else(|error| match parallels::descriptor_in(path) {
-        Some(descriptor) => local::open(&descriptor, writable, devices),
+fn open_local(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<File> {
+    open(path).or_else(|error| match parallels::descriptor_in(path) {
+        Some(descriptor) => open(&descriptor),
         None => Err(error),
     })
 }
@@ -195,7 +210,15 @@ pub(super) fn no_snapshot(path: &Path, options: &OpenOptions) -> Result<()> {
 /// # Errors
 /// As [`open`].
 pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
-    let file = open_local(path, false, devices)?;
+    identify_allowing(path, devices, &Allowed::NONE)
+}
+
+/// As [`identify`], with files that the image may name although they lie elsewhere.
+///
+/// # Errors
+/// As [`open`].
+pub fn identify_allowing(path: &Path, devices: Devices, allowed: &Allowed) -> Result<ImageInfo> {
+    let file = open_local(path, |path| local::open(path, false, devices))?;
     // Most images of a registry of thousands are VDIs, and the rest of the sample takes longer than all else here.
     let head = Sample::read_head(&*file, vdi::header::MAX_HEADER)?;
     if vdi::is_titled(&head) {
@@ -203,16 +226,16 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     }
     let sample = Sample::read(&*file)?;
     match probe(&sample) {
-        Format::Qcow => qcow::identify(&sample),
+        Format::Qcow => qcow::identify(&sample, allowed),
         Format::Qed => qed::identify(&sample),
         Format::Vdi => vdi::identify(&sample),
         Format::Vhd => vhd::identify(&file),
         Format::Vhdx => vhdx::identify(&file),
-        Format::Cue => cue::identify(&file),
+        Format::Cue => cue::identify(&file, allowed),
         Format::Dmg => dmg::identify(&file, &sample),
         Format::Iso => iso::identify(&sample),
-        Format::Parallels => parallels::identify(&file, &sample),
-        Format::Vmdk => vmdk::identify(&file),
+        Format::Parallels => parallels::identify(&file, &sample, allowed),
+        Format::Vmdk => vmdk::identify(&file, allowed),
         Format::Raw => {
             vmdk::refuse_extent(&sample)?;
             raw::identify(&sample)

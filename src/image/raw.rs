@@ -169,7 +169,7 @@ mod tests {
     fn folders_and_pipes_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let error = open_path(folder.path(), false).err().unwrap().to_string();
-        assert!(error.contains("is refused: it is a folder"), "{error}");
+        assert!(error.contains("is refused: it is a directory"), "{error}");
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(open_path(&pipe, false).is_err());

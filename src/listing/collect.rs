@@ -8,17 +8,18 @@ use super::tree::{Forest, Tree, Uses};
 use crate::error_kind;
 use crate::lock::Prober;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
+use crate::storage::Allowed;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use uuid::Uuid;
 
 /// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
-/// [`Registry::find_machine`] understands it. `prober` tells who holds the images. Every image file that is shown is opened once, to read its header.
+/// [`Registry::find_machine`] understands it. `prober` tells who holds the images, `allowed` which files images may name that lie elsewhere. Every image file that is shown is opened once, to read its header.
 ///
 /// # Errors
 /// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
-pub fn collect(registry: &Registry, wanted: Option<&str>, prober: &Prober) -> Result<Report> {
-    collect_with(registry, wanted, &|media| examine::all(media, prober))
+pub fn collect(registry: &Registry, wanted: Option<&str>, prober: &Prober, allowed: &Allowed) -> Result<Report> {
+    collect_with(registry, wanted, &|media| examine::all(media, prober, allowed))
 }
 
 /// As [`collect`], with the facts about media from `examine`.

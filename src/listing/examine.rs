@@ -6,6 +6,7 @@ use crate::error_kind::ErrorKind;
 use crate::image::{self, Format, ImageInfo};
 use crate::lock;
 use crate::registry::{Medium, is_format};
+use crate::storage::Allowed;
 use crate::storage::local::Devices;
 use std::fs;
 use std::io;
@@ -29,12 +30,12 @@ pub(super) struct Facts {
 pub(super) type Examine<'a> = dyn Fn(&[Option<&Medium>]) -> Vec<Facts> + 'a;
 
 /// Examines all media, several at a time: on a file system that is slow to open files this is where a listing waits.
-pub(super) fn all(media: &[Option<&Medium>], prober: &lock::Prober) -> Vec<Facts> {
+pub(super) fn all(media: &[Option<&Medium>], prober: &lock::Prober, allowed: &Allowed) -> Vec<Facts> {
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = media.len().div_ceil(workers).max(1);
     thread::scope(|scope| {
         let examine = |part: &[Option<&Medium>]| -> Vec<Facts> {
-            part.iter().map(|m| m.map_or_else(unregistered, |medium| one(medium, prober))).collect()
+            part.iter().map(|m| m.map_or_else(unregistered, |medium| one(medium, prober, allowed))).collect()
         };
         let parts: Vec<_> = media.chunks(share).map(|part| scope.spawn(move || examine(part))).collect();
         parts
@@ -51,7 +52,7 @@ pub(super) fn unregistered() -> Facts {
     Facts { size_on_disk: None, capacity: None, state: MediumState::NoAccess, problem: Some(problem.to_owned()) }
 }
 
-fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
+fn one(medium: &Medium, prober: &lock::Prober, allowed: &Allowed) -> Facts {
     let path = &medium.location;
     if !medium.is_file() {
         return Facts {
@@ -62,7 +63,7 @@ fn one(medium: &Medium, prober: &lock::Prober) -> Facts {
     if let Some(error) = medium.foreign() {
         return Facts { size_on_disk: Some(0), problem: Some(error_kind::message(&error)), ..unregistered() };
     }
-    let facts = match image::identify(path, Devices::Refused) {
+    let facts = match image::identify_allowing(path, Devices::Refused, allowed) {
         Ok(info) => match contradiction(medium, &info) {
             None => facts_of(path, Some(&info), MediumState::Created, None),
             Some(problem) => facts_of(path, Some(&info), MediumState::NoAccess, Some(problem)),
@@ -150,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image");
         fs::write(&path, bytes).unwrap();
-        all(&[Some(&medium(path, format))], &lock::Prober::new()).swap_remove(0)
+        all(&[Some(&medium(path, format))], &lock::Prober::new(), &Allowed::NONE).swap_remove(0)
     }
 
     #[test]
@@ -188,18 +189,20 @@ mod tests {
         assert!(found.problem.unwrap().contains(" is damaged: "));
 
         let folder = tempfile::tempdir().unwrap();
-        let gone = all(&[Some(&medium(folder.path().join("gone.vdi"), "VDI"))], &lock::Prober::new()).swap_remove(0);
+        let gone = all(&[Some(&medium(folder.path().join("gone.vdi"), "VDI"))], &lock::Prober::new(), &Allowed::NONE)
+            .swap_remove(0);
         assert_eq!((gone.size_on_disk, gone.capacity, gone.state), (Some(0), None, MediumState::NoAccess));
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
-        let not_a_file = all(&[Some(&medium(folder.path().to_owned(), "VDI"))], &lock::Prober::new()).swap_remove(0);
-        assert!(not_a_file.problem.unwrap().contains("it is a folder"));
+        let not_a_file =
+            all(&[Some(&medium(folder.path().to_owned(), "VDI"))], &lock::Prober::new(), &Allowed::NONE).swap_remove(0);
+        assert!(not_a_file.problem.unwrap().contains("it is a directory"));
     }
 
     #[test]
     fn a_path_of_windows_is_called_one() {
         let gone = medium(PathBuf::from(r"C:\Users\joe\a b.vdi"), "VDI");
         assert_eq!(gone.file_name(), "a b.vdi");
-        let found = all(&[Some(&gone)], &lock::Prober::new()).swap_remove(0);
+        let found = all(&[Some(&gone)], &lock::Prober::new(), &Allowed::NONE).swap_remove(0);
         assert_eq!((found.size_on_disk, found.state), (Some(0), MediumState::NoAccess));
         assert!(found.problem.unwrap().starts_with(r"C:\Users\joe\a b.vdi is not there: it is a path of the Windows"));
     }
@@ -207,7 +210,8 @@ mod tests {
     #[test]
     fn what_is_no_file_is_no_access() {
         let target =
-            all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))], &lock::Prober::new()).swap_remove(0);
+            all(&[Some(&medium(PathBuf::from("iqn.2026-11.lab:disk"), "iSCSI"))], &lock::Prober::new(), &Allowed::NONE)
+                .swap_remove(0);
         assert_eq!((target.size_on_disk, target.state), (None, MediumState::NoAccess));
         assert!(target.problem.unwrap().starts_with("It is on an iSCSI server"));
     }
@@ -231,7 +235,7 @@ mod tests {
             .collect();
         let asked: Vec<Option<&Medium>> = media.iter().flat_map(|m| [Some(m), None]).collect();
         let sizes: Vec<Option<u64>> =
-            all(&asked, &lock::Prober::new()).into_iter().map(|facts| facts.capacity).collect();
+            all(&asked, &lock::Prober::new(), &Allowed::NONE).into_iter().map(|facts| facts.capacity).collect();
         let expected: Vec<Option<u64>> = (1..=50).flat_map(|n| [Some(n * 512), None]).collect();
         assert_eq!(sizes, expected);
     }

@@ -3,18 +3,27 @@
 
 use super::place::Target;
 use super::{Error, Result};
+use crate::storage::{FileIdentity, file_identity};
 use nix::fcntl::OFlag;
 use rustix::fs::{Mode, OFlags, RawDir};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry, Metadata};
+use std::fs::{self, DirEntry};
 use std::mem::{self, MaybeUninit};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Programs that run machines or serve their disks, as the beginnings of their names.
 const MACHINE_PROGRAMS: [&str; 6] = ["VirtualBox", "VBoxHeadless", "VBoxSDL", "VBoxSVC", "vboximg-mount", "qemu-"];
+
+/// Where the kernel lists its block devices.
+const BLOCK_DEVICES: &str = "/sys/block";
+
+/// Threads that look at processes at once.
+const MAX_WORKERS: usize = 4;
 
 /// A process that has an image open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +54,8 @@ pub fn users(images: &[&Path]) -> Vec<User> {
 }
 
 /// Refuses to write to `leaf` while others use it: a process that may write it or one of its `parents`, a machine's
-/// program that has it open at all, a loop device. Machines may read the parents, as linked clones do.
+/// program that has it open at all, a loop device, which for a parent may be one that only reads. Machines may read the
+/// parents, as linked clones do.
 ///
 /// To be called with the locks held, which other processes of this program respect.
 ///
@@ -55,13 +65,15 @@ pub fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
     let leaf = Target::find(leaf)?.path;
     let images: Vec<&Path> = std::iter::once(leaf.as_path()).chain(parents.iter().copied()).collect();
     let in_the_way = |user: &User| user.writes || (user.path == leaf && user.is_machine_program());
-    if let Some(user) = users(&images).into_iter().find(in_the_way) {
+    let search = Search::new(&images);
+    if let Some(user) = search.users().into_iter().find(in_the_way) {
         return Err(Error::InUse { user });
     }
-    match loop_device(Path::new("/sys/block"), &leaf) {
-        Some(device) => Err(Error::LoopDevice { path: leaf, device }),
-        None => Ok(()),
-    }
+    let in_the_way = |device: LoopDevice| {
+        let path = search.images.get(&device.file).filter(|path| device.writes || **path == leaf)?;
+        Some(Error::LoopDevice { path: path.clone(), device: device.path })
+    };
+    LoopDevice::all(Path::new(BLOCK_DEVICES)).into_iter().find_map(in_the_way).map_or(Ok(()), Err)
 }
 
 /// A process of which only the number is known.
@@ -69,30 +81,15 @@ pub(super) fn process(pid: u32, writes: bool, path: &Path) -> User {
     User { pid, name: program_name(pid), writes, path: path.to_path_buf() }
 }
 
-/// What makes two paths lead to one file or device.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Identity {
-    File { device: u64, inode: u64 },
-    BlockDevice { number: u64 },
-}
-
-impl Identity {
-    fn of(attributes: &Metadata) -> Self {
-        if attributes.file_type().is_block_device() {
-            Self::BlockDevice { number: attributes.rdev() }
-        } else {
-            Self::File { device: attributes.dev(), inode: attributes.ino() }
-        }
-    }
-}
-
 /// A search for processes that have certain images open. The images are looked at when it is made, so that it may be
 /// used when something is mounted over their folder.
 pub struct Search {
-    images: HashMap<Identity, PathBuf>,
-    /// Their file names, unless one of them has several. What has another name is then not one of them, and need not be
-    /// asked for its attributes: that takes time, and for ever on a network file system that is gone.
-    names: Option<HashSet<OsString>>,
+    images: HashMap<FileIdentity, PathBuf>,
+    /// Their file names.
+    names: HashSet<OsString>,
+    /// None of them has several names. What has another name is then not one of them, and need not be asked for its
+    /// attributes: that takes time, and for ever on a network file system that is gone.
+    one_name_each: bool,
 }
 
 impl Search {
@@ -101,12 +98,10 @@ impl Search {
     pub fn new(images: &[&Path]) -> Self {
         let targets: Vec<Target> = images.iter().filter_map(|image| Target::find(image).ok()).collect();
         let one_name = |target: &Target| target.is_block_device() || target.attributes.nlink() == 1;
-        let names = targets
-            .iter()
-            .all(one_name)
-            .then(|| targets.iter().filter_map(|target| target.path.file_name().map(OsStr::to_os_string)).collect());
-        let identified = targets.into_iter().map(|target| (Identity::of(&target.attributes), target.path));
-        Self { images: identified.collect(), names }
+        let one_name_each = targets.iter().all(one_name);
+        let names = targets.iter().filter_map(|target| target.path.file_name().map(OsStr::to_os_string)).collect();
+        let identified = targets.into_iter().map(|target| (FileIdentity::of(&target.attributes), target.path));
+        Self { images: identified.collect(), names, one_name_each }
     }
 
     /// As [`users`].
@@ -114,17 +109,31 @@ impl Search {
     pub fn users(&self) -> Vec<User> {
         let ourselves = std::process::id();
         // Processes come and go while they are looked at, and others are not ours to see: what cannot be read is skipped.
-        entries(Path::new("/proc"))
+        let processes: Vec<u32> = entries(Path::new("/proc"))
             .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
             .filter(|pid| *pid != ourselves)
-            .flat_map(|pid| self.users_in(pid))
-            .collect()
+            .collect();
+        // The kernel takes a while to write down the mappings of large processes.
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        let share = processes.len().div_ceil(workers).max(1);
+        thread::scope(|scope| {
+            let look = |part: &[u32]| part.iter().flat_map(|pid| self.users_in(*pid)).collect::<Vec<User>>();
+            let parts: Vec<_> = processes.chunks(share).map(|part| scope.spawn(move || look(part))).collect();
+            let join = |part: thread::ScopedJoinHandle<'_, _>| part.join().unwrap_or_else(|e| resume_unwind(e));
+            parts.into_iter().flat_map(join).collect()
+        })
     }
 
     /// What to tell somebody who reads the images while another process may write one of them.
     #[must_use]
     pub fn warning_for_reading(&self) -> Option<String> {
-        let writer = self.users().into_iter().find(|user| user.writes)?;
+        let Some(writer) = self.users().into_iter().find(|user| user.writes) else {
+            let devices = LoopDevice::all(Path::new(BLOCK_DEVICES)).into_iter().filter(|device| device.writes);
+            let used = |device: LoopDevice| Some((self.images.get(&device.file)?, device.path));
+            let (path, device) = devices.into_iter().find_map(used)?;
+            let path = path.display();
+            return Some(format!("The loop device {device} may write to {path}: the disk may change while it is read"));
+        };
         Some(format!(
             "Process {} ({}) has {} open for writing: the disk may change while it is read",
             writer.pid,
@@ -148,22 +157,71 @@ impl Search {
             let number = OsStr::from_bytes(link.file_name().to_bytes());
             let Some(image) = self.find(Path::new(OsStr::from_bytes(&target)), &path.join(number)) else { continue };
             let writes = may_write(&path.with_file_name("fdinfo").join(number));
-            match found.iter_mut().find(|user| &user.path == image) {
-                Some(user) => user.writes |= writes,
-                None => found.push(process(pid, writes, image)),
+            add(&mut found, pid, writes, image);
+        }
+        self.mapped_in(pid, &mut found);
+        found
+    }
+
+    /// The images that a process has mapped into its memory, which it may do without keeping them open.
+    fn mapped_in(&self, pid: u32, found: &mut Vec<User>) {
+        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return };
+        for mapping in maps.split(|b| *b == b'\n').filter_map(Mapping::parse) {
+            // Some file systems tell another device or inode here than elsewhere.
+            let by_path = || {
+                let path = Path::new(OsStr::from_bytes(mapping.path));
+                self.names.contains(path.file_name()?).then(|| file_identity(path)).flatten()
+            };
+            let image = self.images.get(&mapping.file).or_else(|| self.images.get(&by_path()?));
+            if let Some(image) = image {
+                add(found, pid, mapping.writes, image);
             }
         }
-        found
     }
 
     /// The image behind `/proc/PID/fd/N`, a link that leads to `target`.
     fn find(&self, target: &Path, link: &Path) -> Option<&PathBuf> {
-        let other_name = |names: &HashSet<OsString>| target.file_name().is_none_or(|name| !names.contains(name));
+        let other_name = || target.file_name().is_none_or(|name| !self.names.contains(name));
         // Sockets, pipes and the like have names such as `pipe:[123]`.
-        if !target.is_absolute() || self.names.as_ref().is_some_and(other_name) {
+        if !target.is_absolute() || self.one_name_each && other_name() {
             return None;
         }
-        self.images.get(&Identity::of(&fs::metadata(link).ok()?))
+        self.images.get(&file_identity(link)?)
+    }
+}
+
+/// Notes that a process uses an image, once for each.
+fn add(found: &mut Vec<User>, pid: u32, writes: bool, image: &Path) {
+    match found.iter_mut().find(|user| user.path == image) {
+        Some(user) => user.writes |= writes,
+        None => found.push(process(pid, writes, image)),
+    }
+}
+
+/// A file that a process has mapped.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapping<'a> {
+    file: FileIdentity,
+    /// What is written to the memory goes to the file.
+    writes: bool,
+    path: &'a [u8],
+}
+
+impl<'a> Mapping<'a> {
+    /// Reads a line of `/proc/PID/maps`: `00400000-00452000 rw-s 00000000 08:02 173521      /path`, that is addresses,
+    /// permissions (the last is `s` for shared), offset, device (hexadecimal), inode, path. None for memory without a
+    /// file. Source: Linux `proc_pid_maps(5)`.
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut words = line.splitn(6, |b| *b == b' ');
+        let permissions = words.nth(1)?;
+        let device = std::str::from_utf8(words.nth(1)?).ok()?;
+        let inode = std::str::from_utf8(words.next()?).ok()?.parse().ok().filter(|inode| *inode != 0)?;
+        let (major, minor) = device.split_once(':')?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        let device = nix::sys::stat::makedev(number(major)?, number(minor)?);
+        let path = words.next().unwrap_or_default().trim_ascii_start();
+        let writes = permissions.get(1) == Some(&b'w') && permissions.get(3) == Some(&b's');
+        Some(Self { file: FileIdentity::File { device, inode }, writes, path })
     }
 }
 
@@ -177,9 +235,14 @@ fn may_write(fdinfo: &Path) -> bool {
     access != OFlag::O_RDONLY
 }
 
-/// The file name of the program as it was started; the kernel's name of the process, which has at most 15 bytes, when
-/// that is not known.
+/// The file name of a machine's program, however it says that it was started, or else the name that the process was
+/// started with; the kernel's name of the process, which has at most 15 bytes, when that is not known.
 fn program_name(pid: u32) -> String {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let program = program.file_name().unwrap_or_default().to_string_lossy();
+    if MACHINE_PROGRAMS.iter().any(|name| program.starts_with(name)) {
+        return program.trim_end_matches(" (deleted)").to_owned();
+    }
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let program = command.split(|b| *b == 0).next().unwrap_or_default();
     let program = String::from_utf8_lossy(program);
@@ -192,13 +255,26 @@ fn program_name(pid: u32) -> String {
     name.trim_end().chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-/// The loop device that serves `image`, a path without symbolic links.
-fn loop_device(block_devices: &Path, image: &Path) -> Option<String> {
-    entries(block_devices).find_map(|device| {
-        let backing_file = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
-        let serves = Path::new(backing_file.trim_end_matches('\n')) == image;
-        serves.then(|| format!("/dev/{}", device.file_name().to_string_lossy()))
-    })
+/// A loop device that serves a file.
+#[derive(Debug, PartialEq, Eq)]
+struct LoopDevice {
+    path: String,
+    file: FileIdentity,
+    writes: bool,
+}
+
+impl LoopDevice {
+    /// All that `block_devices`, the kernel's list of block devices, has.
+    fn all(block_devices: &Path) -> Vec<Self> {
+        let look = |device: DirEntry| {
+            let backing_file = fs::read(device.path().join("loop/backing_file")).ok()?;
+            let backing_file = backing_file.strip_suffix(b"\n").unwrap_or(&backing_file);
+            let file = file_identity(Path::new(OsStr::from_bytes(backing_file)))?;
+            let writes = fs::read(device.path().join("ro")).is_ok_and(|text| text.starts_with(b"0"));
+            Some(Self { path: format!("/dev/{}", device.file_name().to_string_lossy()), file, writes })
+        };
+        entries(block_devices).filter_map(look).collect()
+    }
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
@@ -206,134 +282,4 @@ fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error_kind::ErrorKind;
-    use std::fs::File;
-    use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command, Stdio};
-
-    /// A process called `name` that has an image open.
-    struct Opener(Child);
-
-    impl Opener {
-        fn start(name: &str, image: &Path, writes: bool) -> Self {
-            let file = File::options().read(true).write(writes).open(image).unwrap();
-            let child = Command::new("sleep").arg0(name).arg("60").stdin(Stdio::from(file)).spawn().unwrap();
-            // The kernel lets us go on a moment before it shows the new program's name.
-            while !name.ends_with(&program_name(child.id())) {
-                std::thread::yield_now();
-            }
-            Self(child)
-        }
-
-        fn user(&self, name: &str, writes: bool, image: &Path) -> User {
-            User { pid: self.0.id(), name: name.to_owned(), writes, path: image.canonicalize().unwrap() }
-        }
-    }
-
-    impl Drop for Opener {
-        fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
-        }
-    }
-
-    fn two_images() -> (tempfile::TempDir, PathBuf, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let images = ["leaf.vdi", "base.vdi"].map(|name| folder.path().join(name));
-        images.iter().for_each(|image| fs::write(image, "image").unwrap());
-        let [leaf, base] = images;
-        (folder, leaf, base)
-    }
-
-    #[test]
-    fn processes_with_an_image_open_are_found() {
-        let (_folder, leaf, base) = two_images();
-        assert_eq!(users(&[&leaf, &base]), []);
-        let reader = Opener::start("/usr/bin/backup", &leaf, false);
-        let writer = Opener::start("editor", &base, true);
-        let mut found = users(&[&leaf, &base]);
-        found.sort_by_key(|user| user.pid != reader.0.id());
-        assert_eq!(found, [reader.user("backup", false, &leaf), writer.user("editor", true, &base)]);
-        assert_eq!(users(&[&leaf]).len(), 1);
-        assert_eq!(users(&[Path::new("/no/such/image")]), []);
-    }
-
-    #[test]
-    fn this_process_is_not_among_them() {
-        let (_folder, leaf, _) = two_images();
-        let _open = File::open(&leaf).unwrap();
-        // Not that there are none: a process that another test is about to start may have inherited the file.
-        assert!(users(&[&leaf]).iter().all(|user| user.pid != std::process::id()));
-    }
-
-    #[test]
-    fn a_process_is_found_by_any_name_of_the_image() {
-        let (folder, leaf, _) = two_images();
-        let hard = folder.path().join("hard.vdi");
-        fs::hard_link(&leaf, &hard).unwrap();
-        let writer = Opener::start("editor", &hard, true);
-        assert_eq!(users(&[&leaf]), [writer.user("editor", true, &leaf)]);
-    }
-
-    #[test]
-    fn writing_is_refused_where_it_would_meet_another_writer() {
-        let (_folder, leaf, base) = two_images();
-        let check = || check_writable(&leaf, &[&base]);
-        check().unwrap();
-        for (name, image, writes, refused) in [
-            ("cp", &leaf, false, false),
-            ("cp", &leaf, true, true),
-            ("cp", &base, true, true),
-            ("/usr/lib/virtualbox/VirtualBoxVM", &leaf, false, true),
-            ("VBoxHeadless", &leaf, true, true),
-            ("qemu-system-x86_64", &leaf, false, true),
-            ("VBoxHeadless", &base, true, true),
-            // A linked clone of the same base runs.
-            ("VBoxHeadless", &base, false, false),
-        ] {
-            let _opener = Opener::start(name, image, writes);
-            assert_eq!(check().is_err(), refused, "{name} {} {writes}", image.display());
-        }
-        check().unwrap();
-    }
-
-    #[test]
-    fn messages_name_the_process() {
-        let (_folder, leaf, base) = two_images();
-        let warning = || Search::new(&[&leaf, &base]).warning_for_reading();
-        assert_eq!(warning(), None);
-        let reader = Opener::start("VBoxHeadless", &leaf, false);
-        assert_eq!(warning(), None);
-        let refused = check_writable(&leaf, &[]).unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Locked);
-        let (pid, path) = (reader.0.id(), leaf.canonicalize().unwrap());
-        let expected = format!(
-            "Medium '{}' is in use by process {pid} (VBoxHeadless), which has it open for reading; end it first",
-            path.display()
-        );
-        assert_eq!(refused.to_string(), expected);
-        let writer = Opener::start("dd", &base, true);
-        let expected = format!(
-            "Process {} (dd) has {} open for writing: the disk may change while it is read",
-            writer.0.id(),
-            base.canonicalize().unwrap().display()
-        );
-        assert_eq!(warning(), Some(expected));
-    }
-
-    #[test]
-    fn a_loop_device_is_found() {
-        let block_devices = tempfile::tempdir().unwrap();
-        for (device, backing_file) in [("loop0", "/images/other.img\n"), ("loop7", "/images/a disk.img\n")] {
-            let folder = block_devices.path().join(device).join("loop");
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("backing_file"), backing_file).unwrap();
-        }
-        fs::create_dir(block_devices.path().join("vda")).unwrap();
-        let of = |image| loop_device(block_devices.path(), Path::new(image));
-        assert_eq!(of("/images/a disk.img"), Some("/dev/loop7".to_owned()));
-        assert_eq!(of("/images/a disk"), None);
-    }
-}
+mod tests;

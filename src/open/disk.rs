@@ -48,8 +48,9 @@ impl OpenDisk {
     ///
     /// # Errors
     /// What is wrong with an image or its locks; a refusal to write to what other media or saved states depend on.
-    pub fn open(lookup: &Lookup, chain: Chain, options: &DiskOptions) -> Result<Self> {
+    pub fn open(lookup: &Lookup, mut chain: Chain, options: &DiskOptions) -> Result<Self> {
         if options.writable {
+            registry::find_children(&mut chain, &lookup.allowed);
             registry::check_writable(&chain)?;
         }
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
@@ -64,6 +65,7 @@ impl OpenDisk {
             writable: options.writable,
             force: options.force,
             snapshot: options.internal_snapshot.clone(),
+            allowed: lookup.allowed.clone(),
             allowed_devices: options.allowed_devices.clone(),
         };
         let images = Arc::new(disk::open_chain(&chain, &mode)?);

@@ -3,8 +3,10 @@
 
 use super::{Error, Result};
 use crate::crypt::{self, Passwords};
+use crate::disk;
 use crate::error_kind::{ErrorKind, message};
 use crate::registry::{self, Chain, MachineEntry, Registry};
+use crate::storage::Allowed;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,8 @@ const SHOWN: usize = 8;
 pub struct Lookup {
     /// The settings to read in place of the user's own.
     pub settings: Option<PathBuf>,
+    /// Files that images may name although they lie elsewhere.
+    pub allowed: Allowed,
     /// The passwords of encrypted machines and disks.
     pub passwords: Passwords,
 }
@@ -89,7 +93,7 @@ impl Lookup {
         // Where it is gone, relative paths lead nowhere and absolute ones as ever.
         let current = std::env::current_dir().unwrap_or_default();
         let chain = loop {
-            let found = registry::resolve(registry.as_ref(), image, &current);
+            let found = registry::resolve_allowing(registry.as_ref(), image, &current, &self.allowed);
             // Each turn opens one more machine, or ends with why it cannot be.
             match registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found)) {
                 Some(sealed) => registry = Some(self.open_machine(sealed)?),
@@ -112,6 +116,7 @@ impl Lookup {
             let path = chain.links.first().map(|link| link.path.clone()).unwrap_or_default();
             return Err(registry::Error::NotWrittenOutside { path, given }.into());
         }
+        disk::check_names(&chain, &self.allowed)?;
         warnings.extend(chain.outside_note().into_iter().chain(chain.notes.iter().cloned()));
         Ok(Found { chain, warnings })
     }

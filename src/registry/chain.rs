@@ -38,7 +38,8 @@ pub struct Chain {
     pub uuid: Option<Uuid>,
     /// The kind of the leaf for writing: a base's own kind; a differencing image is `Normal`.
     pub kind: MediumKind,
-    /// Media that have the leaf as their parent, by path; writing to it would break them.
+    /// Media that have the leaf as their parent, by path; writing to it would break them. Those of the registry, until
+    /// [`find_children`](super::find_children) adds those that lie near it.
     pub children: Vec<PathBuf>,
     /// Machines whose saved state has the leaf attached, by name, and their snapshots with a saved state as
     /// `MACHINE (snapshot NAME)`; writing to it would break their resume.

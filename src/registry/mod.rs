@@ -31,8 +31,9 @@ pub use model::{
     Attachment, DeviceKind, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
     Snapshot, is_format,
 };
+pub use parents::find_children;
 pub use policy::check_writable;
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_allowing};
 pub use uses::Use;
 
 use crate::image::{self, ImageInfo};

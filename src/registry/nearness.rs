@@ -6,6 +6,7 @@
 
 use super::location;
 use super::resolve::file_id;
+use crate::storage::FileIdentity;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub(super) struct Candidate<T> {
 pub(super) struct Choice<T> {
     /// With the step in which it was offered: those of one step are equally near.
     offered: Vec<(usize, Candidate<T>)>,
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<FileIdentity>,
     step: usize,
 }
 

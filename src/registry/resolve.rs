@@ -4,10 +4,11 @@ use super::parents::follow;
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, settings};
 use crate::image;
+use crate::storage::Allowed;
+pub(super) use crate::storage::file_identity as file_id;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -19,7 +20,21 @@ use uuid::Uuid;
 /// [`Error::NotFound`], which says what `what` is instead where it names a machine or a snapshot; [`Error::Chain`];
 /// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
 pub fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
-    resolve_with(registry, what.as_ref(), current, &image::identify)
+    resolve_allowing(registry, what, current, &Allowed::NONE)
+}
+
+/// As [`resolve`], with files that images may name although they lie elsewhere.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_allowing(
+    registry: Option<&Registry>,
+    what: impl AsRef<OsStr>,
+    current: &Path,
+    allowed: &Allowed,
+) -> Result<Chain> {
+    let identify = |path: &Path, devices| image::identify_allowing(path, devices, allowed);
+    resolve_with(registry, what.as_ref(), current, &identify)
 }
 
 pub(super) fn resolve_with(
@@ -128,7 +143,7 @@ impl Registry {
     }
 
     /// The registered medium whose image is at `path`, which is `real` without symbolic links.
-    fn medium_at(&self, path: &Path, real: &Path) -> Option<MediumId> {
+    pub(super) fn medium_at(&self, path: &Path, real: &Path) -> Option<MediumId> {
         let files = || self.media.iter().filter(|(_, medium)| medium.is_file());
         let by_name = files().find(|(_, medium)| medium.location == path || medium.location == real);
         by_name.map(|(id, _)| id).or_else(|| {
@@ -136,9 +151,4 @@ impl Registry {
             files().find(|(_, medium)| file_id(&medium.location) == Some(wanted)).map(|(id, _)| id)
         })
     }
-}
-
-/// What tells files apart under all their names: device and inode.
-pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }

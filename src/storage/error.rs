@@ -2,6 +2,7 @@
 
 use crate::error_kind::ErrorKind;
 use crate::ondisk::{ParseError, ParseErrorKind};
+use crate::storage::gate;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,6 +118,19 @@ pub enum Error {
         /// What it has instead, and what to do about it.
         reason: String,
     },
+    /// A name in the file leads out of its directory.
+    #[error(transparent)]
+    Elsewhere(gate::Error),
+}
+
+impl From<gate::Error> for Error {
+    fn from(error: gate::Error) -> Self {
+        match error {
+            gate::Error::Io { path, action, source } => Self::Io { path, action: action.to_owned(), source },
+            gate::Error::Refused { path, reason } => Self::Refused { path, reason },
+            elsewhere @ gate::Error::Elsewhere { .. } => Self::Elsewhere(elsewhere),
+        }
+    }
 }
 
 impl Error {
@@ -144,7 +158,7 @@ impl Error {
             Self::Io { .. } | Self::Unsynced { .. } | Self::Full { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Refused { .. } | Self::Elsewhere(_) => ErrorKind::Refused,
             Self::NoSnapshot { .. } => ErrorKind::NotFound,
         }
     }

@@ -1,13 +1,15 @@
 //! [`Storage`] on a file or block device of this machine.
 
 use super::{Error, Result};
+use crate::storage::{Allowed, Policy, gate};
 use crate::storage::{File, Storage, Stretch};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,32 +39,35 @@ pub enum Devices {
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for what is neither a regular file nor an allowed block device.
 pub fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
-    // O_NONBLOCK: a FIFO in the place of an image must not hang us before its type is known.
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .write(writable)
-        .custom_flags((nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC).bits())
-        .open(path)
-        .map_err(|e| {
-            let how = if writable { "open for writing" } else { "open" };
-            Error::io(path, how, e)
-        })?;
-    let kind = file.metadata().map_err(|e| Error::io(path, "read the attributes of", e))?.file_type();
-    let device_len = if kind.is_file() {
-        None
-    } else if kind.is_block_device() && devices == Devices::Allowed {
-        let end = (&file).seek(SeekFrom::End(0)).map_err(|e| Error::io(path, "find the length of", e))?;
-        Some(end)
-    } else {
-        let reason = if kind.is_dir() {
-            "it is a folder, and an image is a file".to_owned()
-        } else if kind.is_block_device() {
-            "it is a device, and devices are opened only when given with -i".to_owned()
-        } else {
-            "it is neither a regular file nor a block device".to_owned()
-        };
-        return Err(Error::Refused { path: path.to_path_buf(), reason });
+    let policy = match devices {
+        Devices::Allowed => Policy::Given,
+        Devices::Refused => Policy::Registered,
     };
+    of_file(gate::open(path, writable, policy)?, path)
+}
+
+/// Opens `path`, which must lie in `directory` or below, or be allowed.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`].
+pub fn open_near(path: &Path, writable: bool, directory: &Path, allowed: &Allowed) -> Result<File> {
+    of_file(gate::open(path, writable, Policy::Named { directory, allowed })?, path)
+}
+
+/// Opens the file that `image` names as `name`, as [`gate::open_named`] does.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`].
+pub fn open_named(image: &Path, name: impl AsRef<OsStr>, writable: bool, allowed: &Allowed) -> Result<File> {
+    let (file, path) = gate::open_named(image, name.as_ref(), writable, allowed)?;
+    of_file(file, &path)
+}
+
+/// A file that passed the gate.
+pub(crate) fn of_file(file: fs::File, path: &Path) -> Result<File> {
+    let kind = file.metadata().map_err(|e| Error::io(path, "read the attributes of", e))?.file_type();
+    let device_len = kind.is_block_device().then(|| (&file).seek(SeekFrom::End(0))).transpose();
+    let device_len = device_len.map_err(|e| Error::io(path, "find the length of", e))?;
     Ok(Arc::new(LocalFile { file, path: path.to_path_buf(), device_len }))
 }
 

@@ -7,6 +7,7 @@ mod failing;
 mod fstab;
 mod guests;
 mod images;
+mod names;
 mod reading;
 mod refusals;
 mod scene;

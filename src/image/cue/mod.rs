@@ -8,12 +8,15 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 
+use super::fitting::Nearness;
 use super::open::Sample;
-use super::{Extent, Format, Image, ImageInfo, Result, Run, iso};
+use super::{Extent, Format, Image, ImageInfo, Result, Run, fitting, iso};
 use crate::ondisk::ParseError;
 use crate::storage;
-use crate::storage::{File, sibling};
-use sector::{Layout, USER};
+use crate::storage::Allowed;
+use crate::storage::File;
+use crate::storage::Storage;
+use sector::{Layout, SYNC, USER};
 
 /// Sheets have some lines for each of 99 tracks; longer ones than this are refused.
 const MAX_SHEET: u64 = 1 << 20;
@@ -30,20 +33,20 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File) -> Result<ImageInfo> {
-    Ok(open_track(file)?.info)
+pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+    Ok(open_track(file, allowed)?.info)
 }
 
 /// Opens the first data track of a sheet.
 ///
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`]; [`super::Error::Unsupported`] for a sheet without data tracks;
-/// [`super::Error::Refused`] when the sheet names a file that is not beside it.
-pub fn open(file: &File) -> Result<Box<dyn Image>> {
-    Ok(Box::new(open_track(file)?))
+/// [`super::Error::Refused`] when the sheet names a file that is not next to it.
+pub fn open(file: &File, allowed: &Allowed) -> Result<Box<dyn Image>> {
+    Ok(Box::new(open_track(file, allowed)?))
 }
 
-fn open_track(file: &File) -> Result<Cue> {
+fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     let path = file.path();
     let sheet_len = storage::length(&**file)?;
     let Some(len) = usize::try_from(sheet_len).ok().filter(|_| sheet_len <= MAX_SHEET) else {
@@ -71,7 +74,16 @@ fn open_track(file: &File) -> Result<Cue> {
         return Err(in_sheet(cause));
     }
 
-    let content = sibling::open(path, &data.name, false)?;
+    let fits = |file: &File, nearness| {
+        let len = storage::length(&**file)?;
+        let range = sheet::range(data, index, len);
+        let whole = range.end <= len
+            && range.end.checked_sub(range.start).is_some_and(|n| n > 0 && n.is_multiple_of(track.mode.stride));
+        // With another name it must be a disk by its content, too, and have the sheet's own name.
+        let named = file.path().file_stem() == path.file_stem();
+        Ok(whole && (nearness == Nearness::Alike || named && is_disk(&**file, range.start, track.mode.stride, layout)?))
+    };
+    let content = fitting::open(path, data.name.as_ref(), false, allowed, &fits)?;
     let content_len = storage::length(&*content)?;
     let range = sheet::range(data, index, content_len);
     let bytes = range.end.checked_sub(range.start).filter(|bytes| *bytes > 0 && range.end <= content_len);
@@ -83,8 +95,20 @@ fn open_track(file: &File) -> Result<Cue> {
     })?;
     let sectors = bytes / track.mode.stride;
     let details = format!("track {}, {}, {sectors} sectors", track.number, track.mode.name);
-    let info = iso::info(path, Format::Cue, sectors * iso::SECTOR, sheet_len.saturating_add(content_len), details);
+    let mut info = iso::info(path, Format::Cue, sectors * iso::SECTOR, sheet_len.saturating_add(content_len), details);
+    info.notes.extend(fitting::note(data.name.as_ref(), &content));
     Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
+}
+
+/// Whether a track begins as data tracks do: with the sync pattern of a sector, or, without the sectors' headers, with an
+/// ISO 9660 or UDF file system.
+fn is_disk(file: &dyn Storage, start: u64, stride: u64, layout: Layout) -> Result<bool> {
+    if stride == 2352 {
+        return Ok(storage::read_up_to(file, start, SYNC.len())? == SYNC);
+    }
+    let skip = if layout == Layout::Plain { 1 } else { 9 };
+    let magic = storage::read_up_to(file, start + 16 * stride + skip, 5)?;
+    Ok(matches!(&*magic, b"CD001" | b"BEA01"))
 }
 
 /// An open track.

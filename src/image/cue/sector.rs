@@ -7,7 +7,7 @@ use crate::ondisk::fields::Fields;
 /// The user's bytes of a sector.
 pub(super) const USER: usize = 2048;
 /// What a sector begins with.
-const SYNC: [u8; 12] = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0];
+pub(super) const SYNC: [u8; 12] = [0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0];
 /// The bit of an XA subheader's `submode` for sectors of form 2, which hold 2324 bytes of sound or video.
 const FORM_2: u8 = 0x20;
 

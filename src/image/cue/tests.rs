@@ -115,10 +115,11 @@ fn what_is_no_data_track_is_refused_by_name() {
             sheet("MODE1/2352", "MOTOROLA", "a.bin"),
             "type of the data track's file at offset 0 (0x0): expected BINARY, found MOTOROLA",
         ),
-        (sheet("MODE1/2352", "BINARY", "b.bin"), "Cannot open"),
-        (sheet("MODE1/2352", "BINARY", "../a.bin"), "Cannot open"),
-        (sheet("MODE1/2352", "BINARY", "/dev/zero"), "may only name files in its own folder"),
-        (sheet("MODE1/2352", "BINARY", "C:\\a.bin"), "only local files beside the image"),
+        (sheet("MODE1/2352", "BINARY", "b.img"), "Cannot find"),
+        (sheet("MODE1/2352", "BINARY", "../a.bin"), "Cannot find"),
+        (sheet("MODE1/2352", "BINARY", "/dev/zero"), "it is a device"),
+        (sheet("MODE1/2352", "BINARY", "/etc/passwd"), "--allow-file /etc/passwd"),
+        (sheet("MODE1/2352", "BINARY", "nbd:host:1"), "only local files are opened"),
         (
             sheet("MODE1/2048", "BINARY", "a.bin"),
             "track 1 of the CD at offset 0 (0x0): expected whole sectors of 2048 bytes up to offset 164640, found a file of 164640 bytes",
@@ -160,4 +161,18 @@ fn damaged_sectors_are_errors() {
     bytes[2064..2068].fill(0);
     let folder = folder("FILE a.bin BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\n", &[("a.bin", bytes)]);
     assert_eq!(read(open_sheet(&folder).unwrap()).unwrap(), flat());
+}
+
+#[test]
+fn the_tracks_file_is_found_in_another_case_or_renamed_with_its_sheet() {
+    let sheet = |name: &str| format!("FILE \"{name}\" BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\n");
+    let open = |name: &str, files: &[(&str, Vec<u8>)]| open_sheet(&folder(&sheet(name), files));
+    let bytes = || content("MODE1/2352");
+    for (name, file) in [("Disc.bin", "disc.BIN"), ("D\u{fc}.bin", "Du\u{308}.bin"), ("gone.bin", "a.bin")] {
+        let image = open(name, &[(file, bytes())]).unwrap();
+        assert!(image.info().notes[0].contains(&format!("{file} is used")), "{:?}", image.info().notes);
+        assert_eq!(read(image).unwrap(), flat());
+    }
+    assert!(open("gone.bin", &[("b.bin", bytes())]).is_err(), "the name says nothing");
+    assert!(open("gone.bin", &[("a.bin", vec![7; 2352])]).is_err(), "it is no track of data");
 }

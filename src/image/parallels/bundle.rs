@@ -7,9 +7,9 @@ use crate::image::open::Sample;
 use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
-use crate::storage::local;
-use crate::storage::local::Devices;
-use crate::storage::{File, sibling};
+use crate::storage::Allowed;
+use crate::storage::File;
+use crate::storage::local::{self, Devices};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -56,14 +56,14 @@ pub(super) fn probe(sample: &Sample) -> bool {
 }
 
 /// What the descriptor says.
-pub(super) fn identify(file: &File) -> Result<ImageInfo> {
+pub(super) fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
     let descriptor = read(file)?;
     let chain = descriptor.chain(None).map_err(|cause| cause.in_file(file.path()))?;
     let mut stored_size = storage::length(&**file)?;
     for storage in &descriptor.storages {
         for guid in &chain {
             let image = storage.image(*guid).map_err(|cause| cause.in_file(file.path()))?;
-            let part = sibling::open(file.path(), &image.name, false)?;
+            let part = local::open_named(file.path(), &image.name, false, allowed)?;
             stored_size = stored_size.saturating_add(storage::length(&*part)?);
         }
     }
@@ -177,7 +177,7 @@ impl Opening<'_> {
 
     fn layer(&mut self, image: &ImageFile, len: u64, top: bool) -> Result<(Layer, Option<super::Writer>)> {
         let options = OpenOptions { writable: self.options.writable && top, ..self.options.clone() };
-        let file = sibling::open(self.path, &image.name, options.writable)?;
+        let file = local::open_named(self.path, &image.name, options.writable, &options.allowed)?;
         let number = self.files.len();
         self.files.push(file.clone());
         match image.kind {

@@ -17,6 +17,7 @@ use super::open::{Sample, no_snapshot};
 use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, foreign};
 use crate::ondisk::ParseError;
 use crate::storage;
+use crate::storage::Allowed;
 use crate::storage::File;
 use header::Header;
 use map::Map;
@@ -43,9 +44,9 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a piece
 /// of a bundle.
-pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     if bundle::probe(sample) {
-        return bundle::identify(file);
+        return bundle::identify(file, allowed);
     }
     if !header::probe(sample) {
         return flat_info(sample);

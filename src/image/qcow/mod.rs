@@ -24,7 +24,8 @@ use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, 
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
-use crate::storage::sibling;
+use crate::storage::local;
+use crate::storage::{Allowed, gate};
 use entry::Packed;
 use header::{Header, MAGIC, MAX_HEADER, incompatible};
 use map::Map;
@@ -64,11 +65,12 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
         Parsed::V1(header) => header.info(&sample.path, sample.len),
         Parsed::V2(header) => {
-            let data = header.has_data_file().then(|| open_data_file(&sample.path, &header, false)).transpose()?;
+            let data =
+                header.has_data_file().then(|| open_data_file(&sample.path, &header, false, allowed)).transpose()?;
             info(&sample.path, &header, stored_size(sample.len, data.as_ref())?)
         }
     }
@@ -124,7 +126,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 /// local files, except `file:`.
 pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<ParentLink> {
     let local = name.strip_prefix("file:").unwrap_or(name);
-    if sibling::has_protocol(local) {
+    if gate::has_protocol(local) {
         return Err(ParseError::unsupported(0, "backing file name", "the name of a local file", name).in_file(path));
     }
     Ok(ParentLink { hints: vec![local.to_owned()], format, ..ParentLink::default() })
@@ -157,7 +159,7 @@ impl Qcow {
     fn open(file: File, header: Header, options: &OpenOptions) -> Result<Self> {
         let mut files = vec![file.clone()];
         if header.has_data_file() {
-            files.push(open_data_file(file.path(), &header, options.writable)?);
+            files.push(open_data_file(file.path(), &header, options.writable, &options.allowed)?);
         }
         let mut info = info(file.path(), &header, stored_size(storage::length(&*file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
@@ -193,11 +195,11 @@ fn allow_damage(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Re
     Ok(())
 }
 
-fn open_data_file(path: &Path, header: &Header, writable: bool) -> Result<File> {
+fn open_data_file(path: &Path, header: &Header, writable: bool, allowed: &Allowed) -> Result<File> {
     let name = header.extensions.data_file.as_deref().ok_or_else(|| {
         ParseError::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
     })?;
-    sibling::open(path, name, writable)
+    local::open_named(path, name, writable, allowed)
 }
 
 /// Checks the image for writing.

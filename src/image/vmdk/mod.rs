@@ -7,6 +7,7 @@ mod check;
 mod cowd;
 mod descriptor;
 mod directory;
+mod fitting;
 mod grains;
 mod header;
 mod opened;
@@ -22,10 +23,12 @@ mod tests;
 mod write;
 
 use super::device::{Named, NamedDevices};
+use super::fitting::{Fits, open as open_fitting};
 use super::open::Sample;
 use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
 use crate::ondisk::ParseError;
-use crate::storage::{File, sibling};
+use crate::storage::Allowed;
+use crate::storage::File;
 use opened::{Opened, Opener};
 use outline::Outline;
 use part::{Part, Parts, Store};
@@ -47,8 +50,10 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names other files than regular ones and devices.
-pub fn identify(file: &File) -> Result<ImageInfo> {
-    let opener = |image: &Path, name: &OsStr, _| open_named(image, name, false, NamedDevices::Closed);
+pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+    let opener = |image: &Path, name: &OsStr, _: bool, fits: Fits<'_>| {
+        open_named(image, name, false, NamedDevices::Closed, allowed, fits)
+    };
     Opened::new(Outline::read(file)?, false, &opener)?.info()
 }
 
@@ -71,16 +76,25 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let devices = NamedDevices::Allowed(&options.allowed_devices);
-    let opener = |image: &Path, name: &OsStr, writable| open_named(image, name, writable, devices);
+    let opener = |image: &Path, name: &OsStr, writable, fits: Fits<'_>| {
+        open_named(image, name, writable, devices, &options.allowed, fits)
+    };
     Ok(Box::new(Vmdk::open(&file, options, &opener)?))
 }
 
 /// Opens a file or device that a VMDK names; none for a device that stays closed.
-fn open_named(image: &Path, name: &OsStr, writable: bool, devices: NamedDevices<'_>) -> Result<Option<File>> {
+fn open_named(
+    image: &Path,
+    name: &OsStr,
+    writable: bool,
+    devices: NamedDevices<'_>,
+    allowed: &Allowed,
+    fits: Fits<'_>,
+) -> Result<Option<File>> {
     match devices.open(image, name, writable)? {
         Named::Open(device) => Ok(Some(device)),
         Named::Closed => Ok(None),
-        Named::Other => sibling::open_as_written(image, name, writable).map(Some),
+        Named::Other => open_fitting(image, name, writable, allowed, fits).map(Some),
     }
 }
 

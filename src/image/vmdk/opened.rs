@@ -7,19 +7,20 @@ use super::header::{SECTOR, SparseHeader};
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
 use crate::error_kind::ErrorKind;
+use crate::image::fitting::{self, Fits};
 use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
-use crate::storage::File;
-use crate::storage::sibling;
-use crate::storage::sibling::Identity;
+use crate::storage::FileIdentity;
+use crate::storage::{File, Storage};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Opens a file that another one, at the path, names; for writing or not. None for a device that stays closed.
-pub(super) type Opener<'a> = &'a dyn Fn(&Path, &OsStr, bool) -> Result<Option<File>>;
+/// Opens a file that another one, at the path, names; for writing or not; under another name where it fits. None for a
+/// device that stays closed.
+pub(super) type Opener<'a> = &'a dyn Fn(&Path, &OsStr, bool, Fits<'_>) -> Result<Option<File>>;
 
 /// What stores an extent. Files are indices into [`Opened::files`].
 #[derive(Debug)]
@@ -56,6 +57,16 @@ pub(super) struct Opened {
     pub(super) heads: Vec<Head>,
     /// The bytes of all files together.
     stored_size: u64,
+    /// Files that were found under other names.
+    notes: Vec<String>,
+}
+
+/// What tells whether two names lead to one file; its path, for a file in memory.
+type Identity = Result<FileIdentity, PathBuf>;
+
+fn identity(file: &dyn Storage) -> Identity {
+    let attributes = file.local().and_then(|local| local.metadata().ok());
+    attributes.map(|attributes| FileIdentity::of(&attributes)).ok_or_else(|| file.path().to_path_buf())
 }
 
 /// A file that is open already, and what for.
@@ -76,6 +87,7 @@ struct Opening<'a> {
     /// An extent is in the main file.
     main_used: bool,
     stored_size: u64,
+    notes: Vec<String>,
 }
 
 impl Opened {
@@ -90,15 +102,16 @@ impl Opened {
             writable,
             opener,
             files: vec![outline.main.clone()],
-            known: HashMap::from([(sibling::identity(outline.main.path()), main)]),
+            known: HashMap::from([(identity(&*outline.main), main)]),
             main_used: false,
             stored_size,
+            notes: Vec::new(),
             outline: &outline,
         };
         let lines = &outline.descriptor.extents;
         let heads = lines.iter().map(|line| opening.head(line)).collect::<Result<Vec<_>>>()?;
-        let Opening { files, stored_size, .. } = opening;
-        Ok(Self { descriptor: outline.descriptor, base: outline.base, files, heads, stored_size })
+        let Opening { files, stored_size, notes, .. } = opening;
+        Ok(Self { descriptor: outline.descriptor, base: outline.base, files, heads, stored_size, notes })
     }
 
     /// What the headers say.
@@ -137,7 +150,7 @@ impl Opened {
                 ..ParentLink::default()
             }),
             comment: descriptor.comment.clone(),
-            notes: unclean.then(|| note.to_owned()).into_iter().collect(),
+            notes: self.notes.iter().cloned().chain(unclean.then(|| note.to_owned())).collect(),
             stored_size: self.stored_size,
         })
     }
@@ -209,12 +222,20 @@ impl Opening<'_> {
     }
 
     /// Opens the file that a name leads to, in the descriptor's encoding or as its bytes are.
-    fn open(&self, line: &ExtentLine, name: &VmdkName, writable: bool) -> Result<Option<(File, Identity)>> {
-        let main = self.outline.main.path();
+    fn open(&mut self, line: &ExtentLine, name: &VmdkName, writable: bool) -> Result<Option<(File, Identity)>> {
+        let Outline { main, descriptor, .. } = self.outline;
+        let fits = |file: &File, nearness| super::fitting::fits(main, descriptor, line, file, nearness);
+        let main = main.path();
         let mut missing = None;
         for candidate in name.candidates() {
-            match (self.opener)(main, &candidate, writable) {
-                Ok(file) => return Ok(file.map(|file| (file.clone(), sibling::identity(file.path())))),
+            match (self.opener)(main, &candidate, writable, &fits) {
+                Ok(None) => return Ok(None),
+                Ok(Some(file)) => {
+                    let note = fitting::note(&candidate, &file);
+                    self.notes.extend(note.filter(|note| !self.notes.contains(note)));
+                    let identity = identity(&*file);
+                    return Ok(Some((file, identity)));
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => missing = missing.or(Some(error)),
                 Err(error) => return Err(error),
             }
@@ -247,7 +268,7 @@ impl Opening<'_> {
         }
         let writable = self.wants_writing(line);
         let Some((file, identity)) = self.open(line, name, writable)? else { return Ok(None) };
-        let is_main = self.outline.embedded && identity == sibling::identity(self.outline.main.path());
+        let is_main = self.outline.embedded && identity == self::identity(&*self.outline.main);
         if is_main && !self.main_used {
             self.main_used = true;
             return Ok(Some(0));

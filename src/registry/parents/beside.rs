@@ -1,4 +1,4 @@
-//! Looks for images near an image: for its parent by UUID, and for its children.
+//! Looks for images near an image: for its parent by UUID.
 
 use super::compare;
 use crate::image::{ImageInfo, ParentLink};
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Headers that are read at most while one chain is followed.
-const MAX_HEADERS: usize = 4096;
+pub(super) const MAX_HEADERS: usize = 4096;
 
 /// The extensions of images; other files beside them are not opened.
 const EXTENSIONS: [&str; 14] =
@@ -34,24 +34,6 @@ impl<'a> Beside<'a> {
     /// For so many headers at most.
     pub(in crate::registry) fn with_limit(identify: &'a Identify<'a>, limit: usize) -> Self {
         Self { identify, folders: HashMap::new(), left: limit, cut: false }
-    }
-
-    /// The images in the folder of `leaf` and its `Snapshots` that name it as their parent.
-    pub(super) fn children_of(&mut self, info: &ImageInfo, leaf: &Path, notes: &mut Vec<String>) -> Vec<PathBuf> {
-        let Some((uuid, folder)) = info.uuid.zip(leaf.parent()) else { return Vec::new() };
-        let mut children = Vec::new();
-        for place in [folder.to_path_buf(), folder.join("Snapshots")] {
-            let images = self.images(&place).iter();
-            let named = images.filter(|image| image.parent.as_ref().is_some_and(|parent| parent.uuid == Some(uuid)));
-            children.extend(named.map(|image| image.path.clone()).filter(|path| path != leaf));
-        }
-        if self.cut {
-            notes.push(format!(
-                "More than {MAX_HEADERS} images lie beside {}; not all of them were asked whether they depend on it",
-                leaf.display()
-            ));
-        }
-        children
     }
 
     /// The images in a directory that have the identity of `parent`.
@@ -102,7 +84,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a path leads to a file that has the extension of an image.
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
 }

@@ -1,13 +1,19 @@
 //! Follows the parents of an image that is not registered, by what the headers say.
 
 mod beside;
+mod children;
 mod hint;
+
+#[cfg(test)]
+pub(super) use children::add_children;
+pub use children::find_children;
 
 use super::chain::{BY_REGISTRY, too_long};
 use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
 use super::resolve::file_id;
 use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
 use crate::image::{ImageInfo, ParentLink};
+use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 pub(super) use beside::Beside;
 use beside::places;
@@ -24,7 +30,6 @@ use uuid::Uuid;
 pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identify<'_>) -> Result<Chain> {
     let info = identify(leaf, Devices::Allowed)?;
     let mut search = Search { registry, identify, beside: Beside::new(identify), notes: Vec::new() };
-    let children = search.beside.children_of(&info, leaf, &mut search.notes);
     let (uuid, mut next, mut last_uuid) = (info.uuid, info.parent, info.uuid);
     let mut links = Links::new(leaf)?;
     let mut base_properties = BTreeMap::new();
@@ -58,7 +63,7 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         links,
         uuid,
         kind: MediumKind::Normal,
-        children,
+        children: Vec::new(),
         saved_in: Vec::new(),
         base_properties,
         outside: None,
@@ -73,7 +78,7 @@ fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {
 /// The links found so far. It refuses chains that have no end.
 struct Links {
     list: Vec<Link>,
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<FileIdentity>,
 }
 
 impl Links {
@@ -364,6 +369,13 @@ impl<'a> Search<'a> {
     fn by_hint(&self, hint: &Hinted, parent: &ParentLink, tried: &mut Vec<String>) -> Option<Candidate<Read<'a>>> {
         let Hinted { rank, path, text, direct } = hint;
         let by = format!("the header's hint {text:?}");
+        // Without an identity it is only a name, but what the registry names may lie anywhere.
+        if let (true, None, Some(registry)) = (direct, parent.uuid, self.registry)
+            && let Some(id) = path.canonicalize().ok().and_then(|real| registry.medium_at(path, &real))
+        {
+            let value = (Source::Registered(registry, id), by);
+            return Some(Candidate { path: path.clone(), rank: *rank, identity: Identity::Unknown, value });
+        }
         if parent.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("raw")) && path.is_file() {
             let header = Header { path: path.clone(), uuid: None, parent: None };
             let value = (Source::File(Box::new(header)), by);

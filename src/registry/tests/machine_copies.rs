@@ -6,9 +6,27 @@ use crate::image::{vdi, vhd, vhdx, vmdk};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-const READ: OpenMode = OpenMode { writable: false, force: false, snapshot: None, allowed_devices: Vec::new() };
-const FORCE: OpenMode = OpenMode { writable: false, force: true, snapshot: None, allowed_devices: Vec::new() };
-const WRITE_FORCE: OpenMode = OpenMode { writable: true, force: true, snapshot: None, allowed_devices: Vec::new() };
+const READ: OpenMode = OpenMode {
+    writable: false,
+    force: false,
+    snapshot: None,
+    allowed: crate::storage::Allowed::NONE,
+    allowed_devices: Vec::new(),
+};
+const FORCE: OpenMode = OpenMode {
+    writable: false,
+    force: true,
+    snapshot: None,
+    allowed: crate::storage::Allowed::NONE,
+    allowed_devices: Vec::new(),
+};
+const WRITE_FORCE: OpenMode = OpenMode {
+    writable: true,
+    force: true,
+    snapshot: None,
+    allowed: crate::storage::Allowed::NONE,
+    allowed_devices: Vec::new(),
+};
 
 /// A base with UUID 1 and a child of it with UUID 3 in `folder`. The base is full of `fill`, and in the state `state`:
 /// another one has other modification ids. The child's header names the base in the live machine's directory `live`.

@@ -12,6 +12,8 @@ use crate::storage::testing::MemFile;
 const WRITE: OpenOptions = OpenOptions {
     writable: true,
     devices: crate::storage::local::Devices::Refused,
+    near: None,
+    allowed: crate::storage::Allowed::NONE,
     force: false,
     format: None,
     snapshot: None,

@@ -225,3 +225,54 @@ fn extents_are_found_by_the_rules_for_names() {
     assert!(open("RW 8 FLAT \"\\\\.\\PhysicalDrive0\" 0").unwrap_err().contains("names the device"));
     assert!(open("RW 8 FLAT \"gone.img\" 0").unwrap_err().contains("gone.img"));
 }
+
+/// Opens a VMDK of one extent among other files: its size and notes, or the error.
+fn open_among(line: &str, files: &[(&str, Vec<u8>)]) -> Result<(u64, Vec<String>), String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("disk.vmdk"), descriptor(line)).unwrap();
+    for (name, bytes) in files {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let opened = crate::image::open(&folder.path().join("disk.vmdk"), READ);
+    opened.map(|image| (image.info().size, image.info().notes.clone())).map_err(|error| message(&error))
+}
+
+#[test]
+fn an_extent_is_found_in_another_case_or_unicode_form() {
+    for (line, name, bytes) in [
+        ("RW 8 FLAT \"Disk-Flat.vmdk\" 0", "disk-flat.VMDK", flat(5, 8)),
+        ("RW 8 FLAT \"B\u{fc}ro-flat.vmdk\" 0", "Bu\u{308}ro-flat.vmdk", flat(5, 8)),
+        ("RW 48 SPARSE \"C:\\vm\\Disk-s001.vmdk\"", "disk-S001.vmdk", sparse()),
+    ] {
+        let (_, notes) = open_among(line, &[(name, bytes.clone()), ("notes.txt", flat(1, 8))]).unwrap();
+        assert!(notes[0].contains(&format!("{name} is used, the only file that fits")), "{notes:?}");
+        let cut = bytes[..bytes.len() / 20].to_vec();
+        let error = open_among(line, &[(name, cut)]).unwrap_err();
+        assert!(line.contains("SPARSE") || error.contains("which does not fit by size and header"), "{error}");
+    }
+    let two = [("disk-flat.vmdk", flat(5, 8)), ("DISK-FLAT.vmdk", flat(6, 8))];
+    let error = open_among("RW 8 FLAT \"Disk-Flat.vmdk\" 0", &two).unwrap_err();
+    assert!(error.contains("DISK-FLAT.vmdk and disk-flat.vmdk, which is not the only one that fits"), "{error}");
+}
+
+#[test]
+fn an_extent_under_another_name_is_used_when_no_other_can_be_meant() {
+    let line = "RW 8 FLAT \"old-flat.vmdk\" 0";
+    let renamed = || ("new-flat.vmdk", flat(5, 8));
+    let (_, notes) = open_among(line, &[renamed()]).unwrap();
+    assert!(notes[0].contains("new-flat.vmdk is used"), "{notes:?}");
+    let other = descriptor("RW 8 FLAT \"new-flat.vmdk\" 0").into_bytes();
+    for (why, files) in [
+        ("another descriptor names it", vec![renamed(), ("other.vmdk", other)]),
+        ("its size is another", vec![("new-flat.vmdk", flat(5, 9))]),
+        ("there are two", vec![renamed(), ("newer-flat.vmdk", flat(6, 8))]),
+        ("it is no extent by its name", vec![("new-flat.img", flat(5, 8))]),
+        ("it is a disk of its own", vec![("whole.vmdk", Build::default().bytes())]),
+    ] {
+        let error = open_among(line, &files).unwrap_err();
+        assert!(error.contains("old-flat.vmdk"), "{why}: {error}");
+    }
+    let sparse_line = "RW 48 SPARSE \"old-s001.vmdk\"";
+    assert!(open_among(sparse_line, &[("new-s001.vmdk", sparse())]).is_ok());
+    assert!(open_among(sparse_line, &[("whole.vmdk", Build::default().bytes())]).is_err());
+}

@@ -20,6 +20,8 @@ use uuid::Uuid;
 const READ: OpenOptions = OpenOptions {
     writable: false,
     devices: crate::storage::local::Devices::Refused,
+    near: None,
+    allowed: Allowed::NONE,
     force: false,
     format: None,
     snapshot: None,
@@ -28,6 +30,8 @@ const READ: OpenOptions = OpenOptions {
 const WRITE: OpenOptions = OpenOptions {
     writable: true,
     devices: crate::storage::local::Devices::Refused,
+    near: None,
+    allowed: crate::storage::Allowed::NONE,
     force: false,
     format: None,
     snapshot: None,
@@ -58,7 +62,7 @@ impl Folder {
 
     /// Opens the VMDK whose main file is `name`.
     fn open(&self, name: &str, options: &OpenOptions) -> Result<Box<dyn Image>> {
-        let opener = |_: &Path, name: &OsStr, _: bool| -> Result<Option<File>> {
+        let opener = |_: &Path, name: &OsStr, _: bool, _: Fits<'_>| -> Result<Option<File>> {
             let missing = || Error::io(name.as_ref(), "find", std::io::ErrorKind::NotFound.into());
             Ok(Some(self.0.get(name.to_str().unwrap_or("")).ok_or_else(missing)?.clone()))
         };
