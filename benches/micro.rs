@@ -41,17 +41,17 @@ fn vdi(path: &Path, blocks: u32) {
 }
 
 fn disk(blocks: u32) -> (tempfile::TempDir, ChainDisk) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("disk.vdi");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.vdi");
     vdi(&path, blocks);
     let image = image::open(&path, OpenOptions::default()).unwrap();
-    (folder, ChainDisk::new(vec![image], Vec::new()))
+    (directory, ChainDisk::new(vec![image], Vec::new()))
 }
 
 /// The map of a place that was asked for before. A span needs no bytes of the file.
 #[divan::bench(min_time = 0.5)]
 fn map_known(bencher: Bencher<'_, '_>) {
-    let (_folder, disk) = disk(64);
+    let (_directory, disk) = disk(64);
     for block in 0..64 {
         disk.span(block * MIB).unwrap();
     }
@@ -66,7 +66,7 @@ fn map_known(bencher: Bencher<'_, '_>) {
 #[divan::bench(min_time = 0.5)]
 fn map_new(bencher: Bencher<'_, '_>) {
     let blocks = 1 << 20;
-    let (_folder, disk) = disk(blocks);
+    let (_directory, disk) = disk(blocks);
     let mut at = 0;
     bencher.bench_local(|| {
         at = (at + 521_287 * MIB) % (u64::from(blocks) * MIB);
@@ -77,7 +77,7 @@ fn map_new(bencher: Bencher<'_, '_>) {
 /// Reads from a disk whose map is known.
 #[divan::bench(args = [4096, 131_072, 1_048_576], min_time = 0.5)]
 fn read(bencher: Bencher<'_, '_>, len: usize) {
-    let (_folder, disk) = disk(64);
+    let (_directory, disk) = disk(64);
     let mut buf = vec![0; len];
     let mut at = 0;
     bencher.counter(BytesCount::new(len)).bench_local(|| {
@@ -89,8 +89,8 @@ fn read(bencher: Bencher<'_, '_>, len: usize) {
 /// A settings file with this many snapshots, one below the other.
 #[divan::bench(args = [1, 100, 5000], min_time = 0.5)]
 fn settings(bencher: Bencher<'_, '_>, snapshots: u32) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("big.vbox");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("big.vbox");
     let text = machine(snapshots);
     fs::write(&path, &text).unwrap();
     let passwords = Passwords::default();

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 #[test]
 fn a_tiny_measurement_writes_what_it_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("out");
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
     let options = ["bench", "--tiny", "--busy", "--rounds", "1", "--out", out.to_str().unwrap()];
     suite::run(&suite::Options::parse_from(options), env!("CARGO_BIN_EXE_vboximg-mount").as_ref()).unwrap();
 

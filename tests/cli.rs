@@ -87,7 +87,7 @@ fn a_terminal_that_knows_neither_its_width_nor_colours_gets_plain_lists() {
 
 /// Only relative paths need it.
 #[test]
-fn the_current_folder_may_be_gone() {
+fn the_current_directory_may_be_gone() {
     let registry = Fixture::registry();
     let from_nowhere = |line: &str| {
         let script = format!("cd $(mktemp -d) && rmdir $PWD && exec '{}' {line}", env!("CARGO_BIN_EXE_vboximg-mount"));
@@ -168,7 +168,7 @@ fn the_settings_can_be_anywhere() {
     let (all, one) = (list(&registry.home()), list(&machine));
     assert!(text(&all.stdout).contains("shared kinds") && text(&all.stdout).contains("alpine tree"), "{all:?}");
     assert!(!text(&one.stdout).contains("shared kinds") && text(&one.stdout).contains("alpine tree"), "{one:?}");
-    // A backup that has the machines' folder only, or the file by its name.
+    // A backup that has the machines' directory only, or the file by its name.
     let machines = list(&registry.home().join("Machines"));
     assert!(text(&machines.stdout).contains("shared kinds") && machines.stderr.is_empty(), "{machines:?}");
     assert_eq!(text(&list(&registry.home().join("VirtualBox.xml")).stdout), text(&all.stdout));
@@ -216,13 +216,13 @@ impl Drop for Mounts<'_> {
 fn one_writes_or_many_read() {
     let registry = Fixture::registry();
     let _mounts = Mounts(registry.root());
-    let mount = |options: &[&str], folder: &str| {
-        let point = registry.root().join(folder);
+    let mount = |options: &[&str], dir: &str| {
+        let point = registry.root().join(dir);
         fs::create_dir_all(&point).unwrap();
         run(registry.program().args(["-i", LEAF]).args(options).arg(&point))
     };
-    let unmount = |folder: &str| {
-        let output = run(registry.program().arg("--unmount").arg(registry.root().join(folder)));
+    let unmount = |dir: &str| {
+        let output = run(registry.program().arg("--unmount").arg(registry.root().join(dir)));
         assert!(output.status.success(), "{output:?}");
     };
     let state = |expected: &str| {

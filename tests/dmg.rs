@@ -24,8 +24,8 @@ fn check(path: &Path, chunks: &str) {
 
 #[test]
 fn an_image_with_zlib_reads_as_qemu_and_7_zip_read_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(path) = sample(folder.path(), "qemu-simple-dmg.dmg.bz2") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let Some(path) = sample(directory.path(), "qemu-simple-dmg.dmg.bz2") else { return };
     check(&path, "6 zero, 8 zlib");
     assert_reads(&chain(&[&path], false), &flat(&path, "dmg", &[]), "QEMU");
 }

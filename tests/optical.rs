@@ -13,8 +13,8 @@ use vboximg_mount::storage::local::Devices;
 use vboximg_mount::{ErrorKind, image};
 
 /// An ISO image with some files.
-fn iso(folder: &Path, options: &[&str]) -> PathBuf {
-    let (source, path) = (folder.join("source"), folder.join("disk.iso"));
+fn iso(directory: &Path, options: &[&str]) -> PathBuf {
+    let (source, path) = (directory.join("source"), directory.join("disk.iso"));
     fs::create_dir_all(&source).unwrap();
     for number in 0..20_u8 {
         fs::write(source.join(format!("file {number}")), vec![number; 5000 * usize::from(number)]).unwrap();
@@ -28,9 +28,9 @@ fn iso(folder: &Path, options: &[&str]) -> PathBuf {
 
 #[test]
 fn an_iso_image_is_a_disk_with_sectors_of_2048_bytes() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for options in [&["-R", "-J"][..], &["-iso-level", "3", "-no-pad"]] {
-        let path = iso(folder.path(), options);
+        let path = iso(directory.path(), options);
         let bytes = fs::read(&path).unwrap();
         let image = open(&path);
         assert_eq!((image.info().format, image.info().sector_size), (Format::Iso, 2048));
@@ -61,20 +61,20 @@ fn stored(number: usize, data: &[u8], mode: u8) -> Vec<u8> {
 
 #[test]
 fn cd_images_show_the_bytes_that_bchunk_takes_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let expected = fs::read(iso(folder.path(), &["-R"])).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let expected = fs::read(iso(directory.path(), &["-R"])).unwrap();
     for mode in [1, 2] {
         let bin: Vec<u8> =
             expected.chunks(2048).enumerate().flat_map(|(number, data)| stored(number, data, mode)).collect();
-        fs::write(folder.path().join("disk.bin"), &bin).unwrap();
-        let sheet = folder.path().join("disk.cue");
+        fs::write(directory.path().join("disk.bin"), &bin).unwrap();
+        let sheet = directory.path().join("disk.cue");
         let text = format!("FILE \"disk.bin\" BINARY\r\n  TRACK 01 MODE{mode}/2352\r\n    INDEX 01 00:00:00\r\n");
         fs::write(&sheet, text).unwrap();
         let image = open(&sheet);
         assert_eq!((image.info().format, image.info().sector_size), (Format::Cue, 2048));
-        let out = folder.path().join("out");
-        run("bchunk", &[folder.path().join("disk.bin").as_os_str(), sheet.as_os_str(), out.as_os_str()]);
-        let theirs = fs::read(folder.path().join("out01.iso")).unwrap();
+        let out = directory.path().join("out");
+        run("bchunk", &[directory.path().join("disk.bin").as_os_str(), sheet.as_os_str(), out.as_os_str()]);
+        let theirs = fs::read(directory.path().join("out01.iso")).unwrap();
         assert!(theirs == expected, "bchunk, mode {mode}");
         assert_reads(&chain(&[&sheet], false), &theirs, &format!("mode {mode}"));
     }

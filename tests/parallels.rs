@@ -17,37 +17,37 @@ fn bytes(path: &Path) -> Vec<u8> {
 
 #[test]
 fn samples_read_as_qemu_reads_them() {
-    let folder = qemu::folder();
+    let directory = qemu::directory();
     for name in ["qemu-parallels-v1.bz2", "qemu-parallels-v2.bz2"] {
-        let Some(path) = sample(folder.path(), name) else { continue };
+        let Some(path) = sample(directory.path(), name) else { continue };
         qemu::assert_same(&path, "parallels");
     }
 }
 
 #[test]
 fn the_oracle_image_has_its_known_bytes() {
-    let folder = qemu::folder();
-    let Some((path, sum)) = by_virtualbox(folder.path(), "p.hdd") else { return };
+    let directory = qemu::directory();
+    let Some((path, sum)) = by_virtualbox(directory.path(), "p.hdd") else { return };
     let image = open(&path);
     assert_eq!((image.info().format, image.info().variant), (Format::Parallels, Variant::Dynamic));
     assert_sum(&path, &sum);
 }
 
 /// A bundle by Parallels Desktop; the sample's data file is packed.
-fn bundle(folder: &Path) -> Option<(PathBuf, PathBuf)> {
+fn bundle(directory: &Path) -> Option<(PathBuf, PathBuf)> {
     let inside = "dissect-expanding.hdd";
     let data = format!("{inside}/expanding.hdd.0.{{5fbaabe3-6958-40ff-92a7-860e329aab41}}.hds.gz");
-    fs::create_dir(folder.join(inside)).unwrap();
-    let data = sample(folder, &data)?;
+    fs::create_dir(directory.join(inside)).unwrap();
+    let data = sample(directory, &data)?;
     let name = "DiskDescriptor.xml";
-    fs::copy(shared(&format!("samples/{inside}/{name}"))?, folder.join(inside).join(name)).unwrap();
-    Some((folder.join(inside), data))
+    fs::copy(shared(&format!("samples/{inside}/{name}"))?, directory.join(inside).join(name)).unwrap();
+    Some((directory.join(inside), data))
 }
 
 #[test]
 fn a_bundle_by_parallels_desktop_is_read_and_written() {
-    let folder = qemu::folder();
-    let Some((bundle, data)) = bundle(folder.path()) else { return };
+    let directory = qemu::directory();
+    let Some((bundle, data)) = bundle(directory.path()) else { return };
     let mut model = bytes(&data);
     assert_reads(&chain(&[&bundle], false), &model, "the bundle");
     assert_reads(&chain(&[bundle.join("DiskDescriptor.xml")], false), &model, "its descriptor");
@@ -59,11 +59,11 @@ fn a_bundle_by_parallels_desktop_is_read_and_written() {
 
 #[test]
 fn images_by_qemu_are_written_and_qemu_finds_them_clean() {
-    let folder = qemu::folder();
+    let directory = qemu::directory();
     for (seed, options, size) in
         [(1, "cluster_size=1M", 20 << 20), (2, "cluster_size=64k", 7 << 20), (3, "cluster_size=4k", 3000 << 10)]
     {
-        let path = folder.path().join(format!("{seed}.hdd"));
+        let path = directory.path().join(format!("{seed}.hdd"));
         create(&path, "parallels", options, size);
         let mut numbers = Numbers(seed);
         let writes: Vec<String> = (1..13).map(|i| format!("write -P {i} {} 70k", numbers.below(2900) * 1024)).collect();
@@ -84,8 +84,8 @@ fn images_by_qemu_are_written_and_qemu_finds_them_clean() {
 /// A large image of many clusters, all but a few of which were never written.
 #[test]
 fn a_large_image_costs_no_more_than_its_map() {
-    let folder = qemu::folder();
-    let path = folder.path().join("large.hdd");
+    let directory = qemu::directory();
+    let path = directory.path().join("large.hdd");
     create(&path, "parallels", "cluster_size=1M", 8 << 40);
     let ours = chain(&[&path], true);
     let end = 8 << 40;

@@ -3,7 +3,7 @@
 mod qemu;
 
 use qemu::{
-    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, flat, folder, open, qemu, qemu_io, sample,
+    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, directory, flat, open, qemu, qemu_io, sample,
     text, write_at_random,
 };
 use std::path::Path;
@@ -60,9 +60,9 @@ fn fill(path: &Path, variant: &str) {
 
 #[test]
 fn every_variant_reads_as_in_qemu() {
-    let folder = folder();
+    let directory = directory();
     for (number, variant) in VARIANTS.iter().enumerate() {
-        let path = folder.path().join(format!("{number}.qcow2"));
+        let path = directory.path().join(format!("{number}.qcow2"));
         create(&path, "qcow2", variant, SIZE);
         fill(&path, variant);
         assert_same(&path, "qcow2");
@@ -71,9 +71,9 @@ fn every_variant_reads_as_in_qemu() {
 
 #[test]
 fn every_variant_is_written_as_qemu_wants_it() {
-    let folder = folder();
+    let directory = directory();
     for (number, variant) in VARIANTS.iter().enumerate() {
-        let path = folder.path().join(format!("{number}.qcow2"));
+        let path = directory.path().join(format!("{number}.qcow2"));
         create(&path, "qcow2", variant, SIZE);
         fill(&path, variant);
         println!("{variant}");
@@ -83,15 +83,15 @@ fn every_variant_is_written_as_qemu_wants_it() {
 
 #[test]
 fn chains_are_read_and_written_over_their_parents() {
-    let folder = folder();
-    let base = folder.path().join("base.qcow2");
+    let directory = directory();
+    let base = directory.path().join("base.qcow2");
     create(&base, "qcow2", "", SIZE);
     fill(&base, "");
-    let raw = folder.path().join("base.raw");
+    let raw = directory.path().join("base.raw");
     std::fs::write(&raw, flat(&base, "qcow2", &[])).unwrap();
     for (number, variant) in VARIANTS.iter().enumerate() {
         for (parent, format) in [("base.qcow2", "qcow2"), ("base.raw", "raw")] {
-            let path = folder.path().join(format!("{number}-{format}.qcow2"));
+            let path = directory.path().join(format!("{number}-{format}.qcow2"));
             let options = options_of(variant, &format!("backing_file={parent},backing_fmt={format}"));
             // Larger than its parent.
             create(&path, "qcow2", &options, SIZE + (1 << 20));
@@ -106,10 +106,10 @@ fn chains_are_read_and_written_over_their_parents() {
 
 #[test]
 fn the_parent_is_what_the_header_names() {
-    let folder = folder();
-    let base = folder.path().join("base.raw");
+    let directory = directory();
+    let base = directory.path().join("base.raw");
     std::fs::write(&base, vec![7; 1 << 20]).unwrap();
-    let path = folder.path().join("a.qcow2");
+    let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "backing_file=base.raw,backing_fmt=raw", 1 << 20);
     let info = image::identify(&path, vboximg_mount::storage::local::Devices::Refused).unwrap();
     let parent = info.parent.unwrap();
@@ -121,14 +121,14 @@ fn the_parent_is_what_the_header_names() {
 
 #[test]
 fn external_data_files_are_read_and_written() {
-    let folder = folder();
+    let directory = directory();
     for (number, variant) in
         ["data_file=D", "data_file=D,data_file_raw=on", "data_file=D,extended_l2=on", "data_file=D,cluster_size=4k"]
             .iter()
             .enumerate()
     {
-        let path = folder.path().join(format!("{number}.qcow2"));
-        let data = folder.path().join(format!("{number}.data"));
+        let path = directory.path().join(format!("{number}.qcow2"));
+        let data = directory.path().join(format!("{number}.data"));
         create(&path, "qcow2", &variant.replace("=D", &format!("={}", text(&data))), SIZE);
         fill(&path, variant);
         assert_same(&path, "qcow2");
@@ -143,9 +143,9 @@ fn external_data_files_are_read_and_written() {
 
 #[test]
 fn a_data_file_elsewhere_is_refused() {
-    let folder = folder();
-    let elsewhere = qemu::folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let elsewhere = qemu::directory();
+    let path = directory.path().join("a.qcow2");
     let data = elsewhere.path().join("secret");
     create(&path, "qcow2", &format!("data_file={}", text(&data)), SIZE);
     let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
@@ -157,12 +157,12 @@ fn a_data_file_elsewhere_is_refused() {
 /// Internal snapshots share clusters with the current state, which must be copied before they change.
 #[test]
 fn internal_snapshots_stay_as_they_are() {
-    let folder = folder();
+    let directory = directory();
     for (number, variant) in VARIANTS.iter().enumerate() {
         if variant.contains("refcount_bits=1") {
             continue;
         }
-        let path = folder.path().join(format!("{number}.qcow2"));
+        let path = directory.path().join(format!("{number}.qcow2"));
         create(&path, "qcow2", variant, SIZE);
         fill(&path, variant);
         qemu("qemu-img", &["snapshot", "-c", "first", text(&path)]);
@@ -186,8 +186,8 @@ fn internal_snapshots_stay_as_they_are() {
 
 #[test]
 fn snapshots_that_are_not_there_or_would_be_written_are_refused() {
-    let folder = folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "", SIZE);
     let message = |name: &str, writable| {
         let options = OpenOptions { snapshot: Some(name.to_owned()), writable, ..OpenOptions::default() };
@@ -205,26 +205,26 @@ fn snapshots_that_are_not_there_or_would_be_written_are_refused() {
 /// The refcount table of one cluster is for 8 MiB here, and must move to grow.
 #[test]
 fn the_refcount_table_grows() {
-    let folder = folder();
+    let directory = directory();
     for bits in [16, 64] {
-        let path = folder.path().join(format!("{bits}.qcow2"));
+        let path = directory.path().join(format!("{bits}.qcow2"));
         let size = 40 << 20;
         create(&path, "qcow2", &format!("cluster_size=512,refcount_bits={bits}"), size);
         let disk = open(&path, OpenOptions { writable: true, ..OpenOptions::default() });
-        let piece: Vec<u8> = (0..1_u32 << 20).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let chunk: Vec<u8> = (0..1_u32 << 20).map(|i| u8::try_from(i % 251).unwrap()).collect();
         for mib in 0..size >> 20 {
-            disk.write_at(mib << 20, &piece).unwrap();
+            disk.write_at(mib << 20, &chunk).unwrap();
         }
         disk.close().unwrap();
         check(&path, "qcow2");
-        assert!(flat(&path, "qcow2", &[]) == piece.repeat(usize::try_from(size >> 20).unwrap()));
+        assert!(flat(&path, "qcow2", &[]) == chunk.repeat(usize::try_from(size >> 20).unwrap()));
     }
 }
 
 #[test]
 fn discarded_clusters_are_used_again() {
-    let folder = folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "", 64 << 20);
     let disk = open(&path, OpenOptions { writable: true, ..OpenOptions::default() });
     for round in 1..=20 {
@@ -240,8 +240,8 @@ fn discarded_clusters_are_used_again() {
 
 #[test]
 fn bitmaps_of_changes_are_given_up_with_the_first_write() {
-    let folder = folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "", SIZE);
     qemu("qemu-img", &["bitmap", "--add", text(&path), "changes"]);
     let autoclear = || std::fs::read(&path).unwrap()[95];
@@ -255,8 +255,8 @@ fn bitmaps_of_changes_are_given_up_with_the_first_write() {
 
 #[test]
 fn an_image_with_wrong_refcounts_is_read_and_not_written() {
-    let folder = folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "lazy_refcounts=on", SIZE);
     fill(&path, "");
     let expected = flat(&path, "qcow2", &[]);
@@ -274,11 +274,11 @@ fn an_image_with_wrong_refcounts_is_read_and_not_written() {
 
 #[test]
 fn version_1_is_read_and_written() {
-    let folder = folder();
-    let base = folder.path().join("base.raw");
+    let directory = directory();
+    let base = directory.path().join("base.raw");
     std::fs::write(&base, vec![0x42; 3 << 20]).unwrap();
     for (number, options) in ["", "backing_file=base.raw,backing_fmt=raw"].iter().enumerate() {
-        let path = folder.path().join(format!("{number}.qcow"));
+        let path = directory.path().join(format!("{number}.qcow"));
         create(&path, "qcow", options, SIZE);
         let commands = ["write -P 1 0 200k", "write -P 2 300k 3000", "write -P 9 4M 100k"].map(str::to_owned);
         qemu_io(&path, "qcow", &commands);
@@ -313,8 +313,8 @@ fn assert_v1_writes(path: &Path) {
 
 #[test]
 fn encrypted_images_are_refused_by_name() {
-    let folder = folder();
-    let path = folder.path().join("a.qcow2");
+    let directory = directory();
+    let path = directory.path().join("a.qcow2");
     let secret = "secret,id=s,data=abc123";
     qemu(
         "qemu-img",
@@ -337,8 +337,8 @@ fn encrypted_images_are_refused_by_name() {
 
 #[test]
 fn converted_images_with_everything_compressed_are_read_and_rewritten() {
-    let folder = folder();
-    let raw = folder.path().join("a.raw");
+    let directory = directory();
+    let raw = directory.path().join("a.raw");
     let mut numbers = qemu::Numbers(3);
     let bytes: Vec<u8> =
         (0..3 << 20).map(|i| if i % 7 < 3 { u8::try_from(numbers.below(16)).unwrap() } else { 0 }).collect();
@@ -346,12 +346,12 @@ fn converted_images_with_everything_compressed_are_read_and_rewritten() {
     for options in
         ["compression_type=zlib", "compression_type=zstd", "cluster_size=512", "extended_l2=on,compression_type=zstd"]
     {
-        let path = folder.path().join("a.qcow2");
+        let path = directory.path().join("a.qcow2");
         qemu("qemu-img", &["convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, text(&raw), text(&path)]);
         assert_reads(&open(&path, OpenOptions::default()), &bytes, options);
         write_at_random(&path, "qcow2", 40, 11);
     }
-    let path = folder.path().join("a.qcow");
+    let path = directory.path().join("a.qcow");
     // QEMU writes this image whole, and yet ends with an error that it says nothing on.
     let args = ["convert", "-c", "-f", "raw", "-O", "qcow", text(&raw), text(&path)];
     std::process::Command::new("qemu-img").args(args).status().unwrap();
@@ -362,16 +362,16 @@ fn converted_images_with_everything_compressed_are_read_and_rewritten() {
 
 #[test]
 fn samples_of_other_programs_read_as_in_qemu() {
-    let folder = folder();
-    if let Some(path) = sample(folder.path(), "dissect-basic.qcow2.gz") {
+    let directory = directory();
+    if let Some(path) = sample(directory.path(), "dissect-basic.qcow2.gz") {
         assert_same(&path, "qcow2");
     }
 }
 
 #[test]
 fn an_image_by_virtualbox_is_read() {
-    let folder = folder();
-    if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qcow") {
+    let directory = directory();
+    if let Some((path, sum)) = by_virtualbox(directory.path(), "q.qcow") {
         assert_sum(&path, &sum);
         assert_same(&path, "qcow");
         assert_v1_writes(&path);

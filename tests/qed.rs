@@ -2,7 +2,7 @@
 
 mod qemu;
 
-use qemu::{assert_same, assert_sum, by_virtualbox, create, flat, folder, open, qemu_io, write_at_random};
+use qemu::{assert_same, assert_sum, by_virtualbox, create, directory, flat, open, qemu_io, write_at_random};
 use std::fs::File as OpenFile;
 use std::os::unix::fs::FileExt;
 use vboximg_mount::disk::Disk;
@@ -22,9 +22,9 @@ fn commands() -> Vec<String> {
 
 #[test]
 fn every_variant_is_read_and_written() {
-    let folder = folder();
+    let directory = directory();
     for (number, variant) in VARIANTS.iter().enumerate() {
-        let path = folder.path().join(format!("{number}.qed"));
+        let path = directory.path().join(format!("{number}.qed"));
         create(&path, "qed", variant, SIZE);
         qemu_io(&path, "qed", &commands());
         assert_same(&path, "qed");
@@ -35,13 +35,13 @@ fn every_variant_is_read_and_written() {
 
 #[test]
 fn chains_are_read_and_written_over_their_parents() {
-    let folder = folder();
-    let base = folder.path().join("base.qed");
+    let directory = directory();
+    let base = directory.path().join("base.qed");
     create(&base, "qed", "", SIZE);
     qemu_io(&base, "qed", &commands());
-    std::fs::write(folder.path().join("base.raw"), flat(&base, "qed", &[])).unwrap();
+    std::fs::write(directory.path().join("base.raw"), flat(&base, "qed", &[])).unwrap();
     for (parent, format) in [("base.qed", "qed"), ("base.raw", "raw")] {
-        let path = folder.path().join(format!("on-{format}.qed"));
+        let path = directory.path().join(format!("on-{format}.qed"));
         create(&path, "qed", &format!("backing_file={parent},backing_fmt={format}"), SIZE + (1 << 20));
         qemu_io(&path, "qed", &commands());
         assert_same(&path, "qed");
@@ -51,8 +51,8 @@ fn chains_are_read_and_written_over_their_parents() {
 
 #[test]
 fn an_image_by_virtualbox_is_read_and_written() {
-    let folder = folder();
-    if let Some((path, sum)) = by_virtualbox(folder.path(), "q.qed") {
+    let directory = directory();
+    if let Some((path, sum)) = by_virtualbox(directory.path(), "q.qed") {
         assert_sum(&path, &sum);
         assert_same(&path, "qed");
         write_at_random(&path, "qed", 30, 4);
@@ -62,8 +62,8 @@ fn an_image_by_virtualbox_is_read_and_written() {
 /// VirtualBox opens no image that needs a check. One that QEMU left like that was checked when it is opened for writing.
 #[test]
 fn the_mark_for_a_needed_check_is_never_set_and_taken_away() {
-    let folder = folder();
-    let path = folder.path().join("a.qed");
+    let directory = directory();
+    let path = directory.path().join("a.qed");
     create(&path, "qed", "", SIZE);
     let features = || std::fs::read(&path).unwrap()[16];
     let disk = open(&path, OpenOptions { writable: true, ..OpenOptions::default() });

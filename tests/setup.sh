@@ -9,7 +9,7 @@ packages=(
   bsdutils       # script
   bchunk         # takes the data out of CD images
   btrfs-progs    # mkfs.btrfs, btrfs
-  bzip2          # unpacks samples
+  bzip2          # decompresses samples
   cryptsetup-bin # luksFormat
   dosfstools     # mkfs.vfat
   e2fsprogs      # mkfs.ext4, e2fsck
@@ -39,7 +39,7 @@ packages=(
   wimtools       # compresses as Windows does
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
-  zstd           # unpacks the fixtures
+  zstd           # decompresses the fixtures
 )
 
 missing=()

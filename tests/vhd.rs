@@ -7,7 +7,7 @@ mod qemu;
 use common::Fixture;
 use lab::recorder::Recorder;
 use lab::{Reference, assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, folder, qemu, qemu_io, sample, scribble, sha256, text};
+use qemu::{Numbers, all, assert_reads, directory, qemu, qemu_io, sample, scribble, sha256, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -65,17 +65,17 @@ fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
 
 #[test]
 fn samples_have_the_bytes_that_qemu_reads() {
-    let folder = folder();
+    let directory = directory();
     for (name, variant, by_geometry) in [
         ("dissect-dynamic.vhd.gz", Variant::Dynamic, false),
         ("dissect-fixed.vhd.gz", Variant::Fixed, false),
         ("qemu-hyperv2012r2-dynamic.vhd.bz2", Variant::Dynamic, false),
         ("qemu-virtualpc-dynamic.vhd.bz2", Variant::Dynamic, true),
     ] {
-        let Some(path) = sample(folder.path(), name) else { continue };
+        let Some(path) = sample(directory.path(), name) else { continue };
         let image = open(&path);
         assert_eq!((image.info().format, image.info().variant), (Format::Vhd, variant), "{name}");
-        let raw = folder.path().join("out.raw");
+        let raw = directory.path().join("out.raw");
         qemu_convert(&path, &raw, by_geometry);
         assert_same_file(&chain(&[&path], false), &raw, name);
         fs::remove_file(raw).unwrap();
@@ -84,15 +84,15 @@ fn samples_have_the_bytes_that_qemu_reads() {
 
 #[test]
 fn images_by_qemu_are_read_as_qemu_reads_them() {
-    let folder = folder();
-    let raw = folder.path().join("out.raw");
+    let directory = directory();
+    let raw = directory.path().join("out.raw");
     for (options, by_geometry) in [
         ("subformat=dynamic", true),
         ("subformat=dynamic,force_size=on", false),
         ("subformat=fixed", true),
         ("subformat=fixed,force_size=on", false),
     ] {
-        let path = folder.path().join("a.vhd");
+        let path = directory.path().join("a.vhd");
         qemu_create(&path, options, "20000K");
         qemu_write(&path, &["write -P 1 0 4096", "write -P 2 5000192 3000320"]);
         let expected = qemu_bytes(&path, &raw, by_geometry);
@@ -102,11 +102,11 @@ fn images_by_qemu_are_read_as_qemu_reads_them() {
 
 #[test]
 fn what_is_written_is_what_qemu_reads() {
-    let folder = folder();
-    let raw = folder.path().join("out.raw");
+    let directory = directory();
+    let raw = directory.path().join("out.raw");
     let mut numbers = Numbers(1);
     for options in ["subformat=dynamic,force_size=on", "subformat=fixed,force_size=on", "subformat=dynamic"] {
-        let path = folder.path().join("a.vhd");
+        let path = directory.path().join("a.vhd");
         qemu_create(&path, options, "30M");
         qemu_write(&path, &["write -P 1 0 3000320", "write -P 2 15000064 512"]);
         let by_geometry = !options.contains("force_size");
@@ -129,8 +129,8 @@ fn what_is_written_is_what_qemu_reads() {
 /// The process is killed at each moment of writing: the file ends with a footer, and we and QEMU see what was flushed.
 #[test]
 fn a_killed_writer_leaves_what_it_flushed() {
-    let folder = folder();
-    let (path, raw) = (folder.path().join("a.vhd"), folder.path().join("out.raw"));
+    let directory = directory();
+    let (path, raw) = (directory.path().join("a.vhd"), directory.path().join("out.raw"));
     qemu_create(&path, "subformat=dynamic,force_size=on", "12M");
     qemu_write(&path, &["write -P 1 0 1048576"]);
     let file = Recorder::new(&path);

@@ -5,7 +5,9 @@ mod qemu;
 
 use lab::recorder::Recorder;
 use lab::{Reference, assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, check, flat, folder, qemu, qemu_io, sample, scribble, text, write_at_random};
+use qemu::{
+    Numbers, all, assert_reads, check, directory, flat, qemu, qemu_io, sample, scribble, text, write_at_random,
+};
 use std::fs;
 use std::path::Path;
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -26,12 +28,12 @@ fn create(path: &Path, options: &str, size: u64) {
 
 #[test]
 fn samples_have_the_bytes_that_qemu_reads() {
-    let folder = folder();
+    let directory = directory();
     for name in ["dissect-dynamic.vhdx.gz", "qemu-iotest-dynamic-1G.vhdx.bz2"] {
-        let Some(path) = sample(folder.path(), name) else { continue };
+        let Some(path) = sample(directory.path(), name) else { continue };
         let image = open(&path);
         assert_eq!((image.info().format, image.info().variant), (Format::Vhdx, Variant::Dynamic), "{name}");
-        let raw = folder.path().join("out.raw");
+        let raw = directory.path().join("out.raw");
         qemu_convert(&path, &raw);
         assert_same_file(&chain(&[&path], false), &raw, name);
     }
@@ -40,13 +42,13 @@ fn samples_have_the_bytes_that_qemu_reads() {
 /// The log is replayed in memory when read and in the file when opened for writing; both as QEMU replays it.
 #[test]
 fn a_dirty_log_is_replayed_as_qemu_replays_it() {
-    let folder = folder();
-    let Some(path) = sample(folder.path(), "qemu-iotest-dirtylog-10G-4M.vhdx.bz2") else { return };
-    let (theirs, ours) = (folder.path().join("theirs.vhdx"), folder.path().join("ours.vhdx"));
+    let directory = directory();
+    let Some(path) = sample(directory.path(), "qemu-iotest-dirtylog-10G-4M.vhdx.bz2") else { return };
+    let (theirs, ours) = (directory.path().join("theirs.vhdx"), directory.path().join("ours.vhdx"));
     fs::copy(&path, &theirs).unwrap();
     fs::copy(&path, &ours).unwrap();
     qemu("qemu-img", &["check", "-q", "-r", "all", "-f", "vhdx", text(&theirs)]);
-    let raw = folder.path().join("out.raw");
+    let raw = directory.path().join("out.raw");
     qemu_convert(&theirs, &raw);
     let reading = chain(&[&path], false);
     assert_eq!(reading.links()[0].info().notes, ["It was not cleanly closed; its log is replayed in memory"]);
@@ -62,8 +64,8 @@ fn a_dirty_log_is_replayed_as_qemu_replays_it() {
 
 #[test]
 fn images_by_qemu_are_read_as_qemu_reads_them() {
-    let folder = folder();
-    let path = folder.path().join("a.vhdx");
+    let directory = directory();
+    let path = directory.path().join("a.vhdx");
     for options in [
         "subformat=dynamic",
         "subformat=fixed",
@@ -79,8 +81,8 @@ fn images_by_qemu_are_read_as_qemu_reads_them() {
 
 #[test]
 fn what_is_written_is_what_qemu_reads() {
-    let folder = folder();
-    let path = folder.path().join("a.vhdx");
+    let directory = directory();
+    let path = directory.path().join("a.vhdx");
     for options in ["subformat=dynamic,block_size=1M", "block_size=8M", "subformat=fixed"] {
         create(&path, options, 30);
         write_at_random(&path, "vhdx", 100, 4);
@@ -119,8 +121,8 @@ fn what_is_written_is_what_virtualbox_reads() {
 /// The process is killed at each moment of a flush: QEMU and we see what was written either wholly or not at all.
 #[test]
 fn a_killed_writer_leaves_an_image_that_qemu_finds_whole() {
-    let folder = folder();
-    let path = folder.path().join("a.vhdx");
+    let directory = directory();
+    let path = directory.path().join("a.vhdx");
     create(&path, "block_size=1M", 20);
     let before = flat(&path, "vhdx", &[]);
     let file = Recorder::new(&path);

@@ -45,8 +45,8 @@ fn qemu_bytes(path: &Path) -> Vec<u8> {
 }
 
 /// A VMDK with the bytes of [`pattern`], by QEMU.
-fn qemu_made(folder: &Path, name: &str, options: &str) -> PathBuf {
-    let (raw, path) = (folder.join("pattern.raw"), folder.join(name));
+fn qemu_made(directory: &Path, name: &str, options: &str) -> PathBuf {
+    let (raw, path) = (directory.join("pattern.raw"), directory.join(name));
     fs::write(&raw, pattern()).unwrap();
     qemu_img(&["convert", "-f", "raw", "-O", "vmdk", "-o", options, raw.to_str().unwrap(), path.to_str().unwrap()]);
     path
@@ -85,7 +85,7 @@ fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
 
 #[test]
 fn disks_by_qemu_have_its_bytes() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, options, variant) in [
         ("sparse.vmdk", "subformat=monolithicSparse", Variant::Dynamic),
         ("flat.vmdk", "subformat=monolithicFlat", Variant::Fixed),
@@ -94,7 +94,7 @@ fn disks_by_qemu_have_its_bytes() {
         ("stream.vmdk", "subformat=streamOptimized", Variant::Stream),
         ("zeroed.vmdk", "subformat=monolithicSparse,zeroed_grain=on", Variant::Dynamic),
     ] {
-        let path = qemu_made(folder.path(), name, options);
+        let path = qemu_made(directory.path(), name, options);
         let image = open(&path);
         assert_eq!((image.info().format, image.info().variant), (Format::Vmdk, variant), "{name}");
         assert_eq!(image.info().notes, Vec::<String>::new(), "{name}");
@@ -104,8 +104,8 @@ fn disks_by_qemu_have_its_bytes() {
 
 #[test]
 fn disks_of_several_files_by_qemu_have_its_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let raw = folder.path().join("big.raw");
+    let directory = tempfile::tempdir().unwrap();
+    let raw = directory.path().join("big.raw");
     let file = fs::File::create(&raw).unwrap();
     file.set_len((5 << 30) + 512).unwrap();
     // Around the places where extents of 2047 MiB meet, and at the end.
@@ -113,7 +113,7 @@ fn disks_of_several_files_by_qemu_have_its_bytes() {
         file.write_all_at(&[at.to_le_bytes()[0] | 1; 12], at).unwrap();
     }
     for subformat in ["twoGbMaxExtentSparse", "twoGbMaxExtentFlat"] {
-        let path = folder.path().join(format!("{subformat}.vmdk"));
+        let path = directory.path().join(format!("{subformat}.vmdk"));
         let options = format!("subformat={subformat}");
         qemu_img(&[
             "convert",
@@ -143,7 +143,7 @@ fn qemu_agrees(path: &Path, model: &[u8], what: &str) {
 
 #[test]
 fn qemu_reads_what_is_written_to_its_disks() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (seed, (name, options)) in (21..).zip([
         ("sparse.vmdk", "subformat=monolithicSparse"),
         ("flat.vmdk", "subformat=monolithicFlat"),
@@ -151,7 +151,7 @@ fn qemu_reads_what_is_written_to_its_disks() {
         ("flats.vmdk", "subformat=twoGbMaxExtentFlat"),
         ("zeroed.vmdk", "subformat=monolithicSparse,zeroed_grain=on"),
     ]) {
-        let path = qemu_made(folder.path(), name, options);
+        let path = qemu_made(directory.path(), name, options);
         let before = open(&path).info().content_id;
         let mut model = pattern();
         for round in 0..3 {
@@ -168,10 +168,10 @@ fn qemu_reads_what_is_written_to_its_disks() {
 
 #[test]
 fn qemu_reads_what_is_written_to_a_difference_of_vmwares_kind() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (seed, zeroed) in [(31, "off"), (32, "on")] {
-        let base = qemu_made(folder.path(), "base.vmdk", "subformat=monolithicSparse");
-        let leaf = folder.path().join("leaf.vmdk");
+        let base = qemu_made(directory.path(), "base.vmdk", "subformat=monolithicSparse");
+        let leaf = directory.path().join("leaf.vmdk");
         let options = format!("zeroed_grain={zeroed}");
         qemu_img(&[
             "create",
@@ -201,7 +201,7 @@ fn qemu_reads_what_is_written_to_a_difference_of_vmwares_kind() {
     }
 }
 
-/// The files in a folder of the real VirtualBox.
+/// The files in a directory of the real VirtualBox.
 struct VirtualBox {
     reference: lab::Reference,
 }
@@ -357,9 +357,9 @@ fn virtualbox_reads_what_is_written_to_its_differences_and_split_disks() {
 /// What the tools say of an image as it is on the disk after a crash.
 #[test]
 fn at_every_moment_of_a_write_the_image_is_whole_for_virtualbox_and_qemu() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let real = lab::Reference::new("vmdk-crash");
-    let start = folder.path().join("start.vmdk");
+    let start = directory.path().join("start.vmdk");
     qemu_img(&["create", "-q", "-f", "vmdk", start.to_str().unwrap(), "100M"]);
     let recorder = lab::recorder::Recorder::new(&start);
     let image = image::open::open_file(recorder.clone(), OpenOptions { writable: true, ..OpenOptions::default() });
@@ -377,7 +377,7 @@ fn at_every_moment_of_a_write_the_image_is_whole_for_virtualbox_and_qemu() {
     let moments = recorder.moments();
     assert!(moments > 15, "{moments} changes");
     for moment in 0..=moments {
-        let path = real.as_ref().map_or(folder.path().to_owned(), lab::Reference::outside).join("moment.vmdk");
+        let path = real.as_ref().map_or(directory.path().to_owned(), lab::Reference::outside).join("moment.vmdk");
         recorder.save(moment, &path);
         let ours = all(&chain(&[&path], false));
         qemu_agrees(&path, &ours, &format!("moment {moment}"));
@@ -394,8 +394,8 @@ fn at_every_moment_of_a_write_the_image_is_whole_for_virtualbox_and_qemu() {
 
 #[test]
 fn disks_over_2_tib_are_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("huge.vmdk");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("huge.vmdk");
     qemu_img(&["create", "-q", "-f", "vmdk", path.to_str().unwrap(), "3T"]);
     let disk = chain(&[&path], true);
     assert_eq!(disk.size(), 3 << 40);

@@ -54,7 +54,7 @@ pub(super) struct Arguments {
           conflicts_with_all = ["list", "image", "words"])]
     pub(super) unmount: Option<PathBuf>,
 
-    /// Where to mount the disk: an empty folder. Without --image the disk is before it, as mount(8) and fstab have them
+    /// Where to mount the disk: an empty directory. Without --image the disk is before it, as mount(8) and fstab have them
     #[arg(value_name = "MOUNT_POINT", num_args = 0..=2, value_hint = ValueHint::AnyPath, help_heading = WHAT,
           conflicts_with = "list")]
     words: Vec<OsString>,
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) image: Option<OsString>,
 
-    /// The settings, instead of VirtualBox's own folder: a folder with VirtualBox.xml, a copied home or folder of
+    /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
     /// machines, or a single .vbox file
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
     pub(super) settings: Option<PathBuf>,
@@ -114,7 +114,7 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = MOUNTS)]
     pub(super) rw: bool,
 
-    /// Write although a parent was changed after its snapshot; read what is left of a damaged image
+    /// Write although a parent was changed after its snapshot; read what is left of a corrupt image
     #[arg(long, help_heading = MOUNTS)]
     pub(super) force: bool,
 
@@ -199,7 +199,7 @@ impl Arguments {
             (Some(disk), Some(point), None) | (None, Some(disk), Some(point)) => {
                 Ok(Action::Mount { disk, point: Path::new(point) })
             }
-            (Some(_), None, _) => missing("where should the disk be mounted? Give a folder, or --list"),
+            (Some(_), None, _) => missing("where should the disk be mounted? Give a directory, or --list"),
             (None, Some(_), None) => {
                 missing("which disk should be mounted? Give it with --image, or before the mount point")
             }

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::sync::Arc;
-use terminal::Talk;
+use terminal::Verbosity;
 
 /// Runs the program with its arguments (the first is the program's name).
 ///
@@ -38,10 +38,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(e) => return explain(&e),
     };
     terminal::start_log(match (arguments.debug, arguments.verbose) {
-        (true, _) => Talk::Debug,
+        (true, _) => Verbosity::Debug,
         // With a list of machines it asks for more in the list.
-        (false, true) if !matches!(action, Action::ListMachines) => Talk::Verbose,
-        (false, _) => Talk::Little,
+        (false, true) if !matches!(action, Action::ListMachines) => Verbosity::Verbose,
+        (false, _) => Verbosity::Little,
     });
     let done = if in_background { background::follow_first().map_err(Error::from) } else { Ok(()) };
     match done.and_then(|()| actions::run(action, &arguments, || background::run_again(&words))) {

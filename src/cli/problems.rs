@@ -7,7 +7,7 @@ use crate::registry::{Error, Registry};
 /// Says what is wrong with a registry and is not to be seen in its list.
 pub(super) fn warn_of(registry: &Registry) {
     if registry.machines.is_empty() && registry.media.iter().next().is_none() && registry.problems.is_empty() {
-        log::warn!("The settings in {} have neither machines nor media", registry.folder.display());
+        log::warn!("The settings in {} have neither machines nor media", registry.directory.display());
     }
     let problems = || registry.problems.iter().filter(|problem| !is_listed(problem));
     let is_moved = |problem: &&Error| matches!(problem, Error::Moved { .. });

@@ -8,7 +8,7 @@ pub(super) const NAME: &str = "vboximg-mount";
 
 /// How much is said on standard error besides errors and warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Talk {
+pub(super) enum Verbosity {
     /// Nothing.
     Little,
     /// What is found, locked and opened.
@@ -18,16 +18,16 @@ pub(super) enum Talk {
 }
 
 /// Sends the library's messages to standard error.
-pub(super) fn start_log(talk: Talk) {
-    let own = match talk {
-        Talk::Little => log::LevelFilter::Warn,
-        Talk::Verbose => log::LevelFilter::Info,
-        Talk::Debug => log::LevelFilter::Debug,
+pub(super) fn start_log(verbosity: Verbosity) {
+    let own = match verbosity {
+        Verbosity::Little => log::LevelFilter::Warn,
+        Verbosity::Verbose => log::LevelFilter::Info,
+        Verbosity::Debug => log::LevelFilter::Debug,
     };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(log::LevelFilter::Error).filter_module("vboximg_mount", own);
     // It logs the requests, and as errors also those whose process was killed meanwhile.
-    let requests = if talk == Talk::Debug { log::LevelFilter::Debug } else { log::LevelFilter::Off };
+    let requests = if verbosity == Verbosity::Debug { log::LevelFilter::Debug } else { log::LevelFilter::Off };
     builder.filter_module("fuser", requests);
     builder.format(|out, record| match record.level() {
         log::Level::Error => writeln!(out, "{NAME}: error: {}", record.args()),

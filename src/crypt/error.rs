@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// The key store breaks the rules of its format.
     #[error(
-        "The key store of {what} is damaged: {field} at byte {offset}: expected {expected}, found {found}; restore \
+        "The key store of {what} is corrupt: {field} at byte {offset}: expected {expected}, found {found}; restore \
              the settings file from a backup"
     )]
     KeyStore {
@@ -66,7 +66,7 @@ pub enum Error {
         found: String,
     },
     /// The encrypted settings of a machine were changed or cut: the cipher's check failed.
-    #[error("The encrypted settings of {what} are damaged: {reason}; restore the settings file from a backup")]
+    #[error("The encrypted settings of {what} are corrupt: {reason}; restore the settings file from a backup")]
     Tampered {
         /// The machine.
         what: String,

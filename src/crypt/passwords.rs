@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn a_file_for_the_key_goes_before_one_for_any() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };

@@ -212,21 +212,21 @@ fn each_broken_field_has_its_own_message() {
     let good = STANDARD.decode(XTS256.split_whitespace().collect::<String>()).unwrap();
     let too_many = (MAX_ITERATIONS + 1).to_le_bytes();
     let cases: [(usize, &[u8], &str); 11] = [
-        (0, b"XXXX", "damaged: magic number at byte 0: expected 0x454e4353, found 0x58585858"),
+        (0, b"XXXX", "corrupt: magic number at byte 0: expected 0x454e4353, found 0x58585858"),
         (4, &[0, 3], "cannot be used: version at byte 4: expected 0x0100 or 0x0200, found 0x0300"),
         (6, b"DES", "cannot be used: cipher at byte 6: expected AES-XTS128-PLAIN64,"),
         (
             6,
             b"AES-GCM256\0\0\0\0\0\0\0\0",
-            "damaged: cipher at byte 6: expected one for disks (AES-XTS), found \"AES-GCM256\"",
+            "corrupt: cipher at byte 6: expected one for disks (AES-XTS), found \"AES-GCM256\"",
         ),
         (38, b"X", "cannot be used: key derivation at byte 38: expected PBKDF2-SHA1,"),
-        (70, &[48], "damaged: key size at byte 70: expected 64, found 48"),
-        (106, &[33], "damaged: digest size at byte 106: expected 20 or 32, found 33"),
+        (70, &[48], "corrupt: key size at byte 70: expected 64, found 48"),
+        (106, &[33], "corrupt: digest size at byte 106: expected 20 or 32, found 33"),
         (142, &[0, 0, 0, 0], "cannot be used: iterations at byte 142: expected 1 to 100000000, found 0"),
         (178, &too_many, "cannot be used: iterations at byte 178: expected 1 to 100000000, found 100000001"),
-        (182, &[0xFF; 4], "damaged: size of the wrapped key at byte 182: expected 64, found 4294967295"),
-        (182, &[32], "damaged: size of the wrapped key at byte 182: expected 64, found 32"),
+        (182, &[0xFF; 4], "corrupt: size of the wrapped key at byte 182: expected 64, found 4294967295"),
+        (182, &[32], "corrupt: size of the wrapped key at byte 182: expected 64, found 32"),
     ];
     for (at, new, message) in cases {
         let mut bytes = good.clone();
@@ -259,7 +259,7 @@ fn settings_that_were_changed_or_cut_are_refused() {
     ] {
         let error = decrypt_machine(text, &[0; 32], uuid, "vault").unwrap_err().to_string();
         assert!(
-            error.starts_with("The encrypted settings of vault are damaged: ") && error.contains(reason),
+            error.starts_with("The encrypted settings of vault are corrupt: ") && error.contains(reason),
             "{error}"
         );
     }

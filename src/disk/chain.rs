@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Taken};
 use super::cluster::Cluster;
-use super::flat::{Flat, Piece, REGION, Source, merge, resolve};
+use super::flat::{Chunk, Flat, REGION, Source, merge, resolve};
 use super::slice::check_range;
 use super::write::WriteState;
 use super::{Disk, Error, Part, Result, Span};
@@ -89,10 +89,10 @@ impl ChainDisk {
     }
 
     /// Calls `each` with the pieces of a range in order, joined across regions, and where in the range each begins.
-    fn pieces(&self, offset: u64, len: u64, each: &mut dyn FnMut(u64, Piece) -> Result<()>) -> Result<()> {
+    fn chunks(&self, offset: u64, len: u64, each: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()> {
         let end = offset + len;
         let mut at = offset;
-        let mut open: Option<(u64, Piece)> = None;
+        let mut open: Option<(u64, Chunk)> = None;
         while at < end {
             let number = at / REGION;
             let mut start = number * REGION;
@@ -105,14 +105,14 @@ impl ChainDisk {
                     merge(&self.links, at, until - at)?
                 }
             };
-            for piece in region.iter() {
-                let (from, to) = (start.max(at), (start + piece.len).min(end));
-                start += piece.len;
+            for chunk in region.iter() {
+                let (from, to) = (start.max(at), (start + chunk.len).min(end));
+                start += chunk.len;
                 if from >= to {
                     continue;
                 }
-                let skipped = from + piece.len - start;
-                let part = Piece { source: piece.source.advance(skipped), len: to - from };
+                let skipped = from + chunk.len - start;
+                let part = Chunk { source: chunk.source.advance(skipped), len: to - from };
                 if open.as_mut().is_some_and(|(_, last)| last.join(part)) {
                     continue;
                 }
@@ -126,7 +126,7 @@ impl ChainDisk {
     }
 
     /// Fills `buf` with the bytes of a piece of the same length.
-    pub(super) fn read_piece(&self, source: Source, buf: &mut [u8]) -> Result<()> {
+    pub(super) fn read_chunk(&self, source: Source, buf: &mut [u8]) -> Result<()> {
         match source {
             Source::Zero => buf.fill(0),
             Source::Stored { link, file, offset } => {
@@ -139,7 +139,7 @@ impl ChainDisk {
                 let bytes = self.decode(link, cluster, size, &mut taken)?;
                 let part = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..)?.get(..buf.len()));
                 let part =
-                    part.ok_or_else(|| self.odd_cluster(link, cluster, "a cluster that holds its bytes", size))?;
+                    part.ok_or_else(|| self.malformed_cluster(link, cluster, "a cluster that holds its bytes", size))?;
                 buf.copy_from_slice(part);
             }
         }
@@ -156,10 +156,9 @@ impl ChainDisk {
         taken: &mut Option<Taken<'a>>,
     ) -> Result<Arc<Cluster>> {
         self.decoded.get_or_insert_with(&(link, cluster), || {
-            let len = usize::try_from(size)
-                .ok()
-                .filter(|_| size <= MAX_CLUSTER)
-                .ok_or_else(|| self.odd_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size))?;
+            let len = usize::try_from(size).ok().filter(|_| size <= MAX_CLUSTER).ok_or_else(|| {
+                self.malformed_cluster(link, cluster, format_args!("at most {MAX_CLUSTER} bytes"), size)
+            })?;
             *taken = Some(self.decoding.take(size));
             let mut bytes = Cluster::zeroed(len);
             self.links[link].decode(cluster, &mut bytes)?;
@@ -167,7 +166,7 @@ impl ChainDisk {
         })
     }
 
-    fn odd_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {
+    fn malformed_cluster(&self, link: usize, cluster: u64, expected: impl std::fmt::Display, size: u64) -> Error {
         let path = &self.links[link].info().path;
         let cause = ParseError::corrupt(cluster, "compressed cluster", expected, format_args!("{size} bytes"));
         cause.in_file(path).into()
@@ -190,11 +189,11 @@ impl Disk for ChainDisk {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, buf.len() as u64, self.size)?;
         self.flat.stable(|| {
-            self.pieces(offset, buf.len() as u64, &mut |begin, piece| {
+            self.chunks(offset, buf.len() as u64, &mut |begin, chunk| {
                 // A piece lies within the buffer, so its numbers fit.
                 let begin = usize::try_from(begin).unwrap_or(usize::MAX);
-                let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
-                self.read_piece(piece.source, &mut buf[begin..][..len])
+                let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
+                self.read_chunk(chunk.source, &mut buf[begin..][..len])
             })
         })
     }
@@ -206,27 +205,27 @@ impl Disk for ChainDisk {
         }
         let mut parts = Vec::new();
         let mut all = true;
-        let told = self.pieces(offset, len, &mut |_, piece| {
-            let file = match piece.source {
+        let reported = self.chunks(offset, len, &mut |_, chunk| {
+            let file = match chunk.source {
                 Source::Stored { link, file, offset } => Some((&self.links[link].files()[file], offset)),
                 Source::Zero | Source::Encoded { .. } => None,
             };
             match file.filter(|(file, _)| file.local().is_some()) {
-                Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: piece.len }),
+                Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: chunk.len }),
                 None => all = false,
             }
             Ok(())
         });
-        (told.is_ok() && all).then_some(parts)
+        (reported.is_ok() && all).then_some(parts)
     }
 
     fn span(&self, offset: u64) -> Result<Span> {
         check_range(offset, 1, self.size)?;
         // Not through the regions: an empty disk of many terabytes is then a few long runs.
-        let piece = resolve(&self.links, offset, self.size - offset)?;
-        Ok(match piece.source {
-            Source::Zero => Span::Zero(piece.len),
-            Source::Stored { .. } | Source::Encoded { .. } => Span::Data(piece.len),
+        let chunk = resolve(&self.links, offset, self.size - offset)?;
+        Ok(match chunk.source {
+            Source::Zero => Span::Zero(chunk.len),
+            Source::Stored { .. } | Source::Encoded { .. } => Span::Data(chunk.len),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::crypt::sectors::SECTOR;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Bytes encrypted at once for writing, so that a large request does not need a copy of its size.
-const PIECE: u64 = 1 << 20;
+const CHUNK: u64 = 1 << 20;
 const SECTOR_U64: u64 = 512;
 
 /// The decrypted disk.
@@ -93,13 +93,13 @@ impl Disk for Decrypted {
         let mut rest = buf;
         let mut at = offset;
         while !rest.is_empty() {
-            let to_edge = (PIECE - at % PIECE).min(rest.len() as u64);
-            let (piece, later) = rest.split_at(usize_of(to_edge));
-            if at.is_multiple_of(SECTOR_U64) && piece.len().is_multiple_of(SECTOR) {
+            let to_edge = (CHUNK - at % CHUNK).min(rest.len() as u64);
+            let (chunk, later) = rest.split_at(usize_of(to_edge));
+            if at.is_multiple_of(SECTOR_U64) && chunk.len().is_multiple_of(SECTOR) {
                 let _others = self.edges.read().unwrap_or_else(PoisonError::into_inner);
-                self.write_sectors(at, piece.to_vec())?;
+                self.write_sectors(at, chunk.to_vec())?;
             } else {
-                self.write_edges(at, piece)?;
+                self.write_edges(at, chunk)?;
             }
             at += to_edge;
             rest = later;
@@ -110,12 +110,12 @@ impl Disk for Decrypted {
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         check_range(offset, len, self.size())?;
         // The guest is to see zeros, and what the chain shows as zeros decrypts to something else.
-        let zeros = vec![0; usize_of(len.min(PIECE))];
+        let zeros = vec![0; usize_of(len.min(CHUNK))];
         let mut at = offset;
         while at < offset + len {
-            let piece = usize_of((offset + len - at).min(PIECE));
-            self.write_at(at, &zeros[..piece])?;
-            at += piece as u64;
+            let chunk = usize_of((offset + len - at).min(CHUNK));
+            self.write_at(at, &zeros[..chunk])?;
+            at += chunk as u64;
         }
         Ok(())
     }

@@ -41,14 +41,14 @@ impl Source {
 
 /// A source and for how many bytes of the disk it is the one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct Chunk {
     pub(super) source: Source,
     pub(super) len: u64,
 }
 
-impl Piece {
+impl Chunk {
     /// Takes `next` in when it goes on where this piece ends.
-    pub(super) fn join(&mut self, next: Piece) -> bool {
+    pub(super) fn join(&mut self, next: Chunk) -> bool {
         // A part of a cluster is decoded as it is; joining only matters for what is read from files.
         let follows = !matches!(self.source, Source::Encoded { .. }) && self.source.advance(self.len) == next.source;
         if follows {
@@ -61,15 +61,15 @@ impl Piece {
 #[derive(Clone)]
 struct ByRuns;
 
-impl Weighter<u64, Arc<[Piece]>> for ByRuns {
-    fn weight(&self, _region: &u64, pieces: &Arc<[Piece]>) -> u64 {
-        64 + size_of_val::<[Piece]>(pieces) as u64
+impl Weighter<u64, Arc<[Chunk]>> for ByRuns {
+    fn weight(&self, _region: &u64, chunks: &Arc<[Chunk]>) -> u64 {
+        64 + size_of_val::<[Chunk]>(chunks) as u64
     }
 }
 
 /// The cache of merged regions.
 pub(super) struct Flat {
-    regions: Cache<u64, Arc<[Piece]>, ByRuns>,
+    regions: Cache<u64, Arc<[Chunk]>, ByRuns>,
     /// Counts changes of the map; see [`Flat::region`].
     changes: AtomicU64,
     /// Counts the changes after which the place of a piece may come to hold other bytes of the disk.
@@ -95,19 +95,19 @@ impl Flat {
     }
 
     /// The pieces of a region of a disk of `size` bytes.
-    pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, number: u64) -> Result<Arc<[Piece]>> {
-        if let Some(pieces) = self.regions.get(&number) {
-            return Ok(pieces);
+    pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, number: u64) -> Result<Arc<[Chunk]>> {
+        if let Some(chunks) = self.regions.get(&number) {
+            return Ok(chunks);
         }
         let changes = self.changes.load(Ordering::Acquire);
         let start = number * REGION;
-        let pieces = merge(links, start, REGION.min(size - start))?;
+        let chunks = merge(links, start, REGION.min(size - start))?;
         // An answer from before a change must not be kept after it.
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.changes.load(Ordering::Acquire) == changes {
-            self.regions.insert(number, pieces.clone());
+            self.regions.insert(number, chunks.clone());
         }
-        Ok(pieces)
+        Ok(chunks)
     }
 
     /// Runs `read` until no place that it may have read from was given up meanwhile.
@@ -143,21 +143,21 @@ impl Flat {
 }
 
 /// The pieces of a range of the disk.
-pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Arc<[Piece]>> {
+pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Arc<[Chunk]>> {
     let (mut at, end) = (offset, offset + len);
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut chunks: Vec<Chunk> = Vec::new();
     while at < end {
-        let piece = resolve(links, at, end - at)?;
-        at += piece.len;
-        if !pieces.last_mut().is_some_and(|last| last.join(piece)) {
-            pieces.push(piece);
+        let chunk = resolve(links, at, end - at)?;
+        at += chunk.len;
+        if !chunks.last_mut().is_some_and(|last| last.join(chunk)) {
+            chunks.push(chunk);
         }
     }
-    Ok(pieces.into())
+    Ok(chunks.into())
 }
 
 /// Asks the links, leaf first, what supplies the bytes from `offset` on; the answer holds for at most `len` bytes.
-pub(super) fn resolve(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Piece> {
+pub(super) fn resolve(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Chunk> {
     let mut len = len;
     for (link, image) in links.iter().enumerate() {
         let size = image.info().size;
@@ -171,7 +171,7 @@ pub(super) fn resolve(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result
             Extent::Encoded { cluster, skip, size } => Source::Encoded { link, cluster, skip, size },
             Extent::Absent => continue,
         };
-        return Ok(Piece { source, len });
+        return Ok(Chunk { source, len });
     }
-    Ok(Piece { source: Source::Zero, len })
+    Ok(Chunk { source: Source::Zero, len })
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub struct OpenMode {
     /// Open the leaf for writing.
     pub writable: bool,
-    /// Go on where a parent was changed, or (reading) where an image is damaged.
+    /// Go on where a parent was changed, or (reading) where an image is corrupt.
     pub force: bool,
     /// Files that images may name although they lie elsewhere.
     pub allowed: Allowed,

@@ -48,11 +48,11 @@ pub(crate) struct Crash {
     /// After which of the file's operations.
     pub(crate) cut: Index,
     /// Which of the operations after the last sync reach the disk: a bit for each, by its number modulo 64.
-    pub(crate) kept: u64,
+    pub(crate) cached: u64,
 }
 
 pub(crate) fn crash() -> impl Strategy<Value = Crash> {
-    (any::<Index>(), any::<u64>()).prop_map(|(cut, kept)| Crash { cut, kept })
+    (any::<Index>(), any::<u64>()).prop_map(|(cut, cached)| Crash { cut, cached })
 }
 
 /// All bytes of a disk.
@@ -119,7 +119,7 @@ impl Lab<'_> {
         let ops = file.ops();
         let cut = crash.cut.index(ops.len() + 1);
         for killed in [true, false] {
-            let bytes = after_power_loss(self.leaf, &ops[..cut], |i| killed || crash.kept >> (i % 64) & 1 == 1);
+            let bytes = after_power_loss(self.leaf, &ops[..cut], |i| killed || crash.cached >> (i % 64) & 1 == 1);
             (self.after_crash)(&bytes)?;
             past.check(&all(&(self.open)(MemFile::new(self.path, bytes), true)), cut)?;
         }

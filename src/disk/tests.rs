@@ -212,13 +212,13 @@ fn readers_and_writers_of_different_blocks_do_not_disturb_each_other() {
     write_from_threads(&disk, (0..7).map(|block| block * 4096), BLOCK, true);
 }
 
-/// An image of two packed clusters that counts how often one is unpacked.
-struct Packed {
+/// An image of two packed clusters that counts how often one is decompressed.
+struct Compressed {
     info: image::ImageInfo,
-    unpacked: Arc<AtomicUsize>,
+    decompressed: Arc<AtomicUsize>,
 }
 
-impl image::Image for Packed {
+impl image::Image for Compressed {
     fn info(&self) -> &image::ImageInfo {
         &self.info
     }
@@ -235,7 +235,7 @@ impl image::Image for Packed {
     }
 
     fn decode(&self, cluster: u64, out: &mut [u8]) -> image::Result<()> {
-        self.unpacked.fetch_add(1, Ordering::SeqCst);
+        self.decompressed.fetch_add(1, Ordering::SeqCst);
         // Long enough for others to come.
         std::thread::sleep(Duration::from_millis(20));
         out.fill(u8::try_from(cluster + 1).unwrap());
@@ -244,12 +244,12 @@ impl image::Image for Packed {
 }
 
 #[test]
-fn each_cluster_is_unpacked_once_whoever_reads() {
+fn each_cluster_is_decompressed_once_whoever_reads() {
     for block_size in [64 << 10, 2 << 20] {
         let info = open(MemFile::new("/t/base.vdi", base().bytes()), false).info().clone();
-        let unpacked = Arc::new(AtomicUsize::new(0));
-        let image = Packed { info: image::ImageInfo { size: 2 * block_size, block_size, ..info }, unpacked };
-        let unpacked = image.unpacked.clone();
+        let decompressed = Arc::new(AtomicUsize::new(0));
+        let image = Compressed { info: image::ImageInfo { size: 2 * block_size, block_size, ..info }, decompressed };
+        let decompressed = image.decompressed.clone();
         let disk = ChainDisk::new(vec![Box::new(image)], Vec::new());
         for cluster in 0..2 {
             let read = |part: u64| {
@@ -263,6 +263,6 @@ fn each_cluster_is_unpacked_once_whoever_reads() {
             });
             (0..16).for_each(read);
         }
-        assert_eq!(unpacked.load(Ordering::SeqCst), 2, "clusters of {block_size} bytes");
+        assert_eq!(decompressed.load(Ordering::SeqCst), 2, "clusters of {block_size} bytes");
     }
 }

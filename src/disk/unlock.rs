@@ -13,7 +13,7 @@ const KEY_ID: &str = "CRYPT/KeyId";
 /// `what` names it for messages.
 ///
 /// # Errors
-/// [`crypt::Error`]: no password or a wrong one, a key store that is damaged or of an unknown kind.
+/// [`crypt::Error`]: no password or a wrong one, a key store that is corrupt or of an unknown kind.
 pub fn unlock_disk(
     disk: Arc<dyn Disk>,
     properties: &BTreeMap<String, String>,

@@ -86,7 +86,7 @@ impl Range {
     }
 
     /// The range in pieces of at most [`COPY`] bytes.
-    fn in_pieces(self) -> impl Iterator<Item = Self> {
+    fn in_chunks(self) -> impl Iterator<Item = Self> {
         let step = usize_of(COPY);
         (self.start..self.end).step_by(step).map(move |start| Self { start, end: self.end.min(start + COPY) })
     }
@@ -114,7 +114,7 @@ impl ChainDisk {
             let shared = || {
                 let _flush = self.write.flush.read().unwrap_or_else(PoisonError::into_inner);
                 let _stripe = self.stripe(width, part.start);
-                writer.touch()?;
+                writer.mark_dirty()?;
                 each(writer, part)
             };
             match shared() {
@@ -134,7 +134,7 @@ impl ChainDisk {
     fn with_space(&self, writer: &dyn ImageMut, part: Range, each: Each<'_>) -> Result<()> {
         let _flush = self.write.flush.write().unwrap_or_else(PoisonError::into_inner);
         self.flush_writer(writer)?;
-        writer.touch()?;
+        writer.mark_dirty()?;
         each(writer, part).map_err(|stop| match stop {
             Stop::Failed(error) => error,
             Stop::FlushFirst => {
@@ -213,7 +213,7 @@ impl ChainDisk {
             return Ok(());
         }
         let (head, whole, tail) = range.split(writer.unit(), self.size);
-        for edge in [head, tail].into_iter().flat_map(Range::in_pieces) {
+        for edge in [head, tail].into_iter().flat_map(Range::in_chunks) {
             self.write_units(writer, edge, &vec![0; usize_of(edge.len())])?;
         }
         if let Some(whole) = whole {
@@ -228,11 +228,11 @@ impl ChainDisk {
     fn reads_zero(&self, range: Range) -> Result<bool> {
         let mut at = range.start;
         while at < range.end {
-            let piece = resolve(&self.links, at, range.end - at)?;
-            if piece.source != Source::Zero {
+            let chunk = resolve(&self.links, at, range.end - at)?;
+            if chunk.source != Source::Zero {
                 return Ok(false);
             }
-            at += piece.len;
+            at += chunk.len;
         }
         Ok(true)
     }
@@ -266,13 +266,13 @@ impl ChainDisk {
     fn copy_old(&self, range: Range, place: &dyn Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
-            let piece = resolve(&self.links, at, (range.end - at).min(COPY))?;
-            if piece.source != Source::Zero {
-                let mut bytes = vec![0; usize_of(piece.len)];
-                self.read_piece(piece.source, &mut bytes)?;
+            let chunk = resolve(&self.links, at, (range.end - at).min(COPY))?;
+            if chunk.source != Source::Zero {
+                let mut bytes = vec![0; usize_of(chunk.len)];
+                self.read_chunk(chunk.source, &mut bytes)?;
                 place(at, &bytes)?;
             }
-            at += piece.len;
+            at += chunk.len;
         }
         Ok(())
     }
@@ -302,7 +302,7 @@ impl ChainDisk {
                 return Ok(());
             }
             let (head, whole, tail) = part.split(writer.unit(), self.size);
-            for edge in [head, tail].into_iter().flat_map(Range::in_pieces) {
+            for edge in [head, tail].into_iter().flat_map(Range::in_chunks) {
                 self.write_part(writer, edge, &vec![0; usize_of(edge.len())])?;
             }
             if let Some(whole) = whole {

@@ -17,7 +17,7 @@ pub struct Content {
     pub label: String,
     /// The UUID or serial number, as the system's own tools write it; empty when it has none.
     pub uuid: String,
-    /// What a user should know, a sentence each: damage, how to go on with what cannot be read here.
+    /// What a user should know, a sentence each: corruption, how to go on with what cannot be read here.
     pub notes: Vec<String>,
 }
 
@@ -111,7 +111,7 @@ fn way_on(type_name: &str) -> Option<&'static str> {
 /// Opens the file system of a volume; `None` when there is none that can be read here.
 ///
 /// # Errors
-/// Damage, unknown features, and when the volume cannot be read.
+/// Corruption, unknown features, and when the volume cannot be read.
 pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     match marks::find(&*volume)?.and_then(|(signature, _)| signature.open) {
         Some(open) => open(volume),
@@ -120,7 +120,7 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
 }
 
 /// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
-/// Windows and Linux do, and ISO 9660 where that is damaged.
+/// Windows and Linux do, and ISO 9660 where that is corrupt.
 ///
 /// # Errors
 /// As [`open`].

@@ -13,7 +13,7 @@ pub enum Error {
     #[error(transparent)]
     Disk(Box<disk::Error>),
     /// The file system breaks its own rules.
-    #[error("The {type_name} file system is damaged: {cause}; check it from within the guest")]
+    #[error("The {type_name} file system is corrupt: {cause}; check it from within the guest")]
     Corrupt {
         /// Its type.
         type_name: &'static str,
@@ -31,10 +31,10 @@ pub enum Error {
     /// Entries of a directory cannot be read. All others were told.
     #[error("Entries of a directory are missing from its listing. {0}")]
     Incomplete(Arc<Self>),
-    /// The node is no folder.
-    #[error("This is not a folder; list the folder it is in")]
-    NotFolder,
-    /// The node is a folder or has no bytes.
+    /// The node is no directory.
+    #[error("This is not a directory; list the directory it is in")]
+    NotDirectory,
+    /// The node is a directory or has no bytes.
     #[error("This is not a file; read a file in it")]
     NotFile,
     /// The node is no symbolic link.
@@ -51,7 +51,7 @@ impl Error {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Incomplete(first) => first.kind(),
-            Self::NotFolder | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
+            Self::NotDirectory | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
         }
     }
 }

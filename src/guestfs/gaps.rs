@@ -70,16 +70,16 @@ impl Gaps {
                 self.known.insert(directory, Arc::new(error));
             }
         };
-        let told = tell(
-            &mut |mut told| {
-                let name = &mut told.entry().name;
+        let reported = tell(
+            &mut |mut reported| {
+                let name = &mut reported.entry().name;
                 if let Some(escaped) = escaped(name) {
                     let what = format!("the name {:?} is shown as {}", String::from_utf8_lossy(name), lossy(&escaped));
                     self.warn(directory, what);
                     *name = escaped;
                 }
                 any = true;
-                let flow = each(told);
+                let flow = each(reported);
                 broken = flow.is_break();
                 flow
             },
@@ -89,9 +89,9 @@ impl Gaps {
                 if count < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             },
         );
-        match told {
+        match reported {
             Err(error) if any => note(error),
-            told => told?,
+            reported => reported?,
         }
         match self.known.get(&directory).filter(|_| !broken) {
             Some(first) => Err(Error::Incomplete(first)),
@@ -163,7 +163,7 @@ mod tests {
     /// Lists three entries and a gap before the second, up to `most` of them.
     fn list(gaps: &Gaps, from: u64, most: usize) -> (Vec<Vec<u8>>, Result<()>) {
         let mut names = Vec::new();
-        let told = gaps.list(
+        let reported = gaps.list(
             Node(7),
             from,
             &mut |entry: Entry| {
@@ -181,19 +181,19 @@ mod tests {
                 Ok(())
             },
         );
-        (names, told)
+        (names, reported)
     }
 
     #[test]
     fn an_incomplete_listing_fails_at_its_end_in_whatever_parts_it_comes() {
         let gaps = Gaps::new("test");
-        let (names, told) = list(&gaps, 0, 9);
+        let (names, reported) = list(&gaps, 0, 9);
         assert_eq!(names, [&b"a\\x2Fb"[..], b"\\x", b"c"]);
-        assert!(matches!(told, Err(Error::Incomplete(_))), "{told:?}");
+        assert!(matches!(reported, Err(Error::Incomplete(_))), "{reported:?}");
         assert!(list(&gaps, 0, 1).1.is_ok() && list(&gaps, 1, 1).1.is_ok());
-        let (names, told) = list(&gaps, 2, 9);
+        let (names, reported) = list(&gaps, 2, 9);
         assert_eq!(names, [b"c"]);
-        assert!(told.unwrap_err().to_string().contains("missing from its listing"));
+        assert!(reported.unwrap_err().to_string().contains("missing from its listing"));
         assert!(list(&Gaps::new("test"), 2, 9).1.is_ok());
         assert_eq!(gaps.warned.lock().unwrap().len(), 1);
     }
@@ -203,13 +203,13 @@ mod tests {
         let gaps = Gaps::new("test");
         for directory in 0..1000 {
             let mut count = 0;
-            let told = gaps.list(Node(directory), 0, &mut |_: Entry| ControlFlow::Continue(()), |_, skip| {
+            let reported = gaps.list(Node(directory), 0, &mut |_: Entry| ControlFlow::Continue(()), |_, skip| {
                 while directory > 0 && count < 2 || skip(cause(1)).is_continue() && directory == 0 {
                     count += 1;
                 }
                 Ok(())
             });
-            assert!(told.is_err() && count < 100_000);
+            assert!(reported.is_err() && count < 100_000);
         }
         assert_eq!(gaps.warned.lock().unwrap().len(), WARNED);
     }

@@ -1,4 +1,4 @@
-//! File systems inside a volume, read-only, behind one trait. A folder per file system.
+//! File systems inside a volume, read-only, behind one trait. A directory per file system.
 //!
 //! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
 //! data that has no place of its own (inline, compressed) is decoded by its reader.
@@ -29,7 +29,7 @@ pub use error::{Error, Result};
 use crate::ondisk::Time;
 use std::ops::ControlFlow;
 
-/// The reader's own number of a file or folder, such as an inode number. Stable as long as the volume is open.
+/// The reader's own number of a file or directory, such as an inode number. Stable as long as the volume is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(pub u64);
 
@@ -38,8 +38,8 @@ pub struct Node(pub u64);
 pub enum NodeKind {
     /// A file with bytes.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link.
     Symlink,
     /// A character device.
@@ -58,7 +58,7 @@ impl NodeKind {
         Some(match mode >> 12 {
             0x1 => Self::Fifo,
             0x2 => Self::CharDevice,
-            0x4 => Self::Folder,
+            0x4 => Self::Directory,
             0x6 => Self::BlockDevice,
             0x8 => Self::File,
             0xA => Self::Symlink,
@@ -67,11 +67,11 @@ impl NodeKind {
         })
     }
 
-    /// What an entry of a folder says with the numbers of Linux' `FT_REG_FILE` and so on, as ext, XFS and btrfs do.
+    /// What an entry of a directory says with the numbers of Linux' `FT_REG_FILE` and so on, as ext, XFS and btrfs do.
     fn of_entry(file_type: u8) -> Option<Self> {
         Some(match file_type {
             1 => Self::File,
-            2 => Self::Folder,
+            2 => Self::Directory,
             3 => Self::CharDevice,
             4 => Self::BlockDevice,
             5 => Self::Fifo,
@@ -118,9 +118,9 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Those of a folder of which nothing is stored.
-    const BARE_FOLDER: Self = Self {
-        kind: NodeKind::Folder,
+    /// Those of a directory of which nothing is stored.
+    const BARE_DIRECTORY: Self = Self {
+        kind: NodeKind::Directory,
         mode: 0o755,
         uid: 0,
         gid: 0,
@@ -135,7 +135,7 @@ impl Attributes {
     };
 }
 
-/// A name in a folder. `.` and `..` are not told.
+/// A name in a directory. `.` and `..` are not told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name's bytes: UTF-8 where the file system knows the encoding, else as stored. Never empty, never with `/`
@@ -145,7 +145,7 @@ pub struct Entry {
     pub node: Node,
     /// What that is.
     pub kind: NodeKind,
-    /// The place after this entry: given to [`GuestFs::read_folder`], the listing goes on with the next one. Larger
+    /// The place after this entry: given to [`GuestFs::read_directory`], the listing goes on with the next one. Larger
     /// than 0, and the same in every listing.
     pub next: u64,
 }
@@ -205,44 +205,44 @@ fn shortage(stated: u64, size: u64) -> Option<String> {
 }
 
 /// A file system opened on a volume. All methods may be called from several threads at once, with any node that a
-/// folder or [`root`](GuestFs::root) gave. Damage is an error, never a panic, a hang or unbounded memory.
+/// directory or [`root`](GuestFs::root) gave. Corruption is an error, never a panic, a hang or unbounded memory.
 pub trait GuestFs: Send + Sync {
     /// What it says of itself.
     fn facts(&self) -> &Facts;
 
-    /// The top folder.
+    /// The top directory.
     fn root(&self) -> Node;
 
-    /// The node that has a name in a folder; `None` when there is none. `.` and `..` are not asked for.
+    /// The node that has a name in a directory; `None` when there is none. `.` and `..` are not asked for.
     ///
     /// # Errors
-    /// [`Error::NotFolder`]; damage; [`Error::Incomplete`] for a name that may be among those that cannot be read.
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>>;
+    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] for a name that may be among those that cannot be read.
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>>;
 
     /// The attributes of a node.
     ///
     /// # Errors
-    /// Damage.
+    /// Corruption.
     fn attributes(&self, node: Node) -> Result<Attributes>;
 
-    /// Tells the entries of a folder from a place on (0 is the start) until `each` breaks off or there are no more.
+    /// Tells the entries of a directory from a place on (0 is the start) until `each` breaks off or there are no more.
     ///
     /// # Errors
-    /// [`Error::NotFolder`]; damage; [`Error::Incomplete`] once all entries were told that can be read.
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>;
+    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] once all entries were told that can be read.
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>;
 
     /// What holds a file's bytes from `offset` on, for at most `len` bytes. `offset` is below the file's size. A run
     /// may go past the size.
     ///
     /// # Errors
-    /// [`Error::NotFile`]; damage.
+    /// [`Error::NotFile`]; corruption.
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun>;
 
     /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run. Not for file
     /// systems whose files all have places.
     ///
     /// # Errors
-    /// [`Error::NotFile`]; damage.
+    /// [`Error::NotFile`]; corruption.
     fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
         Err(Error::NotFile)
     }
@@ -251,7 +251,7 @@ pub trait GuestFs: Send + Sync {
     /// systems without links.
     ///
     /// # Errors
-    /// [`Error::NotSymlink`]; damage.
+    /// [`Error::NotSymlink`]; corruption.
     fn read_link(&self, _link: Node) -> Result<Vec<u8>> {
         Err(Error::NotSymlink)
     }
@@ -260,7 +260,7 @@ pub trait GuestFs: Send + Sync {
     /// systems without any.
     ///
     /// # Errors
-    /// Damage.
+    /// Corruption.
     fn xattr_names(&self, _node: Node) -> Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
     }
@@ -268,7 +268,7 @@ pub trait GuestFs: Send + Sync {
     /// The value of an extended attribute; `None` when there is none of that name.
     ///
     /// # Errors
-    /// Damage.
+    /// Corruption.
     fn xattr(&self, _node: Node, _name: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! The names of folders, kept for looking them up, for file systems whose folders have no index, or one that is no
+//! The names of directories, kept for looking them up, for file systems whose directories have no index, or one that is no
 //! quicker than a listing.
 
 use super::{Entry, Error, Node, Result};
@@ -10,22 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of names kept in memory, for one file system.
 const CACHE: u64 = 32 << 20;
-/// The most bytes of a folder that is kept beside them: millions of names.
+/// The most bytes of a directory that is kept beside them: millions of names.
 const LARGE: u64 = 512 << 20;
-/// Folders expected in that.
-const FOLDERS: usize = 256;
+/// Directories expected in that.
+const DIRECTORIES: usize = 256;
 /// What an entry takes besides its name, roughly.
 const ENTRY: u64 = 56;
 
-/// The names of a folder, and the bytes that they take.
-struct Folder {
+/// The names of a directory, and the bytes that they take.
+struct Directory {
     nodes: HashMap<Vec<u8>, Node>,
     size: u64,
     /// What is missing from them, when entries cannot be read.
     missing: Option<Arc<Error>>,
 }
 
-impl Folder {
+impl Directory {
     fn find(&self, name: &[u8]) -> Result<Option<Node>> {
         match (self.nodes.get(name), &self.missing) {
             (None, Some(missing)) => Err(Error::Incomplete(missing.clone())),
@@ -37,17 +37,17 @@ impl Folder {
 #[derive(Clone)]
 struct BySize;
 
-impl Weighter<Node, Arc<Folder>> for BySize {
-    fn weight(&self, _node: &Node, folder: &Arc<Folder>) -> u64 {
-        folder.size
+impl Weighter<Node, Arc<Directory>> for BySize {
+    fn weight(&self, _node: &Node, directory: &Arc<Directory>) -> u64 {
+        directory.size
     }
 }
 
-/// The names of the folders that were used last.
+/// The names of the directories that were used last.
 pub(super) struct Names {
-    kept: Cache<Node, Arc<Folder>, BySize>,
-    /// The last folder that is too large for others beside it.
-    large: Mutex<Option<(Node, Arc<Folder>)>>,
+    cached: Cache<Node, Arc<Directory>, BySize>,
+    /// The last directory that is too large for others beside it.
+    large: Mutex<Option<(Node, Arc<Directory>)>>,
     /// The most bytes that it may have.
     most: u64,
 }
@@ -55,32 +55,33 @@ pub(super) struct Names {
 impl Names {
     /// None yet.
     pub(super) fn new() -> Self {
-        // One shard: a folder may take half of all.
-        let options = OptionsBuilder::new().estimated_items_capacity(FOLDERS).weight_capacity(CACHE).shards(1).build();
+        // One shard: a directory may take half of all.
+        let options =
+            OptionsBuilder::new().estimated_items_capacity(DIRECTORIES).weight_capacity(CACHE).shards(1).build();
         let options = options.expect("both capacities are given");
-        let kept = Cache::with_options(options, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { kept, large: Mutex::default(), most: LARGE }
+        let cached = Cache::with_options(options, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cached, large: Mutex::default(), most: LARGE }
     }
 
-    fn known(&self, node: Node) -> Option<Arc<Folder>> {
+    fn known(&self, node: Node) -> Option<Arc<Directory>> {
         let large = || self.large.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.kept.get(&node).or_else(|| large().filter(|(of, _)| *of == node).map(|(_, folder)| folder))
+        self.cached.get(&node).or_else(|| large().filter(|(of, _)| *of == node).map(|(_, directory)| directory))
     }
 
-    /// The node that has a name in a folder, whose entries `list` tells. Of several entries with the same name the
-    /// first counts. A folder that is too large to be kept is searched each time. A name that is not among those of a
-    /// folder whose other entries cannot be read is an error.
+    /// The node that has a name in a directory, whose entries `list` tells. Of several entries with the same name the
+    /// first counts. A directory that is too large to be kept is searched each time. A name that is not among those of a
+    /// directory whose other entries cannot be read is an error.
     pub(super) fn lookup(
         &self,
-        folder: Node,
+        directory: Node,
         name: &[u8],
         list: impl FnOnce(&mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>,
     ) -> Result<Option<Node>> {
-        if let Some(known) = self.known(folder) {
+        if let Some(known) = self.known(directory) {
             return known.find(name);
         }
         let (mut nodes, mut size, mut found) = (HashMap::new(), ENTRY, None);
-        let told = list(&mut |entry| {
+        let reported = list(&mut |entry| {
             if found.is_none() && entry.name == name {
                 found = Some(entry.node);
             }
@@ -94,7 +95,7 @@ impl Names {
             }
             ControlFlow::Continue(())
         });
-        let missing = match told {
+        let missing = match reported {
             Ok(()) => None,
             Err(Error::Incomplete(missing)) if missing.is_lasting() => Some(missing),
             // What failed now may work later.
@@ -103,9 +104,9 @@ impl Names {
         };
         let failed = found.is_none().then(|| missing.clone()).flatten();
         if size <= CACHE / 2 {
-            self.kept.insert(folder, Arc::new(Folder { nodes, size, missing }));
+            self.cached.insert(directory, Arc::new(Directory { nodes, size, missing }));
         } else if size <= self.most {
-            let large = Some((folder, Arc::new(Folder { nodes, size, missing })));
+            let large = Some((directory, Arc::new(Directory { nodes, size, missing })));
             *self.large.lock().unwrap_or_else(PoisonError::into_inner) = large;
         }
         failed.map_or(Ok(found), |missing| Err(Error::Incomplete(missing)))
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_kept_unless_there_are_too_many() {
+    fn names_are_cached_unless_there_are_too_many() {
         let names = Names { most: 20 << 20, ..Names::new() };
         let name = |number: u64| format!("{number:0200}").into_bytes();
         assert_eq!(names.lookup(Node(1), &name(7), entries(9)).unwrap(), Some(Node(7)));

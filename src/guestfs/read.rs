@@ -7,7 +7,7 @@ use crate::disk::{Disk, Part};
 /// `attributes` are the file's, which the caller mostly has at hand.
 ///
 /// # Errors
-/// [`Error::NotFile`]; damage; what the disk says.
+/// [`Error::NotFile`]; corruption; what the disk says.
 pub fn read(
     fs: &dyn GuestFs,
     volume: &dyn Disk,
@@ -91,7 +91,7 @@ const SEARCHED: usize = 1 << 20;
 /// the reverse.
 ///
 /// # Errors
-/// [`Error::NotFile`]; damage.
+/// [`Error::NotFile`]; corruption.
 pub fn seek(fs: &dyn GuestFs, file: Node, attributes: &Attributes, offset: u64, data: bool) -> Result<Option<u64>> {
     if attributes.kind != NodeKind::File {
         return Err(Error::NotFile);

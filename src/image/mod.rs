@@ -133,7 +133,7 @@ pub struct ParentLink {
     /// When the parent's file had last been written to, in seconds since the Unix epoch (VHD).
     pub time_stamp: Option<u64>,
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the
-    /// child's folder. Never trusted without an identity check where the format has an identity.
+    /// child's directory. Never trusted without an identity check where the format has an identity.
     pub hints: Vec<String>,
     /// The format that the header says the parent has, as it writes it, such as qcow2's backing format.
     pub format: Option<String>,
@@ -181,7 +181,7 @@ pub struct ImageInfo {
     pub parent: Option<ParentLink>,
     /// The comment that the header carries.
     pub comment: String,
-    /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a damaged table.
+    /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a corrupt table.
     pub notes: Vec<String>,
     /// The lengths of all files of the image together, in bytes.
     pub stored_size: u64,
@@ -277,7 +277,7 @@ pub trait ImageMut: Image {
     ///
     /// # Errors
     /// [`Error::Io`].
-    fn touch(&self) -> Result<()>;
+    fn mark_dirty(&self) -> Result<()>;
 
     /// Reserves space for `offset` to `offset + len`, whole units (the last one may be cut by the disk's end). The
     /// space reads as zeros, and nothing points to it until [`commit`](ImageMut::commit).
@@ -311,7 +311,7 @@ pub trait ImageMut: Image {
     /// [`Error::Io`]; what failed is tried again by the next flush.
     fn flush(&self) -> Result<()>;
 
-    /// Flushes, and clears what [`touch`](ImageMut::touch) set where the format has a mark for "in use".
+    /// Flushes, and clears what [`mark_dirty`](ImageMut::touch) set where the format has a mark for "in use".
     ///
     /// # Errors
     /// As [`flush`](ImageMut::flush).

@@ -22,7 +22,7 @@ pub struct OpenOptions {
     pub near: Option<PathBuf>,
     /// Files that images may name although they lie elsewhere.
     pub allowed: Allowed,
-    /// Open a damaged image as far as it can be read; reads of what is missing fail. Never together with `writable`.
+    /// Open a corrupt image as far as it can be read; reads of what is missing fail. Never together with `writable`.
     pub force: bool,
     /// Take it for this format whatever the content looks like: the user or the child's header says so.
     pub format: Option<Format>,
@@ -49,12 +49,12 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Makes a note of damage that the image is to be opened with, or else returns it.
-    pub(super) fn forgive(&self, damage: Error, notes: &mut Vec<String>) -> Result<()> {
+    /// Makes a note of corruption that the image is to be opened with, or else returns it.
+    pub(super) fn tolerate(&self, corrupt: Error, notes: &mut Vec<String>) -> Result<()> {
         if !self.force || self.writable {
-            return Err(damage);
+            return Err(corrupt);
         }
-        notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&damage)));
+        notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&corrupt)));
         Ok(())
     }
 }
@@ -123,7 +123,7 @@ pub fn probe(sample: &Sample) -> Format {
 /// Opens an image of any format.
 ///
 /// # Errors
-/// Any [`Error`]: the file cannot be read, is damaged, or uses what is not supported.
+/// Any [`Error`]: the file cannot be read, is corrupt, or uses what is not supported.
 pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
     let file = open_given(path, &options)?;
     let forced = OpenOptions { writable: false, force: true, ..options.clone() };
@@ -180,7 +180,7 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     }
 }
 
-/// Images are files; only the bundles of Parallels are folders, which cannot be opened, and their descriptor stands for
+/// Images are files; only the bundles of Parallels are directories, which cannot be opened, and their descriptor stands for
 /// them.
 fn open_local(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<File> {
     open(path).or_else(|error| match parallels::descriptor_in(path) {

@@ -4,7 +4,7 @@ use super::open::Sample;
 use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, foreign};
 use crate::storage;
 use crate::storage::File;
-use crate::storage::Stretch;
+use crate::storage::Segment;
 
 /// What a raw image is taken for: a disk as long as the file.
 ///
@@ -41,11 +41,11 @@ pub(super) fn flat(file: File, info: ImageInfo, writable: bool) -> Box<dyn Image
 /// [`Error::Io`].
 pub(super) fn stored_or_hole(file: &File, offset: u64, len: u64) -> Result<Run> {
     let stored = Run { extent: Extent::Stored { file: 0, offset }, len };
-    match file.stretch(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
-        Stretch::Data(data) => Ok(Run { len: len.min(data), ..stored }),
+    match file.segment(offset).map_err(|e| Error::io(file.path(), format!("find holes from offset {offset} of"), e))? {
+        Segment::Data(data) => Ok(Run { len: len.min(data), ..stored }),
         // Past its end a file reads as a hole too; a file that was cut since it was opened must not read as zeros.
-        Stretch::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
-        Stretch::Hole(_) => Ok(stored),
+        Segment::Hole(hole) if hole > 0 => Ok(Run { extent: Extent::Zero, len: len.min(hole) }),
+        Segment::Hole(_) => Ok(stored),
     }
 }
 
@@ -83,7 +83,7 @@ impl ImageMut for Raw {
         512
     }
 
-    fn touch(&self) -> Result<()> {
+    fn mark_dirty(&self) -> Result<()> {
         Ok(())
     }
 
@@ -124,10 +124,10 @@ mod tests {
     use std::path::Path;
 
     fn file(name: &str, len: u64) -> (tempfile::TempDir, std::path::PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(name);
         std::fs::File::create(&path).unwrap().set_len(len).unwrap();
-        (folder, path)
+        (directory, path)
     }
 
     fn open_path(path: &Path, writable: bool) -> Result<Box<dyn Image>> {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn holes_of_the_file_are_zeros_and_the_rest_is_stored() {
-        let (_folder, path) = file("disk.img", 1 << 20);
+        let (_directory, path) = file("disk.img", 1 << 20);
         let handle = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         handle.write_all_at(&[7; 4096], 512 << 10).unwrap();
         let image = open_path(&path, false).unwrap();
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_file_named_after_another_format_is_not_shown_as_a_disk() {
         for name in ["a.vdi", "a.VMDK", "a.qcow2"] {
-            let (_folder, path) = file(name, 4096);
+            let (_directory, path) = file(name, 4096);
             let error = open_path(&path, false).err().unwrap().to_string();
             assert!(error.contains("such as one that ends with .img, for a raw disk, found other bytes"), "{error}");
         }
@@ -161,16 +161,16 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_not_a_disk() {
-        let (_folder, path) = file("disk.img", 0);
+        let (_directory, path) = file("disk.img", 0);
         assert!(open_path(&path, false).err().unwrap().to_string().contains("an empty file"));
     }
 
     #[test]
-    fn folders_and_pipes_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = open_path(folder.path(), false).err().unwrap().to_string();
+    fn directories_and_pipes_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = open_path(directory.path(), false).err().unwrap().to_string();
         assert!(error.contains("is refused: it is a directory"), "{error}");
-        let pipe = folder.path().join("pipe");
+        let pipe = directory.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(open_path(&pipe, false).is_err());
     }

@@ -148,8 +148,8 @@ mod tests {
 
     /// The facts about a file with these bytes, registered with a format.
     fn facts(bytes: &[u8], format: &str) -> Facts {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("image");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image");
         fs::write(&path, bytes).unwrap();
         all(&[Some(&medium(path, format))], &lock::Prober::new(), &Allowed::NONE).swap_remove(0)
     }
@@ -186,15 +186,17 @@ mod tests {
     fn what_cannot_be_read_is_no_access_and_says_why() {
         let found = facts(&Build::default().bytes()[..80], "VDI");
         assert_eq!((found.state, found.capacity), (MediumState::NoAccess, None));
-        assert!(found.problem.unwrap().contains(" is damaged: "));
+        assert!(found.problem.unwrap().contains(" is corrupt: "));
 
-        let folder = tempfile::tempdir().unwrap();
-        let gone = all(&[Some(&medium(folder.path().join("gone.vdi"), "VDI"))], &lock::Prober::new(), &Allowed::NONE)
-            .swap_remove(0);
+        let directory = tempfile::tempdir().unwrap();
+        let gone =
+            all(&[Some(&medium(directory.path().join("gone.vdi"), "VDI"))], &lock::Prober::new(), &Allowed::NONE)
+                .swap_remove(0);
         assert_eq!((gone.size_on_disk, gone.capacity, gone.state), (Some(0), None, MediumState::NoAccess));
         assert!(gone.problem.unwrap().contains("gone.vdi: No such file or directory"));
         let not_a_file =
-            all(&[Some(&medium(folder.path().to_owned(), "VDI"))], &lock::Prober::new(), &Allowed::NONE).swap_remove(0);
+            all(&[Some(&medium(directory.path().to_owned(), "VDI"))], &lock::Prober::new(), &Allowed::NONE)
+                .swap_remove(0);
         assert!(not_a_file.problem.unwrap().contains("it is a directory"));
     }
 
@@ -225,10 +227,10 @@ mod tests {
 
     #[test]
     fn facts_come_in_the_order_of_the_media() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let media: Vec<Medium> = (1..=50)
             .map(|n| {
-                let path = folder.path().join(n.to_string());
+                let path = directory.path().join(n.to_string());
                 fs::write(&path, vec![0; n * 512]).unwrap();
                 medium(path, "RAW")
             })

@@ -11,14 +11,14 @@ use std::io::{self, Write};
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
 pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Harmless(PrettyFormatter::new()));
+    let mut serializer = Serializer::with_formatter(&mut *out, Sanitized(PrettyFormatter::new()));
     report.serialize(&mut serializer).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())
 }
 
 /// The indented form, with more characters escaped than JSON demands.
-struct Harmless(PrettyFormatter<'static>);
+struct Sanitized(PrettyFormatter<'static>);
 
 macro_rules! as_indented {
     ($($name:ident($($argument:ident: $type:ty)?);)*) => {
@@ -28,7 +28,7 @@ macro_rules! as_indented {
     };
 }
 
-impl Formatter for Harmless {
+impl Formatter for Sanitized {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_obeyed(*c)) {

@@ -120,12 +120,12 @@ impl DiskReport {
             name: volume.name.clone(),
             filesystem: contents.get(volume.index).and_then(ContentReport::new),
         };
-        let told = contents.iter().enumerate().flat_map(|(index, content)| {
+        let reported = contents.iter().enumerate().flat_map(|(index, content)| {
             let subject = if index == volumes { "The disk".to_owned() } else { format!("Volume {index}") };
             content.notes.iter().map(move |note| format!("{subject}: {note}"))
         });
         let disk = contents.get(volumes);
-        let beside = disk.filter(|content| volumes > 0 && !content.is_unknown()).map(|content| {
+        let next_to = disk.filter(|content| volumes > 0 && !content.is_unknown()).map(|content| {
             format!(
                 "The disk as a whole holds {content}, besides its partitions; mount the disk and open vhdd for that"
             )
@@ -139,7 +139,7 @@ impl DiskReport {
             sector_size: table.sector_size,
             filesystem: disk.and_then(ContentReport::new),
             partitions: table.volumes.iter().map(partition).collect(),
-            notes: table.notes.iter().cloned().chain(beside).chain(told).collect(),
+            notes: table.notes.iter().cloned().chain(next_to).chain(reported).collect(),
         }
     }
 }
@@ -167,11 +167,11 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
         write_whole(out, disk)?;
     } else {
         let contents = contents(disk);
-        let beside = joined(rows(disk), &contents);
+        let next_to = joined(rows(disk), &contents);
         // The name is cut before anything else, but not to less than can be told apart.
         let name = width(&base_name(disk)).min(LEAST_NAME);
-        if style.width.is_none_or(|room| total(&beside) + name <= room) {
-            write_table(out, named(beside, disk, style), RIGHT, style)?;
+        if style.width.is_none_or(|room| total(&next_to) + name <= room) {
+            write_table(out, named(next_to, disk, style), RIGHT, style)?;
         } else {
             // Neither a UUID nor a number is ever cut.
             write_table(out, named(rows(disk), disk, style), RIGHT, style)?;

@@ -17,15 +17,15 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
     }
-    let mut harmless = String::with_capacity(text.len() + 8);
+    let mut sanitized = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         if is_obeyed(c) {
-            harmless.extend(c.escape_default());
+            sanitized.extend(c.escape_default());
         } else {
-            harmless.push(c);
+            sanitized.push(c);
         }
     }
-    Cow::Owned(harmless)
+    Cow::Owned(sanitized)
 }
 
 /// Whether a terminal acts on a character instead of showing it. Line and paragraph separators, and overrides,
@@ -125,8 +125,8 @@ mod tests {
     fn what_a_terminal_would_obey_is_shown_instead() {
         assert_eq!(printable("a\x1b[31mb\x07\u{9b}c\nd\te"), r"a\u{1b}[31mb\u{7}\u{9b}c\nd\te");
         assert_eq!(printable("x\u{202e}gpj.exe"), r"x\u{202e}gpj.exe");
-        let harmless = "ünï 日本 👩‍👩‍👧 e\u{301} \u{200e}";
-        assert!(matches!(printable(harmless), Cow::Borrowed(_)));
+        let sanitized = "ünï 日本 👩‍👩‍👧 e\u{301} \u{200e}";
+        assert!(matches!(printable(sanitized), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub enum Error {
     /// The operating system refused.
     #[error("Cannot {action} {}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// Completes "Cannot ... PATH".
         action: &'static str,

@@ -184,7 +184,7 @@ fn open_existing(path: &Path, image: &fs::Metadata) -> io::Result<(File, bool)> 
     }
 }
 
-/// Opens a file that is there and checks that it is a lock file. Its folder may be in the hands of somebody who wants
+/// Opens a file that is there and checks that it is a lock file. Its directory may be in the hands of somebody who wants
 /// us to write into a file of their choice, or to wait for them: no symbolic link is followed, a file with other content is
 /// left alone, and so is what another user put into a directory that all may write, such as `/tmp`.
 fn open_checked(path: &Path, image: &fs::Metadata, writable: bool) -> io::Result<File> {
@@ -222,27 +222,27 @@ fn create(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<
     Ok(file)
 }
 
-/// A name in a folder. The folder is kept open: when the lock is given back, something may be mounted over it.
+/// A name in a directory. The directory is kept open: when the lock is given back, something may be mounted over it.
 #[derive(Debug)]
 struct Place {
-    folder: File,
+    dir: File,
     name: OsString,
 }
 
 impl Place {
     fn of(path: &Path) -> io::Result<Self> {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let folder = OpenOptions::new().read(true).custom_flags(flags.bits()).open(folder)?;
-        Ok(Self { folder, name: name.to_owned() })
+        let dir = OpenOptions::new().read(true).custom_flags(flags.bits()).open(dir)?;
+        Ok(Self { dir, name: name.to_owned() })
     }
 
     /// Whether it still leads to the open file.
     fn has(&self, file: &File) -> io::Result<bool> {
         let ours = file.metadata()?;
-        match fstatat(&self.folder, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        match fstatat(&self.dir, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.dev(), ours.ino())),
             Err(Errno::ENOENT) => Ok(false),
             Err(e) => Err(e.into()),
@@ -250,6 +250,6 @@ impl Place {
     }
 
     fn remove(&self) -> io::Result<()> {
-        Ok(unlinkat(&self.folder, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
+        Ok(unlinkat(&self.dir, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
     }
 }

@@ -1,4 +1,4 @@
-//! The second lock: `flock` on the image file itself. Lock files in different folders (one user can write beside the
+//! The second lock: `flock` on the image file itself. Lock files in different directories (one user can write beside the
 //! image, another cannot) do not meet; the image they share does.
 
 use super::Mode;

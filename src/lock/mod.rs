@@ -6,8 +6,8 @@
 //! The kernel holds the locks, so a process that dies leaves none behind. There are two, and both must be got:
 //!
 //! * on a lock file beside the image, `.NAME.vboximg-lock`, where each holder leaves a record of itself for the
-//!   messages of others. Where that cannot be made it is in the user's runtime folder.
-//! * on the image itself, for those whose lock files are in different folders.
+//!   messages of others. Where that cannot be made it is in the user's runtime directory.
+//! * on the image itself, for those whose lock files are in different directories.
 
 pub mod error;
 pub mod users;
@@ -184,16 +184,16 @@ fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Resul
 }
 
 fn open_lock_file(target: &Target, mode: Mode) -> Result<Option<LockFile>> {
-    if let Some(path) = target.beside() {
+    if let Some(path) = target.next_to() {
         match LockFile::open(&path, target.lock_file_permissions(), &target.attributes) {
             Ok(file) if mode == Mode::Write && !file.writable() => return Err(Error::ForeignLockFile { path }),
             Ok(file) => return Ok(Some(file)),
             Err(e) => log::debug!("No lock file beside {}: {e}", target.path.display()),
         }
     }
-    let Some(folder) = place::make_runtime_folder() else { return Ok(None) };
-    let attributes = folder.metadata().map_err(|e| Error::io(&folder, "read the attributes of", e))?;
-    let path = folder.join(target.name_in_runtime());
+    let Some(directory) = place::make_runtime_directory() else { return Ok(None) };
+    let attributes = directory.metadata().map_err(|e| Error::io(&directory, "read the attributes of", e))?;
+    let path = directory.join(target.name_in_runtime());
     match LockFile::open(&path, 0o600, &attributes) {
         Ok(file) => Ok(Some(file)),
         Err(e) => {
@@ -210,11 +210,11 @@ type Table = LazyLock<Vec<Flock>, Box<dyn FnOnce() -> Vec<Flock> + Send>>;
 #[derive(Debug)]
 pub struct Prober {
     flocks: Table,
-    runtime_folder: Option<(PathBuf, HashSet<OsString>)>,
+    runtime_directory: Option<(PathBuf, HashSet<OsString>)>,
 }
 
 impl Prober {
-    /// Begins to read the kernel's table of locks, and reads which lock files are in the user's runtime folder.
+    /// Begins to read the kernel's table of locks, and reads which lock files are in the user's runtime directory.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
     pub fn new() -> Self {
@@ -223,16 +223,16 @@ impl Prober {
         Self::with(Box::new(move || reading.join().unwrap_or_default()))
     }
 
-    /// Looks at lock files only, those beside images and those in the user's runtime folder. Enough where no mount of
+    /// Looks at lock files only, those beside images and those in the user's runtime directory. Enough where no mount of
     /// this program is seen: the kernel's table tells no more than who holds an image through a lock file in another
-    /// user's runtime folder.
+    /// user's runtime directory.
     #[must_use]
     pub fn of_lock_files() -> Self {
         Self::with(Box::new(Vec::new))
     }
 
     fn with(flocks: Box<dyn FnOnce() -> Vec<Flock> + Send>) -> Self {
-        Self { flocks: LazyLock::new(flocks), runtime_folder: place::look_into_runtime_folder() }
+        Self { flocks: LazyLock::new(flocks), runtime_directory: place::look_into_runtime_directory() }
     }
 
     /// As [`state`].
@@ -247,12 +247,12 @@ impl Prober {
     fn state_of(&self, target: &Target) -> (State, Vec<User>) {
         let flocks: Vec<&Flock> = self.flocks.iter().filter(|lock| lock.is_on(target)).collect();
         let in_runtime = self
-            .runtime_folder
+            .runtime_directory
             .as_ref()
-            .and_then(|(folder, names)| names.get(&target.name_in_runtime()).map(|name| folder.join(name)));
+            .and_then(|(directory, names)| names.get(&target.name_in_runtime()).map(|name| directory.join(name)));
         let mut mode = flocks.first().map(|lock| lock.mode);
         let mut holders = Vec::new();
-        for path in target.beside().into_iter().chain(in_runtime) {
+        for path in target.next_to().into_iter().chain(in_runtime) {
             match file::holders(&path, &target.attributes) {
                 Ok(Some((found_mode, found))) => {
                     mode = Some(found_mode);

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The end of a lock file's name; the image's name is before it.
 const SUFFIX: &str = ".vboximg-lock";
-/// The folder of lock files in a runtime folder.
-const FOLDER: &str = "vboximg-mount";
+/// The directory of lock files in a runtime directory.
+const DIRECTORY: &str = "vboximg-mount";
 
 /// An image, whatever path led to it.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ impl Target {
         Ok(Self { path, attributes })
     }
 
-    /// As [`find`](Self::find), for looking only: the path may still lead through linked folders. A file that is no link
-    /// itself has the same lock file beside it whatever path led to its folder.
+    /// As [`find`](Self::find), for looking only: the path may still lead through linked directories. A file that is no link
+    /// itself has the same lock file beside it whatever path led to its directory.
     pub(super) fn look_at(image: &Path) -> Result<Self> {
         match fs::symlink_metadata(image) {
             Ok(attributes) if attributes.is_file() => Ok(Self { path: image.to_path_buf(), attributes }),
@@ -45,8 +45,8 @@ impl Target {
         self.attributes.file_type().is_block_device()
     }
 
-    /// The lock file beside the image; none for a device, whose folder belongs to the system.
-    pub(super) fn beside(&self) -> Option<PathBuf> {
+    /// The lock file beside the image; none for a device, whose directory belongs to the system.
+    pub(super) fn next_to(&self) -> Option<PathBuf> {
         if self.is_block_device() {
             return None;
         }
@@ -56,7 +56,7 @@ impl Target {
         Some(self.path.with_file_name(name))
     }
 
-    /// The name of the lock file in a runtime folder. It comes from the inode, as that folder is for all images.
+    /// The name of the lock file in a runtime directory. It comes from the inode, as that directory is for all images.
     pub(super) fn name_in_runtime(&self) -> OsString {
         let a = &self.attributes;
         if self.is_block_device() {
@@ -75,44 +75,44 @@ impl Target {
 
 /// The user's directory of lock files, made when it is missing. None where there is no directory that only this user
 /// can write: then the lock on the image itself has to do.
-pub(super) fn make_runtime_folder() -> Option<PathBuf> {
-    let folder = runtime_folder()?;
-    match DirBuilder::new().mode(0o700).create(&folder) {
+pub(super) fn make_runtime_directory() -> Option<PathBuf> {
+    let directory = runtime_directory()?;
+    match DirBuilder::new().mode(0o700).create(&directory) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-            log::debug!("Cannot create {}: {e}", folder.display());
+            log::debug!("Cannot create {}: {e}", directory.display());
             None
         }
-        _ => Some(folder).filter(|folder| is_private(folder, geteuid().as_raw())),
+        _ => Some(directory).filter(|directory| is_private(directory, geteuid().as_raw())),
     }
 }
 
 /// The names of the files in the user's directory of lock files, and where it is. None if it is not there or others can
 /// put files into it.
-pub(super) fn look_into_runtime_folder() -> Option<(PathBuf, HashSet<OsString>)> {
-    let folder = runtime_folder().filter(|folder| is_private(folder, geteuid().as_raw()))?;
-    let names = fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.file_name()).collect();
-    Some((folder, names))
+pub(super) fn look_into_runtime_directory() -> Option<(PathBuf, HashSet<OsString>)> {
+    let directory = runtime_directory().filter(|directory| is_private(directory, geteuid().as_raw()))?;
+    let names = fs::read_dir(&directory).ok()?.flatten().map(|entry| entry.file_name()).collect();
+    Some((directory, names))
 }
 
 /// Root's is in `/run`, as that of any daemon: root's environment may be that of the user who ran `sudo`. Directories that
 /// all users share, such as `/tmp`, are never used: whoever comes first has the name there.
-fn runtime_folder() -> Option<PathBuf> {
+fn runtime_directory() -> Option<PathBuf> {
     let user = geteuid();
     if user.is_root() {
-        return runtime_folder_of([PathBuf::from("/run")], user.as_raw());
+        return runtime_directory_of([PathBuf::from("/run")], user.as_raw());
     }
     let given = BaseDirs::new().and_then(|user| user.runtime_dir().map(Path::to_path_buf));
-    runtime_folder_of(given.into_iter().chain([Path::new("/run/user").join(user.to_string())]), user.as_raw())
+    runtime_directory_of(given.into_iter().chain([Path::new("/run/user").join(user.to_string())]), user.as_raw())
 }
 
 /// Ours in the first of these directories that only the user can write.
-fn runtime_folder_of(all: impl IntoIterator<Item = PathBuf>, user: u32) -> Option<PathBuf> {
-    all.into_iter().find(|folder| is_private(folder, user)).map(|folder| folder.join(FOLDER))
+fn runtime_directory_of(all: impl IntoIterator<Item = PathBuf>, user: u32) -> Option<PathBuf> {
+    all.into_iter().find(|directory| is_private(directory, user)).map(|directory| directory.join(DIRECTORY))
 }
 
 /// Whether a directory is the user's own and no other user can write to it.
-fn is_private(folder: &Path, user: u32) -> bool {
-    let attributes = fs::symlink_metadata(folder);
+fn is_private(directory: &Path, user: u32) -> bool {
+    let attributes = fs::symlink_metadata(directory);
     attributes.is_ok_and(|a| a.is_dir() && a.uid() == user && a.permissions().mode() & 0o022 == 0)
 }
 
@@ -122,39 +122,42 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn the_lock_file_is_beside_the_image_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().canonicalize().unwrap().join("a disk.vdi");
+    fn the_lock_file_is_next_to_the_image_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().canonicalize().unwrap().join("a disk.vdi");
         fs::write(&image, "x").unwrap();
-        symlink(&image, folder.path().join("link")).unwrap();
-        let target = Target::find(&folder.path().join("link")).unwrap();
+        symlink(&image, directory.path().join("link")).unwrap();
+        let target = Target::find(&directory.path().join("link")).unwrap();
         assert_eq!(target.path, image);
-        assert_eq!(target.beside(), Some(image.with_file_name(".a disk.vdi.vboximg-lock")));
+        assert_eq!(target.next_to(), Some(image.with_file_name(".a disk.vdi.vboximg-lock")));
     }
 
     #[test]
     fn a_look_finds_the_same_lock_file_through_links() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        let image = folder.join("a.vdi");
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().canonicalize().unwrap();
+        let image = directory.join("a.vdi");
         fs::write(&image, "x").unwrap();
-        symlink(&folder, folder.join("here")).unwrap();
-        symlink("a.vdi", folder.join("link")).unwrap();
+        symlink(&directory, directory.join("here")).unwrap();
+        symlink("a.vdi", directory.join("link")).unwrap();
         let found = Target::find(&image).unwrap();
-        for path in [image.clone(), folder.join("here/a.vdi"), folder.join("link"), folder.join("here/link")] {
+        for path in [image.clone(), directory.join("here/a.vdi"), directory.join("link"), directory.join("here/link")] {
             let seen = Target::look_at(&path).unwrap();
             assert_eq!(seen.name_in_runtime(), found.name_in_runtime());
-            let beside = seen.beside().unwrap();
-            let in_folder = beside.parent().unwrap().canonicalize().unwrap();
-            assert_eq!((Some(&*in_folder), beside.file_name()), (Some(&*folder), found.beside().unwrap().file_name()));
+            let next_to = seen.next_to().unwrap();
+            let in_directory = next_to.parent().unwrap().canonicalize().unwrap();
+            assert_eq!(
+                (Some(&*in_directory), next_to.file_name()),
+                (Some(&*directory), found.next_to().unwrap().file_name())
+            );
         }
-        assert!(Target::look_at(&folder.join("gone")).is_err());
+        assert!(Target::look_at(&directory.join("gone")).is_err());
     }
 
     #[test]
     fn the_lock_file_is_for_those_that_the_image_is_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("a.vdi");
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("a.vdi");
         fs::write(&image, "x").unwrap();
         for (image_mode, lock_mode) in [(0o644, 0o644), (0o755, 0o644), (0o660, 0o660), (0o400, 0o600)] {
             fs::set_permissions(&image, fs::Permissions::from_mode(image_mode)).unwrap();
@@ -164,21 +167,21 @@ mod tests {
 
     #[test]
     fn the_runtime_directory_is_the_first_that_only_the_user_can_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let user = folder.path().metadata().unwrap().uid();
-        let own = folder.path().join("own");
+        let directory = tempfile::tempdir().unwrap();
+        let user = directory.path().metadata().unwrap().uid();
+        let own = directory.path().join("own");
         DirBuilder::new().mode(0o755).create(&own).unwrap();
-        let open = folder.path().join("open");
+        let open = directory.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).unwrap();
-        let link = folder.path().join("link");
+        let link = directory.path().join("link");
         symlink(&own, &link).unwrap();
-        let none = folder.path().join("none");
+        let none = directory.path().join("none");
 
         let all = [none, open, link, own.clone()];
-        assert_eq!(runtime_folder_of(all.clone(), user), Some(own.join(FOLDER)));
-        assert_eq!(runtime_folder_of(all[..3].to_vec(), user), None);
+        assert_eq!(runtime_directory_of(all.clone(), user), Some(own.join(DIRECTORY)));
+        assert_eq!(runtime_directory_of(all[..3].to_vec(), user), None);
         // A directory of somebody else is not used.
-        assert_eq!(runtime_folder_of(all, user + 1), None);
+        assert_eq!(runtime_directory_of(all, user + 1), None);
     }
 }

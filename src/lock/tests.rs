@@ -15,17 +15,17 @@ const REPORT: &str = "holder: ";
 /// Debian's user `nobody`.
 const NOBODY: &str = "65534";
 
-/// A folder with an image `disk.vdi` that everybody may reach.
-fn folder_with_image() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
-    let image = folder.path().canonicalize().unwrap().join("disk.vdi");
+/// A directory with an image `disk.vdi` that everybody may reach.
+fn directory_with_image() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let image = directory.path().canonicalize().unwrap().join("disk.vdi");
     fs::write(&image, "image").unwrap();
-    (folder, image)
+    (directory, image)
 }
 
 fn lock_file_of(image: &Path) -> PathBuf {
-    Target::find(image).unwrap().beside().unwrap()
+    Target::find(image).unwrap().next_to().unwrap()
 }
 
 /// Waits for what the kernel's table of locks says while other tests change it, which is not always all.
@@ -51,15 +51,15 @@ impl HolderProcess {
         Self::start_with(Command::new(std::env::current_exe().unwrap()), image, mode)
     }
 
-    /// As an ordinary user with a runtime folder, both `nobody`'s own if we are root.
-    fn start_unprivileged(image: &Path, mode: Mode, own_folder: &Path) -> Self {
+    /// As an ordinary user with a runtime directory, both `nobody`'s own if we are root.
+    fn start_unprivileged(image: &Path, mode: Mode, own_directory: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut command = if nix::unistd::geteuid().is_root() {
-            // The program may be in a folder of root's.
-            let copy = own_folder.join("program");
+            // The program may be in a directory of root's.
+            let copy = own_directory.join("program");
             if !copy.exists() {
                 fs::copy(program, &copy).unwrap();
-                std::os::unix::fs::chown(own_folder, Some(65534), Some(65534)).unwrap();
+                std::os::unix::fs::chown(own_directory, Some(65534), Some(65534)).unwrap();
             }
             let mut command = Command::new("setpriv");
             command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(copy);
@@ -67,7 +67,7 @@ impl HolderProcess {
         } else {
             Command::new(program)
         };
-        command.env("XDG_RUNTIME_DIR", own_folder);
+        command.env("XDG_RUNTIME_DIR", own_directory);
         Self::start_with(command, image, mode)
     }
 
@@ -116,7 +116,7 @@ fn holder_process() {
 
 #[test]
 fn many_read_or_one_writes() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     let readers: Vec<_> = (0..5).map(|_| HolderProcess::start(&image, Mode::Read)).collect();
     let pids: Vec<u32> = readers.iter().map(|reader| reader.child.id()).collect();
     assert!(readers.iter().all(|reader| reader.report == "held"));
@@ -142,8 +142,8 @@ fn many_read_or_one_writes() {
 }
 
 #[test]
-fn the_loser_is_told_who_holds_it() {
-    let (_folder, image) = folder_with_image();
+fn the_loser_is_reported_who_holds_it() {
+    let (_directory, image) = directory_with_image();
     let writer = HolderProcess::start(&image, Mode::Write);
     for mode in [Mode::Read, Mode::Write] {
         let Err(Error::Locked { holders, .. }) = acquire(&image, mode, None) else { panic!("it is locked") };
@@ -171,7 +171,7 @@ fn state_holder(image: &Path) -> Holder {
 
 #[test]
 fn a_killed_process_leaves_no_lock() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     for mode in [Mode::Read, Mode::Write] {
         let holder = HolderProcess::start(&image, mode);
         assert_ne!(state(&image).unwrap(), State::Free);
@@ -185,7 +185,7 @@ fn a_killed_process_leaves_no_lock() {
 
 #[test]
 fn two_opens_of_one_process_conflict() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     let reader = acquire(&image, Mode::Read, None).unwrap();
     let second = acquire(&image, Mode::Read, None).unwrap();
     assert!(matches!(acquire(&image, Mode::Write, None), Err(Error::Locked { mode: Mode::Read, .. })));
@@ -198,8 +198,8 @@ fn two_opens_of_one_process_conflict() {
 
 #[test]
 fn a_chain_is_locked_whole_or_not_at_all() {
-    let (folder, base) = folder_with_image();
-    let [leaf, other_leaf] = ["leaf.vdi", "other.vdi"].map(|name| folder.path().join(name));
+    let (directory, base) = directory_with_image();
+    let [leaf, other_leaf] = ["leaf.vdi", "other.vdi"].map(|name| directory.path().join(name));
     fs::write(&leaf, "").unwrap();
     fs::write(&other_leaf, "").unwrap();
     let held = acquire_chain(&[&leaf, &base], Mode::Write, None).unwrap();
@@ -215,8 +215,8 @@ fn a_chain_is_locked_whole_or_not_at_all() {
 
 #[test]
 fn other_names_of_an_image_meet() {
-    let (folder, image) = folder_with_image();
-    let (symbolic, hard) = (folder.path().join("symbolic.vdi"), folder.path().join("hard.vdi"));
+    let (directory, image) = directory_with_image();
+    let (symbolic, hard) = (directory.path().join("symbolic.vdi"), directory.path().join("hard.vdi"));
     symlink(&image, &symbolic).unwrap();
     fs::hard_link(&image, &hard).unwrap();
     let writer = HolderProcess::start(&image, Mode::Write);
@@ -229,9 +229,9 @@ fn other_names_of_an_image_meet() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_needs_no_lock_file_in_it() {
-    let (folder, image) = folder_with_image();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
+fn a_directory_that_cannot_be_written_needs_no_lock_file_in_it() {
+    let (directory, image) = directory_with_image();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o555)).unwrap();
     let own = tempfile::tempdir().unwrap();
     let reader = HolderProcess::start_unprivileged(&image, Mode::Read, own.path());
     assert_eq!(reader.report, "held");
@@ -242,7 +242,7 @@ fn a_folder_that_cannot_be_written_needs_no_lock_file_in_it() {
     let writer = HolderProcess::start_unprivileged(&image, Mode::Write, own.path());
     assert!(writer.report.contains("is locked for reading by process "), "{}", writer.report);
     assert!(writer.report.contains("(mounted at /mnt/there)"), "{}", writer.report);
-    // Another user has another runtime folder, and meets the lock on the image itself.
+    // Another user has another runtime directory, and meets the lock on the image itself.
     let refused = acquire(&image, Mode::Write, None).unwrap_err();
     assert_eq!(refused.kind(), crate::error_kind::ErrorKind::Locked);
     drop((reader, writer));
@@ -251,7 +251,7 @@ fn a_folder_that_cannot_be_written_needs_no_lock_file_in_it() {
 
 #[test]
 fn the_lock_file_of_another_user_does_for_reading() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     let own = tempfile::tempdir().unwrap();
     let held = acquire(&image, Mode::Read, None).unwrap();
     fs::set_permissions(lock_file_of(&image), Permissions::from_mode(0o444)).unwrap();
@@ -269,8 +269,8 @@ fn the_lock_file_of_another_user_does_for_reading() {
 }
 
 #[test]
-fn garbage_in_the_lock_file_is_harmless() {
-    let (_folder, image) = folder_with_image();
+fn garbage_in_the_lock_file_is_sanitized() {
+    let (_directory, image) = directory_with_image();
     let holder = HolderProcess::start(&image, Mode::Write);
     let lock_file = lock_file_of(&image);
     let mut content = fs::read(&lock_file).unwrap();
@@ -289,9 +289,9 @@ fn garbage_in_the_lock_file_is_harmless() {
 
 #[test]
 fn a_file_of_something_else_is_left_alone() {
-    let (folder, image) = folder_with_image();
+    let (directory, image) = directory_with_image();
     let own = tempfile::tempdir().unwrap();
-    let victim = folder.path().join("victim");
+    let victim = directory.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     let lock_file = lock_file_of(&image);
     let put_in_the_way: [(&str, &dyn Fn()); 3] = [
@@ -317,7 +317,7 @@ fn a_file_of_something_else_is_left_alone() {
 
 #[test]
 fn without_a_free_slot_there_is_a_lock_and_no_record() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     let first = acquire(&image, Mode::Read, None).unwrap();
     let other = File::options().read(true).write(true).open(lock_file_of(&image)).unwrap();
     let taken = file::SLOTS.filter(|slot| ofd::try_lock(&other, Mode::Write, &(*slot..slot + 1)).unwrap()).count();
@@ -331,7 +331,7 @@ fn without_a_free_slot_there_is_a_lock_and_no_record() {
 
 #[test]
 fn hundreds_of_readers_are_listed() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     // Each needs two open files, of 1024.
     let guards: Vec<Guard> = (0..300).map(|_| acquire(&image, Mode::Read, None).unwrap()).collect();
     let Ok(State::Read(holders)) = state(&image) else { panic!("locked for reading") };
@@ -343,7 +343,7 @@ fn hundreds_of_readers_are_listed() {
 /// On the lock file alone: the lock on the image itself would hide that two processes locked different files.
 #[test]
 fn writers_that_come_and_go_never_meet() {
-    let (_folder, image) = folder_with_image();
+    let (_directory, image) = directory_with_image();
     let (path, attributes) = (lock_file_of(&image), image.metadata().unwrap());
     let (inside, times) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
@@ -367,15 +367,15 @@ fn writers_that_come_and_go_never_meet() {
 
 #[test]
 fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
-    let (folder, image) = folder_with_image();
+    let (directory, image) = directory_with_image();
     let path = lock_file_of(&image);
     let guard = acquire(&image, Mode::Read, None).unwrap();
     assert!(path.exists());
-    // Another folder in its place, as after a mount.
-    let hidden = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
+    // Another directory in its place, as after a mount.
+    let hidden = tempfile::tempdir_in(directory.path().parent().unwrap()).unwrap();
     let moved = hidden.path().join("moved");
-    fs::rename(folder.path(), &moved).unwrap();
-    fs::create_dir(folder.path()).unwrap();
+    fs::rename(directory.path(), &moved).unwrap();
+    fs::create_dir(directory.path()).unwrap();
     fs::write(&path, "somebody else's").unwrap();
     drop(guard);
     assert!(path.exists() && moved.join("disk.vdi").exists());
@@ -384,8 +384,8 @@ fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
 
 #[test]
 fn an_image_that_is_not_there_is_not_found() {
-    let (folder, _) = folder_with_image();
-    let missing = folder.path().join("missing.vdi");
+    let (directory, _) = directory_with_image();
+    let missing = directory.path().join("missing.vdi");
     let refused = acquire(&missing, Mode::Read, None).unwrap_err();
     assert_eq!(refused.kind(), crate::error_kind::ErrorKind::NotFound);
     assert_eq!(refused.to_string(), format!("Cannot find {}", missing.display()));
@@ -411,10 +411,10 @@ impl Drop for LoopDevice {
 
 #[test]
 fn devices_are_locked_and_claimed() {
-    let (folder, image) = folder_with_image();
+    let (directory, image) = directory_with_image();
     File::options().write(true).open(&image).unwrap().set_len(1 << 20).unwrap();
     let device = LoopDevice::attach(&image);
-    let link = folder.path().join("device");
+    let link = directory.path().join("device");
     symlink(&device.0, &link).unwrap();
 
     let writer = HolderProcess::start(&link, Mode::Write);
@@ -441,9 +441,9 @@ fn what_another_user_put_into_a_shared_directory_stops_nothing() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let (folder, image) = folder_with_image();
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o1777)).unwrap();
-    let (squatter, victim) = (lock_file_of(&image), folder.path().join("victim"));
+    let (directory, image) = directory_with_image();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
+    let (squatter, victim) = (lock_file_of(&image), directory.path().join("victim"));
     fs::write(&victim, "").unwrap();
     let nobody = |path: &Path| std::os::unix::fs::lchown(path, Some(65534), Some(65534)).unwrap();
     for kind in ["file", "directory", "link", "fifo"] {

@@ -82,7 +82,7 @@ pub(super) fn process(pid: u32, writes: bool, path: &Path) -> User {
 }
 
 /// A search for processes that have certain images open. The images are looked at when it is made, so that it may be
-/// used when something is mounted over their folder.
+/// used when something is mounted over their directory.
 pub struct Search {
     images: HashMap<FileIdentity, PathBuf>,
     /// Their file names.
@@ -142,17 +142,19 @@ impl Search {
         ))
     }
 
-    /// The images that a process has open. System calls relative to its folder and one buffer for all answers take a
+    /// The images that a process has open. System calls relative to its directory and one buffer for all answers take a
     /// third of the time that paths take, and a mount goes to the background only after this.
     fn users_in(&self, pid: u32) -> Vec<User> {
         let mut found: Vec<User> = Vec::new();
         let path = PathBuf::from(format!("/proc/{pid}/fd"));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(folder) = rustix::fs::open(&path, flags, Mode::empty()) else { return found };
+        let Ok(directory) = rustix::fs::open(&path, flags, Mode::empty()) else { return found };
         let (mut buf, mut target) = ([MaybeUninit::uninit(); 8 << 10], Vec::new());
-        let mut links = RawDir::new(&folder, &mut buf);
+        let mut links = RawDir::new(&directory, &mut buf);
         while let Some(Ok(link)) = links.next() {
-            let Ok(read) = rustix::fs::readlinkat(&folder, link.file_name(), mem::take(&mut target)) else { continue };
+            let Ok(read) = rustix::fs::readlinkat(&directory, link.file_name(), mem::take(&mut target)) else {
+                continue;
+            };
             target = read.into_bytes();
             let number = OsStr::from_bytes(link.file_name().to_bytes());
             let Some(image) = self.find(Path::new(OsStr::from_bytes(&target)), &path.join(number)) else { continue };
@@ -277,8 +279,8 @@ impl LoopDevice {
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
-    fs::read_dir(folder).into_iter().flatten().flatten()
+fn entries(directory: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten()
 }
 
 #[cfg(test)]

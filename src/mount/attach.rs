@@ -1,4 +1,4 @@
-//! Attaching a session to a folder and detaching it: the kernel's own calls for root, `fusermount3` for other users.
+//! Attaching a session to a directory and detaching it: the kernel's own calls for root, `fusermount3` for other users.
 
 use super::server::{MAX_READ, Server};
 use super::{Access, Error, Options, Result, helper, table};

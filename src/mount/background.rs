@@ -93,9 +93,9 @@ pub fn detach() -> Result<()> {
     // Standard error first: whoever reads it must see its end when the first process ends.
     nix::unistd::dup2_stdin(&null).map_err(give_up)?;
     nix::unistd::dup2_stderr(&null).map_err(give_up)?;
-    let told = writeln!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
+    let reported = writeln!(io::stdout(), "{READY}").and_then(|()| io::stdout().flush());
     nix::unistd::dup2_stdout(&null).map_err(give_up)?;
-    told.map_err(Error::io("standard output".as_ref(), "report to"))
+    reported.map_err(Error::io("standard output".as_ref(), "report to"))
 }
 
 #[cfg(test)]

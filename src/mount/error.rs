@@ -12,7 +12,7 @@ pub enum Error {
     /// The operating system refused.
     #[error("Cannot {action} {}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// Completes "Cannot ... PATH".
         action: &'static str,
@@ -64,7 +64,7 @@ pub enum Error {
     /// What should be unmounted is not a mount of this program.
     #[error("Nothing of vboximg-mount is mounted on {}, {found}", path.display())]
     NotMounted {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// What is there instead.
         found: String,
@@ -121,7 +121,7 @@ impl Error {
         }
     }
 
-    /// For `map_err` of an operation on a file or folder; `action` completes "Cannot ... PATH".
+    /// For `map_err` of an operation on a file or directory; `action` completes "Cannot ... PATH".
     pub(super) fn io<E: Into<io::Error>>(path: &std::path::Path, action: &'static str) -> impl FnOnce(E) -> Self {
         let path = path.to_path_buf();
         move |e| Self::Io { path, action, source: e.into() }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_host_is_told_as_such() {
+    fn a_full_host_is_reported_as_such() {
         let full = |code| {
             let source = std::io::Error::from_raw_os_error(code);
             crate::image::Error::io("/x".as_ref(), "write", source)

@@ -21,7 +21,7 @@ pub struct Options {
     pub writable: bool,
     /// Who may use it.
     pub access: Access,
-    /// Mount over a folder that has files in it.
+    /// Mount over a directory that has files in it.
     pub nonempty: bool,
     /// Run no programs from it.
     pub noexec: bool,

@@ -1,4 +1,4 @@
-//! Whether a folder can be mounted on.
+//! Whether a directory can be mounted on.
 
 use super::{Error, Result, table};
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Checks a mount point and returns its path as the mount table will have it.
 ///
 /// # Errors
-/// [`Error::Point`] for what is no folder, is not empty (unless `nonempty`), or has one of our mounts already;
+/// [`Error::Point`] for what is no directory, is not empty (unless `nonempty`), or has one of our mounts already;
 /// [`Error::Io`] when it is not there or cannot be looked at.
 pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
     let path = table::canonical(point)?;
@@ -20,15 +20,15 @@ pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
         other => other.map_err(Error::io(&path, "look at"))?,
     };
     if !metadata.is_dir() {
-        return refuse("it is not a folder; give an empty folder");
+        return refuse("it is not a directory; give an empty directory");
     }
     if may_be_mounted(&path) && table::at(&path)?.is_some_and(|entry| entry.is_ours()) {
         return refuse(
-            "a disk is mounted there already; unmount it with vboximg-mount --unmount, or use another folder",
+            "a disk is mounted there already; unmount it with vboximg-mount --unmount, or use another directory",
         );
     }
     if !nonempty && std::fs::read_dir(&path).map_err(Error::io(&path, "list"))?.next().is_some() {
-        return refuse("it is not empty; give an empty folder, or hide what it holds with -o nonempty");
+        return refuse("it is not empty; give an empty directory, or hide what it holds with -o nonempty");
     }
     Ok(path)
 }
@@ -50,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn wants_an_empty_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let inside = folder.path().join("inside");
+    fn wants_an_empty_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("inside");
         assert!(reason(&inside).starts_with(&format!("Cannot find {}", inside.display())));
-        assert_eq!(check(folder.path(), false).unwrap(), folder.path().canonicalize().unwrap());
+        assert_eq!(check(directory.path(), false).unwrap(), directory.path().canonicalize().unwrap());
         std::fs::write(&inside, "").unwrap();
-        assert!(reason(folder.path()).contains("it is not empty"));
-        assert!(check(folder.path(), true).is_ok());
-        assert!(reason(&inside).contains("it is not a folder"));
+        assert!(reason(directory.path()).contains("it is not empty"));
+        assert!(check(directory.path(), true).is_ok());
+        assert!(reason(&inside).contains("it is not a directory"));
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_an_odd_name() {
+    fn parses_an_malformed_name() {
         let stat = b"77 (a ) S 1) R 1 77 77 0 -1 4194304 90 0 0 0 1 2 0 0 20 0 1 0 123456 9 9 9\n";
         assert_eq!(parse(stat), Some((b'R', 123_456)));
         assert_eq!(parse(b"77 (a) R 1 2"), None);

@@ -61,16 +61,16 @@ pub struct Mounted {
     stopper: Stopper,
 }
 
-/// Mounts a disk on a folder. When this returns, the mount answers, and threads serve it;
+/// Mounts a disk on a directory. When this returns, the mount answers, and threads serve it;
 /// [`serve`](Mounted::serve) must follow. The disk is closed when it could not be mounted.
 ///
 /// # Errors
 /// [`Error::Point`], [`Error::Io`], [`Error::OthersNotAllowed`], [`Error::Silent`].
-pub fn mount(source: Source, folder: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
+pub fn mount(source: Source, directory: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
     let flusher = Arc::new(Flusher::new(source.disk.clone()));
     let (sender, events) = mpsc::channel();
     let stopper = Stopper(sender);
-    let mounted = start(source, folder, options, &flusher, &stopper, on_signal).inspect_err(|_| {
+    let mounted = start(source, directory, options, &flusher, &stopper, on_signal).inspect_err(|_| {
         if let Err(e) = flusher.close() {
             log::error!("{}", message(&e));
         }
@@ -83,13 +83,13 @@ pub fn mount(source: Source, folder: &Path, options: &Options, on_signal: OnSign
 /// Mounts and waits for the first answer. Returns the mount point and what [`first_answer`] does.
 fn start(
     source: Source,
-    folder: &Path,
+    directory: &Path,
     options: &Options,
     flusher: &Arc<Flusher>,
     stopper: &Stopper,
     on_signal: OnSignal,
 ) -> Result<(PathBuf, Option<(u64, u64)>)> {
-    let point = point::check(folder, options.nonempty)?;
+    let point = point::check(directory, options.nonempty)?;
     let Options { writable, uid, gid, umask, .. } = *options;
     let view = View::new(source, Appearance { writable, uid, gid, umask })?;
     let process = Process::current()?;

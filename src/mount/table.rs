@@ -122,8 +122,8 @@ pub fn canonical(point: &Path) -> Result<PathBuf> {
     let seen = std::fs::canonicalize(point);
     let absolute = std::path::absolute(point).map_err(Error::io(point, "find"))?;
     match (&seen, absolute.parent(), absolute.file_name()) {
-        (Err(e), Some(folder), Some(name)) if matches!(e.kind(), NotConnected | PermissionDenied) => {
-            Ok(std::fs::canonicalize(folder).map_err(Error::io(folder, "find"))?.join(name))
+        (Err(e), Some(directory), Some(name)) if matches!(e.kind(), NotConnected | PermissionDenied) => {
+            Ok(std::fs::canonicalize(directory).map_err(Error::io(directory, "find"))?.join(name))
         }
         _ => seen.map_err(Error::io(point, "find")),
     }
@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn follows_links_to_a_mount_point() {
-        let folder = tempfile::tempdir().unwrap();
-        let real = folder.path().canonicalize().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let real = directory.path().canonicalize().unwrap();
         std::fs::create_dir(real.join("point")).unwrap();
         std::os::unix::fs::symlink(real.join("point"), real.join("link")).unwrap();
         assert_eq!(canonical(&real.join("link")).unwrap(), real.join("point"));

@@ -16,15 +16,15 @@ use tempfile::TempDir;
 
 /// A mounted disk; ended when the test ends.
 struct Scene {
-    _folder: TempDir,
+    _directory: TempDir,
     point: PathBuf,
     disk: Arc<MemoryDisk>,
     stopper: Stopper,
     serving: Option<JoinHandle<super::Result<()>>>,
 }
 
-fn source(folder: &TempDir, disk: Arc<MemoryDisk>) -> Source {
-    let image = folder.path().join("memory.img");
+fn source(directory: &TempDir, disk: Arc<MemoryDisk>) -> Source {
+    let image = directory.path().join("memory.img");
     fs::write(&image, "").unwrap();
     Source { disk, volumes: Vec::new(), image, guests: Vec::new(), stored: u64::MAX }
 }
@@ -35,14 +35,14 @@ impl Scene {
     }
 
     fn with(options: &Options) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let disk = Arc::new(MemoryDisk::new(vec![7; 1 << 20]));
-        let point = folder.path().join("mnt");
+        let point = directory.path().join("mnt");
         fs::create_dir(&point).unwrap();
-        let mounted = mount(source(&folder, disk.clone()), &point, options, OnSignal::Unchanged).unwrap();
+        let mounted = mount(source(&directory, disk.clone()), &point, options, OnSignal::Unchanged).unwrap();
         let stopper = mounted.stopper();
         let serving = Some(thread::spawn(move || mounted.serve()));
-        Self { _folder: folder, point, disk, stopper, serving }
+        Self { _directory: directory, point, disk, stopper, serving }
     }
 
     fn open(&self, writable: bool) -> File {
@@ -91,7 +91,7 @@ fn a_failing_disk_is_an_error_and_not_zeros() {
 }
 
 #[test]
-fn a_flush_that_fails_is_told_and_tried_again() {
+fn a_flush_that_fails_is_reported_and_tried_again() {
     let mut scene = Scene::new(true);
     let file = scene.open(true);
     file.write_all_at(b"abc", 100).unwrap();
@@ -185,10 +185,10 @@ fn a_last_flush_that_fails_is_the_mount_s_failure() {
 
 #[test]
 fn a_disk_that_cannot_be_mounted_is_closed() {
-    let folder = TempDir::new().unwrap();
+    let directory = TempDir::new().unwrap();
     let disk = Arc::new(MemoryDisk::new(vec![0; 512]));
-    let source = source(&folder, disk.clone());
-    let failed = mount(source, folder.path(), &Options::default(), OnSignal::Unchanged).map(drop);
+    let source = source(&directory, disk.clone());
+    let failed = mount(source, directory.path(), &Options::default(), OnSignal::Unchanged).map(drop);
     assert!(matches!(failed, Err(Error::Point { .. })), "{failed:?}");
     assert_eq!(disk.counts().1, 1);
 }

@@ -31,8 +31,8 @@ enum Served {
 ///
 /// # Errors
 /// [`Error::NotMounted`]; [`Error::Busy`] when files are open there; [`Error::NotDurable`]; [`Error::Io`].
-pub fn unmount(folder: &Path) -> Result<()> {
-    let point = table::canonical(folder)?;
+pub fn unmount(directory: &Path) -> Result<()> {
+    let point = table::canonical(directory)?;
     let entry = table::at(&point)?;
     let Some(entry) = entry.filter(table::Entry::is_ours) else {
         return Err(not_mounted(&point));
@@ -110,12 +110,12 @@ fn as_owner(point: &Path, entry: &table::Entry) -> Result<()> {
 fn wait_for(process: Process, point: &Path) {
     let start = Instant::now();
     let mut pause = PAUSE;
-    let mut told = false;
+    let mut reported = false;
     while process.is_running() {
         thread::sleep(pause);
         pause = (pause * 2).min(LONGEST);
-        if !told && start.elapsed() > PATIENCE {
-            told = true;
+        if !reported && start.elapsed() > PATIENCE {
+            reported = true;
             log::warn!("{} is unmounted; waiting for process {} to end", point.display(), process.pid);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Whether a [`ParseError`] is damage or a feature we do not know.
+/// Whether a [`ParseError`] is corruption or a feature we do not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseErrorKind {
     /// The bytes break the rules of their format.
@@ -14,7 +14,7 @@ pub enum ParseErrorKind {
 /// What a parser found wrong, before it is known in which file: parsers take bytes, not files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
-    /// Damage or unknown feature.
+    /// Corruption or unknown feature.
     pub kind: ParseErrorKind,
     /// The structure or field, in the words of its specification.
     pub what: String,

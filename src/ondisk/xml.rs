@@ -107,8 +107,8 @@ pub(crate) fn walk(
                 place.names.pop();
                 text.clear();
             }
-            Event::Text(piece) => text.push_str(&piece.xml10_content()),
-            Event::CData(piece) => text.push_str(&piece.xml10_content()),
+            Event::Text(chunk) => text.push_str(&chunk.xml10_content()),
+            Event::CData(chunk) => text.push_str(&chunk.xml10_content()),
             Event::GeneralRef(name) => text.push_str(&place.reference(&name)?),
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::DocType(_) => {}
             Event::Eof if seen && place.names.is_empty() => return Ok(()),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_xml_is_damage() {
+    fn what_is_not_xml_is_corrupt() {
         let deep = "<a>".repeat(65);
         for (document, message) in [
             ("", "XML at offset 100 (0x64): expected the end of every element, found the end of the document"),

@@ -1,7 +1,7 @@
 //! zstd frames (<https://www.rfc-editor.org/rfc/rfc8878>), as images and guests' file systems have them: one frame to a
 //! block, whose size is known.
 //!
-//! They are unpacked by zstd's own library, which is five times as fast as the crate ruzstd and has been fuzzed for
+//! They are decompressed by zstd's own library, which is five times as fast as the crate ruzstd and has been fuzzed for
 //! years.
 
 use std::cell::RefCell;
@@ -13,15 +13,15 @@ const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// taken for a window when the frame does not say how many bytes it has, or has more than there is room for.
 const WINDOW_LOG_MAX: u32 = 24;
 /// Memory that a thread keeps for the next frame, in bytes: what is always needed, and a window of a common block.
-const KEPT: usize = 1 << 20;
+const CACHED: usize = 1 << 20;
 
 /// What a frame gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Bytes that are unpacked.
+    /// Bytes that are decompressed.
     pub(crate) len: usize,
     /// Bytes that it took, packed.
-    pub(crate) packed: usize,
+    pub(crate) compressed: usize,
     /// Whether it has more bytes than there was room for.
     pub(crate) has_more: bool,
 }
@@ -31,39 +31,39 @@ thread_local! {
     static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// Unpacks the frame that `packed` begins with into `out`, up to its end or that of `out`. What follows the frame is
+/// Decompresses the frame that `compressed` begins with into `out`, up to its end or that of `out`. What follows the frame is
 /// not looked at.
 ///
 /// # Errors
 /// What is wrong with the frame, to follow "found".
-pub(crate) fn unpack(packed: &[u8], out: &mut [u8]) -> Result<Frame, String> {
-    if !packed.starts_with(&MAGIC) {
+pub(crate) fn decompress(compressed: &[u8], out: &mut [u8]) -> Result<Frame, String> {
+    if !compressed.starts_with(&MAGIC) {
         return Err("no zstd frame".to_owned());
     }
-    CONTEXT.with_borrow_mut(|kept| {
-        let mut context = kept.take().or_else(DCtx::try_create).ok_or("no memory")?;
+    CONTEXT.with_borrow_mut(|cached| {
+        let mut context = cached.take().or_else(DCtx::try_create).ok_or("no memory")?;
         context.reset(ResetDirective::SessionAndParameters).map_err(reason)?;
         context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(reason)?;
-        let frame = unpack_with(&mut context, packed, out);
-        if context.sizeof() <= KEPT {
-            *kept = Some(context);
+        let frame = decompress_with(&mut context, compressed, out);
+        if context.sizeof() <= CACHED {
+            *cached = Some(context);
         }
         frame
     })
 }
 
-fn unpack_with(context: &mut DCtx, packed: &[u8], out: &mut [u8]) -> Result<Frame, String> {
-    let mut input = InBuffer::around(packed);
+fn decompress_with(context: &mut DCtx, compressed: &[u8], out: &mut [u8]) -> Result<Frame, String> {
+    let mut input = InBuffer::around(compressed);
     let (len, ended) = fill(context, &mut input, out)?;
     // The end, such as a checksum, may still be unread.
     let (more, ended) = if ended { (0, true) } else { fill(context, &mut input, &mut [0])? };
     if !ended && (len < out.len() || more == 0) {
         return Err(format!("{len} bytes and no end of the frame"));
     }
-    Ok(Frame { len, packed: input.pos(), has_more: more > 0 })
+    Ok(Frame { len, compressed: input.pos(), has_more: more > 0 })
 }
 
-/// Unpacks until `out` is full, the frame ends or its bytes do. Tells how many bytes there were, and whether it ended.
+/// Decompresses until `out` is full, the frame ends or its bytes do. Tells how many bytes there were, and whether it ended.
 fn fill(context: &mut DCtx, input: &mut InBuffer, out: &mut [u8]) -> Result<(usize, bool), String> {
     let mut output = OutBuffer::around(out);
     loop {
@@ -88,42 +88,42 @@ mod tests {
         (0..len).map(|i| u8::try_from(i * i / 7 % 251).unwrap()).collect()
     }
 
-    fn pack(bytes: &[u8]) -> Vec<u8> {
-        let mut packed = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
-        zstd_safe::compress(&mut packed, bytes, 3).unwrap();
-        packed
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut compressed = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+        zstd_safe::compress(&mut compressed, bytes, 3).unwrap();
+        compressed
     }
 
     /// A frame with a checksum that does not say how many bytes it has, as programs make that write as they read.
-    fn pack_stream(bytes: &[u8]) -> Vec<u8> {
+    fn compress_stream(bytes: &[u8]) -> Vec<u8> {
         let mut context = CCtx::create();
         context.set_parameter(zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
-        let mut packed = Vec::with_capacity(2 * zstd_safe::compress_bound(bytes.len()));
-        let mut output = OutBuffer::around(&mut packed);
+        let mut compressed = Vec::with_capacity(2 * zstd_safe::compress_bound(bytes.len()));
+        let mut output = OutBuffer::around(&mut compressed);
         let mut input = InBuffer::around(bytes);
         while input.pos() < bytes.len() {
             context.compress_stream(&mut output, &mut input).unwrap();
         }
         assert_eq!(context.end_stream(&mut output).unwrap(), 0);
-        packed
+        compressed
     }
 
     #[test]
     fn a_frame_ends_where_it_ends() {
         for len in [0, 1, 511, 4096, 131_072, 1_000_000] {
             let bytes = text(len);
-            for packed in [pack(&bytes), pack_stream(&bytes)] {
-                for behind in [&[] as &[u8], &[0; 700], &packed] {
-                    let followed = [&packed, behind].concat();
+            for compressed in [deflate(&bytes), compress_stream(&bytes)] {
+                for after in [&[] as &[u8], &[0; 700], &compressed] {
+                    let followed = [&compressed, after].concat();
                     for room in [0, 1, 5000] {
                         let mut out = vec![0xEE; len + room];
-                        let whole = Frame { len, packed: packed.len(), has_more: false };
-                        assert_eq!(unpack(&followed, &mut out), Ok(whole));
+                        let whole = Frame { len, compressed: compressed.len(), has_more: false };
+                        assert_eq!(decompress(&followed, &mut out), Ok(whole));
                         assert_eq!(out[..len], bytes);
                     }
                     if len > 0 {
                         let mut out = vec![0; len - 1];
-                        let frame = unpack(&followed, &mut out).unwrap();
+                        let frame = decompress(&followed, &mut out).unwrap();
                         assert_eq!((frame.len, frame.has_more), (len - 1, true));
                         assert_eq!(out, bytes[..len - 1]);
                     }
@@ -135,10 +135,10 @@ mod tests {
     #[test]
     fn a_frame_that_is_cut_short_is_an_error_at_every_length() {
         let bytes = text(3000);
-        for packed in [pack(&bytes), pack_stream(&bytes)] {
-            for len in 0..packed.len() {
-                let done = unpack(&packed[..len], &mut [0; 3000]);
-                assert!(done.is_err(), "{len} of {}: {done:?}", packed.len());
+        for compressed in [deflate(&bytes), compress_stream(&bytes)] {
+            for len in 0..compressed.len() {
+                let done = decompress(&compressed[..len], &mut [0; 3000]);
+                assert!(done.is_err(), "{len} of {}: {done:?}", compressed.len());
             }
         }
     }
@@ -146,26 +146,26 @@ mod tests {
     #[test]
     fn what_is_no_frame_or_asks_for_too_much_is_refused() {
         // A skippable frame, a window of 2^41 bytes, one of 2^25, and a dictionary.
-        for (packed, expected) in [
+        for (compressed, expected) in [
             (&[][..], "no zstd frame"),
             (&[0x50, 0x2A, 0x4D, 0x18, 1, 0, 0, 0, 0], "no zstd frame"),
             (&[0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF8, 1, 0, 0], "frame requires too much memory for decoding"),
             (&[0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x78, 1, 0, 0], "frame requires too much memory for decoding"),
             (&[0x28, 0xB5, 0x2F, 0xFD, 0x01, 0x00, 7, 1, 0, 0], "dictionary mismatch"),
         ] {
-            assert_eq!(unpack(packed, &mut [0; 64]).unwrap_err(), expected, "{packed:?}");
+            assert_eq!(decompress(compressed, &mut [0; 64]).unwrap_err(), expected, "{compressed:?}");
         }
         // What is kept from those does no harm.
-        assert_eq!(unpack(&pack(b"sound"), &mut [0; 5]).map(|frame| frame.len), Ok(5));
+        assert_eq!(decompress(&deflate(b"sound"), &mut [0; 5]).map(|frame| frame.len), Ok(5));
     }
 
     #[test]
-    fn a_large_window_is_not_kept() {
+    fn a_large_window_is_not_cached() {
         let bytes = text(6 << 20);
-        let packed = pack_stream(&bytes);
-        assert!(unpack(&packed, &mut [0; 64]).unwrap().has_more);
+        let compressed = compress_stream(&bytes);
+        assert!(decompress(&compressed, &mut [0; 64]).unwrap().has_more);
         assert!(CONTEXT.with_borrow(Option::is_none));
-        unpack(&pack(&bytes), &mut vec![0; 6 << 20]).unwrap();
+        decompress(&deflate(&bytes), &mut vec![0; 6 << 20]).unwrap();
         assert!(CONTEXT.with_borrow(Option::is_some));
     }
 }

@@ -50,7 +50,7 @@ impl Lookup {
             Some(path) => Registry::load_from(path, &self.passwords)?,
             None => Registry::load_default(&self.passwords)?,
         };
-        log::info!("Settings: {}", registry.folder.display());
+        log::info!("Settings: {}", registry.directory.display());
         Ok(registry)
     }
 
@@ -60,11 +60,11 @@ impl Lookup {
     }
 
     /// Gets the password of an encrypted machine and loads the registry with it.
-    fn open_machine(&self, sealed: &MachineEntry) -> Result<Registry> {
-        let what = sealed.path.display().to_string();
-        self.passwords.get(&what, sealed.key_id().unwrap_or_default())?;
+    fn open_machine(&self, encrypted: &MachineEntry) -> Result<Registry> {
+        let what = encrypted.path.display().to_string();
+        self.passwords.get(&what, encrypted.key_id().unwrap_or_default())?;
         let mut registry = self.load()?;
-        let again = registry.machines.iter().position(|entry| entry.path == sealed.path && entry.machine.is_err());
+        let again = registry.machines.iter().position(|entry| entry.path == encrypted.path && entry.machine.is_err());
         match again.map(|at| registry.machines.swap_remove(at).machine) {
             Some(Err(e)) => Err(e.into()),
             _ => Ok(registry),
@@ -96,7 +96,7 @@ impl Lookup {
             let found = registry::resolve_allowing(registry.as_ref(), image, &current, &self.allowed);
             // Each turn opens one more machine, or ends with why it cannot be.
             match registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found)) {
-                Some(sealed) => registry = Some(self.open_machine(sealed)?),
+                Some(encrypted) => registry = Some(self.open_machine(encrypted)?),
                 None => break found,
             }
         };
@@ -128,15 +128,15 @@ impl Lookup {
         image: &OsStr,
         found: &registry::Result<Chain>,
     ) -> Option<&'a MachineEntry> {
-        let mut sealed = registry.machines.iter().filter(|entry| entry.key_id().is_some());
+        let mut encrypted = registry.machines.iter().filter(|entry| entry.key_id().is_some());
         match found {
-            // A file in the folder of such a machine is most likely one of its disks: encrypted, which no image file
+            // A file in the directory of such a machine is most likely one of its disks: encrypted, which no image file
             // says.
             Ok(chain) => {
                 let leaf = chain.links.first().filter(|leaf| leaf.registered_uuid.is_none())?;
-                sealed.find(|entry| is_in_folder_of(&leaf.path, &entry.path))
+                encrypted.find(|entry| is_in_directory_of(&leaf.path, &entry.path))
             }
-            Err(registry::Error::Hidden { .. }) => sealed.find(|entry| self.can_open(entry)),
+            Err(registry::Error::Hidden { .. }) => encrypted.find(|entry| self.can_open(entry)),
             Err(registry::Error::NotFound { .. }) => {
                 let named = &registry.machines[registry.find_machine(image.to_str()?).ok()?];
                 named.key_id().map(|_| named)
@@ -177,7 +177,7 @@ fn concerns_all(problem: &registry::Error) -> bool {
     matches!(problem, registry::Error::TooMany { .. } | registry::Error::Emptied { .. })
 }
 
-fn is_in_folder_of(image: &Path, settings: &Path) -> bool {
-    let folder = settings.parent().and_then(|folder| folder.canonicalize().ok());
-    folder.is_some_and(|folder| image.starts_with(folder))
+fn is_in_directory_of(image: &Path, settings: &Path) -> bool {
+    let directory = settings.parent().and_then(|directory| directory.canonicalize().ok());
+    directory.is_some_and(|directory| image.starts_with(directory))
 }

@@ -12,7 +12,7 @@ pub enum Error {
     /// The operating system refused.
     #[error("Cannot {action} {}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// Completes "Cannot ... PATH".
         action: &'static str,
@@ -83,10 +83,10 @@ pub enum Error {
         /// How many machines the copy has.
         machines: usize,
     },
-    /// A folder with too many folders in it to look for machines in all of them.
-    #[error("{} has so many folders that not all were looked into; give one of them with --settings", path.display())]
+    /// A directory with too many directories in it to look for machines in all of them.
+    #[error("{} has so many directories that not all were looked into; give one of them with --settings", path.display())]
     TooMany {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
     },
     /// Only an outdated copy of the settings could be read, so nobody knows what depends on an image.
@@ -112,12 +112,12 @@ pub enum Error {
         how: &'static str,
     },
     /// A UUID that is registered for two different things.
-    #[error("{what} is registered twice: as {kept}, which is used, and as {ignored}, which is not")]
+    #[error("{what} is registered twice: as {cached}, which is used, and as {ignored}, which is not")]
     Duplicate {
         /// The machine or medium.
         what: String,
         /// The first entry.
-        kept: String,
+        cached: String,
         /// The later entry.
         ignored: String,
     },

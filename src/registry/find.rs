@@ -74,7 +74,7 @@ impl Registry {
             .collect();
         near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         let hint = if self.machines.is_empty() {
-            format!("the registry in {} has no machines", self.folder.display())
+            format!("the registry in {} has no machines", self.directory.display())
         } else if near.is_empty() {
             format!("the machines are {}", list(self.machines.iter().map(describe)))
         } else {
@@ -94,9 +94,10 @@ impl Registry {
     }
 
     /// The machines whose settings are encrypted and could not be opened, with their keys.
-    pub(super) fn sealed(&self) -> Option<String> {
-        let sealed = self.machines.iter().filter_map(|entry| Some((entry, entry.key_id()?)));
-        let text = list(sealed.map(|(entry, key)| format!("{}, encrypted with the key {key:?}", entry.path.display())));
+    pub(super) fn encrypted(&self) -> Option<String> {
+        let encrypted = self.machines.iter().filter_map(|entry| Some((entry, entry.key_id()?)));
+        let text =
+            list(encrypted.map(|(entry, key)| format!("{}, encrypted with the key {key:?}", entry.path.display())));
         (!text.is_empty()).then_some(text)
     }
 

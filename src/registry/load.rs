@@ -7,7 +7,7 @@ use super::place::{self, Place};
 use super::settings::GlobalFile;
 use super::uses::Uses;
 use super::xml::ParsedMedium;
-use super::{Error, MachineEntry, Registry, Result, copies, folder, location, settings};
+use super::{Error, MachineEntry, Registry, Result, copies, directory, location, settings};
 use crate::crypt::Passwords;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -20,27 +20,27 @@ const ENTRIES_PER_THREAD: usize = 64;
 const MAX_THREADS: usize = 8;
 
 impl Registry {
-    /// Loads the registry of the user who runs this program: [`folder::find`], then [`Registry::load`].
+    /// Loads the registry of the user who runs this program: [`directory::find`], then [`Registry::load`].
     ///
     /// # Errors
     /// As both.
     pub fn load_default(passwords: &Passwords) -> Result<Self> {
-        let registry = folder::find().and_then(|folder| Self::load(&folder, passwords));
-        registry.map_err(|error| folder::name_invoking_user(error, std::env::var_os("SUDO_USER")))
+        let registry = directory::find().and_then(|directory| Self::load(&directory, passwords));
+        registry.map_err(|error| directory::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
 
-    /// Loads what a user names: VirtualBox's folder, or the home that has it; `VirtualBox.xml` or its copy; a machine's
-    /// `.vbox` file; or any other folder, of which all `.vbox` files are loaded.
+    /// Loads what a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its copy; a machine's
+    /// `.vbox` file; or any other directory, of which all `.vbox` files are loaded.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::NotFound`] for a folder without settings; as [`Registry::load`] and
+    /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and
     /// [`Registry::load_machine_file`].
     pub fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = &*absolute(path)?;
         match Place::of(path)? {
-            Place::Folder(folder) => {
-                let root = if folder == *path { Scope::home_of(&folder) } else { path };
-                Loader::new(Scope::new(root, true)).load_folder(&folder, passwords)
+            Place::Directory(directory) => {
+                let root = if directory == *path { Scope::home_of(&directory) } else { path };
+                Loader::new(Scope::new(root, true)).load_directory(&directory, passwords)
             }
             Place::GlobalFile(file) => {
                 let mut loader = Loader::new(Scope::new(Scope::home_of(file.parent().unwrap_or(&file)), true));
@@ -61,16 +61,16 @@ impl Registry {
         }
     }
 
-    /// Loads `VirtualBox.xml` in `folder` and the machines that it names. Encrypted machines are opened when
+    /// Loads `VirtualBox.xml` in `directory` and the machines that it names. Encrypted machines are opened when
     /// their password is known; nobody is asked. A machine that cannot be read is listed with its error; other things
     /// that are wrong are in [`Registry::problems`].
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a copy of it; what is wrong with it when neither
     /// can be used.
-    pub fn load(folder: &Path, passwords: &Passwords) -> Result<Self> {
-        let folder = absolute(folder)?;
-        Loader::new(Scope::new(Scope::home_of(&folder), false)).load_folder(&folder, passwords)
+    pub fn load(directory: &Path, passwords: &Passwords) -> Result<Self> {
+        let directory = absolute(directory)?;
+        Loader::new(Scope::new(Scope::home_of(&directory), false)).load_directory(&directory, passwords)
     }
 
     /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. The password of an encrypted one is asked for.
@@ -80,11 +80,11 @@ impl Registry {
     pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = absolute(path)?;
         let file = settings::read_machine(&path, None, passwords)?;
-        let folder = path.parent().unwrap_or(&path).to_path_buf();
+        let directory = path.parent().unwrap_or(&path).to_path_buf();
         let outdated = copies::original(&path).map(|_| path.clone()).into_iter().collect();
-        let mut loader = Loader { outdated, ..Loader::new(Scope::new(&folder, true)) };
+        let mut loader = Loader { outdated, ..Loader::new(Scope::new(&directory, true)) };
         loader.add_machine(Found { uuid: file.parsed.machine.uuid, path, file: Ok(file), registered: None });
-        Ok(loader.finish(folder))
+        Ok(loader.finish(directory))
     }
 }
 
@@ -110,15 +110,15 @@ impl Loader {
         Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(scope), outdated: Vec::new() }
     }
 
-    fn load_folder(mut self, folder: &Path, passwords: &Passwords) -> Result<Registry> {
-        let global = settings::read_global(folder, &mut self.forest.problems)?;
+    fn load_directory(mut self, directory: &Path, passwords: &Passwords) -> Result<Registry> {
+        let global = settings::read_global(directory, &mut self.forest.problems)?;
         Ok(self.load_global(global, passwords))
     }
 
     /// Loads the machines that a `VirtualBox.xml` names.
     fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
         let GlobalFile { path, global, copy } = file;
-        let folder = path.parent().unwrap_or(&path).to_path_buf();
+        let directory = path.parent().unwrap_or(&path).to_path_buf();
         self.outdated.extend(copy);
         self.files.push((path, global.media));
         self.machines.reserve_exact(global.machines.len());
@@ -126,16 +126,16 @@ impl Loader {
         // Said twice, it is one machine all the same.
         let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.clone()));
-        let found = find_all(&self.forest.scope, &folder, &entries, passwords);
+        let found = find_all(&self.forest.scope, &directory, &entries, passwords);
         let mut renamed = Renamed::default();
         for (found, (_, written)) in found.into_iter().flatten().zip(&entries) {
-            let found = renamed.find(&self.forest.scope, &folder, written, found, passwords);
+            let found = renamed.find(&self.forest.scope, &directory, written, found, passwords);
             self.add_machine(found);
         }
-        self.finish(folder)
+        self.finish(directory)
     }
 
-    /// Adds a machine whose file lay somewhere below the folder that the user gave.
+    /// Adds a machine whose file lay somewhere below the directory that the user gave.
     fn add_found_file(&mut self, path: PathBuf, passwords: &Passwords) {
         let (uuid, file) = match settings::machine_uuid(&path) {
             Ok(uuid) => (uuid, settings::read_machine(&path, Some(uuid), passwords)),
@@ -171,7 +171,7 @@ impl Loader {
         self.machines.push(MachineEntry { uuid, path, machine });
     }
 
-    fn finish(self, folder: PathBuf) -> Registry {
+    fn finish(self, directory: PathBuf) -> Registry {
         let Self { machines, files, mut forest, outdated } = self;
         forest.media.reserve(files.iter().map(|(_, media)| media.len()).sum());
         for (file, media) in files {
@@ -186,7 +186,7 @@ impl Loader {
         problems.extend(duplicates(&machines));
         let (uses, unregistered) = Uses::collect(&machines, &media);
         problems.extend(unregistered);
-        Registry { folder, machines, media, problems, outdated, uses, scope }
+        Registry { directory, machines, media, problems, outdated, uses, scope }
     }
 }
 
@@ -201,11 +201,11 @@ struct Found {
 
 /// Reads the files of all machines, in their order, in several parts. Thousands are read on several threads, which hides the time that
 /// each waits for the disk.
-fn find_all(scope: &Scope, folder: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
+fn find_all(scope: &Scope, directory: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
     let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
     let size = entries.len().div_ceil(wanted.max(1)).max(1);
     let find_some = |some: &[(Uuid, String)]| -> Vec<Found> {
-        some.iter().map(|(uuid, written)| find(scope, folder, *uuid, written, passwords)).collect()
+        some.iter().map(|(uuid, written)| find(scope, directory, *uuid, written, passwords)).collect()
     };
     if wanted <= 1 {
         return vec![find_some(entries)];
@@ -219,16 +219,16 @@ fn find_all(scope: &Scope, folder: &Path, entries: &[(Uuid, String)], passwords:
     })
 }
 
-fn find(scope: &Scope, folder: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
-    let path = location::absolute(folder, written);
+fn find(scope: &Scope, directory: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
+    let path = location::absolute(directory, written);
     let read = |path: &Path| settings::read_machine(path, Some(uuid), passwords);
     let is_inside = scope.contains(&path);
     let file = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
     if !matches!(file, Err(Error::Missing { .. })) {
         return Found { uuid, path, file, registered: None };
     }
-    // It may have moved together with the settings folder, or be a copy.
-    read_first(scope.copies(folder, written), &path, uuid, passwords).unwrap_or(Found {
+    // It may have moved together with the settings directory, or be a copy.
+    read_first(scope.copies(directory, written), &path, uuid, passwords).unwrap_or(Found {
         uuid,
         file,
         path,
@@ -257,7 +257,7 @@ struct Renamed(HashMap<PathBuf, HashMap<Uuid, Vec<PathBuf>>>);
 impl Renamed {
     /// Looks for a machine that was not found in the directories that its own may have been renamed in, and at last
     /// outside of what the user gave.
-    fn find(&mut self, scope: &Scope, folder: &Path, written: &str, found: Found, passwords: &Passwords) -> Found {
+    fn find(&mut self, scope: &Scope, directory: &Path, written: &str, found: Found, passwords: &Passwords) -> Found {
         if !matches!(found.file, Err(Error::Missing { .. })) {
             return found;
         }
@@ -266,7 +266,7 @@ impl Renamed {
         let is_named = |file: &Path| {
             file.file_name() == path.file_name() || file.file_stem() == file.parent().and_then(Path::file_name)
         };
-        let mut places = scope.directories_around(folder, written);
+        let mut places = scope.directories_around(directory, written);
         places.extend(path.ancestors().nth(2).filter(|place| scope.contains(&place.join("x"))).map(Path::to_path_buf));
         for place in places {
             let same = self.files_in(&place).get(&uuid).map_or(&[] as &[PathBuf], Vec::as_slice);
@@ -286,7 +286,7 @@ impl Renamed {
                 [] => {}
             }
         }
-        if let Some(found) = read_first(scope.elsewhere(folder, written), &path, uuid, passwords) {
+        if let Some(found) = read_first(scope.elsewhere(directory, written), &path, uuid, passwords) {
             return found;
         }
         let file = match scope.contains(&path) {

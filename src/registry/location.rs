@@ -15,14 +15,14 @@ pub(super) fn is_absolute(written: &str) -> bool {
     written.starts_with('/') || is_windows_absolute(written)
 }
 
-/// The path that is meant by what a file in `folder` says. Absolute paths of Windows stay as they are; they are no
+/// The path that is meant by what a file in `directory` says. Absolute paths of Windows stay as they are; they are no
 /// paths here. The separators of Windows are taken for ours unless a file of exactly that name is there.
-pub(super) fn absolute(folder: &Path, written: &str) -> PathBuf {
+pub(super) fn absolute(directory: &Path, written: &str) -> PathBuf {
     if is_windows_absolute(written) {
         return PathBuf::from(written);
     }
-    let path = normalize(&folder.join(written));
-    if written.contains('\\') && !path.exists() { normalize(&folder.join(written.replace('\\', "/"))) } else { path }
+    let path = normalize(&directory.join(written));
+    if written.contains('\\') && !path.exists() { normalize(&directory.join(written.replace('\\', "/"))) } else { path }
 }
 
 /// The last part of a path of this host or of Windows; all of it where it has no such part.
@@ -58,26 +58,26 @@ pub(super) fn parts(written: &str) -> Vec<&str> {
 }
 
 /// Where a file may be now that was at the absolute path `written` when its host still ran, seen from a file in
-/// `folder` that came along: a whole disk or home folder may have been copied, or a machine's folder. Best first.
+/// `directory` that came along: a whole disk or home directory may have been copied, or a machine's directory. Best first.
 /// Nothing says that such a file is the right one; its identity must be checked.
-pub(super) fn relocations(folder: &Path, written: &str) -> Vec<PathBuf> {
+pub(super) fn relocations(directory: &Path, written: &str) -> Vec<PathBuf> {
     let parts = parts(written);
     let tail = |from: usize| parts.get(from..).unwrap_or_default().iter().collect::<PathBuf>();
     let mut found: Vec<PathBuf> = Vec::new();
-    for ancestor in folder.ancestors() {
-        // The ancestor is one of the folders on the way, or stands for the old root.
+    for ancestor in directory.ancestors() {
+        // The ancestor is one of the directories on the way, or stands for the old root.
         let name = ancestor.file_name().and_then(|name| name.to_str());
         if let Some(at) = name.and_then(|name| parts.iter().rposition(|part| *part == name)) {
             found.push(ancestor.join(tail(at + 1)));
         }
         found.push(ancestor.join(tail(0)));
     }
-    // The folder itself was renamed.
+    // The directory itself was renamed.
     for keep in [2, 1] {
-        found.push(folder.join(tail(parts.len().saturating_sub(keep))));
+        found.push(directory.join(tail(parts.len().saturating_sub(keep))));
     }
     found.dedup();
-    found.retain(|path| path.as_os_str() != written && path != folder);
+    found.retain(|path| path.as_os_str() != written && path != directory);
     found
 }
 
@@ -86,8 +86,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn relative_paths_are_relative_to_the_folder() {
-        let folder = Path::new("/home/joe/VMs/X");
+    fn relative_paths_are_relative_to_the_directory() {
+        let directory = Path::new("/home/joe/VMs/X");
         for (written, meant) in [
             ("X.vdi", "/home/joe/VMs/X/X.vdi"),
             ("Snapshots/{a}.vdi", "/home/joe/VMs/X/Snapshots/{a}.vdi"),
@@ -97,20 +97,20 @@ mod tests {
             ("C:\\Users\\joe\\x.vdi", "C:\\Users\\joe\\x.vdi"),
             ("\\\\server\\share\\x.vdi", "\\\\server\\share\\x.vdi"),
         ] {
-            assert_eq!(absolute(folder, written), Path::new(meant), "{written}");
+            assert_eq!(absolute(directory, written), Path::new(meant), "{written}");
         }
     }
 
     #[test]
     fn a_file_with_backslashes_in_its_name_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let odd = folder.path().join("a\\b.vdi");
-        std::fs::write(&odd, b"").unwrap();
-        assert_eq!(absolute(folder.path(), "a\\b.vdi"), odd);
+        let directory = tempfile::tempdir().unwrap();
+        let malformed = directory.path().join("a\\b.vdi");
+        std::fs::write(&malformed, b"").unwrap();
+        assert_eq!(absolute(directory.path(), "a\\b.vdi"), malformed);
     }
 
     #[test]
-    fn paths_of_other_hosts_are_told_apart() {
+    fn paths_of_other_hosts_are_reported_apart() {
         for windows in ["C:\\x", "d:/x", "\\\\server\\share"] {
             assert!(is_windows_absolute(windows) && is_absolute(windows), "{windows}");
         }
@@ -120,10 +120,10 @@ mod tests {
         assert!(is_absolute("/x") && !is_absolute("x/y"));
     }
 
-    fn assert_relocates(folder: &str, written: &str, to: &str) {
-        let all = relocations(Path::new(folder), written);
+    fn assert_relocates(directory: &str, written: &str, to: &str) {
+        let all = relocations(Path::new(directory), written);
         assert!(all.iter().any(|path| path == Path::new(to)), "{all:?}");
-        assert!(all.len() <= 2 * Path::new(folder).components().count() + 2, "{all:?}");
+        assert!(all.len() <= 2 * Path::new(directory).components().count() + 2, "{all:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::model::is_file_format;
 use super::nearness::{self, Candidate, Choice, Identity, Rank, Scope};
-use super::parents::Beside;
+use super::parents::NextTo;
 use super::xml::ParsedMedium;
 use super::{DeviceKind, Error, Machine, Media, Medium, MediumId, MediumKind, location};
 use crate::image::{self, Format, ImageInfo};
@@ -23,7 +23,7 @@ pub(super) struct Forest {
     pub(super) scope: Scope,
     /// Where the media are registered that were found elsewhere.
     registered_at: HashMap<MediumId, PathBuf>,
-    near: Beside<'static>,
+    near: NextTo<'static>,
 }
 
 impl Forest {
@@ -33,23 +33,23 @@ impl Forest {
             problems: Vec::new(),
             scope,
             registered_at: HashMap::new(),
-            near: Beside::with_limit(&image::identify, MAX_HEADERS),
+            near: NextTo::with_limit(&image::identify, MAX_HEADERS),
         }
     }
 
     /// Adds the media that `file` registers.
     pub(super) fn add(&mut self, file: &Path, parsed: Vec<ParsedMedium>) {
         let file: Arc<Path> = file.into();
-        let folder = file.parent().unwrap_or(&file);
+        let directory = file.parent().unwrap_or(&file);
         let mut ids: Vec<MediumId> = Vec::with_capacity(parsed.len());
         for medium in parsed {
             let parent = medium.parent.map(|index| ids[index]);
-            let registered = place(folder, &medium);
+            let registered = place(directory, &medium);
             let known = self.media.find_near(medium.uuid, &file);
             ids.push(match known {
                 Some(id) if self.is_at(id, &registered) && self.media.get(id).parent == parent => id,
                 _ => {
-                    let (location, problem) = self.locate(folder, &medium, &registered);
+                    let (location, problem) = self.locate(directory, &medium, &registered);
                     match known.and_then(|id| self.compare(id, &location, parent, &file)) {
                         Some(id) => id,
                         None => {
@@ -102,12 +102,12 @@ impl Forest {
 
     /// The file of a medium: where it is registered, unless it is not there or the user pointed elsewhere. And what is
     /// to be said of that.
-    fn locate(&mut self, folder: &Path, medium: &ParsedMedium, registered: &Path) -> (PathBuf, Option<Error>) {
+    fn locate(&mut self, directory: &Path, medium: &ParsedMedium, registered: &Path) -> (PathBuf, Option<Error>) {
         if !is_file_format(&medium.format) || self.scope.contains(registered) && registered.exists() {
             return (registered.to_path_buf(), None);
         }
         let mut search = Search { medium, choice: Choice::new(), like: None };
-        self.search(folder, registered, &mut search);
+        self.search(directory, registered, &mut search);
         let Search { choice, like, .. } = search;
         let what = format!("The medium {}", medium.uuid);
         let missing = |hint| Error::Missing { path: registered.to_path_buf(), hint };
@@ -140,16 +140,16 @@ impl Forest {
                     names.join(" and ")
                 ));
                 // None of them, and not the one of another copy either.
-                (folder.join(registered.file_name().unwrap_or_default()), Some(problem))
+                (directory.join(registered.file_name().unwrap_or_default()), Some(problem))
             }
         }
     }
 
-    fn search(&mut self, folder: &Path, registered: &Path, search: &mut Search<'_>) {
+    fn search(&mut self, directory: &Path, registered: &Path, search: &mut Search<'_>) {
         let written = &search.medium.location;
         let is_absolute = location::is_absolute(written);
         if is_absolute {
-            for path in self.scope.copies(folder, written) {
+            for path in self.scope.copies(directory, written) {
                 search.offer_named(path, Rank::Given);
                 if search.choice.is_decided() {
                     return;
@@ -158,12 +158,15 @@ impl Forest {
         }
         // A name may have been changed, or be in another form of Unicode.
         let expected = match location::parts(written).last() {
-            Some(name) if is_absolute && !self.scope.contains(registered) => folder.join(name),
+            Some(name) if is_absolute && !self.scope.contains(registered) => directory.join(name),
             _ => registered.to_path_buf(),
         };
         search.offer_alike(nearness::alike(&expected));
-        let mut places =
-            vec![expected.parent().unwrap_or(folder).to_path_buf(), folder.to_path_buf(), folder.join("Snapshots")];
+        let mut places = vec![
+            expected.parent().unwrap_or(directory).to_path_buf(),
+            directory.to_path_buf(),
+            directory.join("Snapshots"),
+        ];
         places.dedup();
         for place in places {
             search.offer_by_uuid(self.near.images(&place));
@@ -171,7 +174,7 @@ impl Forest {
         if search.choice.is_decided() || !is_absolute {
             return;
         }
-        for path in self.scope.elsewhere(folder, written) {
+        for path in self.scope.elsewhere(directory, written) {
             search.offer_named(path, Rank::Absolute);
             if search.choice.is_decided() {
                 return;
@@ -195,7 +198,7 @@ impl Forest {
             return Some(id);
         }
         let mut choice = Choice::new();
-        for place in [file.parent()?, &machine.snapshot_folder] {
+        for place in [file.parent()?, &machine.snapshot_directory] {
             let same = self.near.images(place).iter().filter(|info| info.uuid == Some(uuid));
             let same = same.map(|info| candidate(info.path.clone(), Rank::Machine, Identity::Uuid, info.clone()));
             choice.offer(same.collect::<Vec<_>>());
@@ -252,8 +255,8 @@ impl Forest {
         let first = entry(&known.location, known.parent, &known.registered_in);
         let second = entry(location, parent, file);
         let takes_second = known.parent == parent && !known.location.exists() && location.exists();
-        let (kept, ignored) = if takes_second { (second, first) } else { (first, second) };
-        self.problems.push(Error::Duplicate { what: format!("The medium {}", known.uuid), kept, ignored });
+        let (cached, ignored) = if takes_second { (second, first) } else { (first, second) };
+        self.problems.push(Error::Duplicate { what: format!("The medium {}", known.uuid), cached, ignored });
         if takes_second {
             self.media.list[id.0].location = location.to_path_buf();
         }
@@ -315,9 +318,9 @@ pub(super) fn outside(scope: &Scope, what: &str, path: &Path) -> Option<Error> {
 }
 
 /// Where a medium is registered to be.
-fn place(folder: &Path, parsed: &ParsedMedium) -> PathBuf {
+fn place(directory: &Path, parsed: &ParsedMedium) -> PathBuf {
     if is_file_format(&parsed.format) {
-        location::absolute(folder, &parsed.location)
+        location::absolute(directory, &parsed.location)
     } else {
         PathBuf::from(&parsed.location)
     }

@@ -4,8 +4,8 @@
 //! VirtualBox's files are read and never written.
 
 pub mod chain;
+pub mod directory;
 pub mod error;
-pub mod folder;
 pub mod model;
 pub mod uses;
 

@@ -14,8 +14,8 @@ use uuid::Uuid;
 /// Everything that VirtualBox's settings files say, after all of them were read.
 #[derive(Debug)]
 pub struct Registry {
-    /// The settings folder, absolute.
-    pub folder: PathBuf,
+    /// The settings directory, absolute.
+    pub directory: PathBuf,
     /// The machines in the order of `VirtualBox.xml`.
     pub machines: Vec<MachineEntry>,
     /// All media of the global and the machines' registries.
@@ -92,7 +92,7 @@ pub struct Machine {
     /// When the state last changed, as written (`2026-11-23T13:49:46Z`).
     pub last_state_change: String,
     /// Where snapshot images are put, absolute.
-    pub snapshot_folder: PathBuf,
+    pub snapshot_directory: PathBuf,
     /// The snapshots in the order of the file: a parent before its children.
     pub snapshots: Vec<Snapshot>,
     /// The snapshot that the current state is based on: an index into `snapshots`.
@@ -348,6 +348,6 @@ impl Registry {
         let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
         let scope = Scope::default();
-        Self { folder: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope }
+        Self { directory: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope }
     }
 }

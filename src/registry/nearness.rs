@@ -23,7 +23,7 @@ const MAX_NAMES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// In the same directory, or where a relative path leads.
-    Beside,
+    NextTo,
     /// In the machine's directory, or in the one of its snapshots.
     Machine,
     /// Elsewhere under what the user gave, or in the image's own tree.
@@ -177,18 +177,18 @@ impl Scope {
         real
     }
 
-    /// The directories from `folder` up to what the user gave.
-    fn levels<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
+    /// The directories from `dir` up to what the user gave.
+    fn levels<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = &'a Path> {
         let inside = |level: &&Path| level.starts_with(&self.root) || level.starts_with(&self.real);
-        folder.ancestors().take_while(inside).take(MAX_LEVELS)
+        dir.ancestors().take_while(inside).take(MAX_LEVELS)
     }
 
     /// The files that are inside where `written`, an absolute path, would be if everything had been copied together,
-    /// seen from a file in `folder`: its tails at every level, nearest first.
-    pub(super) fn copies(&self, folder: &Path, written: &str) -> Vec<PathBuf> {
+    /// seen from a file in `dir`: its tails at every level, nearest first.
+    pub(super) fn copies(&self, dir: &Path, written: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let parts = location::parts(written);
-        for level in self.levels(folder) {
+        for level in self.levels(dir) {
             for path in self.tails(level, &parts) {
                 if path.exists() && self.contains(&path) && !found.contains(&path) {
                     found.push(path);
@@ -199,11 +199,11 @@ impl Scope {
     }
 
     /// The directories inside that may stand for the one of `written` and have been renamed: what it lay in.
-    pub(super) fn directories_around(&self, folder: &Path, written: &str) -> Vec<PathBuf> {
+    pub(super) fn directories_around(&self, dir: &Path, written: &str) -> Vec<PathBuf> {
         let mut parts = location::parts(written);
         parts.truncate(parts.len().saturating_sub(2));
         let mut found = Vec::new();
-        for level in self.levels(folder) {
+        for level in self.levels(dir) {
             let tails = self.tails(level, &parts);
             let all = tails.into_iter().chain(std::iter::once(level.to_path_buf()));
             found.extend(all.filter(|path| path.is_dir() && self.contains(&path.join("x"))));
@@ -227,9 +227,9 @@ impl Scope {
         tails.map(|at| level.join(parts[at..].iter().collect::<PathBuf>())).collect()
     }
 
-    /// Where else `written`, an absolute path, may be: around `folder` by the names of its directories.
-    pub(super) fn elsewhere(&self, folder: &Path, written: &str) -> Vec<PathBuf> {
-        let mut found = location::relocations(folder, written);
+    /// Where else `written`, an absolute path, may be: around `dir` by the names of its directories.
+    pub(super) fn elsewhere(&self, dir: &Path, written: &str) -> Vec<PathBuf> {
+        let mut found = location::relocations(dir, written);
         found.retain(|path| path.exists() && (!self.given || !self.contains(path)));
         found
     }
@@ -246,7 +246,7 @@ pub(super) fn alike(path: &Path) -> Vec<PathBuf> {
     let mut found = vec![there.to_path_buf()];
     for name in rest.components().take(MAX_LEVELS) {
         let wanted = folded(&name.as_os_str().to_string_lossy());
-        let entries = found.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+        let entries = found.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
         let same = entries.filter(|entry| folded(&entry.file_name().to_string_lossy()) == wanted);
         let mut next: Vec<PathBuf> = same.map(|entry| entry.path()).take(MAX_NAMES).collect();
         next.sort();

@@ -1,23 +1,23 @@
-//! What a path that a user gives for the settings is: VirtualBox's folder or a file in it, somebody's home in a backup,
-//! a machine's file, or a folder of machines.
+//! What a path that a user gives for the settings is: VirtualBox's directory or a file in it, somebody's home in a backup,
+//! a machine's file, or a directory of machines.
 
-use super::folder::{self, Platform};
+use super::directory::{self, Platform};
 use super::{Error, Result, copies, settings};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Folders that are looked into at most for `.vbox` files.
-const MAX_FOLDERS: usize = 20_000;
+/// Directories that are looked into at most for `.vbox` files.
+const MAX_DIRECTORIES: usize = 20_000;
 
-/// How deep below the given folder they are looked for. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
+/// How deep below the given directory they are looked for. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
 const DEEPEST: usize = 8;
 
 /// Where settings are.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// A directory with `VirtualBox.xml` or a copy of it.
-    Folder(PathBuf),
+    Directory(PathBuf),
     /// `VirtualBox.xml`, or a copy of it whose name begins so.
     GlobalFile(PathBuf),
     /// A machine's file.
@@ -26,7 +26,7 @@ pub(super) enum Place {
     Machines {
         /// The files, sorted.
         files: Vec<PathBuf>,
-        /// Whether there were too many folders to look into all of them.
+        /// Whether there were too many directories to look into all of them.
         cut: bool,
     },
 }
@@ -35,7 +35,7 @@ impl Place {
     /// Finds out what `path` is.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a folder without any settings.
+    /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a directory without any settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
         let is_directory = match fs::metadata(path) {
@@ -47,17 +47,18 @@ impl Place {
             return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
         }
         let homes = [Platform::Unix, Platform::MacOs, Platform::Windows];
-        let in_home = homes.into_iter().flat_map(|platform| folder::candidates(platform, |_| None, Some(path), path));
-        let mut folders = std::iter::once(path.to_owned()).chain(in_home);
-        if let Some(folder) = folders.find(|folder| settings::are_in(folder)) {
-            return Ok(Self::Folder(folder));
+        let in_home =
+            homes.into_iter().flat_map(|platform| directory::candidates(platform, |_| None, Some(path), path));
+        let mut directories = std::iter::once(path.to_owned()).chain(in_home);
+        if let Some(directory) = directories.find(|directory| settings::are_in(directory)) {
+            return Ok(Self::Directory(directory));
         }
         let (files, cut) = machine_files(path, DEEPEST).map_err(failed)?;
         if files.is_empty() {
             return Err(Error::NotFound {
                 what: path.display().to_string(),
                 hint:
-                    "it has no VirtualBox.xml, nor .vbox files in it or below; give a folder that has with --settings"
+                    "it has no VirtualBox.xml, nor .vbox files in it or below; give a directory that has with --settings"
                         .to_owned(),
             });
         }
@@ -67,17 +68,17 @@ impl Place {
 
 /// The `.vbox` files in a directory and at most `deepest` below, sorted, and whether some may be missing. A file of which
 /// only copies are left is one of them. Links to directories are not followed.
-pub(super) fn machine_files(folder: &Path, deepest: usize) -> io::Result<(Vec<PathBuf>, bool)> {
+pub(super) fn machine_files(directory: &Path, deepest: usize) -> io::Result<(Vec<PathBuf>, bool)> {
     let mut files = Vec::new();
-    let mut waiting = vec![(folder.to_owned(), 0)];
-    let mut left = MAX_FOLDERS;
-    while let Some((folder, depth)) = waiting.pop() {
-        let entries = match fs::read_dir(&folder) {
+    let mut waiting = vec![(directory.to_owned(), 0)];
+    let mut left = MAX_DIRECTORIES;
+    while let Some((directory, depth)) = waiting.pop() {
+        let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if depth == 0 => return Err(e),
-            // Folders of other users: what can be read is shown.
+            // Directories of other users: what can be read is shown.
             Err(e) => {
-                log::debug!("Cannot look into {}: {e}", folder.display());
+                log::debug!("Cannot look into {}: {e}", directory.display());
                 continue;
             }
         };

@@ -13,7 +13,7 @@ const NAMES: usize = 3;
 /// [`Error::NotWritten`] for a medium that has children, is attached to a machine in saved state, or is of a kind that is
 /// never written.
 pub fn check_writable(chain: &Chain) -> Result<()> {
-    let kept = "writes go to a difference that each machine has of its own; mount that one, or a clone";
+    let cached = "writes go to a difference that each machine has of its own; mount that one, or a clone";
     let reason = if !chain.children.is_empty() {
         let children = names(chain.children.iter().map(|path| file_name(path)));
         format!(
@@ -27,8 +27,8 @@ pub fn check_writable(chain: &Chain) -> Result<()> {
     } else {
         match chain.kind {
             MediumKind::Normal | MediumKind::Writethrough | MediumKind::Shareable => return Ok(()),
-            MediumKind::Immutable => format!("it is immutable, {kept}"),
-            MediumKind::MultiAttach => format!("it is a multi-attach medium, {kept}"),
+            MediumKind::Immutable => format!("it is immutable, {cached}"),
+            MediumKind::MultiAttach => format!("it is a multi-attach medium, {cached}"),
             MediumKind::Readonly => "it is registered as read-only; mount it without --rw, or a clone".to_owned(),
         }
     };

@@ -52,7 +52,7 @@ pub(super) fn resolve_with(
     }
     let path = current.join(what);
     match fs::canonicalize(&path) {
-        // VirtualBox names a machine's folder as the machine.
+        // VirtualBox names a machine's directory as the machine.
         Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
         Ok(real) => by_path(registry, &path, &real, identify),
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -73,14 +73,14 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
     match *registry.media.find_all(uuid) {
         [id] => registry.chain_of_medium(id),
         [_, _, ..] => Err(registry.several(uuid)),
-        [] => Err(match (registry.explain_uuid(uuid), registry.sealed()) {
+        [] => Err(match (registry.explain_uuid(uuid), registry.encrypted()) {
             (Some(hint), _) => not_found(hint),
             (None, Some(machines)) => Error::Hidden { what: format!("The medium {uuid}"), machines },
             (None, None) => {
-                let folder = registry.folder.display();
+                let directory = registry.directory.display();
                 let unreadable = registry.unreadable().map_or_else(String::new, |text| format!("; {text}"));
                 not_found(format!(
-                    "the registry in {folder} has no medium of that UUID; list them with -l, or give a path{unreadable}"
+                    "the registry in {directory} has no medium of that UUID; list them with -l, or give a path{unreadable}"
                 ))
             }
         }),

@@ -1,6 +1,6 @@
 //! Reading the settings files themselves.
 
-use super::xml::{Global, ParseError, ParsedMachine, Sealed, Version, parse_global, parse_machine, parse_unsealed};
+use super::xml::{Encrypted, Global, ParseError, ParsedMachine, Version, parse_global, parse_machine, parse_unsealed};
 use super::{Error, Result, copies, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
 use std::fs::{self, File};
@@ -20,8 +20,8 @@ pub(super) fn is_global_name(path: &Path) -> bool {
 }
 
 /// Whether a directory has `VirtualBox.xml` or a copy of it.
-pub(super) fn are_in(folder: &Path) -> bool {
-    copies::is_any_there(&folder.join(GLOBAL))
+pub(super) fn are_in(directory: &Path) -> bool {
+    copies::is_any_there(&directory.join(GLOBAL))
 }
 
 /// What `VirtualBox.xml` says, and which copy of it was used instead.
@@ -36,13 +36,13 @@ pub(super) struct GlobalFile {
 ///
 /// # Errors
 /// [`Error::NotFound`] when neither it nor a copy is there; as [`read_global_file`].
-pub(super) fn read_global(folder: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
-    let path = folder.join(GLOBAL);
+pub(super) fn read_global(directory: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
+    let path = directory.join(GLOBAL);
     read_global_file(&path, problems).map_err(|error| match error {
         error if copies::is_missing(&error) => Error::NotFound {
             what: path.display().to_string(),
             hint:
-                "the folder holds no settings of VirtualBox; give the one that does with --settings or VBOX_USER_HOME"
+                "the directory holds no settings of VirtualBox; give the one that does with --settings or VBOX_USER_HOME"
                     .to_owned(),
         },
         error => error,
@@ -88,7 +88,7 @@ fn emptied(path: &Path, global: &Global) -> Option<Error> {
 pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
     let read_uuid = |path: &Path| match parse_machine(&read(path)?) {
         Ok(parsed) => Ok(parsed.machine.uuid),
-        Err(ParseError::Encrypted(sealed)) => Ok(sealed.uuid),
+        Err(ParseError::Encrypted(encrypted)) => Ok(encrypted.uuid),
         Err(cause) => Err(cause.in_file(path)),
     };
     copies::read_newest(path, read_uuid).map(|(uuid, _)| uuid).map_err(|error| or_missing(path, error))
@@ -111,8 +111,8 @@ pub(super) struct MachineFile {
 /// [`Error::Unsupported`].
 pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<MachineFile> {
     let read_one = |path: &Path| match parse_machine(&read(path)?) {
-        Err(ParseError::Encrypted(sealed)) if expected.is_none() || passwords.has(&sealed.key_id) => {
-            unseal(path, &sealed, passwords)
+        Err(ParseError::Encrypted(encrypted)) if expected.is_none() || passwords.has(&encrypted.key_id) => {
+            unseal(path, &encrypted, passwords)
         }
         other => other.map_err(|cause| cause.in_file(path)),
     };
@@ -123,32 +123,33 @@ pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Pass
         let cause = ParseError::Broken { line: parsed.line, expected, found: found.to_string() };
         return Err(cause.in_file(copy.as_ref().map_or(path, |(copy, _)| copy)));
     }
-    let folder = path.parent().unwrap_or(path);
+    let directory = path.parent().unwrap_or(path);
     let machine = &mut parsed.machine;
-    machine.snapshot_folder = snapshot_folder(path, folder, &machine.snapshot_folder, parsed.version, machine.uuid);
-    machine.state_file = machine.state_file.take().map(|file| location::absolute(folder, &file.to_string_lossy()));
+    machine.snapshot_directory =
+        snapshot_directory(path, directory, &machine.snapshot_directory, parsed.version, machine.uuid);
+    machine.state_file = machine.state_file.take().map(|file| location::absolute(directory, &file.to_string_lossy()));
     Ok(MachineFile { parsed, copy })
 }
 
-fn unseal(path: &Path, sealed: &Sealed, passwords: &Passwords) -> Result<ParsedMachine> {
+fn unseal(path: &Path, encrypted: &Encrypted, passwords: &Passwords) -> Result<ParsedMachine> {
     let what = path.display().to_string();
-    let store = KeyStore::parse(&sealed.key_store, Cipher::Gcm, &what)?;
-    let key = store.unlock(&passwords.get(&what, &sealed.key_id)?, &sealed.key_id)?;
-    let machine = decrypt_machine(&sealed.text, &key, sealed.uuid, &what)?;
-    parse_unsealed(&machine, &sealed.version).map_err(|cause| cause.in_file(path))
+    let store = KeyStore::parse(&encrypted.key_store, Cipher::Gcm, &what)?;
+    let key = store.unlock(&passwords.get(&what, &encrypted.key_id)?, &encrypted.key_id)?;
+    let machine = decrypt_machine(&encrypted.text, &key, encrypted.uuid, &what)?;
+    parse_unsealed(&machine, &encrypted.version).map_err(|cause| cause.in_file(path))
 }
 
-/// The folder for snapshots. Before VirtualBox 4.0 a machine's file could lie in a folder with those of others, and
-/// the default was then a folder of the machine's UUID.
-fn snapshot_folder(path: &Path, folder: &Path, written: &Path, version: Version, uuid: Uuid) -> PathBuf {
+/// The directory for snapshots. Before VirtualBox 4.0 a machine's file could lie in a directory with those of others, and
+/// the default was then a directory of the machine's UUID.
+fn snapshot_directory(path: &Path, directory: &Path, written: &Path, version: Version, uuid: Uuid) -> PathBuf {
     if !written.as_os_str().is_empty() {
-        return location::absolute(folder, &written.to_string_lossy());
+        return location::absolute(directory, &written.to_string_lossy());
     }
-    let in_own_folder = path.file_stem() == folder.file_name();
-    if version >= Version::MACHINE_FOLDERS || in_own_folder {
-        folder.join("Snapshots")
+    let in_own_directory = path.file_stem() == directory.file_name();
+    if version >= Version::MACHINE_DIRECTORIES || in_own_directory {
+        directory.join("Snapshots")
     } else {
-        folder.join(format!("{{{uuid}}}"))
+        directory.join(format!("{{{uuid}}}"))
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A stretch of a file as the file system sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
+pub enum Segment {
     /// Stored bytes, this many.
     Data(u64),
     /// A hole, which reads as zeros, this many bytes long.
@@ -67,7 +67,7 @@ pub trait Storage: Send + Sync + Debug {
     ///
     /// # Errors
     /// What the operating system says.
-    fn stretch(&self, offset: u64) -> io::Result<Stretch>;
+    fn segment(&self, offset: u64) -> io::Result<Segment>;
 }
 
 /// A shared open file.

@@ -74,8 +74,8 @@ pub enum Error {
         /// What a program that writes is to be told: `EFBIG`.
         source: io::Error,
     },
-    /// The file is damaged.
-    #[error("{} is damaged: {cause}; restore it from a backup{rescue}", path.display())]
+    /// The file is corrupt.
+    #[error("{} is corrupt: {cause}; restore it from a backup{rescue}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -102,7 +102,7 @@ pub enum Error {
         /// What is not supported.
         cause: Box<ParseError>,
     },
-    /// A file or folder is used in a way that is not allowed, such as a device that an image names.
+    /// A file or directory is used in a way that is not allowed, such as a device that an image names.
     #[error("{} is refused: {reason}", path.display())]
     Refused {
         /// The file.

@@ -2,7 +2,7 @@
 
 use super::{Error, Result};
 use crate::storage::{Allowed, Policy, gate};
-use crate::storage::{File, Storage, Stretch};
+use crate::storage::{File, Segment, Storage};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Zeros are written in pieces of this many bytes where a hole cannot be punched.
-const ZERO_PIECE: usize = 1 << 20;
+const ZERO_CHUNK: usize = 1 << 20;
 
 /// A local file.
 #[derive(Debug)]
@@ -73,12 +73,12 @@ pub(crate) fn of_file(file: fs::File, path: &Path) -> Result<File> {
 
 impl LocalFile {
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
-        let zeros = vec![0; ZERO_PIECE.min(usize::try_from(len).unwrap_or(ZERO_PIECE))];
+        let zeros = vec![0; ZERO_CHUNK.min(usize::try_from(len).unwrap_or(ZERO_CHUNK))];
         let mut done = 0;
         while done < len {
-            let piece = usize::try_from(len - done).unwrap_or(ZERO_PIECE).min(ZERO_PIECE);
-            self.file.write_all_at(&zeros[..piece], offset + done)?;
-            done += piece as u64;
+            let chunk = usize::try_from(len - done).unwrap_or(ZERO_CHUNK).min(ZERO_CHUNK);
+            self.file.write_all_at(&zeros[..chunk], offset + done)?;
+            done += chunk as u64;
         }
         Ok(())
     }
@@ -129,24 +129,24 @@ impl Storage for LocalFile {
         }
     }
 
-    fn stretch(&self, offset: u64) -> io::Result<Stretch> {
+    fn segment(&self, offset: u64) -> io::Result<Segment> {
         let end = self.length()?;
         let to_end = end.saturating_sub(offset);
         let from = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         // The file's own position is not used by anything else: all reads and writes name theirs.
         let data = match lseek(&self.file, from, Whence::SeekData) {
             Ok(at) => u64::try_from(at).unwrap_or(offset),
-            Err(Errno::ENXIO) => return Ok(Stretch::Hole(to_end)),
-            Err(_) => return Ok(Stretch::Data(to_end)),
+            Err(Errno::ENXIO) => return Ok(Segment::Hole(to_end)),
+            Err(_) => return Ok(Segment::Data(to_end)),
         };
         if data > offset {
-            return Ok(Stretch::Hole((data - offset).min(to_end)));
+            return Ok(Segment::Hole((data - offset).min(to_end)));
         }
         match lseek(&self.file, from, Whence::SeekHole) {
             Ok(at) => {
-                Ok(Stretch::Data(u64::try_from(at).unwrap_or(end).saturating_sub(offset).clamp(1, to_end.max(1))))
+                Ok(Segment::Data(u64::try_from(at).unwrap_or(end).saturating_sub(offset).clamp(1, to_end.max(1))))
             }
-            Err(_) => Ok(Stretch::Data(to_end)),
+            Err(_) => Ok(Segment::Data(to_end)),
         }
     }
 }

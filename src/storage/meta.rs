@@ -103,14 +103,14 @@ impl MetaCache {
         while done < bytes.len() {
             let (number, skip) = self.split(offset.saturating_add(done as u64));
             let len = (self.page - skip).min(bytes.len() - done);
-            let piece = &bytes[done..done + len];
+            let chunk = &bytes[done..done + len];
             // The page may be dropped between reading and changing it, so it is looked up again under one lock.
             loop {
                 self.with_page(number, |_| ())?;
                 let mut state = self.lock();
                 let state = &mut *state;
                 if let Some(page) = state.pages.get_mut(&number) {
-                    page.bytes[skip..skip + len].copy_from_slice(piece);
+                    page.bytes[skip..skip + len].copy_from_slice(chunk);
                     page.valid = page.valid.max(skip + len);
                     let (from, to) = page.dirty.unwrap_or_else(|| {
                         state.dirty += 1;

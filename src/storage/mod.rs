@@ -11,7 +11,7 @@ pub mod near;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{File, Storage, Stretch, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
+pub use access::{File, Segment, Storage, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
 pub use error::{Error, Rescue, Result};
 pub use gate::{Allowed, Policy};
 

@@ -1,6 +1,6 @@
 //! A file in memory for tests, which records what was done to it so that a crash can be played at any moment.
 
-use crate::storage::{Storage, Stretch};
+use crate::storage::{Segment, Storage};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -161,7 +161,7 @@ impl Storage for MemFile {
         Ok(())
     }
 
-    fn stretch(&self, offset: u64) -> io::Result<Stretch> {
-        Ok(Stretch::Data(self.content().bytes.len() as u64 - offset))
+    fn segment(&self, offset: u64) -> io::Result<Segment> {
+        Ok(Segment::Data(self.content().bytes.len() as u64 - offset))
     }
 }

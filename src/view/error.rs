@@ -74,7 +74,7 @@ impl From<disk::Error> for Error {
 impl From<guestfs::Error> for Error {
     fn from(error: guestfs::Error) -> Self {
         match error {
-            guestfs::Error::NotFolder => Self::NotDirectory,
+            guestfs::Error::NotDirectory => Self::NotDirectory,
             guestfs::Error::NotFile => Self::NotFile,
             guestfs::Error::NotSymlink => Self::NotLink,
             guestfs::Error::Disk(e) => Self::Disk(e),

@@ -70,7 +70,7 @@ impl Guests {
         if name == MISSING_NAME
             && matches!(found, Ok(None))
             && let Err(error @ guestfs::Error::Incomplete(_)) =
-                guest.fs.read_folder(node, 0, &mut |_| ControlFlow::Continue(()))
+                guest.fs.read_directory(node, 0, &mut |_| ControlFlow::Continue(()))
         {
             return Some(Err(error.into()));
         }
@@ -93,7 +93,7 @@ impl Guests {
         let own = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
         let mode = match self.owners.uid {
             // Whoever asks for the guest's files as his own wants to read them, also what nobody but root may.
-            Some(_) if seen.kind == NodeKind::Folder => own | 0o500,
+            Some(_) if seen.kind == NodeKind::Directory => own | 0o500,
             Some(_) => own | 0o400,
             None => own,
         };
@@ -124,7 +124,7 @@ impl Guests {
             return Some(Ok(()));
         }
         let mut any = from > 0;
-        let listed = guest.fs.read_folder(node, from, &mut |entry: Entry| {
+        let listed = guest.fs.read_directory(node, from, &mut |entry: Entry| {
             any = true;
             let (inode, kind) = (inode(index, entry.node), kind(entry.kind));
             each(DirEntry { name: OsStr::from_bytes(&entry.name), inode, kind, next: entry.next })
@@ -208,7 +208,7 @@ fn inode(index: u64, node: Node) -> u64 {
 fn kind(kind: NodeKind) -> Kind {
     match kind {
         NodeKind::File => Kind::File,
-        NodeKind::Folder => Kind::Directory,
+        NodeKind::Directory => Kind::Directory,
         NodeKind::Symlink => Kind::Symlink,
         NodeKind::CharDevice => Kind::CharDevice,
         NodeKind::BlockDevice => Kind::BlockDevice,

@@ -90,8 +90,8 @@ fn modes_follow_writing_and_umask() {
 
 #[test]
 fn an_image_named_as_one_of_ours_gets_another_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = folder.path().join("vol1");
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("vol1");
     std::fs::write(&image, "").unwrap();
     assert_eq!(names(&view(&image, Appearance::default()), 0), ["vol1.image", "vhdd", "vol0", "vol1"]);
 }

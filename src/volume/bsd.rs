@@ -266,8 +266,8 @@ mod tests {
     fn what_breaks_the_rules_of_a_label_is_none() {
         for at in [0, 132, 137, 148] {
             let mut disk = disk_of(&[(16, 100); 8], 512);
-            disk.damage(512 + at);
-            assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Mbr, "damage at {at}");
+            disk.corrupt(512 + at);
+            assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Mbr, "corruption at {at}");
         }
         for sector_size in [0, 256, 513, u32::MAX] {
             assert_eq!(read_table(&disk_of(&[(16, 100); 8], sector_size)).unwrap().scheme, Scheme::Mbr);

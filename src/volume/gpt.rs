@@ -31,7 +31,7 @@ pub(super) enum Found {
     /// None.
     Absent,
     /// One that cannot be trusted; why.
-    Damaged(String),
+    Corrupt(String),
     /// One, from the primary or the backup.
     Table(Table),
 }
@@ -47,7 +47,7 @@ pub(super) fn read(disk: &dyn Disk, protective: Option<Entry>) -> Result<Found> 
         let primary = Place { sector_size, lba: PRIMARY };
         match primary.read(disk)? {
             Read::Sound(array) => return Ok(Found::Table(array.table(disk, None))),
-            Read::Damaged { cause, alternate } => {
+            Read::Corrupt { cause, alternate } => {
                 primary_faults.push(cause);
                 backup_places.push(Place { sector_size, lba: alternate });
             }
@@ -65,14 +65,14 @@ pub(super) fn read(disk: &dyn Disk, protective: Option<Entry>) -> Result<Found> 
     for place in backup_places {
         if let Read::Sound(array) = place.read(disk)? {
             let note = format!(
-                "The primary GPT is damaged ({why}); its backup at sector {} was used. Repair it in the guest",
+                "The primary GPT is corrupt ({why}); its backup at sector {} was used. Repair it in the guest",
                 place.lba
             );
             return Ok(Found::Table(array.table(disk, Some(note))));
         }
     }
-    Ok(Found::Damaged(format!(
-        "The GPT is damaged and has no sound backup ({why}); use the whole disk, or repair a copy of it with gdisk"
+    Ok(Found::Corrupt(format!(
+        "The GPT is corrupt and has no sound backup ({why}); use the whole disk, or repair a copy of it with gdisk"
     )))
 }
 
@@ -86,7 +86,7 @@ struct Place {
 /// What is at a [`Place`].
 enum Read {
     Absent,
-    Damaged { cause: ParseError, alternate: u64 },
+    Corrupt { cause: ParseError, alternate: u64 },
     Sound(EntryArray),
 }
 
@@ -126,11 +126,11 @@ impl Place {
         let fields = Fields::new("GPT header", &sector, offset);
         let header = match Header::parse(&fields, self.lba) {
             Ok(header) => header,
-            Err(cause) => return Ok(Read::Damaged { cause, alternate: fields.u64_le(32).unwrap_or(0) }),
+            Err(cause) => return Ok(Read::Corrupt { cause, alternate: fields.u64_le(32).unwrap_or(0) }),
         };
         Ok(match header.read_entries(disk, &fields, self.sector_size)? {
             Ok(array) => Read::Sound(array),
-            Err(cause) => Read::Damaged { cause, alternate: header.alternate_lba },
+            Err(cause) => Read::Corrupt { cause, alternate: header.alternate_lba },
         })
     }
 }
@@ -360,9 +360,9 @@ mod tests {
     }
 
     /// Damages the first byte of the disk's GUID in the primary and the backup header.
-    fn damage_both(disk: &mut TestDisk) {
-        disk.damage(512 + 56);
-        disk.damage(SIZE - 512 + 56);
+    fn corrupt_both(disk: &mut TestDisk) {
+        disk.corrupt(512 + 56);
+        disk.corrupt(SIZE - 512 + 56);
     }
 
     fn ranges(table: &Table) -> Vec<(u64, u64)> {
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_field_of_the_primary_is_named_and_the_backup_used() {
+    fn a_corrupt_field_of_the_primary_is_named_and_the_backup_used() {
         let cases: [(&str, usize, &[u8], &str); 7] = [
             ("HeaderSize", 12, &91_u32.to_le_bytes(), "expected 92 to 512, found 91"),
             ("HeaderSize", 12, &u32::MAX.to_le_bytes(), "expected 92 to 512, found 4294967295"),
@@ -415,21 +415,21 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_entry_of_the_primary_is_not_believed() {
+    fn a_corrupt_entry_of_the_primary_is_not_believed() {
         let mut disk = Writer::default().disk();
-        disk.damage(1024 + 40);
+        disk.corrupt(1024 + 40);
         let table = read_table(&disk).unwrap();
         assert_eq!(ranges(&table), USUAL);
         assert!(table.notes[0].contains("GPT PartitionEntryArrayCRC32"), "{:?}", table.notes);
     }
 
     #[test]
-    fn two_damaged_copies_are_a_note_and_no_volumes() {
+    fn two_corrupt_copies_are_a_note_and_no_volumes() {
         let mut disk = Writer::default().disk();
-        damage_both(&mut disk);
+        corrupt_both(&mut disk);
         let table = read_table(&disk).unwrap();
         assert_eq!(ranges(&table), []);
-        assert!(table.notes[0].starts_with("The GPT is damaged and has no sound backup (GPT HeaderCRC32"));
+        assert!(table.notes[0].starts_with("The GPT is corrupt and has no sound backup (GPT HeaderCRC32"));
         assert_eq!(table.notes.len(), 1);
     }
 
@@ -482,11 +482,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_hybrid_with_a_damaged_gpt_the_boot_record_is_left() {
+    fn of_a_hybrid_with_a_corrupt_gpt_the_boot_record_is_left() {
         let mut disk = Writer::default().disk();
         disk.put(462, &[0, 0, 0, 0, 0x83, 0, 0, 0, 40, 0, 0, 0, 10, 0, 0, 0]);
         assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Gpt);
-        damage_both(&mut disk);
+        corrupt_both(&mut disk);
         let table = read_table(&disk).unwrap();
         assert_eq!((table.scheme, table.volumes.len(), table.notes.len()), (Scheme::Mbr, 1, 1));
         assert_eq!((table.volumes[0].linux_number, &*table.volumes[0].type_name), (2, "Linux native"));

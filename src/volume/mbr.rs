@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_flags_are_forgiven_where_the_partitions_make_sense() {
+    fn malformed_flags_are_forgiven_where_the_partitions_make_sense() {
         let table = read_table(&disk_of(&[(0, &[(0x01, 0x83, 10, 20), (0, 0x83, 30, 20)])])).unwrap();
         assert_eq!(volumes(&table), [(1, 10, 20), (2, 30, 20)]);
         let table = read_table(&disk_of(&[(0, &[(0x01, 0x83, 10, 21), (0, 0x83, 30, 20)])])).unwrap();

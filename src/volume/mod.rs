@@ -121,7 +121,7 @@ pub fn read_table(disk: &dyn Disk) -> Result<Table> {
     let mut scheme = Scheme::None;
     match gpt::read(disk, protective)? {
         gpt::Found::Absent => {}
-        gpt::Found::Damaged(note) => {
+        gpt::Found::Corrupt(note) => {
             list.note(note);
             scheme = Scheme::Gpt;
         }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_of_solaris_is_told_from_linux_swap() {
+    fn a_slice_of_solaris_is_reported_from_linux_swap() {
         let mut table = vec![0; 512];
         table[12..16].copy_from_slice(&super::VTOC_SANE.to_le_bytes());
         table[16] = 1;

@@ -27,7 +27,7 @@ impl TestDisk {
     }
 
     /// Inverts the bits of a byte.
-    pub(super) fn damage(&mut self, offset: u64) {
+    pub(super) fn corrupt(&mut self, offset: u64) {
         let mut byte = [0];
         self.read_at(offset, &mut byte).unwrap();
         self.put(offset, &[!byte[0]]);

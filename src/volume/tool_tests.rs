@@ -69,16 +69,16 @@ impl Fixture {
 }
 
 fn fixtures() -> Vec<Fixture> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/partitions");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/partitions");
     let mut fixtures = Vec::new();
-    for entry in folder.read_dir().unwrap() {
+    for entry in directory.read_dir().unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "txt") {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             fixtures.push(Fixture::parse(name, &std::fs::read_to_string(path).unwrap()));
         }
     }
-    assert_eq!(fixtures.len(), 16, "fixtures in {}", folder.display());
+    assert_eq!(fixtures.len(), 16, "fixtures in {}", directory.display());
     fixtures
 }
 
@@ -115,14 +115,14 @@ fn disks_of_a_wrong_sector_size_still_have_their_gpt() {
 }
 
 #[test]
-fn a_backup_gpt_is_used_when_the_primary_is_damaged() {
+fn a_backup_gpt_is_used_when_the_primary_is_corrupt() {
     for mut fixture in fixtures().into_iter().filter(|f| f.name.starts_with("gpt")) {
         let name = &fixture.name;
         // The first byte of the disk's GUID, which the header's checksum covers.
-        fixture.disk.damage(fixture.sector_size + 56);
+        fixture.disk.corrupt(fixture.sector_size + 56);
         let table = read_table(&fixture.disk).unwrap();
         assert_eq!(table.volumes.len(), fixture.volumes.len(), "{name}");
-        assert!(table.notes[0].starts_with("The primary GPT is damaged (GPT HeaderCRC32 at offset "), "{name}");
+        assert!(table.notes[0].starts_with("The primary GPT is corrupt (GPT HeaderCRC32 at offset "), "{name}");
         assert_eq!(table.notes.len(), 1, "{name}");
     }
 }
@@ -144,12 +144,12 @@ fn a_wiped_start_leaves_the_backup_which_the_protective_entry_leads_to() {
 
 proptest::proptest! {
     #[test]
-    fn no_damage_leads_out_of_the_disk(
+    fn no_corrupt_leads_out_of_the_disk(
         which in 0_usize..16,
-        damage in proptest::collection::vec((0_u64..8192, proptest::num::u8::ANY), 1..20),
+        corrupt in proptest::collection::vec((0_u64..8192, proptest::num::u8::ANY), 1..20),
     ) {
         let mut fixture = fixtures().swap_remove(which);
-        for (offset, byte) in damage {
+        for (offset, byte) in corrupt {
             fixture.disk.put(offset, &[byte]);
         }
         let size = crate::disk::Disk::size(&fixture.disk);

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 /// The packed registry. See `fixtures/README.md`.
 const REGISTRY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/registry.tar.zst");
 
-/// An unpacked registry, and what the real tools said of it. Removed when dropped.
+/// An decompressed registry, and what the real tools said of it. Removed when dropped.
 pub(crate) struct Fixture {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// A line of `expected/media.tsv`.
@@ -38,31 +38,34 @@ impl Fixture {
     /// A registry of the test's own, which it may change.
     ///
     /// # Panics
-    /// When it cannot be unpacked: nothing can be tested without it.
+    /// When it cannot be decompressed: nothing can be tested without it.
     pub(crate) fn registry() -> Self {
-        let folder = tempfile::Builder::new().prefix("vboximg-test-").tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("vboximg-test-").tempdir().unwrap();
         // Sparse files stay sparse (S): one image has 8 MiB of map for 2 TiB.
-        let output = Command::new("tar").args(["--zstd", "-xSf", REGISTRY, "-C"]).arg(folder.path()).output();
+        let output = Command::new("tar").args(["--zstd", "-xSf", REGISTRY, "-C"]).arg(directory.path()).output();
         let output = output.expect("tar is installed");
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{REGISTRY} cannot be unpacked (tests/setup.sh installs zstd): {complaint}");
-        let fixture = Self { folder };
+        assert!(
+            output.status.success(),
+            "{REGISTRY} cannot be decompressed (tests/setup.sh installs zstd): {complaint}"
+        );
+        let fixture = Self { directory };
         // VirtualBox does not read the copy, and called this machine inaccessible; here it would be one like the others.
         fs::remove_file(fixture.machine_file("lost vm/lost vm.vbox-prev")).unwrap();
         fixture
     }
 
-    /// The folder that `home` and `expected` are in.
+    /// The directory that `home` and `expected` are in.
     pub(crate) fn root(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
-    /// The settings folder, for `VBOX_USER_HOME`.
+    /// The settings directory, for `VBOX_USER_HOME`.
     pub(crate) fn home(&self) -> PathBuf {
         self.root().join("home")
     }
 
-    /// A file of the machines' folder, such as `win-legacy/win.vhd`.
+    /// A file of the machines' directory, such as `win-legacy/win.vhd`.
     pub(crate) fn machine_file(&self, name: &str) -> PathBuf {
         self.home().join("Machines").join(name)
     }

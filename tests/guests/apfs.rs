@@ -1,7 +1,7 @@
 //! APFS: containers that macOS wrote, from the project dissect.apfs, where the samples are, read as that project says; and
 //! what is ours (nodes, names, several volumes, limits) on containers that the crate itself formats.
 
-use crate::damage;
+use crate::corrupt;
 use crate::qemu;
 use crate::qemu::sha256;
 use crate::shell::disk;
@@ -19,7 +19,7 @@ use vboximg_mount::guestfs::{Error, GuestFs, Node, NodeKind, read};
 fn at(fs: &Apfs, path: &str) -> Node {
     path.split('/')
         .filter(|name| !name.is_empty())
-        .fold(fs.root(), |folder, name| fs.lookup(folder, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path}")))
+        .fold(fs.root(), |dir, name| fs.lookup(dir, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path}")))
 }
 
 fn bytes(fs: &Apfs, disk: &dyn Disk, path: &str) -> Vec<u8> {
@@ -33,7 +33,7 @@ fn bytes(fs: &Apfs, disk: &dyn Disk, path: &str) -> Vec<u8> {
 
 #[test]
 fn containers_by_macos_read_as_dissect_reads_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
     for (name, label, count) in [
         ("case_insensitive", "Case Insensitive", 11),
         ("case_sensitive", "Case Sensitive", 11),
@@ -41,17 +41,17 @@ fn containers_by_macos_read_as_dissect_reads_them() {
         ("jhfs_converted", "JHFS+ Converted", 12),
         ("snapshot", "Snapshots", 1),
     ] {
-        let Some(path) = qemu::sample(folder.path(), &format!("dissect-apfs-{name}.bin.gz")) else { continue };
+        let Some(path) = qemu::sample(dir.path(), &format!("dissect-apfs-{name}.bin.gz")) else { continue };
         let disk = disk(&path);
         let fs = Apfs::open(disk.clone()).unwrap();
         assert_eq!((fs.facts().label.as_str(), &fs.facts().notes[..]), (label, &[][..]));
         let mut names = 0;
-        let told = fs.read_folder(fs.root(), 0, &mut |entry| {
+        let reported = fs.read_directory(fs.root(), 0, &mut |entry| {
             assert_eq!(fs.lookup(fs.root(), &entry.name).unwrap(), Some(entry.node));
             names += 1;
             ControlFlow::Continue(())
         });
-        told.unwrap();
+        reported.unwrap();
         assert_eq!(names, count, "{name}");
         if name == "snapshot" {
             continue;
@@ -85,7 +85,7 @@ fn containers_by_macos_read_as_dissect_reads_them() {
         }
     }
     for (name, why) in [("encrypted", "volume 0 is encrypted"), ("corrupt", "the checksum does not cover it")] {
-        let Some(path) = qemu::sample(folder.path(), &format!("dissect-apfs-{name}.bin.gz")) else { continue };
+        let Some(path) = qemu::sample(dir.path(), &format!("dissect-apfs-{name}.bin.gz")) else { continue };
         let error = Apfs::open(disk(&path)).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
@@ -110,14 +110,14 @@ fn content(files: usize) -> TreeBuilder {
         .fifo("/pipe", meta(0o644))
 }
 
-fn formatted(folder: &Path, volumes: &[&str], files: usize) -> Arc<dyn Disk> {
+fn formatted(dir: &Path, volumes: &[&str], files: usize) -> Arc<dyn Disk> {
     let request =
         |name: &&str| VolumeRequest::new(VolumeName::new(name).unwrap(), [u8::try_from(name.len()).unwrap(); 16]);
     let mut options = FormatOptions::new([7; 16], TIME, request(&volumes[0]));
     for name in &volumes[1..] {
         options = options.volume(request(name).contents(content(3)));
     }
-    let path = folder.join("image");
+    let path = dir.join("image");
     // There is a volume for each half of a gigabyte.
     let size = if volumes.len() > 1 { 1200 << 20 } else { 64 << 20 };
     let file = std::fs::File::create(&path).unwrap();
@@ -127,9 +127,9 @@ fn formatted(folder: &Path, volumes: &[&str], files: usize) -> Arc<dyn Disk> {
 }
 
 #[test]
-fn one_volume_is_the_root_and_several_are_folders() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = formatted(folder.path(), &["Data"], 4000);
+fn one_volume_is_the_root_and_several_are_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = formatted(dir.path(), &["Data"], 4000);
     let opened = (disk.clone(), Apfs::open(disk).unwrap());
     let facts = opened.1.facts();
     assert_eq!((facts.label.as_str(), facts.uuid.as_str()), ("Data", "07070707-0707-0707-0707-070707070707"));
@@ -140,7 +140,7 @@ fn one_volume_is_the_root_and_several_are_folders() {
     );
     assert!(walk["large"].ends_with("{\"user.note\": [102, 105, 118, 101]}"), "{}", walk["large"]);
     assert!(walk["link"].contains(" many/file-with-a-name-1 "), "{}", walk["link"]);
-    let disk = formatted(folder.path(), &["Data", "Other"], 10);
+    let disk = formatted(dir.path(), &["Data", "Other"], 10);
     let opened = (disk.clone(), Apfs::open(disk).unwrap());
     let walk = ours(&opened);
     assert_eq!(opened.1.facts().label, "");
@@ -150,7 +150,7 @@ fn one_volume_is_the_root_and_several_are_folders() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = tempfile::tempdir().unwrap();
-    damage::survive("APFS", formatted(folder.path(), &["Data", "Other"], 450), Apfs::open);
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    corrupt::survive("APFS", formatted(dir.path(), &["Data", "Other"], 450), Apfs::open);
 }

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::{self, Content};
 
-/// Runs a shell script in a folder, in which `image` is made.
-fn sh(folder: &Path, script: &str) -> String {
-    let done = Command::new("bash").args(["-euc", script]).current_dir(folder).output().expect("bash runs");
+/// Runs a shell script in a directory, in which `image` is made.
+fn sh(directory: &Path, script: &str) -> String {
+    let done = Command::new("bash").args(["-euc", script]).current_dir(directory).output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).unwrap()
 }
@@ -164,12 +164,13 @@ END
 
 #[test]
 fn volumes_are_named_as_blkid_names_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (theirs, ours, script) in KINDS {
-        sh(folder.path(), &format!("{HEAD}\n({script}) >/dev/null 2>log || {{ cat log >&2; exit 1; }}"));
-        let tell = |tag: &str| sh(folder.path(), &format!("blkid -p -s {tag} -o value image || :")).trim().to_owned();
-        let found = guestfs::identify(&disk(&folder.path().join("image")));
+        sh(directory.path(), &format!("{HEAD}\n({script}) >/dev/null 2>log || {{ cat log >&2; exit 1; }}"));
+        let tell =
+            |tag: &str| sh(directory.path(), &format!("blkid -p -s {tag} -o value image || :")).trim().to_owned();
+        let found = guestfs::identify(&disk(&directory.path().join("image")));
         // Made from other data than a UUID is, for these.
         let uuid = if ["UDF", "ISO 9660"].contains(&ours) { found.uuid.clone() } else { tell("UUID") };
         let label = if ours == "UDF" { found.label.clone() } else { tell("LABEL") };
@@ -185,42 +186,42 @@ fn volumes_are_named_as_blkid_names_them() {
 /// The mark of ext is two bytes long, and another file system may have them there by chance; blkid names neither then.
 #[test]
 fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r"truncate -s 2M image; mkfs.vfat -F 12 -n SMALL image; printf '\123\357' | dd of=image bs=1 seek=1080 conv=notrunc status=none",
     );
-    let disk = disk(&folder.path().join("image"));
+    let disk = disk(&directory.path().join("image"));
     let found = guestfs::detect(&*disk).unwrap();
     assert_eq!((found.type_name.as_str(), found.label.as_str()), ("FAT12", "SMALL"));
 }
 
 #[test]
 fn any_short_volume_is_nothing_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image");
     for size in [512, 1024, 4096, 5000, 66_000, 263_000] {
         std::fs::write(&path, vec![0; size]).unwrap();
         assert_eq!(guestfs::identify(&disk(&path)), Content::default(), "{size}");
     }
 }
 
-fn program(folder: &Path, arguments: &[&str]) -> Output {
+fn program(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-    command.env("VBOX_USER_HOME", "/nonexistent").current_dir(folder).args(arguments).output().unwrap()
+    command.env("VBOX_USER_HOME", "/nonexistent").current_dir(directory).args(arguments).output().unwrap()
 }
 
-fn listing(folder: &Path, arguments: &[&str]) -> String {
-    let output = program(folder, arguments);
+fn listing(directory: &Path, arguments: &[&str]) -> String {
+    let output = program(directory, arguments);
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A disk with four partitions: ext4, LUKS, a damaged ext4, and one with nothing.
+/// A disk with four partitions: ext4, LUKS, a corrupt ext4, and one with nothing.
 fn partitioned() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         "put() { dd if=part of=image bs=1M seek=$1 conv=notrunc status=none; rm part; truncate -s 20M part; }
          truncate -s 100M image; printf '1M,20M,L\n21M,20M,L\n41M,20M,L\n61M,20M,L\n' | sed 's/M,/MiB,/g' | sfdisk -q image
          truncate -s 20M part
@@ -228,13 +229,13 @@ fn partitioned() -> TempDir {
          echo p | cryptsetup luksFormat -q --type luks2 --uuid 5bd1e995-77a6-4c08-9f3e-0000000000bb --pbkdf pbkdf2 --pbkdf-force-iterations 1000 part -; put 21
          mkfs.ext4 -q -L broken -U 5bd1e995-77a6-4c08-9f3e-0000000000cc part; printf XXXX | dd of=part bs=1 seek=2044 conv=notrunc status=none; put 41",
     );
-    folder
+    directory
 }
 
 #[test]
 fn a_listing_says_what_each_partition_holds() {
-    let folder = partitioned();
-    let text = listing(folder.path(), &["-l", "-i", "image"]);
+    let directory = partitioned();
+    let text = listing(directory.path(), &["-l", "-i", "image"]);
     let rows: Vec<Vec<&str>> =
         text.lines().filter(|line| line.contains("image(")).map(|line| line.split("  ").collect()).collect();
     let ends: Vec<Vec<&str>> = rows
@@ -249,9 +250,9 @@ fn a_listing_says_what_each_partition_holds() {
         "{text}"
     );
     assert!(text.contains("Note: Volume 1: It is encrypted (LUKS): mount the disk and open its volume with"), "{text}");
-    assert!(text.contains("Note: Volume 2: The ext file system is damaged: superblock checksum"), "{text}");
+    assert!(text.contains("Note: Volume 2: The ext file system is corrupt: superblock checksum"), "{text}");
 
-    let json = listing(folder.path(), &["-l", "-i", "image", "--json"]);
+    let json = listing(directory.path(), &["-l", "-i", "image", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["filesystem"], serde_json::Value::Null);
     let held: Vec<serde_json::Value> =
@@ -263,33 +264,33 @@ fn a_listing_says_what_each_partition_holds() {
 
 #[test]
 fn a_listing_says_what_a_whole_disk_holds() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), "truncate -s 20M image; mkfs.ext4 -q -L data -U 5bd1e995-77a6-4c08-9f3e-0000000000aa image");
-    let text = listing(folder.path(), &["-l", "-i", "image"]);
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), "truncate -s 20M image; mkfs.ext4 -q -L data -U 5bd1e995-77a6-4c08-9f3e-0000000000aa image");
+    let text = listing(directory.path(), &["-l", "-i", "image"]);
     let line = "No partitions: the whole disk holds ext4, label data, UUID 5bd1e995-77a6-4c08-9f3e-0000000000aa\n";
     assert!(text.contains(line), "{text}");
-    let json = listing(folder.path(), &["-l", "-i", "image", "--json"]);
+    let json = listing(directory.path(), &["-l", "-i", "image", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["filesystem"]["label"], "data");
 }
 
 #[test]
 fn a_mount_says_what_each_volume_holds() {
-    let folder = partitioned();
-    std::fs::create_dir(folder.path().join("mnt")).unwrap();
-    let output = program(folder.path(), &["-v", "-g", "-i", "image", "mnt"]);
-    let shown = std::fs::read_dir(folder.path().join("mnt")).unwrap().count();
-    let unmounted = program(folder.path(), &["-u", "mnt"]);
+    let directory = partitioned();
+    std::fs::create_dir(directory.path().join("mnt")).unwrap();
+    let output = program(directory.path(), &["-v", "-g", "-i", "image", "mnt"]);
+    let shown = std::fs::read_dir(directory.path().join("mnt")).unwrap().count();
+    let unmounted = program(directory.path(), &["-u", "mnt"]);
     assert!(output.status.success() && unmounted.status.success(), "{output:?}\n{unmounted:?}");
     assert_eq!(shown, 7);
-    let told = String::from_utf8(output.stderr).unwrap();
+    let reported = String::from_utf8(output.stderr).unwrap();
     for line in [
         "Volume 0: ext4 \"the root\" 5bd1e995-77a6-4c08-9f3e-0000000000aa, shown as fs0",
         "Volume 1: LUKS2 5bd1e995-77a6-4c08-9f3e-0000000000bb, which is not read here",
         "Volume 1: It is encrypted (LUKS): ",
-        "Volume 2: The ext file system is damaged: superblock checksum",
+        "Volume 2: The ext file system is corrupt: superblock checksum",
         "Volume 3: nothing known",
     ] {
-        assert!(told.contains(line), "{line}\n{told}");
+        assert!(reported.contains(line), "{line}\n{reported}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Needs root (loop devices), exfatprogs and exfat-fuse; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::shell::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
@@ -14,7 +14,7 @@ use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::exfat::Exfat;
 use vboximg_mount::guestfs::{Error, GuestFs, Node, read};
 
-/// A folder with an image that is mounted on `m` now and then, and not when dropped.
+/// A directory with an image that is mounted on `m` now and then, and not when dropped.
 struct Lab(tempfile::TempDir);
 
 impl Lab {
@@ -122,7 +122,7 @@ fn a_large_scattered_file_is_read_whole() {
 
 /// The node of a path, looked up name by name.
 fn find(exfat: &Exfat, path: &str) -> Option<Node> {
-    path.split('/').try_fold(exfat.root(), |folder, name| exfat.lookup(folder, name.as_bytes()).unwrap())
+    path.split('/').try_fold(exfat.root(), |directory, name| exfat.lookup(directory, name.as_bytes()).unwrap())
 }
 
 #[test]
@@ -193,14 +193,14 @@ fn what_was_never_written_reads_as_zeros() {
     assert_eq!(east.modified.seconds, utc.modified.seconds - 3600);
 }
 
-/// Names of the root folder, and how telling them ended.
+/// Names of the root directory, and how telling them ended.
 fn names(exfat: &Exfat) -> (Vec<String>, Result<(), Error>) {
     let mut names = Vec::new();
-    let told = exfat.read_folder(exfat.root(), 0, &mut |entry| {
+    let reported = exfat.read_directory(exfat.root(), 0, &mut |entry| {
         names.push(String::from_utf8(entry.name).unwrap());
         ControlFlow::Continue(())
     });
-    (names, told)
+    (names, reported)
 }
 
 #[test]
@@ -213,16 +213,19 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
         image[at] = 0xA3;
     });
     let (_, exfat) = lab.open();
-    let (found, told) = names(&exfat);
-    assert_eq!((found, told.unwrap()), all);
+    let (found, reported) = names(&exfat);
+    assert_eq!((found, reported.unwrap()), all);
     assert_eq!(exfat.facts().label, "");
     lab.patch(|image| {
         let at = image.chunks(32).position(|slot| slot.starts_with(b"\xA3\x05L\0A\0B\0")).unwrap() * 32;
         image[at] = 0x86;
     });
-    let (found, told) = names(&lab.open().1);
-    let told = told.unwrap_err();
-    assert!(matches!(told, Error::Incomplete(_)) && told.to_string().contains("unknown type 0x86"), "{told}");
+    let (found, reported) = names(&lab.open().1);
+    let reported = reported.unwrap_err();
+    assert!(
+        matches!(reported, Error::Incomplete(_)) && reported.to_string().contains("unknown type 0x86"),
+        "{reported}"
+    );
     assert_eq!(found, all.0);
     lab.patch(|image| {
         let at = image.chunks(32).position(|slot| slot.starts_with(b"\x86\x05L\0A\0B\0")).unwrap() * 32;
@@ -232,8 +235,8 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
     });
     // One that breaks its rules has its name, and the others their bytes.
     let opened = lab.open();
-    let (found, told) = names(&opened.1);
-    assert_eq!((found, told.unwrap()), all);
+    let (found, reported) = names(&opened.1);
+    assert_eq!((found, reported.unwrap()), all);
     assert!(read_all(&opened, "two").unwrap_err().to_string().contains("checksum of a file's slots"));
     assert_eq!(
         (read_all(&opened, "ONE").unwrap(), read_all(&opened, "three").unwrap()),
@@ -246,9 +249,9 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
             image[set + at] = value;
         });
         let opened = lab.open();
-        let (found, told) = names(&opened.1);
+        let (found, reported) = names(&opened.1);
         assert_eq!(found.contains(&"two".to_owned()), at == 1, "{found:?}");
-        assert_eq!(told.is_err(), at == 0, "{told:?}");
+        assert_eq!(reported.is_err(), at == 0, "{reported:?}");
         assert_eq!(read_all(&opened, "three").unwrap(), b"3\n");
         assert_eq!(opened.1.lookup(Node(1), b"none").is_err(), at == 0);
     }
@@ -317,9 +320,9 @@ fn what_a_short_volume_lacks_is_an_error() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
     for (mkfs, size) in [("-c 4K", "30M"), ("-c 512", "20M")] {
         let lab = Lab::new(mkfs, size, &format!("MANY=500; {FILL}"));
-        damage::survive(mkfs, disk(&lab.image()), Exfat::open);
+        corrupt::survive(mkfs, disk(&lab.image()), Exfat::open);
     }
 }

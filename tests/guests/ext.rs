@@ -2,7 +2,7 @@
 //!
 //! Needs root (loop devices) and e2fsprogs; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::mounted::{Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
@@ -27,7 +27,7 @@ fn every_version_and_feature_set_reads_as_the_kernel_shows_it() {
         mounted.fill();
         if mkfs == kinds[0] || mkfs == kinds[1] {
             sh(
-                mounted.folder.path(),
+                mounted.directory.path(),
                 "cd $1/m; mkdir huge; seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch",
             );
         }
@@ -42,7 +42,7 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
         let mounted = Mounted::new(mkfs, "80M");
         mounted.fill();
         sh(
-            mounted.folder.path(),
+            mounted.directory.path(),
             "cd $1/m; sync -f .; rm -r many; mv etc moved; echo more >> seven; mkdir new; echo n > new/n; sync -f .; cp ../image ../dirty",
         );
         let disk = disk(&mounted.path("dirty"));
@@ -50,7 +50,7 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
         assert!(ext.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", ext.facts().notes);
         let walk = ours(&(disk, ext));
         assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
-        sh(mounted.folder.path(), "cd $1; umount m; mount -o loop dirty m; mount -o remount,ro m");
+        sh(mounted.directory.path(), "cd $1; umount m; mount -o loop dirty m; mount -o remount,ro m");
         tree::assert_same(mkfs, &kernel(&mounted.path("m")), &walk);
     }
 }
@@ -60,7 +60,7 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
 fn every_form_of_the_journal_is_replayed() {
     for features in ["64bit", "^64bit"] {
         for form in ["", "-c -v 2", "-c -v 3"] {
-            let folder = tempfile::tempdir().unwrap();
+            let directory = tempfile::tempdir().unwrap();
             let script = format!(
                 r#"cd "$1"; mkdir m src; for i in $(seq 1 30); do echo $i > src/$i; done; seq 1 9000 > src/file; seq 1 9000 > src/other
                 truncate -s 40M image; mkfs.ext4 -q -F -b 1024 -O {features} -d src image
@@ -76,15 +76,15 @@ jw -r %s
 jc
 ' $B $O $O > commands; debugfs -w -f commands image >/dev/null 2>&1"#
             );
-            sh(folder.path(), &script);
-            let disk = disk(&folder.path().join("image"));
+            sh(directory.path(), &script);
+            let disk = disk(&directory.path().join("image"));
             let walk = ours(&(disk.clone(), Ext::open(disk).unwrap()));
             sh(
-                folder.path(),
+                directory.path(),
                 r#"cd "$1"; mount -o loop image m; mount -o remount,ro m; cmp -n 6144 m/file new; ! cmp -s -n 2048 m/other new"#,
             );
-            let theirs = kernel(&folder.path().join("m"));
-            sh(folder.path(), r#"umount "$1/m""#);
+            let theirs = kernel(&directory.path().join("m"));
+            sh(directory.path(), r#"umount "$1/m""#);
             tree::assert_same(&format!("{features} {form}"), &theirs, &walk);
         }
     }
@@ -93,9 +93,9 @@ jc
 /// Blocks larger than the kernel's pages, and features that not every kernel has: mkfs itself puts the files in.
 #[test]
 fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd "$1"; mkdir -p src/many src/sub; for i in $(seq 1 3000); do echo $i > src/many/a-file-with-a-name-$i; done
            head -c 5000000 /dev/urandom > src/large; : > src/empty; ln -s ../large src/sub/link; ln -s "$(printf 'x%.0s' $(seq 700))" src/sub/long
            ln src/large src/sub/hard; setfattr -n user.name -v value src/large; truncate -s 3M src/sparse; echo end >> src/sparse
@@ -113,7 +113,7 @@ fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
             })
             .collect()
     };
-    let theirs = comparable(kernel(&folder.path().join("src")));
+    let theirs = comparable(kernel(&directory.path().join("src")));
     for options in [
         "-b 8192",
         "-b 16384",
@@ -126,8 +126,8 @@ fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
         let script = format!(
             r#"cd "$1"; rm -f image; truncate -s 400M image; mkfs.ext4 -q -F {options} -d src image 2>/dev/null"#
         );
-        sh(folder.path(), &script);
-        let disk = disk(&folder.path().join("image"));
+        sh(directory.path(), &script);
+        let disk = disk(&directory.path().join("image"));
         let walk = comparable(ours(&(disk.clone(), Ext::open(disk).unwrap())));
         tree::assert_same(options, &theirs, &walk);
     }
@@ -137,12 +137,12 @@ fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
 fn what_the_guest_encrypted_is_refused_by_name() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O encrypt", "40M");
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         r#"cd "$1"; mkdir m/secret; echo x > m/secret/file; ln -s "$(printf 'x%.0s' $(seq 100))" m/secret/link; echo y > m/open; umount m
            for n in secret/file secret/link secret; do debugfs -w -R "sif /$n flags 0x80800" image 2>/dev/null; done"#,
     );
     let ext = Ext::open(disk(&mounted.path("image"))).unwrap();
-    let find = |folder, name: &str| ext.lookup(folder, name.as_bytes());
+    let find = |directory, name: &str| ext.lookup(directory, name.as_bytes());
     let open = find(ext.root(), "open").unwrap().unwrap();
     assert!(ext.extent(open, 0, 1).is_ok());
     let secret = find(ext.root(), "secret").unwrap().unwrap();
@@ -152,7 +152,7 @@ fn what_the_guest_encrypted_is_refused_by_name() {
     };
     assert!(ext.attributes(secret).is_ok());
     said(find(secret, "file").unwrap_err());
-    said(ext.read_folder(secret, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap_err());
+    said(ext.read_directory(secret, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap_err());
     for inode in [secret.0 + 1, secret.0 + 2] {
         let node = vboximg_mount::guestfs::Node(inode);
         match ext.attributes(node).unwrap().kind {
@@ -163,30 +163,30 @@ fn what_the_guest_encrypted_is_refused_by_name() {
 }
 
 #[test]
-fn a_journal_on_another_device_is_told() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_journal_on_another_device_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd "$1"; truncate -s 20M image journal; mke2fs -q -F -O journal_dev journal; J=$(losetup -f --show journal)
            mkfs.ext4 -q -F -J device=$J image; losetup -d $J; debugfs -w -R 'feature needs_recovery' image 2>/dev/null >&2"#,
     );
-    let ext = Ext::open(disk(&folder.path().join("image"))).unwrap();
+    let ext = Ext::open(disk(&directory.path().join("image"))).unwrap();
     assert!(
         ext.facts().notes[0].contains("its journal is elsewhere: recent changes may be missing"),
         "{:?}",
         ext.facts()
     );
-    let journal = Ext::open(disk(&folder.path().join("journal"))).err().unwrap().to_string();
+    let journal = Ext::open(disk(&directory.path().join("journal"))).err().unwrap().to_string();
     assert!(journal.contains("it is the external journal of another one"), "{journal}");
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    // Without checksums damage reaches the parsers.
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    // Without checksums corruption reaches the parsers.
     for mkfs in ["mkfs.ext4 -q -F -O ^metadata_csum -b 1024", "mkfs.ext4 -q -F", "mkfs.ext2 -q -F -b 1024"] {
         let mounted = Mounted::new(mkfs, "40M");
-        sh(mounted.folder.path(), damage::FILL);
-        sh(mounted.folder.path(), "cd $1; umount m");
-        damage::survive(mkfs, disk(&mounted.path("image")), Ext::open);
+        sh(mounted.directory.path(), corrupt::FILL);
+        sh(mounted.directory.path(), "cd $1; umount m");
+        corrupt::survive(mkfs, disk(&mounted.path("image")), Ext::open);
     }
 }

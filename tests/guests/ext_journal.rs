@@ -1,9 +1,9 @@
-//! Journals of ext4 that are whole, cut short or damaged: what the kernel replays is what we show, and what the kernel
+//! Journals of ext4 that are whole, cut short or corrupt: what the kernel replays is what we show, and what the kernel
 //! refuses to mount we refuse too, or show without and say so.
 //!
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::mounted::{LOOP, Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
@@ -34,11 +34,11 @@ fn u32_be(bytes: &[u8], at: usize) -> u32 {
 }
 
 impl Journal {
-    fn of(folder: &Path, image: &[u8], name: &str) -> Self {
+    fn of(directory: &Path, image: &[u8], name: &str) -> Self {
         let block_size = 1024 << u32::from_le_bytes(*image[1024 + 24..].first_chunk().unwrap());
         let bmap = |number: usize| -> usize {
             let request = format!("bmap <8> {number}");
-            let done = Command::new("debugfs").args(["-R", &request, name]).current_dir(folder).output().unwrap();
+            let done = Command::new("debugfs").args(["-R", &request, name]).current_dir(directory).output().unwrap();
             String::from_utf8_lossy(&done.stdout).trim().parse().unwrap_or_else(|_| panic!("{done:?}"))
         };
         let start = bmap(0);
@@ -60,24 +60,30 @@ impl Journal {
 }
 
 /// What the kernel shows of an image; none when it does not mount it.
-fn replayed(folder: &Path, image: &[u8]) -> Option<Walk> {
-    std::fs::write(folder.join("copy"), image).unwrap();
-    let mounted =
-        Command::new("bash").args(["-c", &format!("{LOOP}mount -o loop copy m")]).current_dir(folder).output().unwrap();
+fn replayed(directory: &Path, image: &[u8]) -> Option<Walk> {
+    std::fs::write(directory.join("copy"), image).unwrap();
+    let mounted = Command::new("bash")
+        .args(["-c", &format!("{LOOP}mount -o loop copy m")])
+        .current_dir(directory)
+        .output()
+        .unwrap();
     if !mounted.status.success() {
         return None;
     }
-    sh(folder, r#"cd "$1"; mount -o remount,ro m"#);
-    let walk = kernel(&folder.join("m"));
+    sh(directory, r#"cd "$1"; mount -o remount,ro m"#);
+    let walk = kernel(&directory.join("m"));
     // Something that looks at all mounts may hold it for a moment.
-    sh(folder, r#"for i in 1 2 3 4 5 6 7 8 9; do umount "$1/m" 2>/dev/null && exit; sleep 0.2; done; umount "$1/m""#);
+    sh(
+        directory,
+        r#"for i in 1 2 3 4 5 6 7 8 9; do umount "$1/m" 2>/dev/null && exit; sleep 0.2; done; umount "$1/m""#,
+    );
     Some(walk)
 }
 
 /// What we show of an image, and what we say of it.
-fn shown(folder: &Path, image: &[u8]) -> Result<(Walk, String), String> {
-    std::fs::write(folder.join("copy"), image).unwrap();
-    let disk = disk(&folder.join("copy"));
+fn shown(directory: &Path, image: &[u8]) -> Result<(Walk, String), String> {
+    std::fs::write(directory.join("copy"), image).unwrap();
+    let disk = disk(&directory.join("copy"));
     let ext = Ext::open(disk.clone()).map_err(|e| e.to_string())?;
     let note = ext.facts().notes.join("; ");
     Ok((ours(&(disk, ext)), note))
@@ -94,8 +100,8 @@ rm -r turn-1; sync -f .; cp ../image ../dirty
 "#;
 
 /// Damages blocks of every kind, in the middle of the journal and at its end.
-fn damage_each(what: &str, folder: &Path, image: &[u8]) {
-    let journal = Journal::of(folder, image, "dirty");
+fn corrupt_each(what: &str, directory: &Path, image: &[u8]) {
+    let journal = Journal::of(directory, image, "dirty");
     let headers = journal.headers(image);
     let last = headers.iter().filter(|block| block.kind == 2).map(|block| block.sequence).max().unwrap();
     let mut places = vec![("superblock of the journal", journal.start + 0x44)];
@@ -112,9 +118,9 @@ fn damage_each(what: &str, folder: &Path, image: &[u8]) {
     let (mut refused, mut same) = (0, 0);
     for (name, at) in places {
         let what = format!("{what}: {name} at {at:#x}");
-        let mut damaged = image.to_vec();
-        damaged[at] ^= 0x10;
-        match (replayed(folder, &damaged), shown(folder, &damaged)) {
+        let mut corrupt = image.to_vec();
+        corrupt[at] ^= 0x10;
+        match (replayed(directory, &corrupt), shown(directory, &corrupt)) {
             (Some(theirs), Ok((ours, _))) => {
                 tree::assert_same(&what, &theirs, &ours);
                 same += 1;
@@ -140,16 +146,16 @@ fn checksums_end_the_replay_where_the_kernel_ends_it() {
         ("mkfs.ext4 -q -F -b 1024 -O ^metadata_csum,^64bit", "journal_async_commit,data=writeback"),
     ] {
         let mounted = Mounted::new(mkfs, "40M");
-        let folder = mounted.folder.path();
-        sh(folder, &format!(r#"cd "$1"; umount m; mount -o loop,{options} image m"#));
-        sh(folder, TRANSACTIONS);
-        sh(folder, r#"umount "$1/m""#);
+        let directory = mounted.directory.path();
+        sh(directory, &format!(r#"cd "$1"; umount m; mount -o loop,{options} image m"#));
+        sh(directory, TRANSACTIONS);
+        sh(directory, r#"umount "$1/m""#);
         let image = std::fs::read(mounted.path("dirty")).unwrap();
         let what = format!("{mkfs} {options}");
-        let (walk, note) = shown(folder, &image).unwrap();
+        let (walk, note) = shown(directory, &image).unwrap();
         assert!(walk.contains_key("turn-4/7") && note.contains("transactions of its journal are replayed"), "{note}");
-        tree::assert_same(&what, &replayed(folder, &image).unwrap(), &walk);
-        damage_each(&what, folder, &image);
+        tree::assert_same(&what, &replayed(directory, &image).unwrap(), &walk);
+        corrupt_each(&what, directory, &image);
     }
 }
 
@@ -159,11 +165,11 @@ cd "$1/m"; mkdir a a/b c; for i in $(seq 1 30); do head -c $((i * 1500)) /dev/ur
 setfattr -n user.kept -v value a/f3; ln a/f5 c/hard; truncate -s 5M a/b/sparse; echo end >> a/b/sparse; sync -f .; echo x > a/x; sync -f .
 "#;
 
-/// Without what the kernel sets while it replays: the times of folders, and when an inode got or lost a name.
+/// Without what the kernel sets while it replays: the times of directories, and when an inode got or lost a name.
 fn comparable(walk: Walk) -> Walk {
     let keep = |text: &str| -> String {
-        let folder = text.starts_with("mode=4");
-        let drop = |word: &str| word.starts_with("ctime=") || folder && word.starts_with("mtime=");
+        let directory = text.starts_with("mode=4");
+        let drop = |word: &str| word.starts_with("ctime=") || directory && word.starts_with("mtime=");
         text.split(' ').filter(|word| !drop(word)).collect::<Vec<_>>().join(" ")
     };
     walk.into_iter().map(|(name, text)| (name, keep(&text))).collect()
@@ -172,9 +178,9 @@ fn comparable(walk: Walk) -> Walk {
 /// An image with fast commits, left while they are only there.
 fn churned(mounted: &Mounted, seed: u32, steps: u32, each: &str) -> Vec<u8> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ext/churn.py");
-    sh(mounted.folder.path(), BEFORE);
+    sh(mounted.directory.path(), BEFORE);
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         &format!(r#"cd "$1"; python3 {script} m {seed} {steps} {each}; cp image dirty; umount m"#),
     );
     std::fs::read(mounted.path("dirty")).unwrap()
@@ -188,20 +194,20 @@ fn fast_commits_are_replayed() {
         let seed = std::env::var("CHURN_SEED").map_or(1, |seed| seed.parse().unwrap());
         let image = churned(&mounted, seed, 40, each);
         let what = format!("{mkfs} {seed}");
-        let (ours, note) = shown(mounted.folder.path(), &image).unwrap();
+        let (ours, note) = shown(mounted.directory.path(), &image).unwrap();
         println!("{what}: {note}");
         assert!(note.contains("replayed in memory, and ") && note.ends_with(" fast commits"), "{what}: {note}");
-        let theirs = replayed(mounted.folder.path(), &image).unwrap();
+        let theirs = replayed(mounted.directory.path(), &image).unwrap();
         tree::assert_same(&what, &comparable(theirs), &comparable(ours));
     }
 }
 
 /// Data that outgrew its inode, for which the kernel's own replay shows other bytes than were synced.
 #[test]
-fn what_fast_commits_cannot_tell_is_told() {
+fn what_fast_commits_cannot_tell_is_reported() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit,inline_data -I 512", "80M");
     let image = churned(&mounted, 1, 40, "each");
-    let (ours, note) = shown(mounted.folder.path(), &image).unwrap();
+    let (ours, note) = shown(mounted.directory.path(), &image).unwrap();
     assert!(note.contains("its fast commits cannot be read (map of inode ") && note.contains("are missing"), "{note}");
     assert!(ours.contains_key("a/x") && ours.contains_key("c/hard"));
 }
@@ -224,14 +230,14 @@ fn tags(image: &[u8]) -> Vec<(usize, u16, usize)> {
 }
 
 #[test]
-fn damaged_fast_commits_end_where_the_kernel_ends_them_or_are_told() {
+fn corrupt_fast_commits_end_where_the_kernel_ends_them_or_are_reported() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit -b 1024", "80M");
     let image = churned(&mounted, 3, 30, "each");
     let tags = tags(&image);
     let tails: Vec<usize> = (0..tags.len()).filter(|i| tags[*i].1 == 8).collect();
     assert!(tails.len() > 20, "{} ends", tails.len());
-    let folder = mounted.folder.path();
-    let (mut told, mut same) = (0, 0);
+    let directory = mounted.directory.path();
+    let (mut reported, mut same) = (0, 0);
     for (i, offset) in [
         (0, 0),
         (0, 8),
@@ -243,10 +249,10 @@ fn damaged_fast_commits_end_where_the_kernel_ends_them_or_are_told() {
         (tails[19] - 1, 30),
     ] {
         let what = format!("tag {i} ({}) at {offset}", tags[i].1);
-        let mut damaged = image.clone();
-        damaged[tags[i].0 + offset] ^= 0x14;
-        let (ours, note) = shown(folder, &damaged).unwrap();
-        match replayed(folder, &damaged) {
+        let mut corrupt = image.clone();
+        corrupt[tags[i].0 + offset] ^= 0x14;
+        let (ours, note) = shown(directory, &corrupt).unwrap();
+        match replayed(directory, &corrupt) {
             Some(theirs) => {
                 tree::assert_same(&what, &comparable(theirs), &comparable(ours));
                 same += 1;
@@ -255,22 +261,22 @@ fn damaged_fast_commits_end_where_the_kernel_ends_them_or_are_told() {
                 assert!(note.contains("its fast commits cannot be read (") && note.contains("are missing"), "{note}");
                 // As it was before them.
                 assert!(ours.contains_key("a/x") && ours.contains_key("c/hard"));
-                told += 1;
+                reported += 1;
             }
         }
     }
-    println!("{told} told, {same} the same");
-    assert!(told > 0 && same > 2, "{told} told, {same} the same");
+    println!("{reported} told, {same} the same");
+    assert!(reported > 0 && same > 2, "{reported} told, {same} the same");
 }
 
 /// A file that was open when it lost its name, in a fast commit with others: the kernel gives up with such a journal.
 #[test]
 fn a_file_that_was_open_when_it_was_deleted_is_gone() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit", "80M");
-    let folder = mounted.folder.path();
-    sh(folder, BEFORE);
+    let directory = mounted.directory.path();
+    sh(directory, BEFORE);
     sh(
-        folder,
+        directory,
         r#"cd "$1"; python3 - <<'END'
 import os
 gone = os.open("m/c/7", os.O_RDWR)
@@ -283,17 +289,17 @@ open("dirty", "wb").write(open("image", "rb").read())
 END
         umount m"#,
     );
-    let (walk, note) = shown(folder, &std::fs::read(mounted.path("dirty")).unwrap()).unwrap();
+    let (walk, note) = shown(directory, &std::fs::read(mounted.path("dirty")).unwrap()).unwrap();
     assert!(note.ends_with(", and 1 fast commits"), "{note}");
     assert!(!walk.contains_key("c/7") && walk["c/8"].contains(" size=6 "), "{}", walk["c/8"]);
 }
 
 #[test]
-fn damage_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn corrupt_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
     // The sums of metadata hide the parsers behind them, so there are none.
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit,^metadata_csum -b 1024", "80M");
     let image = churned(&mounted, 5, 30, "each");
-    let journal = Journal::of(mounted.folder.path(), &image, "dirty");
+    let journal = Journal::of(mounted.directory.path(), &image, "dirty");
     let area = journal.start..journal.start + journal.blocks * journal.block_size;
     let tags = tags(&image);
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
@@ -303,28 +309,28 @@ fn damage_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
         state ^= state << 17;
         usize::try_from(state % below as u64).unwrap()
     };
-    let mut damaged = image.clone();
+    let mut corrupt = image.clone();
     let file = std::fs::OpenOptions::new().write(true).open(mounted.path("dirty")).unwrap();
     let start = std::time::Instant::now();
     let mut replayed = 0;
     for round in 0..400 {
-        damaged[area.clone()].copy_from_slice(&image[area.clone()]);
+        corrupt[area.clone()].copy_from_slice(&image[area.clone()]);
         for _ in 0..3 {
             let (at, tag, len) = tags[1 + random(tags.len() - 1)];
             if tag < 7 {
-                damaged[at + 4 + random(len.min(24))] ^= 1 << random(8);
+                corrupt[at + 4 + random(len.min(24))] ^= 1 << random(8);
             }
         }
-        // Mended, so that what is damaged is taken for sound.
-        mend(&mut damaged, &tags);
+        // Mended, so that what is corrupt is taken for sound.
+        mend(&mut corrupt, &tags);
         if round % 2 == 0 {
-            damaged[journal.start + random(journal.block_size * 40)] ^= 1 << random(8);
+            corrupt[journal.start + random(journal.block_size * 40)] ^= 1 << random(8);
         }
-        file.write_all_at(&damaged[area.clone()], area.start as u64).unwrap();
+        file.write_all_at(&corrupt[area.clone()], area.start as u64).unwrap();
         let disk = disk(&mounted.path("dirty"));
         if let Ok(ext) = Ext::open(disk.clone()) {
             replayed += usize::from(ext.facts().notes.first().is_some_and(|note| note.ends_with("fast commits")));
-            damage::look(&ext, Some(&*disk));
+            corrupt::look(&ext, Some(&*disk));
         }
     }
     assert!(replayed > 20 && start.elapsed().as_secs() < 300, "{replayed} replayed in {:?}", start.elapsed());

@@ -1,8 +1,8 @@
-//! FAT as others write and read it: made by mkfs.fat and filled by mtools, read by 7-Zip; made by QEMU from a folder.
+//! FAT as others write and read it: made by mkfs.fat and filled by mtools, read by 7-Zip; made by QEMU from a directory.
 //!
 //! Needs dosfstools, mtools, 7zip and qemu-utils; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::shell::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
@@ -38,10 +38,10 @@ fn comparable(walk: Walk) -> Walk {
     walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
 }
 
-/// A folder `src` with names of all sorts, and in `many` so many files as `$2` says.
+/// A directory `src` with names of all sorts, and in `many` so many files as `$2` says.
 const SOURCE: &str = r#"
 cd "$1"; mkdir src; cd src
-mkdir -p many deep/a/b/c/d/e 'naïve ☃' 'Folder With A Long Name'
+mkdir -p many deep/a/b/c/d/e 'naïve ☃' 'Directory With A Long Name'
 for i in $(seq 1 $MANY); do echo $i > "many/$i with a name.txt"; done
 head -c 300000 /dev/urandom > data.bin; : > empty; echo leaf > deep/a/b/c/d/e/leaf; printf 'tiny' > TINY
 echo 1 > lower.txt; echo 2 > UPPER.TXT; echo 3 > Mixed.Txt; echo 4 > lower.TXT2; echo 5 > noext; echo 6 > .hidden
@@ -63,10 +63,10 @@ mdel -i image ::/p2 '::/many/1* with a name.txt'
 fsck.fat -n image >/dev/null; mkdir theirs; cd theirs; 7zz x ../image >/dev/null
 "#;
 
-fn fill(folder: &Path, mkfs: &str, size: &str, many: u32) {
-    sh(folder, &format!("MANY={many}; {SOURCE}"));
+fn fill(directory: &Path, mkfs: &str, size: &str, many: u32) {
+    sh(directory, &format!("MANY={many}; {SOURCE}"));
     let sector = if mkfs.contains("-S 2048") { 2048 } else { 512 };
-    sh(folder, &format!("MKFS='{mkfs}'; SIZE={size}; SECTOR={sector}; {FILL}"));
+    sh(directory, &format!("MKFS='{mkfs}'; SIZE={size}; SECTOR={sector}; {FILL}"));
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn every_width_and_size_of_clusters_reads_as_7_zip_shows_it() {
         ("FAT32", "-F 32 -s 128", "5G", 100),
     ];
     for (type_name, mkfs, size, many) in kinds {
-        let folder = tempfile::tempdir().unwrap();
-        fill(folder.path(), mkfs, size, many);
-        let opened = open(&folder.path().join("image"));
+        let directory = tempfile::tempdir().unwrap();
+        fill(directory.path(), mkfs, size, many);
+        let opened = open(&directory.path().join("image"));
         let facts = opened.1.facts();
         assert_eq!(
             (facts.type_name, facts.label.as_str(), facts.uuid.as_str()),
@@ -92,67 +92,67 @@ fn every_width_and_size_of_clusters_reads_as_7_zip_shows_it() {
         );
         assert_eq!(facts.notes, [""; 0], "{mkfs}");
         // mtools counts what is free.
-        let free = sh(folder.path(), "cd $1; mdir -i image ::/ | tail -2 | tr -dc 0-9");
+        let free = sh(directory.path(), "cd $1; mdir -i image ::/ | tail -2 | tr -dc 0-9");
         assert_eq!((facts.free_blocks * u64::from(facts.block_size)).to_string(), free, "{mkfs}");
-        tree::assert_same(mkfs, &comparable(kernel(&folder.path().join("theirs"))), &comparable(ours(&opened)));
+        tree::assert_same(mkfs, &comparable(kernel(&directory.path().join("theirs"))), &comparable(ours(&opened)));
     }
 }
 
 #[test]
-fn large_folders_and_files_are_quick() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), &format!("MANY=10000; {SOURCE}"));
+fn large_directories_and_files_are_quick() {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), &format!("MANY=10000; {SOURCE}"));
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; truncate -s 300M image; mkfs.fat -F 32 -s 1 image >/dev/null; mcopy -i image -s -m -Q src/* ::/
          head -c 60000000 /dev/urandom > big; mcopy -i image big ::/; mkdir theirs; cd theirs; 7zz x ../image >/dev/null",
     );
-    let opened = open(&folder.path().join("image"));
+    let opened = open(&directory.path().join("image"));
     let start = std::time::Instant::now();
     let walk = ours(&opened);
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
-    tree::assert_same("large", &comparable(kernel(&folder.path().join("theirs"))), &comparable(walk));
+    tree::assert_same("large", &comparable(kernel(&directory.path().join("theirs"))), &comparable(walk));
 }
 
 #[test]
-fn a_disk_that_qemu_makes_of_a_folder_reads_as_the_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), &format!("MANY=300; {SOURCE}"));
+fn a_disk_that_qemu_makes_of_a_directory_reads_as_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), &format!("MANY=300; {SOURCE}"));
     // QEMU writes local times; those before 1980 or after 2038 it cannot.
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd $1; echo e > 'src/emoji 😀 beyond the first plane'; touch -d '2001-02-03 04:05:06' src/TINY src/noext
            qemu-img convert -O raw 'json:{"driver":"vvfat","dir":"src","fat-type":16}' image"#,
     );
     // The first partition of a disk.
-    let disk = disk(&folder.path().join("image"));
+    let disk = disk(&directory.path().join("image"));
     let volume: Arc<dyn Disk> = Arc::new(Slice::new(disk, 63 * 512, u64::MAX));
     let walk = ours(&(volume.clone(), Fat::open(volume).unwrap()));
-    tree::assert_same("vvfat", &comparable(kernel(&folder.path().join("src"))), &comparable(walk));
+    tree::assert_same("vvfat", &comparable(kernel(&directory.path().join("src"))), &comparable(walk));
 }
 
 /// The node of a path, looked up name by name.
 fn find(fat: &Fat, path: &str) -> Option<Node> {
-    path.split('/').try_fold(fat.root(), |folder, name| fat.lookup(folder, name.as_bytes()).unwrap())
+    path.split('/').try_fold(fat.root(), |directory, name| fat.lookup(directory, name.as_bytes()).unwrap())
 }
 
 #[test]
 fn names_are_found_in_any_case_and_by_their_short_form() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
-        r#"cd $1; truncate -s 3M image; mkfs.fat -F 12 image >/dev/null; mkdir 'A Long Folder'
-           echo 1 > 'A Long Folder/Über Näme.txt'; echo 2 > plain; echo 3 > 'ÜBÉR.TXT'; echo 4 > readonly
-           mcopy -i image -s 'A Long Folder' plain readonly ::/; mattrib -i image +r ::/readonly
+        directory.path(),
+        r#"cd $1; truncate -s 3M image; mkfs.fat -F 12 image >/dev/null; mkdir 'A Long Directory'
+           echo 1 > 'A Long Directory/Über Näme.txt'; echo 2 > plain; echo 3 > 'ÜBÉR.TXT'; echo 4 > readonly
+           mcopy -i image -s 'A Long Directory' plain readonly ::/; mattrib -i image +r ::/readonly
            printf 'default_codepage=437\nmtools_no_vfat=1\n' > rc; MTOOLSRC=rc mcopy -i image 'ÜBÉR.TXT' ::/"#,
     );
-    let image = folder.path().join("image");
+    let image = directory.path().join("image");
     let (_, fat) = open(&image);
-    assert_eq!(root_names(&fat), ["A Long Folder", "plain", "readonly", "ÜBÉR.TXT"]);
-    let node = find(&fat, "A Long Folder/Über Näme.txt").unwrap();
+    assert_eq!(root_names(&fat), ["A Long Directory", "plain", "readonly", "ÜBÉR.TXT"]);
+    let node = find(&fat, "A Long Directory/Über Näme.txt").unwrap();
     assert_eq!(find(&fat, "a long FOLDER/üBER nÄME.TXT"), Some(node));
     assert_eq!(find(&fat, "ALONGF~1/übernä~1.TXT"), Some(node));
-    assert_eq!(find(&fat, "A Long Folder/Uber Name.txt"), None);
+    assert_eq!(find(&fat, "A Long Directory/Uber Name.txt"), None);
     assert_eq!(fat.attributes(find(&fat, "readonly").unwrap()).unwrap().mode, 0o555);
     assert_eq!(fat.attributes(find(&fat, "PLAIN").unwrap()).unwrap().mode, 0o755);
     assert_eq!(fat.attributes(find(&fat, "übér.txt").unwrap()).unwrap().size, 2);
@@ -162,12 +162,12 @@ fn names_are_found_in_any_case_and_by_their_short_form() {
     patch(&image, (short - 1) * 32 + 13, &[0x5A]);
     let (_, fat) = open(&image);
     assert_eq!(root_names(&fat), ["ALONGF~1", "plain", "readonly", "ÜBÉR.TXT"]);
-    assert_eq!(find(&fat, "A Long Folder"), None);
+    assert_eq!(find(&fat, "A Long Directory"), None);
 }
 
 fn root_names(fat: &Fat) -> Vec<String> {
     let mut names = Vec::new();
-    fat.read_folder(fat.root(), 0, &mut |entry| {
+    fat.read_directory(fat.root(), 0, &mut |entry| {
         names.push(String::from_utf8(entry.name).unwrap());
         ControlFlow::Continue(())
     })
@@ -181,8 +181,8 @@ fn patch(image: &Path, at: u64, bytes: &[u8]) {
 }
 
 /// The clusters of a file as mtools tells them.
-fn clusters(folder: &Path, path: &str) -> Vec<u64> {
-    let text = sh(folder, &format!("cd $1; mshowfat -i image '::/{path}'"));
+fn clusters(directory: &Path, path: &str) -> Vec<u64> {
+    let text = sh(directory, &format!("cd $1; mshowfat -i image '::/{path}'"));
     let mut clusters = Vec::new();
     for part in text.split(['<', '>']).skip(1).step_by(2) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -208,19 +208,19 @@ fn read_all(opened: &(Arc<dyn Disk>, Fat), path: &str) -> (Vec<u8>, Option<Strin
 }
 
 /// FAT32 with one table in use, clusters of 512 bytes, and a file `frag` that is scattered.
-fn small(folder: &Path) -> (u64, Vec<u64>, Vec<u8>) {
-    fill(folder, "-F 32 -s 1 -f 2", "60M", 100);
+fn small(directory: &Path) -> (u64, Vec<u64>, Vec<u8>) {
+    fill(directory, "-F 32 -s 1 -f 2", "60M", 100);
     let mut head = [0; 512];
-    std::fs::File::open(folder.join("image")).unwrap().read_exact_at(&mut head, 0).unwrap();
+    std::fs::File::open(directory.join("image")).unwrap().read_exact_at(&mut head, 0).unwrap();
     let table = u64::from(u16::from_le_bytes([head[14], head[15]])) * 512;
-    (table, clusters(folder, "frag"), std::fs::read(folder.join("frag")).unwrap())
+    (table, clusters(directory, "frag"), std::fs::read(directory.join("frag")).unwrap())
 }
 
 #[test]
 fn the_runs_of_a_file_are_where_mtools_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_, clusters, _) = small(folder.path());
-    let (_, fat) = open(&folder.path().join("image"));
+    let directory = tempfile::tempdir().unwrap();
+    let (_, clusters, _) = small(directory.path());
+    let (_, fat) = open(&directory.path().join("image"));
     let node = find(&fat, "frag").unwrap();
     let (mut offset, mut places, mut runs) = (0, Vec::new(), 0);
     while offset < 400_000 {
@@ -236,10 +236,10 @@ fn the_runs_of_a_file_are_where_mtools_says() {
 }
 
 #[test]
-fn broken_chains_are_errors_behind_what_can_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let (table, clusters, bytes) = small(folder.path());
-    let image = folder.path().join("image");
+fn broken_chains_are_errors_after_what_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (table, clusters, bytes) = small(directory.path());
+    let image = directory.path().join("image");
     let place = |index: usize| table + clusters[index] * 4;
     let second = u32::try_from(clusters[2]).unwrap();
     let cases = [
@@ -263,8 +263,8 @@ fn broken_chains_are_errors_behind_what_can_be_read() {
         patch(&image, place(index), before);
     }
     assert!(read_all(&open(&image), "frag") == (bytes, None));
-    // A folder's chain.
-    let many = self::clusters(folder.path(), "many");
+    // A directory's chain.
+    let many = self::clusters(directory.path(), "many");
     let third = table + many[2] * 4;
     for (value, message) in [
         (0, "0, a free cluster"),
@@ -275,46 +275,50 @@ fn broken_chains_are_errors_behind_what_can_be_read() {
         patch(&image, third, &u32::to_le_bytes(value));
         let (_, fat) = open(&image);
         let mut names = 0;
-        let told = fat.read_folder(find(&fat, "many").unwrap(), 0, &mut |_| {
+        let reported = fat.read_directory(find(&fat, "many").unwrap(), 0, &mut |_| {
             names += 1;
             ControlFlow::Continue(())
         });
-        let error = told.unwrap_err().to_string();
+        let error = reported.unwrap_err().to_string();
         assert!(names > 5 && error.contains(message) && error.contains(&format!("offset {third} ")), "{names} {error}");
     }
 }
 
 /// As Linux leaves it when space was allocated for more than was written.
 #[test]
-fn a_chain_that_goes_on_behind_the_end_of_its_file_is_no_damage() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_, _, bytes) = small(folder.path());
-    let image = folder.path().join("image");
+fn a_chain_that_goes_on_after_the_end_of_its_file_is_no_corrupt() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, _, bytes) = small(directory.path());
+    let image = directory.path().join("image");
     let slot = std::fs::read(&image).unwrap().chunks(32).position(|slot| slot.starts_with(b"FRAG       ")).unwrap();
     patch(&image, slot as u64 * 32 + 28, &u32::to_le_bytes(100_000));
     assert!(read_all(&open(&image), "frag") == (bytes[..100_000].to_vec(), None));
     // So does mtools; 7-Zip gives nothing of it.
-    sh(folder.path(), "cd $1; mtype -i image ::/frag | cmp - <(head -c 100000 frag)");
+    sh(directory.path(), "cd $1; mtype -i image ::/frag | cmp - <(head -c 100000 frag)");
 }
 
 #[test]
 fn the_second_table_is_read_where_the_first_is_out_of_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let (table, _, bytes) = small(folder.path());
-    let image = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    let (table, _, bytes) = small(directory.path());
+    let image = directory.path().join("image");
     patch(&image, 40, &[0x81, 0]);
     patch(&image, table, &[0xEE; 4096]);
     assert!(read_all(&open(&image), "frag") == (bytes, None));
-    tree::assert_same("second", &comparable(kernel(&folder.path().join("theirs"))), &comparable(ours(&open(&image))));
+    tree::assert_same(
+        "second",
+        &comparable(kernel(&directory.path().join("theirs"))),
+        &comparable(ours(&open(&image))),
+    );
     patch(&image, 40, &[0x82, 0]);
     assert!(Fat::open(disk(&image)).is_err_and(|e| e.to_string().contains("number of the table in use")));
 }
 
 #[test]
 fn what_a_short_volume_lacks_is_an_error_and_a_use_in_progress_a_note() {
-    let folder = tempfile::tempdir().unwrap();
-    let (table, _, bytes) = small(folder.path());
-    let image = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    let (table, _, bytes) = small(directory.path());
+    let image = directory.path().join("image");
     patch(&image, 65, &[1]);
     let notes = open(&image).1.facts().notes.clone();
     assert!(notes.len() == 1 && notes[0].contains("not cleanly unmounted"), "{notes:?}");
@@ -333,10 +337,10 @@ fn what_a_short_volume_lacks_is_an_error_and_a_use_in_progress_a_note() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
     for (mkfs, size) in [("-F 12 -s 4", "5M"), ("-F 16 -s 2", "20M"), ("-F 32 -s 1", "40M")] {
-        let folder = tempfile::tempdir().unwrap();
-        fill(folder.path(), mkfs, size, 500);
-        damage::survive(mkfs, disk(&folder.path().join("image")), Fat::open);
+        let directory = tempfile::tempdir().unwrap();
+        fill(directory.path(), mkfs, size, 500);
+        corrupt::survive(mkfs, disk(&directory.path().join("image")), Fat::open);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Needs xorriso, 7zip and python3; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::qemu;
 use crate::shell::{disk, sh};
 use crate::tree;
@@ -22,18 +22,19 @@ fn opened(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, HfsPlus) {
 }
 
 /// Makes a volume of a kind that `volume.py` knows, and tells what macOS would show of it.
-fn made(folder: &Path, kind: &str) -> (Arc<dyn Disk>, Walk) {
+fn made(directory: &Path, kind: &str) -> (Arc<dyn Disk>, Walk) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hfsplus/volume.py");
-    sh(folder, &format!("python3 {script} $1 {kind}"));
-    let tree: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(folder.join("tree")).unwrap()).unwrap();
-    (disk(&folder.join("image")), tree)
+    sh(directory, &format!("python3 {script} $1 {kind}"));
+    let tree: BTreeMap<String, String> =
+        serde_json::from_slice(&std::fs::read(directory.join("tree")).unwrap()).unwrap();
+    (disk(&directory.join("image")), tree)
 }
 
 #[test]
 fn volumes_of_every_layout_read_as_they_were_made() {
     for kind in ["plain", "small", "hfsx", "folding", "scattered", "wrapped", "clean", "huge"] {
-        let folder = tempfile::tempdir().unwrap();
-        let (disk, tree) = made(folder.path(), kind);
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, tree) = made(directory.path(), kind);
         let opened = opened(disk);
         let facts = opened.1.facts();
         let type_name = if matches!(kind, "hfsx" | "folding") { "HFSX" } else { "HFS+" };
@@ -48,12 +49,13 @@ fn volumes_of_every_layout_read_as_they_were_made() {
 
 #[test]
 fn seven_zip_reads_the_same_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_, tree) = made(folder.path(), "plain");
+    let directory = tempfile::tempdir().unwrap();
+    let (_, tree) = made(directory.path(), "plain");
     // It does not know attributes in fragments, and says so with its status.
-    let _ = Command::new("7zz").args(["x", "-y", "-bso0"]).arg("image").current_dir(folder.path()).output().unwrap();
+    let _ = Command::new("7zz").args(["x", "-y", "-bso0"]).arg("image").current_dir(directory.path()).output().unwrap();
     // It leaves names taken apart.
-    let label = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let label =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let theirs: Walk = kernel(&label.unwrap()).into_iter().map(|(name, text)| (name.nfc().collect(), text)).collect();
     let (mut same, mut other) = (0, Vec::new());
     for (name, text) in tree.iter().filter(|(_, text)| text.starts_with("mode=100")) {
@@ -74,8 +76,8 @@ fn seven_zip_reads_the_same_bytes() {
 fn a_journal_is_replayed() {
     // The header of the last one is older than the last transaction.
     for kind in ["little", "big", "short"] {
-        let folder = tempfile::tempdir().unwrap();
-        let (disk, tree) = made(folder.path(), kind);
+        let directory = tempfile::tempdir().unwrap();
+        let (disk, tree) = made(directory.path(), kind);
         let opened = opened(disk);
         let notes = &opened.1.facts().notes;
         assert_eq!(notes[..], ["It was not cleanly unmounted: 3 transactions of its journal are replayed in memory"]);
@@ -85,12 +87,12 @@ fn a_journal_is_replayed() {
 
 /// The rules are those of `replay_journal` in Apple's `bsd/vfs/vfs_journal.c`.
 #[test]
-fn a_damaged_transaction_ends_the_replay() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_corrupt_transaction_ends_the_replay() {
+    let directory = tempfile::tempdir().unwrap();
     // What is on the volume is as new, so that it opens without the journal.
     for kind in ["sound", "sound-short"] {
-        made(folder.path(), kind);
-        let image = folder.path().join("image");
+        made(directory.path(), kind);
+        let image = directory.path().join("image");
         let raw = std::fs::read(&image).unwrap();
         let journal = raw.windows(8).position(|bytes| bytes == b"xLNJ\x78\x56\x34\x12").unwrap();
         let number = |at: usize| usize::try_from(u32::from_le_bytes(*raw[at..].first_chunk().unwrap())).unwrap();
@@ -103,24 +105,24 @@ fn a_damaged_transaction_ends_the_replay() {
         let say = |at: usize| changed(&image, place(at), &[raw[place(at)] ^ 0x55]);
         let middle = say(second + 4096 + 700);
         assert!(middle.contains(": 1 transactions of its journal"), "{middle}");
-        assert!(middle.contains("; the rest is damaged (checksum of block "), "{middle}");
+        assert!(middle.contains("; the rest is corrupt (checksum of block "), "{middle}");
         let last = say(third + 4096 + 700);
         assert!(last.contains(": 2 transactions of its journal"), "{last}");
         // One behind the end that the header has was not written whole.
-        assert_eq!(last.contains("the rest is damaged"), kind == "sound", "{last}");
+        assert_eq!(last.contains("the rest is corrupt"), kind == "sound", "{last}");
         let head = say(third + 8);
         // Which transaction the second list belongs to is not known then.
-        let kept = if kind == "sound" { 1 } else { 2 };
-        assert!(head.contains(&format!(": {kept} transactions of its journal")), "{head}");
+        let cached = if kind == "sound" { 1 } else { 2 };
+        assert!(head.contains(&format!(": {cached} transactions of its journal")), "{head}");
         assert!(say(first + 8).contains("Its journal cannot be read (checksum of a block list"));
     }
 }
 
 #[test]
 fn names_are_found_as_the_volume_compares_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (kind, finds_other_case) in [("plain", true), ("folding", true), ("hfsx", false)] {
-        let (disk, _) = made(folder.path(), kind);
+        let (disk, _) = made(directory.path(), kind);
         let fs = opened(disk).1;
         let node = fs.lookup(fs.root(), "naïve ☃ Ünï".as_bytes()).unwrap().unwrap();
         let composed = fs.lookup(node, "é".as_bytes()).unwrap();
@@ -136,8 +138,8 @@ fn names_are_found_as_the_volume_compares_them() {
 
 #[test]
 fn files_are_read_from_where_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let (disk, _) = made(folder.path(), "plain");
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, _) = made(directory.path(), "plain");
     let fs = opened(disk).1;
     let node = |name: &str| fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap();
     let run = fs.extent(node("fragmented"), 100 * 4096 + 7, 1 << 20).unwrap();
@@ -145,14 +147,14 @@ fn files_are_read_from_where_they_are() {
     let large = fs.attributes(node("resource fragments")).unwrap();
     assert_eq!((large.size, large.allocated), (0, 14 * 4096));
     assert!(matches!(fs.extent(node("etc"), 0, 1), Err(Error::NotFile)));
-    assert!(matches!(fs.read_folder(node("large"), 0, &mut |_| unreachable!()), Err(Error::NotFolder)));
+    assert!(matches!(fs.read_directory(node("large"), 0, &mut |_| unreachable!()), Err(Error::NotDirectory)));
     assert!(matches!(fs.read_link(node("large")), Err(Error::NotSymlink)));
 }
 
 #[test]
 fn attributes_that_linux_cannot_show_are_refused_not_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let (disk, tree) = made(folder.path(), "attributed");
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, tree) = made(directory.path(), "attributed");
     let fs = opened(disk).1;
     let node = fs.lookup(fs.root(), b"attributed").unwrap().unwrap();
     assert_eq!(fs.xattr_names(node).unwrap(), [b"user.full".as_slice(), b"user.over", b"user.shattered"]);
@@ -182,9 +184,9 @@ fn changed(image: &Path, at: usize, bytes: &[u8]) -> String {
 
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    made(folder.path(), "plain");
-    let image = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    made(directory.path(), "plain");
+    let image = directory.path().join("image");
     assert!(changed(&image, 1024 + 3, &[6]).contains("version 6, only 4 and 5 are known"));
     assert!(changed(&image, 1024, b"BD").contains("the old HFS, not HFS+"));
     assert!(changed(&image, 1024 + 43, &[1]).contains("allocation block size at offset 1064"));
@@ -207,9 +209,9 @@ cd ..; xorriso -as mkisofs -quiet -V Lab -hfsplus -o image src
 
 #[test]
 fn xorriso_s_volumes_have_the_files_that_were_put_in() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), SOURCE);
-    let hybrid = disk(&folder.path().join("image"));
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), SOURCE);
+    let hybrid = disk(&directory.path().join("image"));
     // The third entry of the Apple partition map.
     let mut entry = [0; 512];
     hybrid.read_at(3 * 512, &mut entry).unwrap();
@@ -226,7 +228,7 @@ fn xorriso_s_volumes_have_the_files_that_were_put_in() {
         };
         walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
     };
-    tree::assert_same("xorriso", &keep(kernel(&folder.path().join("src"))), &keep(ours(&opened(volume))));
+    tree::assert_same("xorriso", &keep(kernel(&directory.path().join("src"))), &keep(ours(&opened(volume))));
 }
 
 #[test]
@@ -256,36 +258,36 @@ fn a_volume_by_macos() {
         assert_eq!(walk["file_hardlink1"], walk["testdir1/testfile1"]);
         assert!(walk["file_symboliclink1"].contains(" /Volumes/hfsplus_test/testdir1/testfile1 "));
         let fs = &opened.1;
-        let folder = fs.lookup(fs.root(), b"testdir1").unwrap().unwrap();
+        let directory = fs.lookup(fs.root(), b"testdir1").unwrap().unwrap();
         let value = |file: &str, name: &[u8]| {
-            let node = fs.lookup(folder, file.as_bytes()).unwrap().unwrap();
+            let node = fs.lookup(directory, file.as_bytes()).unwrap().unwrap();
             assert_eq!(fs.xattr_names(node).unwrap(), [name]);
             fs.xattr(node, name).unwrap().unwrap()
         };
         assert_eq!(value("resourcefork1", b"user.com.apple.ResourceFork"), b"My resource fork\n");
         assert_eq!(value("xattr1", b"user.myxattr1"), b"My 1st extended attribute");
         assert_eq!(value("large_xattr", b"user.mylargexattr").len(), 8158);
-        assert_eq!(fs.attributes(folder).unwrap().kind, NodeKind::Folder);
+        assert_eq!(fs.attributes(directory).unwrap().kind, NodeKind::Directory);
     }
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = tempfile::tempdir().unwrap();
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let directory = tempfile::tempdir().unwrap();
     for kind in ["scattered", "little"] {
-        let (disk, _) = made(folder.path(), kind);
-        damage::survive(kind, disk, HfsPlus::open);
+        let (disk, _) = made(directory.path(), kind);
+        corrupt::survive(kind, disk, HfsPlus::open);
     }
 }
 
 #[test]
 fn a_corrupt_node_or_record_takes_no_other_names_along() {
     const NODE: usize = 8192;
-    let folder = tempfile::tempdir().unwrap();
-    let (_, tree) = made(folder.path(), "plain");
-    let sound = std::fs::read(folder.path().join("image")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (_, tree) = made(directory.path(), "plain");
+    let sound = std::fs::read(directory.path().join("image")).unwrap();
     let all = tree.keys().filter(|path| path.starts_with("many/")).count();
-    // Leaves that have nothing but names of the folder: their first record and the one before their last.
+    // Leaves that have nothing but names of the directory: their first record and the one before their last.
     let leaf = |node: &[u8]| node[8..10] == [0xFF, 1] && node[NODE - 2..] == [0, 14];
     let leaves: Vec<usize> =
         (0..sound.len() / NODE).map(|i| i * NODE).filter(|at| leaf(&sound[*at..][..NODE])).collect();
@@ -294,15 +296,15 @@ fn a_corrupt_node_or_record_takes_no_other_names_along() {
     for (at, value, lost) in [(8, 0x77, 10..60), (14, 0x7F, 1..2)] {
         let mut bytes = sound.clone();
         bytes[middle + at] = value;
-        std::fs::write(folder.path().join("image"), bytes).unwrap();
-        let fs = opened(disk(&folder.path().join("image"))).1;
+        std::fs::write(directory.path().join("image"), bytes).unwrap();
+        let fs = opened(disk(&directory.path().join("image"))).1;
         let many = fs.lookup(fs.root(), b"many").unwrap().unwrap();
         let mut names = Vec::new();
-        let told = fs.read_folder(many, 0, &mut |entry| {
+        let reported = fs.read_directory(many, 0, &mut |entry| {
             names.push(entry.name);
             std::ops::ControlFlow::Continue(())
         });
-        assert!(matches!(told, Err(Error::Incomplete(_))), "{told:?}");
+        assert!(matches!(reported, Err(Error::Incomplete(_))), "{reported:?}");
         assert!(lost.contains(&(all - names.len())), "{} of {all}", names.len());
         for name in &names {
             let node = fs.lookup(many, name).unwrap().unwrap();

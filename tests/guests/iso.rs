@@ -3,7 +3,7 @@
 //!
 //! Needs root (device nodes), genisoimage, xorriso and bsdtar; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::disc;
 use crate::disc::plain;
 use crate::shell::{disk, sh};
@@ -50,12 +50,12 @@ fn comparable(walk: Walk) -> Walk {
 }
 
 #[test]
-fn rock_ridge_of_two_programs_is_the_tree_that_was_packed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    sh(folder.path(), FILL);
+fn rock_ridge_of_two_programs_is_the_tree_that_was_compressed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    sh(directory.path(), FILL);
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; genisoimage -quiet -R -J -joliet-long -V 'LAB DISC' -o gen.iso src 2>/dev/null
          xorriso -as mkisofs -quiet --hardlinks -R -J -joliet-long -V LAB_DISC -o xor.iso src 2>/dev/null
          genisoimage -quiet -R -T -D -m many -o flat.iso src 2>/dev/null",
@@ -68,7 +68,7 @@ fn rock_ridge_of_two_programs_is_the_tree_that_was_packed() {
         if name == "flat.iso" {
             theirs.retain(|name, _| !name.starts_with("many"));
         }
-        // Where genisoimage keeps the folders that are too deep, and its tables of names.
+        // Where genisoimage keeps the directories that are too deep, and its tables of names.
         ours.remove("rr_moved");
         ours.retain(|name, _| !name.ends_with("TRANS.TBL"));
         tree::assert_same(name, &theirs, &ours);
@@ -85,11 +85,11 @@ fn rock_ridge_of_two_programs_is_the_tree_that_was_packed() {
 
 #[test]
 fn names_without_rock_ridge_are_those_that_bsdtar_unpacks() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    sh(folder.path(), &FILL.replace("10000", "300"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    sh(directory.path(), &FILL.replace("10000", "300"));
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; genisoimage -quiet -D -J -joliet-long -input-charset utf-8 -o joliet.iso src 2>/dev/null
          genisoimage -quiet -D -o plain.iso src 2>/dev/null
          genisoimage -quiet -D -iso-level 4 -o level4.iso src 2>/dev/null
@@ -110,11 +110,11 @@ fn names_without_rock_ridge_are_those_that_bsdtar_unpacks() {
 }
 
 #[test]
-fn compressed_files_are_unpacked() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+fn compressed_files_are_decompressed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     sh(
-        folder.path(),
+        directory.path(),
         r#"mkdir $1/src; cd $1/src; for i in $(seq 30); do seq $i > small-$i; done
            seq 1 400000 > text; head -c 300000 /dev/urandom > noise; : > empty
            (seq 1 9000; head -c 900000 /dev/zero; seq 1 9000) > holes; head -c 131072 text > block; touch -d 2020-02-02 *
@@ -132,11 +132,11 @@ fn compressed_files_are_unpacked() {
 }
 
 #[test]
-fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_behind_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_after_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     sh(
-        folder.path(),
+        directory.path(),
         "mkdir $1/src $1/mnt; cd $1/src; for i in $(seq 30); do echo $i > file-$i; done; ln -s file-1 link; seq 90000 > data
          cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null; pack='xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi'
          $pack -appended_part_as_gpt -o gpt.iso src 2>/dev/null; $pack -partition_offset 16 -o offset.iso src 2>/dev/null
@@ -152,16 +152,16 @@ fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_behind_th
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), "mkdir $1/m");
-    sh(folder.path(), &damage::FILL.replace("setfattr", ": setfattr"));
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), "mkdir $1/m");
+    sh(directory.path(), &corrupt::FILL.replace("setfattr", ": setfattr"));
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; genisoimage -quiet -R -o rock.iso m 2>/dev/null; genisoimage -quiet -D -J -o joliet.iso m 2>/dev/null
          xorriso -outdev packed.iso -zisofs version_2=on -map m / -set_filter_r --zisofs / -- 2>/dev/null >/dev/null",
     );
     for name in ["rock.iso", "joliet.iso", "packed.iso"] {
-        damage::survive(name, disk(&folder.path().join(name)), Iso::open);
+        corrupt::survive(name, disk(&directory.path().join(name)), Iso::open);
     }
 }

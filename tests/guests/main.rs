@@ -3,8 +3,8 @@
 
 mod apfs;
 mod btrfs;
-#[path = "../tree/damage.rs"]
-mod damage;
+#[path = "../tree/corrupt.rs"]
+mod corrupt;
 mod detect;
 #[path = "../tree/disc.rs"]
 mod disc;

@@ -2,7 +2,7 @@
 //!
 //! Needs root and ntfs-3g; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::path::Path;
@@ -13,8 +13,8 @@ use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ntfs::Ntfs;
 use vboximg_mount::guestfs::read;
 
-fn sh(folder: &Path, script: &str) {
-    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(folder).output().expect("bash runs");
+fn sh(directory: &Path, script: &str) {
+    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(directory).output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -64,20 +64,20 @@ setfattr -n user.small -v five tiny
 #[test]
 fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
     for cluster in [512, 4096, 65536] {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let options = if cluster > 4096 { "" } else { "compression," };
         sh(
-            folder.path(),
+            directory.path(),
             &format!(
                 "cd $1; truncate -s 200M image; mkfs.ntfs -q -F -Q -L 'Lab ü' -c {cluster} image >/dev/null; mkdir m; \
              ntfs-3g -o {options}streams_interface=xattr,special_files=wsl image m"
             ),
         );
-        sh(folder.path(), FILL);
-        sh(folder.path(), "cd $1; umount m; ntfs-3g -o ro,streams_interface=xattr image m");
-        let theirs = kernel(&folder.path().join("m"));
-        sh(folder.path(), "cd $1; umount m");
-        let opened = open(&folder.path().join("image"));
+        sh(directory.path(), FILL);
+        sh(directory.path(), "cd $1; umount m; ntfs-3g -o ro,streams_interface=xattr image m");
+        let theirs = kernel(&directory.path().join("m"));
+        sh(directory.path(), "cd $1; umount m");
+        let opened = open(&directory.path().join("image"));
         assert_eq!(opened.1.facts().label, "Lab ü");
         // ntfs-3g names streams user.NAME, we user.stream.NAME.
         let ours: Walk =
@@ -90,19 +90,19 @@ fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
 #[test]
 fn special_files_read_as_ntfs_3g_shows_them() {
     for form in ["interix", "wsl"] {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let script = format!(
             r#"cd "$1"; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1; mkdir m; ntfs-3g -o special_files={form} image m
             cd m; mkdir sub; for i in $(seq 1 20); do echo $i > sub/$i; done; ln -s /etc/passwd absolute; ln -s ../nowhere sub/dangling; ln -s sub/1 'ünï ☃'
             ln -s "$(printf 'x%.0s' $(seq 200))" long; mknod c c 5 300; mknod b b 8 1; echo IntxLNK > text; [ {form} = interix ] || mkfifo pipe
             cd ..; umount m; ntfs-3g -o ro,special_files={form},streams_interface=none image m"#
         );
-        sh(folder.path(), &script);
-        let mut theirs = kernel(&folder.path().join("m"));
-        sh(folder.path(), r#"umount "$1/m""#);
+        sh(directory.path(), &script);
+        let mut theirs = kernel(&directory.path().join("m"));
+        sh(directory.path(), r#"umount "$1/m""#);
         // The bytes of a device's file, which no other file system shows.
         theirs.values_mut().for_each(|text| *text = text.replace(" size=24 ", " size=0 "));
-        tree::assert_same(form, &comparable(theirs), &comparable(ours(&open(&folder.path().join("image")))));
+        tree::assert_same(form, &comparable(theirs), &comparable(ours(&open(&directory.path().join("image")))));
     }
 }
 
@@ -131,10 +131,10 @@ END
 
 /// wimlib packs the chunks of files in WIM images as Windows does in `WofCompressedData`, table and all.
 #[test]
-fn system_files_that_are_compressed_read_as_what_was_packed() {
+fn system_files_that_are_compressed_read_as_what_was_compressed() {
     let forms = [("XPRESS", 4096, 0), ("LZX", 32768, 1), ("XPRESS", 8192, 2), ("XPRESS", 16384, 3)];
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), WOF);
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), WOF);
     for (algorithm, chunk, number) in forms {
         let script = format!(
             r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
@@ -143,12 +143,12 @@ fn system_files_that_are_compressed_read_as_what_was_packed() {
             for f in $(ls packed); do truncate -s $(stat -c %s src/$f) m/$f; cat packed/$f > m/$f:WofCompressedData
             setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/$f; done; umount m"#
         );
-        sh(folder.path(), &script);
-        let (disk, ntfs) = open(&folder.path().join("image"));
+        sh(directory.path(), &script);
+        let (disk, ntfs) = open(&directory.path().join("image"));
         let mut compared = 0;
-        for entry in std::fs::read_dir(folder.path().join("packed")).unwrap() {
+        for entry in std::fs::read_dir(directory.path().join("packed")).unwrap() {
             let name = entry.unwrap().file_name();
-            let expected = std::fs::read(folder.path().join("src").join(&name)).unwrap();
+            let expected = std::fs::read(directory.path().join("src").join(&name)).unwrap();
             let node = ntfs.lookup(ntfs.root(), name.as_encoded_bytes()).unwrap().unwrap();
             let attributes = ntfs.attributes(node).unwrap();
             let read = |offset: usize, len: usize| {
@@ -171,9 +171,9 @@ fn system_files_that_are_compressed_read_as_what_was_packed() {
 
 /// Turns over bits of compressed chunks: an error or other bytes of the same number, never more.
 #[test]
-fn damaged_system_files_are_errors_or_data() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), WOF);
+fn corrupt_system_files_are_errors_or_data() {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), WOF);
     for (algorithm, number) in [("XPRESS", 0), ("LZX", 1)] {
         let script = format!(
             r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
@@ -181,16 +181,16 @@ fn damaged_system_files_are_errors_or_data() {
             ntfs-3g -o streams_interface=windows image m; truncate -s $(stat -c %s src/text) m/text; cat packed/text > m/text:WofCompressedData
             setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/text; umount m"#
         );
-        sh(folder.path(), &script);
-        let image = std::fs::read(folder.path().join("image")).unwrap();
-        let packed = std::fs::read(folder.path().join("packed/text")).unwrap();
-        let start = image.windows(64).position(|window| window == &packed[..64]).unwrap();
+        sh(directory.path(), &script);
+        let image = std::fs::read(directory.path().join("image")).unwrap();
+        let compressed = std::fs::read(directory.path().join("packed/text")).unwrap();
+        let start = image.windows(64).position(|window| window == &compressed[..64]).unwrap();
         let mut wrong = 0;
         for round in 0..200 {
-            let mut damaged = image.clone();
-            damaged[start + round * packed.len() / 200] ^= 1 << (round % 8);
-            let path = folder.path().join("damaged");
-            std::fs::write(&path, damaged).unwrap();
+            let mut corrupt = image.clone();
+            corrupt[start + round * compressed.len() / 200] ^= 1 << (round % 8);
+            let path = directory.path().join("corrupt");
+            std::fs::write(&path, corrupt).unwrap();
             let (disk, ntfs) = open(&path);
             let node = ntfs.lookup(ntfs.root(), b"text").unwrap().unwrap();
             let attributes = ntfs.attributes(node).unwrap();
@@ -229,16 +229,16 @@ open(image, "wb").write(raw)
 "#;
 
 #[test]
-fn changes_that_are_only_in_the_journal_are_told() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("restart.py"), RESTART).unwrap();
-    sh(folder.path(), "cd $1; truncate -s 20M made; mkfs.ntfs -q -F -Q made >/dev/null");
+fn changes_that_are_only_in_the_journal_are_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("restart.py"), RESTART).unwrap();
+    sh(directory.path(), "cd $1; truncate -s 20M made; mkfs.ntfs -q -F -Q made >/dev/null");
     // Client, flags, and whether the second page is newer; whether it is clean.
     for (client, flags, newer, clean) in
         [(0, 0, 0, false), (0, 2, 0, true), (0xFFFF, 0, 0, true), (0, 0, 1, true), (0, 1, 0, false)]
     {
-        sh(folder.path(), &format!("cd $1; cp made image; python3 restart.py image {client} {flags} {newer}"));
-        let image = folder.path().join("image");
+        sh(directory.path(), &format!("cd $1; cp made image; python3 restart.py image {client} {flags} {newer}"));
+        let image = directory.path().join("image");
         let notes = open(&image).1.facts().notes.join("; ");
         let what = format!("client {client:#x}, flags {flags}, newer {newer}: {notes}");
         assert_eq!(notes.is_empty(), clean, "{what}");
@@ -251,9 +251,9 @@ fn changes_that_are_only_in_the_journal_are_told() {
 
 #[test]
 fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd "$1"; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1; mkdir m; ntfs-3g image m
         point() { echo bytes > m/$1; setfattr -n system.ntfs_reparse_data -v 0x$2 m/$1; }
         tag() { point $1 ${2}0800000000000000ffffffff; }
@@ -263,7 +263,7 @@ fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
         point wim 170000801000000001000000010000000100000000000000; point future 170000801000000001000000020000000100000009000000
         umount m"#,
     );
-    let (_, ntfs) = open(&folder.path().join("image"));
+    let (_, ntfs) = open(&directory.path().join("image"));
     let said = |name: &str| {
         let node = ntfs.lookup(ntfs.root(), name.as_bytes()).unwrap().unwrap();
         assert_eq!(ntfs.attributes(node).unwrap().size, 6, "{name}");
@@ -284,17 +284,17 @@ fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = tempfile::tempdir().unwrap();
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; truncate -s 40M image; mkfs.ntfs -q -F -Q image >/dev/null; mkdir m; \
          ntfs-3g -o compression,streams_interface=xattr,special_files=wsl image m",
     );
-    sh(folder.path(), damage::FILL);
+    sh(directory.path(), corrupt::FILL);
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; mkdir m/packed; setfattr -h -v 0x00000810 -n system.ntfs_attrib_be m/packed; seq 1 90000 > m/packed/text; umount m",
     );
-    damage::survive("NTFS", disk(&folder.path().join("image")), Ntfs::open);
+    corrupt::survive("NTFS", disk(&directory.path().join("image")), Ntfs::open);
 }

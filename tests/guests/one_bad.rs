@@ -43,8 +43,8 @@ struct Seen {
 impl Image {
     fn new(mkfs: &str, size: &str, open: Open) -> Self {
         let mounted = Mounted::new(mkfs, size);
-        sh(mounted.folder.path(), FILL);
-        sh(mounted.folder.path(), "umount $1/m");
+        sh(mounted.directory.path(), FILL);
+        sh(mounted.directory.path(), "umount $1/m");
         let sound = std::fs::read(mounted.path("image")).unwrap();
         Self { mounted, sound, open }
     }
@@ -60,19 +60,19 @@ impl Image {
         let node = fs.lookup(fs.root(), directory.as_bytes()).unwrap().unwrap();
         // As the kernel asks: in parts, and from the place after the last entry on.
         let (mut names, mut from) = (Vec::new(), 0);
-        let told = loop {
+        let reported = loop {
             let mut part = 0;
-            let told = fs.read_folder(node, from, &mut |entry| {
+            let reported = fs.read_directory(node, from, &mut |entry| {
                 from = entry.next;
                 names.push(entry.name);
                 part += 1;
                 if part < 40 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
-            if told.is_err() || part < 40 {
-                break told;
+            if reported.is_err() || part < 40 {
+                break reported;
             }
         };
-        let incomplete = match told {
+        let incomplete = match reported {
             Ok(()) => false,
             Err(Error::Incomplete(_)) => true,
             Err(other) => panic!("{other}"),
@@ -94,7 +94,7 @@ impl Image {
     /// The names that the kernel shows of the image as it is now.
     fn kernels(&self, options: &str) -> BTreeSet<String> {
         let script = format!("cd $1; mount -o {options} image m; ls m/many 2>/dev/null || :; umount m");
-        let bash = Command::new("bash").args(["-euc", &script, "sh"]).arg(self.mounted.folder.path()).output().unwrap();
+        let bash = Command::new("bash").args(["-euc", &script, "sh"]).arg(self.mounted.directory.path()).output().unwrap();
         assert!(bash.status.success(), "{bash:?}");
         String::from_utf8(bash.stdout).unwrap().lines().map(str::to_owned).collect()
     }
@@ -162,7 +162,7 @@ fn ext_names(bytes: &[u8]) -> Vec<usize> {
 /// Where the inode of a path is.
 fn ext_inode(image: &Image, path: &str) -> usize {
     let mut debugfs = Command::new("debugfs");
-    debugfs.args(["-R", &format!("imap {path}"), "image"]).current_dir(image.mounted.folder.path());
+    debugfs.args(["-R", &format!("imap {path}"), "image"]).current_dir(image.mounted.directory.path());
     let output = debugfs.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let number = |after: &str, radix: u32| {
@@ -312,14 +312,14 @@ fn ntfs() {
 
 #[test]
 fn squashfs() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), &format!("mkdir $1/m; {FILL}"));
+    let dir = tempfile::tempdir().unwrap();
+    sh(dir.path(), &format!("mkdir $1/m; {FILL}"));
     sh(
-        folder.path(),
+        dir.path(),
         "cd $1; for i in $(seq 601 3000); do echo $i > m/many/a-file-$i; done; mksquashfs m image -noI >/dev/null",
     );
-    let sound = std::fs::read(folder.path().join("image")).unwrap();
-    let image = Image { mounted: Mounted { folder }, sound, open: |disk| Squashfs::open(disk).map(boxed) };
+    let sound = std::fs::read(dir.path().join("image")).unwrap();
+    let image = Image { mounted: Mounted { directory: dir }, sound, open: |disk| Squashfs::open(disk).map(boxed) };
     let table =
         |bytes: &[u8], at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
     let seen = image.seen("many", |bytes| {

@@ -10,7 +10,7 @@ use vboximg_mount::disk::{Disk, Slice};
 use vboximg_mount::guestfs::{self, Error, GuestFs, read};
 use vboximg_mount::volume;
 
-/// Makes `image` with the files `f` and `g` of the folder `s`.
+/// Makes `image` with the files `f` and `g` of the directory `s`.
 const KINDS: [(&str, &str); 11] = [
     ("ext2", "truncate -s 40M image; mke2fs -q -F -t ext2 -d s image"),
     ("ext4", "truncate -s 40M image; mke2fs -q -F -t ext4 -b 1024 -d s image"),
@@ -44,50 +44,50 @@ fn volume(image: &Path) -> Arc<dyn Disk> {
 }
 
 /// Reads a file in pieces of 4 KiB, as the kernel does where larger ones fail: `None` for those that cannot be read.
-fn pieces(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>> {
+fn parts(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>> {
     let node = fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{name} is there"));
     let attributes = fs.attributes(node).unwrap();
-    let mut pieces = Vec::new();
+    let mut parts = Vec::new();
     for offset in (0..attributes.size).step_by(4096) {
         let mut buf = vec![0xEE; 4096];
-        pieces.push(match read::read(fs, volume, node, &attributes, offset, &mut buf) {
+        parts.push(match read::read(fs, volume, node, &attributes, offset, &mut buf) {
             Ok(len) => Some(buf[..len].to_vec()),
             Err(Error::Corrupt { .. }) => None,
             Err(other) => panic!("{name}: {other}"),
         });
     }
-    pieces
+    parts
 }
 
 #[test]
 fn a_volume_cut_short_shows_all_that_it_has() {
     for (kind, script) in KINDS {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         sh(
-            folder.path(),
+            directory.path(),
             &format!(
                 "cd $1; mkdir s; head -c 100000 /dev/urandom > s/f; head -c 18M /dev/urandom > s/g; ({script}) >log 2>&1 || {{ cat log >&2; false; }}
                 python3 -c 'd = open(\"image\", \"rb\").read(); open(\"cut\", \"w\").write(str(d.index(open(\"s/g\", \"rb\").read()[-4096:])))'
                 truncate -s 1M disk; head -c $(cat cut) image >> disk"
             ),
         );
-        let volume = volume(&folder.path().join("disk"));
+        let volume = volume(&directory.path().join("disk"));
         let fs = guestfs::detect::open(volume.clone()).unwrap_or_else(|e| panic!("{kind}: {e}")).unwrap();
         let facts = fs.facts();
         assert_eq!(facts.type_name, kind);
         assert!(facts.notes.iter().any(|note| note.contains("shorter than it says")), "{kind}: {:?}", facts.notes);
-        let whole = pieces(&*fs, &*volume, "f");
+        let whole = parts(&*fs, &*volume, "f");
         assert!(whole.iter().all(Option::is_some), "{kind}: a file before the end");
         assert_eq!(
             whole.into_iter().flatten().flatten().collect::<Vec<_>>(),
-            std::fs::read(folder.path().join("s/f")).unwrap()
+            std::fs::read(directory.path().join("s/f")).unwrap()
         );
-        let source = std::fs::read(folder.path().join("s/g")).unwrap();
-        let cut = pieces(&*fs, &*volume, "g");
+        let source = std::fs::read(directory.path().join("s/g")).unwrap();
+        let cut = parts(&*fs, &*volume, "g");
         assert!(cut.iter().any(Option::is_none), "{kind}: a file past the end");
-        for (piece, source) in cut.iter().zip(source.chunks(4096)) {
-            assert!(piece.as_ref().is_none_or(|piece| piece == source), "{kind}: other bytes");
+        for (chunk, source) in cut.iter().zip(source.chunks(4096)) {
+            assert!(chunk.as_ref().is_none_or(|chunk| chunk == source), "{kind}: other bytes");
         }
-        assert!(cut.iter().filter(|piece| piece.is_some()).count() > cut.len() / 2, "{kind}: what is before the end");
+        assert!(cut.iter().filter(|chunk| chunk.is_some()).count() > cut.len() / 2, "{kind}: what is before the end");
     }
 }

@@ -3,14 +3,14 @@
 //!
 //! Needs root (loop devices) and squashfs-tools; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::mounted::{Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::squashfs::Squashfs;
 
-/// What squashfs has forms of its own for: blocks and fragments, packed and not, long inodes, indexed folders.
+/// What squashfs has forms of its own for: blocks and fragments, packed and not, long inodes, indexed directories.
 const MORE: &str = r#"
 cd "$1/m"
 mkdir wide sizes; seq -f 'wide/folder-with-a-longer-name-%.0f' 1 700 | xargs mkdir
@@ -25,24 +25,24 @@ setfattr -n trusted.dev -v d dev-c; setfattr -n trusted.p -v p pipe; setfattr -n
 for i in 1 2 3 4 5 6 7 8 9; do setfattr -n user.same -v "$(printf 'shared%.0s' $(seq 99))" sizes/text-$i; setfattr -n user.own-$i -v $i sizes/text-$i; done
 "#;
 
-/// A folder `m` with what is to be packed.
+/// A directory `m` with what is to be packed.
 fn source() -> Mounted {
-    let source = Mounted { folder: tempfile::tempdir().unwrap() };
-    sh(source.folder.path(), "mkdir $1/m");
+    let source = Mounted { directory: tempfile::tempdir().unwrap() };
+    sh(source.directory.path(), "mkdir $1/m");
     source.fill();
-    sh(source.folder.path(), MORE);
+    sh(source.directory.path(), MORE);
     source
 }
 
 /// The tree as the kernel shows it and as we do.
-fn packed(source: &Mounted, options: &str) -> (Walk, Walk) {
+fn compressed(source: &Mounted, options: &str) -> (Walk, Walk) {
     let from = source.path("m");
     let mksquashfs = format!("f() {{ mksquashfs {} $1 {options} -noappend; }}; f", from.display());
     let mounted = Mounted::new(&mksquashfs, "0");
-    let statistics = nix::sys::statvfs::statvfs(&mounted.path("m")).unwrap();
+    let statfs = nix::sys::statvfs::statvfs(&mounted.path("m")).unwrap();
     mounted.both(|disk| {
         let fs = Squashfs::open(disk).unwrap();
-        assert_eq!((fs.facts().blocks, fs.facts().files), (statistics.blocks(), statistics.files()), "{options}");
+        assert_eq!((fs.facts().blocks, fs.facts().files), (statfs.blocks(), statfs.files()), "{options}");
         fs
     })
 }
@@ -64,19 +64,19 @@ fn every_layout_reads_as_the_kernel_shows_it() {
         "-comp zstd -Xcompression-level 1 -noF -no-duplicates -b 16K",
     ];
     for options in kinds {
-        let (theirs, ours) = packed(&source, options);
+        let (theirs, ours) = compressed(&source, options);
         tree::assert_same(options, &theirs, &ours);
     }
 }
 
 #[test]
-fn ten_thousand_files_in_a_folder() {
-    let source = Mounted { folder: tempfile::tempdir().unwrap() };
+fn ten_thousand_files_in_a_directory() {
+    let source = Mounted { directory: tempfile::tempdir().unwrap() };
     sh(
-        source.folder.path(),
+        source.directory.path(),
         "mkdir -p $1/m/huge; cd $1/m/huge; seq -f 'a-name-in-a-large-folder-%.0f' 1 10000 | xargs touch; setfattr -n user.a -v b .",
     );
-    let (theirs, ours) = packed(&source, "");
+    let (theirs, ours) = compressed(&source, "");
     assert_eq!(ours.len(), 10_001);
     tree::assert_same("huge", &theirs, &ours);
 }
@@ -85,7 +85,7 @@ fn ten_thousand_files_in_a_folder() {
 fn lzma_reads_as_unsquashfs_takes_it_out() {
     let source = source();
     sh(
-        source.folder.path(),
+        source.directory.path(),
         "cd $1; mksquashfs m image -comp lzma -quiet -no-progress; unsquashfs -quiet -no-progress -d out image >/dev/null",
     );
     let drop = |walk: Walk| -> Walk {
@@ -99,9 +99,9 @@ fn lzma_reads_as_unsquashfs_takes_it_out() {
 
 #[test]
 fn what_is_cut_short_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), "cd $1; mkdir src; seq 1 90000 > src/file; mksquashfs src image -quiet -no-progress -nopad");
-    let image = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), "cd $1; mkdir src; seq 1 90000 > src/file; mksquashfs src image -quiet -no-progress -nopad");
+    let image = directory.path().join("image");
     let whole = std::fs::metadata(&image).unwrap().len();
     for cut in [1, 1000, whole - 96, whole - 50] {
         let file = std::fs::OpenOptions::new().write(true).open(&image).unwrap();
@@ -112,18 +112,18 @@ fn what_is_cut_short_is_an_error() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), "mkdir $1/m");
-    sh(folder.path(), damage::FILL);
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), "mkdir $1/m");
+    sh(directory.path(), corrupt::FILL);
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1/m; head -c 300000 /dev/urandom > noise; seq 1 90000 > text; mkdir wide; seq -f 'wide/d%.0f' 1 500 | xargs mkdir",
     );
-    // Metadata that is not packed lets damage reach the parsers, not only the compressors.
+    // Metadata that is not packed lets corruption reach the parsers, not only the compressors.
     for options in ["-noI -noId -noX -b 4096", "-comp lzo -noF", "-comp zstd"] {
         let options = format!("{options} -quiet -no-progress -noappend");
-        sh(folder.path(), &format!("cd $1; mksquashfs m image {options}"));
-        damage::survive(&options, disk(&folder.path().join("image")), Squashfs::open);
+        sh(directory.path(), &format!("cd $1; mksquashfs m image {options}"));
+        corrupt::survive(&options, disk(&directory.path().join("image")), Squashfs::open);
     }
 }

@@ -3,7 +3,7 @@
 //! No kernel with UDF is needed: fixtures/udf/README.md says how the images were made and what Linux showed of them.
 //! Needs genisoimage and zstd; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::disc;
 use crate::disc::plain;
 use crate::shell::{disk, sh};
@@ -19,10 +19,10 @@ use vboximg_mount::guestfs::{GuestFs, detect};
 
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/udf/images.tar.zst");
 
-fn unpack() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), &format!("cd $1; tar --zstd -xSf {IMAGES}"));
-    folder
+fn decompress() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), &format!("cd $1; tar --zstd -xSf {IMAGES}"));
+    directory
 }
 
 fn open(image: &Path) -> (Arc<dyn Disk>, Udf) {
@@ -42,10 +42,10 @@ fn recorded(path: &Path) -> Walk {
 
 #[test]
 fn images_that_linux_wrote_read_as_linux_shows_them() {
-    let folder = unpack();
-    let path = |name: &str| folder.path().join(name);
+    let directory = decompress();
+    let path = |name: &str| directory.path().join(name);
     let mut seen = 0;
-    for entry in fs::read_dir(folder.path()).unwrap() {
+    for entry in fs::read_dir(directory.path()).unwrap() {
         let image = entry.unwrap().path();
         if image.extension().is_none_or(|extension| extension != "img") {
             continue;
@@ -68,10 +68,10 @@ fn images_that_linux_wrote_read_as_linux_shows_them() {
 
 #[test]
 fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     sh(
-        folder.path(),
+        directory.path(),
         r#"mkdir -p $1/src/many $1/src/deep/a/b/c/d $1/mnt; cd $1/src
            for i in $(seq 1 3000); do echo $i > many/file-number-$i; done; seq 1 300000 > data; : > empty; head -c 2048 data > block
            mkdir 'naïve ☃'; echo x > 'naïve ☃/ein ß.txt'; echo d > deep/a/b/c/d/file; echo y > "$(printf 'n%.0s' $(seq 200))"
@@ -101,14 +101,14 @@ fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
 }
 
 #[test]
-fn the_reserve_stands_in_for_damaged_volume_descriptors() {
-    let folder = unpack();
-    let image = folder.path().join("hd2048.img");
+fn the_reserve_stands_in_for_corrupt_volume_descriptors() {
+    let directory = decompress();
+    let image = directory.path().join("hd2048.img");
     let file = File::options().read(true).write(true).open(&image).unwrap();
     let mut anchor = [0; 32];
     file.read_exact_at(&mut anchor, 256 * 2048).unwrap();
     let main = u64::from(u32::from_le_bytes([anchor[20], anchor[21], anchor[22], anchor[23]])) * 2048;
-    file.write_all_at(b"damage", main + 2048 + 100).unwrap();
+    file.write_all_at(b"corruption", main + 2048 + 100).unwrap();
     let opened = open(&image);
     let notes = &opened.1.facts().notes;
     assert!(notes.len() == 1 && notes[0].contains("reserve of its volume descriptors is used"), "{notes:?}");
@@ -132,8 +132,8 @@ fn change(bytes: &mut [u8], at: usize, value: &[u8]) {
 
 #[test]
 fn other_strategies_are_named_and_circles_of_descriptors_end() {
-    let folder = unpack();
-    let image = folder.path().join("hd512.img");
+    let directory = decompress();
+    let image = directory.path().join("hd512.img");
     let mut bytes = fs::read(&image).unwrap();
     let udf = open(&image).1;
     let node = |name: &str| udf.lookup(udf.root(), name.as_bytes()).unwrap().unwrap();
@@ -161,19 +161,19 @@ fn other_strategies_are_named_and_circles_of_descriptors_end() {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let folder = unpack();
-    damage::survive("hd512", disk(&folder.path().join("hd512.img")), Udf::open);
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+    let directory = decompress();
+    corrupt::survive("hd512", disk(&directory.path().join("hd512.img")), Udf::open);
 }
 
 #[test]
 fn a_corrupt_name_takes_no_other_along() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         "cd $1; mkdir -p s/many; for i in $(seq 200); do echo $i > s/many/a-file-$i; done; genisoimage -quiet -udf -o i s",
     );
-    let image = folder.path().join("i");
+    let image = directory.path().join("i");
     let sound = fs::read(&image).unwrap();
     // The name is behind its width and has one byte for each letter.
     let is_descriptor = |at: &usize| sound[*at..].starts_with(&[1, 1]) && sound[*at + 38..][..10] == *b"\x08a-file-77";
@@ -186,11 +186,11 @@ fn a_corrupt_name_takes_no_other_along() {
         let (_, udf) = open(&image);
         let many = udf.lookup(udf.root(), b"many").unwrap().unwrap();
         let mut names = Vec::new();
-        let told = udf.read_folder(many, 0, &mut |entry| {
+        let reported = udf.read_directory(many, 0, &mut |entry| {
             names.push(String::from_utf8(entry.name).unwrap());
             std::ops::ControlFlow::Continue(())
         });
-        assert!(matches!(told, Err(vboximg_mount::guestfs::Error::Incomplete(_))), "{told:?}");
+        assert!(matches!(reported, Err(vboximg_mount::guestfs::Error::Incomplete(_))), "{reported:?}");
         assert!(names.len() == 199 && !names.contains(&"a-file-77".to_owned()), "{}", names.len());
         assert!(udf.lookup(many, b"a-file-78").unwrap().is_some() && udf.lookup(many, b"a-file-77").is_err());
     }

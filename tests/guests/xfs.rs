@@ -3,7 +3,7 @@
 //!
 //! Needs root (loop devices) and xfsprogs; fails loudly without.
 
-use crate::damage;
+use crate::corrupt;
 use crate::mounted::{LOOP, Mounted, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
@@ -77,7 +77,7 @@ fn version_5_reads_as_the_kernel_shows_it() {
     for mkfs in kinds {
         let mounted = Mounted::new(mkfs, "900M");
         mounted.fill();
-        sh(mounted.folder.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "10M" }));
+        sh(mounted.directory.path(), &MORE.replace("LARGE", if mkfs == kinds[0] { "200M" } else { "10M" }));
         let (theirs, ours) = mounted.both(clean);
         tree::assert_same(mkfs, &comparable(theirs), &ours);
     }
@@ -112,14 +112,14 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
     for changes in [CHANGES, AROUND] {
         let mounted = Mounted::new("mkfs.xfs -q -d agcount=5", "400M");
         mounted.fill();
-        sh(mounted.folder.path(), changes);
-        sh(mounted.folder.path(), "cd $1; sync; xfs_io -x -c 'shutdown -f' m; umount m; cp image dirty");
+        sh(mounted.directory.path(), changes);
+        sh(mounted.directory.path(), "cd $1; sync; xfs_io -x -c 'shutdown -f' m; umount m; cp image dirty");
         let disk = disk(&mounted.path("dirty"));
         let fs = xfs(disk.clone());
         assert!(fs.facts().notes[0].contains("transactions of its journal are replayed"), "{:?}", fs.facts().notes);
         let walk = ours(&(disk, fs));
         assert!(walk.contains_key("moved/hostname") && walk.contains_key("new/n") && !walk.contains_key("many"));
-        sh(mounted.folder.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
+        sh(mounted.directory.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
         tree::assert_same("dirty", &kernel(&mounted.path("m")), &walk);
     }
 }
@@ -140,13 +140,13 @@ END
 cd ..; xfs_io -x -c 'shutdown -f' m; umount m
 "#;
 
-/// Up to eight records at the end may never have been written whole. Damage before those is no such thing: the kernel
+/// Up to eight records at the end may never have been written whole. Corruption before those is no such thing: the kernel
 /// does not mount it, and a part of the journal would mix old and new.
 #[test]
-fn a_damaged_journal_ends_where_the_kernel_ends_it() {
+fn a_corrupt_journal_ends_where_the_kernel_ends_it() {
     let mounted = Mounted::new("mkfs.xfs -q", "320M");
-    let folder = mounted.folder.path();
-    sh(folder, RECORDS);
+    let directory = mounted.directory.path();
+    sh(directory, RECORDS);
     let image = std::fs::read(mounted.path("image")).unwrap();
     let u32_be = |at: usize| usize::try_from(u32::from_be_bytes(*image[at..].first_chunk().unwrap())).unwrap();
     let (block, group_bits) = (u32_be(4), image[124]);
@@ -160,7 +160,7 @@ fn a_damaged_journal_ends_where_the_kernel_ends_it() {
         .collect();
     let n = records.len();
     assert!(n > 16, "{n} records");
-    let (mut same, mut told) = (0, 0);
+    let (mut same, mut reported) = (0, 0);
     // The sum of a record, its length, what it holds, and the round of one of its sectors.
     for at in [
         records[n - 1] + 33,
@@ -173,32 +173,32 @@ fn a_damaged_journal_ends_where_the_kernel_ends_it() {
         records[n / 2] + 13,
         records[3] + 1000,
     ] {
-        let mut damaged = image.clone();
-        damaged[at] ^= 0x11;
-        std::fs::write(mounted.path("copy"), damaged).unwrap();
+        let mut corrupt = image.clone();
+        corrupt[at] ^= 0x11;
+        std::fs::write(mounted.path("copy"), corrupt).unwrap();
         let disk = disk(&mounted.path("copy"));
         let fs = xfs(disk.clone());
         let note = fs.facts().notes.join("; ");
         let walk = ours(&(disk, fs));
         let mount = std::process::Command::new("bash")
             .args(["-c", &format!("{LOOP}mount -o loop copy m")])
-            .current_dir(folder)
+            .current_dir(directory)
             .output()
             .unwrap();
         let place = records.iter().filter(|record| **record > at).count();
         if mount.status.success() {
-            sh(folder, r#"cd "$1"; mount -o remount,ro m"#);
+            sh(directory, r#"cd "$1"; mount -o remount,ro m"#);
             let theirs = kernel(&mounted.path("m"));
-            sh(folder, r#"umount "$1/m""#);
-            tree::assert_same(&format!("{place} records after the damage: {note}"), &theirs, &walk);
+            sh(directory, r#"umount "$1/m""#);
+            tree::assert_same(&format!("{place} records after the corruption: {note}"), &theirs, &walk);
             same += 1;
         } else {
             assert!(note.contains("its journal cannot be replayed (journal record at offset "), "{place}: {note}");
             assert!(note.contains("recent changes may be missing"), "{place}: {note}");
-            told += 1;
+            reported += 1;
         }
     }
-    assert_eq!((same, told), (6, 3));
+    assert_eq!((same, reported), (6, 3));
 }
 
 /// A tree made by mkfs itself has the host's content and owners, but the time of mkfs and no attributes.
@@ -210,9 +210,9 @@ head -c 30000000 /dev/urandom > src/large; : > src/empty; ln -s ../few/1 src/sub
 python3 - > proto <<'END'
 import os
 print("none\n0 0\nd--755 0 0")
-def tell(folder, depth):
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
+def tell(directory, depth):
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
         if os.path.islink(path):
             print(" " * depth + name, "l--777 3 4", os.readlink(path))
         elif os.path.isdir(path):
@@ -234,12 +234,15 @@ fn version_4_reads_as_what_mkfs_put_in() {
         "-m crc=0 -b size=1024 -i size=256 -n size=4096 -d agcount=5",
         "-m crc=0 -b size=512 -i size=256",
     ];
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), PROTOTYPE);
-    let wanted = without_times(kernel(&folder.path().join("src")));
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), PROTOTYPE);
+    let wanted = without_times(kernel(&directory.path().join("src")));
     for options in kinds {
-        sh(folder.path(), &format!("cd $1; rm -f image; truncate -s 400M image; mkfs.xfs -q {options} -p proto image"));
-        let disk = disk(&folder.path().join("image"));
+        sh(
+            directory.path(),
+            &format!("cd $1; rm -f image; truncate -s 400M image; mkfs.xfs -q {options} -p proto image"),
+        );
+        let disk = disk(&directory.path().join("image"));
         let fs = clean(disk.clone());
         let mut found = ours(&(disk, fs));
         let device = found.remove("dev").unwrap();
@@ -269,9 +272,9 @@ fn without_times(walk: Walk) -> Walk {
 }
 
 /// Sets a field of an image with xfs_db and tells how it opens, or how its file `name` reads.
-fn changed(folder: &std::path::Path, commands: &str, name: &str) -> String {
-    sh(folder, &format!("cd $1; cp image changed; xfs_db -x {commands} changed"));
-    let disk = disk(&folder.join("changed"));
+fn changed(directory: &std::path::Path, commands: &str, name: &str) -> String {
+    sh(directory, &format!("cd $1; cp image changed; xfs_db -x {commands} changed"));
+    let disk = disk(&directory.join("changed"));
     let fs = match Xfs::open(disk) {
         Ok(fs) => fs,
         Err(e) => return e.to_string(),
@@ -286,48 +289,48 @@ fn changed(folder: &std::path::Path, commands: &str, name: &str) -> String {
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
-    sh(mounted.folder.path(), "cd $1; echo x > m/file; stat -c %i m/file > number; umount m");
-    let folder = mounted.folder.path();
-    let number = std::fs::read_to_string(folder.join("number")).unwrap();
+    sh(mounted.directory.path(), "cd $1; echo x > m/file; stat -c %i m/file > number; umount m");
+    let directory = mounted.directory.path();
+    let number = std::fs::read_to_string(directory.join("number")).unwrap();
     let number = number.trim();
-    assert!(changed(folder, "-c 'sb 0'", "file").starts_with("FileRun { extent: Stored("));
-    let realtime = changed(folder, &format!("-c 'inode {number}' -c 'write core.realtime 1'"), "file");
+    assert!(changed(directory, "-c 'sb 0'", "file").starts_with("FileRun { extent: Stored("));
+    let realtime = changed(directory, &format!("-c 'inode {number}' -c 'write core.realtime 1'"), "file");
     assert!(realtime.contains(&format!("the file with inode {number} is on its realtime device")), "{realtime}");
-    let unknown = changed(folder, "-c 'sb 0' -c 'write -d features_incompat 0x8000003'", "file");
+    let unknown = changed(directory, "-c 'sb 0' -c 'write -d features_incompat 0x8000003'", "file");
     assert!(unknown.contains("incompatible features 0x8000000 are not known"), "{unknown}");
-    let repair = changed(folder, "-c 'sb 0' -c 'write -d features_incompat 0x1b'", "file");
+    let repair = changed(directory, "-c 'sb 0' -c 'write -d features_incompat 0x1b'", "file");
     assert!(repair.contains("in need of a repair"), "{repair}");
-    let unfinished = changed(folder, "-c 'sb 0' -c 'write -d inprogress 1'", "file");
+    let unfinished = changed(directory, "-c 'sb 0' -c 'write -d inprogress 1'", "file");
     assert!(unfinished.contains("unfinished mkfs"), "{unfinished}");
-    let bad_sum = changed(folder, &format!("-c 'inode {number}' -c 'write -c core.uid 77'"), "file");
+    let bad_sum = changed(directory, &format!("-c 'inode {number}' -c 'write -c core.uid 77'"), "file");
     assert!(bad_sum.contains(&format!("checksum of inode {number}")), "{bad_sum}");
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
-    sh(mounted.folder.path(), damage::FILL);
+    sh(mounted.directory.path(), corrupt::FILL);
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         "cd $1; for i in $(seq 1 200); do setfattr -n user.more-$i -v value-$i m/two; done; umount m",
     );
-    damage::survive("version 5", disk(&mounted.path("image")), Xfs::open);
+    corrupt::survive("version 5", disk(&mounted.path("image")), Xfs::open);
     // With a journal that is replayed, over metadata that is in its place (else the journal has all of it, twice).
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
-    sh(mounted.folder.path(), damage::FILL);
+    sh(mounted.directory.path(), corrupt::FILL);
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         "cd $1; umount m; mount -o loop image m; for i in $(seq 1 100); do echo $i > m/many/later-$i; rm m/many/*-name-$i; done
          xfs_io -x -c 'shutdown -f' m; umount m",
     );
-    damage::survive("dirty", disk(&mounted.path("image")), Xfs::open);
-    // Without checksums damage reaches the parsers.
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), PROTOTYPE);
+    corrupt::survive("dirty", disk(&mounted.path("image")), Xfs::open);
+    // Without checksums corruption reaches the parsers.
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), PROTOTYPE);
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd $1; truncate -s 400M image; sed -i '/file-number-[0-9]*[1-9] /d' proto; mkfs.xfs -q -m crc=0 -b size=1024 -p proto image
            for i in $(seq 1 200); do echo "attr_set -v 60 attribute-$i"; done | sed '1i path /sub' | xfs_db -x image >/dev/null"#,
     );
-    damage::survive("version 4", disk(&folder.path().join("image")), Xfs::open);
+    corrupt::survive("version 4", disk(&directory.path().join("image")), Xfs::open);
 }

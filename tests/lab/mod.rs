@@ -1,7 +1,7 @@
 //! The real VirtualBox, disks of several images and disks too large for memory, for tests of image formats.
 //!
-//! A VirtualBox is used where `VBOXIMG_REFERENCE` names the folder that it was put in, with a script `vb-in` that runs
-//! its programs there and a folder `lab` that they see.
+//! A VirtualBox is used where `VBOXIMG_REFERENCE` names the directory that it was put in, with a script `vb-in` that runs
+//! its programs there and a directory `lab` that they see.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod recorder;
@@ -23,41 +23,41 @@ pub(crate) fn skipped(why: &str) {
     writeln!(terminal, "SKIPPED: {why}").unwrap();
 }
 
-/// The folder of the real VirtualBox.
+/// The directory of the real VirtualBox.
 pub(crate) struct Reference {
     root: PathBuf,
-    folder: String,
+    directory: String,
 }
 
 impl Reference {
-    /// With a folder of its own, `name`, that the real VirtualBox sees too; none where there is no VirtualBox.
+    /// With a directory of its own, `name`, that the real VirtualBox sees too; none where there is no VirtualBox.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let Some(root) = std::env::var_os("VBOXIMG_REFERENCE") else {
             skipped("there is no VirtualBox; set VBOXIMG_REFERENCE");
             return None;
         };
-        let reference = Self { root: root.into(), folder: format!("/lab/test-{name}") };
+        let reference = Self { root: root.into(), directory: format!("/lab/test-{name}") };
         let _ = fs::remove_dir_all(reference.outside());
         fs::create_dir_all(reference.outside()).unwrap();
         Some(reference)
     }
 
-    /// The folder as this program sees it.
+    /// The directory as this program sees it.
     pub(crate) fn outside(&self) -> PathBuf {
-        self.root.join(&self.folder[1..])
+        self.root.join(&self.directory[1..])
     }
 
-    /// A file in the folder as VirtualBox sees it.
+    /// A file in the directory as VirtualBox sees it.
     pub(crate) fn inside(&self, name: &str) -> String {
-        format!("{}/{name}", self.folder)
+        format!("{}/{name}", self.directory)
     }
 
-    /// Runs one of its programs with a registry in the folder: the words of `line`. What it printed.
+    /// Runs one of its programs with a registry in the directory: the words of `line`. What it printed.
     pub(crate) fn run(&self, line: &str) -> String {
         let output = Command::new(self.root.join("vb-in"))
             .args(line.split(' '))
             .env("VBOX_USER_HOME", self.inside("home"))
-            .env("VBOX_IPC_SOCKETID", self.folder.replace('/', "-"))
+            .env("VBOX_IPC_SOCKETID", self.directory.replace('/', "-"))
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -65,7 +65,7 @@ impl Reference {
         text
     }
 
-    /// The bytes that VirtualBox reads from an image in the folder.
+    /// The bytes that VirtualBox reads from an image in the directory.
     pub(crate) fn bytes(&self, name: &str, format: &str) -> Vec<u8> {
         let raw = self.outside().join("out.raw");
         let _ = fs::remove_file(&raw);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use vboximg_mount::storage::{Storage, Stretch};
+use vboximg_mount::storage::{Segment, Storage};
 
 #[derive(Debug, Clone)]
 enum Change {
@@ -98,7 +98,7 @@ impl Storage for Recorder {
         Ok(())
     }
 
-    fn stretch(&self, offset: u64) -> io::Result<Stretch> {
-        Ok(Stretch::Data(self.length()? - offset))
+    fn segment(&self, offset: u64) -> io::Result<Segment> {
+        Ok(Segment::Data(self.length()? - offset))
     }
 }

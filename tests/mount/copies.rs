@@ -20,7 +20,7 @@ const WRITTEN_AT: u64 = 1 << 20;
 struct Format(&'static str, &'static str, &'static str);
 
 struct Homes {
-    folder: TempDir,
+    dir: TempDir,
     format: Format,
     /// The UUIDs of the machine's own disk, and of one elsewhere in the home.
     disks: [Uuid; 2],
@@ -35,8 +35,8 @@ impl Drop for Homes {
 impl Homes {
     /// Makes a home, copies it, and lets the live one go on.
     fn new(format: Format) -> Self {
-        let folder = TempDir::with_prefix("vboximg-copies-").unwrap();
-        let mut homes = Self { folder, format, disks: [Uuid::nil(); 2] };
+        let dir = TempDir::with_prefix("vboximg-copies-").unwrap();
+        let mut homes = Self { dir, format, disks: [Uuid::nil(); 2] };
         let live = homes.live();
         for directory in [".config/VirtualBox", "VirtualBox VMs/x", "disks"] {
             fs::create_dir_all(live.join(directory)).unwrap();
@@ -55,7 +55,7 @@ impl Homes {
             homes.disks[number] = known.unwrap_or(Uuid::from_u128(1000 + u128::try_from(number).unwrap()));
         }
         homes.write_settings();
-        fs::create_dir_all(homes.folder.path().join("backup/2024")).unwrap();
+        fs::create_dir_all(homes.dir.path().join("backup/2024")).unwrap();
         ok("cp", &["-a", text(&live), text(&homes.backup())]);
         for number in 0..2 {
             homes.fill(&homes.disk(&live, number), LIVE);
@@ -64,15 +64,15 @@ impl Homes {
     }
 
     fn live(&self) -> PathBuf {
-        self.folder.path().join("ann")
+        self.dir.path().join("ann")
     }
 
     fn backup(&self) -> PathBuf {
-        self.folder.path().join("backup/2024/ann")
+        self.dir.path().join("backup/2024/ann")
     }
 
     fn point(&self) -> PathBuf {
-        self.folder.path().join("mnt")
+        self.dir.path().join("mnt")
     }
 
     fn disk(&self, home: &Path, number: usize) -> PathBuf {
@@ -150,7 +150,7 @@ impl Homes {
 
     /// Whether an image has what [`Homes::mounted`] writes.
     fn is_written(&self, path: &Path) -> bool {
-        let flat = self.folder.path().join("flat");
+        let flat = self.dir.path().join("flat");
         ok("qemu-img", &["convert", "-f", self.format.0, "-O", "raw", text(path), text(&flat)]);
         fs::read(flat).unwrap()[usize::try_from(WRITTEN_AT).unwrap()..].starts_with(b"WRITTEN")
     }
@@ -162,7 +162,7 @@ impl Homes {
             (home.clone(), true),
             (home.join(".config/VirtualBox"), true),
             (home.join(".config/VirtualBox/VirtualBox.xml"), true),
-            (self.folder.path().join("backup"), true),
+            (self.dir.path().join("backup"), true),
             (home.join("VirtualBox VMs"), false),
             (home.join("VirtualBox VMs/x/x.vbox"), false),
         ]

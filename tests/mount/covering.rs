@@ -1,5 +1,5 @@
-//! Mounts over the folder that the image itself is in. Whatever the program then looks up by a path that leads through
-//! that folder, it asks itself, and may wait for itself for ever.
+//! Mounts over the directory that the image itself is in. Whatever the program then looks up by a path that leads through
+//! that directory, it asks itself, and may wait for itself for ever.
 
 use super::scene::{Scene, ended, is_mounted, program, text, unmount_lazily, until};
 use nix::mount::MntFlags;
@@ -14,9 +14,9 @@ struct Serving {
 }
 
 impl Serving {
-    /// Mounts the scene's image over its own folder.
-    fn over_folder(scene: &Scene, options: &[&str]) -> Self {
-        let point = scene.folder().canonicalize().unwrap();
+    /// Mounts the scene's image over its own directory.
+    fn over_directory(scene: &Scene, options: &[&str]) -> Self {
+        let point = scene.directory().canonicalize().unwrap();
         let mut command = program();
         command.args(["-f", "-o", "nonempty", "-i"]).arg(scene.image()).args(options).arg(&point);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -49,8 +49,8 @@ fn ok(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn copy_of_image(scene: &Scene, folder: &Path) -> PathBuf {
-    let copy = folder.join("copy");
+fn copy_of_image(scene: &Scene, directory: &Path) -> PathBuf {
+    let copy = directory.join("copy");
     fs::copy(scene.image(), &copy).unwrap();
     copy
 }
@@ -71,7 +71,7 @@ fn unmount(scene: &Scene, mut serving: Serving) {
     assert!(!is_mounted(&serving.point));
     until("the process ends", || serving.child.try_wait().unwrap().is_some());
     assert!(ended(&mut serving.child).success());
-    let left: Vec<_> = fs::read_dir(scene.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(scene.directory()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.len() == 2 && left.iter().all(|name| name == "disk.img" || name == "mnt"), "{left:?}");
 }
 
@@ -79,7 +79,7 @@ fn unmount(scene: &Scene, mut serving: Serving) {
 fn an_image_is_read_below_its_own_mount() {
     let (scene, elsewhere) = (Scene::new(), tempfile::tempdir().unwrap());
     let copy = copy_of_image(&scene, elsewhere.path());
-    let serving = Serving::over_folder(&scene, &[]);
+    let serving = Serving::over_directory(&scene, &[]);
     look_around(&serving.point, &copy);
     unmount(&scene, serving);
 }
@@ -91,7 +91,7 @@ fn an_image_is_written_below_its_own_mount() {
     let input = elsewhere.path().join("input");
     fs::write(&input, [0xA5; 4096]).unwrap();
     ok("touch", &["-d", "2001-02-03 04:05:06Z", text(&scene.image())]);
-    let serving = Serving::over_folder(&scene, &["--rw"]);
+    let serving = Serving::over_directory(&scene, &["--rw"]);
     look_around(&serving.point, &copy);
     let vhdd = serving.point.join("vhdd");
     assert_eq!(ok("stat", &["-c", "%Y", text(&vhdd)]).trim_end(), "981173106");

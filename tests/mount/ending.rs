@@ -24,7 +24,7 @@ fn unmount_returns_when_the_process_is_gone() {
     let scene = Scene::new();
     let mount = scene.mount(&["--rw"]);
     write_one(&mount);
-    let output = run(program().arg("--unmount").arg("mnt").current_dir(scene.folder()));
+    let output = run(program().arg("--unmount").arg("mnt").current_dir(scene.directory()));
     assert!(output.status.success(), "{output:?}");
     assert!(!is_mounted(&mount.point) && !mount.is_running());
     assert_written(&scene);
@@ -83,7 +83,7 @@ fn signals_end_it() {
 fn a_mount_that_was_started_with_nohup_outlives_the_terminal() {
     let scene = Scene::new();
     let script = format!("trap '' HUP; exec {} -f -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
-    let mut child = Command::new("sh").args(["-c", &script]).current_dir(scene.folder()).spawn().unwrap();
+    let mut child = Command::new("sh").args(["-c", &script]).current_dir(scene.directory()).spawn().unwrap();
     until("it is mounted", || is_mounted(&scene.point()));
     let mount = Mount::find(&scene.point());
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -195,7 +195,7 @@ fn only_our_mounts_are_unmounted() {
         ("none", 3, "Cannot find none: No such file"),
         ("disk.img/x", 1, "Cannot find disk.img/x: Not a directory"),
     ] {
-        let output = run(program().arg("--unmount").arg(path).current_dir(scene.folder()));
+        let output = run(program().arg("--unmount").arg(path).current_dir(scene.directory()));
         assert_eq!(output.status.code(), Some(code), "{path}: {output:?}");
         assert!(error(&output).contains(message), "{path}: {output:?}");
     }
@@ -220,7 +220,7 @@ fn the_background_keeps_nothing_of_the_terminal() {
 #[test]
 fn a_relative_path_works_from_the_background() {
     let scene = Scene::new();
-    let output = run(program().args(["-i", "disk.img", "mnt"]).current_dir(scene.folder()));
+    let output = run(program().args(["-i", "disk.img", "mnt"]).current_dir(scene.directory()));
     assert!(output.status.success(), "{output:?}");
     let mount = Mount::find(&scene.point());
     let compared = run(Command::new("cmp").arg(mount.file("vhdd")).arg(mount.file("disk.img")));

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const MIB: usize = 1 << 20;
 
-/// A folder of memory that holds so many MiB.
+/// A directory of memory that holds so many MiB.
 struct Memory(PathBuf);
 
 impl Memory {
@@ -35,12 +35,12 @@ struct Failing {
 }
 
 impl Failing {
-    fn new(folder: &Path) -> Self {
-        let memory = Memory::new(folder.join("memory"), 96);
+    fn new(directory: &Path) -> Self {
+        let memory = Memory::new(directory.join("memory"), 96);
         let disk = memory.0.join("disk");
         File::create(&disk).unwrap().set_len(80 << 20).unwrap();
         let device = ok("losetup", &["-f", "--show", text(&disk)]).trim().to_owned();
-        let failing = Self { point: folder.join("failing"), device, memory };
+        let failing = Self { point: directory.join("failing"), device, memory };
         ok("mkfs.ext2", &["-q", "-E", "nodiscard", &failing.device]);
         fs::create_dir(&failing.point).unwrap();
         ok("mount", &[&failing.device, text(&failing.point)]);
@@ -88,8 +88,8 @@ struct Served {
 }
 
 impl Served {
-    fn new(folder: &Path, image: &Path, name: &str) -> Self {
-        let (point, said) = (folder.join(name), folder.join(format!("{name}.log")));
+    fn new(directory: &Path, image: &Path, name: &str) -> Self {
+        let (point, said) = (directory.join(name), directory.join(format!("{name}.log")));
         fs::create_dir(&point).unwrap();
         let mut command = program();
         command.args(["-f", "--rw", "-i"]).arg(image).arg(&point).stderr(File::create(&said).unwrap());
@@ -109,15 +109,15 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
     if !is_root() {
         return skip("what_a_failed_flush_lost_is_never_said_to_be_safe", "root, to mount a file system that fails");
     }
-    let folder = TempDir::with_prefix("vboximg-mount-").unwrap();
-    let failing = Failing::new(folder.path());
+    let directory = TempDir::with_prefix("vboximg-mount-").unwrap();
+    let failing = Failing::new(directory.path());
     let formats = ["raw", "vdi", "qcow2", "vmdk", "vpc", "parallels", "qed", "qcow"];
     let served: Vec<Served> = formats
         .iter()
         .map(|format| {
             let image = failing.point.join(format!("a.{}", if *format == "raw" { "img" } else { format }));
             create(&image, format, "");
-            Served::new(folder.path(), &image, format)
+            Served::new(directory.path(), &image, format)
         })
         .collect();
     let files: Vec<File> = served
@@ -161,7 +161,7 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
 
 /// A full disk is `ENOSPC`, never another error, and all can be written when there is room again.
 #[test]
-fn a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room() {
+fn a_full_disk_is_reported_as_such_and_all_is_written_when_it_has_room() {
     if !is_root() {
         return skip("a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room", "root, to mount a small disk");
     }
@@ -177,11 +177,11 @@ fn a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room() {
         ("raw", "img", ""),
     ];
     for (format, extension, options) in formats {
-        let folder = TempDir::with_prefix("vboximg-mount-").unwrap();
-        let memory = Memory::new(folder.path().join("memory"), 12);
+        let directory = TempDir::with_prefix("vboximg-mount-").unwrap();
+        let memory = Memory::new(directory.path().join("memory"), 12);
         let image = memory.0.join(format!("a.{extension}"));
         create(&image, format, options);
-        let point = folder.path().join("mnt");
+        let point = directory.path().join("mnt");
         fs::create_dir(&point).unwrap();
         let output = run(program().args(["--rw", "-i"]).arg(&image).arg(&point));
         assert!(output.status.success(), "{output:?}");
@@ -206,7 +206,7 @@ fn a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room() {
         drop(file);
         assert!(fs::read(mount.file("vhdd")).unwrap()[..expected.len()] == expected, "{format}");
         mount.unmount();
-        let raw = folder.path().join("raw");
+        let raw = directory.path().join("raw");
         ok("qemu-img", &["convert", "-f", format, "-O", "raw", text(&image), text(&raw)]);
         assert!(fs::read(&raw).unwrap()[..expected.len()] == expected, "{format}");
         if !["vpc", "qcow", "raw"].contains(&format) {

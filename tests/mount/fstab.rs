@@ -10,7 +10,7 @@ fn takes_a_source_and_a_mount_point_with_the_options_of_fstab() {
     for options in ["ro,dev,suid,users,nofail", "ro,nodev,nosuid,noexec,user,_netdev,x-systemd.automount,atime,dirsync"]
     {
         let words = ["disk.img", "mnt", "-o", options];
-        let output = run(program().args(words).current_dir(scene.folder()));
+        let output = run(program().args(words).current_dir(scene.directory()));
         assert!(output.status.success(), "{output:?}");
         assert_eq!(fs::read(scene.point().join("vhdd")).unwrap(), scene.bytes());
         let table = fs::read_to_string("/proc/self/mounts").unwrap();
@@ -19,7 +19,7 @@ fn takes_a_source_and_a_mount_point_with_the_options_of_fstab() {
         assert!(run(program().arg("-u").arg(scene.point())).status.success());
     }
     for refused in ["ro,suidd", "remount"] {
-        let output = run(program().args(["disk.img", "mnt", "-o", refused]).current_dir(scene.folder()));
+        let output = run(program().args(["disk.img", "mnt", "-o", refused]).current_dir(scene.directory()));
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(!is_mounted(&scene.point()));
     }
@@ -35,8 +35,11 @@ fn mount_and_umount_know_the_type() {
     let image = scene.image();
     let (image, point) = (image.display(), scene.point());
     let point = point.display();
-    fs::write(scene.folder().join("fstab"), format!("{image} {point} fuse.vboximg-mount ro,noauto,user,nofail 0 0\n"))
-        .unwrap();
+    fs::write(
+        scene.directory().join("fstab"),
+        format!("{image} {point} fuse.vboximg-mount ro,noauto,user,nofail 0 0\n"),
+    )
+    .unwrap();
     let script = format!(
         "set -eu; mkdir bin; cp -s '{}' bin/vboximg-mount; mount --bind bin /usr/local/sbin; export VBOX_USER_HOME=/nonexistent
          check() {{ cmp mnt/vhdd disk.img; umount mnt; }}
@@ -45,6 +48,6 @@ fn mount_and_umount_know_the_type() {
          mount -t fuse -o ro 'vboximg-mount#{image}' {point}; check",
         env!("CARGO_BIN_EXE_vboximg-mount")
     );
-    let output = run(Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.folder()));
+    let output = run(Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(scene.directory()));
     assert!(output.status.success(), "{output:?}");
 }

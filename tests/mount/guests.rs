@@ -26,13 +26,13 @@ const LOOP: &str = include_str!("../common/loop.sh");
 
 /// An ext4 image, mounted by the kernel as `kernel` and by the program as `mnt`.
 struct Both {
-    folder: TempDir,
+    directory: TempDir,
     mount: Option<Mount>,
 }
 
 impl Both {
     fn new(options: &[&str]) -> Self {
-        let mut both = Self { folder: TempDir::with_prefix("vboximg-guests-").unwrap(), mount: None };
+        let mut both = Self { directory: TempDir::with_prefix("vboximg-guests-").unwrap(), mount: None };
         both.sh("truncate -s 100M image; mkfs.ext4 -q -F -L guest image; mkdir kernel mnt; mount -o loop image kernel");
         both.sh(&format!("cd kernel{FILL}"));
         // An image that is written to must have no other user.
@@ -48,20 +48,20 @@ impl Both {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Runs a script in the folder; what it printed.
+    /// Runs a script in the directory; what it printed.
     fn sh(&self, script: &str) -> String {
         let output =
-            run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(self.folder.path()));
+            run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(self.directory.path()));
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Asserts that a command prints the same in both trees, and something.
     fn assert_same(&self, command: &str) {
-        let [theirs, ours] = ["kernel", "mnt/fs0"].map(|folder| self.sh(&format!("cd {folder}; {command}")));
+        let [theirs, ours] = ["kernel", "mnt/fs0"].map(|directory| self.sh(&format!("cd {directory}; {command}")));
         assert!(!theirs.is_empty(), "{command}");
         let differing = theirs.lines().zip(ours.lines()).find(|(a, b)| a != b);
         assert!(theirs == ours, "{command}: {differing:?}");
@@ -106,7 +106,7 @@ fn a_copy_is_whole() {
     let copied = run(Command::new("cp").args(["-a", text(&both.path("mnt/fs0/.")), text(&both.path("copy"))]));
     let changes = run(Command::new("rsync")
         .args(["-aAXHc", "--dry-run", "--itemize-changes", "--delete", "kernel/", "copy/"])
-        .current_dir(both.folder.path()));
+        .current_dir(both.directory.path()));
     both.sh("umount copy");
     assert!(copied.status.success() && copied.stderr.is_empty(), "{copied:?}");
     assert_eq!(String::from_utf8_lossy(&changes.stdout), "", "{changes:?}");
@@ -160,15 +160,15 @@ fn a_writable_mount_shows_them_for_reading() {
 }
 
 #[test]
-fn a_folder_that_is_in_itself_ends() {
-    let folder = TempDir::with_prefix("vboximg-guests-").unwrap();
+fn a_directory_that_is_in_itself_ends() {
+    let directory = TempDir::with_prefix("vboximg-guests-").unwrap();
     let script = "mkdir -p src/deep/a/b mnt; echo x > src/deep/a/b/file; truncate -s 20M image
         mkfs.ext4 -q -F -O ^metadata_csum -d src image
         debugfs -w -R 'link deep deep/a/b/again' image 2>/dev/null; debugfs -w -R 'link / deep/a/top' image 2>/dev/null";
-    let made = run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(folder.path()));
+    let made = run(Command::new("bash").args(["-euc", &format!("{LOOP}{script}")]).current_dir(directory.path()));
     assert!(made.status.success(), "{made:?}");
-    let point = folder.path().join("mnt");
-    let output = run(program().arg("-g").arg("-i").arg(folder.path().join("image")).arg(&point));
+    let point = directory.path().join("mnt");
+    let output = run(program().arg("-g").arg("-i").arg(directory.path().join("image")).arg(&point));
     assert!(output.status.success(), "{output:?}");
     let _mount = Mount::find(&point);
     for command in [["find", "fs0"], ["ls", "-lR"], ["du", "fs0"], ["grep", "-rq"]] {
@@ -183,9 +183,9 @@ fn a_folder_that_is_in_itself_ends() {
 /// One block of names is corrupt: `cp -a`, which takes nothing of a directory whose listing fails, copies all others.
 #[test]
 fn a_corrupt_block_of_a_directory_takes_nothing_else_out_of_a_copy() {
-    let folder = TempDir::with_prefix("vboximg-guests-").unwrap();
+    let directory = TempDir::with_prefix("vboximg-guests-").unwrap();
     let sh = |script: &str| {
-        let output = run(Command::new("bash").args(["-uc", script]).current_dir(folder.path()));
+        let output = run(Command::new("bash").args(["-uc", script]).current_dir(directory.path()));
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
     let (made, text) = sh(r#"set -e; mkdir -p src/many mnt; for i in $(seq 300); do echo $i > src/many/file-$i; done
@@ -193,9 +193,10 @@ fn a_corrupt_block_of_a_directory_takes_nothing_else_out_of_a_copy() {
         block=$(debugfs -R 'bmap many 3' image 2>/dev/null)
         printf X | dd of=image bs=1 seek=$((block * 1024 + 100)) conv=notrunc status=none"#);
     assert_eq!(made, Some(0), "{text}");
-    let output = run(program().arg("-g").arg("-i").arg(folder.path().join("image")).arg(folder.path().join("mnt")));
+    let output =
+        run(program().arg("-g").arg("-i").arg(directory.path().join("image")).arg(directory.path().join("mnt")));
     assert!(output.status.success(), "{output:?}");
-    let mount = Mount::find(&folder.path().join("mnt"));
+    let mount = Mount::find(&directory.path().join("mnt"));
     let (status, text) = sh("cp -a mnt/fs0 copy");
     assert_eq!(status, Some(1), "{text}");
     assert!(text.lines().count() == 1 && text.contains("entries-are-missing-here': Input/output error"), "{text}");

@@ -33,7 +33,7 @@ fn bytes(scene: &Scene, image: &Path, options: &[&str]) -> Vec<u8> {
 fn opens_extents_named_in_the_declared_encoding_or_by_their_bytes() {
     let scene = Scene::new();
     let data = noise(64 << 10, 3);
-    let image = scene.folder().join("disk.vmdk");
+    let image = scene.directory().join("disk.vmdk");
     for (head, stored, file) in [
         ("encoding=\"windows-1252\"", &b"B\xFCro.img"[..], "Büro.img".as_bytes()),
         ("encoding=\"windows-1252\"", b"B\xFCro.img", b"B\xFCro.img"),
@@ -43,7 +43,7 @@ fn opens_extents_named_in_the_declared_encoding_or_by_their_bytes() {
         ("", b"B\xFCro.img", b"B\xFCro.img"),
         ("encoding=\"IBM437\"", b"B\x81ro.img", b"B\x81ro.img"),
     ] {
-        let path = scene.folder().join(OsStr::from_bytes(file));
+        let path = scene.directory().join(OsStr::from_bytes(file));
         fs::write(&path, &data).unwrap();
         fs::write(&image, descriptor(head, &[&[b"RW 128 FLAT \"", stored, b"\" 0\n"].concat()])).unwrap();
         assert_eq!(bytes(&scene, &image, &[]), data, "{head} {}", stored.escape_ascii());
@@ -69,7 +69,7 @@ fn reads_a_named_device_only_when_it_is_allowed() {
     }
     let scene = Scene::new();
     let data = noise(1 << 20, 7);
-    let disk = scene.folder().join("device.img");
+    let disk = scene.directory().join("device.img");
     fs::write(&disk, &data).unwrap();
     let device = Device(ok("losetup", &["--find", "--show", "--read-only", text(&disk)]).trim().into());
     let name = text(&device.0);
@@ -82,9 +82,9 @@ fn reads_a_named_device_only_when_it_is_allowed() {
         "RW 1016 FLAT \"DEVICE\" 1032\n",
     ];
     let lines = lines.map(extent);
-    let base = scene.folder().join("base.vmdk");
+    let base = scene.directory().join("base.vmdk");
     fs::write(&base, descriptor("createType=\"partitionedDevice\"", &lines.each_ref().map(Vec::as_slice))).unwrap();
-    let snapshot = scene.folder().join("snapshot.vmdk");
+    let snapshot = scene.directory().join("snapshot.vmdk");
     ok("qemu-img", &["create", "-q", "-f", "vmdk", text(&snapshot), &(2056 * 512).to_string()]);
     let mut bytes = fs::read(&snapshot).unwrap();
     let at = bytes.windows(18).position(|window| window == b"parentCID=ffffffff").unwrap();
@@ -131,9 +131,9 @@ fn dmg(chunks: u8) -> Vec<u8> {
     for chunk in 0..chunks {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(&vec![chunk + 1; 8 << 20]).unwrap();
-        let packed = encoder.finish().unwrap();
-        entry(0x8000_0005, [u64::from(chunk) * sectors, sectors, data.len() as u64, packed.len() as u64]);
-        data.extend(packed);
+        let compressed = encoder.finish().unwrap();
+        entry(0x8000_0005, [u64::from(chunk) * sectors, sectors, data.len() as u64, compressed.len() as u64]);
+        data.extend(compressed);
     }
     let mut table =
         [b"mish\0\0\0\x01".to_vec(), vec![0; 8], (u64::from(chunks) * sectors).to_be_bytes().to_vec()].concat();
@@ -162,7 +162,7 @@ fn base64(bytes: &[u8]) -> String {
 fn readers_of_a_dmg_share_the_memory_of_its_chunks() {
     const CHUNKS: u8 = 8;
     let scene = Scene::new();
-    let image = scene.folder().join("disk.dmg");
+    let image = scene.directory().join("disk.dmg");
     // Its trailer does not state the size either.
     fs::write(&image, dmg(CHUNKS)).unwrap();
     let output = mount(&scene, &image, &[]);

@@ -8,7 +8,7 @@ use std::process::Output;
 
 /// A raw disk, and images in `vm/` that name it.
 fn base(scene: &Scene) -> PathBuf {
-    fs::create_dir_all(scene.folder().join("vm/Snapshots")).unwrap();
+    fs::create_dir_all(scene.directory().join("vm/Snapshots")).unwrap();
     scene.image()
 }
 
@@ -31,7 +31,7 @@ fn error(output: &Output) -> String {
 
 /// Images in `vm/` of several formats that name the file at `target`.
 fn images(scene: &Scene, target: &str) -> Vec<PathBuf> {
-    let vm = scene.folder().join("vm");
+    let vm = scene.directory().join("vm");
     let sectors = crate::scene::SIZE / 512;
     let extent = format!(
         "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\n\
@@ -53,10 +53,10 @@ fn images(scene: &Scene, target: &str) -> Vec<PathBuf> {
 fn a_file_elsewhere_is_shown_only_when_the_user_allows_it() {
     let scene = Scene::new();
     let base = base(&scene);
-    symlink("../disk.img", scene.folder().join("vm/link.img")).unwrap();
+    symlink("../disk.img", scene.directory().join("vm/link.img")).unwrap();
     for target in ["../disk.img", text(&base), "link.img"] {
         for image in images(&scene, target) {
-            let changed = || fs::metadata(scene.folder()).unwrap().modified().unwrap();
+            let changed = || fs::metadata(scene.directory()).unwrap().modified().unwrap();
             let before = changed();
             let refused = error(&mount(&scene, &image, &[]));
             assert_eq!(changed(), before, "not even a lock file is made there");
@@ -75,7 +75,7 @@ fn a_file_elsewhere_is_shown_only_when_the_user_allows_it() {
 fn a_file_next_to_the_image_or_below_needs_no_word() {
     let scene = Scene::new();
     base(&scene);
-    let vm = scene.folder().join("vm");
+    let vm = scene.directory().join("vm");
     for name in ["near.img", "Snapshots/below.img"] {
         fs::hard_link(scene.image(), vm.join(name)).unwrap();
         for image in images(&scene, name) {
@@ -88,7 +88,7 @@ fn a_file_next_to_the_image_or_below_needs_no_word() {
 fn what_is_no_regular_file_is_never_opened() {
     let scene = Scene::new();
     base(&scene);
-    let pipe = scene.folder().join("vm/pipe");
+    let pipe = scene.directory().join("vm/pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     for target in ["pipe", "/dev/zero", "/proc/self/fd/0", "/proc/version", "Snapshots"] {
         for image in images(&scene, target) {
@@ -105,7 +105,7 @@ fn what_is_no_regular_file_is_never_opened() {
 fn a_parent_elsewhere_is_known_by_its_identity() {
     let scene = Scene::new();
     base(&scene);
-    let vm = scene.folder().join("vm");
+    let vm = scene.directory().join("vm");
     let (parent, child) = (vm.join("base.vmdk"), vm.join("Snapshots/child.vmdk"));
     ok("qemu-img", &["convert", "-O", "vmdk", text(&scene.image()), text(&parent)]);
     // QEMU gives a new image a content id of its own, as VirtualBox does.
@@ -122,7 +122,7 @@ fn a_parent_elsewhere_is_known_by_its_identity() {
 fn a_base_with_a_child_near_it_is_not_written() {
     let scene = Scene::new();
     base(&scene);
-    let vm = scene.folder().join("vm");
+    let vm = scene.directory().join("vm");
     for (format, child) in [
         ("raw", "child.qcow2"),
         ("raw", "Snapshots/child.vmdk"),

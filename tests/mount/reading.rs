@@ -44,8 +44,8 @@ fn shows_the_disk_its_volumes_and_a_link() {
     let line = mount_line(&mount.point).unwrap();
     assert!(line.contains(" ro,nosuid,nodev,"), "{line}");
     assert!(line.contains(" - fuse.vboximg-mount vboximg-mount ro,"), "{line}");
-    let statistics = ok("stat", &["-f", "-c", "%b %S %f %c", text(&mount.point)]);
-    assert_eq!(statistics.trim(), format!("{} 512 0 5", SIZE / 512));
+    let statfs = ok("stat", &["-f", "-c", "%b %S %f %c", text(&mount.point)]);
+    assert_eq!(statfs.trim(), format!("{} 512 0 5", SIZE / 512));
     mount.unmount();
 }
 
@@ -113,7 +113,7 @@ fn takes_the_flags_that_readers_pass() {
         assert_eq!(file.read_at(&mut buf, 1 << 20).unwrap(), buf.len(), "{flag:#o}");
         assert!(buf == slice(&bytes, (1 << 20, 1 << 20)), "{flag:#o}");
     }
-    let copy = scene.folder().join("direct");
+    let copy = scene.directory().join("direct");
     let input = format!("if={}", text(&mount.file("vol1")));
     ok("dd", &[&input, &format!("of={}", text(&copy)), "iflag=direct", "bs=4096", "status=none"]);
     assert!(fs::read(copy).unwrap() == slice(&bytes, VOLUMES[1]));
@@ -138,7 +138,7 @@ fn holes_are_holes() {
     assert_eq!(seek(&first, VOLUMES[0].1, Whence::SeekData), Err(nix::errno::Errno::ENXIO));
 
     for sparse in ["always", "auto"] {
-        let copy = scene.folder().join(sparse);
+        let copy = scene.directory().join(sparse);
         ok("cp", &[&format!("--sparse={sparse}"), text(&mount.file("vhdd")), text(&copy)]);
         assert!(fs::read(&copy).unwrap() == scene.bytes());
         let taken = fs::metadata(&copy).unwrap().blocks() * 512;
@@ -160,7 +160,7 @@ fn nothing_can_be_changed() {
     refused(OpenOptions::new().read(true).write(true).open(&file).map(drop), "reading and writing");
     refused(OpenOptions::new().write(true).truncate(true).open(&file).map(drop), "truncating");
     refused(File::create(mount.file("new")).map(drop), "creating");
-    refused(fs::create_dir(mount.file("new")), "a folder");
+    refused(fs::create_dir(mount.file("new")), "a directory");
     refused(fs::remove_file(&file), "removing");
     refused(fs::rename(&file, mount.file("new")), "renaming");
     refused(fs::set_permissions(&file, fs::Permissions::from_mode(0o666)), "modes");

@@ -15,9 +15,9 @@ fn assert_refused(scene: &Scene, output: &Output, code: i32, message: &str) {
 #[test]
 fn bad_mount_points() {
     let scene = Scene::new();
-    let on = |path: &str| run(program().arg("-i").arg(scene.image()).arg(path).current_dir(scene.folder()));
+    let on = |path: &str| run(program().arg("-i").arg(scene.image()).arg(path).current_dir(scene.directory()));
     assert_refused(&scene, &on("none"), 3, "/none: No such file or directory");
-    assert_refused(&scene, &on("disk.img"), 2, "it is not a folder");
+    assert_refused(&scene, &on("disk.img"), 2, "it is not a directory");
     fs::write(scene.point().join("file"), "").unwrap();
     assert_refused(&scene, &on("mnt"), 2, "it is not empty");
     let mount = scene.mount(&["-o", "nonempty"]);
@@ -46,11 +46,11 @@ fn missing_images() {
 #[test]
 fn a_registry_that_cannot_be_read() {
     let scene = Scene::new();
-    let settings = scene.folder().join("VirtualBox.xml");
+    let settings = scene.directory().join("VirtualBox.xml");
     fs::write(settings, "<VirtualBox").unwrap();
     let mount = |options: &[&str]| {
         let mut command = program();
-        command.env("VBOX_USER_HOME", scene.folder()).arg("-i").arg(scene.image()).args(options).arg(scene.point());
+        command.env("VBOX_USER_HOME", scene.directory()).arg("-i").arg(scene.image()).args(options).arg(scene.point());
         run(&mut command)
     };
     // Its media may be the parents of others.
@@ -82,7 +82,7 @@ fn without_the_kernels_fuse_it_says_what_to_do() {
     let script =
         format!("mount --bind /dev/null /dev/fuse && exec {} -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
     let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &script]).current_dir(scene.folder()).env("VBOX_USER_HOME", "/nonexistent");
+    command.args(["-m", "sh", "-c", &script]).current_dir(scene.directory()).env("VBOX_USER_HOME", "/nonexistent");
     let output = run(&mut command);
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");

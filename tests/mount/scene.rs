@@ -19,9 +19,9 @@ pub(crate) const VOLUMES: [(u64, u64); 2] = [(1 << 20, 16 << 20), (20 << 20, 8 <
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder with an image and a mount point. What is still mounted there when it is dropped is removed.
+/// A directory with an image and a mount point. What is still mounted there when it is dropped is removed.
 pub(crate) struct Scene {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Drop for Scene {
@@ -33,7 +33,7 @@ impl Drop for Scene {
 impl Scene {
     /// Makes the image: a partition table, data at the start and in the middle of each volume, and holes between.
     pub(crate) fn new() -> Self {
-        let scene = Self { folder: TempDir::with_prefix("vboximg-mount-").unwrap() };
+        let scene = Self { directory: TempDir::with_prefix("vboximg-mount-").unwrap() };
         let image = fs::File::create(scene.image()).unwrap();
         image.set_len(SIZE).unwrap();
         for (start, table) in partition_tables() {
@@ -47,16 +47,16 @@ impl Scene {
         scene
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn image(&self) -> PathBuf {
-        self.folder.path().join("disk.img")
+        self.directory.path().join("disk.img")
     }
 
     pub(crate) fn point(&self) -> PathBuf {
-        self.folder.path().join("mnt")
+        self.directory.path().join("mnt")
     }
 
     /// The image's bytes.

@@ -12,12 +12,12 @@ const USER: &str = "65534";
 /// Nothing that it mounts is seen outside or outlives it. `$B` is the program, `$I` the image, `$M` the mount point,
 /// `as_user` runs a command as an ordinary user who owns both.
 fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
-    let copy = scene.folder().join("program");
+    let copy = scene.directory().join("program");
     fs::copy(env!("CARGO_BIN_EXE_vboximg-mount"), &copy).unwrap();
-    fs::set_permissions(scene.folder(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::write(scene.folder().join("fuse.conf"), fuse_conf).unwrap();
-    fs::create_dir(scene.folder().join("dev")).unwrap();
-    for path in [scene.image(), scene.point(), scene.folder().to_path_buf()] {
+    fs::set_permissions(scene.directory(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(scene.directory().join("fuse.conf"), fuse_conf).unwrap();
+    fs::create_dir(scene.directory().join("dev")).unwrap();
+    for path in [scene.image(), scene.point(), scene.directory().to_path_buf()] {
         assert!(run(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path)).status.success());
     }
     let head = format!(
@@ -34,7 +34,7 @@ fn script(scene: &Scene, fuse_conf: &str, body: &str) -> Output {
         "
     );
     let unshare = ["--mount", "--propagation", "private", "sh", "-c"];
-    run(Command::new("unshare").args(unshare).arg(head + body).current_dir(scene.folder()))
+    run(Command::new("unshare").args(unshare).arg(head + body).current_dir(scene.directory()))
 }
 
 fn assert_ok(output: &Output) {
@@ -113,12 +113,12 @@ fn nobody_unmounts_what_root_mounted() {
     );
     assert_ok(&output);
     let message = String::from_utf8_lossy(&output.stderr);
-    let told = message.matches("mnt: another user mounted it; unmount it as that user or as root\n").count();
-    assert_eq!(told, 2, "{message}");
+    let reported = message.matches("mnt: another user mounted it; unmount it as that user or as root\n").count();
+    assert_eq!(reported, 2, "{message}");
 }
 
 #[test]
-fn without_its_helper_a_user_is_told_what_to_install() {
+fn without_its_helper_a_user_is_reported_what_to_install() {
     if !can_run("without_its_helper_a_user_is_told_what_to_install") {
         return;
     }
@@ -134,8 +134,8 @@ fn without_its_helper_a_user_is_told_what_to_install() {
     );
     assert_ok(&output);
     let message = String::from_utf8_lossy(&output.stderr);
-    let told = message.matches("mnt: fusermount3 is not there; install the package fuse3\n").count();
-    assert_eq!(told, 2, "{message}");
+    let reported = message.matches("mnt: fusermount3 is not there; install the package fuse3\n").count();
+    assert_eq!(reported, 2, "{message}");
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn an_ordinary_user_copies_files_of_the_guests_root() {
     assert_ok(&output);
 }
 
-/// Where the image's folder is closed to the user, the lock file is in a folder that only the user looks into.
+/// Where the image's directory is closed to the user, the lock file is in a directory that only the user looks into.
 #[test]
 fn a_listing_shows_what_another_user_has_locked() {
     if !can_run("a_listing_shows_what_another_user_has_locked") {

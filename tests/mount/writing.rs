@@ -46,7 +46,7 @@ fn what_is_written_is_in_the_image_and_in_every_file() {
 fn a_file_that_may_not_grow_is_an_error_and_not_the_end() {
     let scene = Scene::new();
     let script = format!("ulimit -f 64; exec {} --rw -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));
-    let output = run(Command::new("sh").args(["-c", &script]).current_dir(scene.folder()));
+    let output = run(Command::new("sh").args(["-c", &script]).current_dir(scene.directory()));
     assert!(output.status.success(), "{output:?}");
     let mount = Mount::find(&scene.point());
     let disk = writable(&mount, "vhdd");
@@ -69,9 +69,9 @@ fn many_writers_at_once() {
             let file = writable(&mount, "vhdd");
             threads.spawn(move || {
                 let data = noise(PART, writer + 100);
-                for (index, piece) in data.chunks(7001).enumerate() {
+                for (index, chunk) in data.chunks(7001).enumerate() {
                     let offset = writer * PART as u64 + index as u64 * 7001;
-                    file.write_all_at(piece, 4096 + offset).unwrap();
+                    file.write_all_at(chunk, 4096 + offset).unwrap();
                 }
             });
         }
@@ -85,7 +85,7 @@ fn many_writers_at_once() {
 fn the_size_stays() {
     let scene = Scene::new();
     let mount = scene.mount(&["--rw"]);
-    let input = scene.folder().join("input");
+    let input = scene.directory().join("input");
     fs::write(&input, noise(70_000, 3)).unwrap();
     let (from, to) = (format!("if={}", text(&input)), format!("of={}", text(&mount.file("vol0"))));
     // Opens with O_TRUNC, as `cp` and the shell's `>` do.
@@ -143,7 +143,7 @@ fn names_stay_as_they_are() {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied, "{what}");
     };
     refused(File::create(mount.file("new")).map(drop), "creating");
-    refused(fs::create_dir(mount.file("new")), "a folder");
+    refused(fs::create_dir(mount.file("new")), "a directory");
     refused(fs::remove_file(mount.file("vol1")), "removing");
     refused(fs::rename(mount.file("vol1"), mount.file("vol2")), "renaming");
     refused(fs::hard_link(mount.file("vol1"), mount.file("vol2")), "linking");
@@ -164,8 +164,8 @@ impl Loop {
         Self { device: device.trim().into(), file: file.to_path_buf() }
     }
 
-    fn mount(&self, options: &str, folder: &Path) {
-        ok("mount", &["-o", options, text(&self.device), text(folder)]);
+    fn mount(&self, options: &str, directory: &Path) {
+        ok("mount", &["-o", options, text(&self.device), text(directory)]);
     }
 
     /// Whether it still has its file. Others may have taken its number meanwhile.
@@ -198,7 +198,7 @@ fn the_kernel_mounts_a_volume() {
         return skip("the_kernel_mounts_a_volume", "root and loop devices");
     }
     let scene = Scene::new();
-    let inner = scene.folder().join("inner");
+    let inner = scene.directory().join("inner");
     fs::create_dir(&inner).unwrap();
     ok("mkfs.ext4", &["-q", "-F", "-E", &format!("offset={}", VOLUMES[0].0), text(&scene.image()), "16m"]);
     for (round, direct) in [false, true].into_iter().enumerate() {
@@ -210,7 +210,7 @@ fn the_kernel_mounts_a_volume() {
         fs::remove_file(inner.join("gone")).unwrap();
         device.detach();
         mount.unmount();
-        let volume = scene.folder().join("volume");
+        let volume = scene.directory().join("volume");
         let bytes = scene.bytes();
         fs::write(&volume, &bytes[usize::try_from(VOLUMES[0].0).unwrap()..][..16 << 20]).unwrap();
         ok("e2fsck", &["-f", "-n", text(&volume)]);

@@ -22,8 +22,8 @@ pub(crate) fn qemu(tool: &str, args: &[&str]) -> String {
     text
 }
 
-/// A folder for a test: in memory where there is such a place, as QEMU's tools and ours wait for the disk often.
-pub(crate) fn folder() -> tempfile::TempDir {
+/// A directory for a test: in memory where there is such a place, as QEMU's tools and ours wait for the disk often.
+pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
@@ -115,9 +115,9 @@ pub(crate) fn assert_reads(disk: &dyn Disk, expected: &[u8], what: &str) {
     for _ in 0..300 {
         let start = numbers.below(expected.len());
         let end = expected.len().min(start + 1 + numbers.below(200_000));
-        let mut piece = vec![0xA5; end - start];
-        disk.read_at(start as u64, &mut piece).unwrap();
-        assert!(piece == expected[start..end], "{what}: bytes {start} to {end} differ");
+        let mut chunk = vec![0xA5; end - start];
+        disk.read_at(start as u64, &mut chunk).unwrap();
+        assert!(chunk == expected[start..end], "{what}: bytes {start} to {end} differ");
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn check(path: &Path, format: &str) {
     assert!(out.contains("No errors were found"), "{}: {out}", path.display());
 }
 
-/// The file `name` of the folder of samples and of what VirtualBox made; none, with a word that no test harness hides,
+/// The file `name` of the directory of samples and of what VirtualBox made; none, with a word that no test harness hides,
 /// where there is no such file.
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
@@ -179,18 +179,18 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// The image `name` that VirtualBox made, unpacked into `folder`, and the SHA-256 that its disk has.
-pub(crate) fn by_virtualbox(folder: &Path, name: &str) -> Option<(PathBuf, String)> {
-    let packed = shared("oracle/registry.tar.zst")?;
+/// The image `name` that VirtualBox made, decompressed into `directory`, and the SHA-256 that its disk has.
+pub(crate) fn by_virtualbox(directory: &Path, name: &str) -> Option<(PathBuf, String)> {
+    let compressed = shared("oracle/registry.tar.zst")?;
     let inside = format!("home/Machines/odd formats/{name}");
     let mut tar = Command::new("tar");
-    tar.args(["--zstd", "-xf"]).arg(packed).arg("-C").arg(folder).args([&inside, "expected/media.tsv"]);
-    assert!(tar.status().unwrap_or_else(|e| panic!("tar: {e}")).success(), "tar with zstd unpacks {inside}");
+    tar.args(["--zstd", "-xf"]).arg(compressed).arg("-C").arg(directory).args([&inside, "expected/media.tsv"]);
+    assert!(tar.status().unwrap_or_else(|e| panic!("tar: {e}")).success(), "tar with zstd decompresses {inside}");
     // Made of the same disk as this one, of which VirtualBox told the sum.
-    let media = std::fs::read_to_string(folder.join("expected/media.tsv")).unwrap();
+    let media = std::fs::read_to_string(directory.join("expected/media.tsv")).unwrap();
     let line = media.lines().find(|line| line.ends_with("esx import/flat.vmdk")).unwrap();
     let sum = line.split_whitespace().nth(2).unwrap();
-    Some((folder.join(inside), sum.to_owned()))
+    Some((directory.join(inside), sum.to_owned()))
 }
 
 /// Asserts that the disk of an image has a SHA-256.
@@ -204,13 +204,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The file with the bytes of a packed sample, in `folder`.
-pub(crate) fn sample(folder: &Path, name: &str) -> Option<PathBuf> {
-    let packed = shared(&format!("samples/{name}"))?;
-    let unpack = if name.ends_with(".bz2") { "bzcat" } else { "zcat" };
-    let out = Command::new(unpack).arg(&packed).output().unwrap_or_else(|e| panic!("{unpack}: {e}"));
-    assert!(out.status.success(), "{unpack} {name}");
-    let path = folder.join(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+/// The file with the bytes of a packed sample, in `directory`.
+pub(crate) fn sample(directory: &Path, name: &str) -> Option<PathBuf> {
+    let compressed = shared(&format!("samples/{name}"))?;
+    let decompress = if name.ends_with(".bz2") { "bzcat" } else { "zcat" };
+    let out = Command::new(decompress).arg(&compressed).output().unwrap_or_else(|e| panic!("{decompress}: {e}"));
+    assert!(out.status.success(), "{decompress} {name}");
+    let path = directory.join(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
     std::fs::write(&path, out.stdout).unwrap();
     Some(path)
 }

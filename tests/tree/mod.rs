@@ -13,12 +13,12 @@ use vboximg_mount::guestfs::{GuestFs, Node, NodeKind, read};
 /// A path within the tree, and all that can be seen of it.
 pub(crate) type Walk = BTreeMap<String, String>;
 
-/// The tree that the kernel shows under a folder.
+/// The tree that the kernel shows under a directory.
 pub(crate) fn kernel(root: &Path) -> Walk {
     let mut walk = Walk::new();
     let mut open = vec![root.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             let meta = path.symlink_metadata().unwrap();
             let kind = meta.file_type();
@@ -77,19 +77,19 @@ pub(crate) fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
     let (disk, fs) = opened;
     let mut walk = Walk::new();
     let mut open = vec![(fs.root(), String::new())];
-    while let Some((folder, prefix)) = open.pop() {
+    while let Some((directory, prefix)) = open.pop() {
         let mut entries = Vec::new();
-        fs.read_folder(folder, 0, &mut |entry| {
+        fs.read_directory(directory, 0, &mut |entry| {
             entries.push(entry);
             ControlFlow::Continue(())
         })
         .unwrap_or_else(|e| panic!("{prefix}: {e}"));
         for (i, entry) in entries.iter().enumerate() {
             let path = format!("{prefix}{}", String::from_utf8_lossy(&entry.name));
-            assert_eq!(fs.lookup(folder, &entry.name).unwrap(), Some(entry.node), "{path}");
+            assert_eq!(fs.lookup(directory, &entry.name).unwrap(), Some(entry.node), "{path}");
             if i % 97 == 0 {
                 let mut next = None;
-                fs.read_folder(folder, entry.next, &mut |entry| {
+                fs.read_directory(directory, entry.next, &mut |entry| {
                     next = Some(entry.name);
                     ControlFlow::Break(())
                 })
@@ -98,7 +98,7 @@ pub(crate) fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
             }
             let text = describe(&**disk, fs, entry.node, &path);
             walk.insert(path.clone(), text);
-            if entry.kind == NodeKind::Folder {
+            if entry.kind == NodeKind::Directory {
                 open.push((entry.node, format!("{path}/")));
             }
         }
@@ -116,13 +116,13 @@ fn describe(disk: &dyn Disk, fs: &dyn GuestFs, node: Node, path: &str) -> String
             (0o100_000, digest(&bytes))
         }
         NodeKind::Symlink => (0o120_000, String::from_utf8_lossy(&fs.read_link(node).unwrap()).into_owned()),
-        NodeKind::Folder => (0o040_000, String::new()),
+        NodeKind::Directory => (0o040_000, String::new()),
         NodeKind::CharDevice => (0o020_000, format!("{}:{}", attributes.device.0, attributes.device.1)),
         NodeKind::BlockDevice => (0o060_000, format!("{}:{}", attributes.device.0, attributes.device.1)),
         NodeKind::Fifo => (0o010_000, String::new()),
         NodeKind::Socket => (0o140_000, String::new()),
     };
-    let folder = attributes.kind == NodeKind::Folder;
+    let directory = attributes.kind == NodeKind::Directory;
     let names: BTreeMap<String, Vec<u8>> = fs
         .xattr_names(node)
         .unwrap()
@@ -134,8 +134,8 @@ fn describe(disk: &dyn Disk, fs: &dyn GuestFs, node: Node, path: &str) -> String
         kind_bits | attributes.mode,
         attributes.uid,
         attributes.gid,
-        if folder { 0 } else { attributes.links },
-        if folder { 0 } else { attributes.size },
+        if directory { 0 } else { attributes.links },
+        if directory { 0 } else { attributes.size },
         attributes.modified.seconds,
         attributes.modified.nanoseconds,
         attributes.changed.seconds,

@@ -10,43 +10,46 @@ use vboximg_mount::guestfs::GuestFs;
 /// `mount -o loop` that takes a device atomically.
 pub(crate) const LOOP: &str = include_str!("../common/loop.sh");
 
-/// Runs a shell script with `$1` as its folder; its failure is the test's.
-pub(crate) fn sh(folder: &Path, script: &str) {
-    let done =
-        Command::new("bash").args(["-euc", &format!("{LOOP}{script}"), "sh"]).arg(folder).output().expect("bash runs");
+/// Runs a shell script with `$1` as its directory; its failure is the test's.
+pub(crate) fn sh(directory: &Path, script: &str) {
+    let done = Command::new("bash")
+        .args(["-euc", &format!("{LOOP}{script}"), "sh"])
+        .arg(directory)
+        .output()
+        .expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// A mounted image, unmounted when dropped.
 pub(crate) struct Mounted {
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl Mounted {
     /// Makes an image of `size` with `mkfs` and mounts it with the kernel.
     pub(crate) fn new(mkfs: &str, size: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         sh(
-            folder.path(),
+            directory.path(),
             &format!("cd $1; truncate -s {size} image; {mkfs} image >/dev/null 2>&1; mkdir m; mount -o loop image m"),
         );
-        Self { folder }
+        Self { directory }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub(crate) fn fill(&self) {
-        sh(self.folder.path(), FILL);
+        sh(self.directory.path(), FILL);
     }
 
     /// What the kernel shows, then the image once it is unmounted, opened by us.
     pub(crate) fn both<F: GuestFs>(self, open: impl Fn(Arc<dyn Disk>) -> F) -> (Walk, Walk) {
         // What the kernel still has in memory may be more than the disk can hold, such as times after 2038.
-        sh(self.folder.path(), "cd $1; umount m; mount -o loop,ro image m");
+        sh(self.directory.path(), "cd $1; umount m; mount -o loop,ro image m");
         let theirs = kernel(&self.path("m"));
-        sh(self.folder.path(), "cd $1; umount m");
+        sh(self.directory.path(), "cd $1; umount m");
         let disk = disk(&self.path("image"));
         (theirs, ours(&(disk.clone(), open(disk))))
     }

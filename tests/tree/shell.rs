@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::Arc;
 use vboximg_mount::disk::{ChainDisk, Disk};
 
-/// Runs a shell script with `$1` as its folder, in UTC and UTF-8; its failure is the test's. What it prints.
-pub(crate) fn sh(folder: &Path, script: &str) -> String {
+/// Runs a shell script with `$1` as its directory, in UTC and UTF-8; its failure is the test's. What it prints.
+pub(crate) fn sh(directory: &Path, script: &str) -> String {
     let mut bash = Command::new("bash");
-    let bash = bash.args(["-euc", script, "sh"]).arg(folder).env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    let bash = bash.args(["-euc", script, "sh"]).arg(directory).env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
     let done = bash.output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8_lossy(&done.stdout).into_owned()

@@ -174,9 +174,9 @@ fn no_log_and_no_lock_file_has_the_password_or_key() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
     fs::read(point.path().join("vhdd")).unwrap();
-    let folder = sealed.machine_file("sealed/Snapshots");
+    let directory = sealed.machine_file("sealed/Snapshots");
     let mut lock_files = 0;
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.to_str().unwrap().ends_with(".vboximg-lock") {
             assert!(!String::from_utf8_lossy(&fs::read(&entry).unwrap()).contains(PASSWORD), "{}", entry.display());
             lock_files += 1;

@@ -158,9 +158,9 @@ impl Drop for Service<'_> {
 #[test]
 fn the_real_virtualbox_reads_what_was_written_encrypted() {
     let Some(reference) = std::env::var_os("VBOXIMG_REFERENCE").map(PathBuf::from) else {
-        return skipped("VBOXIMG_REFERENCE does not name a folder with the real VirtualBox");
+        return skipped("VBOXIMG_REFERENCE does not name a directory with the real VirtualBox");
     };
-    let Some(sealed) = Sealed::in_folder(&reference.join("lab")) else { return };
+    let Some(sealed) = Sealed::in_directory(&reference.join("lab")) else { return };
     let written = WRITABLE.map(|uuid| write(&sealed, uuid));
     // A machine under load may meet the moment that the service is not there for; wrong bytes get no second try.
     let read = || Service::new(&reference, &sealed.home()).read_all();

@@ -2,7 +2,7 @@
 
 use crate::lab::recorder::Recorder;
 use crate::lab::{Reference, chain};
-use crate::qemu::{all, create, folder, qemu_io, sample};
+use crate::qemu::{all, create, directory, qemu_io, sample};
 use std::path::Path;
 use std::process::Command;
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -59,8 +59,8 @@ fn kill_at_each_moment(reference: Option<&Reference>, path: &Path, format: &str,
 #[test]
 fn a_killed_writer_leaves_images_that_virtualbox_opens() {
     let reference = Reference::new("killed");
-    let folder = folder();
-    let outside = reference.as_ref().map_or(folder.path().to_owned(), Reference::outside);
+    let directory = directory();
+    let outside = reference.as_ref().map_or(directory.path().to_owned(), Reference::outside);
     for (format, theirs, options) in [
         ("vdi", "VDI", ""),
         ("vmdk", "VMDK", ""),

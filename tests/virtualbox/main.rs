@@ -10,7 +10,7 @@ mod qemu;
 
 mod bytes;
 mod encrypted;
-mod encrypted_damage;
+mod encrypted_corrupt;
 mod encrypted_writing;
 mod guests;
 mod killed;

@@ -35,9 +35,9 @@ impl Terminal {
         let shown = Arc::new(Mutex::new(String::new()));
         let text = shown.clone();
         let reader = thread::spawn(move || {
-            let mut piece = [0; 4096];
-            while let Ok(len @ 1..) = screen.read(&mut piece) {
-                text.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..len]));
+            let mut chunk = [0; 4096];
+            while let Ok(len @ 1..) = screen.read(&mut chunk) {
+                text.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..len]));
             }
         });
         Self { child, keys, shown, reader }

@@ -31,7 +31,7 @@ impl std::fmt::Display for Said {
     }
 }
 
-/// Asserts that the program said what the golden file `name` has, with `@ROOT@` for the folder of the registry.
+/// Asserts that the program said what the golden file `name` has, with `@ROOT@` for the directory of the registry.
 pub(crate) fn assert_golden(name: &str, root: &Path, said: &impl std::fmt::Display) {
     let text = said.to_string().replace(root.to_str().unwrap(), "@ROOT@");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/virtualbox").join(name);
@@ -113,12 +113,12 @@ impl Drop for Mount {
 pub(crate) fn sha256(path: &Path) -> String {
     let mut file = File::open(path).unwrap();
     let mut hash = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
+    let mut chunk = vec![0; 1 << 20];
     loop {
-        let len = file.read(&mut piece).unwrap();
+        let len = file.read(&mut chunk).unwrap();
         if len == 0 {
             return hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         }
-        hash.update(&piece[..len]);
+        hash.update(&chunk[..len]);
     }
 }

@@ -18,40 +18,41 @@ pub(crate) const VDI_BASE: &str = "f344203c-b344-47c0-9ed9-88547e27b4b2";
 /// The disk of `vault`.
 pub(crate) const VAULT_DISK: &str = "99c777de-c0af-4fe6-9ef4-be484d34a67e";
 
-/// The unpacked registry, a test's own. The file `password` in it has the right password.
+/// The decompressed registry, a test's own. The file `password` in it has the right password.
 pub(crate) struct Sealed {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Sealed {
     /// None, which is said, where `../shared` is missing.
     pub(crate) fn new() -> Option<Self> {
-        Self::in_folder(&std::env::temp_dir())
+        Self::in_directory(&std::env::temp_dir())
     }
 
-    /// As [`Sealed::new`], within a folder.
-    pub(crate) fn in_folder(parent: &Path) -> Option<Self> {
-        let packed = shared("oracle/encrypted.tar.zst")?;
-        let folder = tempfile::Builder::new().prefix("vboximg-sealed-").tempdir_in(parent).unwrap();
-        let done = Command::new("tar").arg("--zstd").arg("-xSf").arg(packed).arg("-C").arg(folder.path()).status();
-        assert!(done.unwrap().success(), "the registry cannot be unpacked (tests/setup.sh installs zstd)");
-        Some(Self { folder })
+    /// As [`Sealed::new`], within a directory.
+    pub(crate) fn in_directory(parent: &Path) -> Option<Self> {
+        let compressed = shared("oracle/encrypted.tar.zst")?;
+        let directory = tempfile::Builder::new().prefix("vboximg-sealed-").tempdir_in(parent).unwrap();
+        let done =
+            Command::new("tar").arg("--zstd").arg("-xSf").arg(compressed).arg("-C").arg(directory.path()).status();
+        assert!(done.unwrap().success(), "the registry cannot be decompressed (tests/setup.sh installs zstd)");
+        Some(Self { directory })
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     pub(crate) fn home(&self) -> PathBuf {
         self.root().join("home")
     }
 
-    /// A file of the machines' folder.
+    /// A file of the machines' directory.
     pub(crate) fn machine_file(&self, name: &str) -> PathBuf {
         self.home().join("Machines").join(name)
     }
 
-    /// A new file in the root folder.
+    /// A new file in the root directory.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.root().join(name);
         fs::write(&path, text).unwrap();

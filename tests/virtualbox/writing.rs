@@ -27,16 +27,16 @@ fn sh(script: &str, arguments: &[&Path]) {
 fn the_kernel_writes_to_a_volume_and_finds_it_whole() {
     let fixture = Fixture::registry();
     let mount = Mount::new(fixture.program().args(["--rw", "-i", LEAF])).unwrap_or_else(|e| panic!("{e:?}"));
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let script = "cd \"$2\"; mkdir m; loop=$(losetup --find --show \"$1\"); trap '{ umount m || true; } 2>/dev/null; losetup -d $loop' EXIT; \
                   mount $loop m; test \"$(cat m/home/user/hello.txt)\" = 'hello from the guest'; \
                   head -c 2000000 /dev/urandom > m/new; rm -r m/var/many; sha256sum < m/new > sum; umount m; e2fsck -fn $loop";
-    sh(script, &[&mount.file("vol1"), folder.path()]);
+    sh(script, &[&mount.file("vol1"), directory.path()]);
     mount.unmount();
     let mount = Mount::new(fixture.program().args(["-i", LEAF])).unwrap_or_else(|e| panic!("{e:?}"));
     let script = "cd \"$2\"; mkdir -p m; mount -o loop,ro,noload \"$1\" m; trap 'umount m' EXIT; \
                   sha256sum < m/new | cmp - sum; test ! -e m/var/many";
-    sh(script, &[&mount.file("vol1"), folder.path()]);
+    sh(script, &[&mount.file("vol1"), directory.path()]);
     mount.unmount();
 }
 
@@ -92,7 +92,7 @@ fn one_writer_or_many_readers() {
     assert!(!said(fixture.program().arg("-lw")).out.contains("lock  "));
 }
 
-/// What the real VirtualBox reads of a medium of a registry that lies in its own folder.
+/// What the real VirtualBox reads of a medium of a registry that lies in its own directory.
 fn read_by_virtualbox(reference: &Path, home: &Path, uuid: &str) -> Vec<u8> {
     let inside = Path::new("/").join(home.strip_prefix(reference).unwrap());
     let mut command = Command::new(reference.join("vb-in"));
@@ -106,7 +106,7 @@ fn read_by_virtualbox(reference: &Path, home: &Path, uuid: &str) -> Vec<u8> {
 #[test]
 fn the_real_virtualbox_reads_what_was_written() {
     let Some(reference) = std::env::var_os("VBOXIMG_REFERENCE").map(PathBuf::from) else {
-        return skipped("VBOXIMG_REFERENCE does not name a folder with the real VirtualBox");
+        return skipped("VBOXIMG_REFERENCE does not name a directory with the real VirtualBox");
     };
     let fixture = Fixture::registry();
     let lab = tempfile::Builder::new().prefix("oracle-").tempdir_in(reference.join("lab")).unwrap();

@@ -54,8 +54,8 @@ pub(crate) fn tool<A: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Ite
 /// Where a program is, if it is there.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 pub(crate) fn is_root() -> bool {
@@ -74,11 +74,11 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-/// The mount points at or below a folder, the innermost first.
-pub(crate) fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+/// The mount points at or below a directory, the innermost first.
+pub(crate) fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|text| PathBuf::from(unescape(text)));
-    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(folder)).collect();
+    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(directory)).collect();
     points.reverse();
     points
 }
@@ -92,32 +92,32 @@ pub(crate) fn is_mounted(point: &Path) -> bool {
     mounts_below(point).iter().any(|found| found == point)
 }
 
-/// Unmounts whatever is left below a folder, also when it is in use.
-pub(crate) fn unmount_all(folder: &Path) {
-    for point in mounts_below(folder) {
+/// Unmounts whatever is left below a directory, also when it is in use.
+pub(crate) fn unmount_all(directory: &Path) {
+    for point in mounts_below(directory) {
         let (name, option) = if is_root() { ("umount", "-l") } else { ("fusermount3", "-uz") };
         // What cannot be unmounted is still in the table for whoever looks.
         let _ = Command::new(name).arg(option).arg(point).stderr(Stdio::null()).status();
     }
 }
 
-/// Removes a folder after unmounting what is in it.
-pub(crate) fn remove_folder(folder: &Path) {
-    unmount_all(folder);
+/// Removes a directory after unmounting what is in it.
+pub(crate) fn remove_directory(directory: &Path) {
+    unmount_all(directory);
     // What is mounted there must be gone before anything is removed.
-    if mounts_below(folder).is_empty() {
-        let _ = fs::remove_dir_all(folder);
+    if mounts_below(directory).is_empty() {
+        let _ = fs::remove_dir_all(directory);
     }
 }
 
-/// Removes what measurements that were killed have left: folders with this name and the id of a process that is gone.
-pub(crate) fn remove_left(folder: &Path, name: &str) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+/// Removes what measurements that were killed have left: directories with this name and the id of a process that is gone.
+pub(crate) fn remove_left(directory: &Path, name: &str) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let file_name = entry.file_name();
         let pid = file_name.to_str().and_then(|text| text.strip_prefix(name)?.parse().ok());
         if pid.is_some_and(|pid| !is_running(pid)) {
-            remove_folder(&entry.path());
+            remove_directory(&entry.path());
         }
     }
 }

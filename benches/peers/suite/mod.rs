@@ -49,16 +49,16 @@ pub(crate) struct Bench<'a> {
     own_work: Work,
 }
 
-/// A folder for what is thrown away, removed when dropped.
+/// A directory for what is thrown away, removed when dropped.
 struct Work(PathBuf);
 
 impl Work {
-    /// Where folders of killed runs are removed first.
+    /// Where directories of killed runs are removed first.
     fn new(out: &Path) -> Result<Self> {
         host::remove_left(out, "work-");
-        let folder = out.join(format!("work-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        Ok(Self(folder))
+        let directory = out.join(format!("work-{}", std::process::id()));
+        fs::create_dir(&directory)?;
+        Ok(Self(directory))
     }
 
     fn path(&self) -> &Path {
@@ -68,12 +68,12 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        host::remove_folder(&self.0);
+        host::remove_directory(&self.0);
     }
 }
 
 impl Bench<'_> {
-    /// A folder for what is thrown away at the end, which VirtualBox sees too.
+    /// A directory for what is thrown away at the end, which VirtualBox sees too.
     pub(crate) fn work(&self) -> &Path {
         self.virtualbox.as_ref().map_or_else(|_| self.own_work.path(), |virtualbox| &virtualbox.work)
     }

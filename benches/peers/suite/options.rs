@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/out"))]
     pub(crate) out: PathBuf,
 
-    /// Where peers.json and peers.svg go; benches/results for a full run, the folder of --out for others
+    /// Where peers.json and peers.svg go; benches/results for a full run, the directory of --out for others
     #[arg(long, value_name = "FOLDER")]
     pub(crate) results: Option<PathBuf>,
 
@@ -74,12 +74,12 @@ impl Options {
     /// Where results go.
     pub(crate) fn results(&self) -> Result<PathBuf> {
         let whole = !self.quick && !self.tiny && self.only.is_empty() && self.peers.is_none() && self.also.is_empty();
-        let folder = match &self.results {
-            Some(folder) => folder.clone(),
+        let directory = match &self.results {
+            Some(directory) => directory.clone(),
             None if whole => concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results").into(),
             None => self.out.clone(),
         };
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
+        std::fs::create_dir_all(&directory)?;
+        Ok(directory)
     }
 }

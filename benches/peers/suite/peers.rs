@@ -48,7 +48,7 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Target {
     Disk,
     Volume(usize),
-    /// A file or folder in the file system of a volume.
+    /// A file or directory in the file system of a volume.
     Guest(usize, String),
 }
 
@@ -183,12 +183,18 @@ fn kernel(request: Request<'_>, point: PathBuf) -> Result<Mounted> {
     let mounted = Mounted::new(&Kind::Kernel, point);
     let mut any = false;
     for volume in source.volumes.iter().filter(|volume| volume.big > 0) {
-        let folder = mounted.point.join(format!("fs{}", volume.index));
-        fs::create_dir(&folder)?;
+        let directory = mounted.point.join(format!("fs{}", volume.index));
+        fs::create_dir(&directory)?;
         let kind = if volume.kind == "ntfs" { "ntfs3" } else { volume.kind };
         let options = format!("ro,loop,offset={},sizelimit={}", volume.start, volume.size);
-        let words =
-            ["-t".as_ref(), kind.as_ref(), "-o".as_ref(), options.as_ref(), source.raw.as_os_str(), folder.as_os_str()];
+        let words = [
+            "-t".as_ref(),
+            kind.as_ref(),
+            "-o".as_ref(),
+            options.as_ref(),
+            source.raw.as_os_str(),
+            directory.as_os_str(),
+        ];
         any |= host::tool("mount", words).is_ok();
     }
     if any { Ok(mounted) } else { Err("it has mounted none of the file systems".into()) }

@@ -25,7 +25,7 @@ pub(crate) struct Scale {
     pub(crate) disk: u64,
     /// Its volumes; the first begins at 1 MiB.
     pub(crate) parts: &'static [Part],
-    /// Files of the folder with many of them.
+    /// Files of the directory with many of them.
     pub(crate) files: u32,
     /// MiB read in order.
     pub(crate) sequential: u64,

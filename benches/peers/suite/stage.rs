@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Media, with a settings folder for each side.
+/// Media, with a settings directory for each side.
 pub(crate) struct Stage<'a> {
     pub(crate) bench: &'a Bench<'a>,
     home: PathBuf,
@@ -27,12 +27,12 @@ impl<'a> Stage<'a> {
         Ok(Self { bench, home, service, points: Cell::new(0) })
     }
 
-    /// The settings folder for our own program.
+    /// The settings directory for our own program.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
-    /// A new folder to mount on.
+    /// A new directory to mount on.
     pub(crate) fn new_point(&self) -> Result<PathBuf> {
         self.points.set(self.points.get() + 1);
         let point = self.home.join(format!("mnt{}", self.points.get()));

@@ -1,4 +1,4 @@
-//! The real VirtualBox in a folder of its own, as `fixtures/make/install-virtualbox.sh` puts it there.
+//! The real VirtualBox in a directory of its own, as `fixtures/make/install-virtualbox.sh` puts it there.
 
 use super::disks::media::{self, Medium};
 use super::{Result, host};
@@ -8,17 +8,17 @@ use std::process::Command;
 
 /// Where it is unless `VBOXIMG_REFERENCE` says otherwise.
 const DEFAULT: &str = "/var/tmp/virtualbox-reference";
-/// The folder of each measurement in its folder `lab`: this and the process id.
+/// The directory of each measurement in its directory `lab`: this and the process id.
 const NAME: &str = "vboximg-bench-";
 
 /// An installed VirtualBox.
 #[derive(Debug)]
 pub(crate) struct VirtualBox {
     root: PathBuf,
-    /// Where the folder with the disks is seen inside, for reading.
+    /// Where the directory with the disks is seen inside, for reading.
     out: PathBuf,
     version: String,
-    /// A folder that both sides see, as seen from here.
+    /// A directory that both sides see, as seen from here.
     pub(crate) work: PathBuf,
 }
 
@@ -30,7 +30,7 @@ impl VirtualBox {
             return Err(format!("not installed in {}; fixtures/make/install-virtualbox.sh does it", root.display()));
         }
         if !host::is_root() {
-            return Err("needs root to enter its folder".to_owned());
+            return Err("needs root to enter its directory".to_owned());
         }
         host::remove_left(&root.join("lab"), NAME);
         Self::open(&root, out).map_err(|e| e.to_string())
@@ -66,7 +66,7 @@ impl VirtualBox {
         Ok(self.service_of(&home))
     }
 
-    /// A service for a settings folder of this side, which it may change.
+    /// A service for a settings directory of this side, which it may change.
     pub(crate) fn service_of(&self, home: &Path) -> Service {
         let socket = format!("bench-{}", home.display()).replace('/', "-");
         Service { program: self.root.join("vb-in"), home: self.inside(home), socket }
@@ -75,11 +75,11 @@ impl VirtualBox {
 
 impl Drop for VirtualBox {
     fn drop(&mut self) {
-        host::remove_folder(&self.work);
+        host::remove_directory(&self.work);
     }
 }
 
-/// VirtualBox's service for one settings folder. Ended when dropped.
+/// VirtualBox's service for one settings directory. Ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Service {
     program: PathBuf,

@@ -2,7 +2,7 @@
 //! project does, content packed in every form, attributes and a converted HFS+ volume among it, and it holds every
 //! object against its checksum.
 //!
-//! A container has volumes of its own. One that has a single volume is shown as that; of several, each is a folder.
+//! A container has volumes of its own. One that has a single volume is shown as that; of several, each is a directory.
 //! Names are shown as they are stored.
 
 mod volume;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use volume::Volume;
 
 const TYPE: &str = "APFS";
-/// Bits of a node's number that are the inode's; above them is the number of the volume, from 1. The folder that has
+/// Bits of a node's number that are the inode's; above them is the number of the volume, from 1. The directory that has
 /// the volumes is 0.
 const INODE_BITS: u32 = 48;
 /// The largest value of an attribute that is read into memory: a resource fork may be one.
@@ -38,7 +38,7 @@ pub struct Apfs {
 fn failed(error: ReadError) -> Error {
     match error {
         ReadError::Io { kind: std::io::ErrorKind::UnexpectedEof, .. } => {
-            damage("blocks within the volume (it may be cut short)", "one behind its end")
+            corrupt("blocks within the volume (it may be cut short)", "one behind its end")
         }
         ReadError::Io { kind, message, .. } => {
             let error = std::io::Error::new(kind, message);
@@ -52,13 +52,13 @@ fn failed(error: ReadError) -> Error {
         | ReadError::UnhashedNames { .. }
         | ReadError::AttributeTooLarge { .. }
         | ReadError::UnsupportedCompression { .. } => Error::Unsupported { type_name: TYPE, what: error.to_string() },
-        ReadError::NotADirectory { .. } => Error::NotFolder,
+        ReadError::NotADirectory { .. } => Error::NotDirectory,
         ReadError::NotASymlink { .. } => Error::NotSymlink,
-        other => damage("one that its reader can follow", &other.to_string()),
+        other => corrupt("one that its reader can follow", &other.to_string()),
     }
 }
 
-fn damage(expected: &str, found: &str) -> Error {
+fn corrupt(expected: &str, found: &str) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(ParseError::corrupt(0, "structure", expected, found)) }
 }
 
@@ -114,11 +114,11 @@ impl Apfs {
         Ok(Self { volumes, names, facts })
     }
 
-    /// The volume and the inode of a node; none for the folder that has the volumes.
+    /// The volume and the inode of a node; none for the directory that has the volumes.
     fn find(&self, node: Node) -> Result<Option<(&Volume, usize, u64)>> {
         let number = usize::try_from(node.0 >> INODE_BITS).unwrap_or(usize::MAX);
         let Some(index) = number.checked_sub(1) else { return Ok(None) };
-        let volume = self.volumes.get(index).ok_or_else(|| damage("a node of a folder", "another"))?;
+        let volume = self.volumes.get(index).ok_or_else(|| corrupt("a node of a directory", "another"))?;
         Ok(Some((volume, index, node.0 & ((1 << INODE_BITS) - 1))))
     }
 
@@ -130,7 +130,7 @@ impl Apfs {
 
 fn number(index: usize, inode: u64) -> Result<Node> {
     if inode >> INODE_BITS != 0 {
-        return Err(damage("inode numbers below 2^48", &inode.to_string()));
+        return Err(corrupt("inode numbers below 2^48", &inode.to_string()));
     }
     Ok(Node((index as u64 + 1) << INODE_BITS | inode))
 }
@@ -144,8 +144,8 @@ impl GuestFs for Apfs {
         if self.volumes.len() == 1 { Node(1 << INODE_BITS | volume::ROOT) } else { Node(0) }
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        match self.find(folder)? {
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        match self.find(directory)? {
             None => self.names.get(name).map(|index| number(*index, volume::ROOT)).transpose(),
             Some((volume, index, inode)) => volume.lookup(inode, name)?.map(|found| number(index, found)).transpose(),
         }
@@ -154,22 +154,22 @@ impl GuestFs for Apfs {
     fn attributes(&self, node: Node) -> Result<Attributes> {
         match self.find(node)? {
             Some((volume, _, inode)) => volume.attributes(inode),
-            None => Ok(Attributes::BARE_FOLDER),
+            None => Ok(Attributes::BARE_DIRECTORY),
         }
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
         let skip = usize::try_from(from).unwrap_or(usize::MAX);
-        let Some((volume, index, inode)) = self.find(folder)? else {
+        let Some((volume, index, inode)) = self.find(directory)? else {
             for ((index, volume), next) in self.volumes.iter().enumerate().zip(1..).skip(skip) {
                 let node = number(index, volume::ROOT)?;
-                if each(Entry { name: volume.name.clone(), node, kind: NodeKind::Folder, next }).is_break() {
+                if each(Entry { name: volume.name.clone(), node, kind: NodeKind::Directory, next }).is_break() {
                     break;
                 }
             }
             return Ok(());
         };
-        for (found, next) in volume.folder(inode)?.entries.iter().zip(1..).skip(skip) {
+        for (found, next) in volume.directory(inode)?.entries.iter().zip(1..).skip(skip) {
             let node = number(index, found.inode)?;
             if each(Entry { name: found.name.clone(), node, kind: found.kind, next }).is_break() {
                 break;

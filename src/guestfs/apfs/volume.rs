@@ -1,6 +1,6 @@
 //! One volume of a container.
 
-use super::{MAX_ATTRIBUTE, TYPE, damage, failed};
+use super::{MAX_ATTRIBUTE, TYPE, corrupt, failed};
 use crate::guestfs::foreign::{Blocks, Pool, Stream};
 use crate::guestfs::gaps::escaped;
 use crate::guestfs::{Attributes, Error, NodeKind, Result};
@@ -12,11 +12,11 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The inode of a volume's root folder.
+/// The inode of a volume's root directory.
 pub(super) const ROOT: u64 = 2;
 const NODES_CACHED: usize = 16 << 10;
-/// Folders whose names are in memory, and bytes of those. A folder is listed from memory, so the bytes are for large ones.
-const FOLDERS_CACHED: usize = 64;
+/// Directories whose names are in memory, and bytes of those. A directory is listed from memory, so the bytes are for large ones.
+const DIRECTORIES_CACHED: usize = 64;
 const NAMES_CACHED: u64 = 256 << 20;
 /// The largest value that an extended attribute can have in the kernel's interface.
 const MAX_VALUE: usize = 65_536;
@@ -28,18 +28,18 @@ pub(super) struct Volume {
     pub(super) name: Vec<u8>,
     readers: Pool<Reader<Stream>>,
     nodes: Cache<u64, Arc<Node>>,
-    folders: Cache<u64, Arc<Folder>, ByNames>,
+    directories: Cache<u64, Arc<Directory>, ByNames>,
 }
 
-/// A name in a folder.
+/// A name in a directory.
 pub(super) struct Named {
     pub(super) name: Vec<u8>,
     pub(super) inode: u64,
     pub(super) kind: NodeKind,
 }
 
-/// The names of a folder in the volume's order, and where they are.
-pub(super) struct Folder {
+/// The names of a directory in the volume's order, and where they are.
+pub(super) struct Directory {
     pub(super) entries: Vec<Named>,
     names: HashMap<Vec<u8>, usize>,
 }
@@ -47,17 +47,17 @@ pub(super) struct Folder {
 #[derive(Clone)]
 struct ByNames;
 
-impl Weighter<u64, Arc<Folder>> for ByNames {
-    fn weight(&self, _key: &u64, folder: &Arc<Folder>) -> u64 {
+impl Weighter<u64, Arc<Directory>> for ByNames {
+    fn weight(&self, _key: &u64, directory: &Arc<Directory>) -> u64 {
         // A name is there twice, with what the map and the list take for it.
-        folder.entries.iter().map(|entry| 120 + 2 * entry.name.len() as u64).sum::<u64>() + 64
+        directory.entries.iter().map(|entry| 120 + 2 * entry.name.len() as u64).sum::<u64>() + 64
     }
 }
 
-/// A cache in one piece, so that a large folder finds room in it.
-fn folders() -> Cache<u64, Arc<Folder>, ByNames> {
+/// A cache in one piece, so that a large directory finds room in it.
+fn directories() -> Cache<u64, Arc<Directory>, ByNames> {
     let mut options = OptionsBuilder::new();
-    let options = options.estimated_items_capacity(FOLDERS_CACHED).weight_capacity(NAMES_CACHED).shards(1).build();
+    let options = options.estimated_items_capacity(DIRECTORIES_CACHED).weight_capacity(NAMES_CACHED).shards(1).build();
     let options = options.expect("both capacities are given");
     Cache::with_options(options, ByNames, DefaultHashBuilder::default(), DefaultLifecycle::default())
 }
@@ -81,7 +81,7 @@ impl Volume {
         if matches!(name.as_slice(), b"" | b"." | b"..") {
             name = format!("volume {}", entry.slot).into_bytes();
         }
-        let volume = Self { name, readers, nodes: Cache::new(NODES_CACHED), folders: folders() };
+        let volume = Self { name, readers, nodes: Cache::new(NODES_CACHED), directories: directories() };
         volume.node(ROOT)?;
         Ok(volume)
     }
@@ -99,29 +99,29 @@ impl Volume {
         Ok(node)
     }
 
-    pub(super) fn folder(&self, inode: u64) -> Result<Arc<Folder>> {
-        if let Some(folder) = self.folders.get(&inode) {
-            return Ok(folder);
+    pub(super) fn directory(&self, inode: u64) -> Result<Arc<Directory>> {
+        if let Some(directory) = self.directories.get(&inode) {
+            return Ok(directory);
         }
         let node = self.node(inode)?;
         let entries = self.readers.with(|reader| reader.read_dir(&node).map_err(failed))?;
-        let mut folder = Folder { entries: Vec::with_capacity(entries.len()), names: HashMap::new() };
+        let mut directory = Directory { entries: Vec::with_capacity(entries.len()), names: HashMap::new() };
         for entry in entries {
             let name = escaped(&entry.name).unwrap_or(entry.name);
             // The kind bits of a mode.
             let kind = NodeKind::of_mode(u32::from(entry.entry_type) << 12).unwrap_or(NodeKind::File);
-            folder.names.insert(name.clone(), folder.entries.len());
-            folder.entries.push(Named { name, inode: entry.file_id, kind });
+            directory.names.insert(name.clone(), directory.entries.len());
+            directory.entries.push(Named { name, inode: entry.file_id, kind });
         }
-        let folder = Arc::new(folder);
-        self.folders.insert(inode, folder.clone());
-        Ok(folder)
+        let directory = Arc::new(directory);
+        self.directories.insert(inode, directory.clone());
+        Ok(directory)
     }
 
     /// A name as it is stored, or as the volume compares names.
     pub(super) fn lookup(&self, inode: u64, name: &[u8]) -> Result<Option<u64>> {
-        let folder = self.folder(inode)?;
-        if let Some(found) = folder.names.get(name).and_then(|index| folder.entries.get(*index)) {
+        let directory = self.directory(inode)?;
+        if let Some(found) = directory.names.get(name).and_then(|index| directory.entries.get(*index)) {
             return Ok(Some(found.inode));
         }
         let node = self.node(inode)?;
@@ -140,7 +140,7 @@ impl Volume {
             mode: data.mode.into(),
             uid: data.uid,
             gid: data.gid,
-            links: if kind == NodeKind::Folder { 1 } else { u32::try_from(node.links()).unwrap_or(1).max(1) },
+            links: if kind == NodeKind::Directory { 1 } else { u32::try_from(node.links()).unwrap_or(1).max(1) },
             size: if matches!(kind, NodeKind::File | NodeKind::Symlink) { node.size() } else { 0 },
             allocated: node.stream.map_or(0, |stream| stream.allocated),
             accessed: time(data.atime),
@@ -159,7 +159,7 @@ impl Volume {
                 match reader.read_into(&node, offset + done as u64, &mut buf[done..]).map_err(failed)? {
                     0 => {
                         let expected = format!("{} bytes of inode {inode}", offset + buf.len() as u64);
-                        return Err(damage(&expected, &format!("{} bytes", offset + done as u64)));
+                        return Err(corrupt(&expected, &format!("{} bytes", offset + done as u64)));
                     }
                     more => done += more,
                 }

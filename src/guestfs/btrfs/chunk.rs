@@ -4,7 +4,7 @@
 
 use super::node::{KEY, Key};
 use super::superblock::{Superblock, unsupported};
-use super::{damage, kind};
+use super::{corrupt, kind};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -99,7 +99,7 @@ impl Chunks {
         let mut chunks = Self { map: BTreeMap::new(), devices: sb.num_devices };
         let mut at = 0;
         while at < f.len() {
-            let key = Key::parse(&f, at).map_err(damage)?;
+            let key = Key::parse(&f, at).map_err(corrupt)?;
             at += KEY + chunks.add(&f, at + KEY, key, sb)?;
         }
         Ok(chunks)
@@ -108,12 +108,12 @@ impl Chunks {
     /// Adds the chunk whose item has this key and begins at byte `at` of `f`; tells how many bytes the item has.
     pub(super) fn add(&mut self, f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<usize> {
         if key.kind != kind::CHUNK_ITEM {
-            return Err(damage(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key)));
+            return Err(corrupt(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key)));
         }
-        let (chunk, size) = Chunk::parse(f, at, key, sb).map_err(damage)?;
+        let (chunk, size) = Chunk::parse(f, at, key, sb).map_err(corrupt)?;
         if self.map.len() >= MAX_CHUNKS {
             let expected = format!("at most {MAX_CHUNKS}");
-            return Err(damage(ParseError::corrupt(f.offset(at), "number of chunks", expected, "more")));
+            return Err(corrupt(ParseError::corrupt(f.offset(at), "number of chunks", expected, "more")));
         }
         self.map.insert(chunk.logical, chunk);
         Ok(size)
@@ -140,7 +140,7 @@ impl Chunks {
             (skip.checked_add(len)? <= chunk.length).then_some((chunk, skip))
         });
         let (chunk, skip) = inside.ok_or_else(|| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 0,
                 "logical address",
                 "within a chunk",

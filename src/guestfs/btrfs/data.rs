@@ -10,7 +10,7 @@ use super::compress::Compression;
 use super::node::{Key, Tree};
 use super::superblock::unsupported;
 use super::tree::Item;
-use super::{Btrfs, Opened, damage, kind, objectid};
+use super::{Btrfs, Opened, corrupt, kind, objectid};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use quick_cache::Weighter;
@@ -20,22 +20,22 @@ use std::sync::Arc;
 const HEAD: usize = 21;
 pub(super) const SIZE: usize = 53;
 /// The largest packed extent, packed or not. Those that are written have 128 KiB at most.
-const MAX_PACKED: u64 = 1 << 20;
+const MAX_COMPRESSED: u64 = 1 << 20;
 
 /// An extent that is packed as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Packed {
+pub(super) struct Compressed {
     logical: u64,
     len: u64,
-    unpacked: u64,
+    decompressed: u64,
     compression: Compression,
 }
 
 #[derive(Clone)]
 pub(super) struct ByLength;
 
-impl Weighter<Packed, Arc<[u8]>> for ByLength {
-    fn weight(&self, _key: &Packed, bytes: &Arc<[u8]>) -> u64 {
+impl Weighter<Compressed, Arc<[u8]>> for ByLength {
+    fn weight(&self, _key: &Compressed, bytes: &Arc<[u8]>) -> u64 {
         64 + bytes.len() as u64
     }
 }
@@ -49,12 +49,12 @@ pub(super) enum Content {
     /// The bytes at this logical address.
     Plain(u64),
     /// Those of an extent from this one on.
-    Packed(Packed, u64),
+    Compressed(Compressed, u64),
 }
 
 /// A stretch of a file and what holds it.
 #[derive(Debug, Clone)]
-pub(super) struct Stretch {
+pub(super) struct Segment {
     pub(super) start: u64,
     /// The byte after the last.
     pub(super) end: u64,
@@ -62,37 +62,37 @@ pub(super) struct Stretch {
 }
 
 /// The extent of a file that an item tells of.
-fn parse(item: &Item) -> Result<Stretch> {
-    let f = item.fields().map_err(damage)?;
+fn parse(item: &Item) -> Result<Segment> {
+    let f = item.fields().map_err(corrupt)?;
     let (inode, start) = (item.key.objectid, item.key.offset);
-    let u64_at = |at| f.u64_le(at).map_err(damage);
+    let u64_at = |at| f.u64_le(at).map_err(corrupt);
     let bad = |at: usize, what: &str, expected: String, found: String| {
-        damage(ParseError::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
+        corrupt(ParseError::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
     };
-    let compression = match f.u8(16).map_err(damage)? {
+    let compression = match f.u8(16).map_err(corrupt)? {
         0 => None,
         1 => Some(Compression::Zlib),
         2 => Some(Compression::Lzo),
         3 => Some(Compression::Zstd),
         other => return Err(unsupported(format!("data of inode {inode} is compressed in the unknown way {other}"))),
     };
-    if f.u8(17).map_err(damage)? != 0 || f.u16_le(18).map_err(damage)? != 0 {
+    if f.u8(17).map_err(corrupt)? != 0 || f.u16_le(18).map_err(corrupt)? != 0 {
         return Err(unsupported(format!("data of inode {inode} is encrypted or encoded")));
     }
-    let unpacked = u64_at(8)?;
-    if compression.is_some() && !(1..=MAX_PACKED).contains(&unpacked) {
-        return Err(bad(8, "unpacked length", format!("1 to {MAX_PACKED}"), unpacked.to_string()));
+    let decompressed = u64_at(8)?;
+    if compression.is_some() && !(1..=MAX_COMPRESSED).contains(&decompressed) {
+        return Err(bad(8, "decompressed length", format!("1 to {MAX_COMPRESSED}"), decompressed.to_string()));
     }
-    let kind = f.u8(20).map_err(damage)?;
+    let kind = f.u8(20).map_err(corrupt)?;
     if kind == 0 {
         if start != 0 {
             return Err(bad(20, "place", "0, as it is inline".to_owned(), start.to_string()));
         }
-        let end = if compression.is_some() { unpacked } else { f.len().saturating_sub(HEAD) as u64 };
-        return Ok(Stretch { start, end, content: Content::Inline(item.clone(), compression) });
+        let end = if compression.is_some() { decompressed } else { f.len().saturating_sub(HEAD) as u64 };
+        return Ok(Segment { start, end, content: Content::Inline(item.clone(), compression) });
     }
     let (logical, len, skip, count) = (u64_at(21)?, u64_at(29)?, u64_at(37)?, u64_at(45)?);
-    let whole = if compression.is_some() { unpacked } else { len };
+    let whole = if compression.is_some() { decompressed } else { len };
     let end = start.checked_add(count).filter(|end| *end > start);
     let end = end.ok_or_else(|| bad(45, "length", "at least 1".to_owned(), count.to_string()))?;
     let hole = logical == 0 || kind == 2;
@@ -102,22 +102,22 @@ fn parse(item: &Item) -> Result<Stretch> {
     let content = match (kind, compression) {
         (1 | 2, _) if hole => Content::Zero,
         (1, None) => Content::Plain(logical.saturating_add(skip)),
-        (1, Some(compression)) if (1..=MAX_PACKED).contains(&len) => {
-            Content::Packed(Packed { logical, len, unpacked, compression }, skip)
+        (1, Some(compression)) if (1..=MAX_COMPRESSED).contains(&len) => {
+            Content::Compressed(Compressed { logical, len, decompressed, compression }, skip)
         }
-        (1, Some(_)) => return Err(bad(29, "packed length", format!("1 to {MAX_PACKED}"), len.to_string())),
+        (1, Some(_)) => return Err(bad(29, "packed length", format!("1 to {MAX_COMPRESSED}"), len.to_string())),
         _ => return Err(bad(20, "type", "0 to 2".to_owned(), kind.to_string())),
     };
-    Ok(Stretch { start, end, content })
+    Ok(Segment { start, end, content })
 }
 
 impl Btrfs {
     /// The stretch of a file that byte `offset` is in.
-    pub(super) fn stretch(&self, tree: &Tree, inode: u64, offset: u64) -> Result<Stretch> {
+    pub(super) fn segment(&self, tree: &Tree, inode: u64, offset: u64) -> Result<Segment> {
         let key = Key::new(inode, kind::EXTENT_DATA, offset);
         let mut cursor = self.nodes.cursor(tree, key)?;
         // Where no extent says otherwise there are zeros.
-        let mut hole = Stretch { start: offset, end: u64::MAX, content: Content::Zero };
+        let mut hole = Segment { start: offset, end: u64::MAX, content: Content::Zero };
         while let Some(item) = cursor.next()? {
             let ours = (item.key.objectid, item.key.kind) == (key.objectid, key.kind);
             if item.key > key {
@@ -127,9 +127,9 @@ impl Btrfs {
                 break;
             }
             if ours {
-                let stretch = parse(&item)?;
-                if stretch.end > offset {
-                    return Ok(stretch);
+                let segment = parse(&item)?;
+                if segment.end > offset {
+                    return Ok(segment);
                 }
             }
         }
@@ -141,29 +141,29 @@ impl Btrfs {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
-            let stretch = self.stretch(&file.tree, file.number, at)?;
-            let now = usize::try_from(stretch.end - at).unwrap_or(usize::MAX).min(buf.len() - done);
+            let segment = self.segment(&file.tree, file.number, at)?;
+            let now = usize::try_from(segment.end - at).unwrap_or(usize::MAX).min(buf.len() - done);
             let part = &mut buf[done..done + now];
-            let into = at - stretch.start;
-            match &stretch.content {
+            let into = at - segment.start;
+            match &segment.content {
                 Content::Zero => part.fill(0),
                 Content::Plain(logical) => {
                     self.read_data(logical.saturating_add(into), part, file.inode.has_sums, file.number)?;
                 }
                 Content::Inline(item, compression) => {
-                    let f = item.fields().map_err(damage)?;
-                    let stored = f.bytes(HEAD, f.len().saturating_sub(HEAD)).map_err(damage)?;
+                    let f = item.fields().map_err(corrupt)?;
+                    let stored = f.bytes(HEAD, f.len().saturating_sub(HEAD)).map_err(corrupt)?;
                     match compression {
                         None => copy(stored, into, part, f.offset(HEAD))?,
                         Some(compression) => {
-                            let bytes = self.unpack(*compression, stored, stretch.end, f.offset(HEAD))?;
+                            let bytes = self.decompress(*compression, stored, segment.end, f.offset(HEAD))?;
                             copy(&bytes, into, part, f.offset(HEAD))?;
                         }
                     }
                 }
-                Content::Packed(packed, skip) => {
-                    let bytes = self.unpacked(packed, file)?;
-                    copy(&bytes, into.saturating_add(*skip), part, packed.logical)?;
+                Content::Compressed(compressed, skip) => {
+                    let bytes = self.decompressed(compressed, file)?;
+                    copy(&bytes, into.saturating_add(*skip), part, compressed.logical)?;
                 }
             }
             done += now;
@@ -172,20 +172,25 @@ impl Btrfs {
     }
 
     /// The bytes of a packed extent. Readers that want the same one at once wait for the first of them.
-    fn unpacked(&self, packed: &Packed, file: &Opened) -> Result<Arc<[u8]>> {
-        self.unpacked.get_or_insert_with(packed, || {
-            let mut stored = vec![0; usize::try_from(packed.len).unwrap_or(0)];
-            self.read_data(packed.logical, &mut stored, file.inode.has_sums, file.number)?;
-            let place = self.nodes.chunks.copies(packed.logical, packed.len)?.next().unwrap_or(0);
-            Ok(self.unpack(packed.compression, &stored, packed.unpacked, place)?.into())
+    fn decompressed(&self, compressed: &Compressed, file: &Opened) -> Result<Arc<[u8]>> {
+        self.decompressed.get_or_insert_with(compressed, || {
+            let mut stored = vec![0; usize::try_from(compressed.len).unwrap_or(0)];
+            self.read_data(compressed.logical, &mut stored, file.inode.has_sums, file.number)?;
+            let place = self.nodes.chunks.copies(compressed.logical, compressed.len)?.next().unwrap_or(0);
+            Ok(self.decompress(compressed.compression, &stored, compressed.decompressed, place)?.into())
         })
     }
 
-    fn unpack(&self, compression: Compression, stored: &[u8], len: u64, place: u64) -> Result<Vec<u8>> {
+    fn decompress(&self, compression: Compression, stored: &[u8], len: u64, place: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let sector = usize::try_from(self.sb.sector_size).unwrap_or(1);
-        compression.unpack(stored, sector, &mut bytes).map_err(|found| {
-            damage(ParseError::corrupt(place, "compressed extent", format_args!("{len} bytes when unpacked"), found))
+        compression.decompress(stored, sector, &mut bytes).map_err(|found| {
+            corrupt(ParseError::corrupt(
+                place,
+                "compressed extent",
+                format_args!("{len} bytes when decompressed"),
+                found,
+            ))
         })?;
         Ok(bytes)
     }
@@ -241,10 +246,10 @@ impl Btrfs {
             first?;
             let place = copies.first().map_or(0, |copy| copy + skip);
             let what = format!("checksum of data of inode {inode}");
-            return Err(damage(ParseError::corrupt(place, what, Sum::stored(stated), found)));
+            return Err(corrupt(ParseError::corrupt(place, what, Sum::stored(stated), found)));
         }
         if repaired > 0 {
-            log::warn!("{repaired} damaged sectors of inode {inode} are read from their other copy");
+            log::warn!("{repaired} corrupt sectors of inode {inode} are read from their other copy");
         }
         Ok(())
     }
@@ -268,7 +273,7 @@ impl Btrfs {
             if sums.len() == known {
                 let what = format!("checksum of data of inode {inode}");
                 let found = format!("none of logical address {at}");
-                return Err(damage(ParseError::corrupt(0, what, "one for each sector", found)));
+                return Err(corrupt(ParseError::corrupt(0, what, "one for each sector", found)));
             }
         }
         Ok(sums)
@@ -281,11 +286,11 @@ impl Btrfs {
         let item = self.nodes.cursor(&tree, key)?.next()?;
         let ours = |item: &Item| (item.key.objectid, item.key.kind) == (key.objectid, key.kind);
         if let Some(item) = item.filter(|item| ours(item) && item.key <= key) {
-            let f = item.fields().map_err(damage)?;
+            let f = item.fields().map_err(corrupt)?;
             let size = self.nodes.checksum.size();
             let start = usize::try_from((at - item.key.offset) / sector).unwrap_or(usize::MAX).saturating_mul(size);
             let len = f.len().saturating_sub(start).min(most);
-            sums.extend_from_slice(f.bytes(start.min(f.len()), len - len % size).map_err(damage)?);
+            sums.extend_from_slice(f.bytes(start.min(f.len()), len - len % size).map_err(corrupt)?);
         }
         Ok(())
     }
@@ -296,7 +301,7 @@ fn copy(bytes: &[u8], from: u64, out: &mut [u8], place: u64) -> Result<()> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let part = from.checked_add(out.len()).and_then(|end| bytes.get(from..end)).ok_or_else(|| {
         let expected = format!("{} bytes", from.saturating_add(out.len()));
-        damage(ParseError::corrupt(place, "data of an extent", expected, bytes.len()))
+        corrupt(ParseError::corrupt(place, "data of an extent", expected, bytes.len()))
     })?;
     out.copy_from_slice(part);
     Ok(())

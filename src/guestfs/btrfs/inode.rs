@@ -23,7 +23,7 @@ impl Inode {
         let mode = f.u32_le(52)?;
         let kind = NodeKind::of_mode(mode).ok_or_else(|| {
             let what = format!("type of inode {number}");
-            ParseError::corrupt(f.offset(52), what, "a file, folder or device", format_args!("{mode:#o}"))
+            ParseError::corrupt(f.offset(52), what, "a file, directory or device", format_args!("{mode:#o}"))
         })?;
         let size = f.u64_le(16)?;
         if i64::try_from(size).is_err() {

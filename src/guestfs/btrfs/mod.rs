@@ -1,6 +1,6 @@
 //! btrfs on one device.
 //!
-//! The root is the top level of the file system, with all subvolumes and snapshots as folders where they are, whichever
+//! The root is the top level of the file system, with all subvolumes and snapshots as directories where they are, whichever
 //! of them the guest mounts. Metadata and data are held against their checksums; where there are two copies, the sound
 //! one is taken. What programs synced just before the guest stopped is in a log, which is replayed in memory.
 
@@ -8,7 +8,7 @@ mod checksum;
 mod chunk;
 mod compress;
 mod data;
-mod folder;
+mod directory;
 mod inode;
 mod log;
 mod node;
@@ -23,7 +23,7 @@ use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node,
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use chunk::Chunks;
-use data::{ByLength, Content, Packed};
+use data::{ByLength, Compressed, Content};
 use inode::Inode;
 use log::LoggedSums;
 use node::{Key, Tree};
@@ -38,8 +38,8 @@ use tree::Nodes;
 const TYPE: &str = "btrfs";
 const INODES_CACHED: usize = 16 << 10;
 const SUBVOLUMES_CACHED: usize = 1024;
-/// Bytes of unpacked extents that are kept in memory.
-const UNPACKED_CACHED: u64 = 16 << 20;
+/// Bytes of decompressed extents that are kept in memory.
+const DECOMPRESSED_CACHED: u64 = 16 << 20;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
 
@@ -93,7 +93,7 @@ pub struct Btrfs {
     /// By number; none for those that are not there.
     subvolumes: Cache<u64, Option<Subvolume>>,
     logged_sums: LoggedSums,
-    unpacked: Cache<Packed, Arc<[u8]>, ByLength>,
+    decompressed: Cache<Compressed, Arc<[u8]>, ByLength>,
     gaps: Gaps,
 }
 
@@ -104,7 +104,7 @@ struct Opened {
     inode: Inode,
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -119,10 +119,10 @@ impl Btrfs {
         let nodes = |chunks| Nodes::new(volume.clone(), chunks, sb.checksum, sb.node_uuid, sb.node_size);
         let from = Key::new(objectid::FIRST_CHUNK, kind::CHUNK_ITEM, 0);
         nodes(chunks.clone()).items(&sb.chunk_root, from, &mut |item| {
-            chunks.add(&item.fields().map_err(damage)?, 0, item.key, &sb)?;
+            chunks.add(&item.fields().map_err(corrupt)?, 0, item.key, &sb)?;
             Ok(ControlFlow::Continue(()))
         })?;
-        let packed = usize::try_from(UNPACKED_CACHED).unwrap_or(0) / (128 << 10);
+        let compressed = usize::try_from(DECOMPRESSED_CACHED).unwrap_or(0) / (128 << 10);
         let mut btrfs = Self {
             nodes: nodes(chunks),
             sb,
@@ -132,7 +132,7 @@ impl Btrfs {
             inodes: Cache::new(INODES_CACHED),
             subvolumes: Cache::new(SUBVOLUMES_CACHED),
             logged_sums: LoggedSums::new(),
-            unpacked: Cache::with_weighter(packed, UNPACKED_CACHED, ByLength),
+            decompressed: Cache::with_weighter(compressed, DECOMPRESSED_CACHED, ByLength),
             gaps: Gaps::new(TYPE),
         };
         btrfs.check_chunks()?;
@@ -152,7 +152,7 @@ impl Btrfs {
             let used = self
                 .subvolume(tree)
                 .and_then(|tree| self.nodes.get(&tree.tree, key))
-                .and_then(|item| item.map(|item| item.fields().and_then(|f| f.u64_le(0)).map_err(damage)).transpose());
+                .and_then(|item| item.map(|item| item.fields().and_then(|f| f.u64_le(0)).map_err(corrupt)).transpose());
             if !matches!(used, Ok(Some(0))) {
                 return Err(self.nodes.chunks.elsewhere(chunk));
             }
@@ -174,7 +174,7 @@ impl Btrfs {
             Err(Error::Corrupt { cause, .. }) => {
                 self.nodes.overlays.clear();
                 Ok(Some(format!(
-                    "It was not cleanly unmounted and its log is damaged ({cause}): recent changes may be missing"
+                    "It was not cleanly unmounted and its log is corrupt ({cause}): recent changes may be missing"
                 )))
             }
             Err(other) => Err(other),
@@ -185,7 +185,7 @@ impl Btrfs {
         let sb = &self.sb;
         let mut notes: Vec<String> = log.into_iter().collect();
         if sb.at != superblock::PLACES[0] {
-            notes.push(format!("Its superblock is damaged; the copy at offset {} is used", sb.at));
+            notes.push(format!("Its superblock is corrupt; the copy at offset {} is used", sb.at));
         }
         if sb.num_devices > 1 {
             let others = sb.num_devices - 1;
@@ -199,10 +199,10 @@ impl Btrfs {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
         notes.extend(shortage(sb.device_size, self.nodes.volume.size()));
-        // Damage there is told of when the folders are looked at.
+        // Corruption there is told of when the directories are looked at.
         let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
         if let Ok(Some(path)) = default {
-            notes.push(format!("The guest mounts its folder {path} unless told otherwise"));
+            notes.push(format!("The guest mounts its directory {path} unless told otherwise"));
         }
         let blocks = sb.total_bytes / u64::from(sb.sector_size);
         Facts {
@@ -215,17 +215,17 @@ impl Btrfs {
             free_blocks: sb.total_bytes.saturating_sub(sb.bytes_used) / u64::from(sb.sector_size),
             files: 0,
             free_files: 0,
-            name_max: u32::try_from(folder::NAME_MAX).unwrap_or(0),
+            name_max: u32::try_from(directory::NAME_MAX).unwrap_or(0),
             notes,
         }
     }
 
     fn place(&self, node: Node) -> Result<Place> {
         let place = self.numbers.place(node);
-        place.ok_or_else(|| damage(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
+        place.ok_or_else(|| corrupt(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
     }
 
-    /// The inode at a place; for a subvolume that is not there, that of the folder that names it.
+    /// The inode at a place; for a subvolume that is not there, that of the directory that names it.
     fn inode(&self, place: Place) -> Result<Inode> {
         let known = (place.subvolume, place.inode);
         if let Some(inode) = self.inodes.get(&known) {
@@ -234,9 +234,9 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         let item = self.nodes.get(&tree, Key::new(place.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
             let what = format!("inode {} of subvolume {}", place.inode, place.subvolume);
-            damage(ParseError::corrupt(0, what, "an INODE_ITEM", "none"))
+            corrupt(ParseError::corrupt(0, what, "an INODE_ITEM", "none"))
         })?;
-        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode)).map_err(damage)?;
+        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode)).map_err(corrupt)?;
         self.inodes.insert(known, inode);
         Ok(inode)
     }
@@ -261,8 +261,8 @@ impl GuestFs for Btrfs {
         self.root
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.find(folder, name)
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.find(directory, name)
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -274,21 +274,21 @@ impl GuestFs for Btrfs {
         Ok(attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.gaps.list(folder, from, each, |each, skip| self.entries(folder, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.gaps.list(directory, from, each, |each, skip| self.entries(directory, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let file = self.opened(file, NodeKind::File, Error::NotFile)?;
-        let stretch = self.stretch(&file.tree, file.number, offset)?;
-        let len = (stretch.end - offset).min(len.max(1));
-        let extent = match stretch.content {
+        let segment = self.segment(&file.tree, file.number, offset)?;
+        let len = (segment.end - offset).min(len.max(1));
+        let extent = match segment.content {
             Content::Zero => FileExtent::Zero,
             Content::Plain(logical) if !file.inode.has_sums => {
-                let at = logical.saturating_add(offset - stretch.start);
+                let at = logical.saturating_add(offset - segment.start);
                 FileExtent::Stored(self.nodes.chunks.copies(at, len)?.next().unwrap_or(u64::MAX))
             }
-            Content::Plain(_) | Content::Inline(..) | Content::Packed(..) => FileExtent::Decoded,
+            Content::Plain(_) | Content::Inline(..) | Content::Compressed(..) => FileExtent::Decoded,
         };
         Ok(FileRun { extent, len })
     }
@@ -302,7 +302,7 @@ impl GuestFs for Btrfs {
         let size = link.inode.attributes.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", link.number);
-            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.fill(&link, 0, &mut target)?;

@@ -24,7 +24,7 @@ pub(super) struct Place {
     /// The number of the subvolume's tree.
     pub(super) subvolume: u64,
     pub(super) inode: u64,
-    /// Whether it is an empty folder that stands, in this one, for a subvolume that is not there.
+    /// Whether it is an empty directory that stands, in this one, for a subvolume that is not there.
     pub(super) absent: bool,
 }
 
@@ -70,7 +70,7 @@ impl Numbers {
     /// The number of a place, the same every time.
     pub(super) fn node(&self, place: Place) -> Result<Node> {
         let small = place.inode < 1 << INODE_BITS;
-        let packed = |index: usize| {
+        let compressed = |index: usize| {
             let absent = if place.absent { ABSENT } else { 0 };
             Node((index as u64) << INODE_BITS | place.inode | absent)
         };
@@ -79,11 +79,11 @@ impl Numbers {
             both.subvolumes.index.get(&place.subvolume).copied()
         };
         if let Some(index) = known.filter(|_| small) {
-            return Ok(packed(index));
+            return Ok(compressed(index));
         }
         let mut both = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = both.subvolumes.add(place.subvolume).filter(|_| small) {
-            return Ok(packed(index));
+            return Ok(compressed(index));
         }
         let index = both.table.add(place).ok_or_else(|| {
             unsupported(format!("more than {MAX_TABLED} of its files have numbers of more than {INODE_BITS} bits"))

@@ -9,9 +9,9 @@ use crate::ondisk::ParseError;
 /// A name of an inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ref {
-    /// The folder that it is in.
+    /// The directory that it is in.
     pub(super) parent: u64,
-    /// Where in the folder's listing.
+    /// Where in the directory's listing.
     pub(super) index: u64,
     pub(super) name: Vec<u8>,
 }
@@ -47,12 +47,12 @@ pub(super) fn raw(refs: &[Ref], item_kind: u8) -> Vec<u8> {
     bytes
 }
 
-/// The key of the plain names that an inode has in a folder.
+/// The key of the plain names that an inode has in a directory.
 pub(super) fn plain_key(inode: u64, parent: u64) -> Key {
     Key::new(inode, kind::INODE_REF, parent)
 }
 
-/// The key of the extended item for a name: its hash begins with the folder's number.
+/// The key of the extended item for a name: its hash begins with the directory's number.
 pub(super) fn extended_key(inode: u64, parent: u64, name: &[u8]) -> Key {
     let seed = u32::try_from(parent & 0xFFFF_FFFF).unwrap_or(0);
     Key::new(inode, kind::INODE_EXTREF, u64::from(!crc32c::crc32c_append(!seed, name)))

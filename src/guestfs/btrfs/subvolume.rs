@@ -1,10 +1,10 @@
-//! Subvolumes and snapshots: trees of their own, which show up as folders of others. Field names and offsets are those
+//! Subvolumes and snapshots: trees of their own, which show up as directories of others. Field names and offsets are those
 //! of <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`ROOT_ITEM`, `ROOT_REF`).
 
-use super::folder::dir_items;
+use super::directory::dir_items;
 use super::node::{Key, Pointer, Tree};
 use super::tree::{Item, Nodes};
-use super::{Btrfs, damage, kind, objectid};
+use super::{Btrfs, corrupt, kind, objectid};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
@@ -13,10 +13,10 @@ use std::ops::ControlFlow;
 const REFS: usize = 216;
 /// Where `level` is.
 const LEVEL: usize = 238;
-/// Folders above a subvolume that its path is told with.
+/// Directories above a subvolume that its path is told with.
 const MAX_DEPTH: usize = 64;
 
-/// A subvolume: its tree and its top folder.
+/// A subvolume: its tree and its top directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Subvolume {
     pub(super) tree: Tree,
@@ -38,15 +38,15 @@ impl Btrfs {
     /// The subvolume with this number, which is known to be there.
     pub(super) fn subvolume(&self, id: u64) -> Result<Subvolume> {
         self.tree(id)?
-            .ok_or_else(|| damage(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
+            .ok_or_else(|| corrupt(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
     }
 
-    /// The subvolume `id` where a folder of another names it; none when it is not meant to be there, as with a name in
+    /// The subvolume `id` where a directory of another names it; none when it is not meant to be there, as with a name in
     /// a snapshot for a subvolume that its original has.
-    pub(super) fn nested(&self, parent: u64, folder: u64, name: &[u8], id: u64) -> Result<Option<Subvolume>> {
+    pub(super) fn nested(&self, parent: u64, directory: u64, name: &[u8], id: u64) -> Result<Option<Subvolume>> {
         let Some(item) = self.nodes.get(&self.sb.root, Key::new(parent, kind::ROOT_REF, id))? else { return Ok(None) };
-        let (dir, stated) = reference(&item).map_err(damage)?;
-        if dir != folder || stated != name {
+        let (dir, stated) = reference(&item).map_err(corrupt)?;
+        if dir != directory || stated != name {
             return Ok(None);
         }
         self.tree(id)
@@ -57,7 +57,7 @@ impl Btrfs {
         let mut found = None;
         let from = Key::new(objectid::ROOT_TREE_DIR, kind::DIR_ITEM, 0);
         self.nodes.items(&self.sb.root, from, &mut |item| {
-            for entry in dir_items(item).map_err(damage)? {
+            for entry in dir_items(item).map_err(corrupt)? {
                 if entry.name == b"default" {
                     found = Some(entry.location.objectid);
                 }
@@ -77,20 +77,20 @@ impl Btrfs {
             }
             let mut above = None;
             self.nodes.items(&self.sb.root, Key::new(at, kind::ROOT_BACKREF, 0), &mut |item| {
-                let (folder, name) = reference(item).map_err(damage)?;
-                above = Some((item.key.offset, folder, name.to_vec()));
+                let (directory, name) = reference(item).map_err(corrupt)?;
+                above = Some((item.key.offset, directory, name.to_vec()));
                 Ok(ControlFlow::Break(()))
             })?;
-            let Some((parent, mut folder, name)) = above else { return Ok(None) };
+            let Some((parent, mut directory, name)) = above else { return Ok(None) };
             names.push(String::from_utf8_lossy(&name).into_owned());
             let subvolume = self.subvolume(parent)?;
-            while folder != subvolume.top {
+            while directory != subvolume.top {
                 if names.len() >= MAX_DEPTH {
                     return Ok(None);
                 }
-                let Some((above, name)) = self.parent_of(&subvolume, folder)? else { return Ok(None) };
+                let Some((above, name)) = self.parent_of(&subvolume, directory)? else { return Ok(None) };
                 names.push(name);
-                folder = above;
+                directory = above;
             }
             at = parent;
         }
@@ -98,12 +98,12 @@ impl Btrfs {
         Ok(Some(names.join("/")))
     }
 
-    /// The folder that a folder is in, and its name there.
-    fn parent_of(&self, subvolume: &Subvolume, folder: u64) -> Result<Option<(u64, String)>> {
+    /// The directory that a directory is in, and its name there.
+    fn parent_of(&self, subvolume: &Subvolume, directory: u64) -> Result<Option<(u64, String)>> {
         let mut found = None;
-        self.nodes.items(&subvolume.tree, Key::new(folder, kind::INODE_REF, 0), &mut |item| {
-            let f = item.fields().map_err(damage)?;
-            let name = f.bytes(10, usize::from(f.u16_le(8).map_err(damage)?)).map_err(damage)?;
+        self.nodes.items(&subvolume.tree, Key::new(directory, kind::INODE_REF, 0), &mut |item| {
+            let f = item.fields().map_err(corrupt)?;
+            let name = f.bytes(10, usize::from(f.u16_le(8).map_err(corrupt)?)).map_err(corrupt)?;
             found = Some((item.key.offset, String::from_utf8_lossy(name).into_owned()));
             Ok(ControlFlow::Break(()))
         })?;
@@ -115,8 +115,8 @@ impl Btrfs {
 pub(super) fn find(nodes: &Nodes, root: &Tree, id: u64) -> Result<Option<Subvolume>> {
     let mut found = None;
     nodes.items(root, Key::new(id, kind::ROOT_ITEM, 0), &mut |item| {
-        let refs = item.fields().and_then(|f| f.u32_le(REFS)).map_err(damage)?;
-        found = if refs > 0 { Some(subvolume(item).map_err(damage)?) } else { None };
+        let refs = item.fields().and_then(|f| f.u32_le(REFS)).map_err(corrupt)?;
+        found = if refs > 0 { Some(subvolume(item).map_err(corrupt)?) } else { None };
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)
@@ -133,7 +133,7 @@ pub(super) fn subvolume(item: &Item) -> Result<Subvolume, ParseError> {
     Ok(Subvolume { tree: Tree { id: item.key.objectid, root }, top: f.u64_le(168)? })
 }
 
-/// The folder and the name in a `ROOT_REF` or `ROOT_BACKREF`.
+/// The directory and the name in a `ROOT_REF` or `ROOT_BACKREF`.
 fn reference(item: &Item) -> Result<(u64, &[u8]), ParseError> {
     let f = item.fields()?;
     Ok((f.u64_le(0)?, f.bytes(18, usize::from(f.u16_le(16)?))?))

@@ -3,7 +3,7 @@
 
 use super::checksum::{Checksum, Sum};
 use super::node::{Pointer, Tree};
-use super::{TYPE, damage, objectid};
+use super::{TYPE, corrupt, objectid};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -95,10 +95,10 @@ fn bad(
     expected: impl std::fmt::Display,
     found: impl std::fmt::Display,
 ) -> Error {
-    damage(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
+    corrupt(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
 }
 
-/// The superblock at its first place, or when that is damaged the newest of its copies.
+/// The superblock at its first place, or when that is corrupt the newest of its copies.
 pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
     let mut first = None;
     let mut newest: Option<Superblock> = None;
@@ -111,7 +111,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
             Ok(found) if newest.as_ref().is_none_or(|known| known.generation < found.generation) => {
                 newest = Some(found)
             }
-            // What the first says counts: a feature that is not known is no damage.
+            // What the first says counts: a feature that is not known is no corruption.
             Err(error @ Error::Unsupported { .. }) if place == PLACES[0] => return Err(error),
             Err(error) => first = first.or(Some(error)),
             Ok(_) => {}
@@ -122,7 +122,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
         (None, Some(error)) => Err(error),
         (None, None) => {
             let expected = format!("at least {} bytes", PLACES[0] + SIZE as u64);
-            Err(damage(ParseError::corrupt(0, "size of the volume", expected, volume.size())))
+            Err(corrupt(ParseError::corrupt(0, "size of the volume", expected, volume.size())))
         }
     }
 }
@@ -137,21 +137,21 @@ impl Superblock {
     /// Parses the 4 KiB at byte `at` of the volume.
     fn parse(bytes: &[u8], at: u64) -> Result<Self> {
         let f = Fields::new("superblock", bytes, at);
-        if f.bytes(MAGIC_AT, 8).map_err(damage)? != MAGIC {
+        if f.bytes(MAGIC_AT, 8).map_err(corrupt)? != MAGIC {
             return Err(bad(&f, MAGIC_AT, "magic number", "_BHRfS_M", "other bytes"));
         }
-        let number = f.u16_le(0xC4).map_err(damage)?;
+        let number = f.u16_le(0xC4).map_err(corrupt)?;
         let checksum =
             Checksum::of_type(number).ok_or_else(|| unsupported(format!("its checksums are of type {number}")))?;
         let (stated, found) = (Sum::stored(&bytes[..checksum.size()]), checksum.of(&bytes[0x20..SIZE]));
         if stated != found {
             return Err(bad(&f, 0, "checksum", found, stated));
         }
-        if f.u64_le(0x30).map_err(damage)? != at {
-            return Err(bad(&f, 0x30, "own place", at, f.u64_le(0x30).map_err(damage)?));
+        if f.u64_le(0x30).map_err(corrupt)? != at {
+            return Err(bad(&f, 0x30, "own place", at, f.u64_le(0x30).map_err(corrupt)?));
         }
         check_features(&f)?;
-        let sb = Self::fields(&f, checksum).map_err(damage)?;
+        let sb = Self::fields(&f, checksum).map_err(corrupt)?;
         sb.check(&f)?;
         Ok(sb)
     }
@@ -213,14 +213,14 @@ impl Superblock {
 
 /// Refuses what cannot be read, by name.
 fn check_features(f: &Fields<'_>) -> Result<()> {
-    let flags = f.u64_le(0x38).map_err(damage)?;
+    let flags = f.u64_le(0x38).map_err(corrupt)?;
     if flags & state::METADUMP != 0 {
         return Err(unsupported("it is a dump of metadata without data (btrfs-image)".to_owned()));
     }
     if flags & state::CHANGING != 0 {
         return Err(unsupported("btrfstune did not finish a change of it".to_owned()));
     }
-    let mut incompat = f.u64_le(0xBC).map_err(damage)?;
+    let mut incompat = f.u64_le(0xBC).map_err(corrupt)?;
     for (bit, name, readable) in FEATURES {
         if incompat & 1 << bit != 0 && !readable {
             return Err(unsupported(format!("it uses the feature {name}")));

@@ -3,7 +3,7 @@
 
 use super::checksum::{Checksum, Sum};
 use super::chunk::Chunks;
-use super::damage;
+use super::corrupt;
 use super::node::{Key, Node, Pointer, Tree, owner_fits};
 use crate::disk::Disk;
 use crate::error_kind::message;
@@ -132,7 +132,7 @@ impl Nodes {
             }
         }
         Err(first.unwrap_or_else(|| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 0,
                 "place of a node",
                 "a copy on this device",
@@ -146,9 +146,9 @@ impl Nodes {
         self.volume.read_at(place, &mut bytes)?;
         let (stated, found) = (Sum::stored(&bytes[..self.checksum.size()]), self.checksum.of(&bytes[32..]));
         if stated != found {
-            return Err(damage(ParseError::corrupt(place, "checksum of a node", found, stated)));
+            return Err(corrupt(ParseError::corrupt(place, "checksum of a node", found, stated)));
         }
-        Node::parse(bytes, place, pointer, &self.uuid).map_err(damage)
+        Node::parse(bytes, place, pointer, &self.uuid).map_err(corrupt)
     }
 
     /// The place before the last item that is not above `key`; the start of the tree when there is none.
@@ -198,7 +198,7 @@ impl Nodes {
         };
         let root = self.node(&tree.root)?;
         if root.count() == 0 && root.level > 0 {
-            return Err(damage(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
+            return Err(corrupt(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
         }
         cursor.push(root, None, Some(key))?;
         Ok(cursor)
@@ -221,8 +221,8 @@ impl Nodes {
     ) -> Result<()> {
         let mut failed = Ok(());
         self.readable_items(tree, from, &mut |item| {
-            let told = item.and_then(&mut *each);
-            told.unwrap_or_else(|error| {
+            let reported = item.and_then(&mut *each);
+            reported.unwrap_or_else(|error| {
                 failed = Err(error);
                 ControlFlow::Break(())
             })
@@ -247,7 +247,7 @@ impl Nodes {
         cursor.overlay = self.overlays.get(&tree.id);
         cursor.next = Bound::Included(from);
         loop {
-            let told = match cursor.next() {
+            let reported = match cursor.next() {
                 Ok(None) => break,
                 Ok(Some(item)) if item.key < from => ControlFlow::Continue(()),
                 Ok(Some(item)) if (item.key.objectid, item.key.kind) != (from.objectid, from.kind) => break,
@@ -255,7 +255,7 @@ impl Nodes {
                 // The pointer to the node is behind.
                 Err(error) => each(Err(error)),
             };
-            if told.is_break() {
+            if reported.is_break() {
                 break;
             }
         }
@@ -298,7 +298,7 @@ impl Cursor<'_> {
             }
             if node.level == 0 {
                 let (leaf, index) = (node.clone(), std::mem::replace(index, *index + 1));
-                let key = leaf.key(index).map_err(damage)?;
+                let key = leaf.key(index).map_err(corrupt)?;
                 return Ok(Some(Item { key, data: Data::Leaf(leaf, index) }));
             }
             self.descend(None)?;
@@ -311,14 +311,14 @@ impl Cursor<'_> {
             if node.level == 0 {
                 break;
             }
-            let pointer = node.child(*index).map_err(damage)?;
-            let low = node.key(*index).map_err(damage)?;
+            let pointer = node.child(*index).map_err(corrupt)?;
+            let low = node.key(*index).map_err(corrupt)?;
             *index += 1;
             if self.last.is_some_and(|last| low > last) {
                 self.path.clear();
                 break;
             }
-            let high = if *index < node.count() { Some(node.key(*index).map_err(damage)?) } else { *high };
+            let high = if *index < node.count() { Some(node.key(*index).map_err(corrupt)?) } else { *high };
             let child = self.nodes.node(&pointer)?;
             fits(&child, low, high)?;
             self.push(child, high, key)?;
@@ -329,7 +329,7 @@ impl Cursor<'_> {
     fn push(&mut self, node: Arc<Node>, high: Option<Key>, key: Option<Key>) -> Result<()> {
         if !owner_fits(self.tree.id, node.owner) {
             let what = "owner of a node";
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 node.at(),
                 what,
                 format_args!("tree {}", self.tree.id),
@@ -337,7 +337,7 @@ impl Cursor<'_> {
             )));
         }
         let index = match key {
-            Some(key) => node.not_above(key).map_err(damage)?.saturating_sub(1),
+            Some(key) => node.not_above(key).map_err(corrupt)?.saturating_sub(1),
             None => 0,
         };
         self.path.push((node, index, high));
@@ -348,14 +348,14 @@ impl Cursor<'_> {
 /// Holds a child against its pointer's key and that of the next pointer.
 fn fits(child: &Node, low: Key, high: Option<Key>) -> Result<()> {
     let Some(last) = child.count().checked_sub(1) else {
-        return Err(damage(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0)));
+        return Err(corrupt(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0)));
     };
-    let (first, last) = (child.key(0).map_err(damage)?, child.key(last).map_err(damage)?);
+    let (first, last) = (child.key(0).map_err(corrupt)?, child.key(last).map_err(corrupt)?);
     if first != low {
-        return Err(damage(ParseError::corrupt(child.place(0), "first key of a node", low, first)));
+        return Err(corrupt(ParseError::corrupt(child.place(0), "first key of a node", low, first)));
     }
     if let Some(high) = high.filter(|high| last >= *high) {
-        return Err(damage(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
+        return Err(corrupt(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Chains {
     /// clusters the chain's owner has, more than `index`: so many are sure to be all different.
     ///
     /// # Errors
-    /// Damage when the chain does not come as far as `index`; what the disk says.
+    /// Corruption when the chain does not come as far as `index`; what the disk says.
     pub(in crate::guestfs) fn find(&self, first: u32, index: u64, needed: u64) -> Result<Option<Run>> {
         let walk = self.walk(first, needed.max(index.saturating_add(1)))?;
         if index >= walk.len {
@@ -104,7 +104,7 @@ impl Chains {
                     let expected = "a cluster that the chain does not have yet";
                     let what = format!("link of cluster {:#x}", walk.last);
                     let found = format!("{to:#x}, a loop");
-                    Err(self.table.damage(ParseError::corrupt(self.table.place(walk.last), what, expected, found)))
+                    Err(self.table.corrupt(ParseError::corrupt(self.table.place(walk.last), what, expected, found)))
                 }
             };
         }
@@ -123,7 +123,7 @@ impl Chains {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
         let found = format!("its end after {}", walk.len);
-        Ok(self.table.damage(ParseError::corrupt(
+        Ok(self.table.corrupt(ParseError::corrupt(
             self.table.place(walk.last),
             what,
             format!("{needed} clusters"),
@@ -184,8 +184,8 @@ impl Chains {
 
     /// Ends a walk before the first cluster that comes again, for a loop of `period` clusters.
     fn cut_loop(&self, walk: &mut Walk, first: u32, period: u64) -> Result<()> {
-        let (mut behind, mut ahead, mut last) = (first, first, first);
-        let (mut cursor_behind, mut cursor_ahead) = (self.table.cursor(), self.table.cursor());
+        let (mut after_it, mut ahead, mut last) = (first, first, first);
+        let (mut cursor_after, mut cursor_ahead) = (self.table.cursor(), self.table.cursor());
         let step = |cursor: &mut Cursor<'_>, cluster: u32| match cursor.link(cluster)? {
             Link::To(next) => Ok(next),
             _ => Err(self.table.broken(cluster, 0)),
@@ -194,8 +194,8 @@ impl Chains {
         for _ in 0..period {
             (last, ahead) = (ahead, step(&mut cursor_ahead, ahead)?);
         }
-        while behind != ahead {
-            behind = step(&mut cursor_behind, behind)?;
+        while after_it != ahead {
+            after_it = step(&mut cursor_after, after_it)?;
             (last, ahead) = (ahead, step(&mut cursor_ahead, ahead)?);
             len += 1;
         }

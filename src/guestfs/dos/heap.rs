@@ -1,4 +1,4 @@
-//! The clusters of a volume, and folders as rows of slots.
+//! The clusters of a volume, and directories as rows of slots.
 
 use super::chains::Chains;
 use super::{FIRST_CLUSTER, table::Table};
@@ -8,10 +8,10 @@ use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes of a folder's slot.
+/// Bytes of a directory's slot.
 pub(in crate::guestfs) const SLOT: usize = 32;
 const SLOT_U64: u64 = SLOT as u64;
-/// Bytes of a folder that are read at once.
+/// Bytes of a directory that are read at once.
 const STEP: u64 = 16 << 10;
 
 /// Where bytes are.
@@ -25,9 +25,9 @@ pub(in crate::guestfs) enum Place {
     WholeChain { first: u32, most: u64 },
 }
 
-/// A slot of a folder.
+/// A slot of a directory.
 pub(in crate::guestfs) struct Slot<'a> {
-    /// Its number in the folder.
+    /// Its number in the directory.
     pub(in crate::guestfs) number: u64,
     /// Where on the volume it is, in bytes.
     pub(in crate::guestfs) at: u64,
@@ -66,7 +66,7 @@ impl Heap {
     /// Where on the volume the byte `offset` of a place is, and how many follow it there. `None` behind its end.
     ///
     /// # Errors
-    /// Damage of a chain; what the disk says.
+    /// Corruption of a chain; what the disk says.
     pub(in crate::guestfs) fn locate(&self, place: Place, offset: u64) -> Result<Option<(u64, u64)>> {
         let (first, needed) = match place {
             Place::Range { at, len } => {
@@ -90,7 +90,7 @@ impl Heap {
         {
             let what = format!("chain of clusters from {first:#x} on");
             let cause = ParseError::corrupt(self.place(first), what, format!("{most} clusters at most"), "more");
-            return Err(self.damage(cause));
+            return Err(self.corrupt(cause));
         }
         Ok(Some((self.place(run.cluster) + skip, u64::from(run.count) * self.cluster - skip)))
     }
@@ -98,13 +98,13 @@ impl Heap {
     /// Fills `buf` from byte `offset` of a place on.
     ///
     /// # Errors
-    /// Damage of a chain, or that it ends before; what the disk says.
+    /// Corruption of a chain, or that it ends before; what the disk says.
     pub(in crate::guestfs) fn read(&self, place: Place, offset: u64, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let Some((at, len)) = self.locate(place, offset + done as u64)? else {
                 let cause = ParseError::corrupt(0, "bytes in clusters", format!("{} bytes", buf.len()), done);
-                return Err(self.damage(cause));
+                return Err(self.corrupt(cause));
             };
             let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
             self.blocks.read_at(at, &mut buf[done..done + now])?;
@@ -113,14 +113,14 @@ impl Heap {
         Ok(())
     }
 
-    /// Tells the slots of a folder from the one with number `from` on, until `each` breaks off or there are no more. Of
+    /// Tells the slots of a directory from the one with number `from` on, until `each` breaks off or there are no more. Of
     /// a part that the disk cannot read it gets the failure instead.
     ///
     /// # Errors
-    /// Damage of a chain; what `each` says.
+    /// Corruption of a chain; what `each` says.
     pub(in crate::guestfs) fn slots(
         &self,
-        folder: Place,
+        directory: Place,
         from: u64,
         each: &mut dyn FnMut(Result<Slot<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
@@ -128,7 +128,7 @@ impl Heap {
         let mut buf = Vec::new();
         // A place that no listing gave is behind the end.
         while let Some(offset) = number.checked_mul(SLOT_U64)
-            && let Some((at, len)) = self.locate(folder, offset)?
+            && let Some((at, len)) = self.locate(directory, offset)?
         {
             // As the blocks lie that are kept in memory.
             let len = len.min(STEP - at % STEP);
@@ -155,7 +155,7 @@ impl Heap {
         Ok(())
     }
 
-    fn damage(&self, cause: ParseError) -> Error {
-        self.chains.table.damage(cause)
+    fn corrupt(&self, cause: ParseError) -> Error {
+        self.chains.table.corrupt(cause)
     }
 }

@@ -1,4 +1,4 @@
-//! What FAT and exFAT have in common: clusters in chains that a table links, folders of 32-byte slots, names that are
+//! What FAT and exFAT have in common: clusters in chains that a table links, directories of 32-byte slots, names that are
 //! found whatever their case, and the time of DOS.
 
 mod chains;

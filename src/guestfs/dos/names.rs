@@ -1,4 +1,4 @@
-//! Looking names up whatever their case. A folder has no order, so that all of it would have to be read for each name;
+//! Looking names up whatever their case. A directory has no order, so that all of it would have to be read for each name;
 //! instead the hashes of its names are kept, with the slots that they are in.
 
 use crate::guestfs::gaps::Listed;
@@ -9,12 +9,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes kept of folders' hashes.
-const KEPT: u64 = 32 << 20;
-/// Folders that these are for, about. So few that one large folder may take all of the memory.
-const FOLDERS: usize = 32;
+/// Bytes kept of directories' hashes.
+const CACHED: u64 = 32 << 20;
+/// Directories that these are for, about. So few that one large directory may take all of the memory.
+const DIRECTORIES: usize = 32;
 
-/// A name as a folder tells it.
+/// A name as a directory tells it.
 pub(in crate::guestfs) struct Named {
     /// The number of the first of its slots.
     pub(in crate::guestfs) start: u64,
@@ -30,14 +30,14 @@ impl Listed for Named {
     }
 }
 
-/// Tells the names of a folder from a slot on, until the closure that it is given breaks off.
+/// Tells the names of a directory from a slot on, until the closure that it is given breaks off.
 pub(in crate::guestfs) type Tell<'a> = &'a dyn Fn(u64, &mut dyn FnMut(Named) -> ControlFlow<()>) -> Result<()>;
 
-/// The hashes of a folder's names.
+/// The hashes of a directory's names.
 struct Index {
     /// Hash and slot, in order.
     hashes: Vec<(u32, u32)>,
-    /// What the others fail with, if these are not all: a folder that is damaged is read as far as it can be.
+    /// What the others fail with, if these are not all: a directory that is corrupt is read as far as it can be.
     missing: Option<Arc<Error>>,
 }
 
@@ -50,27 +50,27 @@ impl Weighter<Node, Arc<Index>> for ByMemory {
     }
 }
 
-/// The names of the folders that were last looked into.
+/// The names of the directories that were last looked into.
 pub(in crate::guestfs) struct Names {
     upper: Box<dyn Fn(char) -> char + Send + Sync>,
     hasher: RandomState,
-    folders: Cache<Node, Arc<Index>, ByMemory>,
+    directories: Cache<Node, Arc<Index>, ByMemory>,
 }
 
 impl Names {
     /// `upper` makes the upper-case letter of a letter.
     pub(in crate::guestfs) fn new(upper: impl Fn(char) -> char + Send + Sync + 'static) -> Self {
-        let folders = Cache::with_weighter(FOLDERS, KEPT, ByMemory);
-        Self { upper: Box::new(upper), hasher: RandomState::new(), folders }
+        let directories = Cache::with_weighter(DIRECTORIES, CACHED, ByMemory);
+        Self { upper: Box::new(upper), hasher: RandomState::new(), directories }
     }
 
-    /// The node that a folder has a name for: the very name if there is one, else the name but for its case, else the
+    /// The node that a directory has a name for: the very name if there is one, else the name but for its case, else the
     /// alias.
     ///
     /// # Errors
     /// What `tell` says, unless the name is found before.
-    pub(in crate::guestfs) fn find(&self, folder: Node, name: &[u8], tell: Tell<'_>) -> Result<Option<Node>> {
-        let index = self.index(folder, tell);
+    pub(in crate::guestfs) fn find(&self, directory: Node, name: &[u8], tell: Tell<'_>) -> Result<Option<Node>> {
+        let index = self.index(directory, tell);
         let folded = self.folded(name);
         let hash = self.hash(&folded);
         let first = index.hashes.partition_point(|(known, _)| *known < hash);
@@ -97,12 +97,12 @@ impl Names {
         }
     }
 
-    fn index(&self, folder: Node, tell: Tell<'_>) -> Arc<Index> {
-        if let Some(index) = self.folders.get(&folder) {
+    fn index(&self, directory: Node, tell: Tell<'_>) -> Arc<Index> {
+        if let Some(index) = self.directories.get(&directory) {
             return index;
         }
         let mut hashes = Vec::new();
-        let told = tell(0, &mut |named| {
+        let reported = tell(0, &mut |named| {
             let start = u32::try_from(named.start).unwrap_or(u32::MAX);
             hashes.push((self.hash(&self.folded(&named.entry.name)), start));
             hashes.extend(named.alias.map(|alias| (self.hash(&self.folded(&alias)), start)));
@@ -111,14 +111,14 @@ impl Names {
         hashes.sort_unstable();
         hashes.dedup();
         hashes.shrink_to_fit();
-        let missing = told.err().map(|error| match error {
+        let missing = reported.err().map(|error| match error {
             Error::Incomplete(first) => first,
             other => Arc::new(other),
         });
         let index = Arc::new(Index { hashes, missing });
         // What failed now may work later.
         if index.missing.as_ref().is_none_or(|error| error.is_lasting()) {
-            self.folders.insert(folder, index.clone());
+            self.directories.insert(directory, index.clone());
         }
         index
     }
@@ -193,11 +193,11 @@ mod tests {
         assert_eq!(find("STRAßE.TXT"), Some(102));
         assert_eq!(find("strae~1.txt"), Some(102));
         assert_eq!(find("y"), None);
-        assert!(tells.get() < 20, "the folder was read {} times", tells.get());
+        assert!(tells.get() < 20, "the directory was read {} times", tells.get());
     }
 
     #[test]
-    fn what_a_damaged_folder_still_tells_is_found() {
+    fn what_a_corrupt_directory_still_tells_is_found() {
         let names = Names::new(upper_case);
         let tell: Tell<'_> = &|from, each| {
             for i in (0..3).filter(|i| *i as u64 * 2 >= from) {
@@ -205,7 +205,7 @@ mod tests {
                     return Ok(());
                 }
             }
-            Err(Error::NotFolder)
+            Err(Error::NotDirectory)
         };
         assert_eq!(names.find(Node(1), b"readme", tell).unwrap(), Some(Node(100)));
         assert!(names.find(Node(1), b"x", tell).is_err());

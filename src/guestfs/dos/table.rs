@@ -123,10 +123,10 @@ impl Table {
             _ => format!("{value:#x}"),
         };
         let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
-        self.damage(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
+        self.corrupt(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
     }
 
-    pub(super) fn damage(&self, cause: ParseError) -> Error {
+    pub(super) fn corrupt(&self, cause: ParseError) -> Error {
         super::error(self.type_name, cause)
     }
 }
@@ -149,7 +149,7 @@ impl Cursor<'_> {
         let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
         if place + len as u64 > table.len {
             let expected = format!("within {} bytes", table.len);
-            return Err(table.damage(ParseError::corrupt(table.at, "place of a cluster's link", expected, place)));
+            return Err(table.corrupt(ParseError::corrupt(table.at, "place of a cluster's link", expected, place)));
         }
         let known = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
         let skip = match known.filter(|skip| skip + len <= self.window.len()) {
@@ -169,8 +169,8 @@ impl Cursor<'_> {
         let mut raw = [0; 4];
         raw[..len].copy_from_slice(&self.window[skip..skip + len]);
         let value = u32::from_le_bytes(raw);
-        let odd = table.width == Width::Fat12 && cluster % 2 == 1;
-        Ok(if odd { value >> 4 } else { value & table.width.mask() })
+        let malformed = table.width == Width::Fat12 && cluster % 2 == 1;
+        Ok(if malformed { value >> 4 } else { value & table.width.mask() })
     }
 
     /// What the table says of a cluster.

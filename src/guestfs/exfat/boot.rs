@@ -3,7 +3,7 @@
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 3); all numbers are
 //! little-endian.
 
-use super::damage;
+use super::corrupt;
 use crate::disk::Disk;
 use crate::guestfs::dos::FIRST_CLUSTER;
 use crate::guestfs::{Error, Result};
@@ -50,7 +50,7 @@ pub(super) struct Boot {
     pub(super) media_failure: bool,
     /// `PercentInUse`, where it is known.
     pub(super) percent_in_use: Option<u8>,
-    /// Whether this is the backup, because the main region is damaged.
+    /// Whether this is the backup, because the main region is corrupt.
     pub(super) backup: bool,
 }
 
@@ -72,25 +72,25 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let mut first = [0; 512];
     volume.read_at(at, &mut first)?;
     let f = Fields::new("boot sector", &first, at);
-    let mark = f.bytes(3, 8).map_err(damage)?;
+    let mark = f.bytes(3, 8).map_err(corrupt)?;
     if mark != NAME {
-        return Err(damage(ParseError::corrupt(
+        return Err(corrupt(ParseError::corrupt(
             at + 3,
             "name in the boot sector",
             "EXFAT",
             String::from_utf8_lossy(mark),
         )));
     }
-    let shift = u32::from(f.u8(108).map_err(damage)?); // BytesPerSectorShift
+    let shift = u32::from(f.u8(108).map_err(corrupt)?); // BytesPerSectorShift
     let size = 1_u64.checked_shl(shift).unwrap_or(0);
     if !SECTOR_SHIFTS.contains(&shift) || sector.is_some_and(|sector| sector != size) {
-        return Err(damage(ParseError::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift)));
+        return Err(corrupt(ParseError::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift)));
     }
     let len = usize::try_from(size).unwrap_or(0);
     let mut bytes = vec![0; REGION * len];
     volume.read_at(at, &mut bytes)?;
-    check(&bytes, len, at).map_err(damage)?;
-    parse(&Fields::new("boot sector", &bytes[..512], at), volume.size()).map_err(damage)
+    check(&bytes, len, at).map_err(corrupt)?;
+    parse(&Fields::new("boot sector", &bytes[..512], at), volume.size()).map_err(corrupt)
 }
 
 /// Holds a region of sectors of `len` bytes against its checksum.
@@ -165,7 +165,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
         let expected = format!("from {FIRST_CLUSTER} to {:#x}", u64::from(clusters) + 1);
         return Err(ParseError::corrupt(
             f.offset(96),
-            "first cluster of the root folder",
+            "first cluster of the root directory",
             expected,
             format!("{root:#x}"),
         ));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backup_is_read_where_the_region_is_damaged() {
+    fn the_backup_is_read_where_the_region_is_corrupt() {
         let mut bytes = volume();
         sum(&mut bytes, 0);
         bytes.copy_within(0..6144, 6144);

@@ -1,4 +1,4 @@
-//! The slots of a folder: sets that begin with a primary one. A file is a set of three or more: times and attributes,
+//! The slots of a directory: sets that begin with a primary one. A file is a set of three or more: times and attributes,
 //! the stream of its bytes, and its name in pieces. Field names and offsets are those of Microsoft's specification
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, sections 6 and 7); all numbers are
 //! little-endian.
@@ -32,7 +32,7 @@ const DIRECTORY: u16 = 0x10;
 const ALLOCATION_POSSIBLE: u8 = 1;
 const NO_FAT_CHAIN: u8 = 2;
 /// Units of a piece of a name, and the most of a name.
-const PIECE: usize = 15;
+const CHUNK: usize = 15;
 const MAX_UNITS: usize = 255;
 
 /// What a slot is.
@@ -48,7 +48,7 @@ pub(super) enum SlotKind {
     Volume,
     /// Primary and unknown, to be passed over with its set.
     Benign,
-    /// Primary and unknown, so that the folder is not understood.
+    /// Primary and unknown, so that the directory is not understood.
     Critical,
     /// One of a set.
     Secondary,
@@ -68,10 +68,10 @@ impl SlotKind {
     }
 }
 
-/// A file or folder.
+/// A file or directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
-    pub(super) is_folder: bool,
+    pub(super) is_directory: bool,
     pub(super) is_read_only: bool,
     pub(super) created: Time,
     pub(super) modified: Time,
@@ -99,7 +99,7 @@ impl File {
             let (found, stated) = (format!("{found:#06x}"), format!("{stated:#06x}"));
             return Err(ParseError::corrupt(f.offset(2), "checksum of a file's slots", found, stated));
         }
-        let (name, is_folder) = title(set, at)?;
+        let (name, is_directory) = title(set, at)?;
         let flags = stream.u8(1)?; // GeneralSecondaryFlags
         let (size, valid) = (stream.u64_le(24)?, stream.u64_le(8)?); // DataLength, ValidDataLength
         if valid > size {
@@ -109,7 +109,7 @@ impl File {
         let attributes = f.u16_le(4)?; // FileAttributes
         let has_clusters = flags & ALLOCATION_POSSIBLE != 0 && size > 0;
         Ok(Self {
-            is_folder,
+            is_directory,
             is_read_only: attributes & READ_ONLY != 0,
             created: moment(f.u32_le(8)?, primary[20], primary[22]), // CreateTimestamp, Create10ms…, CreateUtcOffset
             modified: moment(f.u32_le(12)?, primary[21], primary[23]), // LastModified…
@@ -123,7 +123,7 @@ impl File {
     }
 }
 
-/// The name of a set of slots, and whether it is that of a folder.
+/// The name of a set of slots, and whether it is that of a directory.
 pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> {
     let f = Fields::new("set of slots of a file", set, at);
     let stream = Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at);
@@ -143,7 +143,7 @@ pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> 
 /// The name of `len` units that the pieces of a set have.
 fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
     let (slots, _) = set.as_chunks::<SLOT>();
-    let mut units = Vec::with_capacity(MAX_UNITS + PIECE);
+    let mut units = Vec::with_capacity(MAX_UNITS + CHUNK);
     for raw in slots.iter().skip(2) {
         match raw[0] {
             kind::NAME if units.len() < len => {
@@ -160,7 +160,7 @@ fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
         }
     }
     if len == 0 || units.len() < len {
-        let found = format!("{} in {} pieces", len, units.len() / PIECE);
+        let found = format!("{} in {} pieces", len, units.len() / CHUNK);
         return Err(ParseError::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
     }
     Ok(utf16::to_utf8(&units[..len]))
@@ -180,7 +180,7 @@ fn moment(stamp: u32, hundredths: u8, zone: u8) -> Time {
     let quarters = match zone {
         0..0x80 => 0,
         ahead @ 0x80..0xC0 => i64::from(ahead) - 0x80,
-        behind => i64::from(behind) - 0x100,
+        after => i64::from(after) - 0x100,
     };
     Time { seconds: local.seconds - quarters * 15 * 60, ..local }
 }
@@ -200,7 +200,7 @@ mod tests {
         set[SLOT + 8] = 100;
         set[SLOT + 20] = 9;
         set[SLOT + 24] = 200;
-        for part in units.chunks(PIECE) {
+        for part in units.chunks(CHUNK) {
             let mut raw = vec![kind::NAME, 0];
             raw.extend(part.iter().flat_map(|unit| unit.to_le_bytes()));
             raw.resize(SLOT, 0);
@@ -225,7 +225,7 @@ mod tests {
         for name in ["x", "fifteen letters", "sixteen letters!", "emoji 😀 and ünïcode ☃"] {
             let file = File::parse(&set(name, &[]), 0).unwrap();
             assert_eq!(file.name, name.as_bytes());
-            assert_eq!((file.size, file.valid, file.first, file.is_run, file.is_folder), (200, 100, 9, true, false));
+            assert_eq!((file.size, file.valid, file.first, file.is_run, file.is_directory), (200, 100, 9, true, false));
         }
         assert_eq!(File::parse(&set(&"n".repeat(255), &[]), 0).unwrap().name.len(), 255);
         // Slots of a maker are passed over, others are not understood.

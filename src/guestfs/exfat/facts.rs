@@ -1,4 +1,4 @@
-//! What the root folder says of the volume: its label, and where the bitmap and the table of upper-case letters are.
+//! What the root directory says of the volume: its label, and where the bitmap and the table of upper-case letters are.
 
 use super::boot::Boot;
 use super::entry::{SlotKind, kind};
@@ -16,7 +16,7 @@ const MAX_LABEL: usize = 11;
 /// `BitmapFlags`: it goes with the second table.
 const OF_SECOND: u8 = 1;
 
-/// The slots of the root folder that are of the volume.
+/// The slots of the root directory that are of the volume.
 #[derive(Default)]
 pub(super) struct System {
     label: String,
@@ -31,7 +31,7 @@ fn word(raw: &[u8; SLOT], at: usize) -> u32 {
 }
 
 impl System {
-    /// Reads as far as the root folder can be read: files may still be there, and who lists it is told.
+    /// Reads as far as the root directory can be read: files may still be there, and who lists it is told.
     pub(super) fn read(heap: &Heap, boot: &Boot) -> Self {
         let mut system = Self::default();
         let _ = heap.slots(root(boot), 0, &mut |slot| {
@@ -62,7 +62,7 @@ impl System {
 pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Facts {
     let mut notes = Vec::new();
     if boot.backup {
-        notes.push("Its boot region is damaged; the backup is used".to_owned());
+        notes.push("Its boot region is corrupt; the backup is used".to_owned());
     }
     if boot.dirty {
         notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());

@@ -4,9 +4,9 @@
 //! volume's own table of upper-case letters.
 
 mod boot;
+mod directory;
 mod entry;
 mod facts;
-mod folder;
 mod upper;
 
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
@@ -21,12 +21,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 const TYPE: &str = "exFAT";
-/// The root folder has no slots; all other nodes are the place of their first slot on the volume in units of slots,
-/// times two, and 1 more if the folder that it is in is one run, of which the table says nothing. The boot region has
+/// The root directory has no slots; all other nodes are the place of their first slot on the volume in units of slots,
+/// times two, and 1 more if the directory that it is in is one run, of which the table says nothing. The boot region has
 /// the first places.
 const ROOT: Node = Node(1);
-/// The most bytes of a folder, by the specification.
-const MAX_FOLDER: u64 = 256 << 20;
+/// The most bytes of a directory, by the specification.
+const MAX_DIRECTORY: u64 = 256 << 20;
 
 /// An opened file system.
 pub struct Exfat {
@@ -37,7 +37,7 @@ pub struct Exfat {
     gaps: Gaps,
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     error(TYPE, cause)
 }
 
@@ -63,10 +63,10 @@ impl Exfat {
         Ok(Self { boot, heap, facts, names, gaps: Gaps::new(TYPE) })
     }
 
-    /// A file or folder other than the root, and where its first slot is on the volume.
+    /// A file or directory other than the root, and where its first slot is on the volume.
     fn file(&self, node: Node) -> Result<(File, u64)> {
         let (at, in_run) = ((node.0 >> 1).saturating_mul(SLOT as u64), node.0 & 1 == 1);
-        let outside = || damage(ParseError::corrupt(at, "slot of a folder", "one in a cluster", "none"));
+        let outside = || corrupt(ParseError::corrupt(at, "slot of a directory", "one in a cluster", "none"));
         let mut set = vec![0; SLOT];
         let (mut place, mut len) = (at, 1);
         let mut number = 0;
@@ -77,10 +77,10 @@ impl Exfat {
             self.heap.blocks.read_at(place, raw)?;
             if number == 0 {
                 let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
-                    return Err(damage(ParseError::corrupt(
+                    return Err(corrupt(ParseError::corrupt(
                         at,
-                        "slot of a folder",
-                        "a file or a folder",
+                        "slot of a directory",
+                        "a file or a directory",
                         "something else",
                     )));
                 };
@@ -89,16 +89,16 @@ impl Exfat {
             }
             number += 1;
             place += SLOT as u64;
-            // A set may go on in the folder's next cluster.
+            // A set may go on in the directory's next cluster.
             if number < len && !in_run && place == self.heap.place(cluster) + self.heap.cluster {
                 let next = self.heap.chains.find(cluster, 1, 2)?;
                 place = self.heap.place(next.ok_or_else(outside)?.cluster);
             }
         }
-        Ok((File::parse(&set, at).map_err(damage)?, at))
+        Ok((File::parse(&set, at).map_err(corrupt)?, at))
     }
 
-    /// Where the bytes of a file or folder are, whose first slot is at byte `at` of the volume.
+    /// Where the bytes of a file or directory are, whose first slot is at byte `at` of the volume.
     fn place(&self, file: &File, at: u64) -> Result<Place> {
         if file.size == 0 {
             return Ok(Place::Range { at: 0, len: 0 });
@@ -107,14 +107,14 @@ impl Exfat {
         let clusters = file.size.div_ceil(self.heap.cluster);
         if clusters > u64::from(table.clusters) {
             let most = u64::from(table.clusters).saturating_mul(self.heap.cluster);
-            return Err(damage(ParseError::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
+            return Err(corrupt(ParseError::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
         }
         let end = u64::from(file.first).saturating_add(if file.is_run { clusters } else { 1 });
         if !table.has(file.first) || end > u64::from(table.end()) {
             let expected = format!("from 2 to {:#x}", table.end() - 1);
             let what = format!("clusters of {}", String::from_utf8_lossy(&file.name));
             let found = format!("{:#x} to {:#x}", file.first, end - 1);
-            return Err(damage(ParseError::corrupt(at, what, expected, found)));
+            return Err(corrupt(ParseError::corrupt(at, what, expected, found)));
         }
         if file.is_run {
             return Ok(Place::Range { at: self.heap.place(file.first), len: file.size });
@@ -122,26 +122,27 @@ impl Exfat {
         Ok(Place::Chain { first: file.first, clusters })
     }
 
-    /// Where the slots of a folder are, and whether that is one run.
-    fn folder(&self, node: Node) -> Result<(Place, bool)> {
+    /// Where the slots of a directory are, and whether that is one run.
+    fn directory(&self, node: Node) -> Result<(Place, bool)> {
         if node == ROOT {
             return Ok((root(&self.boot), false));
         }
         let (file, at) = self.file(node)?;
-        if !file.is_folder {
-            return Err(Error::NotFolder);
+        if !file.is_directory {
+            return Err(Error::NotDirectory);
         }
-        if file.size > MAX_FOLDER {
-            let cause = ParseError::corrupt(at, "size of a folder", format_args!("at most {MAX_FOLDER}"), file.size);
-            return Err(damage(cause));
+        if file.size > MAX_DIRECTORY {
+            let cause =
+                ParseError::corrupt(at, "size of a directory", format_args!("at most {MAX_DIRECTORY}"), file.size);
+            return Err(corrupt(cause));
         }
         Ok((self.place(&file, at)?, file.is_run))
     }
 }
 
-/// Where the slots of the root folder are.
+/// Where the slots of the root directory are.
 fn root(boot: &Boot) -> Place {
-    Place::WholeChain { first: boot.root, most: (MAX_FOLDER / boot.cluster).max(1) }
+    Place::WholeChain { first: boot.root, most: (MAX_DIRECTORY / boot.cluster).max(1) }
 }
 
 impl GuestFs for Exfat {
@@ -153,32 +154,32 @@ impl GuestFs for Exfat {
         ROOT
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.folder(folder)?;
-        self.names.find(folder, name, &|from, each| self.tell_names(folder, place, from, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.directory(directory)?;
+        self.names.find(directory, name, &|from, each| self.tell_names(directory, place, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         if node == ROOT {
-            return Ok(Attributes::BARE_FOLDER);
+            return Ok(Attributes::BARE_DIRECTORY);
         }
         let (file, _) = self.file(node)?;
         Ok(Attributes {
-            kind: if file.is_folder { NodeKind::Folder } else { NodeKind::File },
-            // For a folder the flag means something else.
-            mode: if file.is_read_only && !file.is_folder { 0o555 } else { 0o755 },
+            kind: if file.is_directory { NodeKind::Directory } else { NodeKind::File },
+            // For a directory the flag means something else.
+            mode: if file.is_read_only && !file.is_directory { 0o555 } else { 0o755 },
             size: file.size,
             allocated: file.size.checked_next_multiple_of(self.heap.cluster).unwrap_or(file.size),
             accessed: file.accessed,
             modified: file.modified,
             changed: file.modified,
             created: Some(file.created),
-            ..Attributes::BARE_FOLDER
+            ..Attributes::BARE_DIRECTORY
         })
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.tell_names(folder, self.folder(folder)?, from, &mut |named| each(named.entry))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.tell_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -186,7 +187,7 @@ impl GuestFs for Exfat {
             return Err(Error::NotFile);
         }
         let (file, at) = self.file(file)?;
-        if file.is_folder {
+        if file.is_directory {
             return Err(Error::NotFile);
         }
         let len = len.max(1);
@@ -197,7 +198,7 @@ impl GuestFs for Exfat {
         match self.heap.locate(self.place(&file, at)?, offset)? {
             Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
             None => {
-                Err(damage(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset)))
+                Err(corrupt(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset)))
             }
         }
     }

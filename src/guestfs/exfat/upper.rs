@@ -2,7 +2,7 @@
 //! formatters write, 0xFFFF and a number stand for so many letters that have no other case
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 7.2).
 
-use super::damage;
+use super::corrupt;
 use crate::guestfs::Result;
 use crate::guestfs::dos::{Heap, Names, Place, upper_case};
 use crate::ondisk::ParseError;
@@ -32,20 +32,20 @@ pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut
 fn read(heap: &Heap, (at, checksum, first, len): (u64, u32, u32, u64)) -> Result<Vec<u16>> {
     if len > MAX_LEN || !len.is_multiple_of(2) || !heap.chains.table.has(first) {
         let found = format!("{len} bytes from cluster {first:#x} on");
-        return Err(damage(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
+        return Err(corrupt(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
     }
     let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
     heap.read(Place::Chain { first, clusters: len.div_ceil(heap.cluster) }, 0, &mut raw)?;
     let sum = raw.iter().fold(0_u32, |sum, byte| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
     if sum != checksum {
         let (sum, stated) = (format!("{sum:#010x}"), format!("{checksum:#010x}"));
-        return Err(damage(ParseError::corrupt(at, "checksum of the table of upper-case letters", sum, stated)));
+        return Err(corrupt(ParseError::corrupt(at, "checksum of the table of upper-case letters", sum, stated)));
     }
-    Ok(unpack(&raw))
+    Ok(decompress(&raw))
 }
 
 /// The table of a packed one; what that leaves out has no other case.
-fn unpack(raw: &[u8]) -> Vec<u16> {
+fn decompress(raw: &[u8]) -> Vec<u16> {
     let (pairs, _) = raw.as_chunks::<2>();
     let mut units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
     let mut table: Vec<u16> = Vec::with_capacity(UNITS);
@@ -73,12 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn stretches_without_another_case_are_packed() {
-        let table = unpack(&bytes(&[9, SAME, 3, 8, 7]));
+    fn segments_without_another_case_are_compressed() {
+        let table = decompress(&bytes(&[9, SAME, 3, 8, 7]));
         assert_eq!(table, [9, 1, 2, 3, 8, 7]);
-        let all = unpack(&bytes(&[SAME, u16::MAX, SAME]));
+        let all = decompress(&bytes(&[SAME, u16::MAX, SAME]));
         assert_eq!((all.len(), all[1000], all[65535]), (65536, 1000, SAME));
-        assert_eq!(unpack(&bytes(&[SAME, u16::MAX, SAME, u16::MAX, SAME, u16::MAX])).len(), UNITS);
-        assert!(unpack(&[1]).is_empty());
+        assert_eq!(decompress(&bytes(&[SAME, u16::MAX, SAME, u16::MAX, SAME, u16::MAX])).len(), UNITS);
+        assert!(decompress(&[1]).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //! `struct ext4_group_desc` (<https://docs.kernel.org/filesystems/ext4/group_descr.html>).
 
 use super::superblock::Superblock;
-use super::{Ext, damage};
+use super::{Ext, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -95,8 +95,8 @@ impl Ext {
         let bytes = self.block(block, "group descriptors")?;
         let at = self.byte_of(block).saturating_add(place as u64);
         let f = Fields::new("group descriptors", &bytes, self.byte_of(block));
-        let raw = f.bytes(place, usize::from(self.sb.descriptor_size)).map_err(damage)?;
-        Descriptor::parse(raw, at, number, &self.sb).map_err(damage)
+        let raw = f.bytes(place, usize::from(self.sb.descriptor_size)).map_err(corrupt)?;
+        Descriptor::parse(raw, at, number, &self.sb).map_err(corrupt)
     }
 
     /// What a user should know of the groups, whose inodes are read all the same.

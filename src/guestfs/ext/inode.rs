@@ -59,11 +59,11 @@ impl Inode {
             ParseError::corrupt(
                 at,
                 format!("type of inode {number}"),
-                "a file, folder or device",
+                "a file, directory or device",
                 format_args!("{raw_mode:#o}"),
             )
         })?;
-        let high_size = if matches!(kind, NodeKind::File | NodeKind::Folder) { f.u32_le(0x6C)? } else { 0 };
+        let high_size = if matches!(kind, NodeKind::File | NodeKind::Directory) { f.u32_le(0x6C)? } else { 0 };
         let allocated = u64::from(f.u32_le(0x1C)?) | u64::from(f.u16_le(0x74)?) << 32;
         let unit = if sb.huge_files && inode_flags & flags::HUGE_FILE != 0 { u64::from(sb.block_size) } else { 512 };
         let time = |at: usize, extra_at: usize| -> Result<Time, ParseError> {

@@ -1,7 +1,7 @@
 //! From a file's blocks to the volume's: extent trees and indirect blocks.
 
 use super::inode::{Inode, flags};
-use super::{Ext, damage};
+use super::{Ext, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -49,7 +49,7 @@ impl Ext {
             && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
         {
             let what = format!("block {block} of inode {}", inode.number);
-            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
+            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
         }
         Ok(mapped)
     }
@@ -82,18 +82,18 @@ impl Ext {
     fn check_extent_node(&self, inode: &Inode, bytes: &[u8], at: u64) -> Result<()> {
         let Some(seed) = inode.checksum_seed(&self.sb) else { return Ok(()) };
         let f = Fields::new("extent tree", bytes, at);
-        let tail = 12 + 12 * usize::from(f.u16_le(4).map_err(damage)?);
-        let stated = f.u32_le(tail).map_err(damage)?;
-        let found = super::checksum(seed, f.bytes(0, tail).map_err(damage)?);
+        let tail = 12 + 12 * usize::from(f.u16_le(4).map_err(corrupt)?);
+        let stated = f.u32_le(tail).map_err(corrupt)?;
+        let found = super::checksum(seed, f.bytes(0, tail).map_err(corrupt)?);
         super::same_checksum("checksum of an extent tree", f.offset(tail), found, stated)
     }
 
     fn map_indirect(&self, inode: &Inode, block: u64) -> Result<Mapped> {
         let per_block = u64::from(self.sb.block_size / 4);
         let f = Fields::new("block map", &inode.block, 0);
-        let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(damage);
+        let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(corrupt);
         if block < DIRECT {
-            return Ok(stretch(&inode.block[..48], usize::try_from(block).unwrap_or(0)));
+            return Ok(segment(&inode.block[..48], usize::try_from(block).unwrap_or(0)));
         }
         let mut index = block - DIRECT;
         let mut span = per_block;
@@ -105,7 +105,7 @@ impl Ext {
             span *= per_block;
         }
         let what = format!("block number of inode {}", inode.number);
-        Err(damage(ParseError::corrupt(0, what, "one that three levels of indirection reach", block)))
+        Err(corrupt(ParseError::corrupt(0, what, "one that three levels of indirection reach", block)))
     }
 
     /// Follows indirect blocks; `span` is how many blocks of the file an entry of `table` stands for.
@@ -119,7 +119,7 @@ impl Ext {
             let bytes = self.block(table, "indirect block")?;
             let slot = usize::try_from(index / span).unwrap_or(usize::MAX);
             if span == 1 {
-                return Ok(stretch(&bytes, slot));
+                return Ok(segment(&bytes, slot));
             }
             table = bytes.as_chunks::<4>().0.get(slot).map_or(0, |raw| u64::from(u32::from_le_bytes(*raw)));
             index %= span;
@@ -152,7 +152,7 @@ impl Search {
     fn step(&mut self, node: &[u8], at: u64) -> Result<Step> {
         let (level, entries) = header(node, at, self.inode, self.level)?;
         let f = Fields::new("extent tree", node, at);
-        let found = self.find(&f, level, entries).map_err(damage)?;
+        let found = self.find(&f, level, entries).map_err(corrupt)?;
         self.level = level.checked_sub(1);
         Ok(found)
     }
@@ -199,23 +199,23 @@ impl Search {
 fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Result<(u16, usize)> {
     let f = Fields::new("extent tree", node, at);
     let rule = |offset: usize, what: &str, expected: String, found: u16| {
-        Err(damage(ParseError::corrupt(
+        Err(corrupt(ParseError::corrupt(
             f.offset(offset),
             format!("{what} of the extent tree of inode {inode}"),
             expected,
             found,
         )))
     };
-    let magic = f.u16_le(0).map_err(damage)?;
+    let magic = f.u16_le(0).map_err(corrupt)?;
     if magic != EXTENT_MAGIC {
         return rule(0, "magic number", EXTENT_MAGIC.to_string(), magic);
     }
-    let entries = f.u16_le(2).map_err(damage)?;
+    let entries = f.u16_le(2).map_err(corrupt)?;
     let room = node.len() / 12 - 1;
     if usize::from(entries) > room {
         return rule(2, "number of entries", format!("at most {room}"), entries);
     }
-    let level = f.u16_le(6).map_err(damage)?;
+    let level = f.u16_le(6).map_err(corrupt)?;
     match expected_level {
         Some(expected) if level != expected => rule(6, "depth", expected.to_string(), level),
         None if level > MAX_DEPTH => rule(6, "depth", format!("at most {MAX_DEPTH}"), level),
@@ -238,7 +238,7 @@ fn hole(block: u64, next: u64) -> Mapped {
 }
 
 /// The number at `slot` of a table and those that go on from it: following blocks, or more holes.
-fn stretch(table: &[u8], slot: usize) -> Mapped {
+fn segment(table: &[u8], slot: usize) -> Mapped {
     let mut words = table.as_chunks::<4>().0.iter().skip(slot).map(|raw| u32::from_le_bytes(*raw));
     let Some(first) = words.next() else { return Mapped { block: None, count: 1 } };
     let count = (1..)

@@ -3,7 +3,7 @@
 //! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
 //! every block is taken from the newest place.
 
-mod folder;
+mod directory;
 mod group;
 mod inode;
 mod journal;
@@ -46,7 +46,7 @@ pub struct Ext {
     /// Nodes of extent trees by inode and block.
     nodes: Cache<(u32, u64), Arc<[u8]>>,
     inodes: Cache<u32, Arc<Inode>>,
-    folders: Names,
+    directories: Names,
     gaps: Gaps,
 }
 
@@ -64,7 +64,7 @@ pub fn type_name(head: &[u8]) -> &'static str {
     superblock::type_name(word(0x5C), word(0x60))
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -77,7 +77,7 @@ fn same_checksum(what: &str, at: u64, found: u32, stated: u32) -> Result<()> {
     if found == stated {
         return Ok(());
     }
-    Err(damage(ParseError::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
+    Err(corrupt(ParseError::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
 }
 
 impl Ext {
@@ -158,7 +158,7 @@ impl Ext {
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
-            folders: Names::new(),
+            directories: Names::new(),
             gaps: Gaps::new(TYPE),
         }
     }
@@ -190,7 +190,7 @@ impl Ext {
             return Ok(bytes);
         }
         if block >= self.sb.blocks {
-            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
         }
         let bytes: Arc<[u8]> = self.newest(block)?.into();
         self.blocks.insert(block, bytes.clone());
@@ -205,7 +205,7 @@ impl Ext {
             Some(raw) => self.changed_inode(number, raw)?,
             None => {
                 let (at, raw) = self.raw_inode(number)?;
-                Inode::parse(&raw, at, number, &self.sb).map_err(damage)?
+                Inode::parse(&raw, at, number, &self.sb).map_err(corrupt)?
             }
         };
         let inode = Arc::new(inode);
@@ -216,13 +216,13 @@ impl Ext {
     /// An inode whose bytes are `raw` and not those on the volume.
     fn changed_inode(&self, number: u32, raw: &[u8]) -> Result<Inode> {
         let (block, start) = self.inode_place(number)?;
-        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(damage)
+        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(corrupt)
     }
 
     /// The block that an inode is in, and where in it.
     fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 "inode number",
                 format_args!("1 to {}", self.sb.inodes),
@@ -233,7 +233,7 @@ impl Ext {
         let group = index / u64::from(self.sb.inodes_per_group);
         if group >= self.sb.groups() {
             let expected = format!("one of {} groups", self.sb.groups());
-            return Err(damage(ParseError::corrupt(0, format!("group of inode {number}"), expected, group)));
+            return Err(corrupt(ParseError::corrupt(0, format!("group of inode {number}"), expected, group)));
         }
         let table = self.inode_table(group)?;
         let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
@@ -299,16 +299,16 @@ impl GuestFs for Ext {
         Node(ROOT)
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.directories.lookup(directory, name, |each| self.read_directory(directory, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         Ok(self.node(node)?.attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.entries(&*self.node(folder)?, from, each)
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.entries(&*self.node(directory)?, from, each)
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -345,7 +345,12 @@ impl GuestFs for Ext {
         let part = start.checked_add(buf.len()).and_then(|end| bytes.get(start..end));
         let part = part.ok_or_else(|| {
             let what = format!("inline data of inode {}", inode.number);
-            damage(ParseError::corrupt(0, what, format_args!("{} bytes", start.saturating_add(buf.len())), bytes.len()))
+            corrupt(ParseError::corrupt(
+                0,
+                what,
+                format_args!("{} bytes", start.saturating_add(buf.len())),
+                bytes.len(),
+            ))
         })?;
         buf.copy_from_slice(part);
         Ok(())
@@ -360,7 +365,7 @@ impl GuestFs for Ext {
         inode.readable("symbolic link")?;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
         }
         if inode.has(flags::INLINE_DATA) {
             return self.inline_data(&inode);
@@ -372,7 +377,7 @@ impl GuestFs for Ext {
             let len = target.len();
             let short = inode.block.get(..len).filter(|_| len < BLOCK_BYTES).ok_or_else(|| {
                 let what = format!("length of the symbolic link with inode {}, which has no blocks", inode.number);
-                damage(ParseError::corrupt(0, what, format_args!("below {BLOCK_BYTES}"), size))
+                corrupt(ParseError::corrupt(0, what, format_args!("below {BLOCK_BYTES}"), size))
             })?;
             target.copy_from_slice(short);
         } else {

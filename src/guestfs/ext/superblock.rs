@@ -100,7 +100,7 @@ pub(super) fn type_name(compat: u32, features: u32) -> &'static str {
 }
 
 fn bad(what: &str, at: u64, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
-    super::damage(ParseError::corrupt(AT + at, what, expected, found))
+    super::corrupt(ParseError::corrupt(AT + at, what, expected, found))
 }
 
 impl Superblock {
@@ -108,7 +108,7 @@ impl Superblock {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let f = Fields::new("superblock", bytes, AT);
         Self::fields(&f, bytes).map_err(|e| match e {
-            Failed::Field(cause) => super::damage(cause),
+            Failed::Field(cause) => super::corrupt(cause),
             Failed::Rule(error) => error,
         })
     }

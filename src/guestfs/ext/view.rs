@@ -3,13 +3,13 @@
 //!
 //! The outcome is that of the kernel's `ext4_fc_replay` in `fs/ext4/fast_commit.c`, with these exceptions. Times that
 //! it sets to the moment of the replay stay as they were. It gives up with files that were open when they lost their
-//! last name, and loses folders that got the number of a deleted folder; here these are as they were synced. Data that
+//! last name, and loses directories that got the number of a deleted directory; here these are as they were synced. Data that
 //! outgrew its inode (`inline_data`), which it drops, is refused.
 
 use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::journal::Change;
 use super::map::{self, Mapped};
-use super::{Ext, damage};
+use super::{Ext, corrupt};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,9 +23,9 @@ const BLOCK: usize = 0x28;
 const GENERATION: usize = BLOCK + BLOCK_BYTES;
 /// An extent tree without entries, of which there is room for four.
 const EMPTY_TREE: [u8; 12] = [0x0A, 0xF3, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
-/// Where the listing of new names begins, behind all places in a folder's blocks.
+/// Where the listing of new names begins, behind all places in a directory's blocks.
 const ADDED: u64 = 1 << 40;
-/// Names of folders on the volume that are kept in memory at most while changes are put in.
+/// Names of directories on the volume that are kept in memory at most while changes are put in.
 const MAX_NAMES: usize = 8 << 20;
 
 /// The changes, put together.
@@ -34,19 +34,19 @@ pub(super) struct View {
     /// The bytes of inodes.
     inodes: HashMap<u32, Vec<u8>>,
     /// Stretches of files by their first block, over what the inode's map has.
-    maps: HashMap<u32, BTreeMap<u64, Stretch>>,
-    folders: HashMap<u32, Names>,
+    maps: HashMap<u32, BTreeMap<u64, Segment>>,
+    directories: HashMap<u32, Names>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Stretch {
+struct Segment {
     /// The block of the file after the last one.
     end: u64,
     /// The first one on the volume; none for a hole or what was never written.
     block: Option<u64>,
 }
 
-/// The names of a folder over those on the volume.
+/// The names of a directory over those on the volume.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Nothing on the volume counts.
@@ -91,11 +91,11 @@ impl View {
     /// What a file has at a block, by what its map on the volume has there.
     pub(super) fn mapped(&self, inode: u32, block: u64, stored: impl FnOnce() -> Result<Mapped>) -> Result<Mapped> {
         let Some(map) = self.maps.get(&inode) else { return stored() };
-        if let Some((first, stretch)) = map.range(..=block).next_back()
-            && stretch.end > block
+        if let Some((first, segment)) = map.range(..=block).next_back()
+            && segment.end > block
         {
-            let block_there = stretch.block.map(|start| start + (block - first));
-            return Ok(Mapped { block: block_there, count: stretch.end - block });
+            let block_there = segment.block.map(|start| start + (block - first));
+            return Ok(Mapped { block: block_there, count: segment.end - block });
         }
         let mut mapped = stored()?;
         if let Some((next, _)) = map.range(block + 1..).next() {
@@ -104,38 +104,38 @@ impl View {
         Ok(mapped)
     }
 
-    /// The names of a folder that were changed.
-    pub(super) fn names(&self, folder: u32) -> Option<&Names> {
-        self.folders.get(&folder)
+    /// The names of a directory that were changed.
+    pub(super) fn names(&self, directory: u32) -> Option<&Names> {
+        self.directories.get(&directory)
     }
 
     /// Notes what a file has from its block `first` on up to before `end`.
     fn put(&mut self, inode: u32, first: u64, end: u64, block: Option<u64>) {
         let map = self.maps.entry(inode).or_default();
-        let before = map.range(..first).next_back().map(|(at, stretch)| (*at, *stretch));
-        if let Some((at, stretch)) = before.filter(|(_, stretch)| stretch.end > first) {
-            map.insert(at, Stretch { end: first, ..stretch });
-            if stretch.end > end {
-                map.insert(end, rest(at, stretch, end));
+        let before = map.range(..first).next_back().map(|(at, segment)| (*at, *segment));
+        if let Some((at, segment)) = before.filter(|(_, segment)| segment.end > first) {
+            map.insert(at, Segment { end: first, ..segment });
+            if segment.end > end {
+                map.insert(end, rest(at, segment, end));
             }
         }
-        while let Some((at, stretch)) = map.range(first..end).next().map(|(at, stretch)| (*at, *stretch)) {
+        while let Some((at, segment)) = map.range(first..end).next().map(|(at, segment)| (*at, *segment)) {
             map.remove(&at);
-            if stretch.end > end {
-                map.insert(end, rest(at, stretch, end));
+            if segment.end > end {
+                map.insert(end, rest(at, segment, end));
             }
         }
-        map.insert(first, Stretch { end, block });
+        map.insert(first, Segment { end, block });
     }
 }
 
 /// What a stretch that begins at a file's block `first` has from block `from` on.
-fn rest(first: u64, stretch: Stretch, from: u64) -> Stretch {
-    Stretch { block: stretch.block.map(|block| block + (from - first)), ..stretch }
+fn rest(first: u64, segment: Segment, from: u64) -> Segment {
+    Segment { block: segment.block.map(|block| block + (from - first)), ..segment }
 }
 
 impl Ext {
-    /// Tells a changed folder's entries from `from` on, by `stored`, which tells those on the volume.
+    /// Tells a changed directory's entries from `from` on, by `stored`, which tells those on the volume.
     pub(super) fn changed_entries(
         &self,
         names: &Names,
@@ -143,22 +143,22 @@ impl Ext {
         stored: impl FnOnce(&mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut told = ControlFlow::Continue(());
+        let mut reported = ControlFlow::Continue(());
         if !names.is_new && from < ADDED {
             stored(&mut |entry| {
                 if !names.removed.contains(&entry.name) {
-                    told = each(entry);
+                    reported = each(entry);
                 }
-                told
+                reported
             })?;
         }
         for (place, (name, inode)) in names.added.range(from.saturating_sub(ADDED)..) {
-            if told.is_break() {
+            if reported.is_break() {
                 break;
             }
             let kind = self.inode(*inode).map_or(NodeKind::File, |inode| inode.attributes.kind);
             let node = Node(u64::from(*inode));
-            told = each(Entry { name: name.clone(), node, kind, next: ADDED + place + 1 });
+            reported = each(Entry { name: name.clone(), node, kind, next: ADDED + place + 1 });
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ struct Apply<'a> {
     /// As it is without them.
     ext: &'a Ext,
     view: View,
-    /// Names of folders on the volume, and how many they are.
+    /// Names of directories on the volume, and how many they are.
     stored: HashMap<u32, HashMap<Vec<u8>, Node>>,
     names: usize,
 }
@@ -195,9 +195,9 @@ impl Apply<'_> {
                 }
                 Ok(())
             }
-            Change::Create { folder, inode, name } => self.create(folder, inode, &name),
-            Change::Link { folder, inode, name } => self.link(folder, inode, &name),
-            Change::Unlink { folder, inode, name } => self.unlink(folder, inode, &name),
+            Change::Create { directory, inode, name } => self.create(directory, inode, &name),
+            Change::Link { directory, inode, name } => self.link(directory, inode, &name),
+            Change::Unlink { directory, inode, name } => self.unlink(directory, inode, &name),
         }
     }
 
@@ -221,7 +221,7 @@ impl Apply<'_> {
             return Ok(Some(inode));
         }
         let what = format!("map of inode {number}, whose blocks a fast commit changes");
-        Err(damage(ParseError::corrupt(0, what, "an extent tree", "none")))
+        Err(corrupt(ParseError::corrupt(0, what, "an extent tree", "none")))
     }
 
     /// The bytes of an inode, for changing.
@@ -257,7 +257,7 @@ impl Apply<'_> {
         if count == 0 || end.is_none_or(|end| end > self.ext.sb.blocks) {
             let what = format!("block {first} of inode {number} in a fast commit");
             let found = format!("{count} from {block:?} on");
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 what,
                 format_args!("blocks below {}", self.ext.sb.blocks),
@@ -268,40 +268,45 @@ impl Apply<'_> {
         Ok(())
     }
 
-    fn create(&mut self, folder: u32, number: u32, name: &[u8]) -> Result<()> {
+    fn create(&mut self, directory: u32, number: u32, name: &[u8]) -> Result<()> {
         let Some(inode) = self.present(number)? else {
             let what = format!("inode {number}, which a fast commit makes");
-            return Err(damage(ParseError::corrupt(0, what, "an inode in use", "none")));
+            return Err(corrupt(ParseError::corrupt(0, what, "an inode in use", "none")));
         };
-        if inode.attributes.kind == NodeKind::Folder {
-            self.view.folders.insert(number, Names { is_new: true, ..Names::default() });
+        if inode.attributes.kind == NodeKind::Directory {
+            self.view.directories.insert(number, Names { is_new: true, ..Names::default() });
         }
-        self.link(folder, number, name)?;
+        self.link(directory, number, name)?;
         self.set_links(number, 1)
     }
 
-    fn link(&mut self, folder: u32, number: u32, name: &[u8]) -> Result<()> {
+    fn link(&mut self, directory: u32, number: u32, name: &[u8]) -> Result<()> {
         let Some(inode) = self.present(number)? else { return Ok(()) };
-        if !self.has_folder(folder)? || self.named(folder, name)?.is_some() {
+        if !self.has_directory(directory)? || self.named(directory, name)?.is_some() {
             return Ok(());
         }
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(name).into_owned();
-            return Err(damage(ParseError::corrupt(0, "name in a fast commit", "one without / and zero bytes", found)));
+            return Err(corrupt(ParseError::corrupt(
+                0,
+                "name in a fast commit",
+                "one without / and zero bytes",
+                found,
+            )));
         }
-        self.view.folders.entry(folder).or_default().add(name, number);
+        self.view.directories.entry(directory).or_default().add(name, number);
         self.set_links(number, inode.attributes.links + 1)
     }
 
-    fn unlink(&mut self, folder: u32, number: u32, name: &[u8]) -> Result<()> {
+    fn unlink(&mut self, directory: u32, number: u32, name: &[u8]) -> Result<()> {
         let Some(inode) = self.present(number)? else { return Ok(()) };
-        if !self.has_folder(folder)? {
+        if !self.has_directory(directory)? {
             return Ok(());
         }
-        let Some(named) = self.named(folder, name)? else { return Ok(()) };
+        let Some(named) = self.named(directory, name)? else { return Ok(()) };
         // Else the name was given to another one since then.
         if named == number {
-            self.view.folders.entry(folder).or_default().remove(name);
+            self.view.directories.entry(directory).or_default().remove(name);
         }
         let links = inode.attributes.links - 1;
         if links == 0 && inode.has(flags::EXTENTS) {
@@ -317,23 +322,23 @@ impl Apply<'_> {
         Ok(())
     }
 
-    /// Whether a folder is in use and has names that can be compared.
-    fn has_folder(&self, number: u32) -> Result<bool> {
-        let Some(folder) = self.present(number)? else { return Ok(false) };
-        if folder.attributes.kind != NodeKind::Folder {
+    /// Whether a directory is in use and has names that can be compared.
+    fn has_directory(&self, number: u32) -> Result<bool> {
+        let Some(directory) = self.present(number)? else { return Ok(false) };
+        if directory.attributes.kind != NodeKind::Directory {
             let what = format!("inode {number}, in which a fast commit changes a name");
-            return Err(damage(ParseError::corrupt(0, what, "a folder", "none")));
+            return Err(corrupt(ParseError::corrupt(0, what, "a directory", "none")));
         }
-        if folder.has(flags::ENCRYPT) || folder.has(flags::CASEFOLD) {
-            let what = format!("folder with inode {number}, in which a fast commit changes a name");
-            return Err(damage(ParseError::unsupported(0, what, "names as they are", "encrypted ones or any case")));
+        if directory.has(flags::ENCRYPT) || directory.has(flags::CASEFOLD) {
+            let what = format!("directory with inode {number}, in which a fast commit changes a name");
+            return Err(corrupt(ParseError::unsupported(0, what, "names as they are", "encrypted ones or any case")));
         }
         Ok(true)
     }
 
     /// The inode that has a name.
-    fn named(&mut self, folder: u32, name: &[u8]) -> Result<Option<u32>> {
-        if let Some(names) = self.view.folders.get(&folder) {
+    fn named(&mut self, directory: u32, name: &[u8]) -> Result<Option<u32>> {
+        if let Some(names) = self.view.directories.get(&directory) {
             if let Some(inode) = names.added(name) {
                 return Ok(Some(inode));
             }
@@ -341,29 +346,29 @@ impl Apply<'_> {
                 return Ok(None);
             }
         }
-        if !self.stored.contains_key(&folder) {
+        if !self.stored.contains_key(&directory) {
             let mut names = HashMap::new();
-            let told = self.ext.read_folder(Node(u64::from(folder)), 0, &mut |entry| {
+            let reported = self.ext.read_directory(Node(u64::from(directory)), 0, &mut |entry| {
                 names.insert(entry.name, entry.node);
                 if self.names + names.len() > MAX_NAMES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             // What cannot be read stays so.
-            if !matches!(told, Err(Error::Incomplete(_))) {
-                told?;
+            if !matches!(reported, Err(Error::Incomplete(_))) {
+                reported?;
             }
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");
-                return Err(damage(ParseError::corrupt(
+                return Err(corrupt(ParseError::corrupt(
                     0,
-                    "names in folders of the fast commits",
+                    "names in directories of the fast commits",
                     expected,
                     self.names,
                 )));
             }
-            self.stored.insert(folder, names);
+            self.stored.insert(directory, names);
         }
-        let found = self.stored.get(&folder).and_then(|names| names.get(name));
+        let found = self.stored.get(&directory).and_then(|names| names.get(name));
         Ok(found.and_then(|node| u32::try_from(node.0).ok()))
     }
 }
@@ -373,7 +378,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_replace_what_they_overlap() {
+    fn segments_replace_what_they_overlap() {
         let mut view = View::default();
         let stored = |block: u64| Ok(Mapped { block: Some(1000 + block), count: 100 - block });
         let at = |view: &View, block: u64| {

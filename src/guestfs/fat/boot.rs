@@ -28,7 +28,7 @@ const DIRTY: u8 = 1;
 /// `BPB_FSInfo`: there is none.
 const NO_INFO: [u16; 2] = [0, 0xFFFF];
 
-/// Where the root folder is.
+/// Where the root directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Root {
     /// Behind the tables: the first byte on the volume, and how many.
@@ -172,7 +172,7 @@ impl Boot {
         let first = f.u32_le(44)?; // BPB_RootClus
         if first < FIRST_CLUSTER || first - FIRST_CLUSTER >= self.clusters {
             let expected = format!("from {FIRST_CLUSTER} to {}", u64::from(self.clusters) + 1);
-            return Err(ParseError::corrupt(44, "first cluster of the root folder", expected, first));
+            return Err(ParseError::corrupt(44, "first cluster of the root directory", expected, first));
         }
         self.root = Root::Chain(first);
         let info = f.u16_le(48)?; // BPB_FSInfo

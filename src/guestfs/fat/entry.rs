@@ -1,4 +1,4 @@
-//! The slots of a folder: short names as in DOS, with all that is known of a file, and before them the pieces of a long
+//! The slots of a directory: short names as in DOS, with all that is known of a file, and before them the pieces of a long
 //! name. Field names and offsets are those of Microsoft's specification
 //! (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapters 6 and 7); all numbers are
 //! little-endian.
@@ -25,12 +25,12 @@ const IS_E5: u8 = 0x05;
 const LOWER_BASE: u8 = 0x08;
 const LOWER_EXTENSION: u8 = 0x10;
 /// `LDIR_Ord`: the last piece, which comes first.
-const LAST_PIECE: u8 = 0x40;
+const LAST_CHUNK: u8 = 0x40;
 /// Units of a piece, and where they are.
-const PIECE: usize = 13;
-const UNITS: [usize; PIECE] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
+const CHUNK: usize = 13;
+const UNITS: [usize; CHUNK] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 /// The most pieces, and the most units of a name.
-const MAX_PIECES: u8 = 20;
+const MAX_CHUNKS: u8 = 20;
 const MAX_UNITS: usize = 255;
 
 /// A slot with a short name.
@@ -63,8 +63,8 @@ pub(super) enum SlotKind {
     /// Unused, and so is all that follows.
     End,
     /// A piece of the long name of the file that follows.
-    Piece,
-    /// A file, a folder or the volume's label.
+    Chunk,
+    /// A file, a directory or the volume's label.
     Short(Short),
 }
 
@@ -80,7 +80,7 @@ impl SlotKind {
             _ => {}
         }
         if raw[11] & attr::LONG_NAME_MASK == attr::LONG_NAME {
-            return Self::Piece;
+            return Self::Chunk;
         }
         let mut name = [0; 11];
         name.copy_from_slice(&raw[..11]);
@@ -103,7 +103,7 @@ impl Short {
         self.attributes & attr::VOLUME_ID != 0
     }
 
-    pub(super) fn is_folder(&self) -> bool {
+    pub(super) fn is_directory(&self) -> bool {
         self.attributes & attr::DIRECTORY != 0
     }
 
@@ -176,19 +176,19 @@ impl LongName {
     /// Takes a piece, which is in this slot.
     pub(super) fn push(&mut self, slot: u64, raw: &[u8; SLOT]) {
         let (order, checksum) = (raw[0], raw[13]); // LDIR_Ord, LDIR_Chksum
-        if order & LAST_PIECE != 0 {
-            let count = order & !LAST_PIECE;
-            self.start = (1..=MAX_PIECES).contains(&count).then_some(slot);
+        if order & LAST_CHUNK != 0 {
+            let count = order & !LAST_CHUNK;
+            self.start = (1..=MAX_CHUNKS).contains(&count).then_some(slot);
             self.left = count;
             self.checksum = checksum;
             self.units.clear();
-            self.units.resize(usize::from(count) * PIECE, 0);
+            self.units.resize(usize::from(count) * CHUNK, 0);
         } else if order != self.left || checksum != self.checksum {
             self.clear();
         }
         if self.start.is_some() && self.left > 0 {
             self.left -= 1;
-            let into = self.units.iter_mut().skip(usize::from(self.left) * PIECE);
+            let into = self.units.iter_mut().skip(usize::from(self.left) * CHUNK);
             for (unit, at) in into.zip(UNITS) {
                 *unit = word(raw, at);
             }
@@ -238,65 +238,65 @@ mod tests {
     }
 
     /// The slots of a long name for a short one, the last piece first.
-    fn pieces(name: &str, checksum: u8) -> Vec<[u8; SLOT]> {
+    fn parts(name: &str, checksum: u8) -> Vec<[u8; SLOT]> {
         let mut units: Vec<u16> = name.encode_utf16().collect();
-        let count = units.len().div_ceil(PIECE);
-        if units.len() < count * PIECE {
+        let count = units.len().div_ceil(CHUNK);
+        if units.len() < count * CHUNK {
             units.push(0);
-            units.resize(count * PIECE, 0xFFFF);
+            units.resize(count * CHUNK, 0xFFFF);
         }
-        let piece = |(i, part): (usize, &[u16])| {
+        let chunk = |(i, part): (usize, &[u16])| {
             let mut raw = [0; SLOT];
-            raw[0] = u8::try_from(i + 1).unwrap() | if i + 1 == count { LAST_PIECE } else { 0 };
+            raw[0] = u8::try_from(i + 1).unwrap() | if i + 1 == count { LAST_CHUNK } else { 0 };
             (raw[11], raw[13]) = (attr::LONG_NAME, checksum);
             for (unit, at) in part.iter().zip(UNITS) {
                 raw[at..at + 2].copy_from_slice(&unit.to_le_bytes());
             }
             raw
         };
-        units.chunks(PIECE).enumerate().map(piece).rev().collect()
+        units.chunks(CHUNK).enumerate().map(chunk).rev().collect()
     }
 
-    fn assembled(pieces: &[[u8; SLOT]], short: &Short) -> Option<(u64, String)> {
+    fn assembled(parts: &[[u8; SLOT]], short: &Short) -> Option<(u64, String)> {
         let mut long = LongName::default();
-        for (raw, slot) in pieces.iter().zip(40..) {
-            assert_eq!(SlotKind::of(raw), SlotKind::Piece);
+        for (raw, slot) in parts.iter().zip(40..) {
+            assert_eq!(SlotKind::of(raw), SlotKind::Chunk);
             long.push(slot, raw);
         }
         long.take(short).map(|(start, name)| (start, String::from_utf8(name).unwrap()))
     }
 
     #[test]
-    fn long_names_are_put_together_from_their_pieces() {
+    fn long_names_are_put_together_from_their_chunks() {
         let short = short(b"LONGNA~1TXT", 0);
         let names = ["a", "exactly 13 un", "fourteen units", "emoji 😀 and ünïcode ☃.txt"];
         for name in names.into_iter().map(str::to_owned).chain(["n".repeat(255)]) {
-            let pieces = pieces(&name, short.checksum());
-            assert_eq!(assembled(&pieces, &short), Some((40, name)));
+            let parts = parts(&name, short.checksum());
+            assert_eq!(assembled(&parts, &short), Some((40, name)));
         }
     }
 
     #[test]
-    fn pieces_that_do_not_belong_together_are_no_name() {
+    fn chunks_that_do_not_belong_together_are_no_name() {
         let short = short(b"LONGNA~1TXT", 0);
-        let good = pieces("a name of three pieces, no more", short.checksum());
+        let good = parts("a name of three pieces, no more", short.checksum());
         assert_eq!(good.len(), 3);
         assert!(assembled(&good, &short).is_some());
         assert_eq!(assembled(&good[1..], &short), None);
         assert_eq!(assembled(&good[..2], &short), None);
         assert_eq!(assembled(&[good[0], good[2], good[1]], &short), None);
-        assert_eq!(assembled(&pieces("a name of three pieces, no more", short.checksum() ^ 1), &short), None);
+        assert_eq!(assembled(&parts("a name of three pieces, no more", short.checksum() ^ 1), &short), None);
         // Pieces of a file that is gone, and then those of this one.
         let again: Vec<_> = good[..2].iter().chain(&good).copied().collect();
         assert_eq!(assembled(&again, &short), Some((42, "a name of three pieces, no more".to_owned())));
         for name in ["", ".", "..", "a/b"] {
-            assert_eq!(assembled(&pieces(name, short.checksum()), &short), None, "{name}");
+            assert_eq!(assembled(&parts(name, short.checksum()), &short), None, "{name}");
         }
-        assert_eq!(assembled(&pieces(&"n".repeat(256), short.checksum()), &short), None);
+        assert_eq!(assembled(&parts(&"n".repeat(256), short.checksum()), &short), None);
         let mut too_many = good[0];
-        too_many[0] = LAST_PIECE | 21;
+        too_many[0] = LAST_CHUNK | 21;
         assert_eq!(assembled(&[too_many], &short), None);
-        too_many[0] = LAST_PIECE;
+        too_many[0] = LAST_CHUNK;
         assert_eq!(assembled(&[too_many], &short), None);
     }
 }

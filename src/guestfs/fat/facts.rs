@@ -17,11 +17,11 @@ const DIRTY: &str = "It was not cleanly unmounted: the newest changes may be mis
 const ERRORS: &str = "The guest met errors of its disk; check it from within the guest";
 
 impl Fat {
-    /// What cannot be read for damage is left out: files may still be there, and who reads them is told.
+    /// What cannot be read for corruption is left out: files may still be there, and who reads them is told.
     pub(super) fn read_facts(&self) -> Facts {
         Facts {
             type_name: type_name(self.boot.width),
-            // The boot sector keeps a label that was erased in the root folder.
+            // The boot sector keeps a label that was erased in the root directory.
             label: self.root_label().map_or_else(|_| self.boot.label.clone(), Option::unwrap_or_default),
             uuid: self.boot.serial.map(serial).unwrap_or_default(),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
@@ -69,7 +69,7 @@ impl Fat {
         self.heap.blocks.read_at(at, &mut raw)?;
         let f = Fields::new("FSInfo sector", &raw, at);
         let read = || Ok((f.u32_le(0)?, f.u32_le(484)?, f.u32_le(488)?));
-        Ok(match read().map_err(|cause| self.damage(cause))? {
+        Ok(match read().map_err(|cause| self.corrupt(cause))? {
             (LEAD, STRUCTURE, free) if free <= self.boot.clusters => free, // FSI_Free_Count
             _ => 0,
         })

@@ -6,9 +6,9 @@
 
 mod boot;
 mod code_page;
+mod directory;
 mod entry;
 mod facts;
-mod folder;
 
 use super::detect::Content;
 use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
@@ -25,11 +25,11 @@ use std::sync::Arc;
 
 /// The word for all versions.
 const TYPE: &str = "FAT";
-/// The root folder has no slot; all other nodes are the place of their slot on the volume in units of slots, and the
+/// The root directory has no slot; all other nodes are the place of their slot on the volume in units of slots, and the
 /// boot sector has the first ones.
 const ROOT: Node = Node(1);
-/// The most bytes of a folder. By the specification that is 2 MiB, but some programs make larger ones.
-const MAX_FOLDER: u64 = 32 << 20;
+/// The most bytes of a directory. By the specification that is 2 MiB, but some programs make larger ones.
+const MAX_DIRECTORY: u64 = 32 << 20;
 
 /// An opened file system.
 pub struct Fat {
@@ -87,7 +87,7 @@ impl Fat {
         Ok(fat)
     }
 
-    fn damage(&self, cause: ParseError) -> Error {
+    fn corrupt(&self, cause: ParseError) -> Error {
         error(type_name(self.boot.width), cause)
     }
 
@@ -98,13 +98,18 @@ impl Fat {
         self.heap.blocks.read_at(at, &mut raw)?;
         match SlotKind::of(&raw) {
             SlotKind::Short(short) => Ok((short, at)),
-            _ => Err(self.damage(ParseError::corrupt(at, "slot of a folder", "a file or a folder", "something else"))),
+            _ => Err(self.corrupt(ParseError::corrupt(
+                at,
+                "slot of a directory",
+                "a file or a directory",
+                "something else",
+            ))),
         }
     }
 
-    /// Where the slots of a folder are.
-    fn folder(&self, node: Node) -> Result<Place> {
-        let most = (MAX_FOLDER / self.heap.cluster).max(1);
+    /// Where the slots of a directory are.
+    fn directory(&self, node: Node) -> Result<Place> {
+        let most = (MAX_DIRECTORY / self.heap.cluster).max(1);
         if node == ROOT {
             return Ok(match self.boot.root {
                 Root::Fixed { at, len } => Place::Range { at, len },
@@ -112,8 +117,8 @@ impl Fat {
             });
         }
         let (short, at) = self.short(node)?;
-        if !short.is_folder() {
-            return Err(Error::NotFolder);
+        if !short.is_directory() {
+            return Err(Error::NotDirectory);
         }
         Ok(Place::WholeChain { first: self.first(&short, at)?, most })
     }
@@ -124,7 +129,7 @@ impl Fat {
             return Err(Error::NotFile);
         }
         let (short, at) = self.short(node)?;
-        if short.is_folder() {
+        if short.is_directory() {
             return Err(Error::NotFile);
         }
         let size = u64::from(short.size);
@@ -142,7 +147,7 @@ impl Fat {
         }
         let what = format!("first cluster of {}", short.name());
         let expected = format!("from 2 to {:#x}", self.heap.chains.table.end() - 1);
-        Err(self.damage(ParseError::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
+        Err(self.corrupt(ParseError::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
     }
 }
 
@@ -163,28 +168,28 @@ impl GuestFs for Fat {
         ROOT
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.folder(folder)?;
-        self.names.find(folder, name, &|from, each| self.tell_names(folder, place, from, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.directory(directory)?;
+        self.names.find(directory, name, &|from, each| self.tell_names(directory, place, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         if node == ROOT {
-            return Ok(Attributes::BARE_FOLDER);
+            return Ok(Attributes::BARE_DIRECTORY);
         }
         let (short, _) = self.short(node)?;
         let modified = date_and_time(short.written.0, short.written.1, 0);
         let accessed = if has_date(short.accessed) { date_and_time(short.accessed, 0, 0) } else { Time::default() };
         let (date, time, hundredths) = short.created;
         let created = has_date(date).then(|| date_and_time(date, time, hundredths));
-        let attributes = Attributes { accessed, modified, changed: modified, created, ..Attributes::BARE_FOLDER };
-        if short.is_folder() {
+        let attributes = Attributes { accessed, modified, changed: modified, created, ..Attributes::BARE_DIRECTORY };
+        if short.is_directory() {
             return Ok(attributes);
         }
         let size = u64::from(short.size);
         Ok(Attributes {
             kind: NodeKind::File,
-            // For a folder the flag means something else.
+            // For a directory the flag means something else.
             mode: if short.attributes & attr::READ_ONLY == 0 { 0o755 } else { 0o555 },
             size,
             allocated: size.next_multiple_of(self.heap.cluster),
@@ -192,15 +197,15 @@ impl GuestFs for Fat {
         })
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.tell_names(folder, self.folder(folder)?, from, &mut |named| each(named.entry))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.tell_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let (place, size) = self.file(file)?;
         match self.heap.locate(place, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
-            None => Err(self.damage(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset))),
+            None => Err(self.corrupt(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset))),
         }
     }
 }

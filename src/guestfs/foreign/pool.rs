@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 /// The most readers that are kept for later; more are made when more are needed at once.
-const KEPT: usize = 8;
+const CACHED: usize = 8;
 
 /// Readers that one thread at a time can use, made when needed.
 pub struct Pool<T> {
@@ -26,7 +26,7 @@ impl<T: Send> Pool<T> {
         Ok(pool)
     }
 
-    /// Lends a reader to `work`. One that panics, as a crate may on damage that it did not expect, is not used again.
+    /// Lends a reader to `work`. One that panics, as a crate may on corruption that it did not expect, is not used again.
     ///
     /// # Errors
     /// What `work` says; [`Error::Corrupt`] after a panic; what making a reader says.
@@ -38,14 +38,14 @@ impl<T: Send> Pool<T> {
             Ok((reader, result))
         })?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < KEPT {
+        if idle.len() < CACHED {
             idle.push(reader);
         }
         result
     }
 }
 
-/// Does `work`, in which a crate may panic on damage that it did not expect. `type_name` names the file system for
+/// Does `work`, in which a crate may panic on corruption that it did not expect. `type_name` names the file system for
 /// messages.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 
 use super::header::{Extent, Fork};
 use super::source::{Owned, find};
-use super::{HfsPlus, damage};
+use super::{HfsPlus, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -155,7 +155,7 @@ impl HfsPlus {
         if fork.blocks > self.header.blocks {
             let what = format!("blocks of the {}", kind.name());
             let expected = format!("at most {}", self.header.blocks);
-            return Err(damage(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks)));
+            return Err(corrupt(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks)));
         }
         let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
         let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
@@ -169,7 +169,7 @@ impl HfsPlus {
         let size = fork.size.min(have * u64::from(self.header.block_size));
         let mut tree = Tree { extents, ..Tree::none(kind) };
         let first = self.read_node(&tree, 0)?;
-        self.parse_tree(&mut tree, &first, size).map_err(damage)?;
+        self.parse_tree(&mut tree, &first, size).map_err(corrupt)?;
         Ok(Some(tree))
     }
 
@@ -211,7 +211,7 @@ impl HfsPlus {
         let name = tree.kind.name();
         if u64::from(number) >= tree.nodes {
             let expected = format!("below {}", tree.nodes);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 self.source.part.start,
                 format!("node of the {name}"),
                 expected,
@@ -226,17 +226,17 @@ impl HfsPlus {
             let offset = start + done as u64;
             let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
                 let expected = format!("a block for its byte {offset}");
-                damage(ParseError::corrupt(
+                corrupt(ParseError::corrupt(
                     self.source.part.start,
                     format!("extents of the {name}"),
                     expected,
                     "the end",
                 ))
             })?;
-            let piece = self.piece(extent, within, offset % size)?;
-            let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(bytes.len() - done);
-            self.source.read(piece.at, &mut bytes[done..done + now])?;
-            first = first.or(Some(piece.at));
+            let chunk = self.chunk(extent, within, offset % size)?;
+            let now = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(bytes.len() - done);
+            self.source.read(chunk.at, &mut bytes[done..done + now])?;
+            first = first.or(Some(chunk.at));
             done += now;
         }
         Ok(Node { number, at: self.source.part.start + first.unwrap_or(0), bytes, name })
@@ -260,12 +260,12 @@ impl HfsPlus {
     }
 
     fn expect(&self, tree: &Tree, node: &Node, kind: u8) -> Result<()> {
-        let found = node.kind().map_err(damage)?;
+        let found = node.kind().map_err(corrupt)?;
         if found == kind {
             return Ok(());
         }
         let what = format!("kind of node {} of the {}", node.number, tree.kind.name());
-        Err(damage(ParseError::corrupt(node.at, what, kind, found)))
+        Err(corrupt(ParseError::corrupt(node.at, what, kind, found)))
     }
 
     /// The node, so many levels above the leaves, below which is the last record whose key is not above what is looked
@@ -278,8 +278,8 @@ impl HfsPlus {
         for _ in 1..tree.depth - above {
             let node = self.node(tree, number)?;
             self.expect(tree, &node, INDEX)?;
-            let at = last_up_to(&node, tree.index_key, order).map_err(damage)?.unwrap_or(0);
-            number = child(tree, &node, at).map_err(damage)?;
+            let at = last_up_to(&node, tree.index_key, order).map_err(corrupt)?.unwrap_or(0);
+            number = child(tree, &node, at).map_err(corrupt)?;
         }
         Ok(Some(number))
     }
@@ -292,8 +292,8 @@ impl HfsPlus {
         while next != 0 {
             let node = self.node(tree, next)?;
             self.expect(tree, &node, INDEX)?;
-            for at in 0..node.records().map_err(damage)? {
-                let child = child(tree, &node, at).map_err(damage)?;
+            for at in 0..node.records().map_err(corrupt)? {
+                let child = child(tree, &node, at).map_err(corrupt)?;
                 if found {
                     return Ok(Some(child));
                 }
@@ -301,7 +301,7 @@ impl HfsPlus {
                 let Some(left) = budget.checked_sub(1) else { return Ok(None) };
                 *budget = left;
             }
-            next = node.next().map_err(damage)?;
+            next = node.next().map_err(corrupt)?;
         }
         Ok(None)
     }
@@ -315,8 +315,8 @@ impl HfsPlus {
     ) -> Result<Option<R>> {
         let Some(leaf) = self.descend(tree, order, 0)? else { return Ok(None) };
         let leaf = self.leaf(tree, leaf)?;
-        let Some(at) = last_up_to(&leaf, None, order).map_err(damage)? else { return Ok(None) };
-        with(&leaf.record(at, None).map_err(damage)?).map(Some)
+        let Some(at) = last_up_to(&leaf, None, order).map_err(corrupt)? else { return Ok(None) };
+        with(&leaf.record(at, None).map_err(corrupt)?).map(Some)
     }
 
     /// Tells all records from the first on whose key is not below what is looked for, until `each` breaks off, and in
@@ -329,7 +329,7 @@ impl HfsPlus {
     ) -> Result<()> {
         let Some(mut number) = self.descend(tree, order, 0)? else { return Ok(()) };
         // A chain that is a circle comes back to the node that is kept, once it is kept for long enough.
-        let (mut kept, mut steps, mut limit) = (number, 0_u64, 1_u64);
+        let (mut cached, mut steps, mut limit) = (number, 0_u64, 1_u64);
         let mut budget = MAX_STEPS;
         loop {
             let next = match self.leaf(tree, number) {
@@ -337,7 +337,7 @@ impl HfsPlus {
                     if self.leaf_records(&leaf, order, each)?.is_break() {
                         return Ok(());
                     }
-                    leaf.next().map_err(damage)?
+                    leaf.next().map_err(corrupt)?
                 }
                 Err(error) => {
                     if each(Err(error))?.is_break() {
@@ -350,13 +350,13 @@ impl HfsPlus {
             if next == 0 {
                 return Ok(());
             }
-            if next == kept {
+            if next == cached {
                 let what = format!("chain of leaves of the {}, to node {next}", tree.kind.name());
-                return Err(damage(ParseError::corrupt(self.source.part.start, what, "an end", "a circle")));
+                return Err(corrupt(ParseError::corrupt(self.source.part.start, what, "an end", "a circle")));
             }
             steps += 1;
             if steps == limit {
-                (kept, steps, limit) = (next, 0, limit * 2);
+                (cached, steps, limit) = (next, 0, limit * 2);
             }
             number = next;
         }
@@ -368,14 +368,14 @@ impl HfsPlus {
         order: Order<'_>,
         each: &mut dyn FnMut(Result<&Record<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        for number in 0..leaf.records().map_err(damage)? {
+        for number in 0..leaf.records().map_err(corrupt)? {
             let record = leaf.record(number, None).and_then(|record| Ok((order(record.key)?, record)));
-            let told = match &record {
+            let reported = match &record {
                 Ok((order, _)) if order.is_lt() => continue,
                 Ok((_, record)) => Ok(record),
-                Err(cause) => Err(damage(cause.clone())),
+                Err(cause) => Err(corrupt(cause.clone())),
             };
-            if each(told)?.is_break() {
+            if each(reported)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }

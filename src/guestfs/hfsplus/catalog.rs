@@ -1,12 +1,12 @@
-//! The catalog: names, folders and files. Field names and offsets are those of `HFSPlusCatalogKey`,
-//! `HFSPlusCatalogFolder` and `HFSPlusCatalogFile` in Apple's TN1150
+//! The catalog: names, directories and files. Field names and offsets are those of `HFSPlusCatalogKey`,
+//! `HFSPlusCatalogDirectory` and `HFSPlusCatalogFile` in Apple's TN1150
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#CatalogFile>). A node's number is the place of
 //! its record: finding one by its catalog number instead would mean to compare names as the program did that wrote the
 //! volume, and to trust in a second record, the thread.
 
 use super::btree::{Place, Record};
 use super::header::Fork;
-use super::{HfsPlus, damage, names};
+use super::{HfsPlus, corrupt, names};
 use crate::guestfs::{Attributes, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
@@ -14,38 +14,38 @@ use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// Numbers of folders: of the root's parent and of the root.
+/// Numbers of directories: of the root's parent and of the root.
 const ROOT_PARENT: u32 = 1;
 pub(super) const ROOT: u32 = 2;
 /// `recordType`.
-const FOLDER: u16 = 1;
+const DIRECTORY: u16 = 1;
 const FILE: u16 = 2;
 /// Bits of `ownerFlags`: compressed.
 const COMPRESSED: u8 = 0x20;
-/// `fdType` and `fdCreator` of a hard link to a file, and to a folder.
+/// `fdType` and `fdCreator` of a hard link to a file, and to a directory.
 const FILE_LINK: &[u8; 8] = b"hlnkhfs+";
-const FOLDER_LINK: &[u8; 8] = b"fdrpMACS";
-/// Names of the folders that have what hard links stand for.
+const DIRECTORY_LINK: &[u8; 8] = b"fdrpMACS";
+/// Names of the directories that have what hard links stand for.
 const FILE_LINKS: &str = "\0\0\0\0HFS+ Private Data";
-const FOLDER_LINKS: &str = ".HFS+ Private Directory Data\r";
+const DIRECTORY_LINKS: &str = ".HFS+ Private Directory Data\r";
 /// Seconds from 1904, where times begin here, to 1970.
 const EPOCH: i64 = 2_082_844_800;
 
-/// The folders that have what hard links stand for, by number.
+/// The directories that have what hard links stand for, by number.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Hidden {
     files: Option<u32>,
-    folders: Option<u32>,
+    directories: Option<u32>,
     /// `createDate` of the one of files, of the root and of the volume, one of which links have too.
     dates: [Option<u32>; 3],
 }
 
-/// A record of a file or folder.
+/// A record of a file or directory.
 pub(super) struct Item {
     pub(super) place: Place,
     /// Where on the volume its node is.
     pub(super) at: u64,
-    /// `folderID` or `fileID`.
+    /// `directoryID` or `fileID`.
     pub(super) id: u32,
     pub(super) attributes: Attributes,
     /// `createDate`.
@@ -61,11 +61,11 @@ pub(super) struct Item {
     pub(super) resource: Fork,
 }
 
-/// What a hard link stands for: its number in the name that it has in a hidden folder.
+/// What a hard link stands for: its number in the name that it has in a hidden directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
     number: u32,
-    folder: bool,
+    directory: bool,
 }
 
 /// A key's parent and name.
@@ -82,10 +82,10 @@ pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, ParseError> {
     Ok(Key { parent: f.u32_be(0)?, name })
 }
 
-/// Holds a key against the first one of a folder.
+/// Holds a key against the first one of a directory.
 pub(super) fn order_of_parent(raw: &[u8], parent: u32) -> Result<Ordering, ParseError> {
     let f = Fields::new("key of the catalog", raw, 0);
-    // The empty name, of the folder's own thread, is the first.
+    // The empty name, of the directory's own thread, is the first.
     Ok(f.u32_be(0)?.cmp(&parent).then(f.u16_be(4)?.cmp(&0)))
 }
 
@@ -96,7 +96,7 @@ pub(super) fn node(place: Place) -> Node {
 fn place(node: Node) -> Result<Place> {
     let number = u32::try_from(node.0 >> 16);
     let number =
-        number.map_err(|_| damage(ParseError::corrupt(0, "number of a node", "one that a folder gave", node.0)))?;
+        number.map_err(|_| corrupt(ParseError::corrupt(0, "number of a node", "one that a directory gave", node.0)))?;
     Ok(Place { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
 }
 
@@ -105,36 +105,36 @@ impl Item {
     pub(super) fn parse(record: &Record<'_>, block_size: u32) -> Result<Option<Self>, ParseError> {
         let f = Fields::new("record of the catalog", record.data, record.at);
         match f.u16_be(0)? {
-            FOLDER => Self::fields(&f, record, true, block_size).map(Some),
+            DIRECTORY => Self::fields(&f, record, true, block_size).map(Some),
             FILE => Self::fields(&f, record, false, block_size).map(Some),
             3 | 4 => Ok(None),
             other => Err(ParseError::corrupt(record.at, "type of a record of the catalog", "1 to 4", other)),
         }
     }
 
-    /// With the count of names that a file in a hidden folder has. Linked folders count theirs elsewhere.
+    /// With the count of names that a file in a hidden directory has. Linked directories count theirs elsewhere.
     fn counted(mut self) -> Self {
-        if self.attributes.kind != NodeKind::Folder {
+        if self.attributes.kind != NodeKind::Directory {
             self.attributes.links = self.special.max(1);
         }
         self
     }
 
-    fn fields(f: &Fields<'_>, record: &Record<'_>, folder: bool, block_size: u32) -> Result<Self, ParseError> {
+    fn fields(f: &Fields<'_>, record: &Record<'_>, directory: bool, block_size: u32) -> Result<Self, ParseError> {
         let mut finder = [0; 32];
         finder.copy_from_slice(f.bytes(48, 32)?);
-        let (data, resource) = if folder { <_>::default() } else { (Fork::parse(f, 88)?, Fork::parse(f, 168)?) };
+        let (data, resource) = if directory { <_>::default() } else { (Fork::parse(f, 88)?, Fork::parse(f, 168)?) };
         let mode = f.u16_be(42)?;
         let kind = match NodeKind::of_mode(mode.into()) {
-            _ if folder => NodeKind::Folder,
-            None | Some(NodeKind::Folder) => NodeKind::File,
+            _ if directory => NodeKind::Directory,
+            None | Some(NodeKind::Directory) => NodeKind::File,
             Some(kind) => kind,
         };
         let created = f.u32_be(12)?;
         let special = f.u32_be(44)?;
         let link = match finder.first_chunk() {
-            Some(FILE_LINK) if !folder => Some(Link { number: special, folder: false }),
-            Some(FOLDER_LINK) if !folder => Some(Link { number: special, folder: true }),
+            Some(FILE_LINK) if !directory => Some(Link { number: special, directory: false }),
+            Some(DIRECTORY_LINK) if !directory => Some(Link { number: special, directory: true }),
             _ => None,
         };
         let has_size = matches!(kind, NodeKind::File | NodeKind::Symlink);
@@ -143,7 +143,7 @@ impl Item {
             kind,
             mode: match mode {
                 // Of a program that knows no modes, as before Mac OS X.
-                0 if folder => 0o755,
+                0 if directory => 0o755,
                 0 => 0o644,
                 mode => u32::from(mode & 0o7777),
             },
@@ -169,7 +169,7 @@ impl Item {
             created,
             special,
             link,
-            compressed: !folder && f.u8(41)? & COMPRESSED != 0,
+            compressed: !directory && f.u8(41)? & COMPRESSED != 0,
             finder,
             data,
             resource,
@@ -183,31 +183,31 @@ fn time(raw: u32) -> Time {
 }
 
 impl HfsPlus {
-    /// Tells the files and folders in a folder, and in their place those that cannot be read.
+    /// Tells the files and directories in a directory, and in their place those that cannot be read.
     pub(super) fn children(
         &self,
         parent: u32,
         each: &mut dyn FnMut(Result<(Key, Item)>) -> ControlFlow<()>,
     ) -> Result<()> {
         self.walk(&self.catalog, &|raw| order_of_parent(raw, parent), &mut |record| {
-            let told = match record {
+            let reported = match record {
                 Ok(record) => match key(record.key, record.at) {
                     Ok(key) if key.parent != parent => return Ok(ControlFlow::Break(())),
                     Ok(key) => Item::parse(record, self.header.block_size).map(|item| item.map(|item| (key, item))),
                     Err(cause) => Err(cause),
                 }
-                .map_err(damage),
+                .map_err(corrupt),
                 Err(error) => Err(error),
             };
-            Ok(told.transpose().map_or(ControlFlow::Continue(()), &mut *each))
+            Ok(reported.transpose().map_or(ControlFlow::Continue(()), &mut *each))
         })
     }
 
-    /// The root folder and its name.
+    /// The root directory and its name.
     pub(super) fn find_root(&self) -> Result<(Item, String)> {
         let (mut found, mut failed) = (None, None);
-        self.children(ROOT_PARENT, &mut |told| match told {
-            Ok((key, item)) if item.id == ROOT && item.attributes.kind == NodeKind::Folder => {
+        self.children(ROOT_PARENT, &mut |reported| match reported {
+            Ok((key, item)) if item.id == ROOT && item.attributes.kind == NodeKind::Directory => {
                 found = Some((item, String::from_utf8_lossy(&names::shown(&key.name)).into_owned()));
                 ControlFlow::Break(())
             }
@@ -219,22 +219,24 @@ impl HfsPlus {
         })?;
         found.ok_or_else(|| {
             let at = self.source.part.start;
-            failed.unwrap_or_else(|| damage(ParseError::corrupt(at, "catalog", "a record of the root folder", "none")))
+            failed.unwrap_or_else(|| {
+                corrupt(ParseError::corrupt(at, "catalog", "a record of the root directory", "none"))
+            })
         })
     }
 
-    /// Finds the folders of hard links, which are in the root. Damage elsewhere in the root is left to its listing.
+    /// Finds the directories of hard links, which are in the root. Corruption elsewhere in the root is left to its listing.
     pub(super) fn find_hidden(&self, root: &Item) -> Hidden {
         let mut hidden = Hidden { dates: [None, Some(root.created), Some(self.header.created)], ..Hidden::default() };
         let mut failed = None;
-        let told = self.children(root.id, &mut |told| {
-            match told {
-                Ok((key, item)) if item.attributes.kind == NodeKind::Folder => {
+        let reported = self.children(root.id, &mut |reported| {
+            match reported {
+                Ok((key, item)) if item.attributes.kind == NodeKind::Directory => {
                     if is_name(&key.name, FILE_LINKS) {
                         hidden.files = Some(item.id);
                         hidden.dates[0] = Some(item.created);
-                    } else if is_name(&key.name, FOLDER_LINKS) {
-                        hidden.folders = Some(item.id);
+                    } else if is_name(&key.name, DIRECTORY_LINKS) {
+                        hidden.directories = Some(item.id);
                     }
                 }
                 Ok(_) => {}
@@ -242,28 +244,28 @@ impl HfsPlus {
             }
             ControlFlow::Continue(())
         });
-        if let Some(e) = told.err().or(failed) {
+        if let Some(e) = reported.err().or(failed) {
             log::warn!("Hard links may not be followed: {e}");
         }
         hidden
     }
 
-    /// Whether a name in a folder is of the file system's own, which nobody sees.
+    /// Whether a name in a directory is of the file system's own, which nobody sees.
     pub(super) fn is_hidden(&self, key: &Key) -> bool {
-        key.parent == ROOT && (is_name(&key.name, FILE_LINKS) || is_name(&key.name, FOLDER_LINKS))
+        key.parent == ROOT && (is_name(&key.name, FILE_LINKS) || is_name(&key.name, DIRECTORY_LINKS))
     }
 
     /// The record of a node; of a hard link, that of what it stands for.
     pub(super) fn item(&self, node: Node) -> Result<Item> {
         let place = place(node)?;
         let leaf = self.leaf(&self.catalog, place.node)?;
-        let record = leaf.record(place.record, None).map_err(damage)?;
-        let item = Item::parse(&record, self.header.block_size).map_err(damage)?;
+        let record = leaf.record(place.record, None).map_err(corrupt)?;
+        let item = Item::parse(&record, self.header.block_size).map_err(corrupt)?;
         let item = item.ok_or_else(|| {
-            damage(ParseError::corrupt(record.at, "record of a node", "a file or folder", "a thread"))
+            corrupt(ParseError::corrupt(record.at, "record of a node", "a file or directory", "a thread"))
         })?;
-        let parent = Some(key(record.key, record.at).map_err(damage)?.parent);
-        if parent == self.hidden.files || parent == self.hidden.folders {
+        let parent = Some(key(record.key, record.at).map_err(corrupt)?.parent);
+        if parent == self.hidden.files || parent == self.hidden.directories {
             return Ok(item.counted());
         }
         self.resolved(item)
@@ -272,21 +274,22 @@ impl HfsPlus {
     /// What a hard link stands for; anything else as it is.
     pub(super) fn resolved(&self, item: Item) -> Result<Item> {
         let Some(link) = item.link.filter(|link| self.is_link(&item, *link)) else { return Ok(item) };
-        let (folder, prefix) = if link.folder { (self.hidden.folders, "dir_") } else { (self.hidden.files, "iNode") };
+        let (directory, prefix) =
+            if link.directory { (self.hidden.directories, "dir_") } else { (self.hidden.files, "iNode") };
         let name = format!("{prefix}{}", link.number);
-        let found = folder.map(|folder| self.find(folder, &name)).transpose()?.flatten();
+        let found = directory.map(|directory| self.find(directory, &name)).transpose()?.flatten();
         found.filter(|target| target.link.is_none()).ok_or_else(|| {
             let what = format!("target of the hard link with number {}", item.id);
-            damage(ParseError::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
+            corrupt(ParseError::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
         })
     }
 
     /// Whether a file that looks like a link is one: other files may have its type.
     fn is_link(&self, item: &Item, link: Link) -> bool {
-        if link.folder { self.hidden.folders.is_some() } else { self.hidden.dates.contains(&Some(item.created)) }
+        if link.directory { self.hidden.directories.is_some() } else { self.hidden.dates.contains(&Some(item.created)) }
     }
 
-    /// The record of a name in a hidden folder: names there are of ASCII letters, digits and underscores.
+    /// The record of a name in a hidden directory: names there are of ASCII letters, digits and underscores.
     fn find(&self, parent: u32, name: &str) -> Result<Option<Item>> {
         let wanted: Vec<u16> = name.encode_utf16().collect();
         let order = |raw: &[u8]| {
@@ -299,10 +302,10 @@ impl HfsPlus {
             Ok(key.parent.cmp(&parent).then(names))
         };
         let found = self.last(&self.catalog, &order, |record| {
-            if order(record.key).map_err(damage)?.is_ne() {
+            if order(record.key).map_err(corrupt)?.is_ne() {
                 return Ok(None);
             }
-            let item = Item::parse(record, self.header.block_size).map_err(damage)?;
+            let item = Item::parse(record, self.header.block_size).map_err(corrupt)?;
             Ok(item.map(Item::counted))
         })?;
         Ok(found.flatten())
@@ -317,7 +320,7 @@ fn is_name(name: &[u16], wanted: &str) -> bool {
     name.iter().copied().eq(wanted.encode_utf16())
 }
 
-/// A folder, or why not.
-pub(super) fn folder(item: &Item) -> Result<u32> {
-    if item.attributes.kind == NodeKind::Folder { Ok(item.id) } else { Err(Error::NotFolder) }
+/// A directory, or why not.
+pub(super) fn directory(item: &Item) -> Result<u32> {
+    if item.attributes.kind == NodeKind::Directory { Ok(item.id) } else { Err(Error::NotDirectory) }
 }

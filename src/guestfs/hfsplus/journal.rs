@@ -3,7 +3,7 @@
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). What is in the journal has the byte
 //! order of the machine that wrote it.
 
-use super::damage;
+use super::corrupt;
 use super::source::Source;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -106,13 +106,13 @@ struct Journal<'a> {
 /// know. `source` has no newer bytes yet.
 pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<String>)> {
     match read(source, info) {
-        Ok(Replayed { transactions: 0, damaged: None, .. }) => Ok((Overlay::default(), None)),
-        Ok(Replayed { overlay, transactions, damaged }) => {
+        Ok(Replayed { transactions: 0, corrupted: None, .. }) => Ok((Overlay::default(), None)),
+        Ok(Replayed { overlay, transactions, corrupted }) => {
             let mut note = format!(
                 "It was not cleanly unmounted: {transactions} transactions of its journal are replayed in memory"
             );
-            if let Some(cause) = damaged {
-                note += &format!("; the rest is damaged ({cause}): recent changes may be missing");
+            if let Some(cause) = corrupted {
+                note += &format!("; the rest is corrupt ({cause}): recent changes may be missing");
             }
             Ok((overlay, Some(note)))
         }
@@ -129,7 +129,7 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
 struct Replayed {
     overlay: Overlay,
     transactions: u64,
-    damaged: Option<Box<ParseError>>,
+    corrupted: Option<Box<ParseError>>,
 }
 
 /// Reads what is newer.
@@ -138,9 +138,9 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     source.read(info, &mut raw)?;
     let base = source.part.start;
     let f = Fields::new("journal info block", &raw, base + info);
-    let flags = f.u32_be(0).map_err(damage)?;
+    let flags = f.u32_be(0).map_err(corrupt)?;
     if flags & IN_FS == 0 {
-        return Err(damage(ParseError::corrupt(
+        return Err(corrupt(ParseError::corrupt(
             base + info,
             "place of the journal",
             "on this volume",
@@ -150,34 +150,34 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     if flags & NEED_INIT != 0 {
         return Ok(Replayed::default());
     }
-    let (at, room) = (f.u64_be(36).map_err(damage)?, f.u64_be(44).map_err(damage)?);
+    let (at, room) = (f.u64_be(36).map_err(corrupt)?, f.u64_be(44).map_err(corrupt)?);
     let mut raw = [0; HEADER];
     source.read(at, &mut raw)?;
     let f = Fields::new("journal header", &raw, base.saturating_add(at));
-    let little = f.u32_le(4).map_err(damage)? == ENDIAN;
+    let little = f.u32_le(4).map_err(corrupt)? == ENDIAN;
     let n = Numbers { f, little };
-    let marks = (n.u32(0).map_err(damage)?, n.u32(4).map_err(damage)?);
+    let marks = (n.u32(0).map_err(corrupt)?, n.u32(4).map_err(corrupt)?);
     if marks != (MAGIC, ENDIAN) {
         let expected = format!("{MAGIC:#x} and {ENDIAN:#x}");
         let found = format!("{:#x} and {:#x}", marks.0, marks.1);
-        return Err(damage(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
+        return Err(corrupt(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
     }
-    let (start, end, size) = (n.u64(8).map_err(damage)?, n.u64(16).map_err(damage)?, n.u64(24).map_err(damage)?);
+    let (start, end, size) = (n.u64(8).map_err(corrupt)?, n.u64(16).map_err(corrupt)?, n.u64(24).map_err(corrupt)?);
     if start == end {
         return Ok(Replayed::default());
     }
-    let (stated, found) = (n.u32(36).map_err(damage)?, checksum(&raw, 36));
+    let (stated, found) = (n.u32(36).map_err(corrupt)?, checksum(&raw, 36));
     if stated != found {
         let (expected, found) = (format!("{found:#x}"), format!("{stated:#x}"));
-        return Err(damage(ParseError::corrupt(f.offset(36), "checksum of the journal", expected, found)));
+        return Err(corrupt(ParseError::corrupt(f.offset(36), "checksum of the journal", expected, found)));
     }
-    let list = usize::try_from(n.u32(32).map_err(damage)?).unwrap_or(usize::MAX);
-    let header = u64::from(n.u32(40).map_err(damage)?);
+    let list = usize::try_from(n.u32(32).map_err(corrupt)?).unwrap_or(usize::MAX);
+    let header = u64::from(n.u32(40).map_err(corrupt)?);
     let inside = |place: u64| (header..=size).contains(&place);
     let sound = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
     if !sound || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
-        return Err(damage(ParseError::corrupt(
+        return Err(corrupt(ParseError::corrupt(
             f.offset(8),
             "numbers of the journal",
             "ones that fit together",
@@ -207,7 +207,7 @@ impl Journal<'_> {
     }
 
     /// Takes all block lists from `start` to `end`, and those behind that go on from there, as `replay_journal` in
-    /// Apple's `bsd/vfs/vfs_journal.c` does: the header may be older than the last transactions. A damaged list ends it,
+    /// Apple's `bsd/vfs/vfs_journal.c` does: the header may be older than the last transactions. A corrupt list ends it,
     /// without the transaction that it may be a part of.
     fn lists(&self, start: u64, end: u64) -> Result<Replayed> {
         let mut replayed = Replayed::default();
@@ -228,7 +228,7 @@ impl Journal<'_> {
                 // Behind the end is what an earlier round left.
                 Err(Error::Corrupt { .. }) if is_past => break,
                 Err(Error::Corrupt { cause, .. }) if open.is_some() => {
-                    replayed.damaged = Some(cause);
+                    replayed.corrupted = Some(cause);
                     return Ok(replayed);
                 }
                 Err(other) => return Err(other),
@@ -243,7 +243,7 @@ impl Journal<'_> {
                 let at = self.byte(place);
                 let expected = format!("number {sequence} or the next one, up to an end at {end}");
                 let found = format!("number {} after {used} bytes", list.sequence);
-                replayed.damaged =
+                replayed.corrupted =
                     Some(Box::new(ParseError::corrupt(at, "block lists of the journal", expected, found)));
                 return Ok(replayed);
             }
@@ -258,7 +258,7 @@ impl Journal<'_> {
                 // One behind the end was not written whole.
                 Err(Error::Corrupt { .. }) if is_past => return Ok(replayed),
                 Err(Error::Corrupt { cause, .. }) => {
-                    replayed.damaged = Some(cause);
+                    replayed.corrupted = Some(cause);
                     return Ok(replayed);
                 }
                 Err(other) => return Err(other),
@@ -276,17 +276,17 @@ impl Journal<'_> {
         self.read(&mut place, &mut raw)?;
         let n = Numbers { f: Fields::new("block list of the journal", &raw, self.byte(start)), little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            damage(ParseError::corrupt(self.byte(start), what, expected, found))
+            corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
         };
-        let (stated, found) = (n.u32(8).map_err(damage)?, checksum(&raw[..LIST_SUM], 8));
+        let (stated, found) = (n.u32(8).map_err(corrupt)?, checksum(&raw[..LIST_SUM], 8));
         if stated != found {
             return Err(bad("checksum of a block list", format!("{found:#x}"), format!("{stated:#x}")));
         }
-        let len = u64::from(n.u32(4).map_err(damage)?);
+        let len = u64::from(n.u32(4).map_err(corrupt)?);
         if len < self.list as u64 || len > self.size {
             return Err(bad("length of a block list", format!("{} to {}", self.list, self.size), len.to_string()));
         }
-        let (flags, sequence) = (n.u32(12).map_err(damage)?, n.u32(LIST + 12).map_err(damage)?);
+        let (flags, sequence) = (n.u32(12).map_err(corrupt)?, n.u32(LIST + 12).map_err(corrupt)?);
         Ok(List { len, sequence, flags, is_first: flags & FIRST != 0, raw })
     }
 
@@ -296,17 +296,17 @@ impl Journal<'_> {
         let f = Fields::new("block list of the journal", &list.raw, self.byte(start));
         let n = Numbers { f, little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            damage(ParseError::corrupt(self.byte(start), what, expected, found))
+            corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
         };
-        let count = usize::from(n.u16(2).map_err(damage)?);
+        let count = usize::from(n.u16(2).map_err(corrupt)?);
         let mut place = start + self.list as u64;
         let mut stored = self.list as u64;
         let mut blocks = Vec::new();
         // The first one is of the list itself.
         for index in 1..count {
             let block = LIST + BLOCK * index;
-            let (number, size) = (n.u64(block).map_err(damage)?, n.u32(block + 8).map_err(damage)?);
-            let stated = n.u32(block + 12).map_err(damage)?;
+            let (number, size) = (n.u64(block).map_err(corrupt)?, n.u32(block + 8).map_err(corrupt)?);
+            let stated = n.u32(block + 12).map_err(corrupt)?;
             stored += u64::from(size);
             *total = total.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
             if stored > list.len || *total > MAX_BYTES || !u64::from(size).is_multiple_of(SECTOR) {

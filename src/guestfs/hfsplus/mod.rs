@@ -5,16 +5,16 @@
 //!
 //! The reader is ours: that of the crate hfsplus (0.4.0) follows only the eight extents that a file's record has when
 //! it streams, and those of the catalog itself, knows no hard links and no journal, orders names by a table of Latin
-//! letters only, and never ends where a damaged B-tree is a circle.
+//! letters only, and never ends where a corrupt B-tree is a circle.
 
 mod attributes;
 mod btree;
 mod catalog;
+mod compressed;
 mod extents;
 mod header;
 mod journal;
 mod names;
-mod packed;
 mod source;
 
 use super::detect::Content;
@@ -24,8 +24,8 @@ use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use btree::Tree;
 use catalog::{Hidden, Item};
+use compressed::Compressed;
 use header::Header;
-use packed::Packed;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use source::{Owned, Source};
@@ -38,11 +38,11 @@ const TYPE: &str = "HFS+";
 /// Nodes of B-trees in memory, mostly of 4 or 8 KiB.
 const NODES_CACHED: usize = 1024;
 const FILES_CACHED: usize = 16 << 10;
-/// Folders whose names are in memory, and bytes of those. A folder is listed from memory, so the bytes are for large ones.
-const FOLDERS_CACHED: usize = 64;
+/// Directories whose names are in memory, and bytes of those. A directory is listed from memory, so the bytes are for large ones.
+const DIRECTORIES_CACHED: usize = 64;
 const NAMES_CACHED: u64 = 256 << 20;
-/// Bytes of unpacked blocks in memory, and tables of such.
-const UNPACKED_CACHED: u64 = 16 << 20;
+/// Bytes of decompressed blocks in memory, and tables of such.
+const DECOMPRESSED_CACHED: u64 = 16 << 20;
 const TABLES_CACHED: usize = 16;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
@@ -60,10 +60,10 @@ impl Weighter<(u32, u64), Arc<[u8]>> for ByLength {
     }
 }
 
-impl Weighter<u32, Arc<Folder>> for ByLength {
-    fn weight(&self, _key: &u32, folder: &Arc<Folder>) -> u64 {
+impl Weighter<u32, Arc<Directory>> for ByLength {
+    fn weight(&self, _key: &u32, directory: &Arc<Directory>) -> u64 {
         // A name is there three times at most, with what the maps and the list take for it.
-        folder.entries.iter().map(|entry| 200 + 3 * entry.name.len() as u64).sum::<u64>() + 64
+        directory.entries.iter().map(|entry| 200 + 3 * entry.name.len() as u64).sum::<u64>() + 64
     }
 }
 
@@ -92,19 +92,19 @@ pub struct HfsPlus {
     facts: Facts,
     nodes: Cache<(btree::Kind, u32), Arc<btree::Node>>,
     files: Cache<u64, Arc<Opened>>,
-    folders: Cache<u32, Arc<Folder>, ByLength>,
-    unpacked: Cache<(u32, u64), Arc<[u8]>, ByLength>,
-    tables: Cache<u32, Arc<packed::Table>>,
+    directories: Cache<u32, Arc<Directory>, ByLength>,
+    decompressed: Cache<(u32, u64), Arc<[u8]>, ByLength>,
+    tables: Cache<u32, Arc<compressed::Table>>,
 }
 
-/// A file or folder with what is asked of it most.
+/// A file or directory with what is asked of it most.
 struct Opened {
     item: Item,
-    packed: Option<Packed>,
+    compressed: Option<Compressed>,
 }
 
-/// The entries of a folder in the volume's order, and where their names are.
-struct Folder {
+/// The entries of a directory in the volume's order, and where their names are.
+struct Directory {
     entries: Vec<Entry>,
     names: HashMap<Vec<u8>, usize>,
     /// Those that are not spelled as they compare.
@@ -126,7 +126,7 @@ pub(super) fn classic(head: &[u8]) -> Option<Content> {
     })
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -171,8 +171,8 @@ impl HfsPlus {
             root: Node(0),
             nodes: Cache::new(NODES_CACHED),
             files: Cache::new(FILES_CACHED),
-            folders: one_shard(FOLDERS_CACHED, NAMES_CACHED),
-            unpacked: one_shard(64, UNPACKED_CACHED),
+            directories: one_shard(DIRECTORIES_CACHED, NAMES_CACHED),
+            decompressed: one_shard(64, DECOMPRESSED_CACHED),
             tables: Cache::new(TABLES_CACHED),
             header,
         };
@@ -217,29 +217,29 @@ impl HfsPlus {
     }
 
     fn keep(&self, node: Node, mut item: Item) -> Result<Arc<Opened>> {
-        let packed = self.packed(&item)?;
-        if let Some(packed) = packed {
-            item.attributes.size = packed.size;
+        let compressed = self.compressed(&item)?;
+        if let Some(compressed) = compressed {
+            item.attributes.size = compressed.size;
         }
-        let opened = Arc::new(Opened { item, packed });
+        let opened = Arc::new(Opened { item, compressed });
         self.files.insert(node.0, opened.clone());
         Ok(opened)
     }
 
-    fn folder(&self, node: Node) -> Result<Arc<Folder>> {
-        let id = catalog::folder(&self.file(node)?.item)?;
-        if let Some(folder) = self.folders.get(&id) {
-            return Ok(folder);
+    fn directory(&self, node: Node) -> Result<Arc<Directory>> {
+        let id = catalog::directory(&self.file(node)?.item)?;
+        if let Some(directory) = self.directories.get(&id) {
+            return Ok(directory);
         }
-        let folder = Arc::new(self.read_names(node, id)?);
+        let directory = Arc::new(self.read_names(node, id)?);
         // What failed now may work later.
-        if folder.missing.as_ref().is_none_or(|error| error.is_lasting()) {
-            self.folders.insert(id, folder.clone());
+        if directory.missing.as_ref().is_none_or(|error| error.is_lasting()) {
+            self.directories.insert(id, directory.clone());
         }
-        Ok(folder)
+        Ok(directory)
     }
 
-    fn read_names(&self, node: Node, id: u32) -> Result<Folder> {
+    fn read_names(&self, node: Node, id: u32) -> Result<Directory> {
         let (mut entries, mut names, mut folded) = (Vec::new(), HashMap::new(), HashMap::new());
         let mut add = |entry: Entry| {
             let index = entries.len();
@@ -251,19 +251,19 @@ impl HfsPlus {
             entries.push(Entry { next: index as u64 + 1, ..entry });
             ControlFlow::Continue(())
         };
-        let told = self.gaps.list(node, 0, &mut add, |each, skip| {
-            self.children(id, &mut |told| match told {
+        let reported = self.gaps.list(node, 0, &mut add, |each, skip| {
+            self.children(id, &mut |reported| match reported {
                 Ok((key, _)) if self.is_hidden(&key) => ControlFlow::Continue(()),
                 Ok((key, item)) => each(self.entry(names::shown(&key.name), item, 0)),
                 Err(error) => skip(error),
             })
         });
-        let missing = match told {
+        let missing = match reported {
             Ok(()) => None,
             Err(Error::Incomplete(first)) => Some(first),
             Err(error) => return Err(error),
         };
-        Ok(Folder { entries, names, folded, missing })
+        Ok(Directory { entries, names, folded, missing })
     }
 
     /// An entry for what a name stands for. A hard link without a target stands for itself, and says so when it is
@@ -280,8 +280,8 @@ impl HfsPlus {
     /// The names and the values' sources of a node's attributes that a user sees.
     fn visible(&self, opened: &Opened) -> Result<Vec<String>> {
         let mut names = self.attribute_names(opened.item.id)?;
-        names.retain(|name| opened.packed.is_none() || name != packed::ATTRIBUTE);
-        if opened.item.resource.size > 0 && !opened.packed.is_some_and(Packed::in_resource_fork) {
+        names.retain(|name| opened.compressed.is_none() || name != compressed::ATTRIBUTE);
+        if opened.item.resource.size > 0 && !opened.compressed.is_some_and(Compressed::in_resource_fork) {
             names.push(RESOURCE_FORK.to_owned());
         }
         if finder_info(&opened.item).is_some() {
@@ -297,7 +297,7 @@ fn read_header(source: &Source) -> Result<Header> {
     Header::parse(&bytes, source.part)
 }
 
-/// What the Finder keeps, without what macOS hides: when a file was added to its folder, a document's number, and
+/// What the Finder keeps, without what macOS hides: when a file was added to its directory, a document's number, and
 /// a counter.
 fn finder_info(item: &Item) -> Option<[u8; 32]> {
     let mut info = item.finder;
@@ -319,15 +319,15 @@ impl GuestFs for HfsPlus {
         self.root
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        let folder = self.folder(folder)?;
-        let exact = folder.names.get(name);
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let directory = self.directory(directory)?;
+        let exact = directory.names.get(name);
         let found = exact.or_else(|| {
             let folded = names::folded(name, self.catalog.case_sensitive);
-            folder.names.get(&folded).or_else(|| folder.folded.get(&folded))
+            directory.names.get(&folded).or_else(|| directory.folded.get(&folded))
         });
-        let found = found.and_then(|index| folder.entries.get(*index)).map(|entry| entry.node);
-        match (found, &folder.missing) {
+        let found = found.and_then(|index| directory.entries.get(*index)).map(|entry| entry.node);
+        match (found, &directory.missing) {
             (None, Some(missing)) => Err(Error::Incomplete(missing.clone())),
             (found, _) => Ok(found),
         }
@@ -337,15 +337,15 @@ impl GuestFs for HfsPlus {
         Ok(self.file(node)?.item.attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let folder = self.folder(folder)?;
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let directory = self.directory(directory)?;
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        for entry in folder.entries.iter().skip(from) {
+        for entry in directory.entries.iter().skip(from) {
             if each(entry.clone()).is_break() {
                 return Ok(());
             }
         }
-        folder.missing.clone().map_or(Ok(()), |missing| Err(Error::Incomplete(missing)))
+        directory.missing.clone().map_or(Ok(()), |missing| Err(Error::Incomplete(missing)))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -354,24 +354,24 @@ impl GuestFs for HfsPlus {
         if item.attributes.kind != NodeKind::File {
             return Err(Error::NotFile);
         }
-        if opened.packed.is_some() {
+        if opened.compressed.is_some() {
             return Ok(FileRun { extent: FileExtent::Decoded, len: len.max(1) });
         }
-        let piece = self.fork_piece(data_fork(item), offset)?;
-        let len = piece.len.min(len.max(1));
+        let chunk = self.fork_chunk(data_fork(item), offset)?;
+        let len = chunk.len.min(len.max(1));
         // What the journal has is not on the volume yet.
-        let extent = if self.source.overlay.touches(piece.at, len) {
+        let extent = if self.source.overlay.touches(chunk.at, len) {
             FileExtent::Decoded
         } else {
-            FileExtent::Stored(self.source.part.start + piece.at)
+            FileExtent::Stored(self.source.part.start + chunk.at)
         };
         Ok(FileRun { extent, len })
     }
 
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
         let opened = self.file(file)?;
-        match opened.packed {
-            Some(packed) => self.unpack(&opened.item, packed, offset, buf),
+        match opened.compressed {
+            Some(compressed) => self.decompress(&opened.item, compressed, offset, buf),
             None => self.read_fork(data_fork(&opened.item), offset, buf),
         }
     }
@@ -385,7 +385,7 @@ impl GuestFs for HfsPlus {
         let size = item.data.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link {}", item.id);
-            return Err(damage(ParseError::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.read_fork(data_fork(item), 0, &mut target)?;
@@ -404,15 +404,17 @@ impl GuestFs for HfsPlus {
         match name {
             None => Ok(None),
             Some(FINDER_INFO) => Ok(finder_info(item).map(|info| info.to_vec())),
-            Some(packed::ATTRIBUTE) if opened.packed.is_some() => Ok(None),
-            Some(RESOURCE_FORK) if item.resource.size > 0 && !opened.packed.is_some_and(Packed::in_resource_fork) => {
+            Some(compressed::ATTRIBUTE) if opened.compressed.is_some() => Ok(None),
+            Some(RESOURCE_FORK)
+                if item.resource.size > 0 && !opened.compressed.is_some_and(Compressed::in_resource_fork) =>
+            {
                 let size = item.resource.size;
                 if size > attributes::MAX_VALUE {
                     let what = format!("the resource fork of {size} bytes is too large for an extended attribute");
                     return Err(unsupported(what));
                 }
                 let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-                self.read_fork(packed::resource_fork(item), 0, &mut bytes)?;
+                self.read_fork(compressed::resource_fork(item), 0, &mut bytes)?;
                 Ok(Some(bytes))
             }
             Some(name) => self.attribute(item.id, name),

@@ -14,16 +14,16 @@ fn is_fixed(c: char) -> bool {
 /// Applies `change` to the stretches between fixed characters.
 fn between_fixed(name: &str, change: impl Fn(&str, &mut String)) -> String {
     let mut out = String::with_capacity(name.len());
-    for stretch in name.split_inclusive(is_fixed) {
-        let end = stretch.char_indices().next_back().filter(|(_, c)| is_fixed(*c)).map_or(stretch.len(), |(at, _)| at);
-        change(&stretch[..end], &mut out);
-        out.push_str(&stretch[end..]);
+    for segment in name.split_inclusive(is_fixed) {
+        let end = segment.char_indices().next_back().filter(|(_, c)| is_fixed(*c)).map_or(segment.len(), |(at, _)| at);
+        change(&segment[..end], &mut out);
+        out.push_str(&segment[end..]);
     }
     out
 }
 
 fn decomposed(name: &str) -> String {
-    between_fixed(name, |stretch, out| out.extend(stretch.nfd()))
+    between_fixed(name, |segment, out| out.extend(segment.nfd()))
 }
 
 /// A name as it is shown. One that the volume does not have in Apple's form stays as it is, so that no two names look
@@ -32,7 +32,7 @@ pub(super) fn shown(name: &[u16]) -> Vec<u8> {
     let mut text = String::new();
     let mut whole = Vec::with_capacity(name.len());
     let flush = |text: &mut String, whole: &mut Vec<u8>| {
-        let composed = between_fixed(text, |stretch, out| out.extend(stretch.nfc()));
+        let composed = between_fixed(text, |segment, out| out.extend(segment.nfc()));
         let shown = if decomposed(&composed) == *text { &composed } else { &*text };
         whole.extend_from_slice(shown.as_bytes());
         text.clear();

@@ -2,7 +2,7 @@
 
 use super::header::{Extent, Fork, Part};
 use super::journal::Overlay;
-use super::{HfsPlus, damage};
+use super::{HfsPlus, corrupt};
 use crate::disk::Disk;
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
@@ -21,7 +21,7 @@ impl Source {
         let end = at.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.part.size) {
             let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 self.part.start,
                 "place of a block",
                 expected,
@@ -36,7 +36,7 @@ impl Source {
 
 /// A stretch of a fork in one piece.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Piece {
+pub(super) struct Chunk {
     /// The byte of the part where it is.
     pub(super) at: u64,
     /// Bytes, at least 1.
@@ -67,27 +67,27 @@ pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent
 
 impl HfsPlus {
     /// Where `within` blocks into an extent is.
-    pub(super) fn piece(&self, extent: Extent, within: u64, skip: u64) -> Result<Piece> {
+    pub(super) fn chunk(&self, extent: Extent, within: u64, skip: u64) -> Result<Chunk> {
         let end = u64::from(extent.start) + u64::from(extent.count);
         if end > u64::from(self.header.blocks) {
             let expected = format!("blocks below {}", self.header.blocks);
             let found = format!("{} from {} on", extent.count, extent.start);
-            return Err(damage(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found)));
+            return Err(corrupt(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found)));
         }
         let size = u64::from(self.header.block_size);
         let at = (u64::from(extent.start) + within) * size + skip;
-        Ok(Piece { at, len: end * size - at })
+        Ok(Chunk { at, len: end * size - at })
     }
 
     /// The piece of a fork that begins with its byte `offset`.
-    pub(super) fn fork_piece(&self, owned: Owned<'_>, offset: u64) -> Result<Piece> {
+    pub(super) fn fork_chunk(&self, owned: Owned<'_>, offset: u64) -> Result<Chunk> {
         let size = u64::from(self.header.block_size);
         let (block, skip) = (offset / size, offset % size);
         let found = match find(&owned.fork.extents, 0, block) {
             Some(found) => found,
             None => self.overflow(owned, block)?,
         };
-        self.piece(found.0, found.1, skip)
+        self.chunk(found.0, found.1, skip)
     }
 
     /// Fills `buf` with the bytes of a fork from `offset` on, which must lie within it.
@@ -96,13 +96,13 @@ impl HfsPlus {
         if end > owned.fork.size {
             let what = format!("size of a fork of file {}", owned.file);
             let expected = format!("at least {end} bytes");
-            return Err(damage(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size)));
+            return Err(corrupt(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size)));
         }
         let mut done = 0;
         while done < buf.len() {
-            let piece = self.fork_piece(owned, offset + done as u64)?;
-            let now = usize::try_from(piece.len).unwrap_or(usize::MAX).min(buf.len() - done);
-            self.source.read(piece.at, &mut buf[done..done + now])?;
+            let chunk = self.fork_chunk(owned, offset + done as u64)?;
+            let now = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(buf.len() - done);
+            self.source.read(chunk.at, &mut buf[done..done + now])?;
             done += now;
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! ISO 9660 (ECMA-119) with the names and attributes of Rock Ridge, or else the names of Joliet, or else its own.
 //!
-//! A node is the place of a directory record in bytes: a file's in its folder, a folder's own (`.`) in itself. Volume
+//! A node is the place of a directory record in bytes: a file's in its directory, a directory's own (`.`) in itself. Volume
 //! descriptors are taken from sector 16, so of a disk with several sessions the one that they tell of is read; programs
 //! that add sessions to an image file keep them up to date.
 
-mod folder;
+mod directory;
 mod names;
 mod record;
 mod rock_ridge;
@@ -33,7 +33,7 @@ pub use volume::probe;
 
 const TYPE: &str = "ISO 9660";
 const FILES_CACHED: usize = 16 << 10;
-/// Unpacked blocks of compressed files, of 1 MiB each at most.
+/// Decompressed blocks of compressed files, of 1 MiB each at most.
 const BLOCKS_CACHED: usize = 32;
 /// Parts that one file may be in. A part has at most 4 GiB, so that this is far above real ones.
 const MAX_PARTS: usize = 16 << 10;
@@ -44,14 +44,14 @@ pub struct Iso {
     volume: Volume,
     facts: Facts,
     naming: Naming,
-    /// Where the first record of the root folder is.
+    /// Where the first record of the root directory is.
     root: u64,
     /// Where the fields of Rock Ridge are in a record, if there are any.
     rock_ridge: Option<Skip>,
     files: Cache<u64, Arc<Opened>>,
-    folders: Names,
+    directories: Names,
     gaps: Gaps,
-    unpacked: Cache<(u64, u64), Arc<[u8]>>,
+    decompressed: Cache<(u64, u64), Arc<[u8]>>,
 }
 
 /// A stretch of a file that is in one piece.
@@ -71,12 +71,12 @@ struct Opened {
     kind: NodeKind,
     rock_ridge: RockRidge,
     parts: Vec<Part>,
-    /// Bytes on the volume, before unpacking.
+    /// Bytes on the volume, before decompressing.
     stored: u64,
     interleaved: bool,
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -99,9 +99,9 @@ impl Iso {
             rock_ridge: None,
             blocks: Blocks::new(disk),
             files: Cache::new(FILES_CACHED),
-            folders: Names::new(),
+            directories: Names::new(),
             gaps: Gaps::new(TYPE),
-            unpacked: Cache::new(BLOCKS_CACHED),
+            decompressed: Cache::new(BLOCKS_CACHED),
         };
         let root = iso.own_record(iso.root)?;
         iso.rock_ridge = iso.find_rock_ridge(&root)?;
@@ -140,7 +140,7 @@ impl Iso {
             return Ok(());
         }
         let expected = format!("at most {size}, the size of the volume");
-        Err(damage(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
+        Err(corrupt(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
     }
 
     /// The record at a place; none where the rest of the sector is unused.
@@ -149,18 +149,18 @@ impl Iso {
         if len == 0 {
             return Ok(None);
         }
-        Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(damage)
+        Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(corrupt)
     }
 
-    /// The record of a folder in itself, which is its first.
+    /// The record of a directory in itself, which is its first.
     fn own_record(&self, at: u64) -> Result<Record> {
         let record = self.record(at)?;
-        record
-            .filter(|record| record.is_folder() && self.is_own(record))
-            .ok_or_else(|| damage(ParseError::corrupt(at, "first record of a folder", "the folder's own", "another")))
+        record.filter(|record| record.is_directory() && self.is_own(record)).ok_or_else(|| {
+            corrupt(ParseError::corrupt(at, "first record of a directory", "the directory's own", "another"))
+        })
     }
 
-    /// Whether a folder's record is the one in itself: by its name, or by being where its own bytes begin.
+    /// Whether a directory's record is the one in itself: by its name, or by being where its own bytes begin.
     fn is_own(&self, record: &Record) -> bool {
         record.is_self() || record.data_at(self.block_size()) == record.at
     }
@@ -170,23 +170,23 @@ impl Iso {
             return Ok(opened);
         }
         let record = self.record(node.0)?;
-        let record = record.ok_or_else(|| damage(ParseError::corrupt(node.0, "directory record", "one", "none")))?;
-        if record.is_folder() && !self.is_own(&record) {
-            let what = "first record of a folder";
-            return Err(damage(ParseError::corrupt(node.0, what, "the folder's own", "another")));
+        let record = record.ok_or_else(|| corrupt(ParseError::corrupt(node.0, "directory record", "one", "none")))?;
+        if record.is_directory() && !self.is_own(&record) {
+            let what = "first record of a directory";
+            return Err(corrupt(ParseError::corrupt(node.0, what, "the directory's own", "another")));
         }
         let mut rock_ridge = self.rock_ridge(&record);
-        let folder = record.is_folder();
+        let directory = record.is_directory();
         // What a file's bytes are may depend on its fields.
-        if let Some(error) = rock_ridge.error.take().filter(|_| !folder) {
+        if let Some(error) = rock_ridge.error.take().filter(|_| !directory) {
             return Err(error);
         }
         let stated = rock_ridge.posix.and_then(|posix| posix.kind());
-        let kind = kind(folder, &rock_ridge);
-        if stated.is_some_and(|stated| stated != kind) && !folder {
+        let kind = kind(directory, &rock_ridge);
+        if stated.is_some_and(|stated| stated != kind) && !directory {
             let expected = "that of a file";
             let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
-            return Err(damage(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
+            return Err(corrupt(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
         }
         let mut opened = Opened { kind, rock_ridge, parts: Vec::new(), stored: 0, interleaved: false, record };
         if kind == NodeKind::File {
@@ -215,7 +215,7 @@ impl Iso {
             record = self.next_part(&record)?;
         }
         let what = "parts of a file";
-        Err(damage(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
+        Err(corrupt(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
     }
 
     /// The record after one that says that the file goes on.
@@ -228,8 +228,8 @@ impl Iso {
             }
             next => next,
         };
-        next.filter(|next| next.identifier == record.identifier && !next.is_folder()).ok_or_else(|| {
-            damage(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
+        next.filter(|next| next.identifier == record.identifier && !next.is_directory()).ok_or_else(|| {
+            corrupt(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
         })
     }
 
@@ -246,24 +246,24 @@ impl Iso {
         Ok(start)
     }
 
-    /// A block of a compressed file, unpacked.
-    fn unpacked(&self, node: Node, opened: &Opened, how: zisofs::Compression, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.unpacked.get(&(node.0, number)) {
+    /// A block of a compressed file, decompressed.
+    fn decompressed(&self, node: Node, opened: &Opened, how: zisofs::Compression, number: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.decompressed.get(&(node.0, number)) {
             return Ok(bytes);
         }
         let mut header = vec![0; how.header];
         let at = self.read_stored(opened, 0, &mut header)?;
-        how.check(&header, at).map_err(damage)?;
+        how.check(&header, at).map_err(corrupt)?;
         let (offset, len) = how.pointers_of(number);
         let mut pointers = vec![0; len];
         let at = self.read_stored(opened, offset, &mut pointers)?;
-        let (offset, len) = how.stored(&pointers, at).map_err(damage)?;
-        let mut packed = vec![0; len];
-        let at = self.read_stored(opened, offset, &mut packed)?;
+        let (offset, len) = how.stored(&pointers, at).map_err(corrupt)?;
+        let mut compressed = vec![0; len];
+        let at = self.read_stored(opened, offset, &mut compressed)?;
         let mut bytes = vec![0; how.len_of(number)];
-        zisofs::unpack(&packed, at, &mut bytes).map_err(damage)?;
+        zisofs::decompress(&compressed, at, &mut bytes).map_err(corrupt)?;
         let bytes: Arc<[u8]> = bytes.into();
-        self.unpacked.insert((node.0, number), bytes.clone());
+        self.decompressed.insert((node.0, number), bytes.clone());
         Ok(bytes)
     }
 }
@@ -272,7 +272,7 @@ impl Opened {
     fn size(&self) -> u64 {
         match self.kind {
             NodeKind::File => self.rock_ridge.compression.map_or(self.stored, |how| how.size),
-            NodeKind::Folder => u64::from(self.record.data_len),
+            NodeKind::Directory => u64::from(self.record.data_len),
             NodeKind::Symlink => self.rock_ridge.target().map_or(0, |target| target.len() as u64),
             _ => 0,
         }
@@ -284,7 +284,7 @@ impl Opened {
             self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
         let part = part.filter(|part| offset - part.first < part.len).ok_or_else(|| {
             let expected = format!("more than {offset}");
-            damage(ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored))
+            corrupt(ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored))
         })?;
         let skip = offset - part.first;
         Ok((part.at + skip, part.len - skip))
@@ -306,11 +306,11 @@ impl Opened {
     }
 }
 
-/// What a record is of, as far as that is certain: a folder is one on both accounts.
-fn kind(folder: bool, rock_ridge: &RockRidge) -> NodeKind {
+/// What a record is of, as far as that is certain: a directory is one on both accounts.
+fn kind(directory: bool, rock_ridge: &RockRidge) -> NodeKind {
     match rock_ridge.posix.and_then(|posix| posix.kind()) {
-        _ if folder => NodeKind::Folder,
-        Some(kind) if kind != NodeKind::Folder => kind,
+        _ if directory => NodeKind::Directory,
+        Some(kind) if kind != NodeKind::Directory => kind,
         _ => NodeKind::File,
     }
 }
@@ -343,21 +343,21 @@ impl GuestFs for Iso {
         Node(self.root)
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.directories.lookup(directory, name, |each| self.read_directory(directory, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         let opened = self.opened(node)?;
-        let folder = opened.kind == NodeKind::Folder;
+        let directory = opened.kind == NodeKind::Directory;
         let posix = opened.rock_ridge.posix;
         let recorded = opened.record.recorded;
         let [created, modified, accessed, changed] = opened.rock_ridge.times.0;
         let modified = modified.unwrap_or(recorded);
-        let stored = if folder { opened.size() } else { opened.stored };
+        let stored = if directory { opened.size() } else { opened.stored };
         Ok(Attributes {
             kind: opened.kind,
-            mode: posix.map_or(if folder { 0o555 } else { 0o444 }, |posix| posix.mode & 0o7777),
+            mode: posix.map_or(if directory { 0o555 } else { 0o444 }, |posix| posix.mode & 0o7777),
             uid: posix.map_or(0, |posix| posix.uid),
             gid: posix.map_or(0, |posix| posix.gid),
             links: posix.map_or(1, |posix| posix.links),
@@ -371,8 +371,8 @@ impl GuestFs for Iso {
         })
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.gaps.list(folder, from, each, |each, skip| self.entries(folder, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        self.gaps.list(directory, from, each, |each, skip| self.entries(directory, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -381,8 +381,8 @@ impl GuestFs for Iso {
         if opened.rock_ridge.compression.is_some() {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         }
-        let (at, stretch) = opened.place(offset)?;
-        Ok(FileRun { extent: FileExtent::Stored(at), len: len.min(stretch) })
+        let (at, segment) = opened.place(offset)?;
+        Ok(FileRun { extent: FileExtent::Stored(at), len: len.min(segment) })
     }
 
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -395,10 +395,10 @@ impl GuestFs for Iso {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
-            let bytes = self.unpacked(file, &opened, how, at / how.block_size())?;
+            let bytes = self.decompressed(file, &opened, how, at / how.block_size())?;
             let skip = usize::try_from(at % how.block_size()).unwrap_or(usize::MAX);
             let rest = bytes.get(skip..).filter(|rest| !rest.is_empty()).ok_or_else(|| {
-                damage(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))
+                corrupt(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))
             })?;
             let now = rest.len().min(buf.len() - done);
             buf[done..done + now].copy_from_slice(&rest[..now]);
@@ -414,7 +414,7 @@ impl GuestFs for Iso {
         }
         let target = opened.rock_ridge.target().filter(|_| opened.rock_ridge.is_whole());
         let target = target.ok_or_else(|| {
-            damage(ParseError::corrupt(opened.record.at, "target of a symbolic link", "a whole one", "none"))
+            corrupt(ParseError::corrupt(opened.record.at, "target of a symbolic link", "a whole one", "none"))
         })?;
         Ok(target.to_vec())
     }

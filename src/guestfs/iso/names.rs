@@ -2,7 +2,7 @@
 
 use super::volume::utf16;
 
-/// What a folder's names are.
+/// What a directory's names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
     /// Identifiers of ISO 9660, or longer ones in their place.

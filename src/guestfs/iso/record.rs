@@ -72,7 +72,7 @@ impl Record {
         })
     }
 
-    pub(super) fn is_folder(&self) -> bool {
+    pub(super) fn is_directory(&self) -> bool {
         self.flags & flags::DIRECTORY != 0
     }
 
@@ -86,12 +86,12 @@ impl Record {
         self.flags & flags::MULTI_EXTENT != 0
     }
 
-    /// Whether it is of the folder itself.
+    /// Whether it is of the directory itself.
     pub(super) fn is_self(&self) -> bool {
         self.identifier == [0]
     }
 
-    /// Whether it is of the folder above.
+    /// Whether it is of the directory above.
     pub(super) fn is_parent(&self) -> bool {
         self.identifier == [1]
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_shorter_than_its_name_is_damage() {
+    fn a_record_that_is_shorter_than_its_name_is_corrupt() {
         let mut bytes = [0; 40];
         bytes[32] = 8;
         assert!(Record::parse(&bytes, 0).is_err());

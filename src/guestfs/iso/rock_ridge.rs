@@ -12,7 +12,7 @@ use crate::ondisk::fields::Fields;
 
 /// Names of the extension in `ER`.
 const IDENTIFIERS: [&[u8]; 3] = [b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282"];
-/// Flags of `NM`, `SL` and of components: it goes on in the next one; the folder itself; the one above; the top.
+/// Flags of `NM`, `SL` and of components: it goes on in the next one; the directory itself; the one above; the top.
 const CONTINUE: u8 = 1;
 const CURRENT: u8 = 2;
 const PARENT: u8 = 4;
@@ -45,7 +45,7 @@ pub(super) struct Times(pub(super) [Option<Time>; 4]);
 
 /// A name or a target that may be told in several pieces.
 #[derive(Debug, Clone, Default)]
-struct Pieces {
+struct Chunks {
     text: Vec<u8>,
     begun: bool,
     /// Whether another piece must follow.
@@ -55,8 +55,8 @@ struct Pieces {
 /// What the fields of one record say.
 #[derive(Debug, Default)]
 pub(super) struct RockRidge {
-    name: Pieces,
-    target: Pieces,
+    name: Chunks,
+    target: Chunks,
     /// Whether the next component of the target goes on with the last one.
     component_open: bool,
     /// Whether a piece of the target makes no sense.
@@ -65,9 +65,9 @@ pub(super) struct RockRidge {
     /// Major and minor number (`PN`).
     pub(super) device: (u32, u32),
     pub(super) times: Times,
-    /// The block of a folder that this record stands in for (`CL`).
+    /// The block of a directory that this record stands in for (`CL`).
     pub(super) child: Option<u32>,
-    /// Whether the folder is shown elsewhere (`RE`).
+    /// Whether the directory is shown elsewhere (`RE`).
     pub(super) relocated: bool,
     /// How the data are compressed (`ZF`).
     pub(super) compression: Option<Compression>,
@@ -84,22 +84,22 @@ impl Iso {
         let mut found = RockRidge::default();
         let Some(skip) = self.rock_ridge else { return found };
         let skip = if record.at == self.root { skip.root } else { skip.others };
-        let told = self.fields(record, skip, &mut |field| match found.add(field) {
+        let reported = self.fields(record, skip, &mut |field| match found.add(field) {
             Err(cause) if !matches!(&field.signature, b"ZF" | b"Z2") => {
                 log::debug!("A field of the directory record at byte {} is passed over: {cause}", record.at);
                 Ok(())
             }
-            told => told,
+            reported => reported,
         });
-        found.error = told.err();
+        found.error = reported.err();
         found
     }
 
-    /// Where its fields begin, if the root folder's own record has any.
+    /// Where its fields begin, if the root directory's own record has any.
     pub(super) fn find_rock_ridge(&self, root: &Record) -> Result<Option<Skip>> {
         let Some(skip) = self.find_susp(root)? else { return Ok(None) };
         let mut seen = false;
-        let told = self.fields(root, skip.root, &mut |field| {
+        let reported = self.fields(root, skip.root, &mut |field| {
             seen |= match &field.signature {
                 b"ER" => is_rock_ridge(&field.f)?,
                 b"PX" | b"RR" => true,
@@ -107,7 +107,7 @@ impl Iso {
             };
             Ok(())
         });
-        if seen { Ok(Some(skip)) } else { told.map(|()| None) }
+        if seen { Ok(Some(skip)) } else { reported.map(|()| None) }
     }
 }
 
@@ -133,11 +133,11 @@ impl RockRidge {
             b"NM" => {
                 let flags = f.u8(HEADER)?;
                 if flags & (CURRENT | PARENT) == 0 {
-                    let piece = f.bytes(HEADER + 1, f.len() - HEADER - 1)?;
+                    let chunk = f.bytes(HEADER + 1, f.len() - HEADER - 1)?;
                     self.name.open = flags & CONTINUE != 0;
                     // As in the kernel, what is too much is cut.
-                    too_long(f, "name", self.name.text.len() + piece.len(), MAX_NAME)?;
-                    self.name.text.extend_from_slice(piece);
+                    too_long(f, "name", self.name.text.len() + chunk.len(), MAX_NAME)?;
+                    self.name.text.extend_from_slice(chunk);
                 }
             }
             b"PX" => {

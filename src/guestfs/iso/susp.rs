@@ -2,7 +2,7 @@
 //! (<https://web.archive.org/web/20170404132301/http://www.ymi.com/ymi/sites/default/files/pdf/Systems%20Use%20P1281.pdf>).
 
 use super::record::Record;
-use super::{Iso, damage};
+use super::{Iso, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -32,7 +32,7 @@ struct Continuation {
     len: u32,
 }
 
-/// Bytes of system use before the fields, in the root folder's own record and in all others.
+/// Bytes of system use before the fields, in the root directory's own record and in all others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Skip {
     pub(super) root: usize,
@@ -51,13 +51,13 @@ impl Iso {
         let mut bytes = record.system_use.get(skip..).unwrap_or_default().to_vec();
         let mut at = record.system_use_at + skip as u64;
         let (mut seen, mut total) = (Vec::new(), 0);
-        while let Some(next) = area(&bytes, at, each).map_err(damage)? {
+        while let Some(next) = area(&bytes, at, each).map_err(corrupt)? {
             at = u64::from(next.block) * self.block_size() + u64::from(next.offset);
             total += u64::from(next.len);
             if seen.contains(&at) || seen.len() == MAX_AREAS || total > MAX_BYTES {
                 let expected = format!("at most {MAX_AREAS} of {MAX_BYTES} bytes together");
                 let what = "continuations of a directory record";
-                return Err(damage(ParseError::corrupt(record.at, what, expected, "more, or a circle")));
+                return Err(corrupt(ParseError::corrupt(record.at, what, expected, "more, or a circle")));
             }
             seen.push(at);
             bytes = self.bytes(at, u64::from(next.len), "continuation of a directory record")?;
@@ -65,18 +65,18 @@ impl Iso {
         Ok(())
     }
 
-    /// Where the fields begin, if the root folder says that there are any at all.
+    /// Where the fields begin, if the root directory says that there are any at all.
     pub(super) fn find_susp(&self, root: &Record) -> Result<Option<Skip>> {
         for before in [0, XA] {
             let (mut skip, mut first) = (None, true);
-            let told = self.fields(root, before, &mut |field| {
+            let reported = self.fields(root, before, &mut |field| {
                 if first && field.signature == *b"SP" && field.f.bytes(HEADER, 2)? == CHECK {
                     skip = Some(Skip { root: before, others: usize::from(field.f.u8(HEADER + 2)?) });
                 }
                 first = false;
                 Ok(())
             });
-            match told {
+            match reported {
                 Err(error @ Error::Disk(_)) => return Err(error),
                 // What is no such field may look like anything.
                 _ if skip.is_some() => return Ok(skip),

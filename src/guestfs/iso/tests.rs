@@ -22,7 +22,7 @@ fn record(name: &[u8], location: u32, len: u32, flags: u8, system_use: &[u8]) ->
     bytes
 }
 
-/// A disc of 64 sectors with blocks of `block` bytes, whose root folder, in sector 20, has these records. Each block of
+/// A disc of 64 sectors with blocks of `block` bytes, whose root directory, in sector 20, has these records. Each block of
 /// 512 bytes from sector 24 on is filled with its number.
 fn disc(block: u16, own: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = vec![0; 64 * 2048];
@@ -67,7 +67,7 @@ fn content(opened: &(Arc<dyn Disk>, Iso), name: &str) -> Result<Vec<u8>> {
 
 fn names(iso: &Iso) -> Vec<String> {
     let mut names = Vec::new();
-    iso.read_folder(iso.root(), 0, &mut |entry| {
+    iso.read_directory(iso.root(), 0, &mut |entry| {
         names.push(String::from_utf8(entry.name).unwrap());
         ControlFlow::Continue(())
     })
@@ -105,7 +105,7 @@ fn blocks_may_be_smaller_than_sectors() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_damage() {
+fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_corrupt() {
     let mut interleaved = record(b"INTER", 30, 100, 0, &[]);
     interleaved[26] = 1;
     let sparse = [b"SF\x15\x01".as_slice(), &[0; 17]].concat();
@@ -176,9 +176,9 @@ fn fields_that_make_no_sense_take_no_file_along() {
 #[test]
 fn a_name_that_is_too_long_is_cut_and_its_file_read() {
     let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
-    let piece = [b"NM\x96\x01\x01".as_slice(), &[b'n'; 145]].concat();
+    let chunk = [b"NM\x96\x01\x01".as_slice(), &[b'n'; 145]].concat();
     let number = |number: u32| [number.to_le_bytes(), number.to_be_bytes()].concat();
-    let field = [piece.clone(), b"CE\x1C\x01".to_vec(), number(50), number(0), number(150)].concat();
+    let field = [chunk.clone(), b"CE\x1C\x01".to_vec(), number(50), number(0), number(150)].concat();
     let mut bytes = disc(2048, &own, &[record(b"LONG", 30, 10, 0, &field)]);
     bytes[50 * 2048..50 * 2048 + 150].copy_from_slice(&[b"NM\x96\x01\0".as_slice(), &[b'o'; 145]].concat());
     let opened = open(bytes);
@@ -196,11 +196,11 @@ fn a_record_that_makes_no_sense_takes_no_more_than_its_sector_along() {
         bytes[place + at] = value;
         let iso = open(bytes).1;
         let mut names = Vec::new();
-        let told = iso.read_folder(iso.root(), 0, &mut |entry| {
+        let reported = iso.read_directory(iso.root(), 0, &mut |entry| {
             names.push(String::from_utf8(entry.name).unwrap());
             ControlFlow::Continue(())
         });
-        assert!(matches!(told, Err(Error::Incomplete(_))), "{told:?}");
+        assert!(matches!(reported, Err(Error::Incomplete(_))), "{reported:?}");
         assert!(names.len() > 30 && names[3] == format!("F{:028}", 3), "{names:?}");
         assert_eq!(names.last().unwrap(), &format!("F{:028}", 59));
         assert!(iso.lookup(iso.root(), names[0].as_bytes()).unwrap().is_some());

@@ -30,7 +30,7 @@ pub(super) struct Volume {
     pub(super) label: String,
     /// When it was changed or made, in place of a UUID, as blkid shows it.
     pub(super) uuid: String,
-    /// Where the first record of the root folder is, in bytes.
+    /// Where the first record of the root directory is, in bytes.
     pub(super) root: u64,
     /// The same of the tree with Joliet's names, if there is one.
     pub(super) joliet_root: Option<u64>,
@@ -66,12 +66,12 @@ impl Volume {
             }
             match bytes[0] {
                 PRIMARY if volume.is_none() => {
-                    volume = Some(Self::parse(&bytes, at).map_err(super::damage)?);
+                    volume = Some(Self::parse(&bytes, at).map_err(super::corrupt)?);
                     label.copy_from_slice(&bytes[40..72]);
                 }
                 SUPPLEMENTARY if joliet.is_none() && is_joliet(&bytes) => {
                     let label = joined_label(&label, &utf16(&bytes[40..72]));
-                    joliet = Some((label, root(&bytes, at).map_err(super::damage)?));
+                    joliet = Some((label, root(&bytes, at).map_err(super::corrupt)?));
                 }
                 TERMINATOR => break,
                 _ => {}
@@ -79,7 +79,7 @@ impl Volume {
         }
         let Some(mut volume) = volume else {
             let cause = ParseError::corrupt(DESCRIPTORS_AT, "volume descriptors", "a primary one", "none");
-            return Err(super::damage(cause));
+            return Err(super::corrupt(cause));
         };
         if let Some((label, root)) = joliet {
             volume.joliet_root = Some(root);
@@ -124,7 +124,7 @@ fn joined_label(primary: &[u8; 32], joliet: &str) -> String {
     label.trim_end_matches([' ', '\0']).to_owned()
 }
 
-/// Where the root folder begins, in bytes.
+/// Where the root directory begins, in bytes.
 fn root(bytes: &[u8], at: u64) -> Result<u64, ParseError> {
     let f = Fields::new("volume descriptor", bytes, at);
     let (extended, location) = (f.u8(157)?, f.u32_le(158)?);

@@ -25,7 +25,7 @@ pub(super) struct Compression {
     pub(super) header: usize,
     /// Binary logarithm of the bytes of a block.
     block: u8,
-    /// Bytes of the file when unpacked.
+    /// Bytes of the file when decompressed.
     pub(super) size: u64,
 }
 
@@ -48,14 +48,14 @@ impl Compression {
         Ok(how)
     }
 
-    /// What cannot be unpacked here, by name.
+    /// What cannot be decompressed here, by name.
     pub(super) fn unknown(&self) -> Option<String> {
         let known = matches!((self.version, &self.algorithm), (1, ZLIB_1) | (2, ZLIB_2));
         let algorithm = self.algorithm.escape_ascii();
         (!known).then(|| format!("is compressed with {algorithm} in version {} of zisofs", self.version))
     }
 
-    /// Bytes of an unpacked block; the last one may have fewer.
+    /// Bytes of an decompressed block; the last one may have fewer.
     pub(super) fn block_size(&self) -> u64 {
         1 << self.block
     }
@@ -122,14 +122,14 @@ impl Compression {
     }
 }
 
-/// Unpacks a block to all of `out`; `at` is where it is on the volume. No bytes stand for zeros.
-pub(super) fn unpack(packed: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
-    if packed.is_empty() {
+/// Decompresses a block to all of `out`; `at` is where it is on the volume. No bytes stand for zeros.
+pub(super) fn decompress(compressed: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
+    if compressed.is_empty() {
         out.fill(0);
         return Ok(());
     }
     let mut state = Decompress::new(true);
-    let done = state.decompress(packed, out, FlushDecompress::Finish);
+    let done = state.decompress(compressed, out, FlushDecompress::Finish);
     if matches!(done, Ok(Status::StreamEnd)) && state.total_out() == out.len() as u64 {
         return Ok(());
     }

@@ -25,7 +25,7 @@ pub(super) fn find(scan: &Scan<'_>) -> Result<Option<Content>> {
         return Ok(None);
     }
     let mut content = Content::named("ZFS");
-    // A list that is damaged has no name to tell.
+    // A list that is corrupt has no name to tell.
     let _ = list(&Fields::new("ZFS label", &scan.bytes(0, RING)?, 0), &mut content);
     Ok(Some(content))
 }

@@ -2,7 +2,7 @@
 
 use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
-use super::{Ntfs, damage, unsupported};
+use super::{Ntfs, corrupt, unsupported};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
@@ -63,7 +63,7 @@ pub(super) const HAS_REPARSE_POINT: u32 = 0x400;
 /// Its bytes are not here (`FILE_ATTRIBUTE_OFFLINE`, `..._RECALL_ON_OPEN`, `..._RECALL_ON_DATA_ACCESS`).
 pub(super) const NOT_HERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
 
-/// One file or folder.
+/// One file or directory.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) number: u64,
@@ -77,7 +77,7 @@ impl Ntfs {
     pub(super) fn read_file(&self, number: u64, sequence: u16) -> Result<File> {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 self.record_place(number),
                 format!("{what} of file record {number}"),
                 expected,
@@ -95,7 +95,7 @@ impl Ntfs {
             let bytes = self.small_value(&list.value, number)?;
             let own = attributes;
             attributes = own.iter().filter(|a| a.kind != kind::ATTRIBUTE_LIST).cloned().collect();
-            for other in listed_records(&bytes).map_err(damage)? {
+            for other in listed_records(&bytes).map_err(corrupt)? {
                 if other == number {
                     continue;
                 }
@@ -116,7 +116,7 @@ impl Ntfs {
             Value::Runs { runs, sizes, .. } => {
                 if sizes.data > MAX_VALUE {
                     let what = format!("size of a value of file record {number}");
-                    return Err(damage(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
+                    return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
                 }
                 let mut bytes = vec![0; usize::try_from(sizes.data).unwrap_or(0)];
                 self.read_runs(runs, 0, &mut bytes)?;
@@ -152,13 +152,13 @@ impl File {
         };
         for part in &parts[1..] {
             if let Value::Runs { runs, .. } = &part.value {
-                all.append(runs, 0).map_err(damage)?;
+                all.append(runs, 0).map_err(corrupt)?;
             }
         }
         let compressed = first.flags & super::record::COMPRESSED != 0;
         if compressed && !(1..=8).contains(&unit) {
             let what = format!("compression unit of file record {}", self.number);
-            return Err(damage(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
+            return Err(corrupt(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
         }
         Ok(Some(Stream::Clusters { runs: all, sizes, unit: if compressed { 1 << unit } else { 0 } }))
     }
@@ -192,7 +192,7 @@ impl File {
                 flags: f.u32_le(32)?,
             })
         };
-        read().map_err(damage)
+        read().map_err(corrupt)
     }
 
     /// The names that a user sees it under, which its links are: not the short ones for DOS.
@@ -205,7 +205,7 @@ impl File {
         u32::try_from(long.count()).unwrap_or(u32::MAX)
     }
 
-    /// The folder that its first name is in.
+    /// The directory that its first name is in.
     pub(super) fn parent(&self) -> Option<u64> {
         let bytes = self.resident(kind::FILE_NAME)?;
         Some(u64::from_le_bytes(*bytes.first_chunk()?) & 0xFFFF_FFFF_FFFF)

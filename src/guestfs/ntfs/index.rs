@@ -1,10 +1,10 @@
 //! Folders: indexes of names. The tree's order is of no use to a reader of all names, so the blocks are read as they
-//! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a damaged
+//! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a corrupt
 //! one cannot lead in circles.
 
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
-use super::record::{kind, undo_update_sequence};
-use super::{Ntfs, damage};
+use super::record::{apply_fixups, kind};
+use super::{Ntfs, corrupt};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -19,42 +19,42 @@ pub(super) const DOS_NAME: u8 = 2;
 /// Bits of an entry's flags: the last one has no name.
 const LAST: u16 = 2;
 /// Bits of a name's file attributes.
-const FOLDER: u32 = 0x1000_0000;
+const DIRECTORY: u32 = 0x1000_0000;
 /// Records below this are the file system's own files.
 const FIRST_USER_RECORD: u64 = 16;
-/// Places in a folder are a block (0 is the root) and a byte in it: index blocks have at most 64 KiB.
+/// Places in a directory are a block (0 is the root) and a byte in it: index blocks have at most 64 KiB.
 const BLOCK_SHIFT: u32 = 20;
 
 /// Calls a closure for each entry.
 type Each<'a> = &'a mut dyn FnMut(Entry) -> ControlFlow<()>;
 
 impl Ntfs {
-    /// Tells the entries of a folder from a place on. A block that cannot be read is passed over, and so is the rest of
+    /// Tells the entries of a directory from a place on. A block that cannot be read is passed over, and so is the rest of
     /// one behind an entry that makes no sense.
-    pub(super) fn entries(&self, folder: &File, from: u64, each: Each<'_>, skip_over: Skip<'_>) -> Result<()> {
-        let Some(root) = folder.stream(kind::INDEX_ROOT, &NAMES)?.filter(|_| folder.record.folder) else {
-            return Err(Error::NotFolder);
+    pub(super) fn entries(&self, directory: &File, from: u64, each: Each<'_>, skip_over: Skip<'_>) -> Result<()> {
+        let Some(root) = directory.stream(kind::INDEX_ROOT, &NAMES)?.filter(|_| directory.record.directory) else {
+            return Err(Error::NotDirectory);
         };
-        let root = self.small_stream(&root, folder.number)?;
+        let root = self.small_stream(&root, directory.number)?;
         let f = Fields::new("index root", &root, 0);
-        let block_size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(0);
+        let block_size = usize::try_from(f.u32_le(8).map_err(corrupt)?).unwrap_or(0);
         if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
-            let what = format!("size of the index blocks of folder {}", folder.number);
-            return Err(damage(ParseError::corrupt(8, what, "512 to 65536", block_size)));
+            let what = format!("size of the index blocks of directory {}", directory.number);
+            return Err(corrupt(ParseError::corrupt(8, what, "512 to 65536", block_size)));
         }
         let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
         if first == 0 {
-            let told = self.block_entries(&root, 0, (16, 0), skip, each, skip_over);
-            if told.unwrap_or_else(&mut *skip_over).is_break() {
+            let reported = self.block_entries(&root, 0, (16, 0), skip, each, skip_over);
+            if reported.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
         }
-        let Some(blocks) = folder.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
-        let bitmap = folder.stream(kind::BITMAP, &NAMES)?.ok_or_else(|| {
-            let what = format!("bitmap of the index blocks of folder {}", folder.number);
-            damage(ParseError::corrupt(self.record_place(folder.number), what, "one", "none"))
+        let Some(blocks) = directory.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
+        let bitmap = directory.stream(kind::BITMAP, &NAMES)?.ok_or_else(|| {
+            let what = format!("bitmap of the index blocks of directory {}", directory.number);
+            corrupt(ParseError::corrupt(self.record_place(directory.number), what, "one", "none"))
         })?;
-        let bitmap = self.small_stream(&bitmap, folder.number)?;
+        let bitmap = self.small_stream(&bitmap, directory.number)?;
         let count = (bitmap.len() as u64 * 8).min(blocks.size() / block_size as u64);
         for block in first.max(1)..=count {
             let index = usize::try_from(block - 1).unwrap_or(usize::MAX);
@@ -64,11 +64,11 @@ impl Ntfs {
             let mut bytes = vec![0; block_size];
             let skip = if block == first { skip } else { 0 };
             let read = self.read_stream(&blocks, (block - 1) * block_size as u64, &mut bytes).and_then(|at| {
-                undo_update_sequence(&mut bytes, at, b"INDX").map_err(damage)?;
+                apply_fixups(&mut bytes, at, b"INDX").map_err(corrupt)?;
                 Ok(at)
             });
-            let told = read.and_then(|at| self.block_entries(&bytes, at, (24, block), skip, each, skip_over));
-            if told.unwrap_or_else(&mut *skip_over).is_break() {
+            let reported = read.and_then(|at| self.block_entries(&bytes, at, (24, block), skip, each, skip_over));
+            if reported.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
         }
@@ -86,7 +86,7 @@ impl Ntfs {
         skip_over: Skip<'_>,
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("index", bytes, at);
-        let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(damage);
+        let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(corrupt);
         let end = header.saturating_add(word(header + 4)?);
         if end > bytes.len() {
             let cause = ParseError::corrupt(
@@ -95,31 +95,31 @@ impl Ntfs {
                 format_args!("at most {}", bytes.len()),
                 end,
             );
-            return Err(damage(cause));
+            return Err(corrupt(cause));
         }
         let mut place = header.saturating_add(word(header)?);
         while place + 16 <= end {
-            let len = usize::from(f.u16_le(place + 8).map_err(damage)?);
+            let len = usize::from(f.u16_le(place + 8).map_err(corrupt)?);
             if len < 16 || !len.is_multiple_of(8) || len > end - place {
                 let expected = format!("a multiple of 8 from 16 to {}", end - place);
-                return Err(damage(ParseError::corrupt(
+                return Err(corrupt(ParseError::corrupt(
                     f.offset(place + 8),
                     "length of an index entry",
                     expected,
                     len,
                 )));
             }
-            if f.u16_le(place + 12).map_err(damage)? & LAST != 0 {
+            if f.u16_le(place + 12).map_err(corrupt)? & LAST != 0 {
                 break;
             }
             let next = block << BLOCK_SHIFT | (place + len) as u64;
-            let part = Fields::new("name", f.bytes(place, len).map_err(damage)?, f.offset(place));
-            let told = match self.entry(&part, next) {
+            let part = Fields::new("name", f.bytes(place, len).map_err(corrupt)?, f.offset(place));
+            let reported = match self.entry(&part, next) {
                 Ok(Some(entry)) if place >= skip => each(entry),
                 Err(error) if place >= skip => skip_over(error),
                 _ => ControlFlow::Continue(()),
             };
-            if told.is_break() {
+            if reported.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             place += len;
@@ -134,20 +134,20 @@ impl Ntfs {
             let name = super::record::utf16(f.bytes(16 + 66, 2 * len)?);
             Ok((f.u64_le(0)?, f.u8(16 + 65)?, to_utf8(&name), f.u32_le(16 + 56)?))
         };
-        let (reference, namespace, name, flags) = read().map_err(damage)?;
+        let (reference, namespace, name, flags) = read().map_err(corrupt)?;
         if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
             return Ok(None);
         }
         // Without its sequence number: an index that outlived its file is told by the record being free.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);
         let kind = match flags {
-            // What is damaged has a name all the same.
+            // What is corrupt has a name all the same.
             _ if flags & (HAS_REPARSE_POINT | SYSTEM) != 0
                 && let Ok(opened) = self.file(node) =>
             {
                 opened.kind
             }
-            _ if flags & FOLDER != 0 => NodeKind::Folder,
+            _ if flags & DIRECTORY != 0 => NodeKind::Directory,
             _ => NodeKind::File,
         };
         Ok(Some(Entry { name, node, kind, next }))

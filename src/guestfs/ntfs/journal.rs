@@ -2,7 +2,7 @@
 //! replayed. Names and offsets are those of `struct RESTART_HDR` and `struct RESTART_AREA` in the Linux kernel's
 //! `fs/ntfs3/fslog.c`.
 
-use super::record::{kind, undo_update_sequence};
+use super::record::{apply_fixups, kind};
 use super::{Ntfs, Stream};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -52,21 +52,21 @@ impl Ntfs {
         let mut head = [0; HEADER];
         let place = self.read_stream(stream, at, &mut head)?;
         let Some(mark) = MARKS.into_iter().find(|mark| head.starts_with(*mark)) else { return Ok(None) };
-        let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::damage)?;
+        let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::corrupt)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
             let cause = ParseError::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
-            return Err(super::damage(cause));
+            return Err(super::corrupt(cause));
         }
         let mut page = vec![0; size];
         self.read_stream(stream, at, &mut page)?;
         let read = |mut page: Vec<u8>| -> Result<(u64, bool), ParseError> {
-            undo_update_sequence(&mut page, place, mark)?;
+            apply_fixups(&mut page, place, mark)?;
             let f = Fields::new("restart page", &page, place);
             let area = usize::from(f.u16_le(24)?);
             let (client, flags) = (f.u16_le(area + 12)?, f.u16_le(area + 14)?);
             Ok((f.u64_le(area)?, client != NO_CLIENT && flags & CLEAN == 0))
         };
-        read(page).map(Some).map_err(super::damage)
+        read(page).map(Some).map_err(super::corrupt)
     }
 }

@@ -1,11 +1,11 @@
 //! LZNT1, the compression of files on NTFS (\[MS-XCA\], section 2.5): chunks of 4 KiB, each stored or packed.
 
-/// Bytes of an unpacked chunk.
+/// Bytes of an decompressed chunk.
 const CHUNK: usize = 4096;
 
-/// Unpacks into `out`, whose rest is zeros when the packed bytes end before. `None` when they make no sense.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Option<()> {
-    let mut rest = packed;
+/// Decompresses into `out`, whose rest is zeros when the packed bytes end before. `None` when they make no sense.
+pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
+    let mut rest = compressed;
     let mut chunks = out.chunks_mut(CHUNK);
     while let Some((header, after)) = rest.split_first_chunk::<2>() {
         let header = u16::from_le_bytes(*header);
@@ -19,7 +19,7 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Option<()> {
             chunk[..len].copy_from_slice(&body[..len]);
             chunk[len..].fill(0);
         } else {
-            unpack_chunk(body, chunk)?;
+            decompress_chunk(body, chunk)?;
         }
         rest = next;
     }
@@ -27,8 +27,8 @@ pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-fn unpack_chunk(packed: &[u8], out: &mut [u8]) -> Option<()> {
-    let mut bytes = packed.iter().copied();
+fn decompress_chunk(compressed: &[u8], out: &mut [u8]) -> Option<()> {
+    let mut bytes = compressed.iter().copied();
     let mut done = 0;
     'groups: while let Some(flags) = bytes.next() {
         for bit in 0..8 {
@@ -63,7 +63,7 @@ mod tests {
     /// The example of \[MS-XCA\], section 3.3.
     #[test]
     fn the_specifications_example_unpacks() {
-        let packed = [
+        let compressed = [
             0x38, 0xb0, 0x88, 0x46, 0x23, 0x20, 0x00, 0x20, 0x47, 0x20, 0x41, 0x00, 0x10, 0xa2, 0x47, 0x01, 0xa0, 0x45,
             0x20, 0x44, 0x00, 0x08, 0x45, 0x01, 0x50, 0x79, 0x00, 0xc0, 0x45, 0x20, 0x05, 0x24, 0x13, 0x88, 0x05, 0xb4,
             0x02, 0x4a, 0x44, 0xef, 0x03, 0x58, 0x02, 0x8c, 0x09, 0x16, 0x01, 0x48, 0x45, 0x00, 0xbe, 0x00, 0x9e, 0x00,
@@ -72,7 +72,7 @@ mod tests {
         let text = "F# F# G A A G F# E D D E F# F# E E F# F# G A A G F# E D D E F# E D D E E F# D E F# G F# D E F# G F# E D \
                     E A F# F# G A A G F# E D D E F# E D D\0";
         let mut out = vec![0xAA; 4096];
-        unpack(&packed, &mut out).unwrap();
+        decompress(&compressed, &mut out).unwrap();
         assert_eq!(String::from_utf8_lossy(&out[..text.len()]), text);
         assert!(out[text.len()..].iter().all(|byte| *byte == 0));
     }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn senseless_bytes_are_refused() {
         let mut out = [0; 4096];
-        assert!(unpack(&[0x01, 0xB0, 0x01, 0xFF], &mut out).is_none(), "a distance before the chunk");
-        assert!(unpack(&[0xFF, 0xBF, 0x00], &mut out).is_none(), "a chunk past the end");
+        assert!(decompress(&[0x01, 0xB0, 0x01, 0xFF], &mut out).is_none(), "a distance before the chunk");
+        assert!(decompress(&[0xFF, 0xBF, 0x00], &mut out).is_none(), "a chunk past the end");
     }
 }

@@ -35,7 +35,7 @@ const ROOT: u64 = 5;
 /// Bit of the volume's flags: not cleanly unmounted.
 const DIRTY: u16 = 1;
 const FILES_CACHED: usize = 16 << 10;
-/// Unpacked compression units, 64 KiB each as a rule.
+/// Decompressed compression units, 64 KiB each as a rule.
 const UNITS_CACHED: usize = 64;
 /// The largest value that an extended attribute can have in the kernel's interface.
 const MAX_ATTRIBUTE: u64 = 65536;
@@ -43,7 +43,7 @@ const MAX_ATTRIBUTE: u64 = 65536;
 const MAX_TARGET: u64 = 8 + 2 * 4096;
 /// How Linux programs see an alternate data stream.
 const STREAM_PREFIX: &str = "user.stream.";
-/// Folders between a link and the root; deeper ones than Windows can name are damage.
+/// Directories between a link and the root; deeper ones than Windows can name are corruption.
 const MAX_DEPTH: usize = 1024;
 
 /// An opened file system.
@@ -54,7 +54,7 @@ pub struct Ntfs {
     mft: Runs,
     facts: Facts,
     files: Cache<u64, Arc<Opened>>,
-    folders: Names,
+    directories: Names,
     gaps: Gaps,
     units: Cache<(u64, u64), Arc<[u8]>>,
 }
@@ -66,12 +66,12 @@ pub(super) struct Opened {
     information: Information,
     data: Option<Stream>,
     /// The bytes of a system file that is compressed.
-    packed: Option<Stream>,
+    compressed: Option<Stream>,
     reparse: Reparse,
     device: (u32, u32),
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -87,7 +87,7 @@ impl Ntfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes).map_err(damage)?;
+        let boot = Boot::parse(&bytes).map_err(corrupt)?;
         let first =
             runs::ClusterRun { first: 0, place: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
         let mut ntfs = Self {
@@ -96,7 +96,7 @@ impl Ntfs {
             mft: Runs(vec![first]),
             facts: Facts::default(),
             files: Cache::new(FILES_CACHED),
-            folders: Names::new(),
+            directories: Names::new(),
             gaps: Gaps::new(TYPE),
             units: Cache::new(UNITS_CACHED),
         };
@@ -119,7 +119,9 @@ impl Ntfs {
                 self.mft = runs;
                 Ok(())
             }
-            _ => Err(damage(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none"))),
+            _ => {
+                Err(corrupt(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none")))
+            }
         }
     }
 
@@ -190,10 +192,10 @@ impl Ntfs {
     fn record(&self, number: u64) -> Result<Record> {
         let mut bytes = vec![0; self.boot.record];
         let byte = number.checked_mul(self.boot.record as u64).ok_or_else(|| {
-            damage(ParseError::corrupt(0, "number of a file record", "one within the file table", number))
+            corrupt(ParseError::corrupt(0, "number of a file record", "one within the file table", number))
         })?;
         self.read_runs(&self.mft, byte, &mut bytes)?;
-        Record::parse(bytes, self.record_place(number)).map_err(damage)
+        Record::parse(bytes, self.record_place(number)).map_err(corrupt)
     }
 
     /// Fills `buf` with the bytes of runs from `offset` on. Tells where the first byte is on the volume.
@@ -219,7 +221,7 @@ impl Ntfs {
         let cluster = self.boot.cluster;
         let Some(run) = runs.find(at / cluster) else {
             let expected = format!("a run of clusters for byte {at}");
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 "run list",
                 expected,
@@ -231,7 +233,7 @@ impl Ntfs {
         let Some(place) = run.place else { return Ok((None, len)) };
         if place.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
             let expected = format!("clusters below {}", self.boot.clusters);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 "run of clusters",
                 expected,
@@ -246,7 +248,7 @@ impl Ntfs {
         let end = offset.saturating_add(buf.len() as u64);
         if end > stream.size() {
             let expected = format!("{end} bytes");
-            return Err(damage(ParseError::corrupt(0, "size of a stream", expected, stream.size())));
+            return Err(corrupt(ParseError::corrupt(0, "size of a stream", expected, stream.size())));
         }
         match stream {
             Stream::Resident(bytes) => {
@@ -269,12 +271,12 @@ impl Ntfs {
         if information.flags & HAS_REPARSE_POINT != 0
             && let Some(stream) = file.stream(kind::REPARSE_POINT, &[])?
         {
-            reparse = reparse::parse(&self.small_stream(&stream, file.number)?).map_err(damage)?;
+            reparse = reparse::parse(&self.small_stream(&stream, file.number)?).map_err(corrupt)?;
         }
         let mut kind = match reparse {
             Reparse::FromRoot(_) | Reparse::AsIs(_) => NodeKind::Symlink,
             Reparse::Special(kind) => kind,
-            _ if file.record.folder => NodeKind::Folder,
+            _ if file.record.directory => NodeKind::Directory,
             _ => NodeKind::File,
         };
         let mut device = special::device_of_linux(&file);
@@ -286,8 +288,8 @@ impl Ntfs {
             data = None;
             Special { kind, reparse, device } = special;
         }
-        let packed = if matches!(reparse, Reparse::SystemCompressed(_)) { wof::stream(&file)? } else { None };
-        let opened = Arc::new(Opened { file, kind, information, data, packed, reparse, device });
+        let compressed = if matches!(reparse, Reparse::SystemCompressed(_)) { wof::stream(&file)? } else { None };
+        let opened = Arc::new(Opened { file, kind, information, data, compressed, reparse, device });
         self.files.insert(node.0, opened.clone());
         Ok(opened)
     }
@@ -312,7 +314,7 @@ impl Ntfs {
         }
     }
 
-    /// A compression unit, unpacked.
+    /// A compression unit, decompressed.
     fn unit(&self, node: Node, runs: &Runs, unit: u64, number: u64) -> Result<Arc<[u8]>> {
         if let Some(bytes) = self.units.get(&(node.0, number)) {
             return Ok(bytes);
@@ -323,16 +325,16 @@ impl Ntfs {
         // A unit that is packed takes fewer clusters than it has, and a hole follows.
         let stored =
             (start..start + unit).take_while(|at| runs.find(*at).is_some_and(|run| run.place.is_some())).count();
-        let mut packed = vec![0; stored * usize::try_from(cluster).unwrap_or(0)];
-        self.read_runs(runs, start * cluster, &mut packed)?;
+        let mut compressed = vec![0; stored * usize::try_from(cluster).unwrap_or(0)];
+        self.read_runs(runs, start * cluster, &mut compressed)?;
         let bytes: Arc<[u8]> = if stored as u64 == unit {
-            packed.into()
+            compressed.into()
         } else {
             let mut out = vec![0; size];
-            let unpacked = lznt1::unpack(&packed, &mut out);
-            unpacked.ok_or_else(|| {
+            let decompressed = lznt1::decompress(&compressed, &mut out);
+            decompressed.ok_or_else(|| {
                 let at = self.place(runs, start * cluster).map_or(0, |(place, _)| place.unwrap_or(0));
-                damage(ParseError::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not unpack"))
+                corrupt(ParseError::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not decompress"))
             })?;
             out.into()
         };
@@ -340,15 +342,15 @@ impl Ntfs {
         Ok(bytes)
     }
 
-    /// How many folders a file is below the root.
+    /// How many directories a file is below the root.
     fn depth(&self, file: &File) -> Result<usize> {
         let mut depth = 0;
         let mut at = file.parent();
         while let Some(number) = at.filter(|number| *number != ROOT) {
             depth += 1;
             if depth > MAX_DEPTH {
-                let what = format!("folders above file record {}", file.number);
-                return Err(damage(ParseError::corrupt(
+                let what = format!("directories above file record {}", file.number);
+                return Err(corrupt(ParseError::corrupt(
                     0,
                     what,
                     format_args!("at most {MAX_DEPTH}"),
@@ -370,29 +372,29 @@ impl GuestFs for Ntfs {
         Node(ROOT)
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.directories.lookup(directory, name, |each| self.read_directory(directory, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         let opened = self.file(node)?;
         let target = if opened.kind == NodeKind::Symlink { self.read_link(node)?.len() as u64 } else { 0 };
-        let folder = opened.kind == NodeKind::Folder;
-        let mode = if folder { 0o755 } else { 0o644 };
+        let directory = opened.kind == NodeKind::Directory;
+        let mode = if directory { 0o755 } else { 0o644 };
         let information = &opened.information;
         Ok(Attributes {
             kind: opened.kind,
             mode: match opened.kind {
                 NodeKind::Symlink => 0o777,
-                // The flag means nothing for folders.
+                // The flag means nothing for directories.
                 NodeKind::File if information.flags & READ_ONLY != 0 => mode & !0o222,
                 _ => mode,
             },
             uid: 0,
             gid: 0,
-            links: if folder { 1 } else { opened.file.visible_names().max(1) },
+            links: if directory { 1 } else { opened.file.visible_names().max(1) },
             size: opened.data.as_ref().map_or(target, Stream::size),
-            allocated: opened.packed.as_ref().or(opened.data.as_ref()).map_or(0, Stream::allocated),
+            allocated: opened.compressed.as_ref().or(opened.data.as_ref()).map_or(0, Stream::allocated),
             accessed: information.accessed,
             modified: information.modified,
             changed: information.changed,
@@ -401,15 +403,15 @@ impl GuestFs for Ntfs {
         })
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let opened = self.file(folder)?;
-        self.gaps.list(folder, from, each, |each, skip| self.entries(&opened.file, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let opened = self.file(directory)?;
+        self.gaps.list(directory, from, each, |each, skip| self.entries(&opened.file, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
         let opened = self.file(file)?;
         let stream = self.data(&opened)?;
-        let (Stream::Clusters { runs, sizes, unit }, None) = (stream, &opened.packed) else {
+        let (Stream::Clusters { runs, sizes, unit }, None) = (stream, &opened.compressed) else {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         };
         // What was never written reads as zeros, whatever the clusters hold.
@@ -420,9 +422,9 @@ impl GuestFs for Ntfs {
         if *unit > 0 {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         }
-        let (place, stretch) = self.place(runs, offset)?;
+        let (place, segment) = self.place(runs, offset)?;
         let extent = place.map_or(FileExtent::Zero, FileExtent::Stored);
-        Ok(FileRun { extent, len: len.min(stretch) })
+        Ok(FileRun { extent, len: len.min(segment) })
     }
 
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -465,7 +467,7 @@ impl GuestFs for Ntfs {
         let opened = self.file(node)?;
         let mut names = opened.file.stream_names();
         // Only the form that the file's own bytes have.
-        names.retain(|name| opened.packed.is_none() || name != wof::STREAM);
+        names.retain(|name| opened.compressed.is_none() || name != wof::STREAM);
         Ok(names.into_iter().map(|name| format!("{STREAM_PREFIX}{name}").into_bytes()).collect())
     }
 

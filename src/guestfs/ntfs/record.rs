@@ -62,7 +62,7 @@ pub(super) struct Record {
     /// Goes up each time that the record is used for another file.
     pub(super) sequence: u16,
     pub(super) in_use: bool,
-    pub(super) folder: bool,
+    pub(super) directory: bool,
     /// The record that this one holds more attributes of; 0 for none.
     pub(super) base: u64,
     pub(super) attributes: Vec<Attribute>,
@@ -71,7 +71,7 @@ pub(super) struct Record {
 impl Record {
     /// Parses the bytes of a record that are at byte `at` of the volume.
     pub(super) fn parse(mut bytes: Vec<u8>, at: u64) -> Result<Self, ParseError> {
-        undo_update_sequence(&mut bytes, at, b"FILE")?;
+        apply_fixups(&mut bytes, at, b"FILE")?;
         let f = Fields::new("file record", &bytes, at);
         let flags = f.u16_le(0x16)?;
         let used = usize::try_from(f.u32_le(0x18)?).unwrap_or(usize::MAX);
@@ -99,7 +99,7 @@ impl Record {
         Ok(Self {
             sequence: f.u16_le(0x10)?,
             in_use: flags & 1 != 0,
-            folder: flags & 2 != 0,
+            directory: flags & 2 != 0,
             base: f.u64_le(0x20)? & 0xFFFF_FFFF_FFFF,
             attributes,
         })
@@ -114,7 +114,7 @@ fn attribute(f: &Fields<'_>) -> Result<Attribute, ParseError> {
     } else {
         let lowest = f.u64_le(16)?;
         let start = usize::from(f.u16_le(32)?);
-        let packed = f.bytes(start, f.len().saturating_sub(start))?;
+        let compressed = f.bytes(start, f.len().saturating_sub(start))?;
         let unit = f.u8(34)?;
         let sizes = if lowest == 0 {
             Sizes {
@@ -125,7 +125,7 @@ fn attribute(f: &Fields<'_>) -> Result<Attribute, ParseError> {
         } else {
             Sizes::default()
         };
-        Value::Runs { runs: decode(packed, lowest, f.offset(start))?, lowest, sizes, unit }
+        Value::Runs { runs: decode(compressed, lowest, f.offset(start))?, lowest, sizes, unit }
     };
     Ok(Attribute { kind: f.u32_le(0)?, name: utf16(name), flags: f.u16_le(12)?, value })
 }
@@ -137,7 +137,7 @@ pub(super) fn utf16(bytes: &[u8]) -> Vec<u16> {
 
 /// Checks the update sequence of a record or an index block: the last two bytes of each 512 are a number that all
 /// share when the block was written whole, and the real ones are in an array at its start.
-pub(super) fn undo_update_sequence(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<(), ParseError> {
+pub(super) fn apply_fixups(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<(), ParseError> {
     let f = Fields::new("protected block", bytes, at);
     let found = f.bytes(0, 4)?;
     if found != mark {

@@ -23,7 +23,7 @@ const WIM: u32 = 0x8000_0008;
 /// The cloud's tags differ in four bits.
 const CLOUD: u32 = 0x9000_001A;
 const CLOUD_MASK: u32 = 0xFFFF_0FFF;
-/// `Flags` of a symbolic link: its target is relative to the folder that it is in.
+/// `Flags` of a symbolic link: its target is relative to the directory that it is in.
 const RELATIVE: u32 = 1;
 /// `WOF_CURRENT_VERSION`, `WOF_PROVIDER_FILE`, `FILE_PROVIDER_CURRENT_VERSION`.
 const WOF_VERSION: u32 = 1;
@@ -44,7 +44,7 @@ pub(super) enum Reparse {
     Elsewhere(&'static str),
     /// A file that is in the cloud unless its attributes say that it is here.
     Cloud,
-    /// Nothing for a reader: the file or folder is as it is.
+    /// Nothing for a reader: the file or directory is as it is.
     Other,
 }
 
@@ -62,7 +62,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, ParseError> {
         LX_CHAR => Reparse::Special(NodeKind::CharDevice),
         LX_BLOCK => Reparse::Special(NodeKind::BlockDevice),
         WOF => wof(&f)?,
-        DEDUP => Reparse::Elsewhere("deduplicated by Windows: its bytes are in the folder System Volume Information"),
+        DEDUP => {
+            Reparse::Elsewhere("deduplicated by Windows: its bytes are in the directory System Volume Information")
+        }
         SIS => Reparse::Elsewhere("kept once for several files (single instance storage)"),
         WIM => Reparse::Elsewhere("in a WIM image that Windows was started from"),
         tag if HSM.contains(&tag) => Reparse::Elsewhere("moved to another storage (hierarchical storage management)"),

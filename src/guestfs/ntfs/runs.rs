@@ -47,12 +47,12 @@ impl Runs {
 
 /// Decodes a packed list: each run has a byte with the lengths of two numbers, its count of clusters and its distance
 /// from the place of the one before (left out for a hole). A zero byte ends the list.
-pub(super) fn decode(packed: &[u8], lowest: u64, at: u64) -> Result<Runs, ParseError> {
-    let f = Fields::new("run list", packed, at);
+pub(super) fn decode(compressed: &[u8], lowest: u64, at: u64) -> Result<Runs, ParseError> {
+    let f = Fields::new("run list", compressed, at);
     let mut runs = Vec::new();
     let (mut first, mut place, mut i) = (lowest, 0_i64, 0);
-    while i < packed.len() && packed[i] != 0 {
-        let (count_len, place_len) = (usize::from(packed[i] & 15), usize::from(packed[i] >> 4));
+    while i < compressed.len() && compressed[i] != 0 {
+        let (count_len, place_len) = (usize::from(compressed[i] & 15), usize::from(compressed[i] >> 4));
         let bad =
             |what: &str| ParseError::corrupt(f.offset(i), "run of clusters", "a count and a place on the volume", what);
         let count = number(f.bytes(i + 1, count_len)?).filter(|n| *n > 0).ok_or_else(|| bad("no count"))?;
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn runs_count_from_the_place_of_the_one_before() {
-        let packed = [0x21, 0x18, 0x34, 0x56, 0x11, 0x04, 0xFC, 0x01, 0x10, 0x00, 0xFF];
-        let runs = decode(&packed, 0, 0).unwrap();
+        let compressed = [0x21, 0x18, 0x34, 0x56, 0x11, 0x04, 0xFC, 0x01, 0x10, 0x00, 0xFF];
+        let runs = decode(&compressed, 0, 0).unwrap();
         let run = |first, place, count| ClusterRun { first, place, count };
         assert_eq!(runs.0, [run(0, Some(0x5634), 0x18), run(0x18, Some(0x5630), 4), run(0x1C, None, 0x10)]);
         assert_eq!(runs.find(0x17), Some(runs.0[0]));
@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn broken_runs_are_faults() {
-        for packed in
+        for compressed in
             [&[0x11_u8, 4][..], &[0x10, 4], &[0x11, 0, 4], &[0x11, 4, 0x80], &[0x91, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
         {
-            assert!(decode(packed, 0, 0).is_err(), "{packed:02x?}");
+            assert!(decode(compressed, 0, 0).is_err(), "{compressed:02x?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::inode::{Content, File, Inode};
 use super::metadata::Place;
-use super::{Squashfs, damage};
+use super::{Squashfs, corrupt};
 use crate::guestfs::{Error, FileExtent, FileRun, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -20,7 +20,7 @@ const FRAGMENT: usize = 16;
 
 /// A block on the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Packed {
+pub(super) struct Compressed {
     at: u64,
     /// Bytes there; none for a block of zeros.
     size: u32,
@@ -29,8 +29,8 @@ pub(super) struct Packed {
 
 /// What holds a byte of a file.
 struct Found {
-    packed: Packed,
-    /// Where the byte is in the block once it is unpacked, and how many of the file's follow in it.
+    compressed: Compressed,
+    /// Where the byte is in the block once it is decompressed, and how many of the file's follow in it.
     skip: u64,
     len: u64,
     /// Bytes that the block has of the file; none for a fragment, which other files have parts of.
@@ -40,13 +40,13 @@ struct Found {
 impl Squashfs {
     pub(super) fn file_run(&self, inode: &Inode, offset: u64, len: u64) -> Result<FileRun> {
         let found = self.find_block(inode, offset)?;
-        let extent = match &found.packed {
-            Packed { size: 0, .. } if found.whole.is_some() => FileExtent::Zero,
-            Packed { stored: true, at, size } => {
+        let extent = match &found.compressed {
+            Compressed { size: 0, .. } if found.whole.is_some() => FileExtent::Zero,
+            Compressed { stored: true, at, size } => {
                 let end = found.skip.saturating_add(found.len);
                 let wanted = found.whole.unwrap_or(end);
                 if u64::from(*size) < end || found.whole.is_some_and(|whole| u64::from(*size) != whole) {
-                    return Err(damage(ParseError::corrupt(
+                    return Err(corrupt(ParseError::corrupt(
                         *at,
                         "block of a file",
                         format_args!("{wanted} bytes"),
@@ -61,21 +61,26 @@ impl Squashfs {
     }
 
     /// Fills `buf` with the bytes of a file from `offset` on.
-    pub(super) fn unpack_file(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
+    pub(super) fn decompress_file(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let found = self.find_block(inode, offset + done as u64)?;
-            let bytes = self.data.get_or_insert_with(&found.packed, || self.unpack(found.packed))?;
+            let bytes = self.data.get_or_insert_with(&found.compressed, || self.decompress(found.compressed))?;
             if let Some(whole) = found.whole.filter(|whole| *whole != bytes.len() as u64) {
-                let what = "unpacked block of a file";
+                let what = "decompressed block of a file";
                 let expected = format!("{whole} bytes");
-                return Err(damage(ParseError::corrupt(found.packed.at, what, expected, bytes.len())));
+                return Err(corrupt(ParseError::corrupt(found.compressed.at, what, expected, bytes.len())));
             }
             let skip = usize::try_from(found.skip).unwrap_or(usize::MAX);
             let now = usize::try_from(found.len).unwrap_or(usize::MAX).min(buf.len() - done);
             let part = skip.checked_add(now).and_then(|end| bytes.get(skip..end)).ok_or_else(|| {
                 let expected = format!("{} bytes", found.skip.saturating_add(found.len));
-                damage(ParseError::corrupt(found.packed.at, "unpacked block of fragments", expected, bytes.len()))
+                corrupt(ParseError::corrupt(
+                    found.compressed.at,
+                    "decompressed block of fragments",
+                    expected,
+                    bytes.len(),
+                ))
             })?;
             buf[done..done + now].copy_from_slice(part);
             done += now;
@@ -83,14 +88,14 @@ impl Squashfs {
         Ok(())
     }
 
-    fn unpack(&self, packed: Packed) -> Result<Arc<[u8]>> {
-        let mut bytes = vec![0; usize::try_from(packed.size).unwrap_or(0)];
-        self.volume.read_at(packed.at, &mut bytes)?;
-        if packed.stored {
+    fn decompress(&self, compressed: Compressed) -> Result<Arc<[u8]>> {
+        let mut bytes = vec![0; usize::try_from(compressed.size).unwrap_or(0)];
+        self.volume.read_at(compressed.at, &mut bytes)?;
+        if compressed.stored {
             return Ok(bytes.into());
         }
         let mut out = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
-        let len = self.unpack_block(&bytes, &mut out, packed.at, "a file")?;
+        let len = self.decompress_block(&bytes, &mut out, compressed.at, "a file")?;
         out.truncate(len);
         Ok(out.into())
     }
@@ -99,7 +104,7 @@ impl Squashfs {
     fn find_block(&self, inode: &Inode, offset: u64) -> Result<Found> {
         let Content::File(file) = &inode.content else { return Err(Error::NotFile) };
         if offset >= file.size {
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 inode.at,
                 "size of a file",
                 format_args!("above {offset}"),
@@ -109,28 +114,28 @@ impl Squashfs {
         let block_size = u64::from(self.sb.block_size);
         let (number, skip) = (offset / block_size, offset % block_size);
         if number < file.blocks {
-            let packed = self.own_block(inode, file, number)?;
+            let compressed = self.own_block(inode, file, number)?;
             let whole = block_size.min(file.size - number * block_size);
-            return Ok(Found { packed, skip, len: whole - skip, whole: Some(whole) });
+            return Ok(Found { compressed, skip, len: whole - skip, whole: Some(whole) });
         }
         let (fragment, start) = file.fragment.unwrap_or_default();
-        let packed = self.fragment(inode, fragment)?;
-        Ok(Found { packed, skip: u64::from(start) + skip, len: file.size - offset, whole: None })
+        let compressed = self.fragment(inode, fragment)?;
+        Ok(Found { compressed, skip: u64::from(start) + skip, len: file.size - offset, whole: None })
     }
 
     /// The block of fragments `number`.
-    fn fragment(&self, inode: &Inode, number: u32) -> Result<Packed> {
+    fn fragment(&self, inode: &Inode, number: u32) -> Result<Compressed> {
         if number >= self.sb.fragments {
             let expected = format!("below {}", self.sb.fragments);
-            return Err(damage(ParseError::corrupt(inode.at, "number of a file's fragment", expected, number)));
+            return Err(corrupt(ParseError::corrupt(inode.at, "number of a file's fragment", expected, number)));
         }
         let (raw, at) = self.table_entry(self.sb.fragment_table, number.into(), FRAGMENT, "fragments")?;
         let f = Fields::new("fragment", &raw, at);
-        self.packed(f.u64_le(0).map_err(damage)?, f.u32_le(8).map_err(damage)?)
+        self.compressed(f.u64_le(0).map_err(corrupt)?, f.u32_le(8).map_err(corrupt)?)
     }
 
     /// A file's block `number`.
-    fn own_block(&self, inode: &Inode, file: &File, number: u64) -> Result<Packed> {
+    fn own_block(&self, inode: &Inode, file: &File, number: u64) -> Result<Compressed> {
         let (mut at_step, (mut place, mut at)) = nearest(file, number / STEP);
         let mut next = at_step * STEP;
         loop {
@@ -140,7 +145,7 @@ impl Squashfs {
             let sizes: Vec<u32> = sizes.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect();
             if next + count > number {
                 let (last, before) = sizes.split_last().unwrap_or((&0, &[]));
-                return self.packed(sum(at, before, inode)?, *last);
+                return self.compressed(sum(at, before, inode)?, *last);
             }
             at = sum(at, &sizes, inode)?;
             next += count;
@@ -152,19 +157,19 @@ impl Squashfs {
     }
 
     /// A block by its place and size as they are stored.
-    fn packed(&self, at: u64, size: u32) -> Result<Packed> {
-        let packed = Packed { at, size: size & !STORED, stored: size & STORED != 0 };
-        let end = at.checked_add(packed.size.into()).filter(|end| *end <= self.sb.bytes_used);
-        if end.is_none() || packed.size > self.sb.block_size {
+    fn compressed(&self, at: u64, size: u32) -> Result<Compressed> {
+        let compressed = Compressed { at, size: size & !STORED, stored: size & STORED != 0 };
+        let end = at.checked_add(compressed.size.into()).filter(|end| *end <= self.sb.bytes_used);
+        if end.is_none() || compressed.size > self.sb.block_size {
             let expected = format!("at most {} bytes that end by {}", self.sb.block_size, self.sb.bytes_used);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 at,
                 "block of a file",
                 expected,
-                format_args!("{} bytes", packed.size),
+                format_args!("{} bytes", compressed.size),
             )));
         }
-        Ok(packed)
+        Ok(compressed)
     }
 }
 
@@ -190,6 +195,6 @@ fn remember(file: &File, step: u64, places: (Place, u64)) {
 fn sum(at: u64, sizes: &[u32], inode: &Inode) -> Result<u64> {
     let end = sizes.iter().try_fold(at, |at, size| at.checked_add(u64::from(size & !STORED)));
     end.ok_or_else(|| {
-        damage(ParseError::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
+        corrupt(ParseError::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
     })
 }

@@ -1,9 +1,9 @@
 //! Inodes. Field names and offsets are those of the kernel's `struct squashfs_*_inode`
-//! (<https://docs.kernel.org/filesystems/squashfs.html>). A node's number is its inode's reference, by which folders
+//! (<https://docs.kernel.org/filesystems/squashfs.html>). A node's number is its inode's reference, by which directories
 //! name it.
 
 use super::metadata::{BLOCK, Place};
-use super::{Squashfs, damage};
+use super::{Squashfs, corrupt};
 use crate::guestfs::{Attributes, NodeKind, Result, device_numbers};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
@@ -21,14 +21,14 @@ const LONG: u16 = 7;
 
 /// What an inode has beyond its attributes.
 pub(super) enum Content {
-    Folder(Folder),
+    Directory(Directory),
     File(File),
     Symlink(Vec<u8>),
     Other,
 }
 
-/// Where a folder's entries are.
-pub(super) struct Folder {
+/// Where a directory's entries are.
+pub(super) struct Directory {
     pub(super) first: Place,
     /// Bytes of entries.
     pub(super) size: u64,
@@ -43,7 +43,7 @@ pub(super) struct File {
     pub(super) blocks: u64,
     /// `start_block`: the byte of the volume where they begin.
     pub(super) start: u64,
-    /// The number of the fragment's block, and the byte in it once it is unpacked.
+    /// The number of the fragment's block, and the byte in it once it is decompressed.
     pub(super) fragment: Option<(u32, u32)>,
     /// Where the list of the blocks' sizes is.
     pub(super) sizes: Place,
@@ -60,10 +60,10 @@ pub(super) struct Inode {
     pub(super) content: Content,
 }
 
-/// The kind of a folder's entry or of an inode of the short form.
+/// The kind of a directory's entry or of an inode of the short form.
 pub(super) fn kind(number: u16) -> Option<NodeKind> {
     Some(match number {
-        1 => NodeKind::Folder,
+        1 => NodeKind::Directory,
         2 => NodeKind::File,
         3 => NodeKind::Symlink,
         4 => NodeKind::BlockDevice,
@@ -91,22 +91,22 @@ impl Squashfs {
         let at = place.block;
         let header = self.read_metadata(&mut place, HEADER, "inodes")?;
         let f = Fields::new("inode", &header, at);
-        let number = f.u16_le(0).map_err(damage)?;
+        let number = f.u16_le(0).map_err(corrupt)?;
         let long = number > LONG;
         let kind = kind(if long { number - LONG } else { number });
-        let kind = kind.ok_or_else(|| damage(ParseError::corrupt(at, "type of an inode", "1 to 14", number)))?;
+        let kind = kind.ok_or_else(|| corrupt(ParseError::corrupt(at, "type of an inode", "1 to 14", number)))?;
         let rest = match kind {
-            NodeKind::Folder => self.folder(&mut place, at, long)?,
+            NodeKind::Directory => self.directory(&mut place, at, long)?,
             NodeKind::File => self.file(&mut place, at, long)?,
             NodeKind::Symlink => self.symlink(&mut place, at, long)?,
             NodeKind::BlockDevice | NodeKind::CharDevice => self.small(&mut place, at, long, true)?,
             NodeKind::Fifo | NodeKind::Socket => self.small(&mut place, at, long, false)?,
         };
-        let moment = Time { seconds: f.u32_le(8).map_err(damage)?.into(), nanoseconds: 0 };
-        let owner = |at: usize| self.id(f.u16_le(at).map_err(damage)?, f.offset(at));
+        let moment = Time { seconds: f.u32_le(8).map_err(corrupt)?.into(), nanoseconds: 0 };
+        let owner = |at: usize| self.id(f.u16_le(at).map_err(corrupt)?, f.offset(at));
         let attributes = Attributes {
             kind,
-            mode: u32::from(f.u16_le(2).map_err(damage)?) & 0o7777,
+            mode: u32::from(f.u16_le(2).map_err(corrupt)?) & 0o7777,
             uid: owner(4)?,
             gid: owner(6)?,
             links: rest.links,
@@ -121,9 +121,9 @@ impl Squashfs {
         Ok(Inode { at, attributes, xattr: rest.xattr, content: rest.content })
     }
 
-    fn folder(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
+    fn directory(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
         let bytes = self.read_metadata(place, if long { 24 } else { 16 }, "inodes")?;
-        let f = Fields::new("inode of a folder", &bytes, at);
+        let f = Fields::new("inode of a directory", &bytes, at);
         let read = || -> Result<_, ParseError> {
             Ok(if long {
                 (f.u32_le(0)?, f.u32_le(4)?, f.u32_le(8)?, f.u16_le(18)?, f.u16_le(16)?, f.u32_le(20)?)
@@ -131,12 +131,12 @@ impl Squashfs {
                 (f.u32_le(4)?, f.u16_le(8)?.into(), f.u32_le(0)?, f.u16_le(10)?, 0, NONE)
             })
         };
-        let (links, size, block, offset, index, xattr) = read().map_err(damage)?;
+        let (links, size, block, offset, index, xattr) = read().map_err(corrupt)?;
         let reference = u64::from(block) << 16 | u64::from(offset);
-        let first = self.place(self.sb.folder_table, reference, "place of a folder")?;
+        let first = self.place(self.sb.directory_table, reference, "place of a directory")?;
         // `file_size` counts `.` and `..` as 3 bytes.
         let content =
-            Content::Folder(Folder { first, size: u64::from(size).saturating_sub(3), index: (index, *place) });
+            Content::Directory(Directory { first, size: u64::from(size).saturating_sub(3), index: (index, *place) });
         Ok(Rest { links, size: size.into(), sparse: 0, device: (0, 0), xattr: some(xattr), content })
     }
 
@@ -152,15 +152,15 @@ impl Squashfs {
                 (start, f.u32_le(4)?, f.u32_le(8)?, NONE)
             })
         };
-        let ((start, size, sparse, links), fragment, offset, xattr) = read().map_err(damage)?;
+        let ((start, size, sparse, links), fragment, offset, xattr) = read().map_err(corrupt)?;
         let block_size = u64::from(self.sb.block_size);
         let fragment = some(fragment).map(|number| (number, offset));
         let blocks = if fragment.is_some() { size / block_size } else { size.div_ceil(block_size) };
         // A metadata block takes at least 3 bytes of the inode table and lists as many blocks as fit.
-        let room = ((self.sb.folder_table - self.sb.inode_table) / 3).saturating_mul((BLOCK / 4) as u64);
+        let room = ((self.sb.directory_table - self.sb.inode_table) / 3).saturating_mul((BLOCK / 4) as u64);
         if blocks > room {
             let expected = format!("one of at most {room} blocks, which the inode table can list");
-            return Err(damage(ParseError::corrupt(at, "size of a file", expected, size)));
+            return Err(corrupt(ParseError::corrupt(at, "size of a file", expected, size)));
         }
         let content =
             Content::File(File { size, blocks, start, fragment, sizes: *place, known: Mutex::new(Vec::new()) });
@@ -170,10 +170,10 @@ impl Squashfs {
     fn symlink(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
         let bytes = self.read_metadata(place, 8, "inodes")?;
         let f = Fields::new("inode of a symbolic link", &bytes, at);
-        let (links, size) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
+        let (links, size) = (f.u32_le(0).map_err(corrupt)?, f.u32_le(4).map_err(corrupt)?);
         if size > MAX_LINK {
             let expected = format!("at most {MAX_LINK}");
-            return Err(damage(ParseError::corrupt(at, "length of a symbolic link", expected, size)));
+            return Err(corrupt(ParseError::corrupt(at, "length of a symbolic link", expected, size)));
         }
         let target = self.read_metadata(place, usize::try_from(size).unwrap_or(0), "inodes")?;
         let xattr = if long { self.number(place, at)? } else { NONE };
@@ -198,14 +198,14 @@ impl Squashfs {
 
     fn number(&self, place: &mut Place, at: u64) -> Result<u32> {
         let bytes = self.read_metadata(place, 4, "inodes")?;
-        Fields::new("inode", &bytes, at).u32_le(0).map_err(damage)
+        Fields::new("inode", &bytes, at).u32_le(0).map_err(corrupt)
     }
 
     /// A user or group by its number in the id table.
     fn id(&self, index: u16, at: u64) -> Result<u32> {
         let id = self.ids.get(usize::from(index)).copied();
         id.ok_or_else(|| {
-            damage(ParseError::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
+            corrupt(ParseError::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
         })
     }
 }

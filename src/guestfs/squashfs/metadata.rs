@@ -1,13 +1,13 @@
-//! Metadata: inodes, folders and tables are streams in packed blocks of 8 KiB, each with a length of two bytes before
+//! Metadata: inodes, directories and tables are streams in packed blocks of 8 KiB, each with a length of two bytes before
 //! it (<https://docs.kernel.org/filesystems/squashfs.html>).
 
-use super::{Squashfs, TYPE, damage};
+use super::{Squashfs, TYPE, corrupt};
 use crate::guestfs::Result;
 use crate::guestfs::foreign::guarded;
 use crate::ondisk::ParseError;
 use std::sync::Arc;
 
-/// Bytes of a block once it is unpacked; only the last one of a stream has fewer.
+/// Bytes of a block once it is decompressed; only the last one of a stream has fewer.
 pub(super) const BLOCK: usize = 8192;
 /// Bit of a block's length: the block is not packed.
 const STORED: u16 = 0x8000;
@@ -19,7 +19,7 @@ pub(super) struct Place {
     pub(super) offset: usize,
 }
 
-/// An unpacked block.
+/// An decompressed block.
 pub(super) struct Block {
     pub(super) bytes: Vec<u8>,
     /// Where the next one begins.
@@ -34,7 +34,7 @@ impl Squashfs {
         let offset = usize::try_from(reference & 0xFFFF).ok().filter(|offset| *offset < BLOCK);
         let (Some(block), Some(offset)) = (block, offset) else {
             let expected = format!("a block below {} and a byte below {BLOCK}", self.sb.bytes_used);
-            return Err(damage(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}"))));
+            return Err(corrupt(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}"))));
         };
         Ok(Place { block, offset })
     }
@@ -45,7 +45,7 @@ impl Squashfs {
             return Ok(block);
         }
         let bad = |expected: String, found: String| {
-            damage(ParseError::corrupt(at, format!("block of {what}"), expected, found))
+            corrupt(ParseError::corrupt(at, format!("block of {what}"), expected, found))
         };
         let start = at.checked_add(2).filter(|start| *start <= self.sb.bytes_used);
         let start =
@@ -66,7 +66,7 @@ impl Squashfs {
         self.volume.read_at(start, &mut bytes)?;
         if length & STORED == 0 {
             let mut out = vec![0; BLOCK];
-            let len = self.unpack_block(&bytes, &mut out, at, what)?;
+            let len = self.decompress_block(&bytes, &mut out, at, what)?;
             out.truncate(len);
             bytes = out;
         }
@@ -75,13 +75,13 @@ impl Squashfs {
         Ok(block)
     }
 
-    /// Unpacks a block that is at byte `at` of the volume and tells how many bytes it has.
-    pub(super) fn unpack_block(&self, packed: &[u8], out: &mut [u8], at: u64, what: &str) -> Result<usize> {
+    /// Decompresses a block that is at byte `at` of the volume and tells how many bytes it has.
+    pub(super) fn decompress_block(&self, compressed: &[u8], out: &mut [u8], at: u64, what: &str) -> Result<usize> {
         let compressor = self.sb.compressor;
         let expected = format!("{} of at most {} bytes", compressor.name(), out.len());
         guarded(TYPE, || {
-            let unpacked = compressor.unpack(packed, out);
-            unpacked.map_err(|e| damage(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
+            let decompressed = compressor.decompress(compressed, out);
+            decompressed.map_err(|e| corrupt(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
         })
     }
 
@@ -97,7 +97,7 @@ impl Squashfs {
             if now == left.len() {
                 if block.bytes.len() < BLOCK && bytes.len() < len {
                     let expected = format!("{} more bytes of {what}", len - bytes.len());
-                    return Err(damage(ParseError::corrupt(
+                    return Err(corrupt(ParseError::corrupt(
                         place.block,
                         format!("block of {what}"),
                         expected,
@@ -117,7 +117,7 @@ impl Squashfs {
         let at = list.saturating_add(8 * (index / per_block));
         if at.checked_add(8).is_none_or(|end| end > self.sb.bytes_used) {
             let expected = format!("an entry below byte {}", self.sb.bytes_used);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 list,
                 format!("list of {what}"),
                 expected,

@@ -1,23 +1,23 @@
 //! squashfs, version 4.0, with every compressor that it may have.
 //!
-//! The reader is ours: that of the crate backhand (0.25.5) unpacks all inodes and folders into memory and walks the
-//! whole tree when it opens a volume, follows nested folders by recursion, reads a file only from its start on, and
+//! The reader is ours: that of the crate backhand (0.25.5) decompresses all inodes and directories into memory and walks the
+//! whole tree when it opens a volume, follows nested directories by recursion, reads a file only from its start on, and
 //! knows no extended attributes. Here nothing is kept but bounded caches, a byte anywhere in a file is found by the
 //! sums of block sizes that are kept every so often, and blocks that are not packed are read straight from the disk.
 
 mod blocks;
-mod folder;
+mod decompress;
+mod directory;
 mod inode;
 mod metadata;
 mod superblock;
-mod unpack;
 mod xattr;
 
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileRun, GuestFs, Node, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
-use blocks::Packed;
+use blocks::Compressed;
 use inode::{Content, Inode};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -29,14 +29,14 @@ const TYPE: &str = "squashfs";
 /// Blocks of metadata in memory, 8 KiB each.
 const METADATA_CACHED: usize = 1024;
 const INODES_CACHED: usize = 16 << 10;
-/// Bytes of unpacked blocks of files in memory.
+/// Bytes of decompressed blocks of files in memory.
 const DATA_CACHED: u64 = 16 << 20;
 
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<Packed, Arc<[u8]>> for ByLength {
-    fn weight(&self, _key: &Packed, bytes: &Arc<[u8]>) -> u64 {
+impl Weighter<Compressed, Arc<[u8]>> for ByLength {
+    fn weight(&self, _key: &Compressed, bytes: &Arc<[u8]>) -> u64 {
         64 + bytes.len() as u64
     }
 }
@@ -51,11 +51,11 @@ pub struct Squashfs {
     xattrs: Option<xattr::Table>,
     metadata: Cache<u64, Arc<metadata::Block>>,
     inodes: Cache<u64, Arc<Inode>>,
-    data: Cache<Packed, Arc<[u8]>, ByLength>,
+    data: Cache<Compressed, Arc<[u8]>, ByLength>,
     gaps: Gaps,
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -80,7 +80,7 @@ impl Squashfs {
             block_size: sb.block_size,
             blocks: sb.bytes_used.div_ceil(sb.block_size.into()),
             files: sb.inodes.into(),
-            name_max: u32::try_from(folder::NAME_MAX).unwrap_or(u32::MAX),
+            name_max: u32::try_from(directory::NAME_MAX).unwrap_or(u32::MAX),
             notes: short.into_iter().collect(),
             ..Facts::default()
         };
@@ -108,8 +108,8 @@ impl Squashfs {
             fs.ids.push(u32::from_le_bytes(*raw.first_chunk().unwrap_or(&[0; 4])));
         }
         match fs.inode(fs.root())?.content {
-            Content::Folder(_) => Ok(fs),
-            _ => Err(damage(ParseError::corrupt(32, "inode of the root", "a folder", "something else"))),
+            Content::Directory(_) => Ok(fs),
+            _ => Err(corrupt(ParseError::corrupt(32, "inode of the root", "a directory", "something else"))),
         }
     }
 
@@ -132,17 +132,17 @@ impl GuestFs for Squashfs {
         Node(self.sb.root)
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.find(folder, name)
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.find(directory, name)
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         Ok(self.inode(node)?.attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let inode = self.inode(folder)?;
-        self.gaps.list(folder, from, each, |each, skip| self.entries(&inode, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let inode = self.inode(directory)?;
+        self.gaps.list(directory, from, each, |each, skip| self.entries(&inode, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -150,7 +150,7 @@ impl GuestFs for Squashfs {
     }
 
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.unpack_file(&*self.inode(file)?, offset, buf)
+        self.decompress_file(&*self.inode(file)?, offset, buf)
     }
 
     fn read_link(&self, link: Node) -> Result<Vec<u8>> {

@@ -1,8 +1,8 @@
 //! The superblock, the first 96 bytes of the volume. Field names and offsets are those of the kernel's
 //! `struct squashfs_super_block` (<https://docs.kernel.org/filesystems/squashfs.html>); all numbers are little-endian.
 
-use super::unpack::Compressor;
-use super::{TYPE, damage};
+use super::decompress::Compressor;
+use super::{TYPE, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -31,7 +31,7 @@ pub(super) struct Superblock {
     /// `xattr_id_table_start`, unless there is none.
     pub(super) xattr_table: Option<u64>,
     pub(super) inode_table: u64,
-    pub(super) folder_table: u64,
+    pub(super) directory_table: u64,
     pub(super) fragment_table: u64,
 }
 
@@ -43,20 +43,20 @@ impl Superblock {
             return Err(Error::Unsupported { type_name: TYPE, what });
         }
         let f = Fields::new("superblock", bytes, 0);
-        if !f.bytes(0, SIZE).map_err(damage)?.starts_with(&MAGIC) {
-            return Err(damage(ParseError::corrupt(0, "magic number", "hsqs", "another")));
+        if !f.bytes(0, SIZE).map_err(corrupt)?.starts_with(&MAGIC) {
+            return Err(corrupt(ParseError::corrupt(0, "magic number", "hsqs", "another")));
         }
-        let version = (f.u16_le(28).map_err(damage)?, f.u16_le(30).map_err(damage)?);
+        let version = (f.u16_le(28).map_err(corrupt)?, f.u16_le(30).map_err(corrupt)?);
         if version != (4, 0) {
             let what = format!("it is of version {}.{}, only 4.0 is known", version.0, version.1);
             return Err(Error::Unsupported { type_name: TYPE, what });
         }
-        let compression = f.u16_le(20).map_err(damage)?;
+        let compression = f.u16_le(20).map_err(corrupt)?;
         let compressor = Compressor::of(compression).ok_or_else(|| {
             let what = format!("it is compressed by the unknown method {compression}");
             Error::Unsupported { type_name: TYPE, what }
         })?;
-        Self::fields(&f, compressor).map_err(damage)
+        Self::fields(&f, compressor).map_err(corrupt)
     }
 
     fn fields(f: &Fields<'_>, compressor: Compressor) -> Result<Self, ParseError> {
@@ -82,10 +82,10 @@ impl Superblock {
             NO_TABLE => Ok(None),
             _ => table(name, at).map(Some),
         };
-        let (inode_table, folder_table) = (table("inode", 64)?, table("directory", 72)?);
-        if inode_table >= folder_table {
+        let (inode_table, directory_table) = (table("inode", 64)?, table("directory", 72)?);
+        if inode_table >= directory_table {
             let expected = format!("above the inode table at {inode_table}");
-            return Err(ParseError::corrupt(72, "place of the directory table", expected, folder_table));
+            return Err(ParseError::corrupt(72, "place of the directory table", expected, directory_table));
         }
         let fragments = f.u32_le(16)?;
         Ok(Self {
@@ -99,7 +99,7 @@ impl Superblock {
             id_table: table("id", 48)?,
             xattr_table: maybe("xattr", 56)?,
             inode_table,
-            folder_table,
+            directory_table,
             fragment_table: if fragments == 0 { NO_TABLE } else { table("fragment", 80)? },
         })
     }

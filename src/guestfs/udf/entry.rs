@@ -124,7 +124,7 @@ impl FileEntry {
 /// What a type of file is. Those that are none of a user's are shown as files.
 fn kind(file_type: u8) -> NodeKind {
     match file_type {
-        4 => NodeKind::Folder,
+        4 => NodeKind::Directory,
         6 => NodeKind::BlockDevice,
         7 => NodeKind::CharDevice,
         9 => NodeKind::Fifo,

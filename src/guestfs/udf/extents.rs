@@ -2,7 +2,7 @@
 
 use super::entry::{FileEntry, Form};
 use super::tag::{self, Expected, id};
-use super::{Address, Udf, damage};
+use super::{Address, Udf, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -46,7 +46,7 @@ impl Udf {
         let mut first = 0_u64;
         let mut seen = HashSet::new();
         let too_many = |most: usize| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 entry.descriptors_at,
                 "extents of a file",
                 format_args!("at most {most}"),
@@ -57,7 +57,7 @@ impl Udf {
             let mut next = None;
             let mut at = 0;
             while at < area.len() {
-                let (descriptor, size) = descriptor(&area, area_at, at, entry.form, of.partition).map_err(damage)?;
+                let (descriptor, size) = descriptor(&area, area_at, at, entry.form, of.partition).map_err(corrupt)?;
                 if descriptor.len == 0 {
                     break;
                 }
@@ -72,7 +72,7 @@ impl Udf {
                 if !first.is_multiple_of(self.block_size()) && first < entry.attributes.size {
                     let what = "length of an extent before another";
                     let expected = format!("a multiple of {}", self.block_size());
-                    return Err(damage(ParseError::corrupt(area_at + at as u64, what, expected, first)));
+                    return Err(corrupt(ParseError::corrupt(area_at + at as u64, what, expected, first)));
                 }
                 let recorded = (descriptor.kind == RECORDED).then_some(descriptor.address);
                 extents.push(Extent { first, len: descriptor.len, recorded });
@@ -82,7 +82,7 @@ impl Udf {
             let Some(address) = next else { return Ok(extents) };
             if !seen.insert((address.partition, address.block)) {
                 let expected = "blocks that end";
-                return Err(damage(ParseError::corrupt(
+                return Err(corrupt(ParseError::corrupt(
                     area_at,
                     "allocation descriptors of a file",
                     expected,
@@ -99,10 +99,10 @@ impl Udf {
         let (bytes, at) = self.block(address)?;
         let ids = [id::ALLOCATION_EXTENT];
         let expected = Expected { what: "allocation extent descriptor", ids: &ids, location: Some(address.block) };
-        tag::check(&bytes, at, &expected).map_err(damage)?;
+        tag::check(&bytes, at, &expected).map_err(corrupt)?;
         let f = Fields::new("allocation extent descriptor", &bytes, at);
-        let len = usize::try_from(f.u32_le(20).map_err(damage)?).unwrap_or(usize::MAX);
-        let descriptors = f.bytes(HEADER, len).map_err(damage)?;
+        let len = usize::try_from(f.u32_le(20).map_err(corrupt)?).unwrap_or(usize::MAX);
+        let descriptors = f.bytes(HEADER, len).map_err(corrupt)?;
         Ok((descriptors.to_vec(), f.offset(HEADER)))
     }
 }

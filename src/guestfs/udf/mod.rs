@@ -2,9 +2,9 @@
 //!
 //! A node is the address of a file entry: the partition in the bits above 32, the block in it below.
 
+mod directory;
 mod entry;
 mod extents;
-mod folder;
 mod partition;
 mod tag;
 mod text;
@@ -45,7 +45,7 @@ pub struct Udf {
     root: Address,
     facts: Facts,
     files: Cache<u64, Arc<Opened>, BySize>,
-    folders: Names,
+    directories: Names,
     gaps: Gaps,
 }
 
@@ -79,7 +79,7 @@ impl Weighter<u64, Arc<Opened>> for BySize {
     }
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -102,15 +102,20 @@ impl Udf {
             partitions: Vec::new(),
             root: Address { partition: 0, block: 0 },
             files: Cache::with_weighter(FILES_CACHED, CACHE, BySize),
-            folders: Names::new(),
+            directories: Names::new(),
             gaps: Gaps::new(TYPE),
         };
         udf.open_partitions(&partitions)?;
         udf.root = udf.find_root()?;
         let root = udf.opened(udf.root())?;
-        if root.entry.attributes.kind != NodeKind::Folder {
+        if root.entry.attributes.kind != NodeKind::Directory {
             let at = udf.place(udf.root)?.0;
-            return Err(damage(ParseError::corrupt(at, "type of the root folder", "a folder", root.entry.file_type)));
+            return Err(corrupt(ParseError::corrupt(
+                at,
+                "type of the root directory",
+                "a directory",
+                root.entry.file_type,
+            )));
         }
         udf.facts.has_owners = root.entry.owned;
         Ok(udf)
@@ -120,9 +125,9 @@ impl Udf {
         let (partition, block) = self.volume.file_set;
         let (bytes, at) = self.block(Address { partition, block })?;
         let expected = Expected { what: "file set descriptor", ids: &[id::FILE_SET], location: Some(block) };
-        tag::check(&bytes, at, &expected).map_err(damage)?;
+        tag::check(&bytes, at, &expected).map_err(corrupt)?;
         let f = Fields::new("file set descriptor", &bytes, at);
-        Ok(Address { block: f.u32_le(404).map_err(damage)?, partition: f.u16_le(408).map_err(damage)? })
+        Ok(Address { block: f.u32_le(404).map_err(corrupt)?, partition: f.u16_le(408).map_err(corrupt)? })
     }
 
     fn block_size(&self) -> u64 {
@@ -134,7 +139,7 @@ impl Udf {
         let size = self.blocks.size();
         if at.checked_add(len).is_none_or(|end| end > size) {
             let found = at.saturating_add(len);
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 at,
                 format!("end of the {what}"),
                 format_args!("at most {size}"),
@@ -154,7 +159,7 @@ impl Udf {
 
     fn read_entry(&self, address: Address) -> Result<FileEntry> {
         let (bytes, at) = self.block(address)?;
-        let mut entry = FileEntry::parse(&bytes, at, address.block).map_err(damage)?.map_err(unsupported)?;
+        let mut entry = FileEntry::parse(&bytes, at, address.block).map_err(corrupt)?.map_err(unsupported)?;
         entry.attributes.allocated = entry.attributes.allocated.saturating_mul(self.block_size());
         Ok(entry)
     }
@@ -163,7 +168,7 @@ impl Udf {
         if let Some(opened) = self.files.get(&node.0) {
             return Ok(opened);
         }
-        let bad = || damage(ParseError::corrupt(0, "address of a file", "one in a partition", node.0));
+        let bad = || corrupt(ParseError::corrupt(0, "address of a file", "one in a partition", node.0));
         let partition = u16::try_from(node.0 >> 32).map_err(|_| bad())?;
         let block = u32::try_from(node.0 & u64::from(u32::MAX)).map_err(|_| bad())?;
         let address = Address { partition, block };
@@ -186,7 +191,7 @@ impl Udf {
         let entry = &opened.entry;
         let missing = |have: u64| {
             let expected = format!("for {} bytes", entry.attributes.size);
-            damage(ParseError::corrupt(entry.descriptors_at, "extents of a file", expected, have))
+            corrupt(ParseError::corrupt(entry.descriptors_at, "extents of a file", expected, have))
         };
         if entry.form == Form::Embedded {
             let have = entry.descriptors.len() as u64;
@@ -204,7 +209,7 @@ impl Udf {
         let size = self.block_size();
         let block = u64::from(recorded.block) + skip / size;
         let block = u32::try_from(block).map_err(|_| {
-            damage(ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
+            corrupt(ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
         })?;
         let (place, count) = self.place(Address { block, ..recorded })?;
         let within = skip % size;
@@ -236,7 +241,7 @@ impl Udf {
         let size = opened.entry.attributes.size;
         let at = opened.entry.descriptors_at;
         if size > MAX_LINK {
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 at,
                 "size of a symbolic link",
                 format_args!("at most {MAX_LINK}"),
@@ -245,10 +250,10 @@ impl Udf {
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let at = self.read_file(opened, 0, &mut bytes)?;
-        let target = components(&Fields::new("symbolic link", &bytes, at)).map_err(damage)?;
+        let target = components(&Fields::new("symbolic link", &bytes, at)).map_err(corrupt)?;
         if target.is_empty() || target.len() > MAX_TARGET {
             let expected = format!("from 1 to {MAX_TARGET}");
-            return Err(damage(ParseError::corrupt(at, "length of a symbolic link's target", expected, target.len())));
+            return Err(corrupt(ParseError::corrupt(at, "length of a symbolic link's target", expected, target.len())));
         }
         Ok(target)
     }
@@ -311,17 +316,17 @@ impl GuestFs for Udf {
         self.root.into()
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.directories.lookup(directory, name, |each| self.read_directory(directory, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         Ok(self.opened(node)?.entry.attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let opened = self.opened(folder)?;
-        self.gaps.list(folder, from, each, |each, skip| self.entries(&opened, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let opened = self.opened(directory)?;
+        self.gaps.list(directory, from, each, |each, skip| self.entries(&opened, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {

@@ -2,7 +2,7 @@
 //! UDF 2.60, 2.2).
 
 use super::tag::{self, Expected, id};
-use super::{damage, text, unsupported};
+use super::{corrupt, text, unsupported};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -131,7 +131,7 @@ impl Volume {
         }
         Err(first.unwrap_or_else(|| {
             let expected = "one in block 256, 512 or the last ones, with blocks of 512 to 4096 bytes";
-            damage(ParseError::corrupt(0, "anchor volume descriptor", expected, "none"))
+            corrupt(ParseError::corrupt(0, "anchor volume descriptor", expected, "none"))
         }))
     }
 
@@ -140,7 +140,7 @@ impl Volume {
         let place = u64::from(extent.location) * u64::from(block_size);
         let missing = |what: &str| {
             let expected = format!("a {what} descriptor");
-            damage(ParseError::corrupt(place, "volume descriptors", expected, "none"))
+            corrupt(ParseError::corrupt(place, "volume descriptors", expected, "none"))
         };
         let (_, logical, at) = sequence.logical.as_ref().ok_or_else(|| missing("logical volume"))?;
         let f = Fields::new("logical volume descriptor", logical, *at);
@@ -156,14 +156,14 @@ impl Volume {
         if let Some((_, bytes, _)) = &sequence.primary {
             volume.uuid = text::uuid(&text::dstring(bytes.get(72..200).unwrap_or_default()));
         }
-        let integrity = Extent { len: f.u32_le(432).map_err(damage)?, location: f.u32_le(436).map_err(damage)? };
+        let integrity = Extent { len: f.u32_le(432).map_err(corrupt)?, location: f.u32_le(436).map_err(corrupt)? };
         volume.read_integrity(disk, integrity)?;
         Ok(volume)
     }
 
     /// The logical volume and its partition maps.
     fn of_logical(f: &Fields<'_>, sector: u32) -> Result<Self> {
-        let number = |at: usize| f.u32_le(at).map_err(damage);
+        let number = |at: usize| f.u32_le(at).map_err(corrupt);
         let (block_size, table_len, maps) = (number(212)?, number(264)?, number(268)?);
         if block_size != sector {
             return Err(unsupported(format!("it has blocks of {block_size} bytes on sectors of {sector}")));
@@ -175,16 +175,16 @@ impl Volume {
                 format_args!("at most {MAX_MAPS}"),
                 maps,
             );
-            return Err(damage(cause));
+            return Err(corrupt(cause));
         }
-        let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX)).map_err(damage)?;
+        let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX)).map_err(corrupt)?;
         let mut partitions = Vec::new();
         let mut at = 0;
         for _ in 0..maps {
             let len = usize::from(*table.get(at + 1).unwrap_or(&0));
             let raw = table.get(at..at + len).filter(|raw| raw.len() >= 6).ok_or_else(|| {
                 let place = f.offset(440 + at);
-                damage(ParseError::corrupt(
+                corrupt(ParseError::corrupt(
                     place,
                     "length of a partition map",
                     format_args!("from 6 to {}", table.len()),
@@ -196,17 +196,17 @@ impl Volume {
         }
         Ok(Self {
             block_size,
-            label: text::dstring(f.bytes(84, 128).map_err(damage)?),
+            label: text::dstring(f.bytes(84, 128).map_err(corrupt)?),
             uuid: String::new(),
             partitions,
-            file_set: (f.u16_le(256).map_err(damage)?, f.u32_le(252).map_err(damage)?),
+            file_set: (f.u16_le(256).map_err(corrupt)?, f.u32_le(252).map_err(corrupt)?),
             free_blocks: 0,
             notes: Vec::new(),
         })
     }
 
     /// The newest integrity descriptor: whether the volume was closed, what is free, and who can read it. One that is
-    /// missing or damaged costs only that.
+    /// missing or corrupt costs only that.
     fn read_integrity(&mut self, disk: &dyn Disk, mut extent: Extent) -> Result<()> {
         let mut newest = None;
         for _ in 0..MAX_POINTERS {
@@ -261,7 +261,7 @@ impl Sequence {
                 let at = place * u64::from(block_size);
                 let bytes = block(disk, block_size, place)?.ok_or_else(|| {
                     let expected = format!("within the {} bytes of the volume", disk.size());
-                    damage(ParseError::corrupt(at, "volume descriptors", expected, at))
+                    corrupt(ParseError::corrupt(at, "volume descriptors", expected, at))
                 })?;
                 // What follows was never written.
                 if bytes[..tag::TAG].iter().all(|byte| *byte == 0) {
@@ -269,14 +269,14 @@ impl Sequence {
                 }
                 let location = u32::try_from(place).ok();
                 let id = tag::check(&bytes, at, &Expected { what: "volume descriptor", ids: &[], location });
-                match id.map_err(damage)? {
+                match id.map_err(corrupt)? {
                     id::TERMINATING => break,
                     id::POINTER => {
                         let f = Fields::new("volume descriptor pointer", &bytes, at);
-                        let (len, location) = (f.u32_le(20).map_err(damage)?, f.u32_le(24).map_err(damage)?);
+                        let (len, location) = (f.u32_le(20).map_err(corrupt)?, f.u32_le(24).map_err(corrupt)?);
                         next = Some(Extent { len, location });
                     }
-                    id => sequence.add(id, bytes, at).map_err(damage)?,
+                    id => sequence.add(id, bytes, at).map_err(corrupt)?,
                 }
             }
             match next {
@@ -339,19 +339,19 @@ fn anchor(disk: &dyn Disk, size: u32, place: u64) -> Result<[Extent; 2]> {
     let bytes = block(disk, size, place)?.unwrap_or_default();
     let expected =
         Expected { what: "anchor volume descriptor", ids: &[id::ANCHOR], location: u32::try_from(place).ok() };
-    tag::check(&bytes, at, &expected).map_err(damage)?;
+    tag::check(&bytes, at, &expected).map_err(corrupt)?;
     let f = Fields::new("anchor volume descriptor", &bytes, at);
     let extent =
         |at: usize| -> Result<Extent, ParseError> { Ok(Extent { len: f.u32_le(at)?, location: f.u32_le(at + 4)? }) };
-    Ok([extent(16).map_err(damage)?, extent(24).map_err(damage)?])
+    Ok([extent(16).map_err(corrupt)?, extent(24).map_err(corrupt)?])
 }
 
 /// A partition map, at byte `at` of the volume.
 fn partition(raw: &[u8], at: u64) -> Result<Partition> {
     let f = Fields::new("partition map", raw, at);
-    let kind = f.u8(0).map_err(damage)?;
+    let kind = f.u8(0).map_err(corrupt)?;
     if kind == 1 {
-        let number = f.u16_le(4).map_err(damage)?;
+        let number = f.u16_le(4).map_err(corrupt)?;
         return Ok(Partition { map: Map::Physical, number, start: 0, len: 0 });
     }
     let parse = || -> Result<(Option<Map>, u16, String), ParseError> {
@@ -368,7 +368,7 @@ fn partition(raw: &[u8], at: u64) -> Result<Partition> {
         };
         Ok((map, f.u16_le(38)?, name))
     };
-    let (map, number, name) = parse().map_err(damage)?;
+    let (map, number, name) = parse().map_err(corrupt)?;
     let map = map.ok_or_else(|| unsupported(format!("it has a partition map of type {kind} {name:?}")))?;
     Ok(Partition { map, number, start: 0, len: 0 })
 }

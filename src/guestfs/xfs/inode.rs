@@ -91,7 +91,7 @@ impl Inode {
         let flags2 = if sb.v5 { f.u64_be(120)? } else { 0 };
         let raw_mode = f.u16_be(2)?;
         let kind = NodeKind::of_mode(raw_mode.into())
-            .ok_or_else(|| bad(2, "type", "a file, folder or device", format!("{raw_mode:#o}")))?;
+            .ok_or_else(|| bad(2, "type", "a file, directory or device", format!("{raw_mode:#o}")))?;
         let (extents, attr_extents) = if flags2 & NREXT64 != 0 {
             (f.u64_be(24)?, f.u32_be(76)?)
         } else {

@@ -2,7 +2,7 @@
 //! every sector is the number of the round that it was written in; what belongs there is in the record's header
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Journaling Log).
 
-use super::damage;
+use super::corrupt;
 use super::superblock::Superblock;
 use crate::disk::Disk;
 use crate::guestfs::Result;
@@ -206,7 +206,7 @@ impl<'a> Log<'a> {
         let last = self.headers_before(head, RECORDS_IN_FLIGHT + 1)?;
         let Some(first) = last.first() else {
             let cause = ParseError::corrupt(self.start, "journal", "a record", "none");
-            return Err(damage(cause));
+            return Err(corrupt(cause));
         };
         let head = head % self.sectors;
         if self.is_unmount(*first, head)? {
@@ -218,13 +218,13 @@ impl<'a> Log<'a> {
                 if record.tail >= self.sectors {
                     let expected = format!("below {}", self.sectors);
                     let cause = ParseError::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
-                    return Err(damage(cause));
+                    return Err(corrupt(cause));
                 }
                 return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
             }
         }
         let found = format!("{RECORDS_IN_FLIGHT} that are not");
-        Err(damage(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
+        Err(corrupt(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
     }
 
     /// Sectors from one to before another, which is never the same.
@@ -262,7 +262,7 @@ impl<'a> Log<'a> {
                 LITTLE_ENDIAN,
                 header.format,
             );
-            return Err(damage(cause));
+            return Err(corrupt(cause));
         }
         let headers = self.read(at, header.sectors)?;
         let mut content = self.read(at + header.sectors, data)?;

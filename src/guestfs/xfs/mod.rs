@@ -3,7 +3,7 @@
 //! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
 //! metadata is taken from the newest place. The journal never holds data of files.
 
-mod folder;
+mod directory;
 mod inode;
 mod log;
 mod map;
@@ -46,7 +46,7 @@ pub struct Xfs {
     /// Blocks of extent trees that were checked.
     nodes: Cache<u64, Arc<Block>>,
     inodes: Cache<u64, Arc<Inode>>,
-    folders: Names,
+    directories: Names,
     gaps: Gaps,
 }
 
@@ -76,7 +76,7 @@ struct Remote {
     by_extent: bool,
 }
 
-fn damage(cause: ParseError) -> Error {
+fn corrupt(cause: ParseError) -> Error {
     Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
 }
 
@@ -122,7 +122,7 @@ impl Xfs {
             blocks: Cache::new(BLOCKS_CACHED),
             nodes: Cache::new(NODES_CACHED),
             inodes: Cache::new(INODES_CACHED),
-            folders: Names::new(),
+            directories: Names::new(),
             gaps: Gaps::new(TYPE),
         })
     }
@@ -133,7 +133,7 @@ impl Xfs {
             return Ok(known);
         }
         if block >= self.sb.blocks {
-            return Err(damage(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
         }
         let at = block * u64::from(self.sb.block_size);
         let mut bytes = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
@@ -147,7 +147,7 @@ impl Xfs {
     /// As [`block`](Self::block), for a number as metadata has them, with the group in the upper bits.
     fn block_at(&self, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.sb.place(number, 1).ok_or_else(|| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 0,
                 format!("place of a block of the {what}"),
                 "in a group",
@@ -161,7 +161,7 @@ impl Xfs {
     fn fork_block(&self, inode: &Inode, fork: &Fork, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.map(inode, fork, number)?.block.ok_or_else(|| {
             let what = format!("{what} of inode {}", inode.number);
-            damage(ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
+            corrupt(ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
         })?;
         self.block(place, what)
     }
@@ -172,17 +172,17 @@ impl Xfs {
             return Ok(());
         }
         if !block.replayed {
-            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc).map_err(damage)?;
+            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc).map_err(corrupt)?;
         }
         let f = Fields::new("block", &block.bytes, block.at);
-        let place = f.u64_be(marks.block).map_err(damage)?;
+        let place = f.u64_be(marks.block).map_err(corrupt)?;
         if place != block.at / 512 {
             let what = format!("own place of the {what}");
-            return Err(damage(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place)));
+            return Err(corrupt(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place)));
         }
-        if f.bytes(marks.uuid, 16).map_err(damage)? != self.sb.meta_uuid {
+        if f.bytes(marks.uuid, 16).map_err(corrupt)? != self.sb.meta_uuid {
             let what = format!("UUID of the {what}");
-            return Err(damage(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
+            return Err(corrupt(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
         }
         Ok(())
     }
@@ -192,14 +192,14 @@ impl Xfs {
             return Ok(inode);
         }
         let at = self.sb.inode_place(number).ok_or_else(|| {
-            damage(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))
+            corrupt(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))
         })?;
         let size = u64::from(self.sb.block_size);
         let block = self.block(at / size, "inodes")?;
         let start = usize::try_from(at % size).unwrap_or(0);
         let end = start + usize::try_from(self.sb.inode_size).unwrap_or(0);
         let raw = block.bytes.get(start..end).unwrap_or_default();
-        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb, !block.replayed).map_err(damage)?);
+        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb, !block.replayed).map_err(corrupt)?);
         self.inodes.insert(number, inode.clone());
         Ok(inode)
     }
@@ -213,34 +213,34 @@ impl Xfs {
         let mut all = Vec::new();
         let mut number = first;
         while all.len() < len && number < end {
-            let mut piece = Block::clone(&*self.fork_block(inode, fork, number, remote.name)?);
+            let mut chunk = Block::clone(&*self.fork_block(inode, fork, number, remote.name)?);
             let mapped = self.map(inode, fork, number)?;
             let count = if remote.by_extent { mapped.count.min(end - number) } else { 1 };
             for more in number + 1..number + count {
                 let block = self.fork_block(inode, fork, more, remote.name)?;
-                piece.bytes.extend_from_slice(&block.bytes);
-                piece.replayed |= block.replayed;
+                chunk.bytes.extend_from_slice(&block.bytes);
+                chunk.replayed |= block.replayed;
             }
             if self.sb.v5 {
-                self.check_remote(inode, &piece, remote)?;
+                self.check_remote(inode, &chunk, remote)?;
             }
-            let part = piece.bytes.get(header..).unwrap_or_default();
+            let part = chunk.bytes.get(header..).unwrap_or_default();
             all.extend_from_slice(&part[..part.len().min(len - all.len())]);
             number += count;
         }
         Ok(all)
     }
 
-    fn check_remote(&self, inode: &Inode, piece: &Block, remote: &Remote) -> Result<()> {
-        self.check(piece, remote.name, &REMOTE_MARKS)?;
-        let f = Fields::new(remote.name, &piece.bytes, piece.at);
-        let header = (f.u32_be(0).map_err(damage)?, f.u64_be(32).map_err(damage)?);
+    fn check_remote(&self, inode: &Inode, chunk: &Block, remote: &Remote) -> Result<()> {
+        self.check(chunk, remote.name, &REMOTE_MARKS)?;
+        let f = Fields::new(remote.name, &chunk.bytes, chunk.at);
+        let header = (f.u32_be(0).map_err(corrupt)?, f.u64_be(32).map_err(corrupt)?);
         if header == (remote.magic, inode.number) {
             return Ok(());
         }
         let expected = format!("{:#x} of inode {}", remote.magic, inode.number);
         let found = format!("{:#x} of inode {}", header.0, header.1);
-        Err(damage(ParseError::corrupt(piece.at, remote.name, expected, found)))
+        Err(corrupt(ParseError::corrupt(chunk.at, remote.name, expected, found)))
     }
 }
 
@@ -278,17 +278,17 @@ impl GuestFs for Xfs {
         Node(self.sb.root)
     }
 
-    fn lookup(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        self.folders.lookup(folder, name, |each| self.read_folder(folder, 0, each))
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        self.directories.lookup(directory, name, |each| self.read_directory(directory, 0, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
         Ok(self.inode(node.0)?.attributes)
     }
 
-    fn read_folder(&self, folder: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let inode = self.inode(folder.0)?;
-        self.gaps.list(folder, from, each, |each, skip| self.entries(&inode, from, each, skip))
+    fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
+        let inode = self.inode(directory.0)?;
+        self.gaps.list(directory, from, each, |each, skip| self.entries(&inode, from, each, skip))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -318,7 +318,7 @@ impl GuestFs for Xfs {
         let size = inode.attributes.size;
         let bad = |expected: String| {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            damage(ParseError::corrupt(inode.data.at, what, expected, size))
+            corrupt(ParseError::corrupt(inode.data.at, what, expected, size))
         };
         let len = usize::try_from(size).ok().filter(|_| size <= MAX_LINK);
         let len = len.ok_or_else(|| bad(format!("at most {MAX_LINK}")))?;

@@ -5,7 +5,7 @@
 use super::inode::core_size;
 use super::log::{Log, SECTOR};
 use super::superblock::Superblock;
-use super::{TYPE, damage};
+use super::{TYPE, corrupt};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -70,7 +70,7 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
     let active = match log.active() {
         Ok(None) => return Ok((Overlay::default(), None)),
         Ok(Some(active)) => active,
-        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal is damaged ({cause})")),
+        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal is corrupt ({cause})")),
         Err(other) => return Err(other),
     };
     if sb.log_features & !LOG_FEATURES != 0 {
@@ -99,7 +99,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Replays the records in `count` sectors from `tail` on, up to one that was never written whole. A damaged one
+    /// Replays the records in `count` sectors from `tail` on, up to one that was never written whole. A corrupt one
     /// before that leaves nothing to rely on: what follows it may be on the volume already, in part.
     fn records(&mut self, log: &Log<'_>, tail: u64, count: u64) -> Result<()> {
         let (mut at, mut left) = (tail, count);
@@ -109,7 +109,7 @@ impl Replay<'_> {
                     break;
                 }
                 let found = "one that is not, before others";
-                return Err(damage(ParseError::corrupt(log.place(at), "journal record", "a whole one", found)));
+                return Err(corrupt(ParseError::corrupt(log.place(at), "journal record", "a whole one", found)));
             };
             self.operations(&record.content, record.operations)?;
             at = (at + record.sectors) % log.sectors;
@@ -122,56 +122,56 @@ impl Replay<'_> {
         let f = Fields::new("journal record", content, 0);
         let mut at = 0;
         for _ in 0..count {
-            let len = usize::try_from(f.u32_be(at + 4).map_err(damage)?).unwrap_or(usize::MAX);
-            let (number, client) = (f.u32_be(at).map_err(damage)?, f.u8(at + 8).map_err(damage)?);
-            let flags = f.u8(at + 9).map_err(damage)?;
-            let piece = f.bytes(at + OPERATION, len).map_err(damage)?;
+            let len = usize::try_from(f.u32_be(at + 4).map_err(corrupt)?).unwrap_or(usize::MAX);
+            let (number, client) = (f.u32_be(at).map_err(corrupt)?, f.u8(at + 8).map_err(corrupt)?);
+            let flags = f.u8(at + 9).map_err(corrupt)?;
+            let chunk = f.bytes(at + OPERATION, len).map_err(corrupt)?;
             if client == TRANSACTION {
-                self.operation(number, flags, piece)?;
+                self.operation(number, flags, chunk)?;
             }
             at += OPERATION + len;
         }
         Ok(())
     }
 
-    fn operation(&mut self, number: u32, flags: u8, piece: &[u8]) -> Result<()> {
+    fn operation(&mut self, number: u32, flags: u8, chunk: &[u8]) -> Result<()> {
         if flags & START != 0 {
-            self.open_bytes -= size_of_pieces(&self.open.insert(number, Vec::new()).unwrap_or_default());
+            self.open_bytes -= size_of_chunks(&self.open.insert(number, Vec::new()).unwrap_or_default());
         }
         if flags & COMMIT != 0 {
-            if let Some(pieces) = self.open.remove(&number) {
-                self.open_bytes -= size_of_pieces(&pieces);
-                self.commit(&pieces)?;
+            if let Some(chunks) = self.open.remove(&number) {
+                self.open_bytes -= size_of_chunks(&chunks);
+                self.commit(&chunks)?;
                 self.transactions += 1;
             }
             return Ok(());
         }
         // What began before the tail is on the volume already.
-        let Some(pieces) = self.open.get_mut(&number).filter(|_| !piece.is_empty()) else { return Ok(()) };
-        self.open_bytes += piece.len();
+        let Some(chunks) = self.open.get_mut(&number).filter(|_| !chunk.is_empty()) else { return Ok(()) };
+        self.open_bytes += chunk.len();
         if self.open_bytes > MAX_BYTES {
             return Err(too_large());
         }
-        match pieces.last_mut().filter(|_| flags & WAS_CONTINUED != 0) {
-            Some(last) => last.extend_from_slice(piece),
-            None => pieces.push(piece.to_vec()),
+        match chunks.last_mut().filter(|_| flags & WAS_CONTINUED != 0) {
+            Some(last) => last.extend_from_slice(chunk),
+            None => chunks.push(chunk.to_vec()),
         }
         Ok(())
     }
 
     /// Applies a transaction: a header, then items of as many pieces as their first one says. Buffers come first and
     /// those that are no longer metadata last, as the kernel has it.
-    fn commit(&mut self, pieces: &[Vec<u8>]) -> Result<()> {
+    fn commit(&mut self, chunks: &[Vec<u8>]) -> Result<()> {
         let mut items = Vec::new();
-        let mut rest = pieces.get(1..).unwrap_or_default();
+        let mut rest = chunks.get(1..).unwrap_or_default();
         while let Some(first) = rest.first() {
             let f = Fields::new("journal item", first, 0);
-            let (kind, count) = (f.u16_le(0).map_err(damage)?, usize::from(f.u16_le(2).map_err(damage)?));
+            let (kind, count) = (f.u16_le(0).map_err(corrupt)?, usize::from(f.u16_le(2).map_err(corrupt)?));
             let Some((item, after)) = rest.split_at_checked(count).filter(|_| count > 0) else {
                 let expected = format!("1 to {}", rest.len());
-                return Err(damage(ParseError::corrupt(0, "pieces of a journal item", expected, count)));
+                return Err(corrupt(ParseError::corrupt(0, "pieces of a journal item", expected, count)));
             };
-            let cancel = kind == ITEM_BUFFER && f.u16_le(4).map_err(damage)? & BUFFER_CANCEL != 0;
+            let cancel = kind == ITEM_BUFFER && f.u16_le(4).map_err(corrupt)? & BUFFER_CANCEL != 0;
             items.push((kind, cancel, item));
             rest = after;
         }
@@ -191,13 +191,13 @@ impl Replay<'_> {
     fn buffer(&mut self, item: &[Vec<u8>]) -> Result<()> {
         let Some((head, mut parts)) = item.split_first() else { return Ok(()) };
         let f = Fields::new("journal item", head, 0);
-        let flags = f.u16_le(4).map_err(damage)?;
-        let (sectors, first) = (u64::from(f.u16_le(6).map_err(damage)?), f.u64_le(8).map_err(damage)?);
+        let flags = f.u16_le(4).map_err(corrupt)?;
+        let (sectors, first) = (u64::from(f.u16_le(6).map_err(corrupt)?), f.u64_le(8).map_err(corrupt)?);
         let end = first.checked_add(sectors).and_then(|end| end.checked_mul(SECTOR));
         let most = self.sb.blocks * u64::from(self.sb.block_size);
         if end.is_none_or(|end| end > most) {
             let expected = format!("within {most} bytes");
-            return Err(damage(ParseError::corrupt(0, "place of a journalled buffer", expected, first)));
+            return Err(corrupt(ParseError::corrupt(0, "place of a journalled buffer", expected, first)));
         }
         if flags & BUFFER_CANCEL != 0 {
             for number in first..first + sectors {
@@ -208,10 +208,10 @@ impl Replay<'_> {
         if flags & (BUFFER_INODES | BUFFER_QUOTA) != 0 {
             return Ok(());
         }
-        let bits = 32 * usize::try_from(f.u32_le(16).map_err(damage)?).unwrap_or(usize::MAX).min(head.len());
+        let bits = 32 * usize::try_from(f.u32_le(16).map_err(corrupt)?).unwrap_or(usize::MAX).min(head.len());
         let mut bit = 0;
         while bit < bits {
-            if f.u32_le(20 + bit / 32 * 4).map_err(damage)? >> (bit % 32) & 1 == 0 {
+            if f.u32_le(20 + bit / 32 * 4).map_err(corrupt)? >> (bit % 32) & 1 == 0 {
                 bit += 1;
                 continue;
             }
@@ -220,7 +220,7 @@ impl Replay<'_> {
             let end = (bit * BUFFER_CHUNK).saturating_add(part.len()) as u64;
             if part.len() < BUFFER_CHUNK || end > sectors * SECTOR {
                 let expected = format!("{BUFFER_CHUNK} up to {} bytes", sectors * SECTOR);
-                return Err(damage(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len())));
+                return Err(corrupt(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len())));
             }
             self.write(first * SECTOR + (bit * BUFFER_CHUNK) as u64, part)?;
             bit += part.len() / BUFFER_CHUNK;
@@ -232,24 +232,24 @@ impl Replay<'_> {
     fn inode(&mut self, item: &[Vec<u8>]) -> Result<()> {
         let [head, core, forks @ ..] = item else { return Ok(()) };
         let f = Fields::new("journal item", head, 0);
-        let changed = f.u32_le(4).map_err(damage)?;
+        let changed = f.u32_le(4).map_err(corrupt)?;
         // 32-bit kernels don't pad before the inode's number.
         let number_at = if head.len() == 52 { 12 } else { 16 };
-        let number = f.u64_le(number_at).map_err(damage)?;
+        let number = f.u64_le(number_at).map_err(corrupt)?;
         let place = self.sb.inode_place(number).ok_or_else(|| {
-            damage(ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))
+            corrupt(ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))
         })?;
         let mut raw = vec![0; usize::try_from(self.sb.inode_size).unwrap_or(0)];
         self.volume.read_at(place, &mut raw)?;
         self.overlay.patch(place, &mut raw);
 
-        let core = disk_core(core).map_err(damage)?;
+        let core = disk_core(core).map_err(corrupt)?;
         let version = core[4];
         let start = core_size(version);
         let fork = usize::from(core[82]) * 8;
         let room = raw.len().saturating_sub(start);
         if fork >= room {
-            return Err(damage(ParseError::corrupt(
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 "place of the attributes of a journalled inode",
                 format_args!("below {room}"),
@@ -260,7 +260,7 @@ impl Replay<'_> {
         let mut forks = forks.iter();
         let (data, attributes) = raw[start..].split_at_mut(if fork == 0 { room } else { fork });
         if changed & DEVICE != 0 {
-            let device = f.u32_le(number_at + 8).map_err(damage)?;
+            let device = f.u32_le(number_at + 8).map_err(corrupt)?;
             data[..4].copy_from_slice(&device.to_be_bytes());
         }
         if changed & (DATA_BYTES | DATA_ROOT) != 0 {
@@ -277,21 +277,21 @@ impl Replay<'_> {
     fn fork(&self, place: &mut [u8], logged: Option<&Vec<u8>>, root: bool) -> Result<()> {
         let Some(logged) = logged else { return Ok(()) };
         let room = place.len();
-        let too_long = || damage(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
+        let too_long = || corrupt(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
         if !root {
             place.get_mut(..logged.len()).ok_or_else(too_long)?.copy_from_slice(logged);
             return Ok(());
         }
         let f = Fields::new("journalled tree", logged, 0);
         let header = if self.sb.v5 { 72 } else { 24 };
-        let count = usize::from(f.u16_be(6).map_err(damage)?);
+        let count = usize::from(f.u16_be(6).map_err(corrupt)?);
         let (room, logged_room) = (place.len().saturating_sub(4) / 16, logged.len().saturating_sub(header) / 16);
         if count > room || count > logged_room {
             return Err(too_long());
         }
-        place[..4].copy_from_slice(f.bytes(4, 4).map_err(damage)?);
-        place[4..4 + 8 * count].copy_from_slice(f.bytes(header, 8 * count).map_err(damage)?);
-        let children = f.bytes(header + 8 * logged_room, 8 * count).map_err(damage)?;
+        place[..4].copy_from_slice(f.bytes(4, 4).map_err(corrupt)?);
+        place[4..4 + 8 * count].copy_from_slice(f.bytes(header, 8 * count).map_err(corrupt)?);
+        let children = f.bytes(header + 8 * logged_room, 8 * count).map_err(corrupt)?;
         place[4 + 8 * room..4 + 8 * (room + count)].copy_from_slice(children);
         Ok(())
     }
@@ -328,8 +328,8 @@ fn too_large() -> Error {
     }
 }
 
-fn size_of_pieces(pieces: &[Vec<u8>]) -> usize {
-    pieces.iter().map(Vec::len).sum()
+fn size_of_chunks(chunks: &[Vec<u8>]) -> usize {
+    chunks.iter().map(Vec::len).sum()
 }
 
 /// An inode's fields are logged in the kernel's own byte order; this is how the volume has them.

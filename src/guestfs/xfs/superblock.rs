@@ -2,7 +2,7 @@
 //! `struct xfs_dsb` (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>); numbers are
 //! big-endian.
 
-use super::{TYPE, damage};
+use super::{TYPE, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -25,7 +25,7 @@ mod incompat {
     pub(super) const FTYPE: u32 = 0x1;
     pub(super) const META_UUID: u32 = 0x4;
     pub(super) const NEEDS_REPAIR: u32 = 0x10;
-    /// Those above, sparse inodes, large times, large extent counts, exchanged ranges, parent pointers, the folder of
+    /// Those above, sparse inodes, large times, large extent counts, exchanged ranges, parent pointers, the directory of
     /// metadata, zoned realtime volumes and gaps in zones.
     pub(super) const KNOWN: u32 = 0x7FF;
 }
@@ -54,14 +54,14 @@ pub(super) struct Superblock {
     /// `sb_imax_pct`: the most space that inodes may take, in percent; 0 for no limit.
     pub(super) inode_percent: u8,
     pub(super) root: u64,
-    /// Bytes of a block of a folder.
-    pub(super) folder_block: u32,
+    /// Bytes of a block of a directory.
+    pub(super) directory_block: u32,
     /// `sb_logstart` as a block of the volume; none when the journal is on another device.
     pub(super) log_start: Option<u64>,
     pub(super) log_blocks: u32,
     /// `sb_features_log_incompat`: what a replay must know of.
     pub(super) log_features: u32,
-    /// Whether folders tell the type of what they name.
+    /// Whether directories tell the type of what they name.
     pub(super) file_types: bool,
     pub(super) needs_repair: bool,
     pub(super) uuid: Uuid,
@@ -78,36 +78,37 @@ impl Superblock {
     /// Parses the first bytes of a volume: [`MAX_SIZE`] of them, or all.
     pub(super) fn parse(bytes: &[u8], check_crc: bool) -> Result<Self> {
         let f = Fields::new("superblock", bytes, 0);
-        let version = f.u16_be(100).map_err(damage)?;
-        let magic = f.u32_be(0).map_err(damage)?;
+        let version = f.u16_be(100).map_err(corrupt)?;
+        let magic = f.u32_be(0).map_err(corrupt)?;
         if magic != MAGIC {
-            return Err(damage(bad(0, "magic number", format_args!("{MAGIC:#x}"), format_args!("{magic:#x}"))));
+            return Err(corrupt(bad(0, "magic number", format_args!("{MAGIC:#x}"), format_args!("{magic:#x}"))));
         }
         let v5 = match version & 0xF {
             5 => true,
             4 if version & VERSION_DIRV2 != 0 => false,
-            4 => return Err(unsupported("its folders are of version 1".to_owned())),
+            4 => return Err(unsupported("its directories are of version 1".to_owned())),
             other => return Err(unsupported(format!("it is of version {other}, not 4 or 5"))),
         };
-        let features = if v5 { f.u32_be(216).map_err(damage)? } else { 0 };
+        let features = if v5 { f.u32_be(216).map_err(corrupt)? } else { 0 };
         if v5 && check_crc {
-            check(&f, bytes).map_err(damage)?;
+            check(&f, bytes).map_err(corrupt)?;
         }
         let unknown = features & !incompat::KNOWN;
         if unknown != 0 {
             return Err(unsupported(format!("incompatible features {unknown:#x} are not known")));
         }
-        Self::fields(&f, v5, version, features).map_err(damage)
+        Self::fields(&f, v5, version, features).map_err(corrupt)
     }
 
     fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32) -> Result<Self, ParseError> {
         let block_size = power(f, "block size", 4, f.u32_be(4)?, 512, 65536)?;
         let smallest = if v5 { 512 } else { 256 };
         let inode_size = power(f, "inode size", 104, f.u16_be(104)?.into(), smallest, 2048.min(block_size))?;
-        let folder_bits = u32::from(f.u8(192)?);
-        let folder_block = block_size.checked_shl(folder_bits).filter(|size| folder_bits < 8 && *size <= 65536);
-        let folder_block =
-            folder_block.ok_or_else(|| bad(192, "size of folder blocks", "at most 64 KiB", folder_bits))?;
+        let directory_bits = u32::from(f.u8(192)?);
+        let directory_block =
+            block_size.checked_shl(directory_bits).filter(|size| directory_bits < 8 && *size <= 65536);
+        let directory_block =
+            directory_block.ok_or_else(|| bad(192, "size of directory blocks", "at most 64 KiB", directory_bits))?;
         let feature2 = if version & VERSION_MOREBITS != 0 { f.u32_be(200)? } else { 0 };
         if f.u8(126)? != 0 {
             return Err(bad(126, "mark of an unfinished mkfs", 0, f.u8(126)?));
@@ -127,7 +128,7 @@ impl Superblock {
             free_inodes: f.u64_be(136)?,
             inode_percent: f.u8(127)?.min(100),
             root: f.u64_be(56)?,
-            folder_block,
+            directory_block,
             log_start: None,
             log_blocks,
             log_features: if v5 { f.u32_be(220)? } else { 0 },

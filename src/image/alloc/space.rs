@@ -60,7 +60,7 @@ impl Space {
 
     /// Where it is not known what is free: only space behind `end` of the file is used. `limit` is the largest length of
     /// the file.
-    pub(in crate::image) fn behind(end: u64, size: u64, limit: u64) -> Self {
+    pub(in crate::image) fn after(end: u64, size: u64, limit: u64) -> Self {
         Self::new(end, size, UnitSet::default(), 0, limit.saturating_sub(end) / size)
     }
 
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn nothing_before_the_end_is_used_where_it_is_not_known() {
-        let mut space = Space::behind(96, 32, 96 + 64);
+        let mut space = Space::after(96, 32, 96 + 64);
         assert_eq!((space.take(1), space.place(0)), (Taken::Unit(0), 96));
         assert_eq!((space.take(1), space.take(1)), (Taken::Unit(1), Taken::Full));
     }

@@ -18,7 +18,7 @@ pub(in crate::image) struct State {
 
 impl State {
     /// Before something is written. The first time, `mark` records in the file, durably, that it changes.
-    pub(in crate::image) fn touch(&self, mark: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(in crate::image) fn mark_dirty(&self, mark: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         if !*marked {
             mark()?;

@@ -39,7 +39,7 @@ impl Layout {
     /// Takes the user's data out of a sector that begins `at` bytes into its file.
     ///
     /// # Errors
-    /// [`ParseError`] for a sector of another mode, and one that its checksum says is damaged.
+    /// [`ParseError`] for a sector of another mode, and one that its checksum says is corrupt.
     pub(super) fn user(self, sector: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
         let f = Fields::new("CD sector", sector, at);
         let data = match self {

@@ -1,4 +1,4 @@
-//! Tracks of each mode, several tracks and files, and damage.
+//! Tracks of each mode, several tracks and files, and corruption.
 
 use super::*;
 use crate::disk::{ChainDisk, Disk};
@@ -41,18 +41,18 @@ fn content(mode: &str) -> Vec<u8> {
     (0..SECTORS).flat_map(|sector| stored(mode, sector)).collect()
 }
 
-/// A folder with a sheet and the files it names.
-fn folder(sheet: &str, files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.cue"), sheet).unwrap();
+/// A directory with a sheet and the files it names.
+fn directory(sheet: &str, files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a.cue"), sheet).unwrap();
     for (name, bytes) in files {
-        std::fs::write(folder.path().join(name), bytes).unwrap();
+        std::fs::write(directory.path().join(name), bytes).unwrap();
     }
-    folder
+    directory
 }
 
-fn open_sheet(folder: &tempfile::TempDir) -> Result<Box<dyn Image>> {
-    image::open(&folder.path().join("a.cue"), OpenOptions::default())
+fn open_sheet(directory: &tempfile::TempDir) -> Result<Box<dyn Image>> {
+    image::open(&directory.path().join("a.cue"), OpenOptions::default())
 }
 
 fn read(image: Box<dyn Image>) -> crate::disk::Result<Vec<u8>> {
@@ -63,15 +63,15 @@ fn read(image: Box<dyn Image>) -> crate::disk::Result<Vec<u8>> {
 }
 
 fn message(sheet: &str, files: &[(&str, Vec<u8>)]) -> String {
-    open_sheet(&folder(sheet, files)).err().expect("the sheet is wrong").to_string()
+    open_sheet(&directory(sheet, files)).err().expect("the sheet is wrong").to_string()
 }
 
 #[test]
 fn tracks_of_every_mode_show_their_users_bytes() {
     for mode in ["MODE1/2048", "MODE1/2352", "MODE2/2048", "MODE2/2336", "MODE2/2352"] {
         let sheet = format!("FILE \"the disk.bin\" BINARY\n  TRACK 01 {mode}\n    INDEX 01 00:00:00\n");
-        let folder = folder(&sheet, &[("the disk.bin", content(mode))]);
-        let image = open_sheet(&folder).unwrap();
+        let directory = directory(&sheet, &[("the disk.bin", content(mode))]);
+        let image = open_sheet(&directory).unwrap();
         let info = image.info();
         assert_eq!((info.format, info.sector_size, info.size), (Format::Cue, 2048, (SECTORS * USER) as u64));
         assert_eq!(info.details, format!("track 1, {mode}, 70 sectors"));
@@ -81,7 +81,7 @@ fn tracks_of_every_mode_show_their_users_bytes() {
             disk.read_at(from as u64, &mut bytes).unwrap();
             assert_eq!(bytes, flat()[from..from + len], "{mode} from {from}");
         }
-        let known = image::identify(&folder.path().join("a.cue"), crate::storage::local::Devices::Refused).unwrap();
+        let known = image::identify(&directory.path().join("a.cue"), crate::storage::local::Devices::Refused).unwrap();
         assert_eq!(known.size, (SECTORS * USER) as u64);
     }
 }
@@ -91,8 +91,8 @@ fn the_first_data_track_is_found_among_others() {
     let sheet = "FILE song.wav WAVE\nTRACK 01 AUDIO\nINDEX 01 00:00:00\nFILE disk.bin BINARY\nTRACK 02 AUDIO\n\
                  INDEX 01 00:00:00\nTRACK 03 MODE1/2352\nINDEX 00 00:00:05\nINDEX 01 00:00:07\nTRACK 04 AUDIO\nINDEX 01 00:01:02\n";
     let bytes = [vec![9; 7 * 2352], content("MODE1/2352"), vec![9; 2352]].concat();
-    let folder = folder(sheet, &[("disk.bin", bytes)]);
-    let image = open_sheet(&folder).unwrap();
+    let directory = directory(sheet, &[("disk.bin", bytes)]);
+    let image = open_sheet(&directory).unwrap();
     assert_eq!(image.info().details, "track 3, MODE1/2352, 70 sectors");
     assert_eq!(read(image).unwrap(), flat());
 }
@@ -135,7 +135,7 @@ fn what_is_no_data_track_is_refused_by_name() {
 }
 
 #[test]
-fn damaged_sectors_are_errors() {
+fn corrupt_sectors_are_errors() {
     let cases = [
         ("MODE1/2352", 5 * 2352, "CD sector at offset 11760 (0x2df0): expected the sync pattern, found other bytes"),
         ("MODE1/2352", 5 * 2352 + 15, "mode of a CD sector at offset 11775 (0x2dff): expected 1, found 254"),
@@ -150,8 +150,9 @@ fn damaged_sectors_are_errors() {
     for (mode, at, cause) in cases {
         let mut bytes = content(mode);
         bytes[at] ^= 0xFF;
-        let folder = folder(&format!("FILE a.bin BINARY\nTRACK 1 {mode}\nINDEX 1 00:00:00\n"), &[("a.bin", bytes)]);
-        let disk = ChainDisk::new(vec![open_sheet(&folder).unwrap()], Vec::new());
+        let directory =
+            directory(&format!("FILE a.bin BINARY\nTRACK 1 {mode}\nINDEX 1 00:00:00\n"), &[("a.bin", bytes)]);
+        let disk = ChainDisk::new(vec![open_sheet(&directory).unwrap()], Vec::new());
         let text = disk.read_at(4 * 2048, &mut [0; 4096]).unwrap_err().to_string();
         assert!(text.contains(cause), "{text}\nis not\n{cause}");
         disk.read_at(32 * 2048, &mut [0; 4096]).unwrap();
@@ -159,14 +160,14 @@ fn damaged_sectors_are_errors() {
     // Programs that make images may leave the checksum out.
     let mut bytes = content("MODE1/2352");
     bytes[2064..2068].fill(0);
-    let folder = folder("FILE a.bin BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\n", &[("a.bin", bytes)]);
-    assert_eq!(read(open_sheet(&folder).unwrap()).unwrap(), flat());
+    let directory = directory("FILE a.bin BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\n", &[("a.bin", bytes)]);
+    assert_eq!(read(open_sheet(&directory).unwrap()).unwrap(), flat());
 }
 
 #[test]
 fn the_tracks_file_is_found_in_another_case_or_renamed_with_its_sheet() {
     let sheet = |name: &str| format!("FILE \"{name}\" BINARY\nTRACK 1 MODE1/2352\nINDEX 1 00:00:00\n");
-    let open = |name: &str, files: &[(&str, Vec<u8>)]| open_sheet(&folder(&sheet(name), files));
+    let open = |name: &str, files: &[(&str, Vec<u8>)]| open_sheet(&directory(&sheet(name), files));
     let bytes = || content("MODE1/2352");
     for (name, file) in [("Disc.bin", "disc.BIN"), ("D\u{fc}.bin", "Du\u{308}.bin"), ("gone.bin", "a.bin")] {
         let image = open(name, &[(file, bytes())]).unwrap();

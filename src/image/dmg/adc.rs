@@ -1,9 +1,9 @@
 //! Apple Data Compression: literal bytes, and copies of what was decoded before. The codes are described in
 //! <https://en.wikipedia.org/wiki/Apple_Data_Compression>.
 
-/// Decodes `packed` into `out`. False when it does not give exactly as many bytes as `out` has.
-pub(super) fn decode(packed: &[u8], out: &mut [u8]) -> bool {
-    let mut input = packed.iter().copied();
+/// Decodes `compressed` into `out`. False when it does not give exactly as many bytes as `out` has.
+pub(super) fn decode(compressed: &[u8], out: &mut [u8]) -> bool {
+    let mut input = compressed.iter().copied();
     let mut done = 0;
     while done < out.len() {
         let Some(step) = step(&mut input, out, done) else { return false };
@@ -42,20 +42,20 @@ mod tests {
 
     #[test]
     fn the_known_example_decodes() {
-        let packed = [0x83, 0xFE, 0xED, 0xFA, 0xCE, 0x00, 0x00, 0x40, 0x00, 0x06];
+        let compressed = [0x83, 0xFE, 0xED, 0xFA, 0xCE, 0x00, 0x00, 0x40, 0x00, 0x06];
         let mut out = [0; 11];
-        assert!(decode(&packed, &mut out));
+        assert!(decode(&compressed, &mut out));
         assert_eq!(out, [0xFE, 0xED, 0xFA, 0xCE, 0xCE, 0xCE, 0xCE, 0xFE, 0xED, 0xFA, 0xCE]);
     }
 
     #[test]
     fn what_does_not_give_exactly_the_bytes_is_refused() {
-        let packed = [0x83, 0xFE, 0xED, 0xFA, 0xCE, 0x00, 0x00, 0x40, 0x00, 0x06];
+        let compressed = [0x83, 0xFE, 0xED, 0xFA, 0xCE, 0x00, 0x00, 0x40, 0x00, 0x06];
         for len in (0..20).filter(|len| *len != 11) {
-            assert!(!decode(&packed, &mut vec![0; len]), "{len} bytes");
+            assert!(!decode(&compressed, &mut vec![0; len]), "{len} bytes");
         }
-        for end in 0..packed.len() {
-            assert!(!decode(&packed[..end], &mut [0; 11]), "cut to {end} bytes");
+        for end in 0..compressed.len() {
+            assert!(!decode(&compressed[..end], &mut [0; 11]), "cut to {end} bytes");
         }
         assert!(!decode(&[0x00, 0x00], &mut [0; 3]), "a copy of what is before the start");
     }

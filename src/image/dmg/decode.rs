@@ -7,20 +7,20 @@ use std::io::{self, Read};
 /// Memory that the LZMA decoder may take, in KiB: a dictionary as large as the largest chunk, and its tables.
 const LZMA_MEMORY: u32 = 80 << 10;
 
-/// Decodes `packed` into `out`.
+/// Decodes `compressed` into `out`.
 ///
 /// # Errors
 /// What is wrong with the bytes, also when they give fewer or more than `out` has.
-pub(super) fn decode(kind: Kind, packed: &[u8], out: &mut [u8]) -> io::Result<()> {
+pub(super) fn decode(kind: Kind, compressed: &[u8], out: &mut [u8]) -> io::Result<()> {
     match kind {
         // Neither has anything to decode.
         Kind::Zero | Kind::Raw => Err(io::Error::other("a chunk that is not compressed")),
-        Kind::Adc if adc::decode(packed, out) => Ok(()),
+        Kind::Adc if adc::decode(compressed, out) => Ok(()),
         Kind::Adc => Err(io::Error::other("codes that give other bytes")),
-        Kind::Zlib => fill(flate2::bufread::ZlibDecoder::new(packed), out),
-        Kind::Bzip2 => fill(bzip2::bufread::BzDecoder::new(packed), out),
-        Kind::Lzfse => fill(lzfse_rust::LzfseRingDecoder::default().reader_bytes(packed), out),
-        Kind::Lzma => fill(lzma_rust2::XzReader::new_mem_limit(packed, false, LZMA_MEMORY), out),
+        Kind::Zlib => fill(flate2::bufread::ZlibDecoder::new(compressed), out),
+        Kind::Bzip2 => fill(bzip2::bufread::BzDecoder::new(compressed), out),
+        Kind::Lzfse => fill(lzfse_rust::LzfseRingDecoder::default().reader_bytes(compressed), out),
+        Kind::Lzma => fill(lzma_rust2::XzReader::new_mem_limit(compressed, false, LZMA_MEMORY), out),
     }
 }
 

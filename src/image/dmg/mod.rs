@@ -133,7 +133,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     }
     let checked = chunks::check_master(&list, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
     if let Err(error) = checked.map_err(|cause| cause.in_file(&sample.path)) {
-        options.forgive(error, &mut info.notes)?;
+        options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Dmg { info, files: [file], chunks }))
 }
@@ -172,9 +172,9 @@ impl Image for Dmg {
         let file = &self.files[0];
         // With force the place was not checked yet, and it decides how much memory is taken.
         chunks::check_place(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
-        let mut packed = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
-        storage::read_exact(&**file, &mut packed, chunk.offset, "UDIF chunk")?;
-        let decoded = decode::decode(chunk.kind, &packed, out);
+        let mut encoded = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
+        storage::read_exact(&**file, &mut encoded, chunk.offset, "UDIF chunk")?;
+        let decoded = decode::decode(chunk.kind, &encoded, out);
         decoded.map_err(|error| corrupt(chunk.offset, &format_args!("{} data with: {error}", chunk.kind)))
     }
 }

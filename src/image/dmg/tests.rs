@@ -1,4 +1,4 @@
-//! UDIF images built byte by byte: all kinds of chunks, and damage.
+//! UDIF images built byte by byte: all kinds of chunks, and corruption.
 
 use super::*;
 use crate::disk::{ChainDisk, Disk};
@@ -158,7 +158,7 @@ fn open_bytes(bytes: Vec<u8>, force: bool) -> Result<Box<dyn Image>> {
 
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, false) {
-        Ok(_) => panic!("a damaged image was opened"),
+        Ok(_) => panic!("a corrupt image was opened"),
         Err(error) => crate::error_kind::message(&error),
     }
 }
@@ -204,8 +204,8 @@ fn the_trailer_may_be_at_the_start() {
 /// 7-Zip has decoders of its own for all kinds of chunks.
 #[test]
 fn another_program_reads_the_same_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.dmg");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.dmg");
     std::fs::write(&path, good().bytes()).unwrap();
     let output = std::process::Command::new("7zz").args(["e", "-tdmg", "-so"]).arg(&path).output();
     let output = output.expect("7zz is needed for this test (Debian: 7zip)");
@@ -273,14 +273,14 @@ fn each_broken_field_of_a_block_table_has_its_own_message() {
     for (at, new, cause) in cases {
         let mut parts = good();
         parts.mish[at..at + new.len()].copy_from_slice(&new);
-        // The cut table must not be taken for damage of the checksums.
+        // The cut table must not be taken for corruption of the checksums.
         let text = message(parts.bytes());
         assert!(text.contains(cause) && text.starts_with("/t/a.dmg "), "{text}\nis not\n{cause}");
     }
 }
 
 #[test]
-fn a_property_list_without_tables_is_damage() {
+fn a_property_list_without_tables_is_corrupt() {
     for (head, cause) in [
         ("<plist><dict><key>Data</key><data>", "expected block tables (resource-fork, blkx), found none"),
         ("<plist><dict>", "XML at offset"),
@@ -300,7 +300,7 @@ fn a_property_list_without_tables_is_damage() {
 }
 
 #[test]
-fn a_damaged_chunk_is_an_error_and_the_rest_is_read() {
+fn a_corrupt_chunk_is_an_error_and_the_rest_is_read() {
     for number in 2..=6 {
         let mut entries = entries();
         let stored = &mut entries[number].3;
@@ -322,12 +322,12 @@ fn a_damaged_chunk_is_an_error_and_the_rest_is_read() {
 /// A chunk that decodes to more or less than its sectors.
 #[test]
 fn a_chunk_of_another_length_than_its_sectors_is_an_error() {
-    type Pack = fn(&[u8]) -> Vec<u8>;
-    let packs: [(u32, Pack); 4] = [(ZLIB, zlib), (BZIP2, bzip2), (LZFSE, lzfse), (ADC, adc)];
-    for (kind, pack) in packs {
+    type Compress = fn(&[u8]) -> Vec<u8>;
+    let packs: [(u32, Compress); 4] = [(ZLIB, zlib), (BZIP2, bzip2), (LZFSE, lzfse), (ADC, adc)];
+    for (kind, compress) in packs {
         for sectors in [3, 5] {
             let image =
-                open_bytes(Parts::new(&[Entry(kind, 0, 4, pack(&content(0, sectors)))], 4).bytes(), false).unwrap();
+                open_bytes(Parts::new(&[Entry(kind, 0, 4, compress(&content(0, sectors)))], 4).bytes(), false).unwrap();
             let text = crate::error_kind::message(&read(image).unwrap_err());
             assert!(text.contains("UDIF chunk 0 at offset 21 (0x15): expected 2048 bytes, found"), "{kind:#x}: {text}");
         }
@@ -339,7 +339,7 @@ fn a_chunk_of_another_length_than_its_sectors_is_an_error() {
 
 /// No byte of any compressed chunk, whatever its value, makes a decoder panic or hang.
 #[test]
-fn damaged_bytes_are_errors_or_data_but_never_a_panic() {
+fn corrupt_bytes_are_errors_or_data_but_never_a_panic() {
     for (number, entry) in entries().iter().enumerate().filter(|(_, entry)| entry.0 & 0x8000_0000 != 0 && entry.2 > 0) {
         for at in 0..entry.3.len() {
             for flip in [1, 0x10, 0x80, 0xFF] {

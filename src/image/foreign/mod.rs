@@ -84,7 +84,7 @@ const NAMED: [(&[&str], &str, &str); 7] = [
     (
         &["hds"],
         "a piece of a Parallels disk, without the header of a whole one",
-        "give the folder of the disk, or DiskDescriptor.xml in it; if it is the whole disk, give it another name, such \
+        "give the directory of the disk, or DiskDescriptor.xml in it; if it is the whole disk, give it another name, such \
          as one that ends with .img",
     ),
     (
@@ -114,7 +114,7 @@ pub(super) fn refuse(sample: &Sample) -> Result<()> {
         return corrupt("raw disk image".to_owned(), "at least 1 byte");
     }
     let named = NAMED.iter().find(|(extensions, ..)| extensions.contains(&&*extension));
-    match named.map(|(_, what, advice)| Kind::new(*what, advice)).or_else(|| piece(sample, &extension)) {
+    match named.map(|(_, what, advice)| Kind::new(*what, advice)).or_else(|| chunk(sample, &extension)) {
         Some(kind) => Err(error(sample, kind)),
         None => Ok(()),
     }
@@ -135,7 +135,7 @@ pub(super) fn refuse_content(sample: &Sample) -> Result<()> {
 }
 
 /// A piece of an image that was split into numbered files, of which another one lies next to it.
-fn piece(sample: &Sample, extension: &str) -> Option<Kind> {
+fn chunk(sample: &Sample, extension: &str) -> Option<Kind> {
     let number: u32 = extension.parse().ok().filter(|_| extension.len() == 3)?;
     let named = |number: Option<u32>| number.map(|number| sample.path.with_extension(format!("{number:03}")));
     [number.checked_sub(1), number.checked_add(1)].into_iter().flat_map(named).find(|other| other.is_file())?;

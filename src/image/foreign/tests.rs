@@ -44,10 +44,10 @@ fn piped(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 #[test]
 fn archives_are_refused_by_their_content_whatever_their_name() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("disk.vmdk"), vec![7; 5000]).unwrap();
-    let folder = folder.path().to_str().unwrap();
-    let tar = |format: &str| piped("tar", &["-c", format, "-C", folder, "disk.vmdk"], b"");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("disk.vmdk"), vec![7; 5000]).unwrap();
+    let directory = directory.path().to_str().unwrap();
+    let tar = |format: &str| piped("tar", &["-c", format, "-C", directory, "disk.vmdk"], b"");
     let plain = tar("--format=ustar");
     for (bytes, what) in [
         (plain.clone(), "a tar archive"),
@@ -161,14 +161,14 @@ fn images_of_cds_are_named() {
 }
 
 #[test]
-fn pieces_of_a_split_image_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+fn chunks_of_a_split_image_are_named() {
+    let directory = tempfile::tempdir().unwrap();
     for name in ["disk.001", "disk.002", "alone.001"] {
-        std::fs::write(folder.path().join(name), vec![0; 4096]).unwrap();
+        std::fs::write(directory.path().join(name), vec![0; 4096]).unwrap();
     }
-    let name = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    for piece in ["disk.001", "disk.002"] {
-        let text = opened(&name(piece), vec![0; 4096]).unwrap_err();
+    let name = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for chunk in ["disk.001", "disk.002"] {
+        let text = opened(&name(chunk), vec![0; 4096]).unwrap_err();
         assert!(text.contains("a piece of a split image; join the pieces"), "{text}");
     }
     assert_eq!(opened(&name("alone.001"), vec![0; 4096]), Ok(4096));

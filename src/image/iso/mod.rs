@@ -75,7 +75,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let mut info = identify(&sample)?;
     if let Err(error) = check_whole(&sample).map_err(|cause| cause.in_file(&sample.path)) {
-        options.forgive(error, &mut info.notes)?;
+        options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Iso { info, files: [file] }))
 }
@@ -121,7 +121,7 @@ mod tests {
 
     fn message(bytes: Vec<u8>) -> String {
         match open_bytes(bytes, OpenOptions::default()) {
-            Ok(_) => panic!("a damaged image was opened"),
+            Ok(_) => panic!("a corrupt image was opened"),
             Err(error) => error.to_string(),
         }
     }

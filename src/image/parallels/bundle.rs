@@ -1,4 +1,4 @@
-//! Bundles: folders with `DiskDescriptor.xml` and the files that it names.
+//! Bundles: directories with `DiskDescriptor.xml` and the files that it names.
 
 use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
 use super::part::{Layer, Part};
@@ -13,14 +13,14 @@ use crate::storage::local::{self, Devices};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// The descriptor's name in the bundle's folder.
+/// The descriptor's name in the bundle's directory.
 const NAME: &str = "DiskDescriptor.xml";
 /// Descriptors are a few kilobytes; longer ones than this are refused.
 const MAX_DESCRIPTOR: u64 = 4 << 20;
 /// The root element begins within this many bytes.
 const LOOKED_AT: usize = 4096;
 
-/// The descriptor of a bundle, when `path` is the folder of one.
+/// The descriptor of a bundle, when `path` is the directory of one.
 #[must_use]
 pub fn descriptor_in(path: &Path) -> Option<PathBuf> {
     let inside = path.join(NAME);
@@ -29,22 +29,22 @@ pub fn descriptor_in(path: &Path) -> Option<PathBuf> {
 
 /// Refuses a file of a bundle that holds only a part of the disk, or what changed since a snapshot: by the descriptor
 /// next to it, or by the number in its name, as in `disk.hdd.1.{GUID}.hds`.
-pub(super) fn refuse_piece(path: &Path) -> Result<()> {
+pub(super) fn refuse_chunk(path: &Path) -> Result<()> {
     if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("hds")) {
         return Ok(());
     }
-    let is_piece = match local::open(&path.with_file_name(NAME), false, Devices::Refused).and_then(|file| read(&file)) {
+    let is_chunk = match local::open(&path.with_file_name(NAME), false, Devices::Refused).and_then(|file| read(&file)) {
         Ok(descriptor) => descriptor.storages.len() > 1 || descriptor.storages.iter().any(|part| part.images.len() > 1),
         Err(_) => {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             name.rsplit('.').nth(1).and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number > 0)
         }
     };
-    if !is_piece {
+    if !is_chunk {
         return Ok(());
     }
     let what = "a piece of a Parallels disk".to_owned();
-    let advice = format!("give the folder of the disk, or {NAME} in it");
+    let advice = format!("give the directory of the disk, or {NAME} in it");
     Err(Error::Foreign { path: path.to_path_buf(), what, advice })
 }
 

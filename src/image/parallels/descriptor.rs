@@ -29,7 +29,7 @@ pub(super) struct ImageFile {
     pub(super) guid: Uuid,
     /// `Type`.
     pub(super) kind: Kind,
-    /// `File`, relative to the bundle's folder.
+    /// `File`, relative to the bundle's directory.
     pub(super) name: String,
 }
 

@@ -49,8 +49,8 @@ pub(super) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, MAGIC) || sample.starts_with(0, MAGIC_EXT)
 }
 
-/// Whether a file begins nearly as a Parallels image does: its signature is damaged.
-pub(super) fn probe_damaged(sample: &Sample) -> bool {
+/// Whether a file begins nearly as a Parallels image does: its signature is corrupt.
+pub(super) fn probe_corrupt(sample: &Sample) -> bool {
     [MAGIC, MAGIC_EXT].iter().any(|magic| {
         let same = sample.head.iter().zip(*magic).filter(|(found, expected)| found == expected).count();
         same >= magic.len() / 2
@@ -148,14 +148,14 @@ mod tests {
     use crate::image::{OpenOptions, open::open_file, parallels::testing::Build};
     use crate::storage::testing::MemFile;
 
-    /// A `.hdd` file without signature is a flat image, and what was read of a damaged one would not be the disk.
+    /// A `.hdd` file without signature is a flat image, and what was read of a corrupt one would not be the disk.
     #[test]
-    fn a_damaged_signature_is_not_taken_for_a_flat_image() {
+    fn a_corrupt_signature_is_not_taken_for_a_flat_image() {
         for extended in [false, true] {
             let build = Build { extended, ..Build::default() };
-            for damage in (0..16).map(|at| at..at + 1).chain([0..8, 8..16]) {
+            for corrupt in (0..16).map(|at| at..at + 1).chain([0..8, 8..16]) {
                 let mut bytes = build.bytes();
-                bytes[damage].fill(0);
+                bytes[corrupt].fill(0);
                 let error = open_file(MemFile::new("/t/a.hdd", bytes), OpenOptions::default()).err().unwrap();
                 let text = error.to_string();
                 assert!(text.contains("Parallels signature at offset 0 (0x0): expected WithoutFreeSpace"), "{text}");

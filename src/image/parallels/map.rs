@@ -13,7 +13,7 @@ const CACHE: usize = 4 << 20;
 /// Entries looked at together: a run never spans more clusters than this.
 const BATCH: usize = 1024;
 /// Bytes of the table read at once when all of it is checked.
-const CHECK_PIECE: usize = 1 << 20;
+const CHECK_CHUNK: usize = 1 << 20;
 
 /// The table of one file. An entry is the place of a cluster in steps of [`Header::entry_unit`]; 0 is a cluster that
 /// was never written.
@@ -129,12 +129,12 @@ impl Map {
     /// are, in order.
     pub(super) fn check(&self) -> Result<Vec<u64>> {
         let mut places = Vec::new();
-        let mut piece = vec![0; CHECK_PIECE];
+        let mut chunk = vec![0; CHECK_CHUNK];
         let mut cluster = 0;
         let entries = u64::from(self.header.entries);
         while cluster < entries {
-            let count = usize::try_from(entries - cluster).unwrap_or(CHECK_PIECE / 4).min(CHECK_PIECE / 4);
-            let raw = &mut piece[..4 * count];
+            let count = usize::try_from(entries - cluster).unwrap_or(CHECK_CHUNK / 4).min(CHECK_CHUNK / 4);
+            let raw = &mut chunk[..4 * count];
             storage::read_exact(&**self.storage(), raw, self.header.entry_at(cluster), "Parallels BAT")?;
             for raw in raw.as_chunks::<4>().0 {
                 places.extend(self.check_entry(cluster, u32::from_le_bytes(*raw))?);

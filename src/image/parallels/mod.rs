@@ -1,4 +1,4 @@
-//! Parallels images: a single `.hdd` file with a map of clusters, a flat one without a header, and bundles, folders
+//! Parallels images: a single `.hdd` file with a map of clusters, a flat one without a header, and bundles, directories
 //! with a descriptor and one or more files for each snapshot.
 
 mod bundle;
@@ -51,7 +51,7 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
     if !header::probe(sample) {
         return flat_info(sample);
     }
-    bundle::refuse_piece(&sample.path)?;
+    bundle::refuse_chunk(&sample.path)?;
     let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
@@ -69,7 +69,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     }
     no_snapshot(&sample.path, options)?;
     let (mut info, top, writer) = if header::probe(&sample) {
-        bundle::refuse_piece(&sample.path)?;
+        bundle::refuse_chunk(&sample.path)?;
         let mut notes = Vec::new();
         let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
         let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };
@@ -103,7 +103,7 @@ fn open_mapped(
             Ok((map, writer))
         }
         Err(error) => {
-            options.forgive(error, notes)?;
+            options.tolerate(error, notes)?;
             Ok((map, None))
         }
     }
@@ -133,7 +133,7 @@ fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// A flat image is a disk as long as the file, which has whole sectors.
 fn flat_info(sample: &Sample) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
-    if header::probe_damaged(sample) {
+    if header::probe_corrupt(sample) {
         // The error is the signature's.
         Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     }

@@ -34,7 +34,7 @@ impl Writer {
         if !places.iter().all(|place| *place >= base && (place - base).is_multiple_of(size)) {
             // Clusters between the places of others: no whole one is known to be free.
             let end = places.last().map_or(base, |last| (last + size).max(base));
-            space = Space::behind(end, size, limit);
+            space = Space::after(end, size, limit);
         }
         for place in places {
             space.claim(&(*place..place + size));
@@ -46,8 +46,8 @@ impl Writer {
         self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn touch(&self, map: &Map) -> Result<()> {
-        self.state.touch(|| {
+    fn mark_dirty(&self, map: &Map) -> Result<()> {
+        self.state.mark_dirty(|| {
             let file = &**map.storage();
             storage::write_all(file, &IN_USE.to_le_bytes(), IN_USE_AT)?;
             storage::write_all(file, &(map.header.flags & !FLAG_EMPTY).to_le_bytes(), FLAGS_AT)?;
@@ -82,7 +82,7 @@ impl Writer {
         let file = &**map.storage();
         let mut space = self.space();
         if map.header.is_in_use() || map.file_len.load(Ordering::Acquire) > space.cut() {
-            self.touch(map)?;
+            self.mark_dirty(map)?;
         }
         self.state.close(|| {
             alloc::cut(&mut space, file, &map.file_len)?;
@@ -195,8 +195,8 @@ impl ImageMut for Parallels {
         part.top_extent(offset - part.start, len.min(part.end - offset))
     }
 
-    fn touch(&self) -> Result<()> {
-        self.for_writers(&mut |map, writer| writer.touch(map))
+    fn mark_dirty(&self) -> Result<()> {
+        self.for_writers(&mut |map, writer| writer.mark_dirty(map))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {

@@ -1,7 +1,7 @@
 //! The check of a whole image before it is written: every cluster that something points to is counted, and has one
 //! owner where that owner may overwrite it.
 
-use super::entry::{Entry, Packed, table};
+use super::entry::{Compressed, Entry, table};
 use super::header::Header;
 use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
@@ -12,7 +12,7 @@ use crate::storage;
 use crate::storage::File;
 
 /// Entries of a level 1 table read at once.
-const L1_PIECE: u64 = 8192;
+const L1_CHUNK: u64 = 8192;
 
 /// Who may use a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Check<'_> {
         let mut l2 = vec![0; 1 << self.header.cluster_bits];
         let mut index = 0;
         while index < u64::from(entries) {
-            let count = (u64::from(entries) - index).min(L1_PIECE);
+            let count = (u64::from(entries) - index).min(L1_CHUNK);
             let mut raw = vec![0; usize::try_from(count * 8).unwrap_or(0)];
             storage::read_exact(&**self.file, &mut raw, offset + index * 8, "QCOW2 level 1 table")?;
             for (skip, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
@@ -147,7 +147,7 @@ impl Check<'_> {
     fn data(&mut self, at: u64, entry: Entry, own: bool) -> Result<()> {
         match entry {
             Entry::Compressed(descriptor) => {
-                for cluster in packed_clusters(descriptor, self.header) {
+                for cluster in compressed_clusters(descriptor, self.header) {
                     self.claim(at, cluster, Claim::Shared)?;
                 }
             }
@@ -163,8 +163,8 @@ impl Check<'_> {
 }
 
 /// The clusters of the file that the data of a compressed cluster lies in.
-pub(super) fn packed_clusters(descriptor: u64, header: &Header) -> std::ops::Range<u64> {
-    let packed = Packed::decode(descriptor, header.cluster_bits);
+pub(super) fn compressed_clusters(descriptor: u64, header: &Header) -> std::ops::Range<u64> {
+    let compressed = Compressed::decode(descriptor, header.cluster_bits);
     let size = header.cluster_size();
-    packed.offset / size..(packed.offset + packed.len).div_ceil(size)
+    compressed.offset / size..(compressed.offset + compressed.len).div_ceil(size)
 }

@@ -17,13 +17,13 @@ const SUBCLUSTERS: u64 = 32;
 
 /// Bytes and place of a cluster's compressed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packed {
+pub(super) struct Compressed {
     pub(super) offset: u64,
     /// An upper bound: data is counted in sectors of 512 bytes.
     pub(super) len: u64,
 }
 
-impl Packed {
+impl Compressed {
     /// What a compressed cluster descriptor says; its offset has `62 - (cluster_bits - 8)` bits, the rest counts
     /// sectors after the first.
     pub(super) fn decode(descriptor: u64, cluster_bits: u32) -> Self {
@@ -37,7 +37,7 @@ impl Packed {
 /// What a level 2 entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// The descriptor without flags, for [`Packed::decode`].
+    /// The descriptor without flags, for [`Compressed::decode`].
     Compressed(u64),
     Plain(Plain),
 }

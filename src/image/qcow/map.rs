@@ -1,6 +1,6 @@
 //! The two-level map from the disk to the file.
 
-use super::entry::{Entry, Packed, table};
+use super::entry::{Compressed, Entry, table};
 use super::header::Header;
 use crate::image::{Error, Extent, Joined, Result, Run};
 use crate::ondisk::ParseError;
@@ -103,7 +103,7 @@ impl Map {
             match self.add_table(at, table_end, in_place, &mut joined) {
                 Ok(true) => at = table_end,
                 Err(error) if joined.is_empty() => return Err(error),
-                // What came before the end or the damage is a good answer.
+                // What came before the end or the corruption is a good answer.
                 Ok(false) | Err(_) => break,
             }
         }
@@ -161,7 +161,7 @@ impl Map {
         let end = match extent {
             Extent::Stored { offset, .. } => offset + len,
             // Its length is rounded up to sectors, and the file may end before that.
-            Extent::Encoded { cluster, .. } => Packed::decode(cluster, self.header.cluster_bits).offset + 1,
+            Extent::Encoded { cluster, .. } => Compressed::decode(cluster, self.header.cluster_bits).offset + 1,
             Extent::Zero | Extent::Absent => return Ok(()),
         };
         if end <= self.data_len.load(Ordering::Acquire) {

@@ -26,7 +26,7 @@ use crate::storage;
 use crate::storage::File;
 use crate::storage::local;
 use crate::storage::{Allowed, gate};
-use entry::Packed;
+use entry::Compressed;
 use header::{Header, MAGIC, MAX_HEADER, incompatible};
 use map::Map;
 use refcount::Refcounts;
@@ -136,7 +136,7 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a snapshot that is not there, an
-/// external data file outside of the image's folder, and for writing to an image that is not consistent. The whole map
+/// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole map
 /// is checked before an image is opened for writing.
 pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
@@ -163,8 +163,9 @@ impl Qcow {
         }
         let mut info = info(file.path(), &header, stored_size(storage::length(&*file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
-            let cause = ParseError::corrupt(72, "QCOW2 incompatible_features", "no mark of damage", "bit 1 (corrupt)");
-            allow_damage(cause.in_file(file.path()), options, &mut info)?;
+            let cause =
+                ParseError::corrupt(72, "QCOW2 incompatible_features", "no mark of corruption", "bit 1 (corrupt)");
+            allow_corrupt(cause.in_file(file.path()), options, &mut info)?;
         }
         let (snapshots, table_len) = snapshots::read(&file, &header)?;
         if !snapshots.is_empty() {
@@ -186,8 +187,8 @@ impl Qcow {
     }
 }
 
-/// Turns damage into a note where the user said to go on and nothing is written.
-fn allow_damage(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Result<()> {
+/// Turns corruption into a note where the user said to go on and nothing is written.
+fn allow_corrupt(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Result<()> {
     if !options.force || options.writable {
         return Err(error);
     }
@@ -236,11 +237,11 @@ impl Image for Qcow {
     }
 
     fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
-        let packed = Packed::decode(cluster, self.map.header.cluster_bits);
+        let encoded = Compressed::decode(cluster, self.map.header.cluster_bits);
         // At most two clusters of 2 MiB; the file may end within the last sector.
-        let len = usize::try_from(packed.len).unwrap_or(0);
-        let bytes = storage::read_up_to(&*self.files[0], packed.offset, len)?;
-        compressed::decode(self.map.header.compression, &bytes, packed.offset, out)
+        let len = usize::try_from(encoded.len).unwrap_or(0);
+        let bytes = storage::read_up_to(&*self.files[0], encoded.offset, len)?;
+        compressed::decode(self.map.header.compression, &bytes, encoded.offset, out)
             .map_err(|cause| cause.in_file(&self.info.path))
     }
 

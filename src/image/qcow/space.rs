@@ -13,7 +13,7 @@ pub(super) struct Space {
     cluster_bits: u32,
     clusters: alloc::Space,
     /// References that the map in memory has no more, but the one on the disk still may have.
-    leaving: Vec<u64>,
+    pending_free: Vec<u64>,
 }
 
 impl Space {
@@ -21,7 +21,7 @@ impl Space {
     pub(super) fn new(refs: Refcounts, cluster_bits: u32, used: UnitSet) -> Self {
         let end = used.end();
         let clusters = alloc::Space::new(0, 1 << cluster_bits, used, end, u64::MAX);
-        Self { refs, cluster_bits, clusters, leaving: Vec::new() }
+        Self { refs, cluster_bits, clusters, pending_free: Vec::new() }
     }
 
     /// Where a cluster is in the file.
@@ -53,7 +53,7 @@ impl Space {
         if cluster >= self.refs.table_end() {
             let (end, old) = self.refs.grow()?;
             self.clusters.claim(&(cluster << self.cluster_bits..end << self.cluster_bits));
-            self.leaving.extend(old);
+            self.pending_free.extend(old);
             return Ok(true);
         }
         if !self.refs.has_block(cluster) {
@@ -77,16 +77,16 @@ impl Space {
 
     /// Takes a reference away with the next [`give_back`](Self::give_back).
     pub(super) fn leave(&mut self, cluster: u64) {
-        self.leaving.push(cluster);
+        self.pending_free.push(cluster);
     }
 
     /// Counts the references that are gone, now that no map on the disk has them, and returns the file's space.
     pub(super) fn give_back(&mut self) -> Result<()> {
         let file = self.refs.blocks.file().clone();
-        while let Some(cluster) = self.leaving.last().copied() {
+        while let Some(cluster) = self.pending_free.last().copied() {
             let count = self.refs.get(cluster)?.saturating_sub(1);
             self.refs.set(cluster, count)?;
-            self.leaving.pop();
+            self.pending_free.pop();
             if count == 0 {
                 self.clusters.release(cluster);
                 let place = self.range(cluster);
@@ -97,7 +97,7 @@ impl Space {
     }
 
     pub(super) fn pending(&self) -> usize {
-        self.refs.pending() + self.leaving.len() * size_of::<u64>()
+        self.refs.pending() + self.pending_free.len() * size_of::<u64>()
     }
 }
 

@@ -126,7 +126,7 @@ fn decode(file: &File, shape: Shape, entry: u64, out: &mut [u8]) -> Result<()> {
     let offset = entry & ((1 << offset_bits) - 1);
     // Less than a cluster.
     let len = usize::try_from(entry >> offset_bits).unwrap_or(0);
-    let mut packed = vec![0; len];
-    storage::read_exact(&**file, &mut packed, offset, "compressed QCOW cluster")?;
-    compressed::decode(Compression::Zlib, &packed, offset, out).map_err(|cause| cause.in_file(file.path()))
+    let mut encoded = vec![0; len];
+    storage::read_exact(&**file, &mut encoded, offset, "compressed QCOW cluster")?;
+    compressed::decode(Compression::Zlib, &encoded, offset, out).map_err(|cause| cause.in_file(file.path()))
 }

@@ -5,7 +5,7 @@
 //! lost in between is a cluster that is counted and not used, never one that is used and not counted.
 
 use super::Qcow;
-use super::check::packed_clusters;
+use super::check::compressed_clusters;
 use super::entry::{Entry, own_table};
 use super::header::AUTOCLEAR_RAW;
 use super::space::{Space, clear};
@@ -131,7 +131,7 @@ impl Qcow {
         self.map.set_entry(at, entry)?;
         match old {
             Entry::Compressed(descriptor) => {
-                packed_clusters(descriptor, &self.map.header).for_each(|cluster| space.leave(cluster));
+                compressed_clusters(descriptor, &self.map.header).for_each(|cluster| space.leave(cluster));
             }
             Entry::Plain(plain) => {
                 if let Some(host) = plain.host.filter(|_| !self.has_data_file()) {
@@ -184,8 +184,8 @@ impl ImageMut for Qcow {
         self.map.extent(offset, len, true)
     }
 
-    fn touch(&self) -> Result<()> {
-        self.state()?.state.touch(|| {
+    fn mark_dirty(&self) -> Result<()> {
+        self.state()?.state.mark_dirty(|| {
             // Bits of structures that are not kept up to date here, such as bitmaps of changes.
             let keep = if self.has_data_file() { AUTOCLEAR_RAW } else { 0 };
             let autoclear = self.map.header.autoclear;

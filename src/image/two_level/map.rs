@@ -18,7 +18,7 @@ const BATCH: usize = 512;
 /// Level 2 tables looked at together, most of which may be missing.
 const TABLES: usize = 1024;
 /// Bytes of a table read at once when all of it is checked.
-const CHECK_PIECE: u64 = 1 << 20;
+const CHECK_CHUNK: u64 = 1 << 20;
 
 /// What an entry of a level 2 table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Map {
     }
 
     /// The error for a number of the map, which is at `at` in the file.
-    pub(super) fn odd_entry(&self, at: u64, expected: impl std::fmt::Display, found: u64) -> Error {
+    pub(super) fn malformed_entry(&self, at: u64, expected: impl std::fmt::Display, found: u64) -> Error {
         let what = format!("{} map entry", self.shape.dialect.name);
         ParseError::corrupt(at, what, expected, format_args!("{found:#x}")).in_file(self.file.path())
     }
@@ -110,7 +110,7 @@ impl Map {
         match raw {
             0 => Ok(None),
             table if self.is_place(table) => Ok(Some(table)),
-            other => Err(self.odd_entry(at, "the offset of a level 2 table", other)),
+            other => Err(self.malformed_entry(at, "the offset of a level 2 table", other)),
         }
     }
 
@@ -132,7 +132,7 @@ impl Map {
         } else if self.is_place(raw) {
             Ok(Entry::Stored(raw))
         } else {
-            Err(self.odd_entry(at, "the offset of a cluster", raw))
+            Err(self.malformed_entry(at, "the offset of a cluster", raw))
         }
     }
 
@@ -148,7 +148,7 @@ impl Map {
             match self.add_table(at, table_end, &mut run) {
                 Ok(true) => at = table_end,
                 Err(error) if run.is_empty() => return Err(error),
-                // What came before the end or the damage is a good answer.
+                // What came before the end or the corruption is a good answer.
                 Ok(false) | Err(_) => break,
             }
         }
@@ -196,7 +196,7 @@ impl Map {
         let now = storage::length(&*self.file)?;
         self.file_len.store(now, Ordering::Release);
         if end > now {
-            return Err(self.odd_entry(at, format_args!("data that ends before the file does, at {now}"), end));
+            return Err(self.malformed_entry(at, format_args!("data that ends before the file does, at {now}"), end));
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Map {
         })?;
         if self.shape.dialect.compressed != 0 {
             // Where compressed clusters end is known once they are decoded.
-            return Ok(Space::behind(file_len.next_multiple_of(size), size, u64::MAX));
+            return Ok(Space::after(file_len.next_multiple_of(size), size, u64::MAX));
         }
         // The header, however long it is.
         used.insert_all(0..self.shape.l1_offset.div_ceil(size));
@@ -231,7 +231,7 @@ impl Map {
     fn each_entry(&self, table: u64, entries: u64, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
         let mut done = 0;
         while done < entries * 8 {
-            let len = (entries * 8 - done).min(CHECK_PIECE);
+            let len = (entries * 8 - done).min(CHECK_CHUNK);
             let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
             storage::read_exact(&*self.file, &mut raw, table + done, "map table")?;
             for (index, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
@@ -249,14 +249,18 @@ impl Map {
         let file_len = self.file_len.load(Ordering::Acquire);
         for cluster in offset / size..(offset + len).div_ceil(size) {
             if cluster * size >= file_len {
-                return Err(self.odd_entry(
+                return Err(self.malformed_entry(
                     at,
                     format_args!("a place before the end of the file at {file_len}"),
                     offset,
                 ));
             }
             if !used.insert(cluster) {
-                return Err(self.odd_entry(at, "a place of its own, not one that something else uses too", offset));
+                return Err(self.malformed_entry(
+                    at,
+                    "a place of its own, not one that something else uses too",
+                    offset,
+                ));
             }
         }
         Ok(())

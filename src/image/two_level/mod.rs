@@ -87,7 +87,7 @@ impl Image for TwoLevel {
     fn decode(&self, cluster: u64, out: &mut [u8]) -> Result<()> {
         match self.decode {
             Some(decode) => decode(self.file(), self.map.shape, cluster, out),
-            None => Err(self.map.odd_entry(cluster, "no compressed cluster", cluster)),
+            None => Err(self.map.malformed_entry(cluster, "no compressed cluster", cluster)),
         }
     }
 

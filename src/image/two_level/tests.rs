@@ -1,4 +1,4 @@
-//! Damage and crashes of QCOW version 1 and QED, on images built byte by byte.
+//! Corruption and crashes of QCOW version 1 and QED, on images built byte by byte.
 
 use crate::disk::ChainDisk;
 use crate::disk::testing::{Lab, all, crash, steps};
@@ -53,14 +53,14 @@ pub(crate) fn qcow(backing: bool) -> Vec<u8> {
         put(48, b"base.raw");
     }
     put(64, &512_u64.to_be_bytes());
-    let packed = deflate(&[55; 512]);
-    let compressed = 1 << 63 | (packed.len() as u64) << 54 | 2048;
+    let encoded = deflate(&[55; 512]);
+    let compressed = 1 << 63 | (encoded.len() as u64) << 54 | 2048;
     for (index, entry) in [1024, 0, compressed, 0, 1536].iter().enumerate() {
         put(512 + 8 * index, &entry.to_be_bytes());
     }
     bytes.extend([7; 512]);
     bytes.extend([8; 512]);
-    bytes.extend(packed);
+    bytes.extend(encoded);
     bytes
 }
 
@@ -92,7 +92,7 @@ fn message(bytes: Vec<u8>, format: Format, writable: bool) -> String {
     };
     let mut at = 0;
     loop {
-        assert!(at < image.info().size, "a damaged image was opened and mapped");
+        assert!(at < image.info().size, "a corrupt image was opened and mapped");
         match image.extent(at, image.info().size - at) {
             Ok(run) => at += run.len,
             Err(error) => return crate::error_kind::message(&error),
@@ -277,9 +277,9 @@ fn features_that_a_writer_of_qed_must_clear_are_cleared() {
 
 /// QEMU says 0 for a clean image and 3 for one with leaks only.
 fn qemu_check(bytes: &[u8]) -> i32 {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("base.raw"), vec![BASE; 4 * CLUSTER]).unwrap();
-    let path = folder.path().join("a.qed");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("base.raw"), vec![BASE; 4 * CLUSTER]).unwrap();
+    let path = directory.path().join("a.qed");
     std::fs::write(&path, bytes).unwrap();
     let out = Command::new("qemu-img").args(["check", "-f", "qed"]).arg(&path).output();
     let out = out.unwrap_or_else(|e| panic!("qemu-img is needed for this test (Debian: qemu-utils): {e}"));

@@ -90,8 +90,8 @@ impl ImageMut for TwoLevel {
         self.map.shape.cluster_size
     }
 
-    fn touch(&self) -> Result<()> {
-        self.state()?.state.touch(|| Ok(()))
+    fn mark_dirty(&self) -> Result<()> {
+        self.state()?.state.mark_dirty(|| Ok(()))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {

@@ -11,7 +11,7 @@ use crate::storage;
 use std::sync::atomic::Ordering;
 
 /// Bytes copied at once.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// A block to be moved: where it is on the disk, and its old and new index of the data area.
 struct Move {
@@ -75,13 +75,13 @@ impl Vdi {
     fn copy(&self, step: &Move) -> Result<()> {
         let header = &self.map.header;
         let (from, to) = (header.block_at(step.from), header.block_at(step.to));
-        let mut buf = vec![0; PIECE.min(usize::try_from(header.stride()).unwrap_or(PIECE))];
+        let mut buf = vec![0; CHUNK.min(usize::try_from(header.stride()).unwrap_or(CHUNK))];
         let mut done = 0;
         while done < header.stride() {
-            let len = usize::try_from(header.stride() - done).unwrap_or(PIECE).min(buf.len());
-            let piece = &mut buf[..len];
-            storage::read_exact(&**self.file(), piece, from + done, "VDI block to be moved")?;
-            storage::write_all(&**self.file(), piece, to + done)?;
+            let len = usize::try_from(header.stride() - done).unwrap_or(CHUNK).min(buf.len());
+            let chunk = &mut buf[..len];
+            storage::read_exact(&**self.file(), chunk, from + done, "VDI block to be moved")?;
+            storage::write_all(&**self.file(), chunk, to + done)?;
             done += len as u64;
         }
         Ok(())

@@ -16,7 +16,7 @@ const CACHE: usize = 4 << 20;
 /// Entries looked at together: a run never spans more blocks than this.
 const BATCH: usize = 1024;
 /// Bytes of the map read at once when all of it is checked.
-const CHECK_PIECE: usize = 64 << 10;
+const CHECK_CHUNK: usize = 64 << 10;
 /// From so many entries on, two threads check a half each: starting one takes as long as some ten thousand entries.
 const CHECK_TOGETHER: u64 = 128 << 10;
 
@@ -225,11 +225,11 @@ impl Map {
 
     /// Calls `each` with the entries of a range of blocks that are indices, and their blocks.
     fn indices(&self, part: Range<u64>, each: &mut impl FnMut(u64, u32) -> Result<()>) -> Result<()> {
-        let mut piece = vec![0; CHECK_PIECE];
+        let mut chunk = vec![0; CHECK_CHUNK];
         let mut block = part.start;
         while block < part.end {
-            let count = usize::try_from(part.end - block).unwrap_or(CHECK_PIECE / 4).min(CHECK_PIECE / 4);
-            let raw = &mut piece[..4 * count];
+            let count = usize::try_from(part.end - block).unwrap_or(CHECK_CHUNK / 4).min(CHECK_CHUNK / 4);
+            let raw = &mut chunk[..4 * count];
             storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VDI block map")?;
             for raw in raw.as_chunks::<4>().0 {
                 if let Entry::Index(index) = Entry::decode(u32::from_le_bytes(*raw)) {

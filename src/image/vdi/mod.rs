@@ -96,7 +96,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let used = match map.check() {
         Ok(used) => Some(used),
         Err(error) => {
-            options.forgive(error, &mut info.notes)?;
+            options.tolerate(error, &mut info.notes)?;
             map.refuse_shared()?;
             None
         }

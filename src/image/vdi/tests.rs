@@ -1,4 +1,4 @@
-//! Header versions, maps and damage, on images built byte by byte.
+//! Header versions, maps and corruption, on images built byte by byte.
 
 use super::testing::Build;
 use super::*;
@@ -20,15 +20,15 @@ fn open_build(build: &Build) -> Box<dyn Image> {
 
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
-        Ok(_) => panic!("a damaged image was opened"),
+        Ok(_) => panic!("a corrupt image was opened"),
         Err(error) => crate::error_kind::message(&error),
     }
 }
 
 #[test]
 fn a_title_changes_nothing_that_is_said_of_an_image() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.vdi");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.vdi");
     let said = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         crate::image::identify(&path, Devices::Refused).map_err(|error| crate::error_kind::message(&error))
@@ -218,7 +218,7 @@ fn a_long_map_is_checked_as_one() {
 }
 
 #[test]
-fn a_differencing_image_without_parent_uuid_is_damaged() {
+fn a_differencing_image_without_parent_uuid_is_corrupt() {
     let text = message(Build { kind: 4, ..Build::default() }.bytes());
     assert!(text.contains("parent UUID of a differencing VDI at offset 424 (0x1a8)"), "{text}");
 }

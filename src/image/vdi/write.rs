@@ -79,8 +79,8 @@ impl ImageMut for Vdi {
         u64::from(self.map.header.block_size)
     }
 
-    fn touch(&self) -> Result<()> {
-        self.state()?.state.touch(|| {
+    fn mark_dirty(&self) -> Result<()> {
+        self.state()?.state.mark_dirty(|| {
             self.write_modification_uuid()?;
             storage::sync(&**self.file())
         })

@@ -60,9 +60,9 @@ pub(super) fn footer(file: &File, notes: &mut Vec<String>) -> Result<Found> {
             Ok(Found { footer: copy, end, doubt: Some(Doubt { cause, sure: false }) })
         }
         (Some(Ok(footer)), _) => Ok(Found { footer, end, doubt: None }),
-        (damage, Ok(footer)) => {
-            let damage = damage.and_then(Result::err);
-            let what = damage.map_or_else(|| "is missing".to_owned(), |cause| format!("is damaged ({cause})"));
+        (corrupt, Ok(footer)) => {
+            let corrupt = corrupt.and_then(Result::err);
+            let what = corrupt.map_or_else(|| "is missing".to_owned(), |cause| format!("is corrupt ({cause})"));
             notes.push(format!("The footer at the end of the file {what}; its copy at the start is used"));
             Ok(Found { footer, end: End { has_footer: false, ..end }, doubt: None })
         }

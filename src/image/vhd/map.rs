@@ -17,9 +17,9 @@ const CACHE: usize = 8 << 20;
 /// Entries looked at together: a run of unused blocks never spans more blocks than this.
 const BATCH: usize = 1024;
 /// Bytes of a bitmap looked at together.
-const BITMAP_PIECE: usize = 512;
+const BITMAP_CHUNK: usize = 512;
 /// Bytes of the table read at once when all of it is checked.
-const CHECK_PIECE: usize = 1 << 20;
+const CHECK_CHUNK: usize = 1 << 20;
 /// The check keeps the place of each block in memory (64 MiB); files with room for more blocks are refused. That is a
 /// file of 32 TiB with the usual blocks, where the format ends at 2 TiB.
 const MAX_BLOCKS: u64 = 1 << 24;
@@ -119,13 +119,13 @@ impl Map {
     fn sectors(&self, sector: u32, skip: u64, len: u64) -> Result<Run> {
         let first = skip / SECTOR;
         let last = (skip + len).div_ceil(SECTOR);
-        let mut piece = [0; BITMAP_PIECE];
+        let mut chunk = [0; BITMAP_CHUNK];
         let from = first / 8;
-        let bytes = usize::try_from(last.div_ceil(8) - from).unwrap_or(BITMAP_PIECE).min(BITMAP_PIECE);
-        let piece = &mut piece[..bytes];
-        self.cache.read(u64::from(sector) * SECTOR + from, piece, "VHD sector bitmap")?;
+        let bytes = usize::try_from(last.div_ceil(8) - from).unwrap_or(BITMAP_CHUNK).min(BITMAP_CHUNK);
+        let chunk = &mut chunk[..bytes];
+        self.cache.read(u64::from(sector) * SECTOR + from, chunk, "VHD sector bitmap")?;
         let most = usize::try_from(last - first).unwrap_or(usize::MAX);
-        let (stored, count) = BitOrder::HighestFirst.run(piece, bit_of(first), most);
+        let (stored, count) = BitOrder::HighestFirst.run(chunk, bit_of(first), most);
         let run = (count as u64 * SECTOR - skip % SECTOR).min(len);
         let extent =
             if stored { Extent::Stored { file: 0, offset: self.data_at(sector) + skip } } else { Extent::Absent };
@@ -226,11 +226,11 @@ impl Map {
 
     /// Calls `each` with the blocks that are in the file, and the sectors at which they begin.
     fn sectors_in_use(&self, each: &mut dyn FnMut(u64, u32) -> Result<()>) -> Result<()> {
-        let mut piece = vec![0; CHECK_PIECE];
+        let mut chunk = vec![0; CHECK_CHUNK];
         let (mut block, blocks) = (0, self.blocks());
         while block < blocks {
-            let count = usize::try_from(blocks - block).unwrap_or(CHECK_PIECE / 4).min(CHECK_PIECE / 4);
-            let raw = &mut piece[..4 * count];
+            let count = usize::try_from(blocks - block).unwrap_or(CHECK_CHUNK / 4).min(CHECK_CHUNK / 4);
+            let raw = &mut chunk[..4 * count];
             storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VHD table")?;
             for raw in raw.as_chunks::<4>().0 {
                 let sector = u32::from_be_bytes(*raw);

@@ -55,7 +55,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
         return Ok(raw::flat(file, info, options.writable));
     };
     if let Err(error) = map.check() {
-        options.forgive(error, &mut info.notes)?;
+        options.tolerate(error, &mut info.notes)?;
         map.refuse_shared()?;
     }
     let writer = options.writable.then(|| Writer::new(&footer, &end, map.header.stride()));
@@ -134,7 +134,7 @@ impl Parts {
             self.info.notes.push(format!("{cause}; all else fits, so it is read all the same"));
             return Ok(());
         }
-        options.forgive(cause.in_file(&self.info.path), &mut self.info.notes)
+        options.tolerate(cause.in_file(&self.info.path), &mut self.info.notes)
     }
 }
 

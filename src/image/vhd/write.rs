@@ -44,7 +44,7 @@ impl Writer {
     /// `stride` is how many bytes a block takes in the file.
     pub(super) fn new(footer: &Footer, end: &End, stride: u64) -> Self {
         let start = end.data_end.next_multiple_of(SECTOR);
-        let space = Space::behind(start, stride, MAX_PLACE + stride - 1);
+        let space = Space::after(start, stride, MAX_PLACE + stride - 1);
         let growing = Growing { space, end: start, growth: 1, blocks: Reservations::default() };
         let (repair, state) = (!end.has_footer, State::default());
         Self { footer: footer.raw, repair, growing: Mutex::new(growing), state }
@@ -130,9 +130,9 @@ impl ImageMut for Vhd {
     }
 
     /// The format has no modification UUID; this only puts a footer where none was found.
-    fn touch(&self) -> Result<()> {
+    fn mark_dirty(&self) -> Result<()> {
         let writer = self.state()?;
-        writer.state.touch(|| if writer.repair { self.write_footer(writer.growing().end) } else { Ok(()) })
+        writer.state.mark_dirty(|| if writer.repair { self.write_footer(writer.growing().end) } else { Ok(()) })
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {

@@ -19,9 +19,9 @@ const CACHE: usize = 4 << 20;
 /// Entries looked at together: a run of blocks that are not there never spans more than this.
 const BATCH: u64 = 512;
 /// Bytes of a bitmap looked at together.
-const BITMAP_PIECE: u64 = 512;
+const BITMAP_CHUNK: u64 = 512;
 /// Bytes of the table read at once when all of it is checked.
-const CHECK_PIECE: usize = 1 << 20;
+const CHECK_CHUNK: usize = 1 << 20;
 /// The check keeps a bit for each MiB of the file in memory (16 MiB); longer files are refused. A full disk of 64 TiB,
 /// the largest, takes half of it.
 const MAX_FILE: u64 = 128 << 40;
@@ -175,9 +175,9 @@ impl Map {
     /// Whether the first sector of a range of bytes within a block is in this file, and for how many bytes that holds.
     fn sectors(&self, block: u64, within: Range<u64>) -> Result<(bool, u64)> {
         let (at, bits) = self.bits(block, &within)?;
-        let mut piece = vec![0; count(bits.end.div_ceil(8).min(BITMAP_PIECE))];
-        self.bitmaps.read(at, &mut piece, "VHDX sector bitmap")?;
-        let (stored, run) = BitOrder::LowestFirst.run(&piece, count(bits.start), count(bits.end - bits.start));
+        let mut chunk = vec![0; count(bits.end.div_ceil(8).min(BITMAP_CHUNK))];
+        self.bitmaps.read(at, &mut chunk, "VHDX sector bitmap")?;
+        let (stored, run) = BitOrder::LowestFirst.run(&chunk, count(bits.start), count(bits.end - bits.start));
         let sector = u64::from(self.metadata.logical_sector);
         let end = (within.start / sector + run as u64) * sector;
         Ok((stored, end.min(within.end) - within.start))
@@ -249,10 +249,10 @@ impl Map {
 
     /// Calls `each` with the number and the value of every entry.
     fn each_entry(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
-        let mut piece = vec![0; CHECK_PIECE];
+        let mut chunk = vec![0; CHECK_CHUNK];
         let mut entry = 0;
         while entry < self.layout.entries {
-            let raw = &mut piece[..count((8 * (self.layout.entries - entry)).min(CHECK_PIECE as u64))];
+            let raw = &mut chunk[..count((8 * (self.layout.entries - entry)).min(CHECK_CHUNK as u64))];
             storage::read_exact(&**self.cache.file(), raw, self.entry_at(entry), "VHDX block allocation table")?;
             for raw in raw.as_chunks::<8>().0 {
                 each(entry, u64::from_le_bytes(*raw))?;

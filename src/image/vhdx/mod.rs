@@ -61,7 +61,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let map = Map::new(file.clone(), metadata, &regions)?;
     let used = match map.check(&header, &regions) {
         Err(error) => {
-            options.forgive(error, &mut info.notes)?;
+            options.tolerate(error, &mut info.notes)?;
             None
         }
         Ok(used) => Some(used),

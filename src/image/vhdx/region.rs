@@ -116,7 +116,7 @@ pub(super) fn read(file: &dyn Storage, notes: &mut Vec<String>) -> Result<Region
     };
     match parse(OFFSETS[1])? {
         Ok(regions) => {
-            notes.push(format!("The region table is damaged ({cause}); its copy is used"));
+            notes.push(format!("The region table is corrupt ({cause}); its copy is used"));
             Ok(regions)
         }
         Err(_) => Err(cause.in_file(file.path())),

@@ -3,7 +3,7 @@
 use super::log::{Change, Replay};
 use crate::image::Result;
 use crate::storage;
-use crate::storage::{File, Storage, Stretch};
+use crate::storage::{File, Segment, Storage};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -113,8 +113,8 @@ impl Storage for Replayed {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
-    fn stretch(&self, offset: u64) -> io::Result<Stretch> {
-        Ok(Stretch::Data(self.length.saturating_sub(offset)))
+    fn segment(&self, offset: u64) -> io::Result<Segment> {
+        Ok(Segment::Data(self.length.saturating_sub(offset)))
     }
 }
 

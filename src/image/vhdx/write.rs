@@ -151,9 +151,9 @@ impl ImageMut for Vhdx {
         self.map.extent(offset, len)
     }
 
-    fn touch(&self) -> Result<()> {
+    fn mark_dirty(&self) -> Result<()> {
         let writer = self.state()?;
-        writer.state.touch(|| writer.headers.lock().unwrap_or_else(PoisonError::into_inner).mark())
+        writer.state.mark_dirty(|| writer.headers.lock().unwrap_or_else(PoisonError::into_inner).mark())
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
@@ -230,7 +230,7 @@ impl ImageMut for Vhdx {
     }
 
     fn pending(&self) -> usize {
-        let leaving = self.writer.as_ref().map_or(0, |writer| writer.blocks().space.pending());
-        self.map.cache.pending() + self.map.bitmaps.pending() + leaving
+        let pending_free = self.writer.as_ref().map_or(0, |writer| writer.blocks().space.pending());
+        self.map.cache.pending() + self.map.bitmaps.pending() + pending_free
     }
 }

@@ -1,7 +1,7 @@
 //! Checking all grain tables of a sparse extent: each grain lies in the file, apart from all else, and belongs to one
 //! place of the disk only. Redundant tables are compared with the first ones.
 
-use super::directory::Damage;
+use super::directory::Corrupt;
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
 use super::space::MAX_FILE;
@@ -41,10 +41,10 @@ impl Grains {
     /// # Errors
     /// `Corrupt` for the first entry that is wrong, or differs from its redundant one in a way that leaves open which
     /// is right.
-    pub(super) fn check(&mut self, damage: &mut Damage) -> Result<Option<Space>> {
+    pub(super) fn check(&mut self, corrupt: &mut Corrupt) -> Result<Option<Space>> {
         let areas = self.areas()?;
         if !self.redundant.is_empty() {
-            self.compare(&areas, damage)?;
+            self.compare(&areas, corrupt)?;
         }
         let mut size = self.geometry.grain;
         loop {
@@ -119,7 +119,7 @@ impl Grains {
         let Grain::At(at) = grain else { return Ok(None) };
         let place = self.geometry.place_of(index, at);
         if areas.meets(&place) {
-            return Err(self.odd_grain(index, entry_at, "a grain outside of the grain tables".to_owned(), at));
+            return Err(self.malformed_grain(index, entry_at, "a grain outside of the grain tables".to_owned(), at));
         }
         Ok(Some(place))
     }
@@ -142,15 +142,15 @@ impl Grains {
                 }
                 if !space.claim(&place) {
                     let expected = "a grain that no earlier entry has a part of".to_owned();
-                    return Err(self.odd_grain(index, entry_at, expected, place.start));
+                    return Err(self.malformed_grain(index, entry_at, expected, place.start));
                 }
             }
         }
         Ok(Checked::Whole(space))
     }
 
-    /// Compares each table with its redundant one, and takes that one where the first is damaged.
-    fn compare(&mut self, areas: &Areas, damage: &mut Damage) -> Result<()> {
+    /// Compares each table with its redundant one, and takes that one where the first is corrupt.
+    fn compare(&mut self, areas: &Areas, corrupt: &mut Corrupt) -> Result<()> {
         for table in 0..self.directory.len() as u64 {
             let (Grain::At(first_at), Some(second_at)) = (self.table(table), self.redundant_table(table)) else {
                 continue;
@@ -158,8 +158,8 @@ impl Grains {
             let (first, second) = (self.read_table(table, first_at)?, self.read_table(table, second_at)?);
             if first != second {
                 let pair = Pair { table, first: &first, first_at, second: &second, second_at };
-                if self.prefer_second(areas, &pair, damage)? {
-                    damage.replaced += 1;
+                if self.prefer_second(areas, &pair, corrupt)? {
+                    corrupt.replaced += 1;
                     let sector = u32::try_from(second_at / SECTOR).unwrap_or(u32::MAX);
                     self.directory[usize::try_from(table).unwrap_or(usize::MAX)].store(sector, Ordering::Release);
                 }
@@ -169,8 +169,8 @@ impl Grains {
     }
 
     /// Whether the redundant one of two tables that differ is the right one. A crash between the writing of both, or
-    /// damage, leaves entries that are empty or impossible on one side only.
-    fn prefer_second(&self, areas: &Areas, pair: &Pair<'_>, damage: &mut Damage) -> Result<bool> {
+    /// corruption, leaves entries that are empty or impossible on one side only.
+    fn prefer_second(&self, areas: &Areas, pair: &Pair<'_>, corrupt: &mut Corrupt) -> Result<bool> {
         let (mut first_lacks, mut second_lacks): (Option<Error>, Option<Error>) = (None, None);
         for (entry, (a, b)) in (0..).zip(pair.first.iter().zip(pair.second)).filter(|(_, (a, b))| a != b) {
             let index = pair.table * self.geometry.table_entries + entry;
@@ -194,7 +194,7 @@ impl Grains {
             (first_lacks, second_lacks) => {
                 let second_is_right = first_lacks.is_some();
                 if let Some(error) = first_lacks.or(second_lacks) {
-                    damage.found(&error);
+                    corrupt.found(&error);
                 }
                 Ok(second_is_right)
             }

@@ -1,4 +1,4 @@
-//! Reading the grain directories of a sparse extent. Where the first is damaged, the redundant one stands in.
+//! Reading the grain directories of a sparse extent. Where the first is corrupt, the redundant one stands in.
 
 use super::grains::{Grain, Grains};
 use super::header::SECTOR;
@@ -12,14 +12,14 @@ pub(super) const MAX_TABLES: u64 = 1 << 20;
 
 /// What is wrong with a map that can be read all the same.
 #[derive(Debug, Default)]
-pub(super) struct Damage {
+pub(super) struct Corrupt {
     /// Grain tables that are read from their redundant copies.
     pub(super) replaced: u64,
     /// What was found first.
     pub(super) first: Option<String>,
 }
 
-impl Damage {
+impl Corrupt {
     pub(super) fn found(&mut self, error: &dyn std::error::Error) {
         self.first.get_or_insert_with(|| crate::error_kind::message(error));
     }
@@ -31,8 +31,8 @@ impl Grains {
     /// # Errors
     /// `Corrupt` for a directory or grain table outside of the file that no redundant one stands in for; with `force`,
     /// reading what it maps fails instead.
-    pub(super) fn load(&mut self, force: bool) -> Result<Damage> {
-        let mut damage = Damage::default();
+    pub(super) fn load(&mut self, force: bool) -> Result<Corrupt> {
+        let mut corrupt = Corrupt::default();
         let first = self.read_directory(self.geometry.directory_at);
         let second = self.geometry.redundant_at.map(|at| self.read_directory(at));
         let (directory, redundant) = match (first, second) {
@@ -40,15 +40,15 @@ impl Grains {
                 self.check_directory(&first, force)?;
                 (first, Vec::new())
             }
-            (Ok(first), Some(Ok(second))) => (self.merge(first, &second, force, &mut damage)?, second),
+            (Ok(first), Some(Ok(second))) => (self.merge(first, &second, force, &mut corrupt)?, second),
             (Ok(first), Some(Err(error))) => {
-                damage.found(&error);
+                corrupt.found(&error);
                 self.check_directory(&first, force)?;
                 (first, Vec::new())
             }
             (Err(error), Some(Ok(second))) => {
-                damage.found(&error);
-                damage.replaced = second.len() as u64;
+                corrupt.found(&error);
+                corrupt.replaced = second.len() as u64;
                 self.check_directory(&second, force)?;
                 (second, Vec::new())
             }
@@ -56,7 +56,7 @@ impl Grains {
         };
         self.directory = directory.into_iter().map(Into::into).collect();
         self.redundant = redundant.into_iter().map(Into::into).collect();
-        Ok(damage)
+        Ok(corrupt)
     }
 
     fn read_directory(&self, at: u64) -> Result<Vec<u32>> {
@@ -84,32 +84,32 @@ impl Grains {
         entries.iter().enumerate().filter(|_| !force).try_for_each(|(table, raw)| self.check_entry(table, *raw))
     }
 
-    /// The entries of the first directory, or of the second where the first one's are damaged.
-    fn merge(&self, mut first: Vec<u32>, second: &[u32], force: bool, damage: &mut Damage) -> Result<Vec<u32>> {
+    /// The entries of the first directory, or of the second where the first one's are corrupt.
+    fn merge(&self, mut first: Vec<u32>, second: &[u32], force: bool, corrupt: &mut Corrupt) -> Result<Vec<u32>> {
         let is_table = |raw: u32| matches!(Grain::decode(raw, self.geometry.zero_grains), Grain::At(_));
         for (table, (entry, other)) in first.iter_mut().zip(second).enumerate() {
             let cause = self.check_entry(table, *entry).err();
             let stands_in = is_table(*other) && self.check_entry(table, *other).is_ok();
             if is_table(*entry) && cause.is_none() {
                 if !stands_in || entry == other {
-                    damage.found(&self.odd_redundant(table, *other));
+                    corrupt.found(&self.malformed_redundant(table, *other));
                 }
             } else if stands_in {
-                damage.found(&cause.unwrap_or_else(|| self.odd_redundant(table, *other)));
-                damage.replaced += 1;
+                corrupt.found(&cause.unwrap_or_else(|| self.malformed_redundant(table, *other)));
+                corrupt.replaced += 1;
                 *entry = *other;
             } else if let Some(cause) = cause {
                 if !force {
                     return Err(cause);
                 }
             } else if entry != other {
-                damage.found(&self.odd_redundant(table, *other));
+                corrupt.found(&self.malformed_redundant(table, *other));
             }
         }
         Ok(first)
     }
 
-    fn odd_redundant(&self, table: usize, raw: u32) -> crate::image::Error {
+    fn malformed_redundant(&self, table: usize, raw: u32) -> crate::image::Error {
         let at = self.geometry.redundant_at.unwrap_or_default() + 4 * table as u64;
         let what = format!("{} redundant grain directory entry {table}", self.geometry.format);
         let found = format!("sector {raw} (offset {})", u64::from(raw) * SECTOR);

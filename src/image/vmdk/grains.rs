@@ -152,7 +152,7 @@ pub(super) fn same(entries: impl IntoIterator<Item = Grain>, grain: u64) -> u64 
 pub(super) struct Grains {
     pub(super) geometry: Geometry,
     pub(super) cache: MetaCache,
-    /// Where each grain table is, as a sector; the redundant one where the first is damaged.
+    /// Where each grain table is, as a sector; the redundant one where the first is corrupt.
     pub(super) directory: Box<[AtomicU32]>,
     /// Where each redundant grain table is; empty without.
     pub(super) redundant: Box<[AtomicU32]>,
@@ -232,7 +232,7 @@ impl Grains {
         let grain = decode(&entries[0]);
         self.check_grain(first, grain, at)?;
         let mut grains = same(entries.iter().map(decode), size);
-        // A later grain that is damaged is for whoever reads it.
+        // A later grain that is corrupt is for whoever reads it.
         while grains > 1 && self.check_grain(first + grains - 1, grain.advance((grains - 1) * size), at).is_err() {
             grains -= 1;
         }
@@ -280,16 +280,16 @@ impl Grains {
         let len = self.len();
         if place.end > len {
             let expected = format!("a grain that ends before offset {len}, the end of the file");
-            return Err(self.odd_grain(index, entry_at, expected, at));
+            return Err(self.malformed_grain(index, entry_at, expected, at));
         }
         match self.geometry.reserved_at(&place) {
-            Some(what) => Err(self.odd_grain(index, entry_at, format!("a grain outside of {what}"), at)),
+            Some(what) => Err(self.malformed_grain(index, entry_at, format!("a grain outside of {what}"), at)),
             None => Ok(()),
         }
     }
 
     /// The cause of an entry that says a grain is at `at`.
-    pub(super) fn odd_grain(&self, index: u64, entry_at: u64, expected: String, at: u64) -> Error {
+    pub(super) fn malformed_grain(&self, index: u64, entry_at: u64, expected: String, at: u64) -> Error {
         let found = format!("sector {} (offset {at})", at / SECTOR);
         self.cause(ParseError::corrupt(entry_at, self.what(index), expected, found))
     }

@@ -1,7 +1,7 @@
 //! One extent of an open VMDK: a part of the disk and what stores it.
 
 use super::descriptor::{Access, ExtentLine};
-use super::directory::{Damage, MAX_TABLES};
+use super::directory::{Corrupt, MAX_TABLES};
 use super::grains::{Geometry, Grain, GrainRun, Grains};
 use super::header::SECTOR;
 use super::opened::{Head, Opened};
@@ -134,8 +134,8 @@ impl Loader<'_> {
         self.options.writable && line.access == Access::ReadWrite
     }
 
-    fn forgive(&mut self, error: Error) -> Result<()> {
-        self.options.forgive(error, &mut self.notes)
+    fn tolerate(&mut self, error: Error) -> Result<()> {
+        self.options.tolerate(error, &mut self.notes)
     }
 
     fn flat(&mut self, line: &ExtentLine, file: usize, len: u64) -> Result<Store> {
@@ -147,7 +147,7 @@ impl Loader<'_> {
             let what = format!("VMDK extent of {} sectors from sector {} on", line.sectors, line.offset);
             let found = format!("the end of the file at {file_len}");
             let cause = ParseError::corrupt(offset.unwrap_or(u64::MAX), what, "all its bytes", found);
-            self.forgive(cause.in_file(storage.path()))?;
+            self.tolerate(cause.in_file(storage.path()))?;
         }
         let offset = offset.unwrap_or(file_len);
         Ok(Store::Flat { file, offset, present: file_len.saturating_sub(offset).min(len) })
@@ -155,31 +155,31 @@ impl Loader<'_> {
 
     fn grains(&mut self, line: &ExtentLine, file: usize, geometry: Geometry) -> Result<(Grains, Option<Space>)> {
         let mut grains = Grains::new(self.files[file].clone(), geometry, self.cache)?;
-        let mut damage = grains.load(self.options.force && !self.options.writable)?;
+        let mut corrupt = grains.load(self.options.force && !self.options.writable)?;
         let mut space = None;
         if self.writable(line) || grains.table_bytes() <= MAX_CHECK {
-            match grains.check(&mut damage) {
+            match grains.check(&mut corrupt) {
                 Ok(found) => space = found,
-                Err(error) => self.forgive(error)?,
+                Err(error) => self.tolerate(error)?,
             }
         } else {
             log::info!("  {}: its grain tables are checked only as they are read", grains.file().path().display());
         }
-        self.report(line, &grains, damage)?;
+        self.report(line, &grains, corrupt)?;
         Ok((grains, space))
     }
 
-    fn report(&mut self, line: &ExtentLine, grains: &Grains, damage: Damage) -> Result<()> {
-        let Some(first) = damage.first else { return Ok(()) };
+    fn report(&mut self, line: &ExtentLine, grains: &Grains, corrupt: Corrupt) -> Result<()> {
+        let Some(first) = corrupt.first else { return Ok(()) };
         if self.writable(line) {
             let reason = format!("its two sets of grain tables differ, so it can only be read ({first})");
             return Err(Error::Refused { path: grains.file().path().to_path_buf(), reason });
         }
         let name = line.name.as_ref().map(|name| format!(" {name:?}")).unwrap_or_default();
-        let what = match damage.replaced {
-            0 => "its redundant grain tables are damaged; the first ones are used".to_owned(),
-            1 => "1 grain table is damaged; its redundant copy is used".to_owned(),
-            count => format!("{count} grain tables are damaged; their redundant copies are used"),
+        let what = match corrupt.replaced {
+            0 => "its redundant grain tables are corrupt; the first ones are used".to_owned(),
+            1 => "1 grain table is corrupt; its redundant copy is used".to_owned(),
+            count => format!("{count} grain tables are corrupt; their redundant copies are used"),
         };
         self.notes.push(format!("In the extent{name}, {what} (first: {first})"));
         Ok(())

@@ -177,7 +177,7 @@ impl SeSparse {
     }
 
     fn grain(&self, index: u64, raw: u64, entry_at: u64) -> Result<Grain> {
-        let odd = |expected: &str| {
+        let malformed = |expected: &str| {
             Err(self.cause(entry_at, format!("SESPARSE grain table entry of grain {index}"), expected, raw))
         };
         match raw >> 60 {
@@ -191,10 +191,10 @@ impl SeSparse {
                 let bytes = (self.header.capacity * SECTOR).saturating_sub(index * GRAIN).min(GRAIN);
                 match at {
                     Some(at) if at.checked_add(bytes).is_some_and(|end| end <= self.file_len) => Ok(Grain::At(at)),
-                    _ => odd(&format!("a grain that ends before offset {}, the end of the file", self.file_len)),
+                    _ => malformed(&format!("a grain that ends before offset {}, the end of the file", self.file_len)),
                 }
             }
-            _ => odd("0, or 1, 2 or 3 in the top four bits"),
+            _ => malformed("0, or 1, 2 or 3 in the top four bits"),
         }
     }
 
@@ -215,7 +215,7 @@ impl SeSparse {
         let entries = (0..).zip(raw.as_chunks::<8>().0);
         let mut grains = entries.map(|(i, raw)| self.grain(first + i, u64::from_le_bytes(*raw), at + ENTRY * i));
         let grain = grains.next().unwrap_or(Ok(Grain::Absent))?;
-        // A later grain that is damaged is for whoever reads it.
+        // A later grain that is corrupt is for whoever reads it.
         let count = same(std::iter::once(grain).chain(grains.map_while(Result::ok)), GRAIN);
         Ok(GrainRun { grain: grain.advance(skip), len: (count * GRAIN - skip).min(len) })
     }

@@ -52,7 +52,7 @@ impl SparseWriter {
             space.claim(&(0..grains.geometry.data_at.min(grains.len())));
             space
         });
-        let space = known.unwrap_or_else(|| Space::behind(grains.len().next_multiple_of(grain), grain, MAX_FILE));
+        let space = known.unwrap_or_else(|| Space::after(grains.len().next_multiple_of(grain), grain, MAX_FILE));
         let changes = Changes { space, new_tables: BTreeSet::new(), changed: BTreeSet::new(), pool: 0..0 };
         Self { flags, changes: Mutex::new(changes) }
     }

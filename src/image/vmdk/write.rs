@@ -93,7 +93,7 @@ fn unit(parts: &[Part], path: &Path) -> Result<u64> {
 }
 
 /// A part and the bytes of it, from its start, that a range of the disk covers.
-type Piece<'a> = (&'a Part, Range<u64>);
+type Chunk<'a> = (&'a Part, Range<u64>);
 
 impl Vmdk {
     fn state(&self) -> Result<&Writer> {
@@ -106,7 +106,7 @@ impl Vmdk {
     }
 
     /// The parts that a range of the disk covers.
-    fn pieces(&self, offset: u64, len: u64) -> impl Iterator<Item = Piece<'_>> {
+    fn chunks(&self, offset: u64, len: u64) -> impl Iterator<Item = Chunk<'_>> {
         let end = offset.saturating_add(len);
         let first = self.parts.partition_point(|part| part.end() <= offset);
         self.parts[first..]
@@ -203,16 +203,16 @@ impl ImageMut for Vmdk {
         Ok(run)
     }
 
-    fn touch(&self) -> Result<()> {
+    fn mark_dirty(&self) -> Result<()> {
         let writer = self.state()?;
-        writer.state.touch(|| self.mark_in_use(writer))
+        writer.state.mark_dirty(|| self.mark_in_use(writer))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut runs = Vec::new();
-        let mut pieces = self.pieces(offset, len);
+        let mut chunks = self.chunks(offset, len);
         let done =
-            pieces.try_fold(true, |granted, (part, range)| Ok(granted && self.allocate_part(part, range, &mut runs)?));
+            chunks.try_fold(true, |granted, (part, range)| Ok(granted && self.allocate_part(part, range, &mut runs)?));
         if !matches!(done, Ok(true)) {
             self.cancel(offset, &runs);
         }
@@ -228,7 +228,7 @@ impl ImageMut for Vmdk {
     fn commit(&self, offset: u64, runs: &[Run]) -> Result<()> {
         let mut start = offset;
         for run in runs {
-            for (part, range) in self.pieces(start, run.len) {
+            for (part, range) in self.chunks(start, run.len) {
                 let Extent::Stored { offset: place, .. } = run.extent else {
                     self.make_zero(part, range)?;
                     continue;
@@ -245,7 +245,7 @@ impl ImageMut for Vmdk {
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.pieces(offset, len).try_for_each(|(part, range)| self.make_zero(part, range))
+        self.chunks(offset, len).try_for_each(|(part, range)| self.make_zero(part, range))
     }
 
     fn flush(&self) -> Result<()> {

@@ -99,7 +99,7 @@ impl Lab {
             state: MachineState::PoweredOff,
             state_file: None,
             last_state_change: "2026-11-23T13:49:46Z".to_owned(),
-            snapshot_folder: PathBuf::from("/vms/Snapshots"),
+            snapshot_directory: PathBuf::from("/vms/Snapshots"),
             snapshots: Vec::new(),
             current_snapshot: None,
             current_state_modified: false,

@@ -335,7 +335,7 @@ fn an_image_of_an_unsupported_format_has_a_note_in_the_long_form_only() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_told_apart() {
+fn a_reader_that_leaves_is_reported_apart() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     drop(reader);
     let report = mixed().report();

@@ -33,16 +33,16 @@ impl Drop for Opener {
 }
 
 fn two_images() -> (tempfile::TempDir, PathBuf, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let images = ["leaf.vdi", "base.vdi"].map(|name| folder.path().join(name));
+    let directory = tempfile::tempdir().unwrap();
+    let images = ["leaf.vdi", "base.vdi"].map(|name| directory.path().join(name));
     images.iter().for_each(|image| fs::write(image, "image").unwrap());
     let [leaf, base] = images;
-    (folder, leaf, base)
+    (directory, leaf, base)
 }
 
 #[test]
 fn processes_with_an_image_open_are_found() {
-    let (_folder, leaf, base) = two_images();
+    let (_directory, leaf, base) = two_images();
     assert_eq!(users(&[&leaf, &base]), []);
     let reader = Opener::start("/usr/bin/backup", &leaf, false);
     let writer = Opener::start("editor", &base, true);
@@ -55,7 +55,7 @@ fn processes_with_an_image_open_are_found() {
 
 #[test]
 fn this_process_is_not_among_them() {
-    let (_folder, leaf, _) = two_images();
+    let (_directory, leaf, _) = two_images();
     let _open = File::open(&leaf).unwrap();
     // Not that there are none: a process that another test is about to start may have inherited the file.
     assert!(users(&[&leaf]).iter().all(|user| user.pid != std::process::id()));
@@ -63,8 +63,8 @@ fn this_process_is_not_among_them() {
 
 #[test]
 fn a_process_is_found_by_any_name_of_the_image() {
-    let (folder, leaf, _) = two_images();
-    let hard = folder.path().join("hard.vdi");
+    let (directory, leaf, _) = two_images();
+    let hard = directory.path().join("hard.vdi");
     fs::hard_link(&leaf, &hard).unwrap();
     let writer = Opener::start("editor", &hard, true);
     assert_eq!(users(&[&leaf]), [writer.user("editor", true, &leaf)]);
@@ -72,7 +72,7 @@ fn a_process_is_found_by_any_name_of_the_image() {
 
 #[test]
 fn writing_is_refused_where_it_would_meet_another_writer() {
-    let (_folder, leaf, base) = two_images();
+    let (_directory, leaf, base) = two_images();
     let check = || check_writable(&leaf, &[&base]);
     check().unwrap();
     for (name, image, writes, refused) in [
@@ -94,7 +94,7 @@ fn writing_is_refused_where_it_would_meet_another_writer() {
 
 #[test]
 fn messages_name_the_process() {
-    let (_folder, leaf, base) = two_images();
+    let (_directory, leaf, base) = two_images();
     let warning = || Search::new(&[&leaf, &base]).warning_for_reading();
     assert_eq!(warning(), None);
     let reader = Opener::start("VBoxHeadless", &leaf, false);
@@ -125,9 +125,9 @@ fn a_loop_device_is_found() {
     }
     fs::hard_link(image("a disk.img"), image("hard.img")).unwrap();
     for (device, name, read_only) in [("loop0", "other.img", "1\n"), ("loop7", "a disk.img", "0\n")] {
-        let folder = block_devices.path().join(device).join("loop");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("backing_file"), format!("{}\n", image(name).display())).unwrap();
+        let directory = block_devices.path().join(device).join("loop");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("backing_file"), format!("{}\n", image(name).display())).unwrap();
         fs::write(block_devices.path().join(device).join("ro"), read_only).unwrap();
     }
     fs::create_dir(block_devices.path().join("vda")).unwrap();
@@ -143,8 +143,8 @@ fn a_loop_device_is_found() {
 /// A machine's program is known by the file that it runs, whatever it calls itself.
 #[test]
 fn a_machine_program_under_another_name_is_known() {
-    let (folder, leaf, _) = two_images();
-    let program = folder.path().join("VBoxHeadless");
+    let (directory, leaf, _) = two_images();
+    let program = directory.path().join("VBoxHeadless");
     fs::copy("/bin/sleep", &program).unwrap();
     let mut child = Command::new(&program).arg0("backup").arg("60").stdin(File::open(&leaf).unwrap()).spawn().unwrap();
     let pid = child.id();
@@ -159,7 +159,7 @@ fn a_machine_program_under_another_name_is_known() {
 
 #[test]
 fn a_process_that_only_maps_an_image_is_found() {
-    let (_folder, leaf, _) = two_images();
+    let (_directory, leaf, _) = two_images();
     let script = "import mmap,sys,time\n\
                   f = open(sys.argv[1], 'r+b')\n\
                   m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ if sys.argv[2] == 'r' else mmap.ACCESS_WRITE)\n\

@@ -1,7 +1,7 @@
 //! Images near an image that name it as their parent, which writing to it would break.
 
-use super::beside::{MAX_HEADERS, is_image};
 use super::hint::Hint;
+use super::next_to::{MAX_HEADERS, is_image};
 use crate::image::{self, ImageInfo};
 use crate::registry::{Chain, Identify};
 use crate::storage::local::Devices;

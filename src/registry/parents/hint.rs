@@ -13,8 +13,8 @@ pub(super) struct Hint {
 }
 
 impl Hint {
-    /// Reads the hint of an image in `folder`, or says what it is that is never followed.
-    pub(super) fn parse(folder: &Path, text: &str) -> Result<Self, &'static str> {
+    /// Reads the hint of an image in `directory`, or says what it is that is never followed.
+    pub(super) fn parse(directory: &Path, text: &str) -> Result<Self, &'static str> {
         // `\\?\C:\` is Windows' long form of `C:\`.
         let text = text.strip_prefix(r"\\?\").filter(|rest| location::is_windows_absolute(rest)).unwrap_or(text);
         if text.is_empty() {
@@ -32,11 +32,11 @@ impl Hint {
         if has_scheme(text) {
             return Err("a URL or option string");
         }
-        let direct = (!location::is_windows_absolute(text)).then(|| location::absolute(folder, text));
+        let direct = (!location::is_windows_absolute(text)).then(|| location::absolute(directory, text));
         if direct.as_deref().is_some_and(|path| path.starts_with("/dev") || path.starts_with("/proc")) {
             return Err("a device");
         }
-        let elsewhere = location::is_absolute(text).then(|| location::relocations(folder, text));
+        let elsewhere = location::is_absolute(text).then(|| location::relocations(directory, text));
         Ok(Self { direct, elsewhere })
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_hints_are_looked_for_beside_the_image_too() {
+    fn absolute_hints_are_looked_for_next_to_the_image_too() {
         let hint = parse("/old/x/base.vmdk").unwrap();
         assert_eq!(hint.direct, Some("/old/x/base.vmdk".into()));
         assert!(hint.elsewhere.iter().flatten().any(|path| *path == Path::new("/vms/x/base.vmdk")), "{hint:?}");

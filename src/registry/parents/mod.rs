@@ -1,8 +1,8 @@
 //! Follows the parents of an image that is not registered, by what the headers say.
 
-mod beside;
 mod children;
 mod hint;
+mod next_to;
 
 #[cfg(test)]
 pub(super) use children::add_children;
@@ -15,9 +15,9 @@ use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Regis
 use crate::image::{ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
-pub(super) use beside::Beside;
-use beside::places;
 use hint::Hint;
+pub(super) use next_to::NextTo;
+use next_to::places;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use uuid::Uuid;
 /// links, or files that could equally be the parent; [`Error::Image`] when the leaf's header cannot be read.
 pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identify<'_>) -> Result<Chain> {
     let info = identify(leaf, Devices::Allowed)?;
-    let mut search = Search { registry, identify, beside: Beside::new(identify), notes: Vec::new() };
+    let mut search = Search { registry, identify, next_to: NextTo::new(identify), notes: Vec::new() };
     let (uuid, mut next, mut last_uuid) = (info.uuid, info.parent, info.uuid);
     let mut links = Links::new(leaf)?;
     let mut base_properties = BTreeMap::new();
@@ -141,7 +141,7 @@ fn not_found(child: &Path, parent: &ParentLink, tried: &[String]) -> Error {
     let tried = if tried.is_empty() { "its header does not say where it is".to_owned() } else { tried.join("; ") };
     Error::NotFound {
         what: format!("The parent {name} of {}", child.display()),
-        hint: format!("{tried}; put the parent's image into the same folder"),
+        hint: format!("{tried}; put the parent's image into the same directory"),
     }
 }
 
@@ -178,7 +178,7 @@ struct Hinted {
 struct Search<'a> {
     registry: Option<&'a Registry>,
     identify: &'a Identify<'a>,
-    beside: Beside<'a>,
+    next_to: NextTo<'a>,
     notes: Vec<String>,
 }
 
@@ -228,7 +228,7 @@ impl<'a> Search<'a> {
     ) -> Result<()> {
         let hints = self.hints(child, parent, tried);
         let places = places(child);
-        for rank in [Rank::Beside, Rank::Machine, Rank::Given, Rank::Registry, Rank::Absolute] {
+        for rank in [Rank::NextTo, Rank::Machine, Rank::Given, Rank::Registry, Rank::Absolute] {
             for hint in hints.iter().filter(|hint| hint.rank == rank) {
                 choice.offer(self.by_hint(hint, parent, tried));
                 if choice.is_decided() {
@@ -247,8 +247,8 @@ impl<'a> Search<'a> {
             }
         }
         if parent.uuid.is_some() {
-            let folder = child.parent().unwrap_or(child);
-            tried.push(format!("no image in {} or the folders around it has its UUID", folder.display()));
+            let directory = child.parent().unwrap_or(child);
+            tried.push(format!("no image in {} or the directories around it has its UUID", directory.display()));
         }
         Ok(())
     }
@@ -264,7 +264,7 @@ impl<'a> Search<'a> {
         let mut found = Vec::new();
         let can_tell = parent.uuid.is_some() || parent.modification.is_some();
         for place in places.iter().filter(|_| can_tell) {
-            for info in self.beside.find(place, child, parent)? {
+            for info in self.next_to.find(place, child, parent)? {
                 let by = "its UUID, beside the file".to_owned();
                 found.push(self.candidate(info, rank, parent, by));
             }
@@ -328,7 +328,7 @@ impl<'a> Search<'a> {
     /// The places that the hints of a header may mean, best first. A relative one is meant to be near, and an absolute
     /// one is near when it leads there.
     fn hints(&self, child: &Path, parent: &ParentLink, tried: &mut Vec<String>) -> Vec<Hinted> {
-        let folder = child.parent().unwrap_or(child);
+        let directory = child.parent().unwrap_or(child);
         let near: Vec<(Rank, PathBuf)> = places(child)
             .into_iter()
             .flat_map(|(rank, places)| {
@@ -344,7 +344,7 @@ impl<'a> Search<'a> {
         };
         let mut all = Vec::new();
         for text in &parent.hints {
-            let hint = match Hint::parse(folder, text) {
+            let hint = match Hint::parse(directory, text) {
                 Ok(hint) => hint,
                 Err(reason) => {
                     tried.push(format!("the header's hint {text:?} is never followed, for it is {reason}"));
@@ -354,10 +354,10 @@ impl<'a> Search<'a> {
             let hinted = |rank, path, direct| Hinted { rank, path, text: text.clone(), direct };
             let is_relative = hint.elsewhere.is_none();
             all.extend(hint.direct.map(|path| {
-                let rank = if is_relative { Rank::Beside } else { rank_of(&path) };
+                let rank = if is_relative { Rank::NextTo } else { rank_of(&path) };
                 hinted(rank, path, true)
             }));
-            let copies = scope.filter(|_| !is_relative).map(|scope| scope.copies(folder, text)).unwrap_or_default();
+            let copies = scope.filter(|_| !is_relative).map(|scope| scope.copies(directory, text)).unwrap_or_default();
             // Other places are guesses, but in the image's own tree.
             let guesses = copies.into_iter().chain(hint.elsewhere.unwrap_or_default()).filter(|path| path.exists());
             all.extend(guesses.map(|path| hinted(rank_of(&path).min(Rank::Given), path, false)));

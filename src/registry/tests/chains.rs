@@ -116,7 +116,7 @@ fn a_name_that_several_have_is_ambiguous() {
 }
 
 #[test]
-fn copies_of_a_machine_are_told_apart_by_their_files() {
+fn copies_of_a_machine_are_reported_apart_by_their_files() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", "");
     lab.entry(10, "copy/vm.vbox");
@@ -126,7 +126,7 @@ fn copies_of_a_machine_are_told_apart_by_their_files() {
     let registry = lab.load();
     assert_eq!(registry.machines.len(), 2);
     let error = registry.find_machine("vm").unwrap_err();
-    let [first, copy] = ["vm", "copy"].map(|folder| format!("\"vm\" ({}) in {folder}/vm.vbox", uuid(10)));
+    let [first, copy] = ["vm", "copy"].map(|directory| format!("\"vm\" ({}) in {directory}/vm.vbox", uuid(10)));
     let text = lab.bare(&message(&error));
     assert!(text.contains(&format!("{first}, {copy}; ")), "{text}");
 }

@@ -113,7 +113,7 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
     lab.machine(10, "vm", "", "");
     let good = lab.global();
     lab.write("VirtualBox.xml-prev", &good);
-    let load = || Registry::load(lab.folder.path(), &Passwords::default()).unwrap();
+    let load = || Registry::load(lab.directory.path(), &Passwords::default()).unwrap();
     let registry = load();
     assert_eq!(registry.machines.len(), 1);
     assert_eq!(
@@ -133,12 +133,12 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
 #[test]
 fn without_a_usable_copy_the_error_of_the_file_itself_counts() {
     let lab = Lab::new();
-    let load = || Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
+    let load = || Registry::load(lab.directory.path(), &Passwords::default()).unwrap_err();
     let error = load();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         lab.bare(&message(&error)),
-        "VirtualBox.xml is not known: the folder holds no settings of VirtualBox; give the one that does with \
+        "VirtualBox.xml is not known: the directory holds no settings of VirtualBox; give the one that does with \
          --settings or VBOX_USER_HOME"
     );
     lab.write("VirtualBox.xml", "<VirtualBox version=\"1.12-linux\"><Global>");
@@ -153,11 +153,11 @@ fn only_regular_files_of_sensible_size_are_read() {
     let lab = Lab::new();
     let path = lab.path("VirtualBox.xml");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let error = Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
+    let error = Registry::load(lab.directory.path(), &Passwords::default()).unwrap_err();
     assert_eq!(lab.bare(&message(&error)), "VirtualBox.xml cannot be read: it is not a regular file");
     fs::remove_file(&path).unwrap();
     fs::File::create(&path).unwrap().set_len((256 << 20) + 1).unwrap();
-    let error = Registry::load(lab.folder.path(), &Passwords::default()).unwrap_err();
+    let error = Registry::load(lab.directory.path(), &Passwords::default()).unwrap_err();
     assert_eq!(
         lab.bare(&message(&error)),
         "VirtualBox.xml cannot be read: it has 268435457 bytes, and no settings file has more than 268435456"
@@ -180,7 +180,7 @@ fn one_medium_in_two_files_is_no_problem_while_they_agree() {
 fn one_uuid_for_two_media_is_a_problem_and_the_first_counts() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", &media(&disk(1, "a.vdi", &disk(2, "b.vdi", ""))));
-    // A copy of the folder, and an entry that turns child and parent round.
+    // A copy of the directory, and an entry that turns child and parent round.
     lab.machine(11, "copy", "", &media(&disk(1, "a.vdi", "")));
     lab.machine(12, "turned", "", &media(&disk(2, "../vm/b.vdi", &disk(1, "../vm/a.vdi", ""))));
     let registry = lab.load();
@@ -268,12 +268,12 @@ fn a_single_machine_file_is_loaded_without_a_registry() {
     let body = media(&disk(1, "base.vdi", &disk(2, "Snapshots/2.vdi", ""))) + &attached(&[2]);
     let path = lab.write("vm/vm.vbox", machine(10, "vm", "stateFile=\"Snapshots/now.sav\"", &body));
     let registry = Registry::load_machine_file(&path, &Passwords::default()).unwrap();
-    assert_eq!(registry.folder, lab.path("vm"));
+    assert_eq!(registry.directory, lab.path("vm"));
     let entry = &registry.machines[0];
     assert_eq!((entry.uuid, &*entry.path), (uuid(10), &*path));
     let machine = entry.machine.as_ref().unwrap();
     assert_eq!(machine.state_file, Some(lab.path("vm/Snapshots/now.sav")));
-    assert_eq!(machine.snapshot_folder, lab.path("vm/Snapshots"));
+    assert_eq!(machine.snapshot_directory, lab.path("vm/Snapshots"));
     assert_eq!(registry.media.get(MediumId(1)).location, lab.path("vm/Snapshots/2.vdi"));
     assert_eq!(registry.uses_of(MediumId(1)).len(), 1);
     let error = Registry::load_machine_file(&lab.path("no.vbox"), &Passwords::default()).unwrap_err();
@@ -281,18 +281,18 @@ fn a_single_machine_file_is_loaded_without_a_registry() {
 }
 
 #[test]
-fn the_default_snapshot_folder_depends_on_the_version_and_the_place() {
+fn the_default_snapshot_directory_depends_on_the_version_and_the_place() {
     let lab = Lab::new();
-    let folder = |name: &str, version: &str| {
+    let directory = |name: &str, version: &str| {
         let text = machine(10, "vm", "", "").replace("snapshotFolder=\"Snapshots\"", "").replace("1.19-linux", version);
         let registry = Registry::load_machine_file(&lab.write(name, text), &Passwords::default()).unwrap();
-        let folder = registry.machines[0].machine.as_ref().unwrap().snapshot_folder.clone();
-        lab.bare(&folder.display().to_string())
+        let directory = registry.machines[0].machine.as_ref().unwrap().snapshot_directory.clone();
+        lab.bare(&directory.display().to_string())
     };
-    assert_eq!(folder("vm/vm.vbox", "1.19-linux"), "vm/Snapshots");
-    assert_eq!(folder("Machines/vm.vbox", "1.11-linux"), "Machines/Snapshots");
-    assert_eq!(folder("vm/vm.xml", "1.6-linux"), "vm/Snapshots");
-    assert_eq!(folder("Machines/vm.xml", "1.6-linux"), format!("Machines/{{{}}}", uuid(10)));
+    assert_eq!(directory("vm/vm.vbox", "1.19-linux"), "vm/Snapshots");
+    assert_eq!(directory("Machines/vm.vbox", "1.11-linux"), "Machines/Snapshots");
+    assert_eq!(directory("vm/vm.xml", "1.6-linux"), "vm/Snapshots");
+    assert_eq!(directory("Machines/vm.xml", "1.6-linux"), format!("Machines/{{{}}}", uuid(10)));
 }
 
 #[test]

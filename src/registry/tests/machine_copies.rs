@@ -28,21 +28,21 @@ const WRITE_FORCE: OpenMode = OpenMode {
     allowed_devices: Vec::new(),
 };
 
-/// A base with UUID 1 and a child of it with UUID 3 in `folder`. The base is full of `fill`, and in the state `state`:
+/// A base with UUID 1 and a child of it with UUID 3 in `directory`. The base is full of `fill`, and in the state `state`:
 /// another one has other modification ids. The child's header names the base in the live machine's directory `live`.
-type Make = fn(folder: &Path, live: &Path, fill: u8, state: u8);
+type Make = fn(directory: &Path, live: &Path, fill: u8, state: u8);
 
 fn write(path: PathBuf, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-fn make_vdi(folder: &Path, _live: &Path, fill: u8, state: u8) {
+fn make_vdi(directory: &Path, _live: &Path, fill: u8, state: u8) {
     let base = vdi::testing::Build { map: vec![0; 1], disk_size: 4096, data: vec![fill], ..Default::default() };
     let mut bytes = base.bytes();
     // uuidModify
     bytes[408..424].copy_from_slice(&uuid(state.into()).to_bytes_le());
-    write(folder.join("base.vdi"), &bytes);
+    write(directory.join("base.vdi"), &bytes);
     let child = vdi::testing::Build {
         kind: 4,
         uuid: uuid(3),
@@ -52,10 +52,10 @@ fn make_vdi(folder: &Path, _live: &Path, fill: u8, state: u8) {
         disk_size: 4096,
         ..Default::default()
     };
-    write(folder.join("Snapshots/child.vdi"), &child.bytes());
+    write(directory.join("Snapshots/child.vdi"), &child.bytes());
 }
 
-fn make_vmdk(folder: &Path, live: &Path, fill: u8, state: u8) {
+fn make_vmdk(directory: &Path, live: &Path, fill: u8, state: u8) {
     use vmdk::testing::{Build, Entry};
     let id = |n: u8| format!("\"00000000-0000-0000-0000-{n:012}\"");
     let change = |build: Build, key: &str, from: u8, to: u8| {
@@ -66,19 +66,19 @@ fn make_vmdk(folder: &Path, live: &Path, fill: u8, state: u8) {
     let build =
         |map, data| Build { capacity: 8, map: vec![map], data, descriptor: descriptor.clone(), ..Build::default() };
     let base = change(build(Entry::Data(0), vec![fill]), "modification", 2, state);
-    write(folder.join("base.vmdk"), &base.bytes());
+    write(directory.join("base.vmdk"), &base.bytes());
     let child = build(Entry::Absent, Vec::new()).difference();
     let mut child = change(change(child, "image", 1, 3), "parentmodification", 8, state);
     child = change(child, "parent", 7, 1);
     child.descriptor += &format!("parentFileNameHint=\"{}\"\n", live.join("base.vmdk").display());
-    write(folder.join("Snapshots/child.vmdk"), &child.bytes());
+    write(directory.join("Snapshots/child.vmdk"), &child.bytes());
 }
 
-fn make_vhd(folder: &Path, _live: &Path, fill: u8, state: u8) {
+fn make_vhd(directory: &Path, _live: &Path, fill: u8, state: u8) {
     use vhd::testing::{Block, Build, sum};
     let block = Block { bits: 0xFF, fill };
     let build = |map, data| Build { size: 4096, map: vec![map], data, geometry: (1, 1, 8), ..Build::default() };
-    let path = folder.join("base.vhd");
+    let path = directory.join("base.vhd");
     write(path.clone(), &build(Some(0), vec![block]).bytes());
     let written = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800 + 1000 * u64::from(state));
     fs::File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
@@ -86,19 +86,19 @@ fn make_vhd(folder: &Path, _live: &Path, fill: u8, state: u8) {
     // Parent Time Stamp of the header at 512.
     child[512 + 56..512 + 60].copy_from_slice(&(1000 * u32::from(state)).to_be_bytes());
     sum(&mut child[512..1536], 36);
-    write(folder.join("Snapshots/child.vhd"), &child);
+    write(directory.join("Snapshots/child.vhd"), &child);
 }
 
-fn make_vhdx(folder: &Path, live: &Path, fill: u8, state: u8) {
+fn make_vhdx(directory: &Path, live: &Path, fill: u8, state: u8) {
     use vhdx::testing::Build;
     let data_write = uuid(100 + u128::from(state));
     let map = [vec![(6, 0)], vec![(0, 0); 3]].concat();
-    write(folder.join("base.vhdx"), &Build { data_write, map, data: vec![fill], ..Build::default() }.bytes());
+    write(directory.join("base.vhdx"), &Build { data_write, map, data: vec![fill], ..Build::default() }.bytes());
     let locator = vec![
         ("parent_linkage", data_write.braced().to_string()),
         ("absolute_win32_path", live.join("base.vhdx").display().to_string()),
     ];
-    write(folder.join("Snapshots/child.vhdx"), &Build { flags: 2, locator, ..Build::default() }.bytes());
+    write(directory.join("Snapshots/child.vhdx"), &Build { flags: 2, locator, ..Build::default() }.bytes());
 }
 
 const FORMATS: [(&str, Make); 4] = [("vdi", make_vdi), ("vmdk", make_vmdk), ("vhd", make_vhd), ("vhdx", make_vhdx)];

@@ -1,4 +1,4 @@
-//! Tests of the room on folders of settings files and VDI images that they build.
+//! Tests of the room on directories of settings files and VDI images that they build.
 
 mod chains;
 mod copies;
@@ -50,20 +50,20 @@ pub(super) fn attached(disks: &[u128]) -> String {
     )
 }
 
-/// A folder with a registry in the making.
+/// A directory with a registry in the making.
 pub(super) struct Lab {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     entries: String,
     media: String,
 }
 
 impl Lab {
     pub(super) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), entries: String::new(), media: String::new() }
+        Self { directory: tempfile::tempdir().unwrap(), entries: String::new(), media: String::new() }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub(super) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -99,7 +99,7 @@ impl Lab {
 
     pub(super) fn load(&self) -> Registry {
         self.write("VirtualBox.xml", self.global());
-        Registry::load(self.folder.path(), &Passwords::default()).unwrap()
+        Registry::load(self.directory.path(), &Passwords::default()).unwrap()
     }
 
     /// Loads a registry that has no problems.
@@ -109,9 +109,9 @@ impl Lab {
         registry
     }
 
-    /// `text` with the folder's name taken out.
+    /// `text` with the directory's name taken out.
     pub(super) fn bare(&self, text: &str) -> String {
-        text.replace(&format!("{}/", self.folder.path().display()), "")
+        text.replace(&format!("{}/", self.directory.path().display()), "")
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::crypt::Passwords;
 
 #[test]
-fn a_home_folder_in_a_backup_is_found_again_by_uuids() {
+fn a_home_directory_in_a_backup_is_found_again_by_uuids() {
     let mut lab = Lab::new();
     lab.entry(10, "/home/joe/VirtualBox VMs/vm/vm.vbox");
     let disks = disk(1, "/home/joe/VirtualBox VMs/vm/base.vdi", &disk(2, "Snapshots/2.vdi", ""));
@@ -49,7 +49,7 @@ fn a_disk_of_windows_is_found_again_by_uuids() {
 }
 
 #[test]
-fn a_machine_folder_of_another_name_is_found_only_with_the_right_uuid() {
+fn a_machine_directory_of_another_name_is_found_only_with_the_right_uuid() {
     let lab = Lab::new();
     let path = lab.write("copy/vm.vbox", machine(10, "vm", "", &media(&disk(1, "/old/vm/a.vdi", ""))));
     let image = lab.write("copy/a.vdi", vdi(7, 0));

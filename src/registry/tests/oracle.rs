@@ -5,24 +5,24 @@ use crate::crypt::Passwords;
 use std::path::Path;
 use std::process::Command;
 
-/// Unpacks the settings files and the expectations.
-fn unpack() -> tempfile::TempDir {
+/// Decompresses the settings files and the expectations.
+fn decompress() -> tempfile::TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shared = std::env::var_os("VBOXIMG_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
     let places = [root.join("fixtures/registry.tar.zst"), shared.join("oracle/registry.tar.zst")];
     let archive = places.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("none of {places:?} is there"));
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     // Without the copies, which VirtualBox does not read.
     let wanted = ["*.vbox", "home/VirtualBox.xml", "expected/vms.txt", "expected/hdds.txt"];
     let mut tar = Command::new("tar");
-    tar.arg("--zstd").arg("-xf").arg(archive).arg("-C").arg(folder.path()).arg("--wildcards").args(wanted);
+    tar.arg("--zstd").arg("-xf").arg(archive).arg("-C").arg(directory.path()).arg("--wildcards").args(wanted);
     assert!(tar.status().unwrap().success(), "{tar:?}");
-    folder
+    directory
 }
 
-fn expected(folder: &Path, name: &str) -> String {
-    let text = fs::read_to_string(folder.join("expected").join(name)).unwrap();
-    text.replace("@ROOT@", &folder.display().to_string())
+fn expected(directory: &Path, name: &str) -> String {
+    let text = fs::read_to_string(directory.join("expected").join(name)).unwrap();
+    text.replace("@ROOT@", &directory.display().to_string())
 }
 
 /// The value behind `label:` when `line` has that label.
@@ -31,7 +31,7 @@ fn value<'a>(line: &'a str, label: &str) -> Option<&'a str> {
 }
 
 /// `list -l hdds` with only what a registry holds: one line per fact.
-fn told_media(text: &str) -> Vec<String> {
+fn reported_media(text: &str) -> Vec<String> {
     let mut facts = Vec::new();
     let mut section = "";
     for line in text.lines() {
@@ -79,21 +79,21 @@ fn known_media(registry: &Registry) -> Vec<String> {
 
 #[test]
 fn the_media_are_those_that_virtualbox_lists() {
-    let folder = unpack();
-    let registry = Registry::load(&folder.path().join("home"), &Passwords::default()).unwrap();
-    let told = told_media(&expected(folder.path(), "hdds.txt"));
-    assert_eq!(told.iter().filter(|fact| fact.starts_with("UUID ")).count(), 27);
-    assert_eq!(known_media(&registry), told);
+    let directory = decompress();
+    let registry = Registry::load(&directory.path().join("home"), &Passwords::default()).unwrap();
+    let reported = reported_media(&expected(directory.path(), "hdds.txt"));
+    assert_eq!(reported.iter().filter(|fact| fact.starts_with("UUID ")).count(), 27);
+    assert_eq!(known_media(&registry), reported);
     assert_eq!(problems(&registry), [""; 0]);
 }
 
 /// `list -l vms` with only what this room reads: one line per fact.
-fn told_machines(text: &str) -> Vec<String> {
+fn reported_machines(text: &str) -> Vec<String> {
     let mut facts = Vec::new();
     let mut controller = String::new();
     let mut in_snapshots = false;
     for line in text.lines() {
-        for label in ["Name", "Groups", "UUID", "Config file", "Snapshot folder", "State"] {
+        for label in ["Name", "Groups", "UUID", "Config file", "Snapshot directory", "State"] {
             facts.extend(value(line, label).map(|value| format!("{label} {value}")));
         }
         if line.starts_with('#')
@@ -126,7 +126,7 @@ fn known_machines(registry: &Registry) -> Vec<String> {
         facts.push(format!("Groups {}", machine.groups.join(",")));
         facts.push(format!("UUID {}", machine.uuid));
         facts.push(file);
-        facts.push(format!("Snapshot folder {}", machine.snapshot_folder.display()));
+        facts.push(format!("Snapshot directory {}", machine.snapshot_directory.display()));
         let since = machine.last_state_change.trim_end_matches('Z');
         assert_eq!(machine.state, MachineState::PoweredOff);
         facts.push(format!("State powered off (since {since}.000000000)"));
@@ -151,11 +151,11 @@ fn known_machines(registry: &Registry) -> Vec<String> {
 
 #[test]
 fn the_machines_are_those_that_virtualbox_lists() {
-    let folder = unpack();
-    let registry = Registry::load(&folder.path().join("home"), &Passwords::default()).unwrap();
-    let told = told_machines(&expected(folder.path(), "vms.txt"));
-    assert_eq!(told.iter().filter(|fact| fact.starts_with("Name ")).count(), 9);
-    assert_eq!(known_machines(&registry), told);
+    let directory = decompress();
+    let registry = Registry::load(&directory.path().join("home"), &Passwords::default()).unwrap();
+    let reported = reported_machines(&expected(directory.path(), "vms.txt"));
+    assert_eq!(reported.iter().filter(|fact| fact.starts_with("Name ")).count(), 9);
+    assert_eq!(known_machines(&registry), reported);
     let description = &registry.machines[0].machine.as_ref().unwrap().description;
     assert_eq!(description, "First line\nsecond line & <markup>");
 }

@@ -73,13 +73,13 @@ impl Headers {
             notes: Vec::new(),
         };
         add_children(&mut chain, &|path, _| self.identify(path));
-        let root = self.lab.folder.path().canonicalize().unwrap();
+        let root = self.lab.directory.path().canonicalize().unwrap();
         chain.children.iter().map(|path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     fn resolve(&self, what: &str) -> Result<Chain> {
         let identify = |path: &Path, _: Devices| self.identify(path);
-        resolve_with(None, OsStr::new(what), self.lab.folder.path(), &identify)
+        resolve_with(None, OsStr::new(what), self.lab.directory.path(), &identify)
     }
 
     fn identify(&self, path: &Path) -> image::Result<ImageInfo> {
@@ -95,7 +95,7 @@ impl Headers {
 }
 
 #[test]
-fn a_parent_is_found_in_the_folders_around_the_child() {
+fn a_parent_is_found_in_the_directories_around_the_child() {
     for (child, parent) in [
         ("vm/a.vhd", "vm/b.vhd"),
         ("vm/Snapshots/a.vhd", "vm/b.vhd"),
@@ -156,7 +156,7 @@ fn formats_without_identity_are_found_by_name_in_the_image_s_own_tree() {
     assert_eq!(
         text,
         "The parent \"/old/vm/c.qcow2\" of vm/a.qcow2 is not known: /old/vm/c.qcow2, which the header names, is not \
-         there; put the parent's image into the same folder"
+         there; put the parent's image into the same directory"
     );
     // VMware's content id confirms it.
     let link = ParentLink { content_id: Some(5), ..by_hint(None, &["/old/vm/b.qcow2"]) };
@@ -192,8 +192,8 @@ fn all_that_was_tried_is_said() {
             "The parent {} of vm/a.vhd is not known: the header's hint \"/dev/sda\" is never followed, for it is a \
              device; the header's hint \"json:{{}}\" is never followed, for it is a URL or option string; vm/no.vhd, \
              which the header names, is not there; vm/b.vhd, which the header names, has the UUID {}; vm/c.vhd, which the header names, has no UUID; vm/notes.vhd is \
-             refused: it is no image; no image in vm or the folders around it has its UUID; put the parent's image \
-             into the same folder",
+             refused: it is no image; no image in vm or the directories around it has its UUID; put the parent's image \
+             into the same directory",
             uuid(1),
             uuid(7)
         )
@@ -256,7 +256,7 @@ fn of_several_copies_the_unchanged_one_is_the_parent() {
 }
 
 #[test]
-fn a_folder_of_too_many_images_is_not_read_to_the_end() {
+fn a_directory_of_too_many_images_is_not_read_to_the_end() {
     let mut headers = Headers::new();
     headers.add("a.vhd", 2, Some(by_uuid(1)));
     for n in 0..4096 {
@@ -266,13 +266,13 @@ fn a_folder_of_too_many_images_is_not_read_to_the_end() {
     let (kind, text) = headers.failure("a.vhd");
     assert_eq!(kind, ErrorKind::Corrupt);
     assert!(
-        text.ends_with("its parent is not among the first 4096 images around it; move both into another folder"),
+        text.ends_with("its parent is not among the first 4096 images around it; move both into another directory"),
         "{text}"
     );
 }
 
 #[test]
-fn children_beside_the_image_are_found() {
+fn children_next_to_the_image_are_found() {
     let mut headers = Headers::new();
     headers.add("vm/base.vhd", 1, None);
     headers.add("vm/clone.vhd", 2, Some(by_uuid(1)));

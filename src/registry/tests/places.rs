@@ -21,13 +21,13 @@ fn put_registry(lab: &Lab, place: &str) {
 }
 
 #[test]
-fn a_home_that_was_copied_has_the_folder_where_its_host_kept_it() {
+fn a_home_that_was_copied_has_the_directory_where_its_host_cached_it() {
     for place in [".", ".VirtualBox", ".config/VirtualBox", "Library/VirtualBox"] {
         let lab = Lab::new();
         put_registry(&lab, place);
         let registry = load_from(lab.path("")).unwrap();
         assert_eq!((machine_names(&registry), problems(&registry)), (vec!["vm".to_owned()], Vec::new()), "{place}");
-        assert_eq!(registry.folder, location::normalize(&lab.path(place)));
+        assert_eq!(registry.directory, location::normalize(&lab.path(place)));
     }
 }
 
@@ -41,7 +41,7 @@ fn the_file_itself_may_be_given_or_its_copy() {
     fs::rename(lab.path("VirtualBox.xml"), &copy).unwrap();
     let registry = load_from(&copy).unwrap();
     assert_eq!((machine_names(&registry), &registry.outdated), (vec!["vm".to_owned()], &vec![copy.clone()]));
-    // As when the folder is given, where it is a problem too.
+    // As when the directory is given, where it is a problem too.
     let registry = load_from(lab.path("")).unwrap();
     assert_eq!((registry.outdated, registry.problems.len()), (vec![copy], 1));
     let copy = lab.path("vm/vm.vbox-prev");
@@ -50,7 +50,7 @@ fn the_file_itself_may_be_given_or_its_copy() {
 }
 
 #[test]
-fn of_a_folder_without_a_registry_all_machines_are_found() {
+fn of_a_directory_without_a_registry_all_machines_are_found() {
     let lab = Lab::new();
     lab.write("web/front/front.vbox", machine(10, "front", "", &(media(&disk(1, "a.vdi", "")) + &attached(&[1]))));
     lab.write("back/back.vbox", machine(11, "back", "", &attached(&[1])));
@@ -74,7 +74,7 @@ fn of_a_folder_without_a_registry_all_machines_are_found() {
 }
 
 #[test]
-fn machines_are_looked_for_eight_folders_deep() {
+fn machines_are_looked_for_eight_directories_deep() {
     let lab = Lab::new();
     // Deeper than it is looked.
     lab.write("1/2/3/4/5/6/7/8/9/deep.vbox", machine(10, "deep", "", ""));
@@ -95,7 +95,7 @@ fn what_has_no_settings_is_said() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         lab.bare(&message(&error)),
-        "empty is not known: it has no VirtualBox.xml, nor .vbox files in it or below; give a folder that has with \
+        "empty is not known: it has no VirtualBox.xml, nor .vbox files in it or below; give a directory that has with \
          --settings"
     );
     lab.write("disk.vdi", vdi(1, 0));

@@ -53,7 +53,7 @@ fn a_registered_file_is_known_under_all_its_names() {
     let real = lab.path("vm/Snapshots/2.vdi");
     std::os::unix::fs::symlink(&real, lab.path("link.vdi")).unwrap();
     fs::hard_link(&real, lab.path("hard.vdi")).unwrap();
-    std::os::unix::fs::symlink(lab.path("vm"), lab.path("folder")).unwrap();
+    std::os::unix::fs::symlink(lab.path("vm"), lab.path("directory")).unwrap();
     let absolute = real.display().to_string();
     for what in [
         &*absolute,
@@ -61,7 +61,7 @@ fn a_registered_file_is_known_under_all_its_names() {
         "./vm/../vm/Snapshots/2.vdi",
         "link.vdi",
         "hard.vdi",
-        "folder/Snapshots/2.vdi",
+        "directory/Snapshots/2.vdi",
     ] {
         let chain = resolve(Some(&registry), what, &lab.path("")).unwrap();
         assert_eq!(chain.links[0].path, real, "{what}");
@@ -93,7 +93,7 @@ fn a_machine_or_snapshot_is_no_medium_but_its_media_are_offered() {
         let expected = format!("The medium {uuid} is not known: it is the UUID of {what}");
         assert_eq!(failure(&registry, &format!("{{{uuid}}}"), &current), expected);
     }
-    // In the first folder "vm" is also a folder.
+    // In the first directory "vm" is also a directory.
     for current in [&current, &lab.path("vm")] {
         for (name, what) in [("vm", &machine), ("fresh", &snapshot)] {
             let expected = format!("The image {name:?} is not known: it is the name of {what}");
@@ -164,7 +164,7 @@ fn what_is_not_found_may_be_of_a_machine_that_cannot_be_read() {
 }
 
 #[test]
-fn a_folder_is_refused_by_the_image_room() {
+fn a_directory_is_refused_by_the_image_room() {
     let (lab, registry) = lab();
     let error = resolve(Some(&registry), "vm/Snapshots", &lab.path("")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);

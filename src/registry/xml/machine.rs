@@ -3,7 +3,7 @@
 use super::attachments::{Storage, StorageRole};
 use super::media::{MediaList, MediaRole};
 use super::reader::{Element, Visitor, walk};
-use super::{ParseError, ParsedMedium, Result, Sealed, Version};
+use super::{Encrypted, ParseError, ParsedMedium, Result, Version};
 use crate::registry::{Machine, MachineState, Snapshot};
 use std::path::PathBuf;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// What a machine's settings file says.
 #[derive(Debug)]
 pub(in crate::registry) struct ParsedMachine {
-    /// The machine; its paths are as written, and an empty snapshot folder means the default.
+    /// The machine; its paths are as written, and an empty snapshot directory means the default.
     pub(in crate::registry) machine: Machine,
     /// The line of the `Machine` element.
     pub(in crate::registry) line: usize,
@@ -53,7 +53,7 @@ pub(in crate::registry) fn parse_unsealed(machine: &[u8], version: &str) -> Resu
 #[derive(Debug, Clone, Copy)]
 enum Role {
     Root,
-    Sealed,
+    Encrypted,
     Machine,
     Groups,
     Group,
@@ -75,7 +75,7 @@ struct Section {
 struct Parser {
     version: Option<Version>,
     machine: Option<(Machine, usize)>,
-    sealed: Option<Sealed>,
+    encrypted: Option<Encrypted>,
     current_snapshot: Option<Uuid>,
     groups: Vec<String>,
     snapshots: Vec<Snapshot>,
@@ -95,13 +95,13 @@ impl Visitor for Parser {
         let role = match (*parent, element.name()) {
             (Role::Root, "Machine") => self.add_machine(element)?,
             (Role::Root, "MachineEncrypted") => {
-                self.sealed = Some(Sealed {
+                self.encrypted = Some(Encrypted {
                     uuid: element.uuid("uuid")?,
                     key_id: element.required("keyId")?.into_owned(),
                     key_store: element.required("keyStore")?.into_owned(),
-                    ..Sealed::default()
+                    ..Encrypted::default()
                 });
-                Role::Sealed
+                Role::Encrypted
             }
             (Role::Machine, "MediaRegistry") => Role::Media(MediaRole::Registry),
             (Role::Machine, "Groups") => Role::Groups,
@@ -132,7 +132,7 @@ impl Visitor for Parser {
         match role {
             Role::Description(section) => self.sections[*section].description.push_str(text),
             Role::Media(role) => self.media.text(*role, text),
-            Role::Sealed => self.sealed.iter_mut().for_each(|sealed| sealed.text.push_str(text)),
+            Role::Encrypted => self.encrypted.iter_mut().for_each(|encrypted| encrypted.text.push_str(text)),
             _ => {}
         }
     }
@@ -189,7 +189,7 @@ impl Parser {
             state,
             state_file: Some(PathBuf::from(state_file)).filter(|path| !path.as_os_str().is_empty()),
             last_state_change: element.text("lastStateChange")?,
-            snapshot_folder: PathBuf::from(element.text("snapshotFolder")?),
+            snapshot_directory: PathBuf::from(element.text("snapshotFolder")?),
             snapshots: Vec::new(),
             current_snapshot: None,
             current_state_modified: element.flag("currentStateModified")?.unwrap_or(true),
@@ -215,9 +215,9 @@ impl Parser {
     }
 
     fn finish(self) -> Result<ParsedMachine> {
-        if let (Some(mut sealed), Some(version)) = (self.sealed, self.version) {
-            sealed.version = format!("{}.{}", version.major, version.minor);
-            return Err(ParseError::Encrypted(Box::new(sealed)));
+        if let (Some(mut encrypted), Some(version)) = (self.encrypted, self.version) {
+            encrypted.version = format!("{}.{}", version.major, version.minor);
+            return Err(ParseError::Encrypted(Box::new(encrypted)));
         }
         let (Some((mut machine, line)), Some(version)) = (self.machine, self.version) else {
             let expected = "a Machine element".to_owned();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::registry) struct ParsedMedium {
     pub(in crate::registry) uuid: Uuid,
-    /// A path, absolute or relative to the file's folder, or a URL for iSCSI.
+    /// A path, absolute or relative to the file's directory, or a URL for iSCSI.
     pub(in crate::registry) location: String,
     pub(in crate::registry) format: String,
     pub(in crate::registry) device: DeviceKind,

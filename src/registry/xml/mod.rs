@@ -33,12 +33,12 @@ pub(super) enum ParseError {
     /// Right, but of a kind that cannot be read.
     Unsupported(String),
     /// The machine is encrypted as a whole.
-    Encrypted(Box<Sealed>),
+    Encrypted(Box<Encrypted>),
 }
 
 /// `MachineEncrypted`, in the place of `Machine`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Sealed {
+pub(super) struct Encrypted {
     pub(super) uuid: Uuid,
     pub(super) key_id: String,
     /// The key store in base64.
@@ -56,9 +56,9 @@ impl ParseError {
         match self {
             Self::Broken { line, expected, found } => Error::Settings { path, line, expected, found },
             Self::Unsupported(reason) => Error::Unsupported { path, reason },
-            Self::Encrypted(sealed) => {
+            Self::Encrypted(encrypted) => {
                 let what = path.display().to_string();
-                crypt::Error::NoPassword { what, key_id: sealed.key_id }.into()
+                crypt::Error::NoPassword { what, key_id: encrypted.key_id }.into()
             }
         }
     }
@@ -78,8 +78,8 @@ impl Version {
     const OLDEST: Self = Self { major: 1, minor: 2 };
     /// VirtualBox 3.1: all that is attached is in `StorageControllers`.
     const ONE_STORAGE_SECTION: Self = Self { major: 1, minor: 9 };
-    /// VirtualBox 4.0: each machine has a folder of its own.
-    pub(super) const MACHINE_FOLDERS: Self = Self { major: 1, minor: 11 };
+    /// VirtualBox 4.0: each machine has a directory of its own.
+    pub(super) const MACHINE_DIRECTORIES: Self = Self { major: 1, minor: 11 };
 
     /// Reads `1.19-linux`; what follows the numbers does not matter.
     fn parse(text: &str) -> Option<Self> {

@@ -1,7 +1,7 @@
-//! Damage, and what is refused.
+//! Corruption, and what is refused.
 
 use super::btrfs;
-use crate::damage;
+use crate::corrupt;
 use crate::mounted::{Mounted, disk, sh};
 use crate::tree::{self, kernel, ours};
 use std::sync::Arc;
@@ -39,9 +39,9 @@ fn restore(image: &std::path::Path, sound: &[u8]) {
 
 #[test]
 fn what_cannot_be_read_is_refused_by_name() {
-    let folder = tempfile::tempdir().unwrap();
-    sh(folder.path(), "cd $1; truncate -s 200M image; mkfs.btrfs -q image");
-    let image = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    sh(directory.path(), "cd $1; truncate -s 200M image; mkfs.btrfs -q image");
+    let image = directory.path().join("image");
     let sound = std::fs::read(&image).unwrap();
     let incompat = u64::from_le_bytes(sound[65536 + 0xBC..65536 + 0xC4].try_into().unwrap());
     let with = |bit: u32| (incompat | 1 << bit).to_le_bytes();
@@ -60,7 +60,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     ];
     for (at, bytes, message) in cases {
         restore(&image, &sound);
-        // The copy, which would do for a damaged first one.
+        // The copy, which would do for a corrupt first one.
         patch(&image, 64 << 20, 0x40, b"x");
         patch(&image, 65536, at, bytes);
         let refused = open_error(&image);
@@ -69,14 +69,14 @@ fn what_cannot_be_read_is_refused_by_name() {
 }
 
 #[test]
-fn damaged_copies_are_passed_over() {
+fn corrupt_copies_are_passed_over() {
     let mounted = Mounted::new("mkfs.btrfs -q -d dup -m dup", "300M");
     mounted.fill();
-    sh(mounted.folder.path(), "cd $1/m; head -c 1000000 /dev/urandom > noise; cp noise ..; sync -f .");
+    sh(mounted.directory.path(), "cd $1/m; head -c 1000000 /dev/urandom > noise; cp noise ..; sync -f .");
     let noise = std::fs::read(mounted.path("noise")).unwrap();
-    sh(mounted.folder.path(), "cd $1; umount m; mount -o loop,ro image m");
+    sh(mounted.directory.path(), "cd $1; umount m; mount -o loop,ro image m");
     let theirs = kernel(&mounted.path("m"));
-    sh(mounted.folder.path(), "cd $1; umount m");
+    sh(mounted.directory.path(), "cd $1; umount m");
     let image = mounted.path("image");
     let mut bytes = std::fs::read(&image).unwrap();
     let places = |bytes: &[u8], part: &[u8]| -> Vec<usize> {
@@ -125,7 +125,7 @@ fn damaged_copies_are_passed_over() {
     }
 }
 
-/// A disk whose nodes and superblock always have the right checksum, so that damage reaches the parsers.
+/// A disk whose nodes and superblock always have the right checksum, so that corruption reaches the parsers.
 struct Resummed(Arc<dyn Disk>, [u8; 16]);
 
 impl Resummed {
@@ -176,31 +176,31 @@ impl Disk for Resummed {
 }
 
 #[test]
-fn damage_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
     for (mkfs, options) in
         [("mkfs.btrfs -q -m single", "compress=lzo"), ("mkfs.btrfs -q -m single -n 4096", "compress=zstd")]
     {
         let mounted = Mounted::new(mkfs, "200M");
-        sh(mounted.folder.path(), &format!("mount -o remount,{options} $1/m"));
-        sh(mounted.folder.path(), damage::FILL);
+        sh(mounted.directory.path(), &format!("mount -o remount,{options} $1/m"));
+        sh(mounted.directory.path(), corrupt::FILL);
         sh(
-            mounted.folder.path(),
+            mounted.directory.path(),
             r#"cd $1/m; seq 1 90000 > text; cp --reflink text copy; btrfs -q subvolume create etc/sub; echo x > etc/sub/x; cp one etc/sub
                btrfs -q subvolume snapshot etc/sub snapshot; cd ..; umount m"#,
         );
-        damage::survive(mkfs, disk(&mounted.path("image")), |disk| Btrfs::open(Arc::new(Resummed::new(disk))));
+        corrupt::survive(mkfs, disk(&mounted.path("image")), |disk| Btrfs::open(Arc::new(Resummed::new(disk))));
     }
     // With a log that is replayed, and as checksums show it.
     let mounted = Mounted::new("mkfs.btrfs -q -m single -n 4096", "200M");
-    sh(mounted.folder.path(), "mount -o remount,commit=300 $1/m");
-    sh(mounted.folder.path(), damage::FILL);
+    sh(mounted.directory.path(), "mount -o remount,commit=300 $1/m");
+    sh(mounted.directory.path(), corrupt::FILL);
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         r#"cd $1/m; sync -f .; rm many/*7; ln one etc/other; mv two moved; mkdir new; for i in $(seq 1 60); do echo $i > new/$i; done
            echo more >> one; for i in one moved new many etc new/5; do sync $i; done; cp ../image ../dirty; cd ..; umount m"#,
     );
     let dirty = disk(&mounted.path("dirty"));
     assert!(btrfs(dirty.clone()).facts().notes[0].contains("replayed"));
-    damage::survive("checksums", dirty.clone(), Btrfs::open);
-    damage::survive("log", dirty, |disk| Btrfs::open(Arc::new(Resummed::new(disk))));
+    corrupt::survive("checksums", dirty.clone(), Btrfs::open);
+    corrupt::survive("log", dirty, |disk| Btrfs::open(Arc::new(Resummed::new(disk))));
 }

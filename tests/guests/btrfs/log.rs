@@ -49,7 +49,7 @@ sync("d/f7")
 "#,
     ),
     (
-        "folder",
+        "directory",
         r#"
 os.mkdir("new"); write("new/a", b"a" * 9000); write("new/b", b"b"); os.symlink("target", "new/link"); os.mknod("new/device", 0o20600, os.makedev(5, 300)); os.mkfifo("new/pipe")
 os.makedirs("new/x/y/z"); write("new/x/y/z/deep", b"deep"); sync("new"); sync("new/x/y"); write("d/unsynced", b"u", sync_it=False); sync("d")
@@ -96,13 +96,13 @@ def write(path, data, mode="wb", at=None, sync_it=True):
         let kinds = ["mkfs.btrfs -q", "mkfs.btrfs -q -O ^no-holes --csum sha256 -n 4096"];
         let mounted = Mounted::new(kinds[number % 2], "200M");
         sh(
-            mounted.folder.path(),
+            mounted.directory.path(),
             r#"mount -o remount,commit=300,compress=lzo "$1/m"; cd "$1/m"; mkdir d e many e/empty; btrfs -q subvolume create sub; echo old > sub/old; echo file > sub/file
                for i in 1 2 3 4 5 6 7 8 9; do head -c 300000 /dev/urandom > d/f$i; echo small > d/small$i; setfattr -n user.old -v old d/f$i; done
                touch d/nocow; chattr +C d/nocow; head -c 100000 /dev/urandom > d/nocow; ln d/f6 e/hard; for i in $(seq 0 199); do echo $i > many/$i; done; sync -f ."#,
         );
         std::fs::write(mounted.path("script"), format!("{prelude}{script}")).unwrap();
-        sh(mounted.folder.path(), "cd $1/m; python3 ../script; cp ../image ../dirty; cd ..; umount m");
+        sh(mounted.directory.path(), "cd $1/m; python3 ../script; cp ../image ../dirty; cd ..; umount m");
         let volume = disk(&mounted.path("dirty"));
         let fs = btrfs(volume.clone());
         assert!(
@@ -112,9 +112,9 @@ def write(path, data, mode="wb", at=None, sync_it=True):
         );
         let found = ours(&(volume, fs));
         let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-        sh(mounted.folder.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
+        sh(mounted.directory.path(), "cd $1; mount -o loop dirty m; mount -o remount,ro m");
         let theirs = kernel(&mounted.path("m"));
-        sh(mounted.folder.path(), "cd $1; umount m");
+        sh(mounted.directory.path(), "cd $1; umount m");
         let (theirs, found) = without_new_times(theirs, found, before);
         tree::assert_same(what, &theirs, &found);
     }

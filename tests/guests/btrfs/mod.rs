@@ -79,7 +79,7 @@ fn clean(disk: Arc<dyn Disk>) -> Btrfs {
     fs
 }
 
-/// Where a snapshot has the name of a subvolume of its original, there is an empty folder, with the time of now.
+/// Where a snapshot has the name of a subvolume of its original, there is an empty directory, with the time of now.
 fn comparable(walk: Walk) -> Walk {
     let placeholders = ["snapshot/inner", "snapshot/dir/deep", "whole/home", "whole/snapshot"];
     let without_times = |text: String| {
@@ -108,17 +108,17 @@ fn every_layout_checksum_and_compression_reads_as_the_kernel_shows_it() {
     ];
     for (mkfs, options) in kinds {
         let mounted = Mounted::new(mkfs, "400M");
-        sh(mounted.folder.path(), &format!("mount -o remount,{options} $1/m"));
+        sh(mounted.directory.path(), &format!("mount -o remount,{options} $1/m"));
         mounted.fill();
-        sh(mounted.folder.path(), MORE);
+        sh(mounted.directory.path(), MORE);
         if mkfs == kinds[0].0 {
             sh(
-                mounted.folder.path(),
+                mounted.directory.path(),
                 "cd $1/m; mkdir huge; seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch",
             );
         }
         if options.contains("compress") {
-            sh(mounted.folder.path(), "filefrag -v $1/m/copy | grep -q encoded");
+            sh(mounted.directory.path(), "filefrag -v $1/m/copy | grep -q encoded");
         }
         let (theirs, ours) = mounted.both(clean);
         tree::assert_same(mkfs, &comparable(theirs), &comparable(ours));
@@ -131,13 +131,16 @@ fn what_other_programs_make_of_a_file_system_reads_as_the_kernel_shows_it() {
     for change in ["btrfstune -m", "btrfstune -S 1"] {
         let mounted = Mounted::new("mkfs.btrfs -q", "200M");
         mounted.fill();
-        sh(mounted.folder.path(), &format!("cd $1; umount m; {change} image; mount -o loop,ro image m"));
+        sh(mounted.directory.path(), &format!("cd $1; umount m; {change} image; mount -o loop,ro image m"));
         let (theirs, found) = mounted.both(clean);
         tree::assert_same(change, &theirs, &found);
     }
     let mounted = Mounted::new("mkfs.ext4 -q -F -b 4096", "300M");
     mounted.fill();
-    sh(mounted.folder.path(), "cd $1; umount m; btrfs-convert --no-progress image >/dev/null; mount -o loop image m");
+    sh(
+        mounted.directory.path(),
+        "cd $1; umount m; btrfs-convert --no-progress image >/dev/null; mount -o loop image m",
+    );
     let (theirs, found) = mounted.both(clean);
     assert!(theirs.contains_key("ext2_saved/image"));
     tree::assert_same("converted", &theirs, &found);
@@ -146,9 +149,9 @@ fn what_other_programs_make_of_a_file_system_reads_as_the_kernel_shows_it() {
 /// Sectors larger than a page are read by few kernels, but mkfs.btrfs fills such file systems from a tree on the host.
 #[test]
 fn large_sectors_read_as_what_mkfs_put_in() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd $1; mkdir -p src/many src/deep/a; for i in $(seq 1 3000); do echo $i > src/many/$i; done; head -c 9000001 /dev/urandom > src/large
            ln -s target src/link; setfattr -n user.name -v value src/large; seq 1 2000 > src/deep/a/text; : > src/empty; chmod 4711 src/large"#,
     );
@@ -161,11 +164,11 @@ fn large_sectors_read_as_what_mkfs_put_in() {
         };
         walk.into_iter().map(|(name, text)| (name, without(text))).collect()
     };
-    let wanted = comparable(kernel(&folder.path().join("src")));
+    let wanted = comparable(kernel(&directory.path().join("src")));
     for sector in [8192, 65536] {
         let mkfs = format!("mkfs.btrfs -q -s {sector} -n 65536 --rootdir src image");
-        sh(folder.path(), &format!("cd $1; rm -f image; truncate -s 300M image; {mkfs}"));
-        let disk = disk(&folder.path().join("image"));
+        sh(directory.path(), &format!("cd $1; rm -f image; truncate -s 300M image; {mkfs}"));
+        let disk = disk(&directory.path().join("image"));
         let fs = clean(disk.clone());
         tree::assert_same(&mkfs, &wanted, &comparable(ours(&(disk, fs))));
     }
@@ -173,46 +176,46 @@ fn large_sectors_read_as_what_mkfs_put_in() {
 
 #[test]
 fn each_device_of_a_mirror_reads_alone() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd $1; truncate -s 300M a b c; mkdir m; mkfs.btrfs -q -d raid1c3 -m raid1c3 a b c
            for i in a b c; do eval $i=$(losetup -f --show $i); done
            mount -o device=$a,device=$b,device=$c $a m || { losetup -d $a $b $c; exit 1; }
            losetup -d $a $b $c; cp -r /usr/include/linux m/; sync -f m; btrfs -q subvolume create m/sub; echo x > m/sub/x"#,
     );
-    let theirs = kernel(&folder.path().join("m"));
-    sh(folder.path(), "umount $1/m");
+    let theirs = kernel(&directory.path().join("m"));
+    sh(directory.path(), "umount $1/m");
     for name in ["a", "b", "c"] {
-        let disk = disk(&folder.path().join(name));
+        let disk = disk(&directory.path().join(name));
         let fs = btrfs(disk.clone());
         assert!(fs.facts().notes[0].contains("on 3 devices"), "{:?}", fs.facts().notes);
         tree::assert_same(name, &theirs, &ours(&(disk, fs)));
     }
     sh(
-        folder.path(),
+        directory.path(),
         r#"cd $1; mkfs.btrfs -q -f -d raid0 -m raid1 a b; a=$(losetup -f --show a); b=$(losetup -f --show b)
            mount -o device=$b $a m || { losetup -d $a $b; exit 1; }
            losetup -d $a $b; head -c 1000000 /dev/urandom > m/noise; umount m"#,
     );
     for name in ["a", "b"] {
-        let refused = open_error(&folder.path().join(name));
+        let refused = open_error(&directory.path().join(name));
         assert!(refused.contains("2 devices") && refused.contains("RAID0"), "{refused}");
     }
 }
 
 #[test]
-fn a_default_subvolume_is_told_and_files_without_checksums_are_runs() {
+fn a_default_subvolume_is_reported_and_files_without_checksums_are_runs() {
     let mounted = Mounted::new("mkfs.btrfs -q", "200M");
     sh(
-        mounted.folder.path(),
+        mounted.directory.path(),
         r#"cd $1/m; mkdir -p a/b; btrfs -q subvolume create a/b/system; mkdir a/b/system/etc
            btrfs -q subvolume snapshot a/b/system a/b/system/etc/first; btrfs subvolume set-default a/b/system/etc/first
            touch nocow; chattr +C nocow; head -c 1000000 /dev/urandom > nocow; head -c 1000000 /dev/urandom > cow; cd ..; umount m"#,
     );
     let volume = disk(&mounted.path("image"));
     let fs = btrfs(volume);
-    assert_eq!(fs.facts().notes, ["The guest mounts its folder a/b/system/etc/first unless told otherwise"]);
+    assert_eq!(fs.facts().notes, ["The guest mounts its directory a/b/system/etc/first unless told otherwise"]);
     let extent = |name: &[u8]| fs.extent(fs.lookup(fs.root(), name).unwrap().unwrap(), 0, 1_000_000).unwrap().extent;
     assert!(matches!(extent(b"nocow"), FileExtent::Stored(_)));
     assert_eq!(extent(b"cow"), FileExtent::Decoded);

@@ -2,7 +2,7 @@
 
 use super::{megabytes, per_second};
 use crate::suite::book::{Book, Unit};
-use crate::suite::disks::kept;
+use crate::suite::disks::cached;
 use crate::suite::disks::media::Medium;
 use crate::suite::disks::vdi::{self, BLOCK, FREE, Identity};
 use crate::suite::peers::{Peer, Request, Target};
@@ -99,13 +99,13 @@ fn measure(stage: &Stage<'_>, peer: &Peer, leaf: &Medium, cases: &Cases, book: &
 fn chain(bench: &Bench<'_>, depth: u32) -> Result<Vec<Medium>> {
     let size = bench.scale.chain * MIB;
     let identity = |link: u32| Identity::numbered(1_000_000 + size + u64::from(depth * 1000 + link));
-    let folder = kept(bench.out.join(format!("chain-{}-{depth}", bench.scale.name)), |folder| {
+    let directory = cached(bench.out.join(format!("chain-{}-{depth}", bench.scale.name)), |directory| {
         let blocks = u32::try_from(size / BLOCK)?;
         for link in 0..depth {
             let holds = |block: &u32| block % depth == link;
             let map: Vec<u32> = (0..blocks).map(|block| if holds(&block) { block / depth } else { FREE }).collect();
             let parent = link.checked_sub(1).map(identity);
-            let image = vdi::create(&folder.join(format!("{link}.vdi")), size, identity(link), parent, &map)?;
+            let image = vdi::create(&directory.join(format!("{link}.vdi")), size, identity(link), parent, &map)?;
             for block in (0..blocks).filter(holds) {
                 let mut bytes = vdi::partition_block(size);
                 if block > 0 {
@@ -118,7 +118,7 @@ fn chain(bench: &Bench<'_>, depth: u32) -> Result<Vec<Medium>> {
     })?;
     let medium = |link: u32| {
         let parent = link.checked_sub(1).map(|parent| identity(parent).uuid);
-        Medium::new(folder.join(format!("{link}.vdi")), identity(link), parent)
+        Medium::new(directory.join(format!("{link}.vdi")), identity(link), parent)
     };
     Ok((0..depth).map(medium).collect())
 }

@@ -2,7 +2,7 @@
 
 use super::per_second;
 use crate::suite::book::{Book, Unit};
-use crate::suite::disks::kept;
+use crate::suite::disks::cached;
 use crate::suite::disks::media::Medium;
 use crate::suite::disks::vdi::{self, BLOCK, Identity};
 use crate::suite::peers::{Request, Target};
@@ -50,13 +50,13 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
 pub(super) fn huge(bench: &Bench<'_>) -> Result<Medium> {
     let size = bench.scale.huge.0 << 40;
     let identity = Identity::numbered(size);
-    let folder = kept(bench.out.join(format!("huge-{}", bench.scale.huge.0)), |folder| {
+    let directory = cached(bench.out.join(format!("huge-{}", bench.scale.huge.0)), |directory| {
         let blocks = u32::try_from(size / BLOCK)?;
         // An odd factor reaches every number below a power of two.
         let map: Vec<u32> =
             (0..blocks).map(|block| block.wrapping_mul(0x9E37_79B1).wrapping_add(77) % blocks).collect();
-        let image = vdi::create(&folder.join("huge.vdi"), size, identity, None, &map)?;
+        let image = vdi::create(&directory.join("huge.vdi"), size, identity, None, &map)?;
         Ok(image.file.write_all_at(&vdi::partition_block(size), image.block_at(map[0]))?)
     })?;
-    Ok(Medium::new(folder.join("huge.vdi"), identity, None))
+    Ok(Medium::new(directory.join("huge.vdi"), identity, None))
 }

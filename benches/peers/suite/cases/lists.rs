@@ -49,12 +49,12 @@ fn measure(bench: &Bench<'_>, registry: &Registry, book: &mut Book) -> Result<()
     book.case(&registry.cold, &format!("{}, cold start", registry.title), Unit::Milliseconds);
     let home = match registry.count {
         Some(count) => machines::registry(&bench.out, count)?,
-        None => unpacked(bench.own_work.path())?,
+        None => decompressed(bench.own_work.path())?,
     };
     let service = bench.virtualbox().ok().map(|virtualbox| -> Result<Service> {
         // It may write there, and must not to what is kept.
-        let folder = tempfile::tempdir_in(&virtualbox.work)?.keep();
-        let copy = folder.join("home");
+        let directory = tempfile::tempdir_in(&virtualbox.work)?.keep();
+        let copy = directory.join("home");
         host::tool("cp", ["-a".as_ref(), "--sparse=always".as_ref(), home.as_os_str(), copy.as_os_str()])?;
         Ok(virtualbox.service_of(&copy))
     });
@@ -133,10 +133,13 @@ fn peak_of(command: &mut Command) -> Result<Option<u64>> {
     Ok(peak)
 }
 
-fn unpacked(folder: &Path) -> Result<PathBuf> {
-    let home = folder.join("home");
+fn decompressed(directory: &Path) -> Result<PathBuf> {
+    let home = directory.join("home");
     if !home.exists() {
-        host::tool("tar", ["--zstd", "-xSf", ORACLE, "-C"].map(AsRef::as_ref).into_iter().chain([folder.as_os_str()]))?;
+        host::tool(
+            "tar",
+            ["--zstd", "-xSf", ORACLE, "-C"].map(AsRef::as_ref).into_iter().chain([directory.as_os_str()]),
+        )?;
     }
     Ok(home)
 }

@@ -34,8 +34,8 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
         return Ok(());
     }
     cases.iter().for_each(|(name, title, ..)| book.case(name, title, Unit::Milliseconds));
-    let folder = tempfile::tempdir_in(bench.work())?;
-    let media = [small(folder.path())?, huge::huge(bench)?];
+    let directory = tempfile::tempdir_in(bench.work())?;
+    let media = [small(directory.path())?, huge::huge(bench)?];
     let stage = Stage::new(bench, &media)?;
     for _ in 0..u32::from(bench.options.rounds) * STARTS {
         for (name, _, is_huge, cold) in &cases {
@@ -67,9 +67,9 @@ fn measure(stage: &Stage<'_>, peer: &Peer, medium: &Medium, cold: bool) -> Resul
 }
 
 /// A disk with a partition table and nothing else.
-fn small(folder: &Path) -> Result<Medium> {
+fn small(directory: &Path) -> Result<Medium> {
     let identity = Identity::random();
-    let path = folder.join("small.vdi");
+    let path = directory.join("small.vdi");
     let mut map = vec![FREE; usize::try_from(SIZE / BLOCK)?];
     map[0] = 0;
     let image = vdi::create(&path, SIZE, identity, None, &map)?;

@@ -42,13 +42,13 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
     }
     let disk = source.disk()?;
     let volume = main_volume(disk)?;
-    let folder = tempfile::tempdir_in(bench.work())?;
+    let directory = tempfile::tempdir_in(bench.work())?;
     for case in cases {
         book.case(case.name, case.title, if case.random { Unit::Operations } else { Unit::Speed });
         let size = bench.scale.disk * MIB;
         let mut media = vec![disk.medium.clone()];
         for number in 0..usize::from(bench.options.rounds) * bench.peers.len() {
-            let path = folder.path().join(format!("{}-{number}.vdi", case.name.replace('/', "-")));
+            let path = directory.path().join(format!("{}-{number}.vdi", case.name.replace('/', "-")));
             media.push(difference(&path, size, &disk.medium)?);
         }
         let stage = Stage::new(bench, &media)?;

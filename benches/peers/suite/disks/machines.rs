@@ -2,7 +2,7 @@
 //! snapshots and of now, a VDI and two differencing ones.
 
 use super::super::Result;
-use super::kept;
+use super::cached;
 use super::media::global;
 use super::vdi::{self, FREE, Identity};
 use std::fmt::Write;
@@ -13,22 +13,22 @@ use uuid::Uuid;
 /// Blocks of each image's map: 64 MiB.
 const BLOCKS: usize = 64;
 
-/// A settings folder with `count` machines.
+/// A settings directory with `count` machines.
 pub(crate) fn registry(out: &Path, count: u32) -> Result<PathBuf> {
-    kept(out.join(format!("machines-{count}")), |folder| {
+    cached(out.join(format!("machines-{count}")), |directory| {
         let mut entries = String::new();
         for number in 0..count {
             let uuid = Uuid::new_v4();
             let name = format!("machine {number:05}");
-            write_machine(&folder.join("Machines").join(&name), &name, uuid)?;
+            write_machine(&directory.join("Machines").join(&name), &name, uuid)?;
             writeln!(entries, "<MachineEntry uuid=\"{{{uuid}}}\" src=\"Machines/{name}/{name}.vbox\"/>")?;
         }
-        Ok(fs::write(folder.join("VirtualBox.xml"), global(&entries, ""))?)
+        Ok(fs::write(directory.join("VirtualBox.xml"), global(&entries, ""))?)
     })
 }
 
-fn write_machine(folder: &Path, name: &str, uuid: Uuid) -> Result<()> {
-    fs::create_dir_all(folder.join("Snapshots"))?;
+fn write_machine(directory: &Path, name: &str, uuid: Uuid) -> Result<()> {
+    fs::create_dir_all(directory.join("Snapshots"))?;
     let disks = [0; 3].map(|_| Identity::random());
     let [base, first, second] = disks.map(|disk| disk.uuid);
     let locations =
@@ -36,7 +36,7 @@ fn write_machine(folder: &Path, name: &str, uuid: Uuid) -> Result<()> {
     let size = BLOCKS as u64 * vdi::BLOCK;
     let mut parent = None;
     for (location, identity) in locations.iter().zip(disks) {
-        vdi::create(&folder.join(location), size, identity, parent, &[FREE; BLOCKS])?;
+        vdi::create(&directory.join(location), size, identity, parent, &[FREE; BLOCKS])?;
         parent = Some(identity);
     }
     let [old, new] = [Uuid::new_v4(), Uuid::new_v4()];
@@ -73,7 +73,7 @@ fn write_machine(folder: &Path, name: &str, uuid: Uuid) -> Result<()> {
         hardware(first),
         hardware(second)
     );
-    Ok(fs::write(folder.join(format!("{name}.vbox")), text)?)
+    Ok(fs::write(directory.join(format!("{name}.vbox")), text)?)
 }
 
 fn hardware(disk: Uuid) -> String {

@@ -1,4 +1,4 @@
-//! Media, and a settings folder that knows them, as VirtualBox writes it.
+//! Media, and a settings directory that knows them, as VirtualBox writes it.
 
 use super::super::Result;
 use super::vdi::Identity;
@@ -22,14 +22,14 @@ impl Medium {
     }
 }
 
-/// Writes a settings folder with these media, whose paths are changed by `place`.
-pub(crate) fn write_home(folder: &Path, media: &[Medium], place: impl Fn(&Path) -> String) -> Result<()> {
-    fs::create_dir_all(folder)?;
+/// Writes a settings directory with these media, whose paths are changed by `place`.
+pub(crate) fn write_home(directory: &Path, media: &[Medium], place: impl Fn(&Path) -> String) -> Result<()> {
+    fs::create_dir_all(directory)?;
     let mut disks = String::new();
     for base in media.iter().filter(|medium| medium.parent.is_none()) {
         write_medium(&mut disks, base, media, &place)?;
     }
-    Ok(fs::write(folder.join("VirtualBox.xml"), global("", &disks))?)
+    Ok(fs::write(directory.join("VirtualBox.xml"), global("", &disks))?)
 }
 
 fn write_medium(

@@ -5,7 +5,7 @@ use super::super::host::{self, tool};
 use super::super::scale::{MIB, Scale};
 use super::super::{Result, noise};
 use super::vdi::{self, Identity};
-use super::{kept, media};
+use super::{cached, media};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The name of a file system's large file, and of its folder with many files.
+/// The name of a file system's large file, and of its directory with many files.
 pub(crate) const BIG: &str = "big.bin";
 pub(crate) const MANY: &str = "many";
 
@@ -51,17 +51,17 @@ pub(crate) fn volumes(scale: &Scale) -> Vec<Volume> {
 pub(crate) fn source_disk(out: &Path, scale: &Scale) -> Result<SourceDisk> {
     let volumes = volumes(scale);
     let identity = Identity::numbered(scale.disk);
-    let folder = kept(out.join(format!("disk-{}", scale.name)), |folder| {
-        let raw = folder.join("disk.raw");
+    let directory = cached(out.join(format!("disk-{}", scale.name)), |directory| {
+        let raw = directory.join("disk.raw");
         File::create_new(&raw)?.set_len(scale.disk * MIB)?;
         partition(&raw, &volumes)?;
         for volume in &volumes {
-            fill(&raw, volume, scale, &folder.join("mnt"))?;
+            fill(&raw, volume, scale, &directory.join("mnt"))?;
         }
-        Ok(vdi::from_raw(&raw, &folder.join("disk.vdi"), identity)?)
+        Ok(vdi::from_raw(&raw, &directory.join("disk.vdi"), identity)?)
     })?;
-    let medium = media::Medium::new(folder.join("disk.vdi"), identity, None);
-    Ok(SourceDisk { raw: folder.join("disk.raw"), medium, volumes })
+    let medium = media::Medium::new(directory.join("disk.vdi"), identity, None);
+    Ok(SourceDisk { raw: directory.join("disk.raw"), medium, volumes })
 }
 
 fn partition(raw: &Path, volumes: &[Volume]) -> Result<()> {
@@ -116,10 +116,10 @@ fn fill_mounted(volume: &Volume, scale: &Scale, point: &Path) -> Result<()> {
 
 /// Writes `len` bytes of the noise `seed` at `offset`; those of a file begin with its first.
 pub(crate) fn write_noise(file: &File, offset: u64, len: u64, seed: u64) -> Result<()> {
-    let mut piece = vec![0; usize::try_from(MIB)?];
-    for at in (0..len).step_by(piece.len()) {
-        noise::fill(seed, at, &mut piece);
-        file.write_all_at(&piece, offset + at)?;
+    let mut chunk = vec![0; usize::try_from(MIB)?];
+    for at in (0..len).step_by(chunk.len()) {
+        noise::fill(seed, at, &mut chunk);
+        file.write_all_at(&chunk, offset + at)?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A subvolume while its log is replayed: what is read is what the replay made of it so far.
 
 use crate::guestfs::Result;
-use crate::guestfs::btrfs::folder::{DirItem, dir_items, name_hash};
+use crate::guestfs::btrfs::directory::{DirItem, dir_items, name_hash};
 use crate::guestfs::btrfs::node::{Key, Tree};
 use crate::guestfs::btrfs::tree::{Item, Nodes, Overlay};
-use crate::guestfs::btrfs::{damage, kind};
+use crate::guestfs::btrfs::{corrupt, kind};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
@@ -60,45 +60,45 @@ impl View<'_> {
     /// `mode` of an inode.
     pub(super) fn mode(&self, inode: u64) -> Result<Option<u32>> {
         let item = self.get(Key::new(inode, kind::INODE_ITEM, 0))?;
-        item.map(|item| item.fields().and_then(|f| f.u32_le(52)).map_err(damage)).transpose()
+        item.map(|item| item.fields().and_then(|f| f.u32_le(52)).map_err(corrupt)).transpose()
     }
 
-    /// The key of what a name in a folder means, and its kind.
-    pub(super) fn named(&self, folder: u64, name: &[u8]) -> Result<Option<(Key, u8)>> {
-        entry(self.get(Key::new(folder, kind::DIR_ITEM, name_hash(name)))?.as_ref(), name)
+    /// The key of what a name in a directory means, and its kind.
+    pub(super) fn named(&self, directory: u64, name: &[u8]) -> Result<Option<(Key, u8)>> {
+        entry(self.get(Key::new(directory, kind::DIR_ITEM, name_hash(name)))?.as_ref(), name)
     }
 
     /// As [`named`](Self::named), by the name's index too.
-    pub(super) fn indexed(&self, folder: u64, index: u64, name: &[u8]) -> Result<Option<(Key, u8)>> {
-        entry(self.get(Key::new(folder, kind::DIR_INDEX, index))?.as_ref(), name)
+    pub(super) fn indexed(&self, directory: u64, index: u64, name: &[u8]) -> Result<Option<(Key, u8)>> {
+        entry(self.get(Key::new(directory, kind::DIR_INDEX, index))?.as_ref(), name)
     }
 
-    /// Takes the entry of a name out of an item of a folder's entries or of attributes.
+    /// Takes the entry of a name out of an item of a directory's entries or of attributes.
     pub(super) fn remove_entry(&mut self, key: Key, name: &[u8]) -> Result<()> {
         let Some(item) = self.get(key)? else { return Ok(()) };
-        let left = dir_items(&item).map_err(damage)?.iter().filter(|entry| entry.name != name).flat_map(raw).collect();
+        let left = dir_items(&item).map_err(corrupt)?.iter().filter(|entry| entry.name != name).flat_map(raw).collect();
         self.put_or_delete(key, left)
     }
 
-    /// Adds an entry to a folder, unless it has one of this name.
-    pub(super) fn add_entry(&mut self, folder: u64, index: u64, name: &[u8], inode: u64) -> Result<bool> {
-        if self.named(folder, name)?.is_some() {
+    /// Adds an entry to a directory, unless it has one of this name.
+    pub(super) fn add_entry(&mut self, directory: u64, index: u64, name: &[u8], inode: u64) -> Result<bool> {
+        if self.named(directory, name)?.is_some() {
             return Ok(false);
         }
         let Some(mode) = self.mode(inode)? else { return Ok(false) };
         let location = Key::new(inode, kind::INODE_ITEM, 0);
         let new = raw(&DirItem { location, kind: entry_kind(mode), name, data: &[] });
-        let key = Key::new(folder, kind::DIR_ITEM, name_hash(name));
+        let key = Key::new(directory, kind::DIR_ITEM, name_hash(name));
         let mut bytes = match self.get(key)? {
             Some(item) => {
-                let f = item.fields().map_err(damage)?;
-                f.bytes(0, f.len()).map_err(damage)?.to_vec()
+                let f = item.fields().map_err(corrupt)?;
+                f.bytes(0, f.len()).map_err(corrupt)?.to_vec()
             }
             None => Vec::new(),
         };
         bytes.extend_from_slice(&new);
         self.put(key, bytes)?;
-        self.put(Key::new(folder, kind::DIR_INDEX, index), new)?;
+        self.put(Key::new(directory, kind::DIR_INDEX, index), new)?;
         Ok(true)
     }
 }
@@ -112,7 +112,7 @@ pub(super) fn all(nodes: &Nodes, tree: &Tree, from: Key, to: u64) -> Result<Vec<
         }
         bytes += item.size();
         check_bytes(bytes)?;
-        items.push(item.own().map_err(damage)?);
+        items.push(item.own().map_err(corrupt)?);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(items)
@@ -123,13 +123,13 @@ pub(super) fn check_bytes(bytes: usize) -> Result<()> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(damage(ParseError::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
+    Err(corrupt(ParseError::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
 }
 
 /// The entry of a name in an item.
 pub(super) fn entry(item: Option<&Item>, name: &[u8]) -> Result<Option<(Key, u8)>> {
     let Some(item) = item else { return Ok(None) };
-    let entries = dir_items(item).map_err(damage)?;
+    let entries = dir_items(item).map_err(corrupt)?;
     Ok(entries.iter().find(|entry| entry.name == name).map(|entry| (entry.location, entry.kind)))
 }
 
@@ -148,7 +148,7 @@ fn raw(entry: &DirItem<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The kind that a folder's entry tells of an inode with this mode.
+/// The kind that a directory's entry tells of an inode with this mode.
 fn entry_kind(mode: u32) -> u8 {
     match mode >> 12 {
         0x1 => 5,

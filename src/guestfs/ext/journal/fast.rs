@@ -49,11 +49,11 @@ pub(in crate::guestfs::ext) enum Change {
     /// `DEL_RANGE`: a file has a hole of `count` blocks from its block `first` on.
     Delete { inode: u32, first: u32, count: u32 },
     /// `CREAT`: an inode is new and has this name.
-    Create { folder: u32, inode: u32, name: Vec<u8> },
+    Create { directory: u32, inode: u32, name: Vec<u8> },
     /// `LINK`: an inode has one more name.
-    Link { folder: u32, inode: u32, name: Vec<u8> },
+    Link { directory: u32, inode: u32, name: Vec<u8> },
     /// `UNLINK`: an inode has lost a name.
-    Unlink { folder: u32, inode: u32, name: Vec<u8> },
+    Unlink { directory: u32, inode: u32, name: Vec<u8> },
     /// `INODE`: an inode's fields are these.
     Inode { inode: u32, raw: Vec<u8> },
 }
@@ -180,9 +180,9 @@ impl List {
             tag::DEL_RANGE => {
                 Change::Delete { inode: value.u32_le(0)?, first: value.u32_le(4)?, count: value.u32_le(8)? }
             }
-            tag::CREAT => named().map(|(folder, inode, name)| Change::Create { folder, inode, name })?,
-            tag::LINK => named().map(|(folder, inode, name)| Change::Link { folder, inode, name })?,
-            tag::UNLINK => named().map(|(folder, inode, name)| Change::Unlink { folder, inode, name })?,
+            tag::CREAT => named().map(|(directory, inode, name)| Change::Create { directory, inode, name })?,
+            tag::LINK => named().map(|(directory, inode, name)| Change::Link { directory, inode, name })?,
+            tag::UNLINK => named().map(|(directory, inode, name)| Change::Unlink { directory, inode, name })?,
             tag::INODE => Change::Inode { inode: value.u32_le(0)?, raw: value.bytes(4, len - 4)?.to_vec() },
             _ => return Ok(Step::Nothing),
         }))

@@ -2,7 +2,7 @@
 //! in for which block of the volume (<https://docs.kernel.org/filesystems/ext4/journal.html>; numbers big-endian).
 //!
 //! Where checksums don't fit, this does as the kernel's `fs/jbd2/recovery.c`: what was never committed is left out, and
-//! a journal that was damaged later is refused, because a part of it would mix old and new.
+//! a journal that was corrupt later is refused, because a part of it would mix old and new.
 
 mod fast;
 mod header;
@@ -12,7 +12,7 @@ mod sums;
 pub(super) use fast::{Area, Change};
 
 use super::inode::Inode;
-use super::{Ext, damage};
+use super::{Ext, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use header::Header;
@@ -47,7 +47,8 @@ impl Ext {
     /// Reads the journal in the inode `journal`.
     pub(super) fn replay(&self, journal: &Inode) -> Result<Replay> {
         let place = self.journal_block(journal, 0)?;
-        let header = Header::parse(&self.raw_block(place)?, self.byte_of(place), self.sb.block_size).map_err(damage)?;
+        let header =
+            Header::parse(&self.raw_block(place)?, self.byte_of(place), self.sb.block_size).map_err(corrupt)?;
         if header.start == 0 {
             return Ok(Replay::default());
         }
@@ -80,7 +81,7 @@ impl Ext {
                 if found != tag.sum {
                     let what = format!("checksum of block {} in transaction {sequence} of the journal", tag.block);
                     let (expected, found) = (format!("{found:#x}"), format!("{:#x}", tag.sum));
-                    return Err(damage(ParseError::corrupt(self.byte_of(tag.copy.block), what, expected, found)));
+                    return Err(corrupt(ParseError::corrupt(self.byte_of(tag.copy.block), what, expected, found)));
                 }
             }
             copies.insert(tag.block, tag.copy);
@@ -92,7 +93,7 @@ impl Ext {
     fn journal_block(&self, journal: &Inode, number: u32) -> Result<u64> {
         self.map(journal, u64::from(number))?.block.ok_or_else(|| {
             let what = format!("block {number} of the journal");
-            damage(ParseError::corrupt(0, what, "a block of the volume", "a hole"))
+            corrupt(ParseError::corrupt(0, what, "a block of the volume", "a hole"))
         })
     }
 }

@@ -6,7 +6,7 @@ use super::header::Header;
 use super::{Copy, MAGIC, sums};
 use crate::guestfs::Result;
 use crate::guestfs::ext::inode::Inode;
-use crate::guestfs::ext::{Ext, damage};
+use crate::guestfs::ext::{Ext, corrupt};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ struct Walk<'a> {
     open: Transaction,
     revoked: Vec<u64>,
     sum: u32,
-    /// Where a block's checksum did not fit: the block is from an earlier use of the ring, or damaged.
+    /// Where a block's checksum did not fit: the block is from an earlier use of the ring, or corrupt.
     suspect: Option<u64>,
     /// `h_commit_sec` of the last whole transaction.
     time: u64,
@@ -106,7 +106,7 @@ impl Scan {
                 // With one behind it, it was not the last one, which alone can have been interrupted.
                 let (expected, found) = ("the last transaction", format!("transaction {sequence} behind it"));
                 let what = format!("transaction {torn} of the journal, whose checksum does not fit");
-                return Err(damage(ParseError::corrupt(walk.place()?, what, expected, found)));
+                return Err(corrupt(ParseError::corrupt(walk.place()?, what, expected, found)));
             }
             match verdict {
                 Verdict::Stale => break,
@@ -116,7 +116,7 @@ impl Scan {
                     scan.revoked.extend(revoked.into_iter().map(|block| (block, sequence)));
                     if scan.revoked.len() > MAX_REVOKED {
                         let expected = format!("at most {MAX_REVOKED}");
-                        return Err(damage(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more")));
+                        return Err(corrupt(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more")));
                     }
                     scan.transactions.push(done);
                     scan.next = sequence.wrapping_add(1);
@@ -150,10 +150,10 @@ impl Walk<'_> {
         while let Some(block) = self.next()? {
             let bytes = self.ext.raw_block(block)?;
             let f = Fields::new("journal block", &bytes, self.ext.byte_of(block));
-            if f.u32_be(0).map_err(damage)? != MAGIC || f.u32_be(8).map_err(damage)? != self.open.sequence {
+            if f.u32_be(0).map_err(corrupt)? != MAGIC || f.u32_be(8).map_err(corrupt)? != self.open.sequence {
                 return Ok(None);
             }
-            match f.u32_be(4).map_err(damage)? {
+            match f.u32_be(4).map_err(corrupt)? {
                 DESCRIPTOR => {
                     self.check(&f)?;
                     if !self.descriptor(&f)? {
@@ -164,7 +164,7 @@ impl Walk<'_> {
                     self.check(&f)?;
                     // One that is stale may say anything.
                     if self.suspect.is_none() {
-                        self.revoke(&f).map_err(damage)?;
+                        self.revoke(&f).map_err(corrupt)?;
                     }
                 }
                 COMMIT => return self.commit(&f).map(Some),
@@ -178,8 +178,8 @@ impl Walk<'_> {
     fn check(&mut self, f: &Fields<'_>) -> Result<()> {
         let Some(seed) = self.header.seed else { return Ok(()) };
         let end = self.header.end(f.len());
-        let bytes = f.bytes(0, f.len()).map_err(damage)?;
-        if sums::of_block(seed, bytes, end, f.len()) != f.u32_be(end).map_err(damage)? {
+        let bytes = f.bytes(0, f.len()).map_err(corrupt)?;
+        if sums::of_block(seed, bytes, end, f.len()) != f.u32_be(end).map_err(corrupt)? {
             self.suspect.get_or_insert(f.offset(end));
         }
         Ok(())
@@ -188,12 +188,12 @@ impl Walk<'_> {
     /// Takes the tags of a descriptor and steps over their data blocks; whether the ring has them all.
     fn descriptor(&mut self, f: &Fields<'_>) -> Result<bool> {
         if self.header.sums_v1 {
-            self.sum = sums::crc32_be(self.sum, f.bytes(0, f.len()).map_err(damage)?);
+            self.sum = sums::crc32_be(self.sum, f.bytes(0, f.len()).map_err(corrupt)?);
         }
         let (size, end) = (self.header.tag_size(), self.header.end(f.len()));
         let mut at = 12;
         while at + size <= end {
-            let (mut tag, flags) = self.tag(f, at).map_err(damage)?;
+            let (mut tag, flags) = self.tag(f, at).map_err(corrupt)?;
             let Some(block) = self.next()? else { return Ok(false) };
             tag.copy.block = block;
             if self.header.sums_v1 {
@@ -249,18 +249,18 @@ impl Walk<'_> {
     }
 
     fn commit(&mut self, f: &Fields<'_>) -> Result<Verdict> {
-        let time = f.u64_be(COMMIT_TIME).map_err(damage)?;
+        let time = f.u64_be(COMMIT_TIME).map_err(corrupt)?;
         let sequence = self.open.sequence;
         let bad = |at: u64, what: &str| {
             let what = format!("checksum {what} transaction {sequence} of the journal");
-            damage(ParseError::corrupt(at, what, "one that fits", "one that does not"))
+            corrupt(ParseError::corrupt(at, what, "one that fits", "one that does not"))
         };
         // Commit blocks of an earlier use of the ring are older than the one before.
         let stale = time < self.time;
         if let Some(at) = self.suspect {
             return if stale { Ok(Verdict::Stale) } else { Err(bad(at, "of a block in")) };
         }
-        let fits = self.commit_fits(f).map_err(damage)?;
+        let fits = self.commit_fits(f).map_err(corrupt)?;
         if !fits && stale {
             return Ok(Verdict::Stale);
         }

@@ -22,9 +22,9 @@ struct Lengths {
     length: [u8; MORE_LENGTHS],
 }
 
-/// Unpacks one chunk into `out`, all of it. `None` when the bytes make no sense.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Option<()> {
-    let mut bits = Bits::new(packed);
+/// Decompresses one chunk into `out`, all of it. `None` when the bytes make no sense.
+pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
+    let mut bits = Bits::new(compressed);
     let mut lengths = Lengths { main: [0; MAIN], length: [0; MORE_LENGTHS] };
     let mut recent = [1_u32; 3];
     let mut done = 0;

@@ -10,7 +10,7 @@ mod xpress;
 use super::Opened;
 use super::file::Stream;
 use super::record::kind;
-use super::{Ntfs, damage};
+use super::{Ntfs, corrupt};
 use crate::guestfs::{Node, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -49,11 +49,11 @@ impl Algorithm {
         }
     }
 
-    /// Unpacks one chunk; `None` when the bytes make no sense.
-    fn unpack(self, packed: &[u8], out: &mut [u8]) -> Option<()> {
+    /// Decompresses one chunk; `None` when the bytes make no sense.
+    fn decompress(self, compressed: &[u8], out: &mut [u8]) -> Option<()> {
         match self {
-            Self::Xpress { .. } => xpress::unpack(packed, out),
-            Self::Lzx => lzx::unpack(packed, out),
+            Self::Xpress { .. } => xpress::decompress(compressed, out),
+            Self::Lzx => lzx::decompress(compressed, out),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Ntfs {
             let now = part.len().min(buf.len() - done);
             if now == 0 {
                 let expected = format!("more than {at} bytes");
-                return Err(damage(ParseError::corrupt(0, "size of a compressed file", expected, at)));
+                return Err(corrupt(ParseError::corrupt(0, "size of a compressed file", expected, at)));
             }
             buf[done..done + now].copy_from_slice(&part[..now]);
             done += now;
@@ -86,7 +86,7 @@ impl Ntfs {
         Ok(())
     }
 
-    /// A chunk, unpacked.
+    /// A chunk, decompressed.
     fn wof_chunk(&self, node: Node, opened: &Opened, algorithm: Algorithm, number: u64) -> Result<Arc<[u8]>> {
         if let Some(bytes) = self.units.get(&(node.0, number)) {
             return Ok(bytes);
@@ -95,32 +95,34 @@ impl Ntfs {
         let chunk = u64::from(algorithm.chunk());
         let record = opened.file.number;
         let bad = |what: &str, expected: String, found: String| {
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 0,
                 format!("{what} of the compressed file with record {record}"),
                 expected,
                 found,
             ))
         };
-        let Some(packed) = &opened.packed else {
+        let Some(compressed) = &opened.compressed else {
             return Err(bad("bytes", format!("a stream {STREAM}"), "none".to_owned()));
         };
-        let (start, end) = self.wof_place(packed, size, chunk, number)?;
+        let (start, end) = self.wof_place(compressed, size, chunk, number)?;
         let len = size.saturating_sub(number * chunk).min(chunk);
-        // A chunk is never longer than what it unpacks to.
-        let Some(packed_len) = end.checked_sub(start).filter(|packed_len| *packed_len <= len && *packed_len > 0) else {
+        // A chunk is never longer than what it decompresses to.
+        let Some(compressed_len) =
+            end.checked_sub(start).filter(|compressed_len| *compressed_len <= len && *compressed_len > 0)
+        else {
             let expected = format!("from {start} on at most {len} bytes for chunk {number}");
             return Err(bad("chunk table", expected, format!("up to {end}")));
         };
-        let mut bytes = vec![0; usize::try_from(packed_len).unwrap_or(0)];
-        let place = self.read_stream(packed, start, &mut bytes)?;
-        let bytes: Arc<[u8]> = if packed_len == len {
+        let mut bytes = vec![0; usize::try_from(compressed_len).unwrap_or(0)];
+        let place = self.read_stream(compressed, start, &mut bytes)?;
+        let bytes: Arc<[u8]> = if compressed_len == len {
             bytes.into()
         } else {
             let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
-            algorithm.unpack(&bytes, &mut out).ok_or_else(|| {
+            algorithm.decompress(&bytes, &mut out).ok_or_else(|| {
                 let what = format!("chunk {number} of the compressed file with record {record}");
-                damage(ParseError::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not unpack"))
+                corrupt(ParseError::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not decompress"))
             })?;
             out.into()
         };
@@ -129,20 +131,20 @@ impl Ntfs {
     }
 
     /// Where a chunk begins and ends in the stream.
-    fn wof_place(&self, packed: &Stream, size: u64, chunk: u64, number: u64) -> Result<(u64, u64)> {
+    fn wof_place(&self, compressed: &Stream, size: u64, chunk: u64, number: u64) -> Result<(u64, u64)> {
         let entry: u64 = if size > WIDE { 8 } else { 4 };
         let last = size.div_ceil(chunk).saturating_sub(1);
         let table = last.saturating_mul(entry);
         let place = |index: u64| -> Result<u64> {
             let mut raw = [0; 8];
             let raw = &mut raw[..usize::try_from(entry).unwrap_or(8)];
-            self.read_stream(packed, index * entry, raw)?;
+            self.read_stream(compressed, index * entry, raw)?;
             let f = Fields::new("chunk table", raw, 0);
             let found = if entry == 8 { f.u64_le(0) } else { f.u32_le(0).map(u64::from) };
-            Ok(found.map_err(damage)?.saturating_add(table))
+            Ok(found.map_err(corrupt)?.saturating_add(table))
         };
         let start = if number == 0 { table } else { place(number - 1)? };
-        let end = if number >= last { packed.size() } else { place(number)? };
+        let end = if number >= last { compressed.size() } else { place(number)? };
         Ok((start, end))
     }
 }

@@ -6,9 +6,9 @@ use super::code::{Bits, Code, copy};
 const SYMBOLS: usize = 512;
 const SHORTEST: usize = 3;
 
-/// Unpacks one chunk into `out`, all of it. `None` when the bytes make no sense.
-pub(super) fn unpack(packed: &[u8], out: &mut [u8]) -> Option<()> {
-    let (table, rest) = packed.split_at_checked(SYMBOLS / 2)?;
+/// Decompresses one chunk into `out`, all of it. `None` when the bytes make no sense.
+pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
+    let (table, rest) = compressed.split_at_checked(SYMBOLS / 2)?;
     let lengths: Vec<u8> = table.iter().flat_map(|two| [two & 15, two >> 4]).collect();
     let code = Code::new(&lengths)?;
     let mut bits = Bits::new(rest);

@@ -12,13 +12,13 @@ const TOP: &str = "{5fbaabe3-6958-40ff-92a7-860e329aab41}";
 
 /// A bundle of two parts, each with a base and a newer state; the second part's base is a plain file.
 struct Bundle {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     xml: String,
 }
 
 impl Bundle {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let image = |guid: &str, kind: &str, file: &str| {
             format!("<Image><GUID>{guid}</GUID><Type>{kind}</Type><File>{file}</File></Image>")
         };
@@ -34,7 +34,7 @@ impl Bundle {
             storage(0, 12, image(BASE, "Compressed", "0.base.hds") + &image(TOP, "Compressed", "0.top.hds")),
             storage(12, 22, image(BASE, "Plain", "1.base.hds") + &image(TOP, "Compressed", "1.top.hds")),
         );
-        let bundle = Self { folder, xml };
+        let bundle = Self { directory, xml };
         bundle.save();
         let [base, top, second] = Self::images();
         for (name, bytes) in [
@@ -43,7 +43,7 @@ impl Bundle {
             ("1.base.hds", vec![77; 5120]),
             ("1.top.hds", second.bytes()),
         ] {
-            std::fs::write(bundle.folder.path().join(name), bytes).unwrap();
+            std::fs::write(bundle.directory.path().join(name), bytes).unwrap();
         }
         bundle
     }
@@ -70,7 +70,7 @@ impl Bundle {
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join("DiskDescriptor.xml")
+        self.directory.path().join("DiskDescriptor.xml")
     }
 
     fn save(&self) {
@@ -78,7 +78,7 @@ impl Bundle {
     }
 
     fn open(&self, options: OpenOptions) -> Result<Box<dyn Image>> {
-        image::open(self.folder.path(), options)
+        image::open(self.directory.path(), options)
     }
 
     /// The message that a changed descriptor gets.
@@ -102,7 +102,7 @@ fn a_bundle_shows_its_current_state_and_each_snapshot() {
     assert_eq!(all(&disk(descriptor)), Bundle::flat(true));
     let older = OpenOptions { snapshot: Some(BASE.to_owned()), ..OpenOptions::default() };
     assert_eq!(all(&disk(bundle.open(older).unwrap())), Bundle::flat(false));
-    let info = image::identify(bundle.folder.path(), crate::storage::local::Devices::Refused).unwrap();
+    let info = image::identify(bundle.directory.path(), crate::storage::local::Devices::Refused).unwrap();
     assert_eq!((info.size, info.path), (22 * 512, bundle.path()));
 }
 
@@ -200,7 +200,7 @@ fn each_broken_element_of_a_descriptor_has_its_own_message() {
     );
     let text = bundle.broken(TOP, "{33333333-1111-1111-1111-111111111111}");
     assert!(text.contains("expected a Shot for") || text.contains("expected an Image"), "{text}");
-    std::fs::write(bundle.folder.path().join("1.base.hds"), [0; 5000]).unwrap();
+    std::fs::write(bundle.directory.path().join("1.base.hds"), [0; 5000]).unwrap();
     let text = crate::error_kind::message(&bundle.open(OpenOptions::default()).err().unwrap());
     assert!(
         text.contains("plain file of a Parallels bundle at offset 0 (0x0): expected 5120 bytes, found 5000"),
@@ -209,9 +209,9 @@ fn each_broken_element_of_a_descriptor_has_its_own_message() {
 }
 
 #[test]
-fn a_folder_that_is_no_bundle_stays_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = image::open(folder.path(), OpenOptions::default()).err().unwrap().to_string();
+fn a_directory_that_is_no_bundle_stays_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = image::open(directory.path(), OpenOptions::default()).err().unwrap().to_string();
     assert!(text.contains("it is a directory"), "{text}");
 }
 
@@ -219,7 +219,7 @@ fn a_folder_that_is_no_bundle_stays_refused() {
 fn a_single_file_of_a_bundle_is_no_disk() {
     let bundle = Bundle::new();
     for name in ["0.base.hds", "0.top.hds", "1.base.hds", "1.top.hds"] {
-        let path = bundle.folder.path().join(name);
+        let path = bundle.directory.path().join(name);
         let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
         assert!(error.contains("a piece of a Parallels disk") && error.contains("DiskDescriptor.xml"), "{error}");
         assert!(image::identify(&path, crate::storage::local::Devices::Refused).is_err());

@@ -1,4 +1,4 @@
-//! Headers, maps and damage, on images built byte by byte.
+//! Headers, maps and corruption, on images built byte by byte.
 
 mod bundle;
 mod write;
@@ -26,7 +26,7 @@ fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
 
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, &OpenOptions::default()) {
-        Ok(_) => panic!("a damaged image was opened"),
+        Ok(_) => panic!("a corrupt image was opened"),
         Err(error) => crate::error_kind::message(&error),
     }
 }
@@ -120,7 +120,7 @@ fn each_broken_field_has_its_own_message() {
 }
 
 #[test]
-fn a_cluster_inside_of_the_table_is_damage() {
+fn a_cluster_inside_of_the_table_is_corrupt() {
     let mut bytes = Build { clusters: vec![None; 200], ..Build::default() }.bytes();
     bytes[64..68].copy_from_slice(&1_u32.to_le_bytes());
     let text = message(bytes);

@@ -27,9 +27,9 @@ fn chain(leaf: Arc<MemFile>, writable: bool) -> ChainDisk {
 /// An image of one kind of history: with a parent or not, version 2 or 3, a snapshot that shares all clusters, and a
 /// compressed cluster.
 fn leaf(version: u32, backing: bool, snapshot: bool) -> Build {
-    let packed = deflate(&[55; CLUSTER]);
+    let encoded = deflate(&[55; CLUSTER]);
     let mut compressed = vec![0; CLUSTER];
-    compressed[..packed.len()].copy_from_slice(&packed);
+    compressed[..encoded.len()].copy_from_slice(&encoded);
     let mut entries =
         vec![stored(0), 0, COMPRESSED | stored(1) & !COPIED, if version == 3 { 1 } else { 0 }, 0, stored(2)];
     if snapshot {
@@ -84,9 +84,9 @@ const KINDS: [(u32, bool, bool); 6] =
 
 /// Runs `qemu-img check`, which says 0 for a clean image and 3 for one with leaks only.
 fn qemu_check(bytes: &[u8]) -> i32 {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("base.raw"), vec![BASE; 40 * CLUSTER]).unwrap();
-    let path = folder.path().join("a.qcow2");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("base.raw"), vec![BASE; 40 * CLUSTER]).unwrap();
+    let path = directory.path().join("a.qcow2");
     std::fs::write(&path, bytes).unwrap();
     let out = Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(&path).output();
     let out = out.unwrap_or_else(|e| panic!("qemu-img is needed for this test (Debian: qemu-utils): {e}"));

@@ -1,4 +1,4 @@
-//! Headers, maps and damage, on images built byte by byte.
+//! Headers, maps and corruption, on images built byte by byte.
 
 mod compressed;
 mod crash;
@@ -18,7 +18,7 @@ fn message(bytes: Vec<u8>, writable: bool) -> String {
         Ok(image) => {
             let mut at = 0;
             loop {
-                assert!(at < image.info().size, "a damaged image was opened and mapped");
+                assert!(at < image.info().size, "a corrupt image was opened and mapped");
                 match image.extent(at, image.info().size - at) {
                     Ok(run) => at += run.len,
                     Err(error) => return crate::error_kind::message(&error),
@@ -109,7 +109,7 @@ fn each_broken_field_has_its_own_message() {
         (
             79,
             vec![2],
-            "QCOW2 incompatible_features at offset 72 (0x48): expected no mark of damage, found bit 1 (corrupt)",
+            "QCOW2 incompatible_features at offset 72 (0x48): expected no mark of corruption, found bit 1 (corrupt)",
         ),
         (
             79,
@@ -270,7 +270,7 @@ fn version_2_has_no_zero_flag() {
 }
 
 #[test]
-fn a_damaged_image_is_read_with_force() {
+fn a_corrupt_image_is_read_with_force() {
     let mut bytes = good().bytes();
     bytes[79] = 2;
     let forced = OpenOptions { force: true, ..OpenOptions::default() };

@@ -1,6 +1,6 @@
 //! Tests of VHDs built byte by byte.
 
-mod damage;
+mod corrupt;
 mod read;
 mod write;
 

@@ -83,7 +83,7 @@ fn a_footer_of_511_bytes_is_read() {
 }
 
 #[test]
-fn the_copy_of_the_footer_is_used_when_the_end_is_cut_or_damaged() {
+fn the_copy_of_the_footer_is_used_when_the_end_is_cut_or_corrupt() {
     let build = two_blocks();
     let good = build.bytes();
     let end = good.len() - 512;
@@ -98,7 +98,7 @@ fn the_copy_of_the_footer_is_used_when_the_end_is_cut_or_damaged() {
     let image = open_good(bytes);
     assert!(
         image.info().notes[0].starts_with(&format!(
-            "The footer at the end of the file is damaged (VHD footer checksum at offset {}",
+            "The footer at the end of the file is corrupt (VHD footer checksum at offset {}",
             end + 64
         )),
         "{:?}",

@@ -1,6 +1,6 @@
 //! Tests of VHDXs built byte by byte.
 
-mod damage;
+mod corrupt;
 mod log;
 mod read;
 mod write;
@@ -20,7 +20,7 @@ fn open_good(bytes: Vec<u8>) -> Box<dyn Image> {
 
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
-        Ok(_) => panic!("a damaged image was opened"),
+        Ok(_) => panic!("a corrupt image was opened"),
         Err(error) => crate::error_kind::message(&error),
     }
 }

@@ -69,7 +69,7 @@ fn a_difference_shows_its_sectors_over_its_parents() {
 }
 
 #[test]
-fn sectors_of_4096_bytes_are_told_and_have_a_bit_each() {
+fn sectors_of_4096_bytes_are_reported_and_have_a_bit_each() {
     let mut bitmap = vec![0; 32];
     bitmap[0] = 0b10;
     let locator = leaf().locator;
@@ -91,7 +91,7 @@ fn sectors_of_4096_bytes_are_told_and_have_a_bit_each() {
 }
 
 #[test]
-fn a_fixed_disk_is_told() {
+fn a_fixed_disk_is_reported() {
     let build = Build { flags: 1, map: (0..4).map(|i| (6, i)).collect(), data: vec![1, 2, 3, 4], ..Build::default() };
     assert_eq!(open_good(build.bytes()).info().variant, Variant::Fixed);
 }
@@ -111,13 +111,13 @@ fn the_header_with_the_higher_number_counts_and_one_alone_is_enough() {
 }
 
 #[test]
-fn the_copy_of_the_region_table_is_used_when_the_first_is_damaged() {
+fn the_copy_of_the_region_table_is_used_when_the_first_is_corrupt() {
     let mut bytes = two_blocks().bytes();
     bytes[(192 << 10) + 100] ^= 1;
     let image = open_good(bytes);
     let notes = &image.info().notes;
     assert!(
-        notes[0].starts_with("The region table is damaged (VHDX region table checksum at offset 196612"),
+        notes[0].starts_with("The region table is corrupt (VHDX region table checksum at offset 196612"),
         "{notes:?}"
     );
 }

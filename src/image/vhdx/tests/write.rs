@@ -249,10 +249,10 @@ fn every_power_loss_leaves_an_image_that_opens() {
     for cut in 0..=ops.len() {
         let waited = ops[..cut].iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |sync| sync + 1);
         assert!(cut - waited < 8, "too many ways to lose {} operations", cut - waited);
-        for kept in 0..1_u32 << (cut - waited) {
-            let bytes = after_power_loss(&start, &ops[..cut], |op| op < waited || kept >> (op - waited) & 1 == 1);
+        for cached in 0..1_u32 << (cut - waited) {
+            let bytes = after_power_loss(&start, &ops[..cut], |op| op < waited || cached >> (op - waited) & 1 == 1);
             let result = open(MemFile::new("/t/a.vhdx", bytes), OpenOptions::default());
-            assert!(result.is_ok(), "after {cut} operations, {kept:b} kept: {:?}", result.err());
+            assert!(result.is_ok(), "after {cut} operations, {cached:b} kept: {:?}", result.err());
         }
     }
 }
@@ -284,8 +284,8 @@ fn a_first_bitmap_block_is_allocated() {
 
 #[test]
 fn many_pages_of_the_table_change_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.vhdx");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.vhdx");
     std::fs::write(&path, Build { size: 70 << 30, map: Vec::new(), ..Build::default() }.bytes()).unwrap();
     let open = |writable| {
         let file = crate::storage::local::open(&path, writable, crate::storage::local::Devices::Refused).unwrap();

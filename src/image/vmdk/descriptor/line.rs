@@ -139,18 +139,18 @@ impl<'a> RawLine<'a> {
             }
         }
         let Some(equals) = self.text.iter().position(|b| *b == b'=') else {
-            return Err(self.odd("a value, an extent or a comment"));
+            return Err(self.malformed("a value, an extent or a comment"));
         };
         let key = lossy(self.text[..equals].trim_ascii()).to_ascii_lowercase();
         let (value, at) = trim(&self.text[equals + 1..], self.at + equals as u64 + 1);
         let Some(quoted) = value.strip_prefix(b"\"") else { return Ok(Line::Entry(Entry { key, value, at })) };
         let Some(end) = quoted.iter().rposition(|b| *b == b'"') else {
-            return Err(self.odd("a value that ends with a quotation mark"));
+            return Err(self.malformed("a value that ends with a quotation mark"));
         };
         Ok(Line::Entry(Entry { key, value: &quoted[..end], at: at + 1 }))
     }
 
-    fn odd(&self, expected: &str) -> ParseError {
+    fn malformed(&self, expected: &str) -> ParseError {
         ParseError::corrupt(self.at, "line of the VMDK descriptor", expected, format_args!("{:?}", lossy(self.text)))
     }
 
@@ -159,25 +159,27 @@ impl<'a> RawLine<'a> {
     fn extent(&self, access: Access, skip: usize) -> Result<ExtentLine, ParseError> {
         let (sectors, rest) = word(&self.text[skip..]);
         let (kind, rest) = word(rest);
-        let sectors = number(sectors).ok_or_else(|| self.odd("an extent with a number of sectors"))?;
+        let sectors = number(sectors).ok_or_else(|| self.malformed("an extent with a number of sectors"))?;
         let kind = self.kind(kind)?;
         let mut extent = ExtentLine { access, sectors, kind, name: None, offset: 0, at: self.at };
         if kind == ExtentKind::Zero {
-            return if rest.is_empty() { Ok(extent) } else { Err(self.odd("a ZERO extent without a file")) };
+            return if rest.is_empty() { Ok(extent) } else { Err(self.malformed("a ZERO extent without a file")) };
         }
-        let (name, rest) = quoted(rest).ok_or_else(|| self.odd("an extent with a file name in quotation marks"))?;
+        let (name, rest) =
+            quoted(rest).ok_or_else(|| self.malformed("an extent with a file name in quotation marks"))?;
         extent.name = Some(VmdkName::new(name));
         let (offset, rest) = word(rest);
         if !offset.is_empty() {
-            extent.offset = number(offset).ok_or_else(|| self.odd("an extent with a sector number as its offset"))?;
+            extent.offset =
+                number(offset).ok_or_else(|| self.malformed("an extent with a sector number as its offset"))?;
         }
         // VMware Player adds the partition's identity to parts of a physical disk.
         if !rest.is_empty() && !word(rest).0.eq_ignore_ascii_case(b"partitionUUID") {
-            return Err(self.odd("nothing after an extent's offset"));
+            return Err(self.malformed("nothing after an extent's offset"));
         }
         let begins_at_0 = !matches!(kind, ExtentKind::Flat | ExtentKind::Vmfs);
         if begins_at_0 && extent.offset != 0 {
-            return Err(self.odd("a sparse extent without an offset"));
+            return Err(self.malformed("a sparse extent without an offset"));
         }
         Ok(extent)
     }
@@ -217,8 +219,8 @@ fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let marks = inner.iter().enumerate().filter(|(_, b)| **b == b'"').map(|(at, _)| at);
     for at in marks {
         let rest = &inner[at + 1..];
-        let behind = word(rest).0;
-        let ends = rest.first().is_none_or(u8::is_ascii_whitespace) && behind.iter().all(u8::is_ascii_digit);
+        let after = word(rest).0;
+        let ends = rest.first().is_none_or(u8::is_ascii_whitespace) && after.iter().all(u8::is_ascii_digit);
         if ends {
             return Some((&inner[..at], rest.trim_ascii()));
         }
@@ -250,20 +252,20 @@ impl Entry<'_> {
         (!self.value.is_empty()).then(|| VmdkName::new(self.value))
     }
 
-    fn odd(&self, expected: &str) -> ParseError {
+    fn malformed(&self, expected: &str) -> ParseError {
         let what = format!("value of {} in the VMDK descriptor", self.key);
         ParseError::corrupt(self.at, what, expected, format_args!("{:?}", self.text()))
     }
 
     pub(super) fn number(&self) -> Result<u32, ParseError> {
-        self.text().parse().map_err(|_| self.odd("a number"))
+        self.text().parse().map_err(|_| self.malformed("a number"))
     }
 
     /// A number of 1 to 8 hexadecimal digits.
     pub(super) fn hexadecimal(&self) -> Result<u32, ParseError> {
         let text = self.text();
         let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
-        u32::from_str_radix(&text, 16).ok().filter(|_| digits).ok_or_else(|| self.odd("a hexadecimal number"))
+        u32::from_str_radix(&text, 16).ok().filter(|_| digits).ok_or_else(|| self.malformed("a hexadecimal number"))
     }
 
     /// A UUID; none where the value is empty.
@@ -272,6 +274,6 @@ impl Entry<'_> {
         if text.is_empty() {
             return Ok(None);
         }
-        Uuid::try_parse(&text).map(Some).map_err(|_| self.odd("a UUID"))
+        Uuid::try_parse(&text).map(Some).map_err(|_| self.malformed("a UUID"))
     }
 }

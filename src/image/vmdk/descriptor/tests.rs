@@ -46,7 +46,7 @@ fn any_order_case_and_space() {
 }
 
 #[test]
-fn odd_names_are_kept() {
+fn malformed_names_are_cached() {
     for (written, name, offset) in [
         ("\"q\"x é-flat.vmdk\" 0", "q\"x é-flat.vmdk", 0),
         ("\"a\" 5", "a", 5),

@@ -7,8 +7,8 @@ use std::process::Command;
 
 /// What QEMU reads from a descriptor with one extent.
 fn qemu(create_type: &str, line: &str, extent: &[u8]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
     std::fs::write(path("a.vmdk"), descriptor(line).replace("custom", create_type)).unwrap();
     std::fs::write(path("extent"), extent).unwrap();
     let output = Command::new("qemu-img")
@@ -21,7 +21,7 @@ fn qemu(create_type: &str, line: &str, extent: &[u8]) -> Vec<u8> {
 }
 
 fn ours(line: &str, extent: &[u8]) -> Result<Vec<u8>> {
-    let image = Folder::default().with("extent", extent.to_vec()).open_extents(line, &READ)?;
+    let image = Directory::default().with("extent", extent.to_vec()).open_extents(line, &READ)?;
     let mut at = 0;
     while at < image.info().size {
         at += image.extent(at, image.info().size - at)?.len;
@@ -30,7 +30,7 @@ fn ours(line: &str, extent: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn error(line: &str, extent: &[u8]) -> String {
-    message(&ours(line, extent).expect_err("a damaged extent"))
+    message(&ours(line, extent).expect_err("a corrupt extent"))
 }
 
 fn put(bytes: &mut Vec<u8>, at: usize, new: &[u8]) {
@@ -80,7 +80,7 @@ fn a_copy_on_write_disk_is_read_as_by_qemu() {
     }
     assert!(bytes == expected);
     assert!(qemu("vmfsSparse", COWD_LINE, &cowd()) == expected);
-    let image = Folder::default().with("extent", cowd()).open_extents(COWD_LINE, &WRITE).unwrap();
+    let image = Directory::default().with("extent", cowd()).open_extents(COWD_LINE, &WRITE).unwrap();
     assert!(image.writer().is_none(), "only read");
     assert_eq!(image.extent(0, 9000 * 512).unwrap(), Run { extent: Extent::Absent, len: 4096 * 512 });
     let run = image.extent(4097 * 512, 9000 * 512 - 4097 * 512).unwrap();
@@ -198,7 +198,7 @@ fn a_space_efficient_extent_is_read_as_by_qemu() {
     }
     assert!(bytes == expected);
     assert!(qemu("seSparse", SE_LINE, &sesparse()) == expected);
-    let image = Folder::default().with("extent", sesparse()).open_extents(SE_LINE, &WRITE).unwrap();
+    let image = Directory::default().with("extent", sesparse()).open_extents(SE_LINE, &WRITE).unwrap();
     assert!(image.writer().is_none(), "only read");
     let run = |grain: u64| image.extent(grain * 4096 + 5, 65544 * 512 - grain * 4096 - 5).unwrap();
     assert_eq!(run(0), Run { extent: Extent::Absent, len: (16 << 20) - 5 });

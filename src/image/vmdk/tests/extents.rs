@@ -18,11 +18,13 @@ fn all(disk: &dyn Disk) -> Vec<u8> {
 
 #[test]
 fn extents_of_all_kinds_make_one_disk() {
-    let folder =
-        Folder::default().with("s001.vmdk", sparse()).with("flat \"1\".img", flat(5, 20)).with("vmfs.img", flat(6, 8));
+    let directory = Directory::default()
+        .with("s001.vmdk", sparse())
+        .with("flat \"1\".img", flat(5, 20))
+        .with("vmfs.img", flat(6, 8));
     let lines = "RW 48 SPARSE \"s001.vmdk\"\nRW 8 ZERO\nRDONLY 6 FLAT \"flat \"1\".img\" 4\nrw 2 vmfs \"vmfs.img\"\n\
                  RW 10 FLAT \"flat \"1\".img\" 10\nNOACCESS 4 FLAT \"gone\" 0";
-    let image = folder.open_extents(lines, &READ).unwrap();
+    let image = directory.open_extents(lines, &READ).unwrap();
     assert_eq!(image.info().size, 78 * 512);
     assert_eq!(image.info().variant, Variant::Fixed);
     assert_eq!(image.info().details, "custom, 6 SPARSE/ZERO/FLAT/VMFS extents");
@@ -53,8 +55,8 @@ fn extents_of_all_kinds_make_one_disk() {
 #[test]
 fn only_extents_that_may_be_written_are() {
     let lines = "RW 48 SPARSE \"s001.vmdk\"\nRW 16 FLAT \"flat\" 0\nRDONLY 8 FLAT \"flat\" 16\nRW 8 ZERO";
-    let folder = Folder::default().with("s001.vmdk", sparse()).with("flat", flat(5, 24));
-    let image = folder.open_extents(lines, &WRITE).unwrap();
+    let directory = Directory::default().with("s001.vmdk", sparse()).with("flat", flat(5, 24));
+    let image = directory.open_extents(lines, &WRITE).unwrap();
     assert_eq!(image.writer().unwrap().unit(), 4096);
     let disk = ChainDisk::new(vec![image], Vec::new());
     let mut model = all(&disk);
@@ -78,13 +80,13 @@ fn only_extents_that_may_be_written_are() {
 #[test]
 fn disks_that_cannot_be_written_have_no_writer_or_say_why() {
     let small = Build { grain: 4, table_entries: 12, descriptor: String::new(), ..Build::default() };
-    let folder = || {
-        Folder::default()
+    let directory = || {
+        Directory::default()
             .with("s001.vmdk", sparse())
             .with("small", Build { map: Vec::new(), data: Vec::new(), ..small.clone() }.bytes())
             .with("flat", flat(5, 64))
     };
-    let open = |lines: &str| folder().open_extents(lines, &WRITE);
+    let open = |lines: &str| directory().open_extents(lines, &WRITE);
     for lines in ["RDONLY 48 SPARSE \"s001.vmdk\"", "RW 100 ZERO", "RDONLY 8 FLAT \"flat\" 0"] {
         assert!(open(lines).unwrap().writer().is_none(), "{lines}");
     }
@@ -111,11 +113,11 @@ fn disks_that_cannot_be_written_have_no_writer_or_say_why() {
 fn writes_reach_every_extent_of_a_difference() {
     let text = Build { descriptor: descriptor("RW 48 SPARSE \"s\"\nRW 44 SPARSE \"t\""), ..Build::default() };
     let text = text.difference().descriptor.into_bytes();
-    let folder = Folder::default().with("a.vmdk", text.clone()).with("s", sparse()).with("t", sparse());
-    let base = Folder::default().with("flat", flat(9, 92));
+    let directory = Directory::default().with("a.vmdk", text.clone()).with("s", sparse()).with("t", sparse());
+    let base = Directory::default().with("flat", flat(9, 92));
     let chain = |writable: bool| {
-        let base = Folder(base.0.clone()).open_extents("RW 92 FLAT \"flat\" 0", &READ).unwrap();
-        let leaf = folder.open("a.vmdk", &if writable { WRITE } else { READ }).unwrap();
+        let base = Directory(base.0.clone()).open_extents("RW 92 FLAT \"flat\" 0", &READ).unwrap();
+        let leaf = directory.open("a.vmdk", &if writable { WRITE } else { READ }).unwrap();
         ChainDisk::new(vec![leaf, base], Vec::new())
     };
     let mut model = flat(9, 92);
@@ -137,7 +139,7 @@ fn writes_reach_every_extent_of_a_difference() {
     model[47103] = 5;
     disk.close().unwrap();
     assert_eq!(all(&chain(false)), model, "zeros hide the parent");
-    let now = folder.0["a.vmdk"].bytes();
+    let now = directory.0["a.vmdk"].bytes();
     assert_eq!(now.len(), text.len());
     assert_ne!(now, text, "the descriptor says that the disk has changed");
 }
@@ -151,21 +153,21 @@ fn a_file_is_used_by_one_extent_only() {
         "RW 1 FLAT \"a.vmdk\" 0",
         "RW 8 FLAT \"flat\" 0\nRDONLY 8 FLAT \"flat\" 7",
     ] {
-        let folder = Folder::default().with("s001.vmdk", sparse()).with("flat", flat(5, 64));
-        let error = failure(folder.open_extents(lines, &READ));
+        let directory = Directory::default().with("s001.vmdk", sparse()).with("flat", flat(5, 64));
+        let error = failure(directory.open_extents(lines, &READ));
         assert!(error.contains("which another part of the disk uses too"), "{lines}: {error}");
     }
 }
 
 #[test]
 fn a_flat_extent_lies_within_its_file() {
-    let folder = || Folder::default().with("flat", flat(5, 64));
-    let error = failure(folder().open_extents("RW 60 FLAT \"flat\" 5", &READ));
+    let directory = || Directory::default().with("flat", flat(5, 64));
+    let error = failure(directory().open_extents("RW 60 FLAT \"flat\" 5", &READ));
     assert!(error.contains("VMDK extent of 60 sectors from sector 5 on at offset 2560 (0xa00): expected all its bytes, found the end of the file at 32768"), "{error}");
-    let error = failure(folder().open_extents(&format!("RW 60 FLAT \"flat\" {}", u64::MAX), &READ));
+    let error = failure(directory().open_extents(&format!("RW 60 FLAT \"flat\" {}", u64::MAX), &READ));
     assert!(error.contains("expected all its bytes"), "{error}");
     let forced = OpenOptions { force: true, ..READ };
-    let image = folder().open_extents("RW 60 FLAT \"flat\" 5", &forced).unwrap();
+    let image = directory().open_extents("RW 60 FLAT \"flat\" 5", &forced).unwrap();
     assert_eq!(image.extent(0, 60 * 512).unwrap().len, 59 * 512);
     assert!(matches!(image.extent(59 * 512, 1), Err(Error::Corrupt { .. })));
 }
@@ -175,15 +177,15 @@ fn an_embedded_descriptor_is_about_its_own_file_whatever_its_name() {
     let build = Build { descriptor: descriptor("RW 48 SPARSE \"old name.vmdk\""), ..Build::default() };
     assert_eq!(open_build(&build).files().len(), 1);
     let build = Build { descriptor: descriptor("RW 48 SPARSE \"a.vmdk\"\nRW 8 FLAT \"flat\" 0"), ..Build::default() };
-    let folder = Folder::default().with("a.vmdk", build.bytes()).with("flat", flat(5, 8));
-    let image = folder.open("a.vmdk", &READ).unwrap();
+    let directory = Directory::default().with("a.vmdk", build.bytes()).with("flat", flat(5, 8));
+    let image = directory.open("a.vmdk", &READ).unwrap();
     assert_eq!((image.files().len(), image.info().size), (2, 56 * 512));
 }
 
 #[test]
 fn an_extent_given_instead_of_its_descriptor_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     std::fs::write(path("disk.vmdk"), descriptor("RW 48 SPARSE \"disk-s001.vmdk\"")).unwrap();
     for (name, bytes) in [("disk-s001.vmdk", sparse()), ("disk-flat.vmdk", flat(5, 8)), ("disk-f002.vmdk", flat(5, 8))]
     {
@@ -208,8 +210,8 @@ fn an_extent_given_instead_of_its_descriptor_is_refused() {
 
 #[test]
 fn extents_are_found_by_the_rules_for_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     std::fs::write(path("part.img"), flat(5, 8)).unwrap();
     let open = |extent: &str| {
         std::fs::write(path("disk.vmdk"), descriptor(extent)).unwrap();
@@ -228,12 +230,12 @@ fn extents_are_found_by_the_rules_for_names() {
 
 /// Opens a VMDK of one extent among other files: its size and notes, or the error.
 fn open_among(line: &str, files: &[(&str, Vec<u8>)]) -> Result<(u64, Vec<String>), String> {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("disk.vmdk"), descriptor(line)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("disk.vmdk"), descriptor(line)).unwrap();
     for (name, bytes) in files {
-        std::fs::write(folder.path().join(name), bytes).unwrap();
+        std::fs::write(directory.path().join(name), bytes).unwrap();
     }
-    let opened = crate::image::open(&folder.path().join("disk.vmdk"), READ);
+    let opened = crate::image::open(&directory.path().join("disk.vmdk"), READ);
     opened.map(|image| (image.info().size, image.info().notes.clone())).map_err(|error| message(&error))
 }
 

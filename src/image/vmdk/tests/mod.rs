@@ -1,6 +1,6 @@
 //! VMDKs built byte by byte.
 
-mod damage;
+mod corrupt;
 mod esx;
 mod extents;
 mod read;
@@ -52,9 +52,9 @@ fn message(error: &Error) -> String {
 
 /// Files in memory that a descriptor names.
 #[derive(Default)]
-struct Folder(HashMap<&'static str, Arc<MemFile>>);
+struct Directory(HashMap<&'static str, Arc<MemFile>>);
 
-impl Folder {
+impl Directory {
     fn with(mut self, name: &'static str, bytes: Vec<u8>) -> Self {
         self.0.insert(name, MemFile::new(&format!("/t/{name}"), bytes));
         self

@@ -99,29 +99,29 @@ fn the_headers_say_what_the_image_is() {
 }
 
 #[test]
-fn a_damaged_table_is_read_from_its_redundant_copy() {
+fn a_corrupt_table_is_read_from_its_redundant_copy() {
     let build = Build::default();
     let good = build.bytes();
     let runs = |image: &dyn Image| -> Vec<Run> { (0..6).map(|i| image.extent(i * 4096, 4096).unwrap()).collect() };
     let expected = runs(&*open_bytes(good.clone(), &READ).unwrap());
     for (at, new, note) in [
         // An entry that was lost, two that lead out of the file and into the header, and one of the directory.
-        (build.entry(0), 0_u32, "1 grain table is damaged; its redundant copy is used"),
-        (build.entry(4), 0xFFFF_FFFF, "1 grain table is damaged; its redundant copy is used"),
-        (build.entry(1), 4, "1 grain table is damaged; its redundant copy is used"),
-        (build.directory(), 0, "1 grain table is damaged; its redundant copy is used"),
-        (build.directory() + 4, 0xFFFF_FFFF, "1 grain table is damaged; its redundant copy is used"),
+        (build.entry(0), 0_u32, "1 grain table is corrupt; its redundant copy is used"),
+        (build.entry(4), 0xFFFF_FFFF, "1 grain table is corrupt; its redundant copy is used"),
+        (build.entry(1), 4, "1 grain table is corrupt; its redundant copy is used"),
+        (build.directory(), 0, "1 grain table is corrupt; its redundant copy is used"),
+        (build.directory() + 4, 0xFFFF_FFFF, "1 grain table is corrupt; its redundant copy is used"),
         // The other way round.
-        (build.redundant_table(0), 0, "its redundant grain tables are damaged; the first ones are used"),
-        (build.redundant_table(1), 0xFFFF_FFFF, "its redundant grain tables are damaged; the first ones are used"),
-        (build.redundant_directory(), 0, "its redundant grain tables are damaged; the first ones are used"),
+        (build.redundant_table(0), 0, "its redundant grain tables are corrupt; the first ones are used"),
+        (build.redundant_table(1), 0xFFFF_FFFF, "its redundant grain tables are corrupt; the first ones are used"),
+        (build.redundant_directory(), 0, "its redundant grain tables are corrupt; the first ones are used"),
         (
             build.redundant_directory() + 4,
             0xFFFF_FFFF,
-            "its redundant grain tables are damaged; the first ones are used",
+            "its redundant grain tables are corrupt; the first ones are used",
         ),
-        (56, 0x00FF_FFFF, "2 grain tables are damaged; their redundant copies are used"),
-        (48, 0x00FF_FFFF, "its redundant grain tables are damaged; the first ones are used"),
+        (56, 0x00FF_FFFF, "2 grain tables are corrupt; their redundant copies are used"),
+        (48, 0x00FF_FFFF, "its redundant grain tables are corrupt; the first ones are used"),
     ] {
         let mut bytes = good.clone();
         bytes[at..at + 4].copy_from_slice(&new.to_le_bytes());

@@ -82,7 +82,7 @@ fn read(bytes: Vec<u8>) -> std::result::Result<Vec<u8>, String> {
 }
 
 #[test]
-fn a_stream_is_read_by_the_header_behind_it() {
+fn a_stream_is_read_by_the_header_after_it() {
     let stream = good();
     let image = open_bytes(stream.bytes.clone(), &WRITE).unwrap();
     assert!(image.writer().is_none(), "streams are only read");
@@ -116,10 +116,10 @@ fn a_grain_that_does_not_decode_is_an_error() {
         let text = bad(data);
         assert!(text.contains("VMDK compressed grain 0 at offset 2060 (0x80c): ") && text.contains(&cause), "{text}");
     }
-    let mut damaged = whole.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle] ^= 0xFF;
-    bad(damaged);
+    let mut corrupt = whole.clone();
+    let middle = corrupt.len() / 2;
+    corrupt[middle] ^= 0xFF;
+    bad(corrupt);
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn an_extent_does_not_grow_beyond_2_tib() {
         fn zero(&self, _: u64, _: u64) -> std::io::Result<()> {
             Ok(())
         }
-        fn stretch(&self, _: u64) -> std::io::Result<crate::storage::Stretch> {
+        fn segment(&self, _: u64) -> std::io::Result<crate::storage::Segment> {
             unreachable!()
         }
     }

@@ -161,7 +161,9 @@ fn an_encrypted_machine_says_its_key() {
     let text = "<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"1.19-linux\">\n\
                 <MachineEncrypted uuid=\"{0ae2d2a6-0e6c-4d2e-9c1b-000000000241}\" keyId=\"vault\" keyStore=\"U0NO\">AAAA\
                 </MachineEncrypted></VirtualBox>";
-    assert!(matches!(parse_machine(text.as_bytes()), Err(ParseError::Encrypted(sealed)) if sealed.key_id == "vault"));
+    assert!(
+        matches!(parse_machine(text.as_bytes()), Err(ParseError::Encrypted(encrypted)) if encrypted.key_id == "vault")
+    );
     assert_eq!(
         parse_machine(change(text, " keyId=\"vault\"", "").as_bytes()).unwrap_err(),
         broken(2, "the attribute MachineEncrypted/@keyId", "none")

@@ -65,7 +65,7 @@ fn machine_lines(bytes: &[u8]) -> String {
         machine.groups.join(","),
         machine.current_state_modified
     );
-    lines += &format!("snapshots in {:?}, state in {:?}\n", machine.snapshot_folder, machine.state_file);
+    lines += &format!("snapshots in {:?}, state in {:?}\n", machine.snapshot_directory, machine.state_file);
     lines += &slot_lines(&machine.attachments);
     for (index, snapshot) in machine.snapshots.iter().enumerate() {
         let mark = if machine.current_snapshot == Some(index) { "*" } else { "" };
@@ -90,10 +90,10 @@ fn global_lines(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn settings_of_every_era_mean_what_is_noted_beside_them() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/registry/xml/tests/samples");
+fn settings_of_every_era_mean_what_is_noted_next_to_them() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/registry/xml/tests/samples");
     let mut seen = 0;
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let sample = entry.unwrap().path();
         if sample.extension().is_some_and(|extension| extension == "txt") {
             continue;
@@ -117,7 +117,7 @@ fn a_future_version_is_read_as_the_newest() {
 }
 
 #[test]
-fn namespaces_are_told_apart_and_prefixes_are_no_matter() {
+fn namespaces_are_reported_apart_and_prefixes_are_no_matter() {
     let text = include_str!("samples/1.21-machine.vbox");
     let expected = machine_lines(text.as_bytes());
     for (from, to) in [
@@ -149,10 +149,10 @@ fn a_byte_order_mark_and_carriage_returns_are_no_matter() {
 }
 
 #[test]
-fn a_description_may_be_in_pieces_and_an_attribute() {
+fn a_description_may_be_in_chunks_and_an_attribute() {
     let text = include_str!("samples/1.21-machine.vbox");
-    let pieces = "<Description>a<!-- c -->b<![CDATA[<c>&amp;]]>&quot;d</Description><MediaRegistry>";
-    let parsed = parse_machine(text.replace("<MediaRegistry>", pieces).as_bytes()).unwrap();
+    let chunks = "<Description>a<!-- c -->b<![CDATA[<c>&amp;]]>&quot;d</Description><MediaRegistry>";
+    let parsed = parse_machine(text.replace("<MediaRegistry>", chunks).as_bytes()).unwrap();
     assert_eq!(parsed.machine.description, "ab<c>&amp;\"d");
     let attributes = text
         .replace(r#"format="VDI""#, r#"format="VDI" Description="of a disk""#)

@@ -37,5 +37,5 @@ fn versions_are_read_up_to_the_platform() {
     for text in ["", "1", "1.", "1.x", "x.1", "99999999999.1"] {
         assert_eq!(Version::parse(text), None, "{text}");
     }
-    assert!(Version { major: 1, minor: 9 } < Version::MACHINE_FOLDERS);
+    assert!(Version { major: 1, minor: 9 } < Version::MACHINE_DIRECTORIES);
 }

@@ -1,4 +1,4 @@
-//! The names of a folder.
+//! The names of a directory.
 
 use super::entry::{LongName, SlotKind};
 use super::{Fat, Place};
@@ -7,18 +7,18 @@ use crate::guestfs::{Entry, Node, NodeKind, Result};
 use std::ops::ControlFlow;
 
 impl Fat {
-    /// Tells the names of a folder from a slot on. A long name that is told from its middle on is none, so a place to
+    /// Tells the names of a directory from a slot on. A long name that is told from its middle on is none, so a place to
     /// go on from is always behind a short one.
     pub(super) fn tell_names(
         &self,
         node: Node,
-        folder: Place,
+        directory: Place,
         from: u64,
         each: &mut dyn FnMut(Named) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut long = LongName::default();
         self.gaps.list(node, from, each, |each, skip| {
-            self.heap.slots(folder, from, &mut |slot| {
+            self.heap.slots(directory, from, &mut |slot| {
                 let slot = match slot {
                     Ok(slot) => slot,
                     Err(error) => {
@@ -35,12 +35,12 @@ impl Fat {
         })
     }
 
-    /// The label that is a slot of the root folder.
+    /// The label that is a slot of the root directory.
     pub(super) fn root_label(&self) -> Result<Option<String>> {
         let mut label = None;
-        self.heap.slots(self.folder(super::ROOT)?, 0, &mut |slot| {
+        self.heap.slots(self.directory(super::ROOT)?, 0, &mut |slot| {
             match SlotKind::of(slot?.raw) {
-                SlotKind::Short(short) if short.is_label() && !short.is_folder() => label = Some(short.label()),
+                SlotKind::Short(short) if short.is_label() && !short.is_directory() => label = Some(short.label()),
                 SlotKind::End => return Ok(ControlFlow::Break(())),
                 _ => {}
             }
@@ -53,7 +53,7 @@ impl Fat {
 fn named(slot: &Slot<'_>, long: &mut LongName) -> Found {
     let short = match SlotKind::of(slot.raw) {
         SlotKind::End => return Found::End,
-        SlotKind::Piece => {
+        SlotKind::Chunk => {
             long.push(slot.number, slot.raw);
             return Found::Nothing;
         }
@@ -68,7 +68,7 @@ fn named(slot: &Slot<'_>, long: &mut LongName) -> Found {
         Some((start, name)) => (start, name, Some(dos)),
         None => (slot.number, dos, None),
     };
-    let kind = if short.is_folder() { NodeKind::Folder } else { NodeKind::File };
+    let kind = if short.is_directory() { NodeKind::Directory } else { NodeKind::File };
     let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };
     Found::Name(Named { start, entry, alias })
 }

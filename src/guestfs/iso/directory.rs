@@ -7,43 +7,43 @@ use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use std::ops::ControlFlow;
 
 impl Iso {
-    /// Tells the entries of a folder from byte `from` of it on. Records do not go from one sector to the next, so one
+    /// Tells the entries of a directory from byte `from` of it on. Records do not go from one sector to the next, so one
     /// that makes no sense takes the rest of its sector along and no more.
     pub(super) fn entries(
         &self,
-        folder: Node,
+        directory: Node,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip: Skip<'_>,
     ) -> Result<()> {
-        let opened = self.opened(folder)?;
-        if opened.kind != NodeKind::Folder {
-            return Err(Error::NotFolder);
+        let opened = self.opened(directory)?;
+        if opened.kind != NodeKind::Directory {
+            return Err(Error::NotDirectory);
         }
         let stated = u64::from(opened.record.data_len);
-        let len = stated.min(self.blocks.size().saturating_sub(folder.0));
+        let len = stated.min(self.blocks.size().saturating_sub(directory.0));
         let mut place = from;
         while place < len {
-            let told = match self.whole_record(folder.0 + place) {
+            let reported = match self.whole_record(directory.0 + place) {
                 Ok(Some((first, end))) => {
-                    place = end - folder.0;
+                    place = end - directory.0;
                     self.entry(&first, place).map_or(ControlFlow::Continue(()), &mut *each)
                 }
                 Ok(None) => {
-                    place = next_sector(folder.0 + place) - folder.0;
+                    place = next_sector(directory.0 + place) - directory.0;
                     ControlFlow::Continue(())
                 }
                 Err(error) => {
-                    place = next_sector(folder.0 + place) - folder.0;
+                    place = next_sector(directory.0 + place) - directory.0;
                     skip(error)
                 }
             };
-            if told.is_break() {
+            if reported.is_break() {
                 return Ok(());
             }
         }
         // Of a volume that is cut short.
-        if let Err(error) = self.inside(folder.0, stated, "folder") {
+        if let Err(error) = self.inside(directory.0, stated, "directory") {
             let _ = skip(error);
         }
         Ok(())
@@ -55,7 +55,7 @@ impl Iso {
         let Some(first) = self.record(at)? else { return Ok(None) };
         let mut last = first.clone();
         for _ in 0..MAX_PARTS {
-            if !last.has_more() || last.is_folder() {
+            if !last.has_more() || last.is_directory() {
                 break;
             }
             match self.next_part(&last) {
@@ -67,7 +67,7 @@ impl Iso {
         Ok(Some((first, end)))
     }
 
-    /// What a folder tells of a record; none for one that is not shown. A file whose attributes are damaged has a name
+    /// What a directory tells of a record; none for one that is not shown. A file whose attributes are corrupt has a name
     /// all the same.
     fn entry(&self, record: &Record, next: u64) -> Option<Entry> {
         if record.is_self() || record.is_parent() || record.is_associated() {
@@ -78,11 +78,11 @@ impl Iso {
             return None;
         }
         let name = rock_ridge.name().map_or_else(|| names::shown(&record.identifier, self.naming), <[u8]>::to_vec);
-        let folder = match rock_ridge.child {
+        let directory = match rock_ridge.child {
             Some(block) => Some(u64::from(block) * self.block_size()),
-            None => record.is_folder().then(|| record.data_at(self.block_size())),
+            None => record.is_directory().then(|| record.data_at(self.block_size())),
         };
-        let kind = kind(folder.is_some(), &rock_ridge);
-        Some(Entry { name, node: Node(folder.unwrap_or(record.at)), kind, next })
+        let kind = kind(directory.is_some(), &rock_ridge);
+        Some(Entry { name, node: Node(directory.unwrap_or(record.at)), kind, next })
     }
 }

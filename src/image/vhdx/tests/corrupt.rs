@@ -421,9 +421,9 @@ fn a_file_without_log_is_read_and_written() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Random damage of headers, tables and metadata: an error or bytes, never a panic.
+    /// Random corruption of headers, tables and metadata: an error or bytes, never a panic.
     #[test]
-    fn damage_is_survived(
+    fn corrupt_is_survived(
         changes in prop::collection::vec((0..6_usize, 0..400_usize, any::<u8>()), 1..6),
         differencing: bool,
     ) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 fn message(bytes: Vec<u8>) -> String {
     match open_bytes(bytes, OpenOptions::default()) {
-        Ok(_) => panic!("a damaged image was opened"),
+        Ok(_) => panic!("a corrupt image was opened"),
         Err(error) => crate::error_kind::message(&error),
     }
 }
@@ -65,7 +65,7 @@ fn each_broken_field_has_its_own_message() {
         if let Some((from, to, field)) = summed {
             sum(&mut bytes[from..to], field);
         }
-        // The footer's copy would stand in for a damaged one.
+        // The footer's copy would stand in for a corrupt one.
         bytes[20] ^= u8::from(at >= f);
         let text = message(bytes);
         assert!(text.starts_with("/t/a.vhd "), "{text}");
@@ -116,7 +116,7 @@ fn blocks_too_small_for_the_check_are_refused_before_memory_is_taken() {
         fn zero(&self, _: u64, _: u64) -> std::io::Result<()> {
             unreachable!()
         }
-        fn stretch(&self, _: u64) -> std::io::Result<crate::storage::Stretch> {
+        fn segment(&self, _: u64) -> std::io::Result<crate::storage::Segment> {
             unreachable!()
         }
     }
@@ -138,9 +138,9 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
 }
 
 /// A fixed disk of 16 KiB, with bytes behind it before the footer.
-fn fixed(size: u64, behind: usize) -> Vec<u8> {
+fn fixed(size: u64, after: usize) -> Vec<u8> {
     let build = Build { kind: 2, size, ..Build::default() };
-    [vec![7; 4 * 4096 + behind], build.footer().to_vec()].concat()
+    [vec![7; 4 * 4096 + after], build.footer().to_vec()].concat()
 }
 
 #[test]
@@ -219,9 +219,9 @@ fn force_fails_on_blocks_that_overlap() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Random damage anywhere: an error or bytes, never a panic.
+    /// Random corruption anywhere: an error or bytes, never a panic.
     #[test]
-    fn damage_is_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), summed: bool) {
+    fn corrupt_is_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), summed: bool) {
         let mut bytes = two_blocks().bytes();
         for (at, new) in changes {
             let at = at.index(bytes.len().min(2600));

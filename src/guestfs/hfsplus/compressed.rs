@@ -5,7 +5,7 @@
 
 use super::catalog::Item;
 use super::source::Owned;
-use super::{HfsPlus, TYPE, damage, unsupported};
+use super::{HfsPlus, TYPE, corrupt, unsupported};
 use crate::guestfs::Result;
 use crate::guestfs::foreign::guarded;
 use crate::ondisk::ParseError;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 pub(super) const ATTRIBUTE: &str = "com.apple.decmpfs";
 const MAGIC: &[u8; 4] = b"fpmc";
 const HEADER: usize = 16;
-/// Bytes of a block once it is unpacked.
+/// Bytes of a block once it is decompressed.
 pub(super) const BLOCK: u64 = 64 << 10;
 /// Bytes that a block takes at most when packed: itself and a mark.
-const MAX_PACKED: u32 = (64 << 10) + 4096;
-/// The largest file that is unpacked from the attribute, in one go.
+const MAX_COMPRESSED: u32 = (64 << 10) + 4096;
+/// The largest file that is decompressed from the attribute, in one go.
 const MAX_INLINE: u64 = 4 << 20;
 /// Blocks of a file at most: its resource fork can have no more than 4 GiB.
 const MAX_BLOCKS: u64 = 1 << 18;
@@ -36,14 +36,14 @@ enum Method {
 
 /// How a file is packed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Packed {
-    /// `compression_type`; which ones can be unpacked is said when its bytes are asked for.
+pub(super) struct Compressed {
+    /// `compression_type`; which ones can be decompressed is said when its bytes are asked for.
     kind: u32,
     /// `uncompressed_size`.
     pub(super) size: u64,
 }
 
-impl Packed {
+impl Compressed {
     /// Parses the attribute; `None` when it is of something else, which macOS ignores.
     fn parse(raw: &[u8]) -> Option<Self> {
         let f = Fields::new(ATTRIBUTE, raw, 0);
@@ -80,36 +80,36 @@ pub(super) type Table = Vec<(u64, u32)>;
 
 impl HfsPlus {
     /// How a file is packed that the catalog says is.
-    pub(super) fn packed(&self, item: &Item) -> Result<Option<Packed>> {
+    pub(super) fn compressed(&self, item: &Item) -> Result<Option<Compressed>> {
         if !item.compressed {
             return Ok(None);
         }
-        Ok(self.attribute(item.id, ATTRIBUTE)?.and_then(|raw| Packed::parse(&raw)))
+        Ok(self.attribute(item.id, ATTRIBUTE)?.and_then(|raw| Compressed::parse(&raw)))
     }
 
     /// Fills `buf` with the bytes of a packed file from `offset` on.
-    pub(super) fn unpack(&self, item: &Item, packed: Packed, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let (method, resource) = packed
+    pub(super) fn decompress(&self, item: &Item, encoded: Compressed, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let (method, resource) = encoded
             .method()
-            .ok_or_else(|| unsupported(format!("file {} is packed in the unknown form {}", item.id, packed.kind)))?;
-        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > packed.size) {
+            .ok_or_else(|| unsupported(format!("file {} is packed in the unknown form {}", item.id, encoded.kind)))?;
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > encoded.size) {
             let what = format!("size of the packed file {}", item.id);
-            return Err(damage(ParseError::corrupt(item.at, what, format_args!("above {offset}"), packed.size)));
+            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("above {offset}"), encoded.size)));
         }
-        let unit = if resource { BLOCK } else { packed.size.max(1) };
+        let unit = if resource { BLOCK } else { encoded.size.max(1) };
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
             let block = at / unit;
             let key = (item.id, block);
-            let bytes = self.unpacked.get_or_insert_with(&key, || {
-                let len = unit.min(packed.size - block * unit);
-                let raw = if resource { self.packed_block(item, method, block)? } else { self.inline(item, len)? };
+            let bytes = self.decompressed.get_or_insert_with(&key, || {
+                let len = unit.min(encoded.size - block * unit);
+                let raw = if resource { self.compressed_block(item, method, block)? } else { self.inline(item, len)? };
                 let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
                 guarded(TYPE, || {
-                    method.unpack(&raw, &mut out).map_err(|e| {
+                    method.decompress(&raw, &mut out).map_err(|e| {
                         let what = format!("block {block} of the packed file {}", item.id);
-                        damage(ParseError::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                        corrupt(ParseError::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
                     })
                 })?;
                 Ok::<Arc<[u8]>, crate::guestfs::Error>(out.into())
@@ -126,22 +126,22 @@ impl HfsPlus {
     fn inline(&self, item: &Item, len: u64) -> Result<Vec<u8>> {
         if len > MAX_INLINE {
             let what = format!("size of the packed file {}", item.id);
-            return Err(damage(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
+            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
         }
         let raw = self.attribute(item.id, ATTRIBUTE)?.unwrap_or_default();
         Ok(raw.get(HEADER..).unwrap_or_default().to_vec())
     }
 
     /// The packed bytes of a block in the resource fork.
-    fn packed_block(&self, item: &Item, method: Method, block: u64) -> Result<Vec<u8>> {
+    fn compressed_block(&self, item: &Item, method: Method, block: u64) -> Result<Vec<u8>> {
         let table = self.tables.get_or_insert_with(&item.id, || self.table(item, method).map(Arc::new))?;
         let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
-        let (start, len) = entry.filter(|(_, len)| *len <= MAX_PACKED).ok_or_else(|| {
+        let (start, len) = entry.filter(|(_, len)| *len <= MAX_COMPRESSED).ok_or_else(|| {
             let what = format!("table of the packed file {}", item.id);
-            damage(ParseError::corrupt(
+            corrupt(ParseError::corrupt(
                 item.at,
                 what,
-                format_args!("block {block} of at most {MAX_PACKED} bytes"),
+                format_args!("block {block} of at most {MAX_COMPRESSED} bytes"),
                 "none",
             ))
         })?;
@@ -156,7 +156,7 @@ impl HfsPlus {
         let bad = |found: String| {
             let what = format!("table of the packed file {}", item.id);
             let expected = format!("one within the resource fork of {} bytes", item.resource.size);
-            damage(ParseError::corrupt(item.at, what, expected, found))
+            corrupt(ParseError::corrupt(item.at, what, expected, found))
         };
         let number = |at: u64, big: bool| -> Result<u32> {
             let mut raw = [0; 4];
@@ -195,9 +195,9 @@ pub(super) fn resource_fork(item: &Item) -> Owned<'_> {
 }
 
 impl Method {
-    /// Unpacks a block, which must give as many bytes as `out` has. Each method has a mark for bytes that did not get
+    /// Decompresses a block, which must give as many bytes as `out` has. Each method has a mark for bytes that did not get
     /// shorter and are kept as they are.
-    fn unpack(self, raw: &[u8], out: &mut [u8]) -> io::Result<()> {
+    fn decompress(self, raw: &[u8], out: &mut [u8]) -> io::Result<()> {
         let plain = match (self, raw.first()) {
             (Self::Zlib, Some(mark)) if mark & 0x0F == 0x0F => raw.get(1..),
             (Self::Lzvn, Some(0x06)) | (Self::Lzfse, Some(0xFF)) | (Self::Plain, Some(0xCC)) => raw.get(1..),
@@ -236,26 +236,26 @@ mod tests {
         let mut out = vec![0; text.len()];
         let mut marked = vec![0xFF];
         marked.extend(&text);
-        Method::Zlib.unpack(&marked, &mut out).unwrap();
+        Method::Zlib.decompress(&marked, &mut out).unwrap();
         assert_eq!(out, text);
         marked[0] = 6;
         out.fill(0);
-        Method::Lzvn.unpack(&marked, &mut out).unwrap();
+        Method::Lzvn.decompress(&marked, &mut out).unwrap();
         assert_eq!(out, text);
-        assert!(Method::Lzvn.unpack(&marked[..100], &mut out).is_err());
-        let mut packed = Vec::new();
-        lzfse_rust::LzfseEncoder::default().encode_bytes(&text, &mut packed).unwrap();
+        assert!(Method::Lzvn.decompress(&marked[..100], &mut out).is_err());
+        let mut encoded = Vec::new();
+        lzfse_rust::LzfseEncoder::default().encode_bytes(&text, &mut encoded).unwrap();
         out.fill(0);
-        Method::Lzfse.unpack(&packed, &mut out).unwrap();
+        Method::Lzfse.decompress(&encoded, &mut out).unwrap();
         assert_eq!(out, text);
-        assert!(Method::Lzfse.unpack(&packed, &mut vec![0; text.len() + 1]).is_err());
+        assert!(Method::Lzfse.decompress(&encoded, &mut vec![0; text.len() + 1]).is_err());
         // A small text is packed by LZVN, and its block has no header on the volume.
         let small = &text[..300];
-        let mut packed = Vec::new();
-        lzfse_rust::LzfseEncoder::default().encode_bytes(small, &mut packed).unwrap();
-        assert!(packed.starts_with(b"bvxn"));
+        let mut encoded = Vec::new();
+        lzfse_rust::LzfseEncoder::default().encode_bytes(small, &mut encoded).unwrap();
+        assert!(encoded.starts_with(b"bvxn"));
         let mut out = vec![0; small.len()];
-        Method::Lzvn.unpack(&packed[12..packed.len() - 4], &mut out).unwrap();
+        Method::Lzvn.decompress(&encoded[12..encoded.len() - 4], &mut out).unwrap();
         assert_eq!(out, small);
     }
 }

@@ -1,7 +1,7 @@
-//! The names of a folder.
+//! The names of a directory.
 
 use super::entry::{File, SlotKind, title};
-use super::{Exfat, damage};
+use super::{Exfat, corrupt};
 use crate::guestfs::dos::{Named, Place, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -23,30 +23,30 @@ struct Set {
 }
 
 impl Exfat {
-    /// Tells the names of a folder from a slot on, which is the first one of a set. The folder may be one run. A set
+    /// Tells the names of a directory from a slot on, which is the first one of a set. The directory may be one run. A set
     /// that breaks its rules is passed over; the next one tells itself by its first slot.
     pub(super) fn tell_names(
         &self,
         node: Node,
-        (folder, is_run): (Place, bool),
+        (directory, is_run): (Place, bool),
         from: u64,
         each: &mut dyn FnMut(Named) -> ControlFlow<()>,
     ) -> Result<()> {
         self.gaps.list(node, from, each, |each, skip| {
             let mut set = Set::default();
             let mut broken = false;
-            self.heap.slots(folder, from, &mut |slot| {
-                let told = match slot.and_then(|slot| set.take(&slot, is_run)) {
+            self.heap.slots(directory, from, &mut |slot| {
+                let reported = match slot.and_then(|slot| set.take(&slot, is_run)) {
                     Ok(Found::Name(named)) => each(named),
                     Ok(Found::Nothing) => ControlFlow::Continue(()),
                     Ok(Found::End) => ControlFlow::Break(()),
                     Err(error) => skip(error),
                 };
-                broken = told.is_break();
-                Ok(told)
+                broken = reported.is_break();
+                Ok(reported)
             })?;
             if set.left > 0 && !broken {
-                // At the folder's end.
+                // At the directory's end.
                 let _ = match named(&set, u64::from(u32::MAX), is_run) {
                     Some(named) => each(named),
                     None => skip(cut_short(&set)),
@@ -66,7 +66,7 @@ enum Found {
 }
 
 impl Set {
-    /// Takes the next slot of the folder. After a failure the set is done with.
+    /// Takes the next slot of the directory. After a failure the set is done with.
     fn take(&mut self, slot: &Slot<'_>, is_run: bool) -> Result<Found> {
         if self.is_end {
             return Ok(Found::End);
@@ -88,14 +88,20 @@ impl Set {
                 // So are those that follow it.
                 self.passing = true;
                 let found = format!("{:#04x} without one", slot.raw[0]);
-                return Err(damage(ParseError::corrupt(slot.at, "slot of a folder", "the first one of a set", found)));
+                return Err(corrupt(ParseError::corrupt(
+                    slot.at,
+                    "slot of a directory",
+                    "the first one of a set",
+                    found,
+                )));
             }
             SlotKind::End => *self = Self { is_end: true, ..Self::default() },
             SlotKind::Free | SlotKind::Volume => *self = Self::default(),
             SlotKind::Benign => *self = Self { passing: true, ..Self::default() },
             SlotKind::Critical => {
                 *self = Self { passing: true, ..Self::default() };
-                let what = format!("a folder has a slot of the unknown type {:#04x} at byte {}", slot.raw[0], slot.at);
+                let what =
+                    format!("a directory has a slot of the unknown type {:#04x} at byte {}", slot.raw[0], slot.at);
                 return Err(Error::Unsupported { type_name: super::TYPE, what });
             }
         }
@@ -113,7 +119,7 @@ impl Set {
         *self = Self { passing: true, ..Self::default() };
         match (found, cause) {
             (Some(named), _) => Ok(Found::Name(named)),
-            (None, Some(cause)) => Err(damage(cause)),
+            (None, Some(cause)) => Err(corrupt(cause)),
             (None, None) => Ok(Found::Nothing),
         }
     }
@@ -121,14 +127,14 @@ impl Set {
 
 fn cut_short(set: &Set) -> Error {
     let expected = format!("{} slots", set.bytes.len() / SLOT + set.left);
-    damage(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
+    corrupt(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
 }
 
 /// The name of a set, behind which the slot `next` is. A set that breaks another rule has its name all the same, and
 /// fails when it is looked at.
 fn named(set: &Set, next: u64, is_run: bool) -> Option<Named> {
-    let (name, is_folder) = title(&set.bytes, set.at).ok()?;
+    let (name, is_directory) = title(&set.bytes, set.at).ok()?;
     let node = Node(set.at / SLOT as u64 * 2 + u64::from(is_run));
-    let kind = if is_folder { NodeKind::Folder } else { NodeKind::File };
+    let kind = if is_directory { NodeKind::Directory } else { NodeKind::File };
     Some(Named { start: set.start, entry: Entry { name, node, kind, next }, alias: None })
 }

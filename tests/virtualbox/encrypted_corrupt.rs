@@ -1,4 +1,4 @@
-//! Wrong and missing passwords and damaged key stores: all that the program says, and its exit code.
+//! Wrong and missing passwords and corrupt key stores: all that the program says, and its exit code.
 
 use crate::scene::{Mount, Said, assert_golden, said};
 use crate::sealed::{Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
@@ -76,7 +76,7 @@ fn put(at: usize, new: &[u8]) -> impl Fn(&mut Vec<u8>) {
 
 /// The first key store of `sealed` is that of the VDI, version 1; the one of `vault` has version 2.
 #[test]
-fn every_damaged_field_of_a_key_store_is_named() {
+fn every_corrupt_field_of_a_key_store_is_named() {
     let Some(sealed) = Sealed::new() else { return };
     let (disks, machine) = (sealed.machine_file("sealed/sealed.vbox"), sealed.machine_file("vault/vault.vbox"));
     let (disk_mark, machine_mark) = ("\"CRYPT/KeyStore\" value=\"", "keyStore=\"");

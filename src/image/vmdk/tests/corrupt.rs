@@ -158,9 +158,9 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Random damage anywhere in the metadata: an error or an answer, never a panic.
+    /// Random corruption anywhere in the metadata: an error or an answer, never a panic.
     #[test]
-    fn damage_is_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), force: bool, flags in prop_oneof![Just(1), Just(3), Just(7)]) {
+    fn corrupt_is_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), force: bool, flags in prop_oneof![Just(1), Just(3), Just(7)]) {
         let build = Build { flags, ..Build::default() };
         let mut bytes = build.bytes();
         for (at, new) in changes {

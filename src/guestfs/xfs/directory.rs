@@ -1,9 +1,9 @@
-//! Folders: in the inode, or in blocks. However large a folder is, its names are in its data blocks, which are the first
+//! Folders: in the inode, or in blocks. However large a directory is, its names are in its data blocks, which are the first
 //! 32 GiB of its own addresses; hashes for looking them up come behind and are not needed here
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Directories).
 
 use super::inode::{Format, Inode};
-use super::{Block, Marks, Xfs, damage};
+use super::{Block, Marks, Xfs, corrupt};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -11,7 +11,7 @@ use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Magic numbers of a folder that is one block (`XD2B`, `XDB3`) and of one of several (`XD2D`, `XDD3`).
+/// Magic numbers of a directory that is one block (`XD2B`, `XDB3`) and of one of several (`XD2D`, `XDD3`).
 const SINGLE_V4: u32 = 0x5844_3242;
 const SINGLE_V5: u32 = 0x5844_4233;
 const DATA_V4: u32 = 0x5844_3244;
@@ -20,12 +20,12 @@ const DATA_V5: u32 = 0x5844_4433;
 const HEADER_V4: usize = 16;
 const HEADER_V5: usize = 64;
 const MARKS: Marks = Marks { crc: 4, block: 8, uuid: 24 };
-/// Where the names end and the hashes begin, in bytes of the folder.
+/// Where the names end and the hashes begin, in bytes of the directory.
 const NAMES_END: u64 = 32 << 30;
 /// In place of the upper bits of an inode's number: unused space.
 const UNUSED: u16 = 0xFFFF;
 
-/// A name as the folder has it.
+/// A name as the directory has it.
 struct Raw<'a> {
     inode: u64,
     file_type: u8,
@@ -33,37 +33,37 @@ struct Raw<'a> {
 }
 
 impl Xfs {
-    /// Tells the entries of a folder from byte `from` of it on. A block that cannot be read is passed over, and so is the
+    /// Tells the entries of a directory from byte `from` of it on. A block that cannot be read is passed over, and so is the
     /// rest of one behind an entry that makes no sense.
     pub(super) fn entries(
         &self,
-        folder: &Inode,
+        directory: &Inode,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip_over: Skip<'_>,
     ) -> Result<()> {
-        if folder.attributes.kind != NodeKind::Folder {
-            return Err(Error::NotFolder);
+        if directory.attributes.kind != NodeKind::Directory {
+            return Err(Error::NotDirectory);
         }
-        if folder.data.format == Format::Local {
-            return self.short_entries(folder, from, each);
+        if directory.data.format == Format::Local {
+            return self.short_entries(directory, from, each);
         }
-        let size = folder.attributes.size;
+        let size = directory.attributes.size;
         let most = NAMES_END.min(self.sb.blocks.saturating_mul(self.sb.block_size.into()));
         if size > most {
-            let what = format!("size of the folder with inode {}", folder.number);
-            return Err(damage(ParseError::corrupt(folder.data.at, what, format_args!("at most {most}"), size)));
+            let what = format!("size of the directory with inode {}", directory.number);
+            return Err(corrupt(ParseError::corrupt(directory.data.at, what, format_args!("at most {most}"), size)));
         }
-        let step = u64::from(self.sb.folder_block);
+        let step = u64::from(self.sb.directory_block);
         let mut base = from - from % step;
         let mut skip = usize::try_from(from % step).unwrap_or(0);
         while base < size {
-            let (told, mapped) = match self.folder_block(folder, base) {
+            let (reported, mapped) = match self.directory_block(directory, base) {
                 Ok((Some(block), mapped)) => (self.block_entries(&block, base, skip, each), mapped),
                 Ok((None, mapped)) => (Ok(ControlFlow::Continue(())), mapped),
                 Err(error) => (Err(error), step),
             };
-            if told.unwrap_or_else(&mut *skip_over).is_break() {
+            if reported.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
             base = base.saturating_add(mapped);
@@ -72,34 +72,34 @@ impl Xfs {
         Ok(())
     }
 
-    /// The block of a folder at its byte `base`, and how many bytes to go on by; a hole is passed as a whole.
-    fn folder_block(&self, folder: &Inode, base: u64) -> Result<(Option<Arc<Block>>, u64)> {
-        let (size, step) = (u64::from(self.sb.block_size), u64::from(self.sb.folder_block));
+    /// The block of a directory at its byte `base`, and how many bytes to go on by; a hole is passed as a whole.
+    fn directory_block(&self, directory: &Inode, base: u64) -> Result<(Option<Arc<Block>>, u64)> {
+        let (size, step) = (u64::from(self.sb.block_size), u64::from(self.sb.directory_block));
         let first = base / size;
-        let mapped = self.map(folder, &folder.data, first)?;
+        let mapped = self.map(directory, &directory.data, first)?;
         let Some(place) = mapped.block else {
             let bytes = mapped.count.saturating_mul(size);
             return Ok((None, (bytes - bytes % step).max(step)));
         };
-        let mut whole = self.block(place, "folder")?;
+        let mut whole = self.block(place, "directory")?;
         if step > size {
             let mut joined = Block::clone(&whole);
             for number in first + 1..first + step / size {
-                let Some(place) = self.map(folder, &folder.data, number)?.block else {
-                    let what = format!("block of the folder with inode {}", folder.number);
-                    return Err(damage(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
+                let Some(place) = self.map(directory, &directory.data, number)?.block else {
+                    let what = format!("block of the directory with inode {}", directory.number);
+                    return Err(corrupt(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
                 };
-                let part = self.block(place, "folder")?;
+                let part = self.block(place, "directory")?;
                 joined.bytes.extend_from_slice(&part.bytes);
                 joined.replayed |= part.replayed;
             }
             whole = Arc::new(joined);
         }
-        self.check(&whole, "folder", &MARKS)?;
+        self.check(&whole, "directory", &MARKS)?;
         Ok((Some(whole), step))
     }
 
-    /// Tells the entries of one block, which is at byte `base` of the folder, from its byte `skip` on.
+    /// Tells the entries of one block, which is at byte `base` of the directory, from its byte `skip` on.
     fn block_entries(
         &self,
         block: &Block,
@@ -107,12 +107,12 @@ impl Xfs {
         skip: usize,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let f = Fields::new("folder", &block.bytes, block.at);
-        let (mut place, end) = self.names_of_block(&f).map_err(damage)?;
+        let f = Fields::new("directory", &block.bytes, block.at);
+        let (mut place, end) = self.names_of_block(&f).map_err(corrupt)?;
         let mut dots = [b".".as_slice(), b".."].into_iter();
         while place < end {
-            let (raw, next) = self.raw_entry(&f, place, end).map_err(damage)?;
-            // The folder itself and the one above are the first two entries of its first block.
+            let (raw, next) = self.raw_entry(&f, place, end).map_err(corrupt)?;
+            // The directory itself and the one above are the first two entries of its first block.
             let is_dots = raw.as_ref().is_some_and(|raw| base == 0 && dots.next() == Some(raw.name));
             if let Some(raw) = raw.filter(|_| place >= skip && !is_dots)
                 && each(self.entry(&raw, base + next as u64)).is_break()
@@ -124,7 +124,7 @@ impl Xfs {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Where the entries of a block begin and end. A folder of one block has its hashes at the block's end, counted in
+    /// Where the entries of a block begin and end. A directory of one block has its hashes at the block's end, counted in
     /// the last 8 bytes.
     fn names_of_block(&self, f: &Fields<'_>) -> Result<(usize, usize), ParseError> {
         let (single, data, start) =
@@ -137,7 +137,7 @@ impl Xfs {
             let expected = format!("{single:#x} or {data:#x}");
             return Err(ParseError::corrupt(
                 f.offset(0),
-                "magic number of a folder",
+                "magic number of a directory",
                 expected,
                 format_args!("{magic:#x}"),
             ));
@@ -147,7 +147,7 @@ impl Xfs {
         let end = usize::try_from(hashes).ok().and_then(|n| n.checked_mul(8)).and_then(|n| count_at.checked_sub(n));
         let end = end.filter(|end| *end >= start);
         let end = end.ok_or_else(|| {
-            ParseError::corrupt(f.offset(count_at), "number of hashes in a folder", "as many as fit", hashes)
+            ParseError::corrupt(f.offset(count_at), "number of hashes in a directory", "as many as fit", hashes)
         })?;
         Ok((start, end))
     }
@@ -167,20 +167,25 @@ impl Xfs {
         };
         if len == 0 || !len.is_multiple_of(8) || len > end - place {
             let expected = format!("a multiple of 8 up to {}", end - place);
-            return Err(ParseError::corrupt(f.offset(place), "length of a folder's entry", expected, len));
+            return Err(ParseError::corrupt(f.offset(place), "length of a directory's entry", expected, len));
         }
         Ok((raw, place + len))
     }
 
-    /// A folder in its inode: numbers of inodes take 8 bytes when any of them needs them, else 4.
-    fn short_entries(&self, folder: &Inode, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        let f = Fields::new("folder", &folder.data.bytes, folder.data.at);
-        let wide = f.u8(1).map_err(damage)? != 0;
-        let count = f.u8(0).map_err(damage)?;
+    /// A directory in its inode: numbers of inodes take 8 bytes when any of them needs them, else 4.
+    fn short_entries(
+        &self,
+        directory: &Inode,
+        from: u64,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let f = Fields::new("directory", &directory.data.bytes, directory.data.at);
+        let wide = f.u8(1).map_err(corrupt)? != 0;
+        let count = f.u8(0).map_err(corrupt)?;
         let number_len = if wide { 8 } else { 4 };
         let mut place = 2 + number_len;
         for _ in 0..count {
-            let (raw, next) = self.short_entry(&f, place, wide).map_err(damage)?;
+            let (raw, next) = self.short_entry(&f, place, wide).map_err(corrupt)?;
             if place as u64 >= from && each(self.entry(&raw, next as u64)).is_break() {
                 return Ok(());
             }

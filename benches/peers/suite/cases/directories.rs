@@ -1,4 +1,4 @@
-//! A folder with many small files in a guest's file system: looking at all of them, and reading all of them. Each time
+//! A directory with many small files in a guest's file system: looking at all of them, and reading all of them. Each time
 //! with a new mount, so that nothing is cached.
 
 use super::{Source, main_volume, milliseconds};
@@ -12,8 +12,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const WALK: &str = "folder/walk";
-const FILES: &str = "folder/read";
+const WALK: &str = "directory/walk";
+const FILES: &str = "directory/read";
 
 pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
     let bench = source.bench;
@@ -40,7 +40,7 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
     Ok(())
 }
 
-/// Goes through a folder, and returns how many files it has.
+/// Goes through a directory, and returns how many files it has.
 type Way = fn(&Path) -> Result<u32>;
 
 fn measure(
@@ -62,17 +62,17 @@ fn measure(
     }
 }
 
-fn walk(folder: &Path) -> Result<u32> {
+fn walk(directory: &Path) -> Result<u32> {
     let mut count = 0;
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(directory)? {
         count += u32::from(entry?.metadata()?.is_file());
     }
     Ok(count)
 }
 
-fn read_all(folder: &Path) -> Result<u32> {
+fn read_all(directory: &Path) -> Result<u32> {
     let mut count = 0;
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(directory)? {
         count += u32::from(fs::read(entry?.path())?.len() >= 200);
     }
     Ok(count)

@@ -1,7 +1,7 @@
 //! Where VirtualBox keeps its settings.
 //!
 //! The order is that of `com::GetVBoxUserHomeDirectory` (VirtualBox, `src/VBox/Main/glue/com.cpp`): the environment,
-//! then the first folder that exists. Where none exists VirtualBox creates the last one; nothing is created here.
+//! then the first directory that exists. Where none exists VirtualBox creates the last one; nothing is created here.
 
 use super::{Error, Result, settings};
 use directories::BaseDirs;
@@ -11,14 +11,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The conventions for a user's folders.
+/// The conventions for a user's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Platform {
-    /// Linux, Solaris and the BSDs: XDG folders.
+    /// Linux, Solaris and the BSDs: XDG directories.
     Unix,
     /// macOS: `~/Library`.
     MacOs,
-    /// Windows: the profile folder.
+    /// Windows: the profile directory.
     Windows,
 }
 
@@ -36,8 +36,8 @@ impl Platform {
     }
 }
 
-/// The folders that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative ones
-/// are relative to `current`. `home` is the user's home, or profile folder on Windows.
+/// The directories that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative ones
+/// are relative to `current`. `home` is the user's home, or profile directory on Windows.
 #[must_use]
 pub fn candidates(
     platform: Platform,
@@ -45,15 +45,15 @@ pub fn candidates(
     home: Option<&Path>,
     current: &Path,
 ) -> Vec<PathBuf> {
-    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(given) = folder("VBOX_USER_HOME") {
+    let directory = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(given) = directory("VBOX_USER_HOME") {
         return vec![current.join(given)];
     }
     let Some(home) = home else { return Vec::new() };
     match platform {
         Platform::Unix => {
             // The XDG specification has relative values ignored.
-            let config = folder("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+            let config = directory("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
             let config = config.unwrap_or_else(|| home.join(".config"));
             vec![home.join(".VirtualBox"), config.join("VirtualBox")]
         }
@@ -62,7 +62,7 @@ pub fn candidates(
     }
 }
 
-/// The settings folder among `candidates`: the first that has settings by `are_in`, or else the first that exists by
+/// The settings directory among `candidates`: the first that has settings by `are_in`, or else the first that exists by
 /// `exists`. VirtualBox takes one that exists without looking into it, and finds nothing in an empty one.
 ///
 /// # Errors
@@ -72,18 +72,18 @@ pub fn choose(
     are_in: impl Fn(&Path) -> bool,
     exists: impl Fn(&Path) -> io::Result<bool>,
 ) -> Result<PathBuf> {
-    if let Some(folder) = candidates.iter().find(|folder| are_in(folder)) {
-        return Ok(folder.clone());
+    if let Some(directory) = candidates.iter().find(|directory| are_in(directory)) {
+        return Ok(directory.clone());
     }
     let mut hidden = None;
-    for folder in &candidates {
-        match exists(folder) {
-            Ok(true) => return Ok(folder.clone()),
+    for directory in &candidates {
+        match exists(directory) {
+            Ok(true) => return Ok(directory.clone()),
             Ok(false) => {}
             Err(e) => {
-                let hint = "check HOME, or give the folder that holds VirtualBox.xml with --settings";
+                let hint = "check HOME, or give the directory that holds VirtualBox.xml with --settings";
                 let source = io::Error::new(e.kind(), format!("{e}; {hint}"));
-                hidden = hidden.or(Some(Error::Io { path: folder.clone(), action: "look into", source }));
+                hidden = hidden.or(Some(Error::Io { path: directory.clone(), action: "look into", source }));
             }
         }
     }
@@ -91,15 +91,15 @@ pub fn choose(
         return Err(error);
     }
     let looked = match &*candidates {
-        [] => "the home folder is not known, so there is no place to look".to_owned(),
-        folders => {
-            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-            format!("there is no folder {}", names.join(" and no folder "))
+        [] => "the home directory is not known, so there is no place to look".to_owned(),
+        directories => {
+            let names: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
+            format!("there is no directory {}", names.join(" and no directory "))
         }
     };
     Err(Error::NotFound {
-        what: "VirtualBox's settings folder".to_owned(),
-        hint: format!("{looked}; give the folder that holds VirtualBox.xml with --settings or VBOX_USER_HOME"),
+        what: "VirtualBox's settings directory".to_owned(),
+        hint: format!("{looked}; give the directory that holds VirtualBox.xml with --settings or VBOX_USER_HOME"),
     })
 }
 
@@ -115,17 +115,17 @@ pub(super) fn name_invoking_user(error: Error, user: Option<OsString>) -> Error 
     }
 }
 
-/// The settings folder of the user who runs this program.
+/// The settings directory of the user who runs this program.
 ///
 /// # Errors
 /// As [`choose`].
 pub fn find() -> Result<PathBuf> {
-    // Only a relative path needs the current folder, which may be gone.
+    // Only a relative path needs the current directory, which may be gone.
     let current = env::current_dir().unwrap_or_default();
     let user = BaseDirs::new();
     let home = user.as_ref().map(BaseDirs::home_dir);
     let all = candidates(Platform::host(), |name| env::var_os(name), home, &current);
-    choose(all, settings::are_in, |folder| match fs::metadata(folder) {
+    choose(all, settings::are_in, |directory| match fs::metadata(directory) {
         Ok(metadata) => Ok(metadata.is_dir()),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
         Err(e) => Err(e),
@@ -139,7 +139,7 @@ mod tests {
     fn look(platform: Platform, variables: &[(&str, &str)], existing: &[&str]) -> Result<PathBuf> {
         let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
         let all = candidates(platform, variable, Some(Path::new("/home/joe")), Path::new("/work"));
-        choose(all, |_| false, |path| Ok(existing.iter().any(|folder| Path::new(folder) == path)))
+        choose(all, |_| false, |path| Ok(existing.iter().any(|directory| Path::new(directory) == path)))
     }
 
     #[test]
@@ -152,17 +152,17 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_names_no_folder_is_not_replaced_by_another_folder() {
+    fn a_variable_that_names_no_directory_is_not_replaced_by_another_directory() {
         let error = look(Platform::Unix, &[("VBOX_USER_HOME", "/gone")], &["/home/joe/.VirtualBox"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "VirtualBox's settings folder is not known: there is no folder /gone; give the folder that \
+            "VirtualBox's settings directory is not known: there is no directory /gone; give the directory that \
              holds VirtualBox.xml with --settings or VBOX_USER_HOME"
         );
     }
 
     #[test]
-    fn on_unix_the_legacy_folder_wins_then_xdg() {
+    fn on_unix_the_legacy_directory_wins_then_xdg() {
         let (legacy, xdg, default) = ("/home/joe/.VirtualBox", "/xdg/VirtualBox", "/home/joe/.config/VirtualBox");
         let variables = [("XDG_CONFIG_HOME", "/xdg")];
         assert_eq!(look(Platform::Unix, &variables, &[legacy, xdg, default]).unwrap(), Path::new(legacy));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_settings_goes_before_one_without() {
+    fn a_directory_with_settings_goes_before_one_without() {
         let all = || vec![PathBuf::from("/old"), PathBuf::from("/new")];
         let new = |path: &Path| path == Path::new("/new");
         assert_eq!(choose(all(), new, |_| Ok(true)).unwrap(), Path::new("/new"));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_may_not_be_seen_is_not_said_to_be_missing() {
+    fn a_directory_that_may_not_be_seen_is_not_said_to_be_missing() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let all = || vec![PathBuf::from("/hidden"), PathBuf::from("/seen")];
         let error = choose(all(), |_| false, |_| Err(denied())).unwrap_err();
@@ -223,12 +223,12 @@ mod tests {
         let error = look(Platform::Unix, &[("XDG_CONFIG_HOME", "/xdg")], &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "VirtualBox's settings folder is not known: there is no folder /home/joe/.VirtualBox and no folder \
-             /xdg/VirtualBox; give the folder that holds VirtualBox.xml with --settings or VBOX_USER_HOME"
+            "VirtualBox's settings directory is not known: there is no directory /home/joe/.VirtualBox and no directory \
+             /xdg/VirtualBox; give the directory that holds VirtualBox.xml with --settings or VBOX_USER_HOME"
         );
         assert_eq!(error.kind(), crate::error_kind::ErrorKind::NotFound);
         let homeless = candidates(Platform::Unix, |_| None, None, Path::new("/"));
         let homeless = choose(homeless, |_| true, |_| Ok(true)).unwrap_err();
-        assert!(homeless.to_string().contains("the home folder is not known"), "{homeless}");
+        assert!(homeless.to_string().contains("the home directory is not known"), "{homeless}");
     }
 }

@@ -1,10 +1,10 @@
-//! Folders and extended attributes, which are stored alike. Field names and offsets are those of
+//! Directories and extended attributes, which are stored alike. Field names and offsets are those of
 //! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`DIR_ITEM`, `DIR_INDEX`, `XATTR_ITEM`).
 
 use super::node::{KEY, Key};
 use super::number::Place;
 use super::tree::Item;
-use super::{Btrfs, damage, kind, objectid};
+use super::{Btrfs, corrupt, kind, objectid};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -17,10 +17,10 @@ const ENCRYPTED: u8 = 0x80;
 /// The longest name.
 pub(super) const NAME_MAX: usize = 255;
 
-/// An entry of a folder, or an extended attribute.
+/// An entry of a directory, or an extended attribute.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DirItem<'a> {
-    /// What a folder's entry names.
+    /// What a directory's entry names.
     pub(super) location: Key,
     /// `type`
     pub(super) kind: u8,
@@ -53,23 +53,23 @@ pub(super) fn name_hash(name: &[u8]) -> u64 {
 }
 
 impl Btrfs {
-    /// A folder's place.
-    fn folder(&self, node: Node) -> Result<Place> {
+    /// A directory's place.
+    fn directory(&self, node: Node) -> Result<Place> {
         let place = self.place(node)?;
-        if !place.absent && self.inode(place)?.attributes.kind != NodeKind::Folder {
-            return Err(Error::NotFolder);
+        if !place.absent && self.inode(place)?.attributes.kind != NodeKind::Directory {
+            return Err(Error::NotDirectory);
         }
         Ok(place)
     }
 
-    /// The node that has a name in a folder.
-    pub(super) fn find(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.folder(folder)?;
+    /// The node that has a name in a directory.
+    pub(super) fn find(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let place = self.directory(directory)?;
         if place.absent {
             return Ok(None);
         }
         if may_be_escaped(name) {
-            return self.find_listed(folder, name);
+            return self.find_listed(directory, name);
         }
         if name.len() > NAME_MAX {
             return Ok(None);
@@ -78,7 +78,7 @@ impl Btrfs {
         let Some(item) = self.nodes.get(&tree, Key::new(place.inode, kind::DIR_ITEM, name_hash(name)))? else {
             return Ok(None);
         };
-        for entry in dir_items(&item).map_err(damage)? {
+        for entry in dir_items(&item).map_err(corrupt)? {
             if entry.name == name {
                 return Ok(Some(self.named(place, &entry, &item)?.0));
             }
@@ -86,10 +86,10 @@ impl Btrfs {
         Ok(None)
     }
 
-    /// The node that has a name in a folder's listing, which may not be the name that is stored.
-    fn find_listed(&self, folder: Node, name: &[u8]) -> Result<Option<Node>> {
+    /// The node that has a name in a directory's listing, which may not be the name that is stored.
+    fn find_listed(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
         let mut found = None;
-        self.read_folder(folder, 0, &mut |entry| {
+        self.read_directory(directory, 0, &mut |entry| {
             if entry.name != name {
                 return ControlFlow::Continue(());
             }
@@ -99,15 +99,15 @@ impl Btrfs {
         Ok(found)
     }
 
-    /// Tells the entries of a folder whose index is not below `from`. A leaf that cannot be read is passed over.
+    /// Tells the entries of a directory whose index is not below `from`. A leaf that cannot be read is passed over.
     pub(super) fn entries(
         &self,
-        folder: Node,
+        directory: Node,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip: Skip<'_>,
     ) -> Result<()> {
-        let place = self.folder(folder)?;
+        let place = self.directory(directory)?;
         if place.absent {
             return Ok(());
         }
@@ -122,11 +122,11 @@ impl Btrfs {
                 Err(error) => return skip(error),
             };
             for entry in entries {
-                let told = match self.named(place, &entry, item) {
+                let reported = match self.named(place, &entry, item) {
                     Ok((node, kind)) => each(Entry { name: entry.name.to_vec(), node, kind, next }),
                     Err(error) => skip(error),
                 };
-                if told.is_break() {
+                if reported.is_break() {
                     return ControlFlow::Break(());
                 }
             }
@@ -134,39 +134,39 @@ impl Btrfs {
         })
     }
 
-    /// The entries of an item of a folder, and the place after them.
-    fn dir_item<'a>(&self, folder: Place, item: &'a Item) -> Result<(u64, Vec<DirItem<'a>>)> {
+    /// The entries of an item of a directory, and the place after them.
+    fn dir_item<'a>(&self, directory: Place, item: &'a Item) -> Result<(u64, Vec<DirItem<'a>>)> {
         // Programs see places as signed numbers.
         let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
-            let what = format!("index in the folder with inode {}", folder.inode);
-            damage(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
+            let what = format!("index in the directory with inode {}", directory.inode);
+            corrupt(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
         })?;
-        Ok((next, dir_items(item).map_err(damage)?))
+        Ok((next, dir_items(item).map_err(corrupt)?))
     }
 
-    /// What an entry of a folder names.
-    fn named(&self, folder: Place, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
+    /// What an entry of a directory names.
+    fn named(&self, directory: Place, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
         if entry.kind & ENCRYPTED != 0 {
-            let what = format!("the names in the folder with inode {} are encrypted by the guest", folder.inode);
+            let what = format!("the names in the directory with inode {} are encrypted by the guest", directory.inode);
             return Err(super::superblock::unsupported(what));
         }
         let bad =
-            |what: &str, expected: &str, found: String| damage(ParseError::corrupt(item.at(), what, expected, found));
+            |what: &str, expected: &str, found: String| corrupt(ParseError::corrupt(item.at(), what, expected, found));
         let place = match entry.location {
-            Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..folder },
+            Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..directory },
             Key { objectid: id, kind: kind::ROOT_ITEM, .. } if objectid::is_subvolume(id) => {
-                match self.nested(folder.subvolume, folder.inode, entry.name, id) {
+                match self.nested(directory.subvolume, directory.inode, entry.name, id) {
                     Ok(Some(found)) => Place { subvolume: id, inode: found.top, absent: false },
-                    Ok(None) => Place { absent: true, ..folder },
+                    Ok(None) => Place { absent: true, ..directory },
                     // It has a name all the same, and the number that the kernel gives to all of them.
                     Err(_) => Place { subvolume: id, inode: objectid::FIRST_FREE, absent: false },
                 }
             }
-            other => return Err(bad("what a folder's entry names", "an inode or a subvolume", other.to_string())),
+            other => return Err(bad("what a directory's entry names", "an inode or a subvolume", other.to_string())),
         };
         let kind = match NodeKind::of_entry(entry.kind) {
             Some(kind) => kind,
-            None if place.absent => NodeKind::Folder,
+            None if place.absent => NodeKind::Directory,
             // What is corrupt has a name all the same.
             None => self.inode(place).map_or(NodeKind::File, |inode| inode.attributes.kind),
         };
@@ -181,7 +181,7 @@ impl Btrfs {
         }
         let tree = self.subvolume(place.subvolume)?.tree;
         self.nodes.items(&tree, Key::new(place.inode, kind::XATTR_ITEM, 0), &mut |item| {
-            for attribute in dir_items(item).map_err(damage)? {
+            for attribute in dir_items(item).map_err(corrupt)? {
                 names.push(attribute.name.to_vec());
             }
             Ok(ControlFlow::Continue(()))
@@ -197,7 +197,7 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         let key = Key::new(place.inode, kind::XATTR_ITEM, name_hash(name));
         let Some(item) = self.nodes.get(&tree, key)? else { return Ok(None) };
-        let all = dir_items(&item).map_err(damage)?;
+        let all = dir_items(&item).map_err(corrupt)?;
         Ok(all.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.data.to_vec()))
     }
 }

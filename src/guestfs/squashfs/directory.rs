@@ -2,9 +2,9 @@
 //! that each block of metadata begins with (the kernel's `struct squashfs_dir_header`, `squashfs_dir_entry` and
 //! `squashfs_dir_index`, <https://docs.kernel.org/filesystems/squashfs.html>).
 
-use super::inode::{Content, Folder, Inode, kind};
+use super::inode::{Content, Directory, Inode, kind};
 use super::metadata::{BLOCK, Place};
-use super::{Squashfs, damage};
+use super::{Squashfs, corrupt};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -22,14 +22,14 @@ pub(super) const NAME_MAX: usize = 256;
 
 /// Where to begin.
 enum From<'a> {
-    /// At the group that holds a byte of the folder, or before it.
+    /// At the group that holds a byte of the directory, or before it.
     Byte(u64),
     /// At the group that holds a name, or before it.
     Name(&'a [u8]),
 }
 
 impl Squashfs {
-    /// Tells the entries of a folder from its byte `from` on. Behind a part that cannot be read its index has the next
+    /// Tells the entries of a directory from its byte `from` on. Behind a part that cannot be read its index has the next
     /// one that can.
     pub(super) fn entries(
         &self,
@@ -38,11 +38,11 @@ impl Squashfs {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip: Skip<'_>,
     ) -> Result<()> {
-        let folder = folder_of(inode)?;
+        let directory = directory_of(inode)?;
         let mut broken = false;
         loop {
             let mut end = from;
-            let told = self.walk(folder, From::Byte(from), &mut |entry, start| {
+            let reported = self.walk(directory, From::Byte(from), &mut |entry, start| {
                 end = end.max(entry.next);
                 if start >= from && each(entry).is_break() {
                     broken = true;
@@ -50,20 +50,20 @@ impl Squashfs {
                 }
                 ControlFlow::Continue(())
             });
-            let Err(error) = told else { return Ok(()) };
+            let Err(error) = reported else { return Ok(()) };
             if broken || skip(error).is_break() {
                 return Ok(());
             }
-            match self.indexed_after(folder, end) {
+            match self.indexed_after(directory, end) {
                 Some(next) => from = next,
                 None => return Ok(()),
             }
         }
     }
 
-    /// The first byte of a folder, behind byte `after`, that its index has a place for.
-    fn indexed_after(&self, folder: &Folder, after: u64) -> Option<u64> {
-        let (count, mut place) = folder.index;
+    /// The first byte of a directory, behind byte `after`, that its index has a place for.
+    fn indexed_after(&self, directory: &Directory, after: u64) -> Option<u64> {
+        let (count, mut place) = directory.index;
         (0..count).find_map(|_| match self.index_entry(&mut place) {
             Ok((index, ..)) if u64::from(index) > after => Some(Some(u64::from(index))),
             Ok(_) => None,
@@ -75,16 +75,16 @@ impl Squashfs {
         let inode = &*self.inode(node)?;
         let mut found = None;
         if may_be_escaped(name) {
-            let told = self.read_folder(node, 0, &mut |entry| {
+            let reported = self.read_directory(node, 0, &mut |entry| {
                 if entry.name != name {
                     return ControlFlow::Continue(());
                 }
                 found = Some(entry.node);
                 ControlFlow::Break(())
             });
-            return told.map(|()| found);
+            return reported.map(|()| found);
         }
-        self.walk(folder_of(inode)?, From::Name(name), &mut |entry, _| match entry.name.as_slice().cmp(name) {
+        self.walk(directory_of(inode)?, From::Name(name), &mut |entry, _| match entry.name.as_slice().cmp(name) {
             std::cmp::Ordering::Less => ControlFlow::Continue(()),
             std::cmp::Ordering::Equal => {
                 found = Some(entry.node);
@@ -95,29 +95,34 @@ impl Squashfs {
         Ok(found)
     }
 
-    /// Tells entries with their first byte within the folder.
-    fn walk(&self, folder: &Folder, from: From<'_>, each: &mut dyn FnMut(Entry, u64) -> ControlFlow<()>) -> Result<()> {
-        let (mut at, mut place) = self.start(folder, from)?;
-        while at < folder.size {
-            let header = self.read_metadata(&mut place, HEADER, "folders")?;
+    /// Tells entries with their first byte within the directory.
+    fn walk(
+        &self,
+        directory: &Directory,
+        from: From<'_>,
+        each: &mut dyn FnMut(Entry, u64) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let (mut at, mut place) = self.start(directory, from)?;
+        while at < directory.size {
+            let header = self.read_metadata(&mut place, HEADER, "directories")?;
             at += HEADER as u64;
-            let f = Fields::new("group of a folder", &header, place.block);
-            let count = f.u32_le(0).map_err(damage)?;
-            let block = f.u32_le(4).map_err(damage)?;
+            let f = Fields::new("group of a directory", &header, place.block);
+            let count = f.u32_le(0).map_err(corrupt)?;
+            let block = f.u32_le(4).map_err(corrupt)?;
             if count >= MAX_GROUP {
                 let expected = format!("at most {MAX_GROUP}");
                 let found = u64::from(count) + 1;
-                return Err(damage(ParseError::corrupt(
+                return Err(corrupt(ParseError::corrupt(
                     place.block,
-                    "entries of a group of a folder",
+                    "entries of a group of a directory",
                     expected,
                     found,
                 )));
             }
             for _ in 0..=count {
-                if at >= folder.size {
-                    let expected = format!("entries up to its byte {}", folder.size);
-                    return Err(damage(ParseError::corrupt(place.block, "group of a folder", expected, "more")));
+                if at >= directory.size {
+                    let expected = format!("entries up to its byte {}", directory.size);
+                    return Err(corrupt(ParseError::corrupt(place.block, "group of a directory", expected, "more")));
                 }
                 let start = at;
                 let entry = self.entry(&mut place, &mut at, block)?;
@@ -132,30 +137,30 @@ impl Squashfs {
     /// The entry at `place`; `block` is where its group's inodes begin.
     fn entry(&self, place: &mut Place, at: &mut u64, block: u32) -> Result<Entry> {
         let within = place.block;
-        let raw = self.read_metadata(place, ENTRY, "folders")?;
-        let f = Fields::new("entry of a folder", &raw, within);
+        let raw = self.read_metadata(place, ENTRY, "directories")?;
+        let f = Fields::new("entry of a directory", &raw, within);
         let (offset, number, size) =
-            (f.u16_le(0).map_err(damage)?, f.u16_le(4).map_err(damage)?, f.u16_le(6).map_err(damage)?);
+            (f.u16_le(0).map_err(corrupt)?, f.u16_le(4).map_err(corrupt)?, f.u16_le(6).map_err(corrupt)?);
         let size = usize::from(size) + 1;
         let bad =
-            |what: &str, expected: &str, found: String| damage(ParseError::corrupt(within, what, expected, found));
+            |what: &str, expected: &str, found: String| corrupt(ParseError::corrupt(within, what, expected, found));
         if size > NAME_MAX {
-            return Err(bad("length of a name in a folder", "at most 256", size.to_string()));
+            return Err(bad("length of a name in a directory", "at most 256", size.to_string()));
         }
-        let name = self.read_metadata(place, size, "folders")?;
+        let name = self.read_metadata(place, size, "directories")?;
         // Its inode tells, if nothing else is wrong.
         let kind = kind(number).unwrap_or(NodeKind::File);
         *at += (ENTRY + size) as u64;
         Ok(Entry { name, node: Node(u64::from(block) << 16 | u64::from(offset)), kind, next: *at })
     }
 
-    /// The last group that the index has before what is wanted, or the first group: its byte within the folder, and
+    /// The last group that the index has before what is wanted, or the first group: its byte within the directory, and
     /// its place.
-    fn start(&self, folder: &Folder, from: From<'_>) -> Result<(u64, Place)> {
-        let mut best = (0, folder.first);
-        let (count, mut place) = folder.index;
+    fn start(&self, directory: &Directory, from: From<'_>) -> Result<(u64, Place)> {
+        let mut best = (0, directory.first);
+        let (count, mut place) = directory.index;
         for _ in 0..count {
-            // Without its index a folder is read from its start.
+            // Without its index a directory is read from its start.
             let Ok((index, block, name)) = self.index_entry(&mut place) else { break };
             let before = match from {
                 From::Byte(byte) => u64::from(index) <= byte,
@@ -165,30 +170,30 @@ impl Squashfs {
                 break;
             }
             let index = u64::from(index);
-            let offset = (folder.first.offset as u64 + index) % BLOCK as u64;
-            let place = self.place(self.sb.folder_table, u64::from(block) << 16 | offset, "index of a folder")?;
+            let offset = (directory.first.offset as u64 + index) % BLOCK as u64;
+            let place = self.place(self.sb.directory_table, u64::from(block) << 16 | offset, "index of a directory")?;
             best = (index, place);
         }
         Ok(best)
     }
 
-    /// An entry of a folder's index, which moves on: the byte of a group, its metadata block, and its first name.
+    /// An entry of a directory's index, which moves on: the byte of a group, its metadata block, and its first name.
     fn index_entry(&self, place: &mut Place) -> Result<(u32, u32, Vec<u8>)> {
         let within = place.block;
-        let raw = self.read_metadata(place, INDEX, "indexes of folders")?;
-        let f = Fields::new("index of a folder", &raw, within);
-        let (index, block) = (f.u32_le(0).map_err(damage)?, f.u32_le(4).map_err(damage)?);
-        let size = usize::try_from(f.u32_le(8).map_err(damage)?).unwrap_or(usize::MAX).saturating_add(1);
+        let raw = self.read_metadata(place, INDEX, "indexes of directories")?;
+        let f = Fields::new("index of a directory", &raw, within);
+        let (index, block) = (f.u32_le(0).map_err(corrupt)?, f.u32_le(4).map_err(corrupt)?);
+        let size = usize::try_from(f.u32_le(8).map_err(corrupt)?).unwrap_or(usize::MAX).saturating_add(1);
         if size > NAME_MAX {
-            return Err(damage(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
+            return Err(corrupt(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
         }
-        Ok((index, block, self.read_metadata(place, size, "indexes of folders")?))
+        Ok((index, block, self.read_metadata(place, size, "indexes of directories")?))
     }
 }
 
-fn folder_of(inode: &Inode) -> Result<&Folder> {
+fn directory_of(inode: &Inode) -> Result<&Directory> {
     match &inode.content {
-        Content::Folder(folder) => Ok(folder),
-        _ => Err(Error::NotFolder),
+        Content::Directory(directory) => Ok(directory),
+        _ => Err(Error::NotDirectory),
     }
 }

@@ -1,7 +1,7 @@
 //! Folders: file identifier descriptors one after the other (ECMA-167, 4/14.4).
 
 use super::tag::{self, Expected, id};
-use super::{Address, Opened, Udf, damage, text};
+use super::{Address, Opened, Udf, corrupt, text};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -20,23 +20,23 @@ const DELETED: u8 = 4;
 const PARENT: u8 = 8;
 
 impl Udf {
-    /// Tells the entries of a folder from byte `from` of it on. Behind a descriptor that makes no sense the next one is
+    /// Tells the entries of a directory from byte `from` of it on. Behind a descriptor that makes no sense the next one is
     /// looked for, which its checksum and CRC prove.
     pub(super) fn entries(
         &self,
-        folder: &Opened,
+        directory: &Opened,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip: Skip<'_>,
     ) -> Result<()> {
-        if folder.entry.attributes.kind != NodeKind::Folder {
-            return Err(Error::NotFolder);
+        if directory.entry.attributes.kind != NodeKind::Directory {
+            return Err(Error::NotDirectory);
         }
-        let size = folder.entry.attributes.size;
+        let size = directory.entry.attributes.size;
         let (mut place, mut passed) = (from, 0);
         let mut is_found = true;
         while place < size {
-            let told = match self.descriptor(folder, place) {
+            let reported = match self.descriptor(directory, place) {
                 Ok((entry, next)) => {
                     (place, is_found) = (next, true);
                     match entry.transpose() {
@@ -53,61 +53,61 @@ impl Udf {
                     if std::mem::take(&mut is_found) { skip(error) } else { ControlFlow::Continue(()) }
                 }
             };
-            if told.is_break() {
+            if reported.is_break() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// The descriptor at byte `place` of a folder, of which not all have an entry, and where the next one is.
-    fn descriptor(&self, folder: &Opened, place: u64) -> Result<(Result<Option<Entry>>, u64)> {
-        let size = folder.entry.attributes.size;
+    /// The descriptor at byte `place` of a directory, of which not all have an entry, and where the next one is.
+    fn descriptor(&self, directory: &Opened, place: u64) -> Result<(Result<Option<Entry>>, u64)> {
+        let size = directory.entry.attributes.size;
         let mut bytes = vec![0; FIXED];
-        let at = self.read_folder_bytes(folder, place, &mut bytes)?;
+        let at = self.read_directory_bytes(directory, place, &mut bytes)?;
         let f = Fields::new("file identifier descriptor", &bytes, at);
-        let (name_len, own_len) = (usize::from(f.u8(19).map_err(damage)?), f.u16_le(36).map_err(damage)?);
+        let (name_len, own_len) = (usize::from(f.u8(19).map_err(corrupt)?), f.u16_le(36).map_err(corrupt)?);
         let len = FIXED + usize::from(own_len) + name_len;
         // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
         let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
         bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
-        self.read_folder_bytes(folder, place, &mut bytes)?;
+        self.read_directory_bytes(directory, place, &mut bytes)?;
         let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
-        tag::check(&bytes, at, &expected).map_err(damage)?;
+        tag::check(&bytes, at, &expected).map_err(corrupt)?;
         let next = place + len.next_multiple_of(4) as u64;
         let f = Fields::new("file identifier descriptor", &bytes[..len], at);
         Ok((self.entry(&f, len - name_len, next), next))
     }
 
-    /// What a descriptor tells; none for one that is not shown. A file whose entry is damaged has a name all the same.
+    /// What a descriptor tells; none for one that is not shown. A file whose entry is corrupt has a name all the same.
     fn entry(&self, f: &Fields<'_>, name_at: usize, next: u64) -> Result<Option<Entry>> {
-        let characteristics = f.u8(18).map_err(damage)?;
+        let characteristics = f.u8(18).map_err(corrupt)?;
         if characteristics & (DELETED | PARENT) != 0 {
             return Ok(None);
         }
-        let raw = f.bytes(name_at, f.len() - name_at).map_err(damage)?;
+        let raw = f.bytes(name_at, f.len() - name_at).map_err(corrupt)?;
         let name = text::cs0(raw).ok_or_else(|| {
             let found = format!("{:?}", raw.first());
-            damage(ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
+            corrupt(ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
         })?;
-        let address = Address { block: f.u32_le(24).map_err(damage)?, partition: f.u16_le(28).map_err(damage)? };
+        let address = Address { block: f.u32_le(24).map_err(corrupt)?, partition: f.u16_le(28).map_err(corrupt)? };
         let node = Node::from(address);
         let kind = match self.opened(node) {
             Ok(opened) => opened.entry.attributes.kind,
-            Err(_) if characteristics & DIRECTORY != 0 => NodeKind::Folder,
+            Err(_) if characteristics & DIRECTORY != 0 => NodeKind::Directory,
             Err(_) => NodeKind::File,
         };
         Ok(Some(Entry { name: name.into_bytes(), node, kind, next }))
     }
 
-    /// Fills `buf` from byte `place` of a folder on. Tells where that is on the volume.
-    fn read_folder_bytes(&self, folder: &Opened, place: u64, buf: &mut [u8]) -> Result<u64> {
-        let size = folder.entry.attributes.size;
+    /// Fills `buf` from byte `place` of a directory on. Tells where that is on the volume.
+    fn read_directory_bytes(&self, directory: &Opened, place: u64, buf: &mut [u8]) -> Result<u64> {
+        let size = directory.entry.attributes.size;
         if place.saturating_add(buf.len() as u64) > size {
             let what = "length of a file identifier descriptor";
-            let expected = format!("at most {} up to the end of the folder", size - place);
-            return Err(damage(ParseError::corrupt(folder.entry.descriptors_at, what, expected, buf.len())));
+            let expected = format!("at most {} up to the end of the directory", size - place);
+            return Err(corrupt(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len())));
         }
-        self.read_file(folder, place, buf)
+        self.read_file(directory, place, buf)
     }
 }

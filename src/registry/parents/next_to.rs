@@ -16,24 +16,24 @@ pub(super) const MAX_HEADERS: usize = 4096;
 const EXTENSIONS: [&str; 14] =
     ["vdi", "vmdk", "vhd", "vhdx", "avhd", "avhdx", "hdd", "hds", "qcow", "qcow2", "qed", "img", "raw", "dmg"];
 
-/// The images of the folders that were looked into.
-pub(in crate::registry) struct Beside<'a> {
+/// The images of the directories that were looked into.
+pub(in crate::registry) struct NextTo<'a> {
     identify: &'a Identify<'a>,
-    folders: HashMap<PathBuf, Vec<ImageInfo>>,
+    directories: HashMap<PathBuf, Vec<ImageInfo>>,
     /// Headers that may still be read.
     left: usize,
     /// Whether some were left out.
     cut: bool,
 }
 
-impl<'a> Beside<'a> {
+impl<'a> NextTo<'a> {
     pub(super) fn new(identify: &'a Identify<'a>) -> Self {
         Self::with_limit(identify, MAX_HEADERS)
     }
 
     /// For so many headers at most.
     pub(in crate::registry) fn with_limit(identify: &'a Identify<'a>, limit: usize) -> Self {
-        Self { identify, folders: HashMap::new(), left: limit, cut: false }
+        Self { identify, directories: HashMap::new(), left: limit, cut: false }
     }
 
     /// The images in a directory that have the identity of `parent`.
@@ -50,7 +50,7 @@ impl<'a> Beside<'a> {
         let found: Vec<ImageInfo> = images.filter(is_parent).cloned().collect();
         if found.is_empty() && self.cut {
             let reason = format!(
-                "its parent is not among the first {MAX_HEADERS} images around it; move both into another folder"
+                "its parent is not among the first {MAX_HEADERS} images around it; move both into another directory"
             );
             return Err(Error::Chain { what: child.display().to_string(), reason });
         }
@@ -58,10 +58,10 @@ impl<'a> Beside<'a> {
     }
 
     /// The images in a directory, by the names of their files.
-    pub(in crate::registry) fn images(&mut self, folder: &Path) -> &[ImageInfo] {
-        if !self.folders.contains_key(folder) {
+    pub(in crate::registry) fn images(&mut self, directory: &Path) -> &[ImageInfo] {
+        if !self.directories.contains_key(directory) {
             let mut found = Vec::new();
-            for path in files(folder) {
+            for path in files(directory) {
                 if self.left == 0 {
                     self.cut = true;
                     break;
@@ -70,15 +70,15 @@ impl<'a> Beside<'a> {
                 // What cannot be read is not what is looked for; the error at the end says where was looked.
                 found.extend((self.identify)(&path, Devices::Refused));
             }
-            self.folders.insert(folder.to_path_buf(), found);
+            self.directories.insert(directory.to_path_buf(), found);
         }
-        self.folders.get(folder).map_or(&[], Vec::as_slice)
+        self.directories.get(directory).map_or(&[], Vec::as_slice)
     }
 }
 
-/// The files of a folder that may be images, by name.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// The files of a directory that may be images, by name.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| is_image(path)).collect();
     files.sort();
     files
@@ -90,17 +90,17 @@ pub(super) fn is_image(path: &Path) -> bool {
     EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
 }
 
-/// Where the parent of an image may lie, nearest first: VirtualBox keeps a machine's base images in its folder and the
-/// differencing ones in `Snapshots` below it; a base may also be in another machine's folder. Those of one step are
+/// Where the parent of an image may lie, nearest first: VirtualBox keeps a machine's base images in its directory and the
+/// differencing ones in `Snapshots` below it; a base may also be in another machine's directory. Those of one step are
 /// equally near.
 pub(super) fn places(child: &Path) -> Vec<(Rank, Vec<PathBuf>)> {
-    let Some(folder) = child.parent() else { return Vec::new() };
-    let mut places = vec![(Rank::Beside, vec![folder.to_path_buf()])];
-    let machine = folder.parent();
+    let Some(directory) = child.parent() else { return Vec::new() };
+    let mut places = vec![(Rank::NextTo, vec![directory.to_path_buf()])];
+    let machine = directory.parent();
     places.extend(machine.map(|machine| (Rank::Machine, vec![machine.to_path_buf()])));
-    places.push((Rank::Machine, vec![folder.join("Snapshots")]));
+    places.push((Rank::Machine, vec![directory.join("Snapshots")]));
     places.extend(machine.map(|machine| (Rank::Machine, vec![machine.join("Snapshots")])));
-    if folder.file_name().is_some_and(|name| name == "Snapshots")
+    if directory.file_name().is_some_and(|name| name == "Snapshots")
         && let Some(machines) = machine.and_then(Path::parent)
     {
         let entries = fs::read_dir(machines).into_iter().flatten().flatten();

@@ -1,9 +1,9 @@
-//! Folders. An entry is `inode`, `rec_len`, `name_len`, `file_type` and the name
-//! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed folders look like blocks of
+//! Directories. An entry is `inode`, `rec_len`, `name_len`, `file_type` and the name
+//! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed directories look like blocks of
 //! unused entries, so reading all blocks in order finds all names.
 
 use super::inode::{Inode, flags};
-use super::{Ext, damage};
+use super::{Ext, corrupt};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -13,18 +13,18 @@ use std::sync::Arc;
 
 /// `file_type` of the checksum at the end of a block.
 const TAIL: u8 = 0xDE;
-/// The first two names of a folder, which are not told.
+/// The first two names of a directory, which are not told.
 const DOTS: [&[u8]; 2] = [b".", b".."];
 /// Bytes of an entry without its name.
 const FIXED: usize = 8;
-/// Folders larger than this are damaged: 2 GiB is the kernel's own limit without, and far above real ones with, the
+/// Directories larger than this are corrupt: 2 GiB is the kernel's own limit without, and far above real ones with, the
 /// feature `large_dir`.
-const MAX_FOLDER: u64 = 8 << 30;
+const MAX_DIRECTORY: u64 = 8 << 30;
 
 /// A block and where it is on the volume, in bytes.
 type PlacedBlock = (Arc<[u8]>, u64);
 
-/// A name as the folder has it.
+/// A name as the directory has it.
 struct Raw<'a> {
     inode: u32,
     file_type: u8,
@@ -34,65 +34,67 @@ struct Raw<'a> {
 }
 
 impl Ext {
-    /// Tells the entries of a folder from byte `from` of it on.
+    /// Tells the entries of a directory from byte `from` of it on.
     pub(super) fn entries(
         &self,
-        folder: &Inode,
+        directory: &Inode,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<()> {
-        if folder.attributes.kind != NodeKind::Folder {
-            return Err(Error::NotFolder);
+        if directory.attributes.kind != NodeKind::Directory {
+            return Err(Error::NotDirectory);
         }
-        folder.readable("folder")?;
-        self.gaps.list(Node(folder.number.into()), from, each, |each, skip| match self.view.names(folder.number) {
-            Some(names) => {
-                self.changed_entries(names, from, |each| self.stored_entries(folder, from, each, skip), each)
+        directory.readable("directory")?;
+        self.gaps.list(Node(directory.number.into()), from, each, |each, skip| {
+            match self.view.names(directory.number) {
+                Some(names) => {
+                    self.changed_entries(names, from, |each| self.stored_entries(directory, from, each, skip), each)
+                }
+                None => self.stored_entries(directory, from, each, skip),
             }
-            None => self.stored_entries(folder, from, each, skip),
         })
     }
 
-    /// Tells the entries that a folder has on the volume. As in the kernel, a block that cannot be read is passed over,
+    /// Tells the entries that a directory has on the volume. As in the kernel, a block that cannot be read is passed over,
     /// and so is the rest of one behind an entry that makes no sense.
     fn stored_entries(
         &self,
-        folder: &Inode,
+        directory: &Inode,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip_over: Skip<'_>,
     ) -> Result<()> {
-        if folder.has(flags::INLINE_DATA) {
-            return self.inline_entries(folder, from, each, skip_over);
+        if directory.has(flags::INLINE_DATA) {
+            return self.inline_entries(directory, from, each, skip_over);
         }
-        if folder.attributes.size > MAX_FOLDER {
-            let what = format!("size of the folder with inode {}", folder.number);
-            return Err(damage(ParseError::corrupt(
+        if directory.attributes.size > MAX_DIRECTORY {
+            let what = format!("size of the directory with inode {}", directory.number);
+            return Err(corrupt(ParseError::corrupt(
                 0,
                 what,
-                format_args!("at most {MAX_FOLDER}"),
-                folder.attributes.size,
+                format_args!("at most {MAX_DIRECTORY}"),
+                directory.attributes.size,
             )));
         }
         let size = u64::from(self.sb.block_size);
-        let blocks = folder.attributes.size.div_ceil(size);
+        let blocks = directory.attributes.size.div_ceil(size);
         let mut number = from / size;
         let mut skip = from % size;
         while number < blocks {
             let base = number * size;
-            let (told, count) = match self.folder_block(folder, number) {
-                // A hole in a folder: nothing of it is lost by going on, and a huge one must not take long.
+            let (reported, count) = match self.directory_block(directory, number) {
+                // A hole in a directory: nothing of it is lost by going on, and a huge one must not take long.
                 Ok((None, count)) => (Ok(ControlFlow::Continue(())), count),
                 Ok((Some((bytes, at)), _)) => {
                     let is_first = number == 0;
-                    let told = self.block_entries(&bytes, (at, is_first), usize_of(skip), &mut |entry, end| {
+                    let reported = self.block_entries(&bytes, (at, is_first), usize_of(skip), &mut |entry, end| {
                         each(Entry { next: base + end as u64, ..entry })
                     });
-                    (told, 1)
+                    (reported, 1)
                 }
                 Err(error) => (Err(error), 1),
             };
-            if told.unwrap_or_else(&mut *skip_over).is_break() {
+            if reported.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
             number = number.saturating_add(count);
@@ -101,26 +103,26 @@ impl Ext {
         Ok(())
     }
 
-    /// A block of a folder and where it is on the volume, and for how many blocks the answer goes on.
-    fn folder_block(&self, folder: &Inode, number: u64) -> Result<(Option<PlacedBlock>, u64)> {
-        let mapped = self.map_metadata(folder, number)?;
+    /// A block of a directory and where it is on the volume, and for how many blocks the answer goes on.
+    fn directory_block(&self, directory: &Inode, number: u64) -> Result<(Option<PlacedBlock>, u64)> {
+        let mapped = self.map_metadata(directory, number)?;
         let Some(block) = mapped.block else { return Ok((None, mapped.count)) };
-        let bytes = self.block(block, "folder")?;
-        if !is_index(folder, number, &bytes) {
-            self.check_folder_block(folder, &bytes, self.byte_of(block))?;
+        let bytes = self.block(block, "directory")?;
+        if !is_index(directory, number, &bytes) {
+            self.check_directory_block(directory, &bytes, self.byte_of(block))?;
         }
         Ok((Some((bytes, self.byte_of(block))), 1))
     }
 
-    /// An inline folder: the parent's inode, then entries in the map, then entries in the attribute `system.data`.
+    /// An inline directory: the parent's inode, then entries in the map, then entries in the attribute `system.data`.
     fn inline_entries(
         &self,
-        folder: &Inode,
+        directory: &Inode,
         from: u64,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip_over: Skip<'_>,
     ) -> Result<()> {
-        let bytes = self.inline_data(folder)?;
+        let bytes = self.inline_data(directory)?;
         // The two parts are chains of their own, as the map's end is no multiple of an entry.
         let parts = [(4, bytes.len().min(super::inode::BLOCK_BYTES)), (super::inode::BLOCK_BYTES, bytes.len())];
         for (start, end) in parts {
@@ -129,18 +131,18 @@ impl Ext {
             if usize_of(from) >= end {
                 continue;
             }
-            let told = self.block_entries(part, (0, false), skip, &mut |entry, at| {
+            let reported = self.block_entries(part, (0, false), skip, &mut |entry, at| {
                 each(Entry { next: (start + at) as u64, ..entry })
             });
-            if told.unwrap_or_else(&mut *skip_over).is_break() {
+            if reported.unwrap_or_else(&mut *skip_over).is_break() {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Tells the entries of one block, which is at byte `at` of the volume and may be the folder's first, from its byte
-    /// `skip` on. Only the first two entries are the folder itself and the one above.
+    /// Tells the entries of one block, which is at byte `at` of the volume and may be the directory's first, from its byte
+    /// `skip` on. Only the first two entries are the directory itself and the one above.
     fn block_entries(
         &self,
         bytes: &[u8],
@@ -171,7 +173,7 @@ impl Ext {
     }
 
     fn raw_entry<'a>(&self, bytes: &'a [u8], at: u64, place: usize) -> Result<Raw<'a>> {
-        let f = Fields::new("folder", bytes, at);
+        let f = Fields::new("directory", bytes, at);
         let read = || -> Result<Raw<'a>, ParseError> {
             // With blocks of 64 KiB a length that does not fit 16 bits is 65535 or 0; others have its upper bits below.
             let rec_len = match usize::from(f.u16_le(place + 4)?) {
@@ -182,34 +184,40 @@ impl Ext {
             let name_len = usize::from(f.u8(place + 6)?);
             if rec_len < FIXED + name_len || !rec_len.is_multiple_of(4) || rec_len > bytes.len() - place {
                 let expected = format!("a multiple of 4 from {} to {}", FIXED + name_len, bytes.len() - place);
-                return Err(ParseError::corrupt(f.offset(place + 4), "length of a folder's entry", expected, rec_len));
+                return Err(ParseError::corrupt(
+                    f.offset(place + 4),
+                    "length of a directory's entry",
+                    expected,
+                    rec_len,
+                ));
             }
             let name = f.bytes(place + FIXED, name_len)?;
             Ok(Raw { inode: f.u32_le(place)?, file_type: f.u8(place + 7)?, name, end: place + rec_len })
         };
-        read().map_err(damage)
+        read().map_err(corrupt)
     }
 
-    /// Holds a block of a folder against the checksum in its last 12 bytes, if it has one.
-    fn check_folder_block(&self, folder: &Inode, bytes: &[u8], at: u64) -> Result<()> {
-        let Some(seed) = folder.checksum_seed(&self.sb) else { return Ok(()) };
+    /// Holds a block of a directory against the checksum in its last 12 bytes, if it has one.
+    fn check_directory_block(&self, directory: &Inode, bytes: &[u8], at: u64) -> Result<()> {
+        let Some(seed) = directory.checksum_seed(&self.sb) else { return Ok(()) };
         let tail = bytes.len() - 12;
-        let f = Fields::new("folder", bytes, at);
-        if f.bytes(tail, 8).map_err(damage)? != [0, 0, 0, 0, 12, 0, 0, TAIL] {
+        let f = Fields::new("directory", bytes, at);
+        if f.bytes(tail, 8).map_err(corrupt)? != [0, 0, 0, 0, 12, 0, 0, TAIL] {
             return Ok(());
         }
-        let stated = f.u32_le(tail + 8).map_err(damage)?;
+        let stated = f.u32_le(tail + 8).map_err(corrupt)?;
         let found = super::checksum(seed, &bytes[..tail]);
-        super::same_checksum("checksum of a folder", f.offset(tail + 8), found, stated)
+        super::same_checksum("checksum of a directory", f.offset(tail + 8), found, stated)
     }
 }
 
-/// Whether a folder's block is a part of its hash index, which has no names and keeps its checksum elsewhere: the first
+/// Whether a directory's block is a part of its hash index, which has no names and keeps its checksum elsewhere: the first
 /// block, and those with one unused entry that fills them.
-fn is_index(folder: &Inode, number: u64, bytes: &[u8]) -> bool {
+fn is_index(directory: &Inode, number: u64, bytes: &[u8]) -> bool {
     let unused = bytes.starts_with(&[0, 0, 0, 0]);
     let rec_len = bytes.get(4..6).map_or(0, |len| usize::from(u16::from_le_bytes([len[0], len[1]])));
-    folder.has(flags::INDEX) && (number == 0 || unused && (rec_len == bytes.len() || rec_len == 65535 || rec_len == 0))
+    directory.has(flags::INDEX)
+        && (number == 0 || unused && (rec_len == bytes.len() || rec_len == 65535 || rec_len == 0))
 }
 
 /// Places within a block fit.

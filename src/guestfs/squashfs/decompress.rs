@@ -1,4 +1,4 @@
-//! Unpacking one block. A volume has one compressor for all of its blocks.
+//! Decompressing one block. A volume has one compressor for all of its blocks.
 
 use crate::ondisk::zstd;
 use std::io::{self, Read};
@@ -41,25 +41,25 @@ impl Compressor {
         }
     }
 
-    /// Unpacks a block into `out` and tells how many bytes it has.
+    /// Decompresses a block into `out` and tells how many bytes it has.
     ///
     /// # Errors
-    /// When the block is damaged, or has more bytes than `out` has room for.
-    pub(super) fn unpack(self, packed: &[u8], out: &mut [u8]) -> io::Result<usize> {
+    /// When the block is corrupt, or has more bytes than `out` has room for.
+    pub(super) fn decompress(self, compressed: &[u8], out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Gzip => fill(flate2::bufread::ZlibDecoder::new(packed), out),
-            Self::Lzma => fill(lzma_rust2::LzmaReader::new_mem_limit(packed, LZMA_MEMORY, None)?, out),
-            Self::Lzo => lzokay::decompress::decompress(packed, out).map_err(|e| io::Error::other(e.to_string())),
-            Self::Xz => fill(lzma_rust2::XzReader::new_mem_limit(packed, false, LZMA_MEMORY), out),
-            Self::Lz4 => lz4_flex::block::decompress_into(packed, out).map_err(io::Error::other),
-            Self::Zstd => unzstd(packed, out).map_err(io::Error::other),
+            Self::Gzip => fill(flate2::bufread::ZlibDecoder::new(compressed), out),
+            Self::Lzma => fill(lzma_rust2::LzmaReader::new_mem_limit(compressed, LZMA_MEMORY, None)?, out),
+            Self::Lzo => lzokay::decompress::decompress(compressed, out).map_err(|e| io::Error::other(e.to_string())),
+            Self::Xz => fill(lzma_rust2::XzReader::new_mem_limit(compressed, false, LZMA_MEMORY), out),
+            Self::Lz4 => lz4_flex::block::decompress_into(compressed, out).map_err(io::Error::other),
+            Self::Zstd => unzstd(compressed, out).map_err(io::Error::other),
         }
     }
 }
 
-fn unzstd(packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
-    let frame = zstd::unpack(packed, out)?;
-    match packed.len() - frame.packed {
+fn unzstd(compressed: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    let frame = zstd::decompress(compressed, out)?;
+    match compressed.len() - frame.compressed {
         _ if frame.has_more => Err("more bytes".to_owned()),
         0 => Ok(frame.len),
         rest => Err(format!("{rest} bytes behind the frame")),
@@ -89,17 +89,17 @@ mod tests {
     #[test]
     fn lzo_blocks_that_are_cut_short_or_lie_are_refused() {
         // Four literals, then eight more from four back, then the end.
-        let packed = [21, b'a', b'b', b'c', b'd', 32 + 6, 3 << 2, 0, 17, 0, 0];
+        let compressed = [21, b'a', b'b', b'c', b'd', 32 + 6, 3 << 2, 0, 17, 0, 0];
         let mut out = [0; 12];
-        assert_eq!(Compressor::Lzo.unpack(&packed, &mut out).unwrap(), 12);
+        assert_eq!(Compressor::Lzo.decompress(&compressed, &mut out).unwrap(), 12);
         assert_eq!(&out, b"abcdabcdabcd");
-        assert!(Compressor::Lzo.unpack(&packed, &mut [0; 11]).is_err());
-        for len in 0..packed.len() {
-            assert!(Compressor::Lzo.unpack(&packed[..len], &mut out).is_err(), "{len}");
+        assert!(Compressor::Lzo.decompress(&compressed, &mut [0; 11]).is_err());
+        for len in 0..compressed.len() {
+            assert!(Compressor::Lzo.decompress(&compressed[..len], &mut out).is_err(), "{len}");
         }
         // From before the start, and more behind the end.
-        for packed in [&[18, b'a', 32 + 6, 3 << 2, 0, 17, 0, 0][..], &[17, 0, 0, 0]] {
-            assert!(Compressor::Lzo.unpack(packed, &mut out).is_err(), "{packed:?}");
+        for compressed in [&[18, b'a', 32 + 6, 3 << 2, 0, 17, 0, 0][..], &[17, 0, 0, 0]] {
+            assert!(Compressor::Lzo.decompress(compressed, &mut out).is_err(), "{compressed:?}");
         }
     }
 }

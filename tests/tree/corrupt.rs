@@ -1,4 +1,4 @@
-//! Damaged file systems: bits of what a reader reads are turned over, and it must stay in bounds.
+//! Corrupt file systems: bits of what a reader reads are turned over, and it must stay in bounds.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use vboximg_mount::disk::{Disk, Error, Result, Span};
 use vboximg_mount::guestfs::{self, FileExtent, GuestFs, NodeKind};
 
-/// Damaged volumes that are read.
+/// Corrupt volumes that are read.
 const ROUNDS: usize = 1000;
 /// The longest that one may take; a sound one takes some milliseconds.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Nodes of one volume that are looked at, for loops of folders.
+/// Nodes of one volume that are looked at, for loops of directories.
 const MAX_NODES: usize = 5000;
 /// Runs of one file that are looked at.
 const MAX_RUNS: usize = 5000;
@@ -31,13 +31,13 @@ for i in 1 2 3 4 5 6; do setfattr -n user.attribute-$i -v "$(printf 'v%.0s' $(se
 "#;
 
 /// A disk that notes what is read of it, and has some bits turned over.
-struct Damaged {
+struct Corrupt {
     inner: Arc<dyn Disk>,
     flips: Vec<(u64, u8)>,
     read: Mutex<Vec<(u64, u64)>>,
 }
 
-impl Disk for Damaged {
+impl Disk for Corrupt {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -81,19 +81,19 @@ impl Disk for Damaged {
     }
 }
 
-/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it. Damage
+/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it. Corruption
 /// is noticed if it gives an error or another number of nodes (a journal that ends early).
 pub(crate) fn survive<F: GuestFs>(
     what: &str,
     volume: Arc<dyn Disk>,
     open: impl Fn(Arc<dyn Disk>) -> guestfs::Result<F> + Sync,
 ) {
-    let sound = Arc::new(Damaged { inner: volume.clone(), flips: Vec::new(), read: Mutex::default() });
+    let sound = Arc::new(Corrupt { inner: volume.clone(), flips: Vec::new(), read: Mutex::default() });
     let fs = open(sound.clone()).unwrap();
     let (nodes, errors) = look(&fs, None);
-    assert!(nodes > 400 && errors == 0, "{what}: {nodes} nodes and {errors} errors without damage");
+    assert!(nodes > 400 && errors == 0, "{what}: {nodes} nodes and {errors} errors without corruption");
     let places = metadata(&*volume, &sound.read.lock().unwrap());
-    assert_eq!(look(&fs, Some(&*volume)).1, 0, "{what}: errors in files without damage");
+    assert_eq!(look(&fs, Some(&*volume)).1, 0, "{what}: errors in files without corruption");
     // Always the same ones, so that a failure can be looked into.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move |below: usize| {
@@ -105,11 +105,11 @@ pub(crate) fn survive<F: GuestFs>(
     let mut flip = || (places[random(places.len())], 1 << random(8));
     let rounds: Vec<Vec<(u64, u8)>> = (0..ROUNDS).map(|round| (0..=round % 4).map(|_| flip()).collect()).collect();
     let one = |flips: &Vec<(u64, u8)>| -> usize {
-        let damaged: Arc<dyn Disk> =
-            Arc::new(Damaged { inner: volume.clone(), flips: flips.clone(), read: Mutex::default() });
+        let corrupt: Arc<dyn Disk> =
+            Arc::new(Corrupt { inner: volume.clone(), flips: flips.clone(), read: Mutex::default() });
         let start = Instant::now();
-        let seen = match open(damaged.clone()) {
-            Ok(fs) => usize::from(look(&fs, Some(&*damaged)) != (nodes, 0)),
+        let seen = match open(corrupt.clone()) {
+            Ok(fs) => usize::from(look(&fs, Some(&*corrupt)) != (nodes, 0)),
             Err(_) => 1,
         };
         assert!(start.elapsed() < LIMIT, "{what}: took {:?}, flips {flips:?}", start.elapsed());
@@ -123,7 +123,7 @@ pub(crate) fn survive<F: GuestFs>(
             .collect();
         parts.into_iter().map(|part| part.join().unwrap()).sum()
     });
-    assert!(seen >= ROUNDS / 50, "{what}: damage was noticed in {seen} of {ROUNDS} rounds");
+    assert!(seen >= ROUNDS / 50, "{what}: corruption was noticed in {seen} of {ROUNDS} rounds");
     let memory = peak_memory();
     assert!(memory < MAX_MEMORY, "{what}: {memory} KiB of memory");
 }
@@ -166,14 +166,14 @@ pub(crate) fn look(fs: &dyn GuestFs, volume: Option<&dyn Disk>) -> (usize, usize
         });
         errors += names.iter().filter(|name| fs.xattr(node, name).is_err()).count();
         errors += usize::from(match attributes.kind {
-            NodeKind::Folder => {
-                let told = fs.read_folder(node, 0, &mut |entry| {
+            NodeKind::Directory => {
+                let reported = fs.read_directory(node, 0, &mut |entry| {
                     if known.len() < MAX_NODES && known.insert(entry.node) {
                         open.push(entry.node);
                     }
                     ControlFlow::Continue(())
                 });
-                told.is_err() || fs.lookup(node, b"no such name").is_err()
+                reported.is_err() || fs.lookup(node, b"no such name").is_err()
             }
             NodeKind::Symlink => fs.read_link(node).is_err(),
             NodeKind::File => {
