@@ -41,7 +41,7 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
 }
 
 #[test]
-fn the_process_for_the_background_says_nothing_where_it_is_not_wanted() {
+fn mistakes_are_said_once() {
     let registry = Fixture::registry();
     // Words that look like a mount in the background, and are none.
     let program = || registry.program();
@@ -55,8 +55,6 @@ fn the_process_for_the_background_says_nothing_where_it_is_not_wanted() {
         let errors = text(&output.stderr);
         assert_eq!(errors.matches("error: ").count(), 1, "{mistake:?}: {errors}");
     }
-    let second = run(program().args(["--in-background", "-i", LEAF, "-l"]));
-    assert_eq!((second.status.code(), second.stdout, second.stderr), (Some(1), Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -64,12 +64,21 @@ pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
             let devices = if index == 0 { Devices::Allowed } else { Devices::Refused };
             let stated = image::identify_allowing(&child.path, devices, allowed)?.parent;
             let found = image::identify_allowing(&parent.path, Devices::Refused, allowed)?;
-            if !stated.is_some_and(|stated| stated.identifies(&found)) {
+            if !stated.is_some_and(|stated| is_decided_by_identity(&stated, parent, &found)) {
                 return Err(elsewhere.into());
             }
         }
     }
     Ok(())
+}
+
+/// Whether a parent that lies elsewhere is known by its identity. One of several copies may differ from what its child
+/// states, which [`check_copy`] refuses by naming them all, or lets pass with force.
+fn is_decided_by_identity(stated: &ParentLink, link: &Link, found: &ImageInfo) -> bool {
+    let is_one_of_several = link.far || !link.rivals.is_empty();
+    let has_both = stated.modification.is_some() && found.modification.is_some()
+        || stated.content_id.is_some() && found.content_id.is_some();
+    stated.identifies(found) || is_one_of_several && has_both
 }
 
 /// Opens the leaf, or the parent of `child`. A parent that no registry names and that the child knows by no identity
@@ -93,7 +102,7 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
         (Err(elsewhere @ image::Error::Elsewhere(_)), Some(child)) => {
             let image = image::open(&link.path, OpenOptions { near: None, ..options })?;
             let stated = child.parent.as_ref();
-            if !stated.is_some_and(|stated| stated.identifies(image.info())) {
+            if !stated.is_some_and(|stated| is_decided_by_identity(stated, link, image.info())) {
                 return Err(elsewhere.into());
             }
             image
@@ -180,7 +189,8 @@ fn check_parent(
     }
     let modification = changed(stated.modification, parent.modification);
     let modification = modification.filter(|(_, found)| stated.modification2 != Some(*found));
-    if let (None, Some((expected, found)), false) = (stated.uuid, modification, mode.force) {
+    let is_one_of_several = link.far || !link.rivals.is_empty();
+    if let (None, Some((expected, found)), false) = (stated.uuid, modification, mode.force || is_one_of_several) {
         // A VHDX knows its parent by nothing else: the file may be another disk.
         return Err(Error::Identity {
             path: link.path.clone(),

@@ -107,7 +107,8 @@ impl Lookup {
             problem => concerns_all(problem),
         };
         warnings.extend(shortened(registry.iter().flat_map(|registry| &registry.problems).filter(concerns)));
-        let chain = chain?;
+        // An error says less than what may be the reason for it.
+        let chain = chain.inspect_err(|_| warnings.iter().for_each(|warning| log::warn!("{warning}")))?;
         if let Some(path) = outdated.filter(|_| writable) {
             let (image, path) = (image.to_string_lossy().into_owned(), path.to_owned());
             return Err(registry::Error::Outdated { image, path }.into());

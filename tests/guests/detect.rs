@@ -95,7 +95,6 @@ const KINDS: [(&str, &str, &str); 53] = [
     ),
     ("hpfs", "HPFS", r"craft 8192 '\111\350\225\371'; craft 8704 '\111\030\221\371'"),
     ("bcache", "bcache", "bcache 4E1A45CA8265F57F48BA6D81 8"),
-    ("bcachefs", "bcachefs", "bcache 66CE90A9D96A60CF803DF7EF 8"),
     ("linux_raid_member", "Linux RAID member", "old_raid '<'"),
     ("linux_raid_member", "Linux RAID member", "old_raid '>'"),
     ("hfs", "HFS", r"craft 1024 BD; craft 1044 '\0\0\020\0'; craft 1060 '\007Old Mac'; craft 1140 8-bytes."),

@@ -116,6 +116,7 @@ fn reads_a_named_device_only_when_it_is_allowed() {
         drop(vhdd);
         mounted.unmount();
     }
+    fs::remove_file(&snapshot).unwrap();
     let output = mount(&scene, &base, &["--rw", "--allow-device", name]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("which is only read"), "{output:?}");
 }

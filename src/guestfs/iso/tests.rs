@@ -125,7 +125,7 @@ fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_corrupt() {
     assert!(message("INTER").contains("interleaved"), "{}", message("INTER"));
     assert!(message("SPARSE").contains("(SF)"), "{}", message("SPARSE"));
     assert!(message("XZ").contains("compressed with xz in version 2"), "{}", message("XZ"));
-    assert!(message("OUTSIDE").contains("end of the file"), "{}", message("OUTSIDE"));
+    assert!(message("OUTSIDE").contains("end of a volume that is cut short"), "{}", message("OUTSIDE"));
     assert_eq!(content(&opened, "EMPTY").unwrap(), b"");
     assert_eq!(content(&opened, "FORK").unwrap(), vec![124; 5]);
 }

@@ -85,7 +85,8 @@ pub(super) fn raid_at_end(scan: &Scan<'_>) -> Result<Option<Content>> {
     }
     let Some((first, others)) = bytes.get(20..24).zip(bytes.get(52..64)) else { return Ok(None) };
     let mut words = [first, others].concat();
-    if big_endian {
+    // The words are written as numbers.
+    if !big_endian {
         words.chunks_mut(4).for_each(<[u8]>::reverse);
     }
     Ok(Some(Content {

@@ -74,6 +74,7 @@ impl Squashfs {
             Err(Error::Corrupt { .. }) if short.is_some() => None,
             read => read?,
         };
+        let is_short = short.is_some();
         let facts = Facts {
             type_name: TYPE,
             has_owners: true,
@@ -99,6 +100,8 @@ impl Squashfs {
         for index in 0..fs.sb.ids {
             let (raw, _) = match fs.table_entry(fs.sb.id_table, index.into(), 4, "owners") {
                 Ok(entry) => entry,
+                // Without this table no file can be read, and it lies near the end.
+                Err(error) if is_short => return Err(error),
                 // The files of the owners that can be read are there.
                 Err(error) => {
                     fs.facts.notes.push(format!("Not all owners can be read, so that files are missing. {error}"));

@@ -370,7 +370,8 @@ impl<'a> Search<'a> {
         let Hinted { rank, path, text, direct } = hint;
         let by = format!("the header's hint {text:?}");
         // Without an identity it is only a name, but what the registry names may lie anywhere.
-        if let (true, None, Some(registry)) = (direct, parent.uuid, self.registry)
+        let has_identity = parent.uuid.is_some() || parent.modification.is_some() || parent.content_id.is_some();
+        if let (true, false, Some(registry)) = (*direct, has_identity, self.registry)
             && let Some(id) = path.canonicalize().ok().and_then(|real| registry.medium_at(path, &real))
         {
             let value = (Source::Registered(registry, id), by);
