@@ -23,7 +23,7 @@ fn disk(image: &Path) -> Arc<dyn Disk> {
 }
 
 /// What blkid calls the type, our name for it, and how `image` is made.
-const KINDS: [(&str, &str, &str); 53] = [
+const KINDS: [(&str, &str, &str); 52] = [
     ("crypto_LUKS", "LUKS1", "echo p | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 image -"),
     (
         "crypto_LUKS",
