@@ -2,7 +2,7 @@
 
 use super::iso::{self, Iso};
 use super::udf::{self, Udf};
-use super::{Error, GuestFs, Result, marks};
+use super::{Error, GuestFs, Result, signatures};
 use crate::disk::Disk;
 use crate::error_kind::message;
 use std::fmt;
@@ -51,7 +51,7 @@ impl fmt::Display for Content {
 /// # Errors
 /// When the volume cannot be read.
 pub fn detect(volume: &dyn Disk) -> Result<Content> {
-    Ok(marks::find(volume)?.map(|(_, content)| content).unwrap_or_default())
+    Ok(signatures::find(volume)?.map(|(_, content)| content).unwrap_or_default())
 }
 
 /// What a volume holds, as its reader says where there is one, else as its marks tell. What is wrong with it, and how
@@ -113,7 +113,7 @@ fn way_on(type_name: &str) -> Option<&'static str> {
 /// # Errors
 /// Corruption, unknown features, and when the volume cannot be read.
 pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
-    match marks::find(&*volume)?.and_then(|(signature, _)| signature.open) {
+    match signatures::find(&*volume)?.and_then(|(signature, _)| signature.open) {
         Some(open) => open(volume),
         None => Ok(None),
     }

@@ -22,7 +22,7 @@ pub(super) fn luks(scan: &Scan<'_>) -> Result<Option<Content>> {
 /// A physical volume of LVM: its label is in one of the first four sectors.
 pub(super) fn lvm(scan: &Scan<'_>) -> Result<Option<Content>> {
     let f = scan.fields();
-    let at = |place: usize, mark: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(mark));
+    let at = |place: usize, magic: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(magic));
     let label = (0..4).map(|sector| sector * 512).find(|label| at(*label, b"LABELONE") && at(label + 24, b"LVM2 001"));
     let Some(label) = label else { return Ok(None) };
     let header = f.u32_le(label + 20).ok().and_then(|offset| usize::try_from(offset).ok());
@@ -41,7 +41,7 @@ const BITLOCKER_TO_GO: [u8; 16] =
 /// BitLocker, with the volume's GUID from the first block of metadata
 /// (<https://github.com/libyal/libbde/blob/main/documentation>, "BitLocker Drive Encryption (BDE) format").
 pub(super) fn bitlocker(scan: &Scan<'_>) -> Result<Option<Content>> {
-    let at = |place: usize, mark: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(mark));
+    let at = |place: usize, magic: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(magic));
     // The second form is of removable media: a FAT to Windows versions that do not know it.
     let to_go = at(3, b"MSWIN4.1") && at(424, &BITLOCKER_TO_GO);
     if !at(3, boot_sector::BITLOCKER) && !to_go {

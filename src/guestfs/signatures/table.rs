@@ -66,7 +66,7 @@ impl Signature {
     }
 }
 
-const fn mark(name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label) -> Signature {
+const fn known(name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label) -> Signature {
     Signature { find: Find::Magic { name, at, magic, uuid, label }, open: None }
 }
 
@@ -87,15 +87,15 @@ pub(crate) const SIGNATURES: &[Signature] = &[
     with(volumes::lvm),
     with(volumes::raid_at_start),
     with(volumes::bitlocker),
-    mark("NTFS", 3, boot_sector::NTFS, Uuid::Serial64(72), Label::None).read_by(|v| reader(Ntfs::open(v))),
-    mark("exFAT", 3, boot_sector::EXFAT, Uuid::Serial32(100), Label::None).read_by(|v| reader(Exfat::open(v))),
-    mark("XFS", 0, b"XFSB", Uuid::Raw(32), Label::Bytes(108, 12)).read_by(|v| reader(Xfs::open(v))),
-    mark("btrfs", 64 * K + 64, b"_BHRfS_M", Uuid::Raw(64 * K + 32), Label::Bytes(64 * K + 299, 256))
+    known("NTFS", 3, boot_sector::NTFS, Uuid::Serial64(72), Label::None).read_by(|v| reader(Ntfs::open(v))),
+    known("exFAT", 3, boot_sector::EXFAT, Uuid::Serial32(100), Label::None).read_by(|v| reader(Exfat::open(v))),
+    known("XFS", 0, b"XFSB", Uuid::Raw(32), Label::Bytes(108, 12)).read_by(|v| reader(Xfs::open(v))),
+    known("btrfs", 64 * K + 64, b"_BHRfS_M", Uuid::Raw(64 * K + 32), Label::Bytes(64 * K + 299, 256))
         .read_by(|v| reader(Btrfs::open(v))),
-    mark("APFS", 32, b"NXSB", Uuid::Raw(72), Label::None).read_by(|v| reader(Apfs::open(v))),
-    mark("squashfs", 0, b"hsqs", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
+    known("APFS", 32, b"NXSB", Uuid::Raw(72), Label::None).read_by(|v| reader(Apfs::open(v))),
+    known("squashfs", 0, b"hsqs", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
     // With big-endian numbers, which its reader refuses by name.
-    mark("squashfs", 0, b"sqsh", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
+    known("squashfs", 0, b"sqsh", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
     // Before optical disks, whose marks a quick format of FAT may leave, and before ext, whose mark of two bytes lies in
     // the tables of a small FAT.
     with(|scan| Ok(fat::content(scan.near()))).read_by(|v| reader(Fat::open(v))),
@@ -105,63 +105,63 @@ pub(crate) const SIGNATURES: &[Signature] = &[
     with(ext_family).read_by(|v| reader(Ext::open(v))),
     // From here on, what is only named.
     with(|scan| Ok(hfsplus::classic(scan.near()))),
-    mark("ReFS", 3, b"ReFS\0", Uuid::None, Label::None),
+    known("ReFS", 3, b"ReFS\0", Uuid::None, Label::None),
     swap(4 * K, b"SWAPSPACE2"),
     swap(8 * K, b"SWAPSPACE2"),
     swap(16 * K, b"SWAPSPACE2"),
     swap(32 * K, b"SWAPSPACE2"),
     swap(64 * K, b"SWAPSPACE2"),
     // The first version has neither label nor UUID.
-    mark("swap", 4 * K - 10, b"SWAP-SPACE", Uuid::None, Label::None),
+    known("swap", 4 * K - 10, b"SWAP-SPACE", Uuid::None, Label::None),
     suspended(4 * K, b"S1SUSPEND"),
     suspended(4 * K, b"S2SUSPEND"),
     suspended(4 * K, b"ULSUSPEND"),
     suspended(4 * K, b"LINHIB0001"),
     suspended(64 * K, b"S1SUSPEND"),
     suspended(64 * K, b"S2SUSPEND"),
-    mark("F2FS", K, &0xF2F5_2010_u32.to_le_bytes(), Uuid::Raw(K + 108), Label::Utf16(K + 124, 1024)),
-    mark("erofs", K, &0xE0F5_E1E2_u32.to_le_bytes(), Uuid::Raw(K + 48), Label::Bytes(K + 64, 16)),
+    known("F2FS", K, &0xF2F5_2010_u32.to_le_bytes(), Uuid::Raw(K + 108), Label::Utf16(K + 124, 1024)),
+    known("erofs", K, &0xE0F5_E1E2_u32.to_le_bytes(), Uuid::Raw(K + 48), Label::Bytes(K + 64, 16)),
     // With the number of the version before the magic number, which is short.
-    mark("NILFS2", K, &[2, 0, 0, 0, 0, 0, 0x34, 0x34], Uuid::Raw(K + 152), Label::Bytes(K + 168, 80)),
-    mark("JFS", 32 * K, b"JFS1", Uuid::Raw(32 * K + 136), Label::Bytes(32 * K + 152, 16)),
-    mark("ReiserFS", 64 * K + 52, b"ReIsErFs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
-    mark("ReiserFS", 64 * K + 52, b"ReIsEr2Fs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
-    mark("ReiserFS", 64 * K + 52, b"ReIsEr3Fs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
-    mark("ReiserFS", 8 * K + 52, b"ReIsErFs", Uuid::None, Label::None),
-    mark("Reiser4", 64 * K, b"ReIsEr4", Uuid::Raw(64 * K + 20), Label::Bytes(64 * K + 36, 16)),
-    mark("bcachefs", 4 * K + 24, &BCACHEFS, Uuid::Raw(4 * K + 56), Label::Bytes(4 * K + 72, 32)),
+    known("NILFS2", K, &[2, 0, 0, 0, 0, 0, 0x34, 0x34], Uuid::Raw(K + 152), Label::Bytes(K + 168, 80)),
+    known("JFS", 32 * K, b"JFS1", Uuid::Raw(32 * K + 136), Label::Bytes(32 * K + 152, 16)),
+    known("ReiserFS", 64 * K + 52, b"ReIsErFs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
+    known("ReiserFS", 64 * K + 52, b"ReIsEr2Fs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
+    known("ReiserFS", 64 * K + 52, b"ReIsEr3Fs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
+    known("ReiserFS", 8 * K + 52, b"ReIsErFs", Uuid::None, Label::None),
+    known("Reiser4", 64 * K, b"ReIsEr4", Uuid::Raw(64 * K + 20), Label::Bytes(64 * K + 36, 16)),
+    known("bcachefs", 4 * K + 24, &BCACHEFS, Uuid::Raw(4 * K + 56), Label::Bytes(4 * K + 72, 32)),
     with(bcache),
-    mark(
+    known(
         "UFS",
         64 * K + 1372,
         &0x1954_0119_u32.to_le_bytes(),
         Uuid::Words(64 * K + 144),
         Label::Bytes(64 * K + 680, 32),
     ),
-    mark(
+    known(
         "UFS",
         256 * K + 1372,
         &0x1954_0119_u32.to_le_bytes(),
         Uuid::Words(256 * K + 144),
         Label::Bytes(256 * K + 680, 32),
     ),
-    mark("UFS", 8 * K + 1372, &0x1954_0119_u32.to_le_bytes(), Uuid::Words(8 * K + 144), Label::Bytes(8 * K + 680, 32)),
-    mark("UFS", 8 * K + 1372, &0x0001_1954_u32.to_le_bytes(), Uuid::Words(8 * K + 144), Label::None),
-    mark("UFS", 8 * K + 1372, &0x0001_1954_u32.to_be_bytes(), Uuid::None, Label::None),
-    mark("UFS", 64 * K + 1372, &0x0001_1954_u32.to_le_bytes(), Uuid::Words(64 * K + 144), Label::None),
+    known("UFS", 8 * K + 1372, &0x1954_0119_u32.to_le_bytes(), Uuid::Words(8 * K + 144), Label::Bytes(8 * K + 680, 32)),
+    known("UFS", 8 * K + 1372, &0x0001_1954_u32.to_le_bytes(), Uuid::Words(8 * K + 144), Label::None),
+    known("UFS", 8 * K + 1372, &0x0001_1954_u32.to_be_bytes(), Uuid::None, Label::None),
+    known("UFS", 64 * K + 1372, &0x0001_1954_u32.to_le_bytes(), Uuid::Words(64 * K + 144), Label::None),
     // The magic number and the kind of block, a superblock.
-    mark("GFS2", 64 * K, &[1, 0x16, 0x19, 0x70, 0, 0, 0, 1], Uuid::Raw(64 * K + 256), Label::Bytes(64 * K + 160, 64)),
+    known("GFS2", 64 * K, &[1, 0x16, 0x19, 0x70, 0, 0, 0, 1], Uuid::Raw(64 * K + 256), Label::Bytes(64 * K + 160, 64)),
     ocfs2(K),
     ocfs2(2 * K),
     ocfs2(4 * K),
     ocfs2(8 * K),
-    mark("cramfs", 0, &0x28CD_3D45_u32.to_le_bytes(), Uuid::None, Label::Bytes(48, 16)),
-    mark("cramfs", 0, &0x28CD_3D45_u32.to_be_bytes(), Uuid::None, Label::Bytes(48, 16)),
-    mark("romfs", 0, b"-rom1fs-", Uuid::None, Label::Bytes(16, 16)),
-    mark("dm-verity hashes", 0, b"verity\0\0", Uuid::Raw(16), Label::None),
-    mark("dm-integrity", 0, b"integrt\0", Uuid::None, Label::None),
-    mark("Stratis member", 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", Uuid::None, Label::None),
-    mark("VDO", 0, b"dmvdo001", Uuid::Raw(40), Label::None),
+    known("cramfs", 0, &0x28CD_3D45_u32.to_le_bytes(), Uuid::None, Label::Bytes(48, 16)),
+    known("cramfs", 0, &0x28CD_3D45_u32.to_be_bytes(), Uuid::None, Label::Bytes(48, 16)),
+    known("romfs", 0, b"-rom1fs-", Uuid::None, Label::Bytes(16, 16)),
+    known("dm-verity hashes", 0, b"verity\0\0", Uuid::Raw(16), Label::None),
+    known("dm-integrity", 0, b"integrt\0", Uuid::None, Label::None),
+    known("Stratis member", 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", Uuid::None, Label::None),
+    known("VDO", 0, b"dmvdo001", Uuid::Raw(40), Label::None),
     with(hpfs),
     with(zfs::find),
     with(minix),
@@ -177,17 +177,17 @@ pub(super) const BCACHE: [u8; 16] =
 
 /// Swap space ends its first page, whose size is that of the machine, with its magic number.
 const fn swap(page: usize, magic: &'static [u8]) -> Signature {
-    mark("swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
+    known("swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
 /// Swap space that a suspended system is in.
 const fn suspended(page: usize, magic: &'static [u8]) -> Signature {
-    mark("suspended swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
+    known("suspended swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
 /// Its superblock is the third block of 512 to 4096 bytes.
 const fn ocfs2(at: usize) -> Signature {
-    mark("OCFS2", at, b"OCFSV2", Uuid::Raw(at + 0x150), Label::Bytes(at + 0x110, 64))
+    known("OCFS2", at, b"OCFSV2", Uuid::Raw(at + 0x150), Label::Bytes(at + 0x110, 64))
 }
 
 /// A UUID in the order of its text; empty when all of it is zero.
