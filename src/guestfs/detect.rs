@@ -46,7 +46,7 @@ impl fmt::Display for Content {
     }
 }
 
-/// What a volume holds, as far as its marks tell.
+/// Identifies what a volume holds by its signatures alone.
 ///
 /// # Errors
 /// When the volume cannot be read.
@@ -54,8 +54,8 @@ pub fn detect(volume: &dyn Disk) -> Result<Content> {
     Ok(signatures::find(volume)?.map(|(_, content)| content).unwrap_or_default())
 }
 
-/// What a volume holds, as its reader says where there is one, else as its marks tell. What is wrong with it, and how
-/// to go on with what cannot be read here, is in the notes.
+/// Identifies what a volume holds: by its reader where there is one, else by its signatures. The notes report what is
+/// wrong, and how to continue with contents that cannot be read here.
 #[must_use]
 pub fn identify(volume: &Arc<dyn Disk>) -> Content {
     let mut notes = Vec::new();

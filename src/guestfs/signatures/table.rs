@@ -1,5 +1,5 @@
-//! The one table of what a volume may hold, which opening and naming walk in the same order. Most is known by a magic
-//! number at one place, with label and UUID at others.
+//! The table of known contents of a volume. Opening and naming walk it in the same order. Most contents have a magic
+//! number at a fixed offset, and their label and UUID at others.
 
 use super::{Scan, bcache, ext_family, hpfs, minix, optical, volumes, zfs};
 use crate::disk::Disk;
@@ -19,44 +19,44 @@ use crate::ondisk::fields::Fields;
 use crate::volume::boot_sector;
 use std::sync::Arc;
 
-/// Where and how a UUID is stored.
+/// Offset and form of a UUID.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Uuid {
     None,
     /// 16 bytes in the order of its text.
     Raw(usize),
-    /// A serial number of 32 bits, little-endian, as DOS writes it.
+    /// A 32-bit serial number, little-endian, written as DOS does.
     Serial32(usize),
-    /// One of 64 bits.
+    /// A 64-bit serial number, little-endian.
     Serial64(usize),
-    /// Two words of 32 bits, little-endian.
+    /// Two 32-bit words, little-endian.
     Words(usize),
 }
 
-/// Where and how a label is stored: its first byte and how many bytes it may have.
+/// Offset, maximum length in bytes, and encoding of a label.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Label {
     None,
     Bytes(usize, usize),
-    /// Little-endian.
+    /// Little-endian UTF-16.
     Utf16(usize, usize),
 }
 
-/// How a volume is known to have a content, and how that is named.
+/// How a content is recognized, and where its label and UUID are.
 pub(super) enum Find {
-    /// A magic number at one place.
+    /// A magic number at a fixed offset.
     Magic { name: &'static str, at: usize, magic: &'static [u8], uuid: Uuid, label: Label },
     /// Anything else.
     With(fn(&Scan<'_>) -> Result<Option<Content>>),
 }
 
-/// Opens a file system; `None` for what only seemed to be one.
+/// Opens a file system; `None` when the content only looked like one.
 pub(crate) type Open = fn(Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>>;
 
-/// A content that is known.
+/// A known content.
 pub(crate) struct Signature {
     pub(super) find: Find,
-    /// The reader of the file system; `None` for what is only named.
+    /// The reader of the file system; `None` for contents that are only named.
     pub(crate) open: Option<Open>,
 }
 
@@ -80,9 +80,9 @@ fn reader<F: GuestFs + 'static>(opened: Result<F>) -> Result<Option<Box<dyn Gues
 
 const K: usize = 1024;
 
-/// All that is known, in the order in which it is looked for.
+/// All known contents, in the order in which they are tried.
 pub(crate) const SIGNATURES: &[Signature] = &[
-    // What encrypts, joins or splits volumes: a file system that seems to be there was so before.
+    // Whatever encrypts, joins or splits volumes comes first: a file system found below it is a leftover.
     with(volumes::luks),
     with(volumes::lvm),
     with(volumes::raid_at_start),
@@ -94,16 +94,16 @@ pub(crate) const SIGNATURES: &[Signature] = &[
         .read_by(|v| reader(Btrfs::open(v))),
     known("APFS", 32, b"NXSB", Uuid::Raw(72), Label::None).read_by(|v| reader(Apfs::open(v))),
     known("squashfs", 0, b"hsqs", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
-    // With big-endian numbers, which its reader refuses by name.
+    // Big-endian, which the reader refuses with a clear error.
     known("squashfs", 0, b"sqsh", Uuid::None, Label::None).read_by(|v| reader(Squashfs::open(v))),
-    // Before optical disks, whose marks a quick format of FAT may leave, and before ext, whose mark of two bytes lies in
-    // the tables of a small FAT.
+    // Before optical disks, whose signatures survive a quick format as FAT, and before ext, whose two-byte magic number
+    // lies within the tables of a small FAT.
     with(|scan| Ok(fat::content(scan.near()))).read_by(|v| reader(Fat::open(v))),
-    // Before HFS+, which hybrid disks have too.
+    // Before HFS+, which hybrid disks have as well.
     with(optical).read_by(|v| detect::open_optical(&v)),
     with(|scan| Ok(hfsplus::content(scan.near()))).read_by(|v| reader(HfsPlus::open(v))),
     with(ext_family).read_by(|v| reader(Ext::open(v))),
-    // From here on, what is only named.
+    // From here on, contents that are only named.
     with(|scan| Ok(hfsplus::classic(scan.near()))),
     known("ReFS", 3, b"ReFS\0", Uuid::None, Label::None),
     swap(4 * K, b"SWAPSPACE2"),
@@ -121,7 +121,7 @@ pub(crate) const SIGNATURES: &[Signature] = &[
     suspended(64 * K, b"S2SUSPEND"),
     known("F2FS", K, &0xF2F5_2010_u32.to_le_bytes(), Uuid::Raw(K + 108), Label::Utf16(K + 124, 1024)),
     known("erofs", K, &0xE0F5_E1E2_u32.to_le_bytes(), Uuid::Raw(K + 48), Label::Bytes(K + 64, 16)),
-    // With the number of the version before the magic number, which is short.
+    // Includes the version before the magic number, which is short.
     known("NILFS2", K, &[2, 0, 0, 0, 0, 0, 0x34, 0x34], Uuid::Raw(K + 152), Label::Bytes(K + 168, 80)),
     known("JFS", 32 * K, b"JFS1", Uuid::Raw(32 * K + 136), Label::Bytes(32 * K + 152, 16)),
     known("ReiserFS", 64 * K + 52, b"ReIsErFs", Uuid::Raw(64 * K + 84), Label::Bytes(64 * K + 100, 16)),
@@ -165,7 +165,7 @@ pub(crate) const SIGNATURES: &[Signature] = &[
     with(hpfs),
     with(zfs::find),
     with(minix),
-    // What is far from the start.
+    // Contents whose signature is far from the start.
     with(volumes::vmfs),
     with(volumes::raid_at_end),
 ];
@@ -175,29 +175,29 @@ const BCACHEFS: [u8; 16] =
 pub(super) const BCACHE: [u8; 16] =
     [0xC6, 0x85, 0x73, 0xF6, 0x4E, 0x1A, 0x45, 0xCA, 0x82, 0x65, 0xF5, 0x7F, 0x48, 0xBA, 0x6D, 0x81];
 
-/// Swap space ends its first page, whose size is that of the machine, with its magic number.
+/// The magic number is at the end of the first page, whose size depends on the machine.
 const fn swap(page: usize, magic: &'static [u8]) -> Signature {
     known("swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
-/// Swap space that a suspended system is in.
+/// Swap space that holds a suspended system.
 const fn suspended(page: usize, magic: &'static [u8]) -> Signature {
     known("suspended swap", page - 10, magic, Uuid::Raw(1036), Label::Bytes(1052, 16))
 }
 
-/// Its superblock is the third block of 512 to 4096 bytes.
+/// The superblock is the third block, of 512 to 4096 bytes.
 const fn ocfs2(at: usize) -> Signature {
     known("OCFS2", at, b"OCFSV2", Uuid::Raw(at + 0x150), Label::Bytes(at + 0x110, 64))
 }
 
-/// A UUID in the order of its text; empty when all of it is zero.
+/// A UUID stored in the order of its text; empty when it is all zeros.
 pub(super) fn uuid(f: &Fields<'_>, at: usize) -> std::result::Result<String, ParseError> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(at, 16)?);
     Ok(if raw == [0; 16] { String::new() } else { uuid::Uuid::from_bytes(raw).to_string() })
 }
 
-/// Little-endian UTF-16 up to its first zero.
+/// Decodes little-endian UTF-16 up to the first zero.
 pub(super) fn utf16(bytes: &[u8]) -> String {
     let units = bytes.as_chunks::<2>().0.iter().map(|raw| u16::from_le_bytes(*raw));
     let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
