@@ -2,7 +2,7 @@
 
 use super::iso::{self, Iso};
 use super::udf::{self, Udf};
-use super::{Error, GuestFs, Result, marks};
+use super::{Error, GuestFs, Result, signatures};
 use crate::disk::Disk;
 use crate::error_kind::message;
 use std::fmt;
@@ -46,16 +46,16 @@ impl fmt::Display for Content {
     }
 }
 
-/// What a volume holds, as far as its marks tell.
+/// Identifies what a volume holds by its signatures alone.
 ///
 /// # Errors
 /// When the volume cannot be read.
 pub fn detect(volume: &dyn Disk) -> Result<Content> {
-    Ok(marks::find(volume)?.map(|(_, content)| content).unwrap_or_default())
+    Ok(signatures::find(volume)?.map(|(_, content)| content).unwrap_or_default())
 }
 
-/// What a volume holds, as its reader says where there is one, else as its marks tell. What is wrong with it, and how
-/// to go on with what cannot be read here, is in the notes.
+/// Identifies what a volume holds: by its reader where there is one, else by its signatures. The notes report what is
+/// wrong, and how to continue with contents that cannot be read here.
 #[must_use]
 pub fn identify(volume: &Arc<dyn Disk>) -> Content {
     let mut notes = Vec::new();
@@ -113,7 +113,7 @@ fn way_on(type_name: &str) -> Option<&'static str> {
 /// # Errors
 /// Corruption, unknown features, and when the volume cannot be read.
 pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
-    match marks::find(&*volume)?.and_then(|(signature, _)| signature.open) {
+    match signatures::find(&*volume)?.and_then(|(signature, _)| signature.open) {
         Some(open) => open(volume),
         None => Ok(None),
     }

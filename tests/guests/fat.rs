@@ -243,7 +243,7 @@ fn broken_chains_are_errors_after_what_can_be_read() {
     let place = |index: usize| table + clusters[index] * 4;
     let second = u32::try_from(clusters[2]).unwrap();
     let cases = [
-        (0x0FFF_FFF7, 100, 101, "the mark of a bad cluster"),
+        (0x0FFF_FFF7, 100, 101, "a bad cluster"),
         (0, 300, 301, "0, a free cluster"),
         (0x0FFF_FFFF, 500, 501, "its end after 501"),
         (0x0ABC_DEF0, 0, 1, "found 0xabcdef0"),
@@ -269,7 +269,7 @@ fn broken_chains_are_errors_after_what_can_be_read() {
     for (value, message) in [
         (0, "0, a free cluster"),
         (u32::try_from(many[1]).unwrap(), "a loop"),
-        (0x0FFF_FFF7, "the mark of a bad cluster"),
+        (0x0FFF_FFF7, "a bad cluster"),
         (0x0FFF_FFF0, "found 0xffffff0"),
     ] {
         patch(&image, third, &u32::to_le_bytes(value));
@@ -311,7 +311,7 @@ fn the_second_table_is_read_where_the_first_is_out_of_use() {
         &comparable(ours(&open(&image))),
     );
     patch(&image, 40, &[0x82, 0]);
-    assert!(Fat::open(disk(&image)).is_err_and(|e| e.to_string().contains("number of the table in use")));
+    assert!(Fat::open(disk(&image)).is_err_and(|e| e.to_string().contains("index of the active table")));
 }
 
 #[test]

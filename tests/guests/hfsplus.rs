@@ -1,5 +1,5 @@
-//! HFS+ of three writers: xorriso, macOS (where the samples are), and tests/hfsplus/volume.py, which makes what no program
-//! for Linux does; 7-Zip must read the same of it.
+//! HFS+ volumes by three writers: xorriso, macOS (when the samples are available), and tests/hfsplus/volume.py, which
+//! covers features that no Linux program writes; 7-Zip must read the same from its volumes.
 //!
 //! Needs xorriso, 7zip and python3; fails loudly without.
 
@@ -21,7 +21,7 @@ fn opened(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, HfsPlus) {
     (disk.clone(), HfsPlus::open(disk).unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// Makes a volume of a kind that `volume.py` knows, and tells what macOS would show of it.
+/// Creates a volume of a kind that `volume.py` knows, and returns the tree that macOS would show.
 fn made(directory: &Path, kind: &str) -> (Arc<dyn Disk>, Walk) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hfsplus/volume.py");
     sh(directory, &format!("python3 {script} $1 {kind}"));
@@ -31,7 +31,7 @@ fn made(directory: &Path, kind: &str) -> (Arc<dyn Disk>, Walk) {
 }
 
 #[test]
-fn volumes_of_every_layout_read_as_they_were_made() {
+fn reads_every_layout() {
     for kind in ["plain", "small", "hfsx", "folding", "scattered", "wrapped", "clean", "huge"] {
         let directory = tempfile::tempdir().unwrap();
         let (disk, tree) = made(directory.path(), kind);
@@ -48,12 +48,12 @@ fn volumes_of_every_layout_read_as_they_were_made() {
 }
 
 #[test]
-fn seven_zip_reads_the_same_bytes() {
+fn seven_zip_reads_the_same_files() {
     let directory = tempfile::tempdir().unwrap();
     let (_, tree) = made(directory.path(), "plain");
-    // It does not know attributes in fragments, and says so with its status.
+    // 7-Zip does not support fragmented attributes, which its exit status reports.
     let _ = Command::new("7zz").args(["x", "-y", "-bso0"]).arg("image").current_dir(directory.path()).output().unwrap();
-    // It leaves names taken apart.
+    // It does not compose names.
     let label =
         std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let theirs: Walk = kernel(&label.unwrap()).into_iter().map(|(name, text)| (name.nfc().collect(), text)).collect();
@@ -73,7 +73,7 @@ fn seven_zip_reads_the_same_bytes() {
 }
 
 #[test]
-fn a_journal_is_replayed() {
+fn replays_journal() {
     // The header of the last one is older than the last transaction.
     for kind in ["little", "big", "short"] {
         let directory = tempfile::tempdir().unwrap();
@@ -85,41 +85,41 @@ fn a_journal_is_replayed() {
     }
 }
 
-/// The rules are those of `replay_journal` in Apple's `bsd/vfs/vfs_journal.c`.
+/// Follows the rules of `replay_journal` in Apple's `bsd/vfs/vfs_journal.c`.
 #[test]
-fn a_corrupt_transaction_ends_the_replay() {
+fn stops_replay_at_corrupt_transaction() {
     let directory = tempfile::tempdir().unwrap();
-    // What is on the volume is as new, so that it opens without the journal.
-    for kind in ["sound", "sound-short"] {
+    // The volume itself is up to date, so it opens without the journal.
+    for kind in ["valid", "valid-short"] {
         made(directory.path(), kind);
         let image = directory.path().join("image");
         let raw = std::fs::read(&image).unwrap();
         let journal = raw.windows(8).position(|bytes| bytes == b"xLNJ\x78\x56\x34\x12").unwrap();
         let number = |at: usize| usize::try_from(u32::from_le_bytes(*raw[at..].first_chunk().unwrap())).unwrap();
         let size = number(journal + 24);
-        // It goes on behind its header where it ends.
-        let place = |at: usize| journal + if at >= size { at % size + 512 } else { at };
+        // The journal wraps around to the position after its header.
+        let offset = |at: usize| journal + if at >= size { at % size + 512 } else { at };
         let first = number(journal + 8);
-        let second = first + number(place(first) + 4);
-        let third = second + number(place(second) + 4);
-        let say = |at: usize| changed(&image, place(at), &[raw[place(at)] ^ 0x55]);
-        let middle = say(second + 4096 + 700);
+        let second = first + number(offset(first) + 4);
+        let third = second + number(offset(second) + 4);
+        let outcome = |at: usize| changed(&image, offset(at), &[raw[offset(at)] ^ 0x55]);
+        let middle = outcome(second + 4096 + 700);
         assert!(middle.contains(": 1 transactions of its journal"), "{middle}");
         assert!(middle.contains("; the rest is corrupt (checksum of block "), "{middle}");
-        let last = say(third + 4096 + 700);
+        let last = outcome(third + 4096 + 700);
         assert!(last.contains(": 2 transactions of its journal"), "{last}");
-        // One behind the end that the header has was not written whole.
-        assert_eq!(last.contains("the rest is corrupt"), kind == "sound", "{last}");
-        let head = say(third + 8);
-        // Which transaction the second list belongs to is not known then.
-        let cached = if kind == "sound" { 1 } else { 2 };
-        assert!(head.contains(&format!(": {cached} transactions of its journal")), "{head}");
-        assert!(say(first + 8).contains("Its journal cannot be read (checksum of a block list"));
+        // A list after the end in the header was not written completely.
+        assert_eq!(last.contains("the rest is corrupt"), kind == "valid", "{last}");
+        let head = outcome(third + 8);
+        // It is then unknown which transaction the second list belongs to.
+        let replayed = if kind == "valid" { 1 } else { 2 };
+        assert!(head.contains(&format!(": {replayed} transactions of its journal")), "{head}");
+        assert!(outcome(first + 8).contains("Its journal cannot be read (checksum of a block list"));
     }
 }
 
 #[test]
-fn names_are_found_as_the_volume_compares_them() {
+fn lookup_follows_case_rules_of_volume() {
     let directory = tempfile::tempdir().unwrap();
     for (kind, finds_other_case) in [("plain", true), ("folding", true), ("hfsx", false)] {
         let (disk, _) = made(directory.path(), kind);
@@ -137,7 +137,7 @@ fn names_are_found_as_the_volume_compares_them() {
 }
 
 #[test]
-fn files_are_read_from_where_they_are() {
+fn maps_files_to_extents() {
     let directory = tempfile::tempdir().unwrap();
     let (disk, _) = made(directory.path(), "plain");
     let fs = opened(disk).1;
@@ -152,7 +152,7 @@ fn files_are_read_from_where_they_are() {
 }
 
 #[test]
-fn attributes_that_linux_cannot_show_are_refused_not_cut() {
+fn refuses_attributes_too_large_for_linux() {
     let directory = tempfile::tempdir().unwrap();
     let (disk, tree) = made(directory.path(), "attributed");
     let fs = opened(disk).1;
@@ -170,7 +170,7 @@ fn attributes_that_linux_cannot_show_are_refused_not_cut() {
     }
 }
 
-/// Changes bytes of a volume and tells how it opens.
+/// Changes bytes of a volume and returns its notes or the error of opening it.
 fn changed(image: &Path, at: usize, bytes: &[u8]) -> String {
     let mut raw = std::fs::read(image).unwrap();
     raw[at..at + bytes.len()].copy_from_slice(bytes);
@@ -183,7 +183,7 @@ fn changed(image: &Path, at: usize, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_name() {
+fn reports_unsupported_and_corrupt_volumes() {
     let directory = tempfile::tempdir().unwrap();
     made(directory.path(), "plain");
     let image = directory.path().join("image");
@@ -192,7 +192,7 @@ fn what_cannot_be_read_is_refused_by_name() {
     assert!(changed(&image, 1024 + 43, &[1]).contains("allocation block size at offset 1064"));
     assert!(changed(&image, 1024 + 6, &[0]).contains("not cleanly unmounted"));
     assert!(changed(&image, 1024 + 6, &[9]).contains("marked as inconsistent"));
-    // A journal that there is not.
+    // A journal that does not exist.
     assert!(changed(&image, 1024 + 6, &[0x21, 0, 0, 0, 0, 0, 0, 0, 0, 1]).contains("Its journal cannot be read"));
     let file = std::fs::OpenOptions::new().write(true).open(&image).unwrap();
     file.set_len(3_000_000).unwrap();
@@ -208,7 +208,7 @@ cd ..; xorriso -as mkisofs -quiet -V Lab -hfsplus -o image src
 "#;
 
 #[test]
-fn xorriso_s_volumes_have_the_files_that_were_put_in() {
+fn reads_volume_by_xorriso() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), SOURCE);
     let hybrid = disk(&directory.path().join("image"));
@@ -217,22 +217,26 @@ fn xorriso_s_volumes_have_the_files_that_were_put_in() {
     hybrid.read_at(3 * 512, &mut entry).unwrap();
     let number = |at: usize| u64::from(u32::from_be_bytes(*entry[at..].first_chunk().unwrap())) * 512;
     let volume: Arc<dyn Disk> = Arc::new(Slice::new(hybrid, number(8), number(12)));
-    // It gives files an unknown type and creator.
+    // xorriso gives files an unknown type and creator.
     let unknown = format!("\"user.com.apple.FinderInfo\": {:?}", [[63_u8; 8], [0; 8], [0; 8], [0; 8]].concat());
-    let keep = |walk: Walk| -> Walk {
+    let comparable = |walk: Walk| -> Walk {
         let drop = ["ctime=", "mtime=", "links="];
-        let keep = |text: String| {
+        let retain = |text: String| {
             let text = text.replace(&unknown, "");
             let words = text.split(' ').filter(|word| !drop.iter().any(|prefix| word.starts_with(prefix)));
             words.collect::<Vec<_>>().join(" ")
         };
-        walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+        walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
     };
-    tree::assert_same("xorriso", &keep(kernel(&directory.path().join("src"))), &keep(ours(&opened(volume))));
+    tree::assert_same(
+        "xorriso",
+        &comparable(kernel(&directory.path().join("src"))),
+        &comparable(ours(&opened(volume))),
+    );
 }
 
 #[test]
-fn a_volume_by_macos() {
+fn reads_volume_by_macos() {
     for name in ["keramics-hfsplus-zlib.dmg", "keramics-hfsplus-bzip2.dmg"] {
         let Some(path) = qemu::shared(&format!("samples/{name}")) else { continue };
         let whole = disk(&path);
@@ -241,7 +245,7 @@ fn a_volume_by_macos() {
         let walk = ours(&opened);
         let names: Vec<&str> = walk.keys().map(String::as_str).collect();
         assert_eq!(names.len(), 17, "{names:?}");
-        // As libfshfs reads them.
+        // The same as libfshfs shows.
         for name in ["case_folding_µ", "forward:slash", "nfc_téstfilè", "nfd_téstfilè", "nfd_¾", "nfkd_3⁄4"] {
             assert!(
                 walk[name].starts_with("mode=100644 uid=501 gid=20 links=1 size=0 mtime=1731856421."),
@@ -272,7 +276,7 @@ fn a_volume_by_macos() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let directory = tempfile::tempdir().unwrap();
     for kind in ["scattered", "little"] {
         let (disk, _) = made(directory.path(), kind);
@@ -281,20 +285,20 @@ fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
 }
 
 #[test]
-fn a_corrupt_node_or_record_takes_no_other_names_along() {
+fn lists_names_around_corrupt_node_or_record() {
     const NODE: usize = 8192;
     let directory = tempfile::tempdir().unwrap();
     let (_, tree) = made(directory.path(), "plain");
-    let sound = std::fs::read(directory.path().join("image")).unwrap();
+    let valid = std::fs::read(directory.path().join("image")).unwrap();
     let all = tree.keys().filter(|path| path.starts_with("many/")).count();
-    // Leaves that have nothing but names of the directory: their first record and the one before their last.
+    // Leaves that only hold names of the directory.
     let leaf = |node: &[u8]| node[8..10] == [0xFF, 1] && node[NODE - 2..] == [0, 14];
     let leaves: Vec<usize> =
-        (0..sound.len() / NODE).map(|i| i * NODE).filter(|at| leaf(&sound[*at..][..NODE])).collect();
+        (0..valid.len() / NODE).map(|i| i * NODE).filter(|at| leaf(&valid[*at..][..NODE])).collect();
     let middle = leaves[leaves.len() / 2];
-    // What kind of node it is, and the length of its first key.
+    // The kind of the node, and the length of its first key.
     for (at, value, lost) in [(8, 0x77, 10..60), (14, 0x7F, 1..2)] {
-        let mut bytes = sound.clone();
+        let mut bytes = valid.clone();
         bytes[middle + at] = value;
         std::fs::write(directory.path().join("image"), bytes).unwrap();
         let fs = opened(disk(&directory.path().join("image"))).1;

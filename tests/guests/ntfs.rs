@@ -1,4 +1,4 @@
-//! NTFS as ntfs-3g shows it: the same names, sizes, times and bytes. (Owners and modes are ntfs-3g's own invention.)
+//! Compares NTFS volumes with ntfs-3g: names, sizes, times and bytes. (Owners and modes are made up by ntfs-3g.)
 //!
 //! Needs root and ntfs-3g; fails loudly without.
 
@@ -29,7 +29,7 @@ fn open(image: &Path) -> (Arc<dyn Disk>, Ntfs) {
     (disk, ntfs)
 }
 
-/// Leaves what both can know: links, size, time of the content, digest, target, streams.
+/// Reduces a tree to what both can know: links, size, modification time, digest, target, streams.
 fn comparable(walk: Walk) -> Walk {
     let keep = |text: String| -> String {
         let words = text.split(' ').filter(|word| !["uid=", "gid=", "ctime="].iter().any(|p| word.starts_with(p)));
@@ -44,7 +44,7 @@ fn comparable(walk: Walk) -> Walk {
 
 const FILL: &str = r#"
 cd "$1/m"
-mkdir -p etc many deep/a/b/c/d 'naïve ☃' packed huge
+mkdir -p etc many deep/a/b/c/d 'naïve ☃' compressed huge
 seq -f 'huge/entry-with-a-longer-name-%.0f' 1 10000 | xargs touch
 echo lab > etc/hostname; echo 7 > seven; touch -d '1999-12-31 23:59:59.1234567' seven; ln etc/hostname etc/hard
 ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long
@@ -53,16 +53,16 @@ head -c 3000000 /dev/urandom > data; truncate -s 20M sparse; echo end >> sparse;
 for i in $(seq 1 400); do head -c 9000 /dev/urandom >> frag1; head -c 5000 /dev/urandom >> frag2; done
 : > empty; printf 'tiny' > tiny; mkdir emptydir; head -c 700 /dev/urandom > resident; head -c 20000000 /dev/urandom > large
 echo x > 'naïve ☃/ein ß.txt'; echo y > "$(printf 'n%.0s' $(seq 250))"; echo e > 'emoji 😀'
-setfattr -h -v 0x00000810 -n system.ntfs_attrib_be packed
-seq 1 300000 > packed/text; head -c 300000 /dev/urandom > packed/noise; truncate -s 3M packed/holes; echo end >> packed/holes
-(seq 1 9000; head -c 70000 /dev/urandom; seq 1 9000; head -c 200000 /dev/zero; echo x) > packed/mixed
-for i in $(seq 1 120); do seq 1 3000 >> packed/frag; head -c 5000 /dev/urandom >> frag3; done
+setfattr -h -v 0x00000810 -n system.ntfs_attrib_be compressed
+seq 1 300000 > compressed/text; head -c 300000 /dev/urandom > compressed/noise; truncate -s 3M compressed/holes; echo end >> compressed/holes
+(seq 1 9000; head -c 70000 /dev/urandom; seq 1 9000; head -c 200000 /dev/zero; echo x) > compressed/mixed
+for i in $(seq 1 120); do seq 1 3000 >> compressed/frag; head -c 5000 /dev/urandom >> frag3; done
 for i in $(seq 1 60); do setfattr -n user.stream-with-a-long-name-$i -v "$(printf 'v%.0s' $(seq 90))" data; done
 setfattr -n user.small -v five tiny
 "#;
 
 #[test]
-fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
+fn reads_every_cluster_size_like_ntfs_3g() {
     for cluster in [512, 4096, 65536] {
         let directory = tempfile::tempdir().unwrap();
         let options = if cluster > 4096 { "" } else { "compression," };
@@ -79,16 +79,16 @@ fn volumes_of_every_cluster_size_read_as_ntfs_3g_shows_them() {
         sh(directory.path(), "cd $1; umount m");
         let opened = open(&directory.path().join("image"));
         assert_eq!(opened.1.facts().label, "Lab ü");
-        // ntfs-3g names streams user.NAME, we user.stream.NAME.
+        // ntfs-3g calls streams user.NAME; this reader calls them user.stream.NAME.
         let ours: Walk =
             ours(&opened).into_iter().map(|(name, text)| (name, text.replace("user.stream.", "user."))).collect();
         tree::assert_same(&format!("clusters of {cluster} bytes"), &comparable(theirs), &comparable(ours));
     }
 }
 
-/// Links and devices as ntfs-3g makes them, in the form of Interix (its default) and of the Windows subsystem for Linux.
+/// Links and devices created by ntfs-3g in the forms of Interix (its default) and the Windows subsystem for Linux.
 #[test]
-fn special_files_read_as_ntfs_3g_shows_them() {
+fn reads_special_files_like_ntfs_3g() {
     for form in ["interix", "wsl"] {
         let directory = tempfile::tempdir().unwrap();
         let script = format!(
@@ -100,13 +100,13 @@ fn special_files_read_as_ntfs_3g_shows_them() {
         sh(directory.path(), &script);
         let mut theirs = kernel(&directory.path().join("m"));
         sh(directory.path(), r#"umount "$1/m""#);
-        // The bytes of a device's file, which no other file system shows.
+        // ntfs-3g shows the bytes of a device file, which no other file system does.
         theirs.values_mut().for_each(|text| *text = text.replace(" size=24 ", " size=0 "));
         tree::assert_same(form, &comparable(theirs), &comparable(ours(&open(&directory.path().join("image")))));
     }
 }
 
-/// Sources, and a program that takes the packed bytes of each file out of a WIM image.
+/// Sources, and a program that extracts the compressed bytes of each file from a WIM image.
 const WOF: &str = r#"
 cd "$1"; mkdir -p src m
 cp /bin/bash src/program; seq 1 40000 > src/text; printf x > src/one; seq 1 200 > src/small; head -c 65536 src/text > src/even
@@ -116,37 +116,37 @@ import hashlib, os, re, subprocess, sys
 wim, out = sys.argv[1:]
 listed = subprocess.run(["wimlib-imagex", "info", wim, "--blobs"], capture_output=True, text=True, check=True).stdout
 blobs = {}
-for part in listed.split("\n\n"):
-    found = dict(re.findall(r"^(\w[\w ]*?) += (?:0x)?(\w+)", part, re.M))
+for blob in listed.split("\n\n"):
+    found = dict(re.findall(r"^(\w[\w ]*?) += (?:0x)?(\w+)", blob, re.M))
     if "Hash" in found:
-        blobs[found["Hash"]] = (int(found["Offset in WIM"]), int(found.get("Compressed size", 0)), "RESHDR_FLAG_COMPRESSED" in part)
+        blobs[found["Hash"]] = (int(found["Offset in WIM"]), int(found.get("Compressed size", 0)), "RESHDR_FLAG_COMPRESSED" in blob)
 for name in os.listdir("src"):
-    place, size, packed = blobs[hashlib.sha1(open("src/" + name, "rb").read()).hexdigest()]
-    if packed:
+    offset, size, compressed = blobs[hashlib.sha1(open("src/" + name, "rb").read()).hexdigest()]
+    if compressed:
         with open(wim, "rb") as f:
-            f.seek(place)
+            f.seek(offset)
             open(out + "/" + name, "wb").write(f.read(size))
 END
 "#;
 
-/// wimlib packs the chunks of files in WIM images as Windows does in `WofCompressedData`, table and all.
+/// wimlib compresses the chunks of files in WIM images like Windows does in `WofCompressedData`, including the table.
 #[test]
-fn system_files_that_are_compressed_read_as_what_was_compressed() {
+fn reads_compressed_system_files() {
     let forms = [("XPRESS", 4096, 0), ("LZX", 32768, 1), ("XPRESS", 8192, 2), ("XPRESS", 16384, 3)];
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), WOF);
     for (algorithm, chunk, number) in forms {
         let script = format!(
-            r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
-            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size={chunk} --no-acls >/dev/null; python3 extract.py x.wim packed
+            r#"cd "$1"; rm -rf compressed x.wim image; mkdir compressed; truncate -s 50M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
+            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size={chunk} --no-acls >/dev/null; python3 extract.py x.wim compressed
             ntfs-3g -o streams_interface=windows image m
-            for f in $(ls packed); do truncate -s $(stat -c %s src/$f) m/$f; cat packed/$f > m/$f:WofCompressedData
+            for f in $(ls compressed); do truncate -s $(stat -c %s src/$f) m/$f; cat compressed/$f > m/$f:WofCompressedData
             setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/$f; done; umount m"#
         );
         sh(directory.path(), &script);
         let (disk, ntfs) = open(&directory.path().join("image"));
         let mut compared = 0;
-        for entry in std::fs::read_dir(directory.path().join("packed")).unwrap() {
+        for entry in std::fs::read_dir(directory.path().join("compressed")).unwrap() {
             let name = entry.unwrap().file_name();
             let expected = std::fs::read(directory.path().join("src").join(&name)).unwrap();
             let node = ntfs.lookup(ntfs.root(), name.as_encoded_bytes()).unwrap().unwrap();
@@ -159,8 +159,8 @@ fn system_files_that_are_compressed_read_as_what_was_compressed() {
             };
             assert!(read(0, expected.len() + 1) == expected, "{algorithm} {chunk} {name:?}");
             for offset in [1, 4095, 32767, 100_000] {
-                let part = expected.get(offset..).unwrap_or_default();
-                assert!(read(offset, 5000) == part[..part.len().min(5000)], "{algorithm} {name:?} from {offset}");
+                let rest = expected.get(offset..).unwrap_or_default();
+                assert!(read(offset, 5000) == rest[..rest.len().min(5000)], "{algorithm} {name:?} from {offset}");
             }
             assert_eq!(ntfs.xattr_names(node).unwrap(), [b""; 0]);
             compared += 1;
@@ -169,21 +169,21 @@ fn system_files_that_are_compressed_read_as_what_was_compressed() {
     }
 }
 
-/// Turns over bits of compressed chunks: an error or other bytes of the same number, never more.
+/// Flips bits of compressed chunks: the result is an error or as many other bytes, never more.
 #[test]
-fn corrupt_system_files_are_errors_or_data() {
+fn survives_corrupt_system_files() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), WOF);
     for (algorithm, number) in [("XPRESS", 0), ("LZX", 1)] {
         let script = format!(
-            r#"cd "$1"; rm -rf packed x.wim image; mkdir packed; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
-            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size=$(({number} ? 32768 : 4096)) --no-acls >/dev/null; python3 extract.py x.wim packed
-            ntfs-3g -o streams_interface=windows image m; truncate -s $(stat -c %s src/text) m/text; cat packed/text > m/text:WofCompressedData
+            r#"cd "$1"; rm -rf compressed x.wim image; mkdir compressed; truncate -s 20M image; mkfs.ntfs -q -F -Q image >/dev/null 2>&1
+            wimlib-imagex capture src x.wim --compress={algorithm} --chunk-size=$(({number} ? 32768 : 4096)) --no-acls >/dev/null; python3 extract.py x.wim compressed
+            ntfs-3g -o streams_interface=windows image m; truncate -s $(stat -c %s src/text) m/text; cat compressed/text > m/text:WofCompressedData
             setfattr -n system.ntfs_reparse_data -v 0x17000080100000000100000002000000010000000{number}000000 m/text; umount m"#
         );
         sh(directory.path(), &script);
         let image = std::fs::read(directory.path().join("image")).unwrap();
-        let compressed = std::fs::read(directory.path().join("packed/text")).unwrap();
+        let compressed = std::fs::read(directory.path().join("compressed/text")).unwrap();
         let start = image.windows(64).position(|window| window == &compressed[..64]).unwrap();
         let mut wrong = 0;
         for round in 0..200 {
@@ -201,7 +201,7 @@ fn corrupt_system_files_are_errors_or_data() {
     }
 }
 
-/// Restart pages as Windows leaves them: the journal open or closed, the volume unmounted or not.
+/// Restart pages like those of Windows: the journal open or closed, the volume unmounted or not.
 const RESTART: &str = r#"
 import struct, sys
 image, client, flags, newer = sys.argv[1], int(sys.argv[2], 0), int(sys.argv[3]), int(sys.argv[4])
@@ -229,11 +229,11 @@ open(image, "wb").write(raw)
 "#;
 
 #[test]
-fn changes_that_are_only_in_the_journal_are_reported() {
+fn reports_changes_only_in_journal() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("restart.py"), RESTART).unwrap();
     sh(directory.path(), "cd $1; truncate -s 20M made; mkfs.ntfs -q -F -Q made >/dev/null");
-    // Client, flags, and whether the second page is newer; whether it is clean.
+    // Client, flags, and whether the second page is newer; the expected state.
     for (client, flags, newer, clean) in
         [(0, 0, 0, false), (0, 2, 0, true), (0xFFFF, 0, 0, true), (0, 0, 1, true), (0, 1, 0, false)]
     {
@@ -243,14 +243,14 @@ fn changes_that_are_only_in_the_journal_are_reported() {
         let what = format!("client {client:#x}, flags {flags}, newer {newer}: {notes}");
         assert_eq!(notes.is_empty(), clean, "{what}");
         assert_eq!(notes.contains("It was not cleanly unmounted: the newest changes may be missing"), !clean, "{what}");
-        // The same by ntfs-3g, which says 15 for a volume that was not unmounted.
+        // The same with ntfs-3g, which returns 15 for a volume that was not unmounted.
         let probe = Command::new("ntfs-3g.probe").arg("--readwrite").arg(&image).output().unwrap();
         assert_eq!(probe.status.code(), Some(if clean { 0 } else { 15 }), "{what}: {probe:?}");
     }
 }
 
 #[test]
-fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
+fn refuses_files_stored_elsewhere() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -264,7 +264,7 @@ fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
         umount m"#,
     );
     let (_, ntfs) = open(&directory.path().join("image"));
-    let said = |name: &str| {
+    let outcome = |name: &str| {
         let node = ntfs.lookup(ntfs.root(), name.as_bytes()).unwrap().unwrap();
         assert_eq!(ntfs.attributes(node).unwrap().size, 6, "{name}");
         ntfs.extent(node, 0, 1).map_or_else(|e| e.to_string(), |_| "here".to_owned())
@@ -275,16 +275,16 @@ fn files_whose_bytes_are_elsewhere_are_refused_by_name() {
         ("hsm", "moved to another storage"),
         ("cloud", "is in the cloud, not on this disk; use the guest itself"),
         ("wim", "is in a WIM image"),
-        ("future", "in a form of Windows' system files that is not known"),
+        ("future", "compressed like Windows' system files, in an unknown form"),
         ("here", "here"),
         ("unknown", "here"),
     ] {
-        assert!(said(name).contains(what), "{name}: {}", said(name));
+        assert!(outcome(name).contains(what), "{name}: {}", outcome(name));
     }
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -294,7 +294,7 @@ fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
     sh(directory.path(), corrupt::FILL);
     sh(
         directory.path(),
-        "cd $1; mkdir m/packed; setfattr -h -v 0x00000810 -n system.ntfs_attrib_be m/packed; seq 1 90000 > m/packed/text; umount m",
+        "cd $1; mkdir m/compressed; setfattr -h -v 0x00000810 -n system.ntfs_attrib_be m/compressed; seq 1 90000 > m/compressed/text; umount m",
     );
     corrupt::survive("NTFS", disk(&directory.path().join("image")), Ntfs::open);
 }

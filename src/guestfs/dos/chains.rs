@@ -1,5 +1,5 @@
-//! Chains of clusters as runs. To find a place far into a chain all links before it must be followed, so what was once
-//! followed is kept: where each segment of a chain begins, and the runs of the segments that were last used.
+//! Chains of clusters as runs. Seeking far into a chain means following all links before, so the results are cached:
+//! the start of each segment of a chain, and the runs of recently used segments.
 
 use super::table::{Cursor, Link, Table};
 use crate::guestfs::Result;
@@ -9,43 +9,43 @@ use quick_cache::sync::Cache;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// Clusters of a segment.
+/// Clusters in a segment.
 const SEGMENT: u64 = 4096;
-/// Bytes kept of where segments begin, and of segments' runs.
+/// Bytes of cached segment starts, and of cached runs.
 const WALKS: u64 = 8 << 20;
 const SEGMENTS: u64 = 16 << 20;
-/// What an element of a cache takes beside its content, about.
+/// Approximate overhead of a cached element in bytes.
 const OVERHEAD: u64 = 100;
 
-/// Clusters that follow each other, both in the chain and on the volume.
+/// Clusters that are contiguous both in the chain and on the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::guestfs) struct Run {
-    /// The first one's place in its segment.
+    /// Index of the first cluster in its segment.
     index: u32,
-    /// The first one's number.
+    /// The first cluster.
     pub(in crate::guestfs) cluster: u32,
-    /// How many.
+    /// Number of clusters.
     pub(in crate::guestfs) count: u32,
 }
 
 /// How a chain ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With the mark of an end.
+    /// With an end-of-chain entry.
     Proper,
-    /// Not as far as it was followed.
+    /// The end has not been reached yet.
     Open,
-    /// With this entry, which is none of a cluster in use.
+    /// With this entry, which no cluster in use has.
     Broken(u32),
-    /// With this cluster, which the chain already has.
+    /// With a link to this cluster, which the chain already contains.
     Loop(u32),
 }
 
-/// A chain that was followed as far as someone needs it.
+/// A chain that was followed as far as needed.
 #[derive(Debug)]
 struct Walk {
     needed: u64,
-    /// Clusters until the end, all different; at least `needed` where the end is open.
+    /// Clusters up to the end, all different; at least `needed` when the end is open.
     len: u64,
     /// The last one of them.
     last: u32,
@@ -88,12 +88,12 @@ impl Chains {
         Self { table, walks: cache(WALKS), segments: cache(SEGMENTS) }
     }
 
-    /// The clusters of the chain that begins with `first` from its `index` on, as many as follow each other on the
-    /// volume. `first` is a cluster of the volume. `None` when the chain ends properly before. `needed` is how many
-    /// clusters the chain's owner has, more than `index`: so many are sure to be all different.
+    /// Returns the run of clusters at `index` of the chain that begins with `first`, a cluster of the volume. `None`
+    /// when the chain properly ends before. `needed` is the number of clusters that the chain's owner has, more than
+    /// `index`: these are guaranteed to be all different.
     ///
     /// # Errors
-    /// Corruption when the chain does not come as far as `index`; what the disk says.
+    /// Corruption when the chain breaks before `index`; any error of the disk.
     pub(in crate::guestfs) fn find(&self, first: u32, index: u64, needed: u64) -> Result<Option<Run>> {
         let walk = self.walk(first, needed.max(index.saturating_add(1)))?;
         if index >= walk.len {
@@ -108,8 +108,8 @@ impl Chains {
                 }
             };
         }
-        let number = index / SEGMENT;
-        let runs = self.segment(first, number, &walk)?;
+        let segment = index / SEGMENT;
+        let runs = self.segment(first, segment, &walk)?;
         let inside = u32::try_from(index % SEGMENT).unwrap_or(0);
         let after = runs.partition_point(|run| run.index <= inside);
         Ok(after.checked_sub(1).and_then(|i| runs.get(i)).map(|run| {
@@ -118,7 +118,7 @@ impl Chains {
         }))
     }
 
-    /// How the failure that a chain has ended too early is told: where its last link is, and how many clusters it has.
+    /// The error for a chain that ends too early: it names the offset of the last link and the number of clusters.
     pub(super) fn too_short(&self, first: u32, needed: u64) -> Result<crate::guestfs::Error> {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
@@ -145,9 +145,9 @@ impl Chains {
         Ok(walk)
     }
 
-    /// Follows a chain to its end, or as far as needed to be sure that none of the first `needed` clusters comes twice:
-    /// a cluster from time to time is remembered (Brent's algorithm), which finds a loop among them in three times as
-    /// many steps at most.
+    /// Follows a chain to its end, or as far as needed to prove that the first `needed` clusters are all different.
+    /// Brent's algorithm, which remembers a cluster from time to time, finds a loop among them in at most three times
+    /// as many steps.
     fn follow(&self, first: u32, needed: u64) -> Result<Walk> {
         let mut cursor = self.table.cursor();
         let mut walk = Walk { needed, len: 1, last: first, end: End::Open, starts: vec![first] };
@@ -182,10 +182,10 @@ impl Chains {
         Ok(walk)
     }
 
-    /// Ends a walk before the first cluster that comes again, for a loop of `period` clusters.
+    /// Ends a walk before the first repeated cluster, for a loop of `period` clusters.
     fn cut_loop(&self, walk: &mut Walk, first: u32, period: u64) -> Result<()> {
-        let (mut after_it, mut ahead, mut last) = (first, first, first);
-        let (mut cursor_after, mut cursor_ahead) = (self.table.cursor(), self.table.cursor());
+        let (mut behind, mut ahead, mut last) = (first, first, first);
+        let (mut cursor_behind, mut cursor_ahead) = (self.table.cursor(), self.table.cursor());
         let step = |cursor: &mut Cursor<'_>, cluster: u32| match cursor.link(cluster)? {
             Link::To(next) => Ok(next),
             _ => Err(self.table.broken(cluster, 0)),
@@ -194,8 +194,8 @@ impl Chains {
         for _ in 0..period {
             (last, ahead) = (ahead, step(&mut cursor_ahead, ahead)?);
         }
-        while after_it != ahead {
-            after_it = step(&mut cursor_after, after_it)?;
+        while behind != ahead {
+            behind = step(&mut cursor_behind, behind)?;
             (last, ahead) = (ahead, step(&mut cursor_ahead, ahead)?);
             len += 1;
         }
@@ -206,31 +206,31 @@ impl Chains {
         Ok(())
     }
 
-    /// The runs of a segment of a chain.
-    fn segment(&self, first: u32, number: u64, walk: &Walk) -> Result<Arc<[Run]>> {
-        if let Some(runs) = self.segments.get(&(first, number)) {
+    /// The runs in one segment of a chain.
+    fn segment(&self, first: u32, index: u64, walk: &Walk) -> Result<Arc<[Run]>> {
+        if let Some(runs) = self.segments.get(&(first, index)) {
             return Ok(runs);
         }
-        let start = usize::try_from(number).ok().and_then(|number| walk.starts.get(number)).copied().unwrap_or(first);
-        let len = u32::try_from((walk.len - number * SEGMENT).min(SEGMENT)).unwrap_or(0);
+        let start = usize::try_from(index).ok().and_then(|index| walk.starts.get(index)).copied().unwrap_or(first);
+        let len = u32::try_from((walk.len - index * SEGMENT).min(SEGMENT)).unwrap_or(0);
         let mut cursor = self.table.cursor();
         let mut run = Run { index: 0, cluster: start, count: 1 };
         let mut runs = Vec::new();
-        for index in 1..len {
+        for position in 1..len {
             let last = run.cluster + (run.count - 1);
             match cursor.link(last)? {
                 Link::To(next) if next == last + 1 => run.count += 1,
                 Link::To(next) => {
                     runs.push(run);
-                    run = Run { index, cluster: next, count: 1 };
+                    run = Run { index: position, cluster: next, count: 1 };
                 }
-                // It was followed before, so the disk has changed.
+                // The chain was followed before, so the disk has changed.
                 _ => return Err(self.table.broken(last, 0)),
             }
         }
         runs.push(run);
         let runs: Arc<[Run]> = runs.into();
-        self.segments.insert((first, number), runs.clone());
+        self.segments.insert((first, index), runs.clone());
         Ok(runs)
     }
 }
@@ -253,7 +253,7 @@ mod tests {
 
     const END: u32 = 0x0FFF_FFFF;
 
-    /// All clusters of a chain that can be read, and the failure at its end.
+    /// All readable clusters of a chain, and the error at its end.
     fn read(chains: &Chains, first: u32, needed: u64) -> (Vec<u32>, Option<String>) {
         let mut all = Vec::new();
         loop {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_merged_and_end() {
+    fn merges_contiguous_clusters_into_runs() {
         let chains = chains(&[3, 4, 7, 0, 0, 8, 9, END]);
         assert_eq!(read(&chains, 2, 6), (vec![2, 3, 4, 7, 8, 9], None));
         let run = chains.find(2, 1, 6).unwrap().unwrap();
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_an_error_after_what_is_not() {
+    fn reads_clusters_before_broken_link() {
         let bad = chains(&[3, 0x0FFF_FFF7, 0, 99]);
         let (all, error) = read(&bad, 2, 9);
         assert_eq!(all, [2, 3]);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loop_is_cut_before_its_first_repeated_cluster() {
+    fn stops_before_first_repeated_cluster_of_loop() {
         for len in 1..60_u32 {
             for back in 0..len {
                 let mut links: Vec<u32> = (0..len).map(|i| i + 3).collect();
@@ -302,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn long_and_scattered_chains_are_followed_in_segments() {
+    fn follows_long_fragmented_chain() {
         let count = 30_011_u32;
-        // A step that has no common divisor with the count visits every cluster once.
+        // A step coprime to the count visits every cluster once.
         let order: Vec<u32> = (0..count).map(|i| (i * 7919) % count + 2).collect();
         let mut links = vec![END; usize::try_from(count).unwrap()];
         for pair in order.windows(2) {
@@ -317,7 +317,7 @@ mod tests {
         }
         assert_eq!(chains.find(order[0], count.into(), u64::from(count) + 1).unwrap(), None);
         assert_eq!(read(&chains, order[0], count.into()).0, order);
-        // Someone who needs less of it, and then more.
+        // An owner that needs less of the chain, and then more.
         let first = order[20_000];
         assert_eq!(chains.find(first, 3, 5).unwrap().unwrap().cluster, order[20_003]);
         assert_eq!(chains.find(first, 9_999, 10_011).unwrap().unwrap().cluster, order[29_999]);

@@ -1,5 +1,5 @@
-//! What FAT and exFAT have in common: clusters in chains that a table links, directories of 32-byte slots, names that are
-//! found whatever their case, and the time of DOS.
+//! What FAT and exFAT share: chains of clusters linked by a table, directories of 32-byte slots, case-insensitive
+//! lookup of names, and DOS times.
 
 mod chains;
 mod heap;
@@ -7,7 +7,7 @@ mod names;
 mod table;
 mod time;
 
-pub(super) use heap::{Heap, Place, SLOT, Slot};
+pub(super) use heap::{Heap, Location, SLOT, Slot};
 pub(super) use names::{Named, Names, upper_case};
 pub(super) use table::{Table, Width};
 pub(super) use time::{date_and_time, has_date};
@@ -15,10 +15,10 @@ pub(super) use time::{date_and_time, has_date};
 use super::Error;
 use crate::ondisk::{ParseError, ParseErrorKind};
 
-/// The number of the first cluster.
+/// The index of the first cluster.
 pub(super) const FIRST_CLUSTER: u32 = 2;
 
-/// The error that a cause of a file system of this type is.
+/// Wraps the cause of a failure as the error of a file system of this type.
 pub(super) fn error(type_name: &'static str, cause: ParseError) -> Error {
     match cause.kind {
         ParseErrorKind::Corrupt => Error::Corrupt { type_name, cause: Box::new(cause) },
@@ -26,7 +26,7 @@ pub(super) fn error(type_name: &'static str, cause: ParseError) -> Error {
     }
 }
 
-/// A volume's serial number as DOS writes it.
+/// Formats a volume's serial number as DOS does.
 pub(super) fn serial(number: u32) -> String {
     format!("{:04X}-{:04X}", number >> 16, number & 0xFFFF)
 }

@@ -1,5 +1,5 @@
-//! Looking names up whatever their case. A directory has no order, so that all of it would have to be read for each name;
-//! instead the hashes of its names are kept, with the slots that they are in.
+//! Case-insensitive lookup of names. A directory is unordered, so each lookup would have to read all of it. Instead the
+//! hashes of its names are cached, with the slots that hold them.
 
 use crate::guestfs::gaps::Listed;
 use crate::guestfs::{Entry, Error, Node, Result};
@@ -9,18 +9,18 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes kept of directories' hashes.
+/// Bytes of hashes cached for all directories.
 const CACHED: u64 = 32 << 20;
-/// Directories that these are for, about. So few that one large directory may take all of the memory.
+/// The expected number of cached directories: small, so that one large directory may use all of the memory.
 const DIRECTORIES: usize = 32;
 
-/// A name as a directory tells it.
+/// A name in a directory.
 pub(in crate::guestfs) struct Named {
-    /// The number of the first of its slots.
+    /// The index of its first slot.
     pub(in crate::guestfs) start: u64,
     /// What it names.
     pub(in crate::guestfs) entry: Entry,
-    /// Another name, that it is found by too but that is not listed.
+    /// Another name that lookup accepts but a listing does not show.
     pub(in crate::guestfs) alias: Option<Vec<u8>>,
 }
 
@@ -30,14 +30,14 @@ impl Listed for Named {
     }
 }
 
-/// Tells the names of a directory from a slot on, until the closure that it is given breaks off.
-pub(in crate::guestfs) type Tell<'a> = &'a dyn Fn(u64, &mut dyn FnMut(Named) -> ControlFlow<()>) -> Result<()>;
+/// Calls a closure for the names of a directory from a slot on, until the closure breaks.
+pub(in crate::guestfs) type ListNames<'a> = &'a dyn Fn(u64, &mut dyn FnMut(Named) -> ControlFlow<()>) -> Result<()>;
 
 /// The hashes of a directory's names.
 struct Index {
-    /// Hash and slot, in order.
+    /// Hash and slot, sorted.
     hashes: Vec<(u32, u32)>,
-    /// What the others fail with, if these are not all: a directory that is corrupt is read as far as it can be.
+    /// The error for all other names when these are incomplete: a corrupt directory is read as far as possible.
     missing: Option<Arc<Error>>,
 }
 
@@ -50,7 +50,7 @@ impl Weighter<Node, Arc<Index>> for ByMemory {
     }
 }
 
-/// The names of the directories that were last looked into.
+/// The names of recently used directories.
 pub(in crate::guestfs) struct Names {
     upper: Box<dyn Fn(char) -> char + Send + Sync>,
     hasher: RandomState,
@@ -58,26 +58,26 @@ pub(in crate::guestfs) struct Names {
 }
 
 impl Names {
-    /// `upper` makes the upper-case letter of a letter.
+    /// Creates an empty cache. `upper` converts a character to upper case.
     pub(in crate::guestfs) fn new(upper: impl Fn(char) -> char + Send + Sync + 'static) -> Self {
         let directories = Cache::with_weighter(DIRECTORIES, CACHED, ByMemory);
         Self { upper: Box::new(upper), hasher: RandomState::new(), directories }
     }
 
-    /// The node that a directory has a name for: the very name if there is one, else the name but for its case, else the
-    /// alias.
+    /// Finds the node with a name in a directory: the exact name comes before one that differs in case, and that before
+    /// an alias.
     ///
     /// # Errors
-    /// What `tell` says, unless the name is found before.
-    pub(in crate::guestfs) fn find(&self, directory: Node, name: &[u8], tell: Tell<'_>) -> Result<Option<Node>> {
-        let index = self.index(directory, tell);
+    /// Whatever `list` returns, unless the name is found before.
+    pub(in crate::guestfs) fn find(&self, directory: Node, name: &[u8], list: ListNames<'_>) -> Result<Option<Node>> {
+        let index = self.index(directory, list);
         let folded = self.folded(name);
         let hash = self.hash(&folded);
         let first = index.hashes.partition_point(|(known, _)| *known < hash);
         let (mut similar, mut by_alias) = (None, None);
         for (_, start) in index.hashes[first..].iter().take_while(|(known, _)| *known == hash) {
             let mut found = None;
-            tell(u64::from(*start), &mut |named| {
+            list(u64::from(*start), &mut |named| {
                 found = Some(named);
                 ControlFlow::Break(())
             })?;
@@ -97,12 +97,12 @@ impl Names {
         }
     }
 
-    fn index(&self, directory: Node, tell: Tell<'_>) -> Arc<Index> {
+    fn index(&self, directory: Node, list: ListNames<'_>) -> Arc<Index> {
         if let Some(index) = self.directories.get(&directory) {
             return index;
         }
         let mut hashes = Vec::new();
-        let reported = tell(0, &mut |named| {
+        let reported = list(0, &mut |named| {
             let start = u32::try_from(named.start).unwrap_or(u32::MAX);
             hashes.push((self.hash(&self.folded(&named.entry.name)), start));
             hashes.extend(named.alias.map(|alias| (self.hash(&self.folded(&alias)), start)));
@@ -116,7 +116,7 @@ impl Names {
             other => Arc::new(other),
         });
         let index = Arc::new(Index { hashes, missing });
-        // What failed now may work later.
+        // A transient failure is not cached.
         if index.missing.as_ref().is_none_or(|error| error.is_lasting()) {
             self.directories.insert(directory, index.clone());
         }
@@ -127,7 +127,7 @@ impl Names {
         u32::try_from(self.hasher.hash_one(folded) >> 32).unwrap_or(0)
     }
 
-    /// A name with its letters in upper case. Bytes that are not UTF-8 are themselves.
+    /// A name in upper case. Bytes that are not UTF-8 stay as they are.
     fn folded(&self, name: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(name.len());
         for chunk in name.utf8_chunks() {
@@ -140,7 +140,7 @@ impl Names {
     }
 }
 
-/// The upper-case letter of a letter by the rules of Unicode, where that is one letter.
+/// The upper case of a character in Unicode, where that is a single character.
 pub(in crate::guestfs) fn upper_case(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {
@@ -172,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn the_very_name_comes_before_one_in_another_case_and_that_before_an_alias() {
-        let tells = Cell::new(0);
+    fn prefers_exact_name_then_other_case_then_alias() {
+        let calls = Cell::new(0);
         let names = Names::new(upper_case);
-        let tell: Tell<'_> = &|from, each| {
-            tells.set(tells.get() + 1);
+        let list: ListNames<'_> = &|from, each| {
+            calls.set(calls.get() + 1);
             for i in (0..LISTED.len()).filter(|i| *i as u64 * 2 >= from) {
                 if each(named(i)).is_break() {
                     break;
@@ -184,7 +184,7 @@ mod tests {
             }
             Ok(())
         };
-        let find = |name: &str| names.find(Node(1), name.as_bytes(), tell).unwrap().map(|node| node.0);
+        let find = |name: &str| names.find(Node(1), name.as_bytes(), list).unwrap().map(|node| node.0);
         for (i, (name, _)) in LISTED.iter().enumerate() {
             assert_eq!(find(name), Some(i as u64 + 100), "{name}");
         }
@@ -193,13 +193,13 @@ mod tests {
         assert_eq!(find("STRAßE.TXT"), Some(102));
         assert_eq!(find("strae~1.txt"), Some(102));
         assert_eq!(find("y"), None);
-        assert!(tells.get() < 20, "the directory was read {} times", tells.get());
+        assert!(calls.get() < 20, "the directory was read {} times", calls.get());
     }
 
     #[test]
-    fn what_a_corrupt_directory_still_tells_is_found() {
+    fn finds_readable_names_of_corrupt_directory() {
         let names = Names::new(upper_case);
-        let tell: Tell<'_> = &|from, each| {
+        let list: ListNames<'_> = &|from, each| {
             for i in (0..3).filter(|i| *i as u64 * 2 >= from) {
                 if each(named(i)).is_break() {
                     return Ok(());
@@ -207,7 +207,7 @@ mod tests {
             }
             Err(Error::NotDirectory)
         };
-        assert_eq!(names.find(Node(1), b"readme", tell).unwrap(), Some(Node(100)));
-        assert!(names.find(Node(1), b"x", tell).is_err());
+        assert_eq!(names.find(Node(1), b"readme", list).unwrap(), Some(Node(100)));
+        assert!(names.find(Node(1), b"x", list).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The table that links clusters to chains, the FAT: one entry for each cluster, with the number of the next one
+//! The FAT, the table that links clusters to chains: one entry for each cluster, with the index of the next one
 //! (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapter 4;
 //! <https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 4).
 
@@ -8,26 +8,26 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::sync::Arc;
 
-/// Bytes of the table that a cursor has at hand.
+/// Bytes of the table that a cursor buffers.
 const WINDOW: u64 = 4096;
 /// An entry of 12 bits may begin with the last byte of a window.
 const OVERLAP: u64 = 2;
 
-/// The kind of entries.
+/// The width of the table's entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::guestfs) enum Width {
     /// 12 bits, two entries in three bytes.
     Fat12,
     /// 16 bits.
     Fat16,
-    /// 28 bits, and 4 that are not part of the number.
+    /// 28 bits, and 4 reserved ones.
     Fat32,
     /// 32 bits.
     Exfat,
 }
 
 impl Width {
-    /// The bits that count.
+    /// The bits of an entry that are not reserved.
     fn mask(self) -> u32 {
         match self {
             Self::Fat12 => 0xFFF,
@@ -37,8 +37,8 @@ impl Width {
         }
     }
 
-    /// Where the entry of a cluster begins, in bytes from the start of the table.
-    fn place(self, cluster: u32) -> u64 {
+    /// The offset of a cluster's entry in the table in bytes.
+    fn entry_offset(self, cluster: u32) -> u64 {
         let cluster = u64::from(cluster);
         match self {
             Self::Fat12 => cluster + cluster / 2,
@@ -47,7 +47,7 @@ impl Width {
         }
     }
 
-    /// How many entries a table of `len` bytes has.
+    /// The number of entries in a table of `len` bytes.
     pub(in crate::guestfs) fn entries(self, len: u64) -> u64 {
         match self {
             Self::Fat12 => (len * 2) / 3,
@@ -56,26 +56,26 @@ impl Width {
         }
     }
 
-    fn marks_end(self, value: u32) -> bool {
+    fn is_end(self, value: u32) -> bool {
         match self {
             Self::Exfat => value == u32::MAX,
             _ => value >= self.mask() - 7,
         }
     }
 
-    fn marks_bad(self, value: u32) -> bool {
+    fn is_bad(self, value: u32) -> bool {
         value == self.mask() - 8
     }
 }
 
-/// What the table says of a cluster.
+/// The meaning of a cluster's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::guestfs) enum Link {
-    /// Another one follows.
+    /// Another cluster follows.
     To(u32),
-    /// It is the last one.
+    /// The cluster is the last of its chain.
     End,
-    /// Nothing that a cluster in use has; this is the entry.
+    /// A value that no cluster in use has.
     Broken(u32),
 }
 
@@ -84,42 +84,42 @@ pub(in crate::guestfs) struct Table {
     pub(in crate::guestfs) blocks: Arc<Blocks>,
     /// The file system's type, for messages.
     pub(in crate::guestfs) type_name: &'static str,
-    /// Where on the volume it begins, in bytes.
+    /// Its offset on the volume in bytes.
     pub(in crate::guestfs) at: u64,
-    /// Its bytes.
+    /// Its length in bytes.
     pub(in crate::guestfs) len: u64,
-    /// Its entries' kind.
+    /// The width of its entries.
     pub(in crate::guestfs) width: Width,
-    /// Clusters of the volume, all of which have an entry.
+    /// The number of clusters of the volume, all of which have an entry.
     pub(in crate::guestfs) clusters: u32,
 }
 
 impl Table {
-    /// The number after that of the last cluster.
+    /// The index after that of the last cluster.
     pub(in crate::guestfs) fn end(&self) -> u32 {
         FIRST_CLUSTER.saturating_add(self.clusters)
     }
 
-    /// Whether a cluster has that number.
+    /// Whether there is a cluster with this index.
     pub(in crate::guestfs) fn has(&self, cluster: u32) -> bool {
         (FIRST_CLUSTER..self.end()).contains(&cluster)
     }
 
-    /// Where on the volume the entry of a cluster begins, in bytes.
+    /// The offset of a cluster's entry on the volume in bytes.
     pub(in crate::guestfs) fn place(&self, cluster: u32) -> u64 {
-        self.at.saturating_add(self.width.place(cluster))
+        self.at.saturating_add(self.width.entry_offset(cluster))
     }
 
-    /// A reader of entries, quick with those that are near each other.
+    /// A reader of entries that is fast for neighbouring clusters.
     pub(in crate::guestfs) fn cursor(&self) -> Cursor<'_> {
         Cursor { table: self, start: 0, window: Vec::new() }
     }
 
-    /// The failure that a cluster's entry is not what a cluster in use has.
+    /// The error for an entry with a value that no cluster in use has.
     pub(super) fn broken(&self, cluster: u32, value: u32) -> Error {
         let found = match value {
             0 => "0, a free cluster".to_owned(),
-            _ if self.width.marks_bad(value) => "the mark of a bad cluster".to_owned(),
+            _ if self.width.is_bad(value) => "a bad cluster".to_owned(),
             _ => format!("{value:#x}"),
         };
         let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
@@ -139,20 +139,20 @@ pub(in crate::guestfs) struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
-    /// The entry of a cluster as it is, without bits that are not part of it.
+    /// The value of a cluster's entry without reserved bits.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the table has no such entry; what the disk says.
+    /// [`Error::Corrupt`] when the table has no such entry; any error of the disk.
     pub(in crate::guestfs) fn value(&mut self, cluster: u32) -> Result<u32> {
         let table = self.table;
-        let place = table.width.place(cluster);
+        let place = table.width.entry_offset(cluster);
         let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
         if place + len as u64 > table.len {
             let expected = format!("within {} bytes", table.len);
             return Err(table.corrupt(ParseError::corrupt(table.at, "place of a cluster's link", expected, place)));
         }
-        let known = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
-        let skip = match known.filter(|skip| skip + len <= self.window.len()) {
+        let buffered = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        let skip = match buffered.filter(|skip| skip + len <= self.window.len()) {
             Some(skip) => skip,
             None => {
                 let start = place - place % WINDOW;
@@ -169,11 +169,11 @@ impl Cursor<'_> {
         let mut raw = [0; 4];
         raw[..len].copy_from_slice(&self.window[skip..skip + len]);
         let value = u32::from_le_bytes(raw);
-        let malformed = table.width == Width::Fat12 && cluster % 2 == 1;
-        Ok(if malformed { value >> 4 } else { value & table.width.mask() })
+        let in_upper_bits = table.width == Width::Fat12 && cluster % 2 == 1;
+        Ok(if in_upper_bits { value >> 4 } else { value & table.width.mask() })
     }
 
-    /// What the table says of a cluster.
+    /// The meaning of a cluster's entry.
     ///
     /// # Errors
     /// As [`value`](Self::value).
@@ -181,7 +181,7 @@ impl Cursor<'_> {
         let value = self.value(cluster)?;
         Ok(match value {
             _ if self.table.has(value) => Link::To(value),
-            _ if self.table.width.marks_end(value) => Link::End,
+            _ if self.table.width.is_end(value) => Link::End,
             _ => Link::Broken(value),
         })
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_12_bits_share_bytes() {
+    fn reads_12_bit_entries() {
         // 0: FF8, 1: FFF, 2: 003, 3: 004, 4: FFF, 5: FF7.
         let bytes = vec![0xF8, 0xFF, 0xFF, 0x03, 0x40, 0x00, 0xFF, 0x7F, 0xFF];
         let table = table(bytes, Width::Fat12, 4);
@@ -212,17 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn entries_on_the_edge_of_a_window_are_whole() {
+    fn reads_entries_across_window_boundaries() {
         for width in [Width::Fat12, Width::Fat16, Width::Fat32] {
             let count = 12_000_u32;
-            let mut bytes = vec![0; usize::try_from(width.place(count)).unwrap() + 4];
+            let mut bytes = vec![0; usize::try_from(width.entry_offset(count)).unwrap() + 4];
             for cluster in 0..count {
-                let at = usize::try_from(width.place(cluster)).unwrap();
-                // The upper 4 bits of an entry of FAT32 are not part of it.
+                let at = usize::try_from(width.entry_offset(cluster)).unwrap();
+                // The upper 4 bits of a FAT32 entry are reserved.
                 let value = (cluster % 4000 + 2) | if width == Width::Fat32 { 0xA000_0000 } else { 0 };
                 let value = if width == Width::Fat12 && cluster % 2 == 1 { value << 4 } else { value };
-                for (byte, part) in bytes[at..].iter_mut().zip(value.to_le_bytes()) {
-                    *byte |= part;
+                for (byte, bits) in bytes[at..].iter_mut().zip(value.to_le_bytes()) {
+                    *byte |= bits;
                 }
             }
             let table = table(bytes, width, count - 2);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_differ_by_width() {
+    fn end_and_bad_cluster_values_depend_on_width() {
         let entries: Vec<u8> = [0, 0, 3, 0x0FFF_FFF8, 0xFFFF_FFF8, u32::MAX, 0xFFFF_FFF7, 0, 9]
             .into_iter()
             .flat_map(u32::to_le_bytes)

@@ -1,26 +1,26 @@
-//! The date and time of DOS: local time of a zone that is not told, from 1980 to 2107, in steps of two seconds.
+//! DOS dates and times: local time in an unrecorded zone, from 1980 to 2107, in steps of two seconds.
 
 use crate::ondisk::Time;
 
-/// Days before each month of a year without a leap day.
+/// Days before each month in a common year.
 const BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 /// Days from 1970-01-01 to 1980-01-01.
 const DAYS_1980: i64 = 3652;
 
-/// Whether a date is one at all: where none was noted, there is 0.
+/// Whether a date was recorded: 0 stands for none.
 pub(in crate::guestfs) fn has_date(date: u16) -> bool {
     date != 0
 }
 
-/// The moment of a date (year from 1980 in the upper 7 bits, month in 4, day in 5), a time (hours in 5 bits, minutes in
-/// 6, two seconds in 5) and hundredths of a second (0 to 199), as if the zone were UTC. As in the kernel, numbers that
-/// no calendar has count on: a month 0 is the first, a day 0 too.
+/// Converts a date (years since 1980 in the upper 7 bits, month in 4, day in 5), a time (hours in 5 bits, minutes in 6,
+/// double seconds in 5) and hundredths of a second (0 to 199), taking the zone to be UTC. Values outside the calendar
+/// overflow into the next unit as in the kernel; month 0 and day 0 count as 1.
 pub(in crate::guestfs) fn date_and_time(date: u16, time: u16, hundredths: u8) -> Time {
     let (date, time) = (i64::from(date), i64::from(time));
     let year = date >> 9;
     let month = (date >> 5 & 15).clamp(1, 12);
     let day = (date & 31).max(1) - 1;
-    // 1980 was a leap year, and 2100 will be none.
+    // 1980 was a leap year; 2100 will not be one.
     let leap = year % 4 == 0 && year != 120;
     let leap_days = (year + 3) / 4 - i64::from(year > 120) + i64::from(leap && month > 2);
     let before = usize::try_from(month - 1).ok().and_then(|month| BEFORE.get(month)).copied().unwrap_or(0);
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_calendar() {
+    fn converts_dates_and_times() {
         // By `date -u -d ... +%s`.
         assert_eq!(of(1980, 1, 1, (0, 0, 0)), 315_532_800);
         assert_eq!(of(1980, 2, 29, (0, 0, 0)), 320_630_400);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_calendar_has_are_no_failure() {
+    fn accepts_values_outside_the_calendar() {
         assert_eq!(date_and_time(0, 0, 0).seconds, 315_532_800);
         for date in 0..=u16::MAX {
             let time = date_and_time(date, u16::MAX, u8::MAX);

@@ -1,5 +1,5 @@
-//! The boot region: sector 0 with the layout, and sector 11 with a checksum over all before it. A backup of the region
-//! follows. Field names and offsets are those of Microsoft's specification
+//! The boot region: sector 0 with the layout, and sector 11 with a checksum over all sectors before it. A backup of the
+//! region follows. Field names and offsets are from Microsoft's specification
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 3); all numbers are
 //! little-endian.
 
@@ -12,31 +12,31 @@ use crate::ondisk::fields::Fields;
 
 /// `FileSystemName`
 const NAME: &[u8] = crate::volume::boot_sector::EXFAT;
-/// Sectors before the one with the checksum, and of the whole region.
+/// Sectors before the one with the checksum, and in the whole region.
 const SUMMED: usize = 11;
 const REGION: usize = 12;
 /// The smallest and largest `BytesPerSectorShift`.
 const SECTOR_SHIFTS: std::ops::RangeInclusive<u32> = 9..=12;
 /// `BytesPerSectorShift` and `SectorsPerClusterShift` together: clusters of 32 MiB.
 const MAX_CLUSTER_SHIFT: u32 = 25;
-/// The most clusters that can have numbers.
+/// The most clusters that can be addressed.
 const MAX_CLUSTERS: u32 = u32::MAX - 10;
-/// Bytes of sector 0 that change without the checksum: `VolumeFlags` and `PercentInUse`.
+/// Bytes of sector 0 that the checksum leaves out: `VolumeFlags` and `PercentInUse`.
 const VOLATILE: [usize; 3] = [106, 107, 112];
 
-/// `VolumeFlags`: the second table and bitmap are in use; in use when it was last written; errors of the medium.
+/// `VolumeFlags`: the second table and bitmap are active; not cleanly unmounted; the medium had errors.
 const ACTIVE_FAT: u16 = 1;
 const DIRTY: u16 = 2;
 const MEDIA_FAILURE: u16 = 4;
 
-/// A boot region whose numbers were checked.
+/// A validated boot region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Boot {
-    /// Bytes of a cluster: a power of two from 512 to 32 MiB.
+    /// Bytes in a cluster: a power of two from 512 to 32 MiB.
     pub(super) cluster: u64,
-    /// Where the table in use begins, and its bytes.
+    /// Offset and length of the active table in bytes.
     pub(super) table: (u64, u64),
-    /// Where the first cluster begins, in bytes.
+    /// Offset of the first cluster in bytes.
     pub(super) heap: u64,
     /// `ClusterCount`
     pub(super) clusters: u32,
@@ -44,17 +44,17 @@ pub(super) struct Boot {
     pub(super) root: u32,
     /// `VolumeSerialNumber`
     pub(super) serial: u32,
-    /// Whether the second table and bitmap are in use.
+    /// Whether the second table and bitmap are active.
     pub(super) second: bool,
     pub(super) dirty: bool,
     pub(super) media_failure: bool,
-    /// `PercentInUse`, where it is known.
+    /// `PercentInUse`, if known.
     pub(super) percent_in_use: Option<u8>,
-    /// Whether this is the backup, because the main region is corrupt.
+    /// Whether this is the backup, used because the main region is corrupt.
     pub(super) backup: bool,
 }
 
-/// The boot region, or its backup where the region's checksum is wrong.
+/// Reads the boot region, or its backup when the main region is corrupt.
 pub(super) fn read(volume: &dyn Disk) -> Result<Boot> {
     let main = region(volume, 0, None);
     let Err(Error::Corrupt { .. }) = main else { return main };
@@ -67,7 +67,7 @@ pub(super) fn read(volume: &dyn Disk) -> Result<Boot> {
     main
 }
 
-/// The region at byte `at`, of sectors of this many bytes if that is known.
+/// Reads the region at byte `at`; `sector` is the expected sector size in bytes, if known.
 fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let mut first = [0; 512];
     volume.read_at(at, &mut first)?;
@@ -93,7 +93,7 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     parse(&Fields::new("boot sector", &bytes[..512], at), volume.size()).map_err(corrupt)
 }
 
-/// Holds a region of sectors of `len` bytes against its checksum.
+/// Verifies the checksum of a region with sectors of `len` bytes.
 fn check(bytes: &[u8], len: usize, at: u64) -> Result<(), ParseError> {
     let summed = bytes[..SUMMED * len].iter().enumerate().filter(|(i, _)| !VOLATILE.contains(i));
     let sum = summed.fold(0_u32, |sum, (_, byte)| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
@@ -118,7 +118,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let sector_shift = u32::from(f.u8(108)?); // BytesPerSectorShift
     let cluster_shift = sector_shift.saturating_add(f.u8(109)?.into()); // SectorsPerClusterShift
     if cluster_shift > MAX_CLUSTER_SHIFT {
-        let what = "powers of two of a sector and of a cluster";
+        let what = "sum of the shifts of a sector and a cluster";
         return Err(ParseError::corrupt(
             f.offset(109),
             what,
@@ -131,7 +131,7 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let tables = f.u8(110)?; // NumberOfFats
     let second = flags & ACTIVE_FAT != 0;
     if !matches!(tables, 1 | 2) || second && tables == 1 {
-        let expected = if second { "2, as the second is in use" } else { "1 or 2" };
+        let expected = if second { "2, as the second is active" } else { "1 or 2" };
         return Err(ParseError::corrupt(f.offset(110), "number of tables", expected, tables));
     }
     let table_len = u64::from(f.u32_le(84)?) * sector; // FatLength
@@ -149,9 +149,9 @@ fn parse(f: &Fields<'_>, volume_size: u64) -> Result<Boot, ParseError> {
     let heap = u64::from(f.u32_le(88)?) * sector; // ClusterHeapOffset
     let tables_end = table + table_len * u64::from(tables);
     if table < 2 * (REGION as u64) * sector || heap < tables_end {
-        let expected = format!("behind the boot regions and before the clusters at byte {heap}");
+        let expected = format!("after the boot regions and before the clusters at byte {heap}");
         let found = format!("bytes {table} to {tables_end}");
-        return Err(ParseError::corrupt(f.offset(80), "place of the tables", expected, found));
+        return Err(ParseError::corrupt(f.offset(80), "offset of the tables", expected, found));
     }
     if heap > volume_size {
         let expected = format!("at least the {heap} before the first cluster");
@@ -220,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_tell_which_table_is_in_use() {
+    fn flags_select_the_active_table() {
         let mut bytes = volume();
         sum(&mut bytes, 0);
         let boot = open(bytes.clone()).unwrap();
         assert_eq!((boot.cluster, boot.clusters, boot.heap, boot.root), (1024, 1000, 40 * 512, 5));
         assert_eq!((boot.table, boot.second, boot.dirty), ((32 * 512, 8 * 512), true, true));
         assert_eq!((boot.percent_in_use, boot.serial, boot.backup), (Some(40), 0x1234_5678, false));
-        // These bytes are not part of the checksum.
+        // The checksum leaves these bytes out.
         bytes[106] = 4;
         bytes[112] = 0xFF;
         let boot = open(bytes).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backup_is_read_where_the_region_is_corrupt() {
+    fn reads_backup_when_main_region_is_corrupt() {
         let mut bytes = volume();
         sum(&mut bytes, 0);
         bytes.copy_within(0..6144, 6144);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_cannot_be_are_faults() {
+    fn refuses_invalid_values() {
         let cases: [(usize, &[u8]); 11] = [
             (80, &[23]),
             (84, &[7]),

@@ -1,34 +1,34 @@
-//! The names of a directory.
+//! Listing the names of a directory.
 
 use super::entry::{File, SlotKind, title};
 use super::{Exfat, corrupt};
-use crate::guestfs::dos::{Named, Place, SLOT, Slot};
+use crate::guestfs::dos::{Location, Named, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
-/// The slots of a set as they come.
+/// A set of slots while it is collected.
 #[derive(Default)]
 struct Set {
     bytes: Vec<u8>,
-    /// The number and place of the first one.
+    /// Index and offset of the first slot.
     start: u64,
     at: u64,
-    /// Those that are still to come.
+    /// Number of slots still to come.
     left: usize,
-    /// Whether secondary slots are those of a set that is passed over.
-    passing: bool,
+    /// Whether secondary slots belong to a skipped set.
+    skipping: bool,
     /// Whether there are no more slots.
     is_end: bool,
 }
 
 impl Exfat {
-    /// Tells the names of a directory from a slot on, which is the first one of a set. The directory may be one run. A set
-    /// that breaks its rules is passed over; the next one tells itself by its first slot.
-    pub(super) fn tell_names(
+    /// Calls `each` for the names of a directory from a slot on, which is the first of a set. `is_run` states whether
+    /// the directory is contiguous. An invalid set is skipped; the next one is recognized by its first slot.
+    pub(super) fn list_names(
         &self,
         node: Node,
-        (directory, is_run): (Place, bool),
+        (directory, is_run): (Location, bool),
         from: u64,
         each: &mut dyn FnMut(Named) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -46,7 +46,7 @@ impl Exfat {
                 Ok(reported)
             })?;
             if set.left > 0 && !broken {
-                // At the directory's end.
+                // The set is cut off by the end of the directory.
                 let _ = match named(&set, u64::from(u32::MAX), is_run) {
                     Some(named) => each(named),
                     None => skip(cut_short(&set)),
@@ -57,36 +57,36 @@ impl Exfat {
     }
 }
 
-/// What a slot told.
+/// What a slot contributes to the listing.
 enum Found {
     Name(Named),
     Nothing,
-    /// There are no more.
+    /// All further slots are unused.
     End,
 }
 
 impl Set {
-    /// Takes the next slot of the directory. After a failure the set is done with.
+    /// Takes the next slot of the directory. An error ends the current set.
     fn take(&mut self, slot: &Slot<'_>, is_run: bool) -> Result<Found> {
         if self.is_end {
             return Ok(Found::End);
         }
         let kind = SlotKind::of(slot.raw);
         let is_short = self.left > 0 && kind != SlotKind::Secondary;
-        let short = is_short.then(|| named(self, slot.number, is_run).ok_or_else(|| cut_short(self)));
+        let short = is_short.then(|| named(self, slot.index, is_run).ok_or_else(|| cut_short(self)));
         match kind {
             SlotKind::File(more) => {
-                let (bytes, start, at) = (slot.raw.to_vec(), slot.number, slot.at);
+                let (bytes, start, at) = (slot.raw.to_vec(), slot.index, slot.at);
                 *self = Self { bytes, start, at, left: more, ..Self::default() };
             }
             SlotKind::Secondary if self.left > 0 => {
                 self.bytes.extend(slot.raw);
                 self.left -= 1;
             }
-            SlotKind::Secondary if self.passing => {}
+            SlotKind::Secondary if self.skipping => {}
             SlotKind::Secondary => {
-                // So are those that follow it.
-                self.passing = true;
+                // The secondary slots that follow have none either.
+                self.skipping = true;
                 let found = format!("{:#04x} without one", slot.raw[0]);
                 return Err(corrupt(ParseError::corrupt(
                     slot.at,
@@ -97,9 +97,9 @@ impl Set {
             }
             SlotKind::End => *self = Self { is_end: true, ..Self::default() },
             SlotKind::Free | SlotKind::Volume => *self = Self::default(),
-            SlotKind::Benign => *self = Self { passing: true, ..Self::default() },
+            SlotKind::Benign => *self = Self { skipping: true, ..Self::default() },
             SlotKind::Critical => {
-                *self = Self { passing: true, ..Self::default() };
+                *self = Self { skipping: true, ..Self::default() };
                 let what =
                     format!("a directory has a slot of the unknown type {:#04x} at byte {}", slot.raw[0], slot.at);
                 return Err(Error::Unsupported { type_name: super::TYPE, what });
@@ -114,9 +114,9 @@ impl Set {
         if self.left > 0 || self.bytes.is_empty() {
             return Ok(Found::Nothing);
         }
-        let found = named(self, slot.number + 1, is_run);
+        let found = named(self, slot.index + 1, is_run);
         let cause = if found.is_none() { File::parse(&self.bytes, self.at).err() } else { None };
-        *self = Self { passing: true, ..Self::default() };
+        *self = Self { skipping: true, ..Self::default() };
         match (found, cause) {
             (Some(named), _) => Ok(Found::Name(named)),
             (None, Some(cause)) => Err(corrupt(cause)),
@@ -130,8 +130,8 @@ fn cut_short(set: &Set) -> Error {
     corrupt(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
 }
 
-/// The name of a set, behind which the slot `next` is. A set that breaks another rule has its name all the same, and
-/// fails when it is looked at.
+/// The name of a set; `next` is the index of the slot after it. A set that is invalid otherwise still yields its name,
+/// and fails when the file is opened.
 fn named(set: &Set, next: u64, is_run: bool) -> Option<Named> {
     let (name, is_directory) = title(&set.bytes, set.at).ok()?;
     let node = Node(set.at / SLOT as u64 * 2 + u64::from(is_run));

@@ -1,5 +1,5 @@
-//! The slots of a directory: sets that begin with a primary one. A file is a set of three or more: times and attributes,
-//! the stream of its bytes, and its name in pieces. Field names and offsets are those of Microsoft's specification
+//! Directory slots, in sets that begin with a primary slot. A file is a set of three or more: times and attributes, the
+//! stream of its bytes, and the chunks of its name. Field names and offsets are from Microsoft's specification
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, sections 6 and 7); all numbers are
 //! little-endian.
 
@@ -9,12 +9,12 @@ use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
 use crate::ondisk::utf16;
 
-/// `EntryType`: the bit of slots in use, that of secondary ones, and that of ones that may be passed over.
+/// Bits of `EntryType`: in use, secondary, and may be skipped when unknown.
 const IN_USE: u8 = 0x80;
 const SECONDARY: u8 = 0x40;
 const BENIGN: u8 = 0x20;
 
-/// `EntryType`, whole.
+/// Values of `EntryType`.
 pub(super) mod kind {
     pub(in crate::guestfs::exfat) const END: u8 = 0x00;
     pub(in crate::guestfs::exfat) const ALLOCATION_BITMAP: u8 = 0x81;
@@ -28,29 +28,29 @@ pub(super) mod kind {
 /// `FileAttributes`
 const READ_ONLY: u16 = 0x01;
 const DIRECTORY: u16 = 0x10;
-/// `GeneralSecondaryFlags`: there are clusters; they are one run, and the table says nothing of them.
+/// `GeneralSecondaryFlags`: has clusters; they are contiguous and have no chain in the table.
 const ALLOCATION_POSSIBLE: u8 = 1;
 const NO_FAT_CHAIN: u8 = 2;
-/// Units of a piece of a name, and the most of a name.
+/// Units in a chunk of a name, and the most in a name.
 const CHUNK: usize = 15;
 const MAX_UNITS: usize = 255;
 
-/// What a slot is.
+/// The kind of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotKind {
-    /// Unused, and so is all that follows.
+    /// Unused, as are all that follow.
     End,
     /// Unused.
     Free,
-    /// The first one of a file's set, which so many others follow.
+    /// The first of a file's set, followed by this many others.
     File(usize),
-    /// Of the volume, not of a file.
+    /// Describes the volume, not a file.
     Volume,
-    /// Primary and unknown, to be passed over with its set.
+    /// Unknown primary slot that may be skipped with its set.
     Benign,
-    /// Primary and unknown, so that the directory is not understood.
+    /// Unknown primary slot without which the directory cannot be interpreted.
     Critical,
-    /// One of a set.
+    /// A further slot of a set.
     Secondary,
 }
 
@@ -76,20 +76,20 @@ pub(super) struct File {
     pub(super) created: Time,
     pub(super) modified: Time,
     pub(super) accessed: Time,
-    /// Whether its clusters are one run, which the table does not have.
+    /// Whether its clusters are contiguous and have no chain in the table.
     pub(super) is_run: bool,
-    /// `FirstCluster`, unchecked; 0 where there are none.
+    /// `FirstCluster`, not validated; 0 when there is none.
     pub(super) first: u32,
     /// `DataLength`
     pub(super) size: u64,
-    /// `ValidDataLength`, at most the size: what was ever written. The rest reads as zeros.
+    /// `ValidDataLength`, at most the size: bytes that were ever written. The rest reads as zeros.
     pub(super) valid: u64,
     /// Its name in UTF-8.
     pub(super) name: Vec<u8>,
 }
 
 impl File {
-    /// Reads a set of slots, the first of which is at byte `at` of the volume. (The others may be elsewhere.)
+    /// Parses a set of slots. The first is at byte `at` of the volume; the others may be elsewhere.
     pub(super) fn parse(set: &[u8], at: u64) -> Result<Self, ParseError> {
         let f = Fields::new("set of slots of a file", set, at);
         let (primary, stream) = (f.bytes(0, SLOT)?, Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at));
@@ -123,7 +123,7 @@ impl File {
     }
 }
 
-/// The name of a set of slots, and whether it is that of a directory.
+/// The name of a set of slots, and whether it is a directory.
 pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> {
     let f = Fields::new("set of slots of a file", set, at);
     let stream = Fields::new("stream of a file", f.bytes(SLOT, SLOT)?, at);
@@ -140,7 +140,7 @@ pub(super) fn title(set: &[u8], at: u64) -> Result<(Vec<u8>, bool), ParseError> 
     Ok((name(set, stream.u8(3)?.into(), at)?, f.u16_le(4)? & DIRECTORY != 0))
 }
 
-/// The name of `len` units that the pieces of a set have.
+/// Joins the chunks of a set to a name of `len` units.
 fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
     let (slots, _) = set.as_chunks::<SLOT>();
     let mut units = Vec::with_capacity(MAX_UNITS + CHUNK);
@@ -150,30 +150,30 @@ fn name(set: &[u8], len: usize, at: u64) -> Result<Vec<u8>, ParseError> {
                 let (pairs, _) = raw[2..].as_chunks::<2>();
                 units.extend(pairs.iter().map(|pair| u16::from_le_bytes(*pair)));
             }
-            // A maker's own, and what the system no longer uses.
+            // Vendor extensions, and slots no longer in use.
             other if other & BENIGN != 0 || other & IN_USE == 0 => {}
             other => {
-                let expected = "a piece of a name or one that may be passed over";
+                let expected = "a chunk of a name or one that may be skipped";
                 let found = format!("{other:#04x}");
                 return Err(ParseError::unsupported(at, "type of a slot of a file", expected, found));
             }
         }
     }
     if len == 0 || units.len() < len {
-        let found = format!("{} in {} pieces", len, units.len() / CHUNK);
-        return Err(ParseError::corrupt(at, "letters of a name", "at least 1, and so many in its pieces", found));
+        let found = format!("{} in {} chunks", len, units.len() / CHUNK);
+        return Err(ParseError::corrupt(at, "characters of a name", "at least 1, and as many in its chunks", found));
     }
     Ok(utf16::to_utf8(&units[..len]))
 }
 
-/// `SetChecksum`: over all bytes but its own.
+/// `SetChecksum`: over all bytes except its own.
 pub(super) fn checksum(set: &[u8]) -> u16 {
     let summed = set.iter().enumerate().filter(|(i, _)| !matches!(i, 2 | 3));
     summed.fold(0, |sum: u16, (_, byte)| sum.rotate_right(1).wrapping_add(u16::from(*byte)))
 }
 
-/// The moment of a time stamp, its hundredths of a second, and its zone: quarters of an hour ahead of UTC, in 7 bits with
-/// a sign. Where the zone is not told it is taken to be UTC.
+/// Converts a timestamp, its hundredths of a second and its zone: quarters of an hour ahead of UTC, a signed 7-bit
+/// number. An unrecorded zone is taken to be UTC.
 fn moment(stamp: u32, hundredths: u8, zone: u8) -> Time {
     let (date, time) = (u16::try_from(stamp >> 16).unwrap_or(0), u16::try_from(stamp & 0xFFFF).unwrap_or(0));
     let local = date_and_time(date, time, hundredths);
@@ -189,7 +189,7 @@ fn moment(stamp: u32, hundredths: u8, zone: u8) -> Time {
 mod tests {
     use super::*;
 
-    /// The slots of a file with this name and so many slots of another type behind.
+    /// The slots of a file with this name, followed by slots of the types in `more`.
     fn set(name: &str, more: &[u8]) -> Vec<u8> {
         let units: Vec<u16> = name.encode_utf16().collect();
         let mut set = vec![0; SLOT * 2];
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_a_file() {
+    fn parses_set_of_slots() {
         for name in ["x", "fifteen letters", "sixteen letters!", "emoji 😀 and ünïcode ☃"] {
             let file = File::parse(&set(name, &[]), 0).unwrap();
             assert_eq!(file.name, name.as_bytes());
             assert_eq!((file.size, file.valid, file.first, file.is_run, file.is_directory), (200, 100, 9, true, false));
         }
         assert_eq!(File::parse(&set(&"n".repeat(255), &[]), 0).unwrap().name.len(), 255);
-        // Slots of a maker are passed over, others are not understood.
+        // Slots of vendors are skipped; other unknown ones are refused.
         assert!(File::parse(&set("x", &[0xE0, 0xE1, 0x41]), 0).is_ok());
         let error = File::parse(&set("x", &[0xC2]), 0).unwrap_err().to_string();
         assert!(error.contains("0xc2"), "{error}");
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_breaks_its_rules_is_a_fault() {
+    fn refuses_invalid_set() {
         let good = set("a name", &[]);
         for (at, value) in [(SLOT, kind::NAME), (SLOT + 3, 0), (SLOT + 3, 16), (SLOT + 8, 201)] {
             let mut bad = good.clone();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_hundredths_and_a_zone() {
+    fn converts_hundredths_and_zone() {
         // 2000-03-01 12:00:00.
         let stamp = (20 << 9 | 3 << 5 | 1) << 16 | 12 << 11;
         let noon = 951_868_800 + 12 * 3600;
@@ -256,12 +256,12 @@ mod tests {
         assert_eq!(moment(stamp, 199, 0x80), Time { seconds: noon + 1, nanoseconds: 990_000_000 });
         assert_eq!(moment(stamp, 0, 0x84).seconds, noon - 3600);
         assert_eq!(moment(stamp, 0, 0xE0).seconds, noon + 8 * 3600);
-        // The zone is not told, whatever its other bits.
+        // The zone is not recorded, whatever its other bits.
         assert_eq!(moment(stamp, 0, 0x04).seconds, noon);
     }
 
     #[test]
-    fn types_say_what_may_be_passed_over() {
+    fn classifies_slots_by_type() {
         let kind = |byte| SlotKind::of(&[byte; SLOT]);
         assert_eq!(kind(0), SlotKind::End);
         assert_eq!(kind(0x05), SlotKind::Free);

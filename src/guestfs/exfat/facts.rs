@@ -1,28 +1,28 @@
-//! What the root directory says of the volume: its label, and where the bitmap and the table of upper-case letters are.
+//! What the root directory records about the volume: its label, and the locations of the bitmap and the up-case table.
 
 use super::boot::Boot;
 use super::entry::{SlotKind, kind};
 use super::{TYPE, root};
-use crate::guestfs::dos::{Heap, Place, SLOT, serial};
+use crate::guestfs::dos::{Heap, Location, SLOT, serial};
 use crate::guestfs::{Facts, shortage};
 use std::ops::ControlFlow;
 
-/// Bitmaps of up to so many bytes are read to count what is free; larger volumes note a percentage.
+/// Bitmaps up to this size in bytes are read to count free clusters; for larger ones the recorded percentage is used.
 const COUNTED: u64 = 1 << 20;
-/// The longest name: 255 units of UTF-16, at most three bytes each.
+/// The longest name: 255 UTF-16 units of at most three bytes each.
 const NAME_MAX: u32 = 765;
-/// The most units of a label.
+/// The most units in a label.
 const MAX_LABEL: usize = 11;
-/// `BitmapFlags`: it goes with the second table.
+/// `BitmapFlags`: belongs to the second table.
 const OF_SECOND: u8 = 1;
 
-/// The slots of the root directory that are of the volume.
+/// The slots of the root directory that describe the volume.
 #[derive(Default)]
 pub(super) struct System {
     label: String,
     /// `FirstCluster` and `DataLength` of the bitmap.
     bitmap: Option<(u32, u64)>,
-    /// Where the slot of the table of upper-case letters is, and what it says: checksum, first cluster, bytes.
+    /// Offset of the slot of the up-case table, and its checksum, first cluster, and length in bytes.
     pub(super) upper: Option<(u64, u32, u32, u64)>,
 }
 
@@ -31,7 +31,8 @@ fn word(raw: &[u8; SLOT], at: usize) -> u32 {
 }
 
 impl System {
-    /// Reads as far as the root directory can be read: files may still be there, and who lists it is told.
+    /// Reads as far as the root directory is readable: files may still be readable, and listing it reports the
+    /// corruption.
     pub(super) fn read(heap: &Heap, boot: &Boot) -> Self {
         let mut system = Self::default();
         let _ = heap.slots(root(boot), 0, &mut |slot| {
@@ -89,7 +90,7 @@ pub(super) fn facts(heap: &Heap, boot: &Boot, system: &System) -> Facts {
     }
 }
 
-/// Free clusters, counted where that is quick and the bitmap is as it should be.
+/// Free clusters, counted when the bitmap is valid and small.
 fn free(heap: &Heap, boot: &Boot, system: &System) -> Option<u64> {
     let (first, len) = system.bitmap?;
     let needed = u64::from(boot.clusters).div_ceil(8);
@@ -97,9 +98,9 @@ fn free(heap: &Heap, boot: &Boot, system: &System) -> Option<u64> {
         return None;
     }
     let mut bits = vec![0; usize::try_from(needed).ok()?];
-    heap.read(Place::Chain { first, clusters: needed.div_ceil(heap.cluster) }, 0, &mut bits).ok()?;
+    heap.read(Location::Chain { first, clusters: needed.div_ceil(heap.cluster) }, 0, &mut bits).ok()?;
     let used: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
-    // The last byte may have bits for no cluster.
+    // The last byte may have bits past the last cluster.
     let beyond = u32::try_from(needed * 8 - u64::from(boot.clusters)).unwrap_or(0);
     let last = bits.last().map_or(0, |last| last.checked_shr(8 - beyond).unwrap_or(0).count_ones());
     Some(u64::from(boot.clusters).saturating_sub(used - u64::from(last)))

@@ -1,7 +1,7 @@
-//! exFAT, also with the second table of TexFAT.
+//! exFAT, including the second table of TexFAT.
 //!
-//! Times whose zone is not noted are shown as if it were UTC. A name is found whatever the case of its letters, by the
-//! volume's own table of upper-case letters.
+//! Times without a recorded zone are shown as if it were UTC. Lookup ignores case as defined by the volume's own
+//! up-case table.
 
 mod boot;
 mod directory;
@@ -9,7 +9,7 @@ mod entry;
 mod facts;
 mod upper;
 
-use super::dos::{Heap, Names, Place, SLOT, Table, Width, error};
+use super::dos::{Heap, Location, Names, SLOT, Table, Width, error};
 use super::foreign::Blocks;
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
@@ -21,11 +21,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 const TYPE: &str = "exFAT";
-/// The root directory has no slots; all other nodes are the place of their first slot on the volume in units of slots,
-/// times two, and 1 more if the directory that it is in is one run, of which the table says nothing. The boot region has
-/// the first places.
+/// The root directory has no slots. All other nodes are the offset of their first slot on the volume in units of slots,
+/// times two, plus 1 if their directory is contiguous and has no chain in the table. The first ones are taken by the
+/// boot region.
 const ROOT: Node = Node(1);
-/// The most bytes of a directory, by the specification.
+/// The largest directory in bytes, by the specification.
 const MAX_DIRECTORY: u64 = 256 << 20;
 
 /// An opened file system.
@@ -45,7 +45,7 @@ impl Exfat {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let boot = boot::read(&*volume)?;
         let table = Table {
@@ -63,19 +63,19 @@ impl Exfat {
         Ok(Self { boot, heap, facts, names, gaps: Gaps::new(TYPE) })
     }
 
-    /// A file or directory other than the root, and where its first slot is on the volume.
+    /// A file or directory other than the root, and the offset of its first slot on the volume.
     fn file(&self, node: Node) -> Result<(File, u64)> {
         let (at, in_run) = ((node.0 >> 1).saturating_mul(SLOT as u64), node.0 & 1 == 1);
         let outside = || corrupt(ParseError::corrupt(at, "slot of a directory", "one in a cluster", "none"));
         let mut set = vec![0; SLOT];
-        let (mut place, mut len) = (at, 1);
-        let mut number = 0;
-        while number < len {
-            let raw = &mut set[number * SLOT..];
+        let (mut slot_at, mut len) = (at, 1);
+        let mut index = 0;
+        while index < len {
+            let raw = &mut set[index * SLOT..];
             let (raw, _) = raw.split_first_chunk_mut::<SLOT>().ok_or_else(outside)?;
-            let cluster = self.heap.cluster_at(place).ok_or_else(outside)?;
-            self.heap.blocks.read_at(place, raw)?;
-            if number == 0 {
+            let cluster = self.heap.cluster_at(slot_at).ok_or_else(outside)?;
+            self.heap.blocks.read_at(slot_at, raw)?;
+            if index == 0 {
                 let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
                     return Err(corrupt(ParseError::corrupt(
                         at,
@@ -87,21 +87,21 @@ impl Exfat {
                 len = more + 1;
                 set.resize(len * SLOT, 0);
             }
-            number += 1;
-            place += SLOT as u64;
-            // A set may go on in the directory's next cluster.
-            if number < len && !in_run && place == self.heap.place(cluster) + self.heap.cluster {
+            index += 1;
+            slot_at += SLOT as u64;
+            // A set may continue in the directory's next cluster.
+            if index < len && !in_run && slot_at == self.heap.offset_of(cluster) + self.heap.cluster {
                 let next = self.heap.chains.find(cluster, 1, 2)?;
-                place = self.heap.place(next.ok_or_else(outside)?.cluster);
+                slot_at = self.heap.offset_of(next.ok_or_else(outside)?.cluster);
             }
         }
         Ok((File::parse(&set, at).map_err(corrupt)?, at))
     }
 
-    /// Where the bytes of a file or directory are, whose first slot is at byte `at` of the volume.
-    fn place(&self, file: &File, at: u64) -> Result<Place> {
+    /// The location of the bytes of a file or directory whose first slot is at byte `at` of the volume.
+    fn location(&self, file: &File, at: u64) -> Result<Location> {
         if file.size == 0 {
-            return Ok(Place::Range { at: 0, len: 0 });
+            return Ok(Location::Range { at: 0, len: 0 });
         }
         let table = &self.heap.chains.table;
         let clusters = file.size.div_ceil(self.heap.cluster);
@@ -117,13 +117,13 @@ impl Exfat {
             return Err(corrupt(ParseError::corrupt(at, what, expected, found)));
         }
         if file.is_run {
-            return Ok(Place::Range { at: self.heap.place(file.first), len: file.size });
+            return Ok(Location::Range { at: self.heap.offset_of(file.first), len: file.size });
         }
-        Ok(Place::Chain { first: file.first, clusters })
+        Ok(Location::Chain { first: file.first, clusters })
     }
 
-    /// Where the slots of a directory are, and whether that is one run.
-    fn directory(&self, node: Node) -> Result<(Place, bool)> {
+    /// The location of a directory's slots, and whether they are contiguous.
+    fn directory(&self, node: Node) -> Result<(Location, bool)> {
         if node == ROOT {
             return Ok((root(&self.boot), false));
         }
@@ -136,13 +136,13 @@ impl Exfat {
                 ParseError::corrupt(at, "size of a directory", format_args!("at most {MAX_DIRECTORY}"), file.size);
             return Err(corrupt(cause));
         }
-        Ok((self.place(&file, at)?, file.is_run))
+        Ok((self.location(&file, at)?, file.is_run))
     }
 }
 
-/// Where the slots of the root directory are.
-fn root(boot: &Boot) -> Place {
-    Place::WholeChain { first: boot.root, most: (MAX_DIRECTORY / boot.cluster).max(1) }
+/// The location of the root directory's slots.
+fn root(boot: &Boot) -> Location {
+    Location::WholeChain { first: boot.root, most: (MAX_DIRECTORY / boot.cluster).max(1) }
 }
 
 impl GuestFs for Exfat {
@@ -155,8 +155,8 @@ impl GuestFs for Exfat {
     }
 
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.directory(directory)?;
-        self.names.find(directory, name, &|from, each| self.tell_names(directory, place, from, each))
+        let location = self.directory(directory)?;
+        self.names.find(directory, name, &|from, each| self.list_names(directory, location, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -166,7 +166,7 @@ impl GuestFs for Exfat {
         let (file, _) = self.file(node)?;
         Ok(Attributes {
             kind: if file.is_directory { NodeKind::Directory } else { NodeKind::File },
-            // For a directory the flag means something else.
+            // The flag has another meaning for directories.
             mode: if file.is_read_only && !file.is_directory { 0o555 } else { 0o755 },
             size: file.size,
             allocated: file.size.checked_next_multiple_of(self.heap.cluster).unwrap_or(file.size),
@@ -179,7 +179,7 @@ impl GuestFs for Exfat {
     }
 
     fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.tell_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
+        self.list_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
@@ -191,12 +191,12 @@ impl GuestFs for Exfat {
             return Err(Error::NotFile);
         }
         let len = len.max(1);
-        // What was never written reads as zeros, whatever the clusters hold.
+        // Bytes that were never written read as zeros, whatever the clusters hold.
         let Some(valid) = file.valid.checked_sub(offset).filter(|left| *left > 0) else {
             return Ok(FileRun { extent: FileExtent::Zero, len });
         };
-        match self.heap.locate(self.place(&file, at)?, offset)? {
-            Some((place, run)) => Ok(FileRun { extent: FileExtent::Stored(place), len: run.min(valid).min(len) }),
+        match self.heap.locate(self.location(&file, at)?, offset)? {
+            Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(valid).min(len) }),
             None => {
                 Err(corrupt(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset)))
             }

@@ -1,23 +1,23 @@
-//! The table of upper-case letters: for each unit of UTF-16 the one that it is in upper case. In the packed form that
-//! formatters write, 0xFFFF and a number stand for so many letters that have no other case
+//! The up-case table, which maps each UTF-16 unit to its upper case. In the compressed form that formatters write,
+//! 0xFFFF and a count stand for that many units without another case
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 7.2).
 
 use super::corrupt;
 use crate::guestfs::Result;
-use crate::guestfs::dos::{Heap, Names, Place, upper_case};
+use crate::guestfs::dos::{Heap, Location, Names, upper_case};
 use crate::ondisk::ParseError;
 
-/// Units that a table can be for.
+/// The most units in a table.
 const UNITS: usize = 1 << 16;
-/// Its most bytes.
+/// The largest table in bytes.
 const MAX_LEN: u64 = 2 * UNITS as u64;
 const SAME: u16 = 0xFFFF;
 
-/// Names that are compared by the volume's table; by Unicode's rules where that cannot be read, which a note tells.
+/// Names compared by the volume's up-case table. When that cannot be read, Unicode's rules are used and a note says so.
 pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut Vec<String>) -> Names {
     match slot.map(|slot| read(heap, slot)) {
         Some(Ok(table)) => Names::new(move |c| {
-            // Letters beyond the first 65,536 have no other case here.
+            // Characters outside the BMP have no other case here.
             let unit = u16::try_from(u32::from(c)).ok().map(usize::from);
             let upper = unit.and_then(|unit| table.get(unit)).and_then(|unit| char::from_u32((*unit).into()));
             upper.unwrap_or(c)
@@ -35,7 +35,7 @@ fn read(heap: &Heap, (at, checksum, first, len): (u64, u32, u32, u64)) -> Result
         return Err(corrupt(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
     }
     let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
-    heap.read(Place::Chain { first, clusters: len.div_ceil(heap.cluster) }, 0, &mut raw)?;
+    heap.read(Location::Chain { first, clusters: len.div_ceil(heap.cluster) }, 0, &mut raw)?;
     let sum = raw.iter().fold(0_u32, |sum, byte| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
     if sum != checksum {
         let (sum, stated) = (format!("{sum:#010x}"), format!("{checksum:#010x}"));
@@ -44,7 +44,7 @@ fn read(heap: &Heap, (at, checksum, first, len): (u64, u32, u32, u64)) -> Result
     Ok(decompress(&raw))
 }
 
-/// The table of a packed one; what that leaves out has no other case.
+/// Decompresses a table; units that it leaves out have no other case.
 fn decompress(raw: &[u8]) -> Vec<u16> {
     let (pairs, _) = raw.as_chunks::<2>();
     let mut units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
@@ -52,7 +52,7 @@ fn decompress(raw: &[u8]) -> Vec<u16> {
     while let Some(unit) = units.next()
         && table.len() < UNITS
     {
-        // A full table ends with a letter that is 0xFFFF itself.
+        // A full table ends with the unit 0xFFFF itself.
         match units.len() {
             1.. if unit == SAME => {
                 let count = usize::from(units.next().unwrap_or(0)).min(UNITS - table.len());
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_without_another_case_are_compressed() {
+    fn expands_runs_without_another_case() {
         let table = decompress(&bytes(&[9, SAME, 3, 8, 7]));
         assert_eq!(table, [9, 1, 2, 3, 8, 7]);
         let all = decompress(&bytes(&[SAME, u16::MAX, SAME]));

@@ -1,6 +1,6 @@
-//! The boot sector with its BIOS parameter block. Field names and offsets are those of Microsoft's specification
+//! The boot sector with its BIOS parameter block. Field names and offsets are from Microsoft's specification
 //! (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapter 3); all numbers are
-//! little-endian. Flags that it calls reserved are those of the Linux kernel (`include/uapi/linux/msdos_fs.h`).
+//! little-endian. Flags that it calls reserved are from the Linux kernel (`include/uapi/linux/msdos_fs.h`).
 
 use super::code_page;
 use crate::guestfs::dos::{FIRST_CLUSTER, Width};
@@ -8,17 +8,18 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::volume::boot_sector;
 
-/// Bytes of the smallest sector, in which all fields are.
+/// Bytes in the smallest sector, which holds all fields.
 pub(super) const SIZE: usize = 512;
-/// A volume with fewer clusters has entries of 12 bits, or of 16.
+/// Fewer clusters mean 12-bit entries.
 const FAT16_FROM: u64 = 4085;
+/// Fewer clusters mean 16-bit entries.
 const FAT32_FROM: u64 = 65525;
-/// The most clusters that entries of 28 bits can number.
+/// The most clusters that 28-bit entries can address.
 const MAX_CLUSTERS: u64 = 0x0FFF_FFF5;
-/// `BPB_ExtFlags`: only one table is kept up to date, the one with the number in the lower bits.
+/// `BPB_ExtFlags`: only one table is up to date, the one whose index is in the lower bits.
 const NOT_MIRRORED: u16 = 0x80;
 const ACTIVE: u16 = 0x0F;
-/// What stands for no label.
+/// The label that stands for none.
 pub(super) const NO_NAME: &str = "NO NAME";
 /// `BS_BootSig`: a serial number follows, and in the newer form a label.
 const HAS_SERIAL: u8 = 0x28;
@@ -28,42 +29,42 @@ const DIRTY: u8 = 1;
 /// `BPB_FSInfo`: there is none.
 const NO_INFO: [u16; 2] = [0, 0xFFFF];
 
-/// Where the root directory is.
+/// The location of the root directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Root {
-    /// Behind the tables: the first byte on the volume, and how many.
+    /// After the tables: `len` bytes at byte `at` of the volume.
     Fixed { at: u64, len: u64 },
     /// In the chain that begins with this cluster.
     Chain(u32),
 }
 
-/// A boot sector whose numbers were checked.
+/// A validated boot sector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Boot {
     pub(super) width: Width,
-    /// Bytes of a sector: 512, 1024, 2048 or 4096.
+    /// Bytes in a sector: 512, 1024, 2048 or 4096.
     pub(super) sector: u64,
-    /// Bytes of a cluster: a power of two from 512 to 512 KiB.
+    /// Bytes in a cluster: a power of two from 512 to 512 KiB.
     pub(super) cluster: u64,
-    /// Where the table that is up to date begins, and its bytes.
+    /// Offset and length in bytes of the table that is up to date.
     pub(super) table: (u64, u64),
-    /// Where the first cluster begins, in bytes.
+    /// Offset of the first cluster in bytes.
     pub(super) data: u64,
-    /// Clusters that the table has entries for.
+    /// Number of clusters that have an entry in the table.
     pub(super) clusters: u32,
     pub(super) root: Root,
     /// `BS_VolID`, where there is one.
     pub(super) serial: Option<u32>,
     /// `BS_VolLab`; empty where there is none.
     pub(super) label: String,
-    /// Where the FSInfo sector is, in bytes.
+    /// Offset of the FSInfo sector in bytes.
     pub(super) info: Option<u64>,
     /// Whether the volume was in use when it was last written.
     pub(super) dirty: bool,
 }
 
-/// Whether a volume begins with the boot sector of such a file system, which has no magic number: the numbers must make
-/// sense together. `head` is the volume's first 4 KiB, or all of it.
+/// Whether a volume starts with the boot sector of a FAT file system. It has no magic number, so its values must be
+/// consistent. `head` is the volume's first 4 KiB, or all of it.
 pub(super) fn is_plausible(head: &[u8]) -> bool {
     let f = Fields::new("boot sector", head, 0);
     let check = || -> Result<bool, ParseError> {
@@ -80,7 +81,7 @@ pub(super) fn is_plausible(head: &[u8]) -> bool {
         if !sane || of_other || f.bytes(54, 4)? == b"HPFS" {
             return Ok(false);
         }
-        // Old floppy disks lack the signature; there the table tells, which begins with the medium's byte.
+        // Old floppy disks lack the signature, but their table begins with the media descriptor byte.
         let table = usize::from(sector).saturating_mul(f.u16_le(14)?.into());
         let begins = || head.get(table..).is_some_and(|rest| rest.starts_with(&[head[21], 0xFF, 0xFF]));
         Ok(f.bytes(510, 2)? == [0x55, 0xAA] || begins())
@@ -89,7 +90,7 @@ pub(super) fn is_plausible(head: &[u8]) -> bool {
 }
 
 impl Boot {
-    /// Reads the boot sector of a volume that [`is_plausible`] knows.
+    /// Parses the boot sector of a volume that [`is_plausible`] accepted.
     pub(super) fn parse(bytes: &[u8], volume_size: u64) -> Result<Self, ParseError> {
         let f = Fields::new("boot sector", bytes, 0);
         let sector = u64::from(f.u16_le(11)?); // BPB_BytsPerSec
@@ -104,7 +105,7 @@ impl Boot {
         let tables = u64::from(f.u8(16)?); // BPB_NumFATs
         if reserved == 0 || tables == 0 {
             let found = format!("{reserved} and {tables}");
-            return Err(ParseError::corrupt(14, "numbers of reserved sectors and of tables", "at least 1", found));
+            return Err(ParseError::corrupt(14, "reserved sectors and tables", "at least 1", found));
         }
         let short = u64::from(f.u16_le(22)?); // BPB_FATSz16
         let wide = short == 0;
@@ -141,7 +142,7 @@ impl Boot {
         let flags = if wide { f.u16_le(40)? } else { 0 }; // BPB_ExtFlags
         let active = if flags & NOT_MIRRORED == 0 { 0 } else { u64::from(flags & ACTIVE) };
         if active >= tables {
-            return Err(ParseError::corrupt(40, "number of the table in use", format_args!("below {tables}"), active));
+            return Err(ParseError::corrupt(40, "index of the active table", format_args!("below {tables}"), active));
         }
         let mut boot = Self {
             width,
@@ -163,7 +164,7 @@ impl Boot {
         Ok(boot)
     }
 
-    /// What only FAT32 has.
+    /// Parses the fields that only FAT32 has.
     fn parse_wide(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         let version = f.u16_le(42)?; // BPB_FSVer
         if version != 0 {
@@ -180,7 +181,7 @@ impl Boot {
         Ok(())
     }
 
-    /// The serial number and label; `BS_DrvNum` is at `at`. Before DOS 4 the boot program is there.
+    /// Parses serial number and label; `BS_DrvNum` is at `at`. Before DOS 4 the boot program is there instead.
     fn parse_names(&mut self, f: &Fields<'_>, at: usize) -> Result<(), ParseError> {
         let signature = f.u8(at + 2)?; // BS_BootSig
         if matches!(signature, HAS_SERIAL | HAS_LABEL) {
@@ -202,7 +203,7 @@ impl Boot {
 mod tests {
     use super::*;
 
-    /// A floppy disk of 1.44 MB as DOS 3 formats it: no signature and no serial number.
+    /// A 1.44 MB floppy disk as formatted by DOS 3: no signature and no serial number.
     fn floppy() -> Vec<u8> {
         let mut head = vec![0; 4096];
         head[..3].copy_from_slice(&[0xEB, 0x34, 0x90]);
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_floppy_disk_needs_no_signature() {
+    fn accepts_floppy_disk_without_signature() {
         let mut head = floppy();
         assert!(is_plausible(&head));
         let boot = Boot::parse(&head, 1_474_560).unwrap();
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_sectors_of_others_are_not_taken_for_it() {
+    fn refuses_boot_sectors_of_other_file_systems() {
         for name in boot_sector::OEM_NAMES {
             let mut head = floppy();
             head[3..11].copy_from_slice(name);
@@ -239,7 +240,7 @@ mod tests {
         assert!(!is_plausible(&[0; 4096]) && !is_plausible(&[0xFF; 4096]) && !is_plausible(&[]));
     }
 
-    /// FAT32 with 600,000 clusters of 4 KiB and two tables, of which the second is in use.
+    /// FAT32 with 600,000 clusters of 4 KiB and two tables, the second of which is active.
     fn wide() -> Vec<u8> {
         let mut head = vec![0; 512];
         let mut put = |at: usize, bytes: &[u8]| head[at..at + bytes.len()].copy_from_slice(bytes);
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn fat32_may_use_its_second_table() {
+    fn uses_second_table_of_fat32() {
         let head = wide();
         assert!(is_plausible(&head));
         let boot = Boot::parse(&head, 1 << 40).unwrap();
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_cannot_be_are_faults() {
+    fn refuses_invalid_values() {
         let cases: [(usize, &[u8]); 10] = [
             (11, &[1, 2]),
             (13, &[3]),

@@ -1,18 +1,18 @@
-//! The names of a directory.
+//! Listing the names of a directory.
 
 use super::entry::{LongName, SlotKind};
-use super::{Fat, Place};
+use super::{Fat, Location};
 use crate::guestfs::dos::{Named, SLOT, Slot};
 use crate::guestfs::{Entry, Node, NodeKind, Result};
 use std::ops::ControlFlow;
 
 impl Fat {
-    /// Tells the names of a directory from a slot on. A long name that is told from its middle on is none, so a place to
-    /// go on from is always behind a short one.
-    pub(super) fn tell_names(
+    /// Calls `each` for the names of a directory from a slot on. A long name cannot be read from its middle on, so a
+    /// listing always resumes after a short name.
+    pub(super) fn list_names(
         &self,
         node: Node,
-        directory: Place,
+        directory: Location,
         from: u64,
         each: &mut dyn FnMut(Named) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -35,7 +35,7 @@ impl Fat {
         })
     }
 
-    /// The label that is a slot of the root directory.
+    /// The label stored in a slot of the root directory.
     pub(super) fn root_label(&self) -> Result<Option<String>> {
         let mut label = None;
         self.heap.slots(self.directory(super::ROOT)?, 0, &mut |slot| {
@@ -54,7 +54,7 @@ fn named(slot: &Slot<'_>, long: &mut LongName) -> Found {
     let short = match SlotKind::of(slot.raw) {
         SlotKind::End => return Found::End,
         SlotKind::Chunk => {
-            long.push(slot.number, slot.raw);
+            long.push(slot.index, slot.raw);
             return Found::Nothing;
         }
         SlotKind::Short(short) if !short.is_label() && !short.is_dots() => short,
@@ -66,17 +66,17 @@ fn named(slot: &Slot<'_>, long: &mut LongName) -> Found {
     let dos = short.name().into_bytes();
     let (start, name, alias) = match long.take(&short) {
         Some((start, name)) => (start, name, Some(dos)),
-        None => (slot.number, dos, None),
+        None => (slot.index, dos, None),
     };
     let kind = if short.is_directory() { NodeKind::Directory } else { NodeKind::File };
-    let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.number + 1 };
+    let entry = Entry { name, node: Node(slot.at / SLOT as u64), kind, next: slot.index + 1 };
     Found::Name(Named { start, entry, alias })
 }
 
-/// What a slot told.
+/// What a slot contributes to the listing.
 enum Found {
     Name(Named),
     Nothing,
-    /// There are no more.
+    /// All further slots are unused.
     End,
 }

@@ -1,5 +1,5 @@
-//! The slots of a directory: short names as in DOS, with all that is known of a file, and before them the pieces of a long
-//! name. Field names and offsets are those of Microsoft's specification
+//! Directory slots: short DOS names with all attributes of a file, preceded by the chunks of a long name. Field names
+//! and offsets are from Microsoft's specification
 //! (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapters 6 and 7); all numbers are
 //! little-endian.
 
@@ -12,24 +12,24 @@ pub(super) mod attr {
     pub(in crate::guestfs::fat) const READ_ONLY: u8 = 0x01;
     pub(in crate::guestfs::fat) const VOLUME_ID: u8 = 0x08;
     pub(in crate::guestfs::fat) const DIRECTORY: u8 = 0x10;
-    /// Read-only, hidden, system and label at once: a piece of a long name.
+    /// Read-only, hidden, system and label combined: a chunk of a long name.
     pub(super) const LONG_NAME: u8 = 0x0F;
     pub(super) const LONG_NAME_MASK: u8 = 0x3F;
 }
 
-/// The first byte of a slot: free; free like all that follow; the letter 0xE5, which would mean free.
+/// The first byte of a slot: free; free like all that follow; stands for the character 0xE5, which would mean free.
 const FREE: u8 = 0xE5;
 const END: u8 = 0;
 const IS_E5: u8 = 0x05;
 /// `DIR_NTRes`: the name, or the extension, is in lower case.
 const LOWER_BASE: u8 = 0x08;
 const LOWER_EXTENSION: u8 = 0x10;
-/// `LDIR_Ord`: the last piece, which comes first.
+/// `LDIR_Ord`: the last chunk, which is stored first.
 const LAST_CHUNK: u8 = 0x40;
-/// Units of a piece, and where they are.
+/// UTF-16 units in a chunk, and their offsets.
 const CHUNK: usize = 13;
 const UNITS: [usize; CHUNK] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
-/// The most pieces, and the most units of a name.
+/// The most chunks, and the most units in a name.
 const MAX_CHUNKS: u8 = 20;
 const MAX_UNITS: usize = 255;
 
@@ -48,21 +48,21 @@ pub(super) struct Short {
     pub(super) accessed: u16,
     /// `DIR_WrtDate`, `DIR_WrtTime`
     pub(super) written: (u16, u16),
-    /// `DIR_FstClusHI`, `DIR_FstClusLO`; the upper half is something else where clusters have fewer bits.
+    /// `DIR_FstClusHI`, `DIR_FstClusLO`; the upper half has another meaning when cluster numbers are narrower.
     high: u16,
     low: u16,
     /// `DIR_FileSize`
     pub(super) size: u32,
 }
 
-/// What a slot is.
+/// The kind of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotKind {
     /// Unused.
     Free,
-    /// Unused, and so is all that follows.
+    /// Unused, as are all that follow.
     End,
-    /// A piece of the long name of the file that follows.
+    /// A chunk of the long name of the file that follows.
     Chunk,
     /// A file, a directory or the volume's label.
     Short(Short),
@@ -112,28 +112,28 @@ impl Short {
         self.name == *b".          " || self.name == *b"..         "
     }
 
-    /// The first cluster's number, unchecked; 0 where there is none.
+    /// The first cluster, not validated; 0 when there is none.
     pub(super) fn first(&self, is_wide: bool) -> u32 {
         if is_wide { u32::from(self.high) << 16 | u32::from(self.low) } else { self.low.into() }
     }
 
-    /// The name as the kernel shows it; empty when there is none.
+    /// The name in the form the kernel shows; empty when there is none.
     pub(super) fn name(&self) -> String {
         let mut raw = self.name;
         if raw[0] == IS_E5 {
             raw[0] = 0xE5;
         }
-        let part = |bytes: &[u8], is_lower: bool| {
+        let component = |bytes: &[u8], is_lower: bool| {
             let text = code_page::decode(bytes);
             let text = text.trim_end_matches(' ');
             if is_lower { text.chars().map(lower_case).collect() } else { text.to_owned() }
         };
-        let base = part(&raw[..8], self.lower & LOWER_BASE != 0);
-        let extension = part(&raw[8..], self.lower & LOWER_EXTENSION != 0);
+        let base = component(&raw[..8], self.lower & LOWER_BASE != 0);
+        let extension = component(&raw[8..], self.lower & LOWER_EXTENSION != 0);
         if extension.is_empty() { base } else { format!("{base}.{extension}") }
     }
 
-    /// The label that the slot holds: all eleven letters in one.
+    /// The label that the slot holds: all eleven characters.
     pub(super) fn label(&self) -> String {
         let mut raw = self.name;
         if raw[0] == IS_E5 {
@@ -142,7 +142,7 @@ impl Short {
         code_page::decode(&raw).trim_end_matches(' ').to_owned()
     }
 
-    /// What each piece of the long name states of the short one.
+    /// The checksum of the short name that each chunk of the long name records.
     fn checksum(&self) -> u8 {
         self.name.iter().fold(0, |sum: u8, byte| sum.rotate_right(1).wrapping_add(*byte))
     }
@@ -156,24 +156,24 @@ fn lower_case(c: char) -> char {
     }
 }
 
-/// A long name as its pieces come, the last one first.
+/// A long name while its chunks are collected, the last one first.
 #[derive(Debug, Default)]
 pub(super) struct LongName {
     units: Vec<u16>,
-    /// Pieces that are still to come.
+    /// Number of chunks still to come.
     left: u8,
     checksum: u8,
-    /// The slot of the first piece, when there is one.
+    /// The slot of the first chunk seen, if any.
     start: Option<u64>,
 }
 
 impl LongName {
-    /// Forgets the pieces: they belong to nothing.
+    /// Drops the chunks: they belong to no file.
     pub(super) fn clear(&mut self) {
         self.start = None;
     }
 
-    /// Takes a piece, which is in this slot.
+    /// Adds the chunk in this slot.
     pub(super) fn push(&mut self, slot: u64, raw: &[u8; SLOT]) {
         let (order, checksum) = (raw[0], raw[13]); // LDIR_Ord, LDIR_Chksum
         if order & LAST_CHUNK != 0 {
@@ -195,8 +195,8 @@ impl LongName {
         }
     }
 
-    /// The slot of the first piece and the whole name, if all pieces came and are those of this short name. What
-    /// cannot be a name is as good as none.
+    /// Returns the slot of the first chunk and the whole name when all chunks are present and belong to this short
+    /// name. `None` also when the text is not a valid name.
     pub(super) fn take(&mut self, short: &Short) -> Option<(u64, Vec<u8>)> {
         let start = self.start.take()?;
         if self.left > 0 || self.checksum != short.checksum() {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn short_names_are_shown_as_the_kernel_does() {
+    fn formats_short_names_like_the_kernel() {
         assert_eq!(short(b"README  TXT", 0).name(), "README.TXT");
         assert_eq!(short(b"README  TXT", LOWER_BASE).name(), "readme.TXT");
         assert_eq!(short(b"README  TXT", LOWER_EXTENSION).name(), "README.txt");
@@ -237,8 +237,8 @@ mod tests {
         assert!(!short(b".X         ", 0).is_dots());
     }
 
-    /// The slots of a long name for a short one, the last piece first.
-    fn parts(name: &str, checksum: u8) -> Vec<[u8; SLOT]> {
+    /// The slots of a long name for a short one, the last chunk first.
+    fn chunks(name: &str, checksum: u8) -> Vec<[u8; SLOT]> {
         let mut units: Vec<u16> = name.encode_utf16().collect();
         let count = units.len().div_ceil(CHUNK);
         if units.len() < count * CHUNK {
@@ -257,9 +257,9 @@ mod tests {
         units.chunks(CHUNK).enumerate().map(chunk).rev().collect()
     }
 
-    fn assembled(parts: &[[u8; SLOT]], short: &Short) -> Option<(u64, String)> {
+    fn assembled(chunks: &[[u8; SLOT]], short: &Short) -> Option<(u64, String)> {
         let mut long = LongName::default();
-        for (raw, slot) in parts.iter().zip(40..) {
+        for (raw, slot) in chunks.iter().zip(40..) {
             assert_eq!(SlotKind::of(raw), SlotKind::Chunk);
             long.push(slot, raw);
         }
@@ -267,32 +267,32 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_put_together_from_their_chunks() {
+    fn assembles_long_names() {
         let short = short(b"LONGNA~1TXT", 0);
         let names = ["a", "exactly 13 un", "fourteen units", "emoji 😀 and ünïcode ☃.txt"];
         for name in names.into_iter().map(str::to_owned).chain(["n".repeat(255)]) {
-            let parts = parts(&name, short.checksum());
-            assert_eq!(assembled(&parts, &short), Some((40, name)));
+            let chunks = chunks(&name, short.checksum());
+            assert_eq!(assembled(&chunks, &short), Some((40, name)));
         }
     }
 
     #[test]
-    fn chunks_that_do_not_belong_together_are_no_name() {
+    fn refuses_chunks_that_do_not_belong_together() {
         let short = short(b"LONGNA~1TXT", 0);
-        let good = parts("a name of three pieces, no more", short.checksum());
+        let good = chunks("a name of three chunks, no more", short.checksum());
         assert_eq!(good.len(), 3);
         assert!(assembled(&good, &short).is_some());
         assert_eq!(assembled(&good[1..], &short), None);
         assert_eq!(assembled(&good[..2], &short), None);
         assert_eq!(assembled(&[good[0], good[2], good[1]], &short), None);
-        assert_eq!(assembled(&parts("a name of three pieces, no more", short.checksum() ^ 1), &short), None);
-        // Pieces of a file that is gone, and then those of this one.
+        assert_eq!(assembled(&chunks("a name of three chunks, no more", short.checksum() ^ 1), &short), None);
+        // Chunks of a deleted file, followed by those of this one.
         let again: Vec<_> = good[..2].iter().chain(&good).copied().collect();
-        assert_eq!(assembled(&again, &short), Some((42, "a name of three pieces, no more".to_owned())));
+        assert_eq!(assembled(&again, &short), Some((42, "a name of three chunks, no more".to_owned())));
         for name in ["", ".", "..", "a/b"] {
-            assert_eq!(assembled(&parts(name, short.checksum()), &short), None, "{name}");
+            assert_eq!(assembled(&chunks(name, short.checksum()), &short), None, "{name}");
         }
-        assert_eq!(assembled(&parts(&"n".repeat(256), short.checksum()), &short), None);
+        assert_eq!(assembled(&chunks(&"n".repeat(256), short.checksum()), &short), None);
         let mut too_many = good[0];
         too_many[0] = LAST_CHUNK | 21;
         assert_eq!(assembled(&[too_many], &short), None);

@@ -1,4 +1,4 @@
-//! What the file system says of itself: label, free space, whether it was cleanly unmounted. The FSInfo sector is in
+//! The file system's own facts: label, free space, whether it was cleanly unmounted. The FSInfo sector is described in
 //! Microsoft's specification (<https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>, chapter 5).
 
 use super::{Fat, type_name};
@@ -9,19 +9,19 @@ use crate::ondisk::fields::Fields;
 /// `FSI_LeadSig` and `FSI_StrucSig`.
 const LEAD: u32 = 0x4161_5252;
 const STRUCTURE: u32 = 0x6141_7272;
-/// Tables of up to so many bytes are read to count what is free; it is noted for larger ones.
+/// Tables up to this size in bytes are read to count free clusters; for larger ones the recorded count is used.
 const COUNTED: u64 = 256 << 10;
-/// The longest name: 255 units of UTF-16, at most three bytes each.
+/// The longest name: 255 UTF-16 units of at most three bytes each.
 const NAME_MAX: u32 = 765;
 const DIRTY: &str = "It was not cleanly unmounted: the newest changes may be missing";
 const ERRORS: &str = "The guest met errors of its disk; check it from within the guest";
 
 impl Fat {
-    /// What cannot be read for corruption is left out: files may still be there, and who reads them is told.
+    /// Leaves out what is too corrupt to read: files may still be readable, and reading them reports the corruption.
     pub(super) fn read_facts(&self) -> Facts {
         Facts {
             type_name: type_name(self.boot.width),
-            // The boot sector keeps a label that was erased in the root directory.
+            // The boot sector may still have a label that was erased from the root directory.
             label: self.root_label().map_or_else(|_| self.boot.label.clone(), Option::unwrap_or_default),
             uuid: self.boot.serial.map(serial).unwrap_or_default(),
             block_size: u32::try_from(self.boot.cluster).unwrap_or(u32::MAX),
@@ -35,10 +35,10 @@ impl Fat {
 
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        // The entry of cluster 1, which there is none of, has two flags in its upper bits: cleanly unmounted, and no
-        // errors. Its other bits are ones.
+        // There is no cluster 1; the upper bits of its entry are two flags: cleanly unmounted, and no I/O errors. All
+        // other bits are set.
         let value = self.heap.chains.table.cursor().value(1).unwrap_or(0);
-        let (clean, sound) = match self.boot.width {
+        let (clean, no_errors) = match self.boot.width {
             Width::Fat16 if value & 0x3FF8 == 0x3FF8 => (value & 0x8000 != 0, value & 0x4000 != 0),
             Width::Fat32 if value & 0x03FF_FFF8 == 0x03FF_FFF8 => (value & 0x0800_0000 != 0, value & 0x0400_0000 != 0),
             _ => (true, true),
@@ -46,7 +46,7 @@ impl Fat {
         if self.boot.dirty || !clean {
             notes.push(DIRTY.to_owned());
         }
-        if !sound {
+        if !no_errors {
             notes.push(ERRORS.to_owned());
         }
         let end = self.boot.data + u64::from(self.boot.clusters) * self.boot.cluster;
@@ -54,7 +54,7 @@ impl Fat {
         notes
     }
 
-    /// Free clusters: counted in a small table, else as noted; 0 when that makes no sense.
+    /// Free clusters: counted in a small table, else as recorded; 0 when the record is invalid.
     fn free(&self) -> Result<u32> {
         if self.boot.table.1 <= COUNTED {
             let mut cursor = self.heap.chains.table.cursor();

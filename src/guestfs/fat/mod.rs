@@ -1,8 +1,7 @@
 //! FAT12, FAT16 and FAT32, with the long names of Windows 95.
 //!
-//! Times are local ones of a zone that is noted nowhere; they are shown as if it were UTC. Short names are taken to be
-//! of code page 437. As on Windows, a name is found whatever the case of its letters, and by its short form too; only
-//! the long form is listed.
+//! Times are local, in a zone that is not recorded; they are shown as if it were UTC. Short names are decoded as code
+//! page 437. As on Windows, lookup ignores case and accepts the short form of a name too; only the long form is listed.
 
 mod boot;
 mod code_page;
@@ -11,7 +10,7 @@ mod entry;
 mod facts;
 
 use super::detect::Content;
-use super::dos::{Heap, Names, Place, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
+use super::dos::{Heap, Location, Names, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
 use super::foreign::Blocks;
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
@@ -23,12 +22,12 @@ use entry::{Short, SlotKind, attr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The word for all versions.
+/// The name for all versions.
 const TYPE: &str = "FAT";
-/// The root directory has no slot; all other nodes are the place of their slot on the volume in units of slots, and the
-/// boot sector has the first ones.
+/// The root directory has no slot. All other nodes are the offset of their slot on the volume in units of slots; the
+/// first ones are taken by the boot sector.
 const ROOT: Node = Node(1);
-/// The most bytes of a directory. By the specification that is 2 MiB, but some programs make larger ones.
+/// The largest directory in bytes. The specification allows 2 MiB, but some programs create larger ones.
 const MAX_DIRECTORY: u64 = 32 << 20;
 
 /// An opened file system.
@@ -40,18 +39,18 @@ pub struct Fat {
     gaps: Gaps,
 }
 
-/// Whether a volume begins like this file system; `head` is its first 4 KiB, or all of it.
+/// Whether a volume starts like this file system; `head` is its first 4 KiB, or all of it.
 #[must_use]
 pub fn probe(head: &[u8]) -> bool {
     boot::is_plausible(head)
 }
 
-/// What the boot sector says of a volume that begins like this file system; `head` as for [`probe`].
+/// Identifies a volume that starts like this file system by its boot sector; `head` as for [`probe`].
 pub(super) fn content(head: &[u8]) -> Option<Content> {
     if !probe(head) {
         return None;
     }
-    // Whether the volume is as large as that is for those who open it.
+    // Whether the volume is large enough is checked on opening.
     Some(match Boot::parse(head, u64::MAX) {
         Ok(boot) => Content {
             type_name: type_name(boot.width).to_owned(),
@@ -67,7 +66,7 @@ impl Fat {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
@@ -91,7 +90,7 @@ impl Fat {
         error(type_name(self.boot.width), cause)
     }
 
-    /// The slot that a node other than the root is, and where it is on the volume.
+    /// The slot of a node other than the root, and its offset on the volume.
     fn short(&self, node: Node) -> Result<(Short, u64)> {
         let at = node.0.saturating_mul(SLOT as u64);
         let mut raw = [0; SLOT];
@@ -107,24 +106,24 @@ impl Fat {
         }
     }
 
-    /// Where the slots of a directory are.
-    fn directory(&self, node: Node) -> Result<Place> {
+    /// The location of a directory's slots.
+    fn directory(&self, node: Node) -> Result<Location> {
         let most = (MAX_DIRECTORY / self.heap.cluster).max(1);
         if node == ROOT {
             return Ok(match self.boot.root {
-                Root::Fixed { at, len } => Place::Range { at, len },
-                Root::Chain(first) => Place::WholeChain { first, most },
+                Root::Fixed { at, len } => Location::Range { at, len },
+                Root::Chain(first) => Location::WholeChain { first, most },
             });
         }
         let (short, at) = self.short(node)?;
         if !short.is_directory() {
             return Err(Error::NotDirectory);
         }
-        Ok(Place::WholeChain { first: self.first(&short, at)?, most })
+        Ok(Location::WholeChain { first: self.first(&short, at)?, most })
     }
 
-    /// Where the bytes of a file are, and how many.
-    fn file(&self, node: Node) -> Result<(Place, u64)> {
+    /// The location of a file's bytes, and its size.
+    fn file(&self, node: Node) -> Result<(Location, u64)> {
         if node == ROOT {
             return Err(Error::NotFile);
         }
@@ -134,12 +133,12 @@ impl Fat {
         }
         let size = u64::from(short.size);
         if size == 0 {
-            return Ok((Place::Range { at: 0, len: 0 }, 0));
+            return Ok((Location::Range { at: 0, len: 0 }, 0));
         }
-        Ok((Place::Chain { first: self.first(&short, at)?, clusters: size.div_ceil(self.heap.cluster) }, size))
+        Ok((Location::Chain { first: self.first(&short, at)?, clusters: size.div_ceil(self.heap.cluster) }, size))
     }
 
-    /// The first cluster of what the slot at byte `at` of the volume is.
+    /// The first cluster of the file or directory whose slot is at byte `at` of the volume.
     fn first(&self, short: &Short, at: u64) -> Result<u32> {
         let first = short.first(self.boot.width == Width::Fat32);
         if self.heap.chains.table.has(first) {
@@ -169,8 +168,8 @@ impl GuestFs for Fat {
     }
 
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.directory(directory)?;
-        self.names.find(directory, name, &|from, each| self.tell_names(directory, place, from, each))
+        let location = self.directory(directory)?;
+        self.names.find(directory, name, &|from, each| self.list_names(directory, location, from, each))
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
@@ -189,7 +188,7 @@ impl GuestFs for Fat {
         let size = u64::from(short.size);
         Ok(Attributes {
             kind: NodeKind::File,
-            // For a directory the flag means something else.
+            // The flag has another meaning for directories.
             mode: if short.attributes & attr::READ_ONLY == 0 { 0o755 } else { 0o555 },
             size,
             allocated: size.next_multiple_of(self.heap.cluster),
@@ -198,12 +197,12 @@ impl GuestFs for Fat {
     }
 
     fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()> {
-        self.tell_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
+        self.list_names(directory, self.directory(directory)?, from, &mut |named| each(named.entry))
     }
 
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun> {
-        let (place, size) = self.file(file)?;
-        match self.heap.locate(place, offset)? {
+        let (location, size) = self.file(file)?;
+        match self.heap.locate(location, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
             None => Err(self.corrupt(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset))),
         }

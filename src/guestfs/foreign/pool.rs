@@ -1,14 +1,14 @@
-//! Several readers of one volume, so that requests need not wait for each other.
+//! A pool of readers of one volume, so that requests do not wait for each other.
 
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-/// The most readers that are kept for later; more are made when more are needed at once.
+/// The most idle readers that are retained. More are created while they are needed at once.
 const CACHED: usize = 8;
 
-/// Readers that one thread at a time can use, made when needed.
+/// Readers that can each be used by one thread at a time, created on demand.
 pub struct Pool<T> {
     type_name: &'static str,
     idle: Mutex<Vec<T>>,
@@ -16,20 +16,20 @@ pub struct Pool<T> {
 }
 
 impl<T: Send> Pool<T> {
-    /// A pool with one reader, made now. `type_name` names the file system for messages.
+    /// Creates a pool and its first reader. `type_name` names the file system in messages.
     ///
     /// # Errors
-    /// What `make` says.
+    /// Whatever `make` returns.
     pub fn new(type_name: &'static str, make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Result<Self> {
         let pool = Self { type_name, idle: Mutex::new(Vec::new()), make: Box::new(make) };
         pool.with(|_| Ok(()))?;
         Ok(pool)
     }
 
-    /// Lends a reader to `work`. One that panics, as a crate may on corruption that it did not expect, is not used again.
+    /// Lends a reader to `work`. A reader that panics, as a crate may on unexpected corruption, is dropped.
     ///
     /// # Errors
-    /// What `work` says; [`Error::Corrupt`] after a panic; what making a reader says.
+    /// Whatever `work` or creating a reader returns; [`Error::Corrupt`] after a panic.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (reader, result) = guarded(self.type_name, || {
@@ -45,11 +45,10 @@ impl<T: Send> Pool<T> {
     }
 }
 
-/// Does `work`, in which a crate may panic on corruption that it did not expect. `type_name` names the file system for
-/// messages.
+/// Runs `work`, in which a crate may panic on unexpected corruption. `type_name` names the file system in messages.
 ///
 /// # Errors
-/// What `work` says; [`Error::Corrupt`] after a panic.
+/// Whatever `work` returns; [`Error::Corrupt`] after a panic.
 pub fn guarded<R>(type_name: &'static str, work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let cause = ParseError::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
@@ -64,7 +63,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn lends_makes_and_drops_readers() {
+    fn creates_reuses_and_drops_readers() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = made.clone();
         let pool = Pool::new("test", move || Ok(counter.fetch_add(1, Ordering::Relaxed))).unwrap();

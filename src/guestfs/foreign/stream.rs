@@ -1,4 +1,4 @@
-//! A volume as a stream with a position, over a cache of blocks that all streams of a volume share.
+//! A volume as a stream with a position, over a block cache that all streams of the volume share.
 
 use crate::disk::{self, Disk};
 use quick_cache::Weighter;
@@ -6,31 +6,31 @@ use quick_cache::sync::Cache;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-/// Bytes of a cached block. Metadata is small and scattered.
+/// Bytes in a cached block: metadata is small and scattered.
 const BLOCK: usize = 16 << 10;
 const BLOCK_U64: u64 = BLOCK as u64;
-/// Bytes of blocks kept in memory, for one volume.
+/// Bytes cached for one volume.
 const CACHE: u64 = 8 << 20;
-/// Reads of at least this many bytes are of data and pass the cache by.
+/// Reads of at least this many bytes are for data and bypass the cache.
 const LARGE: usize = 4 * BLOCK;
 
 #[derive(Clone)]
 struct ByLength;
 
 impl Weighter<u64, Arc<[u8]>> for ByLength {
-    fn weight(&self, _number: &u64, bytes: &Arc<[u8]>) -> u64 {
+    fn weight(&self, _index: &u64, bytes: &Arc<[u8]>) -> u64 {
         64 + bytes.len() as u64
     }
 }
 
-/// The bytes of a volume, some of them kept in memory. For metadata: large reads go straight to the disk.
+/// The bytes of a volume behind a cache. For metadata: large reads go straight to the disk.
 pub struct Blocks {
     disk: Arc<dyn Disk>,
     cache: Cache<u64, Arc<[u8]>, ByLength>,
 }
 
 impl Blocks {
-    /// A cache over `disk` with nothing in it.
+    /// Creates an empty cache over `disk`.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>) -> Self {
         Self { disk, cache: Cache::with_weighter(usize::try_from(CACHE).unwrap_or(0) / BLOCK, CACHE, ByLength) }
@@ -42,10 +42,10 @@ impl Blocks {
         self.disk.size()
     }
 
-    /// Fills `buf` from `offset` on.
+    /// Fills `buf` with the bytes at `offset`.
     ///
     /// # Errors
-    /// [`disk::Error::PastEnd`] when the range leaves the volume; what the disk says.
+    /// [`disk::Error::PastEnd`] when the range leaves the volume; any error of the disk.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> disk::Result<()> {
         let inside = offset.checked_add(buf.len() as u64).is_some_and(|end| end <= self.size());
         if buf.len() >= LARGE || !inside {
@@ -57,24 +57,24 @@ impl Blocks {
             let block = self.block(at / BLOCK_U64)?;
             let skip = usize::try_from(at % BLOCK_U64).unwrap_or(0);
             let now = rest.len().min(block.len() - skip);
-            let (part, later) = rest.split_at_mut(now);
-            part.copy_from_slice(&block[skip..skip + now]);
+            let (head, tail) = rest.split_at_mut(now);
+            head.copy_from_slice(&block[skip..skip + now]);
             at += now as u64;
-            rest = later;
+            rest = tail;
         }
         Ok(())
     }
 
     /// A block within the volume; the last one may be short.
-    fn block(&self, number: u64) -> disk::Result<Arc<[u8]>> {
-        if let Some(block) = self.cache.get(&number) {
+    fn block(&self, index: u64) -> disk::Result<Arc<[u8]>> {
+        if let Some(block) = self.cache.get(&index) {
             return Ok(block);
         }
-        let start = number * BLOCK_U64;
+        let start = index * BLOCK_U64;
         let mut bytes = vec![0; usize::try_from(BLOCK_U64.min(self.size() - start)).unwrap_or(BLOCK)];
         self.disk.read_at(start, &mut bytes)?;
         let block: Arc<[u8]> = bytes.into();
-        self.cache.insert(number, block.clone());
+        self.cache.insert(index, block.clone());
         Ok(block)
     }
 }
@@ -87,7 +87,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Begins at the start of the volume.
+    /// Creates a stream at the start of the volume.
     #[must_use]
     pub fn new(blocks: Arc<Blocks>) -> Self {
         Self { blocks, at: 0 }
@@ -99,7 +99,7 @@ impl Read for Stream {
         let left = self.blocks.size().saturating_sub(self.at);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         if len == 0 {
-            // Also past the end, where no read may begin.
+            // Also past the end, where the disk would refuse a read.
             return Ok(0);
         }
         self.blocks.read_at(self.at, &mut buf[..len]).map_err(io::Error::other)?;
@@ -110,12 +110,12 @@ impl Read for Stream {
 
 impl Seek for Stream {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let place = match to {
-            SeekFrom::Start(place) => Some(place),
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
             SeekFrom::End(by) => self.blocks.size().checked_add_signed(by),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
-        self.at = place.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a place before the start"))?;
+        self.at = position.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a position before the start"))?;
         Ok(self.at)
     }
 }
@@ -126,7 +126,7 @@ mod tests {
     use crate::disk::memory::MemoryDisk;
 
     #[test]
-    fn reads_as_a_file_does() {
+    fn reads_and_seeks_like_a_file() {
         let bytes: Vec<u8> = (0..100_000_u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let blocks = Arc::new(Blocks::new(Arc::new(MemoryDisk::new(bytes.clone()))));
         let mut stream = Stream::new(blocks.clone());

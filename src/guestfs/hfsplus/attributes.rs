@@ -1,6 +1,6 @@
-//! Extended attributes, in a tree of their own: in their records, or in a fork. Field names and offsets are those of
-//! `HFSPlusAttrKey`, `HFSPlusAttrData`, `HFSPlusAttrForkData` and `HFSPlusAttrExtents` in Apple's `hfs_format.h`
-//! (<https://github.com/apple-oss-distributions/hfs/blob/main/core/hfs_format.h>).
+//! Extended attributes, which are stored in a separate tree: inline in its records, or in a fork. Field names and
+//! offsets are from `HFSPlusAttrKey`, `HFSPlusAttrData`, `HFSPlusAttrForkData` and `HFSPlusAttrExtents` in Apple's
+//! `hfs_format.h` (<https://github.com/apple-oss-distributions/hfs/blob/main/core/hfs_format.h>).
 
 use super::btree::Record;
 use super::header::{Extent, Fork, extents};
@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 const INLINE: u32 = 0x10;
 const FORK: u32 = 0x20;
 const MORE_EXTENTS: u32 = 0x30;
-/// The largest value that Linux lets an attribute have.
+/// The largest extended attribute that Linux allows.
 pub(super) const MAX_VALUE: u64 = 65_536;
 
 /// `HFSPlusAttrKey` without its length: the file, the name, and the first block of further extents, in the order in
@@ -29,13 +29,13 @@ fn key(raw: &[u8]) -> Result<(u32, Vec<u16>, u32), ParseError> {
 }
 
 impl HfsPlus {
-    /// Tells the attribute records of a file with their names.
+    /// Calls `each` for the attribute records of a file with their names.
     fn each_attribute(
         &self,
         file: u32,
         each: &mut dyn FnMut(String, &Record<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        if let Some(cause) = &self.attributes_fault {
+        if let Some(cause) = &self.attributes_error {
             return Err(corrupt(cause.clone()));
         }
         let Some(tree) = &self.attributes else { return Ok(()) };
@@ -71,7 +71,7 @@ impl HfsPlus {
         let mut more: Vec<Extent> = Vec::new();
         self.each_attribute(file, &mut |name, record| {
             if name != wanted {
-                // All records of an attribute are neighbours.
+                // All records of an attribute are adjacent.
                 let done = value.is_some() || fork.is_some();
                 return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
             }
@@ -100,7 +100,7 @@ impl HfsPlus {
                     )));
                 }
             }
-            // A fork of at most 64 KiB has no more extents than that.
+            // A fork of at most 64 KiB cannot have more extents.
             if more.len() as u64 > MAX_VALUE / 512 + 8 {
                 return Err(corrupt(ParseError::corrupt(record.at, "extents of an attribute", "fewer", more.len())));
             }

@@ -1,4 +1,4 @@
-//! B-trees: the catalog, the extents that did not fit into it, and the attributes. Field names and offsets are those of
+//! B-trees: the catalog, the extents overflow tree, and the attributes. Field names and offsets are from
 //! `BTNodeDescriptor` and `BTHeaderRec` in Apple's TN1150
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#BTrees>).
 
@@ -12,27 +12,27 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Bytes of `BTNodeDescriptor`, and of the header record behind it in the first node.
+/// Bytes in `BTNodeDescriptor`, and in the header record that follows it in the first node.
 const DESCRIPTOR: usize = 14;
 const HEADER: usize = 106;
 /// `kind` of a node.
 const LEAF: u8 = 0xFF;
 const INDEX: u8 = 0;
 const HEADER_NODE: u8 = 1;
-/// `kBTVariableIndexKeysMask`: keys in index nodes are as long as they say, not `maxKeyLength`.
+/// `kBTVariableIndexKeysMask`: keys in index nodes have their own length instead of `maxKeyLength`.
 const VARIABLE_INDEX_KEYS: u32 = 4;
-/// `kHFSBinaryCompare`: names are compared as numbers.
+/// `kHFSBinaryCompare`: names are compared by code unit.
 const BINARY: u8 = 0xBC;
-/// Levels at most; eight hold more than a volume can.
+/// The most levels; eight hold more records than fit on a volume.
 const MAX_DEPTH: u16 = 16;
 
-/// Records of the index that are looked at for leaves behind those that cannot be read.
+/// Index records examined to find the leaves after unreadable ones.
 const MAX_STEPS: u32 = 1 << 20;
 
-/// Holds a key against what is looked for.
+/// Compares a key with the one searched for.
 type Order<'a> = &'a dyn Fn(&[u8]) -> Result<Ordering, ParseError>;
 
-/// Which tree; by the file number that it has.
+/// The trees, with their file IDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Extents = 3,
@@ -53,40 +53,40 @@ impl Kind {
 /// An opened tree.
 pub(super) struct Tree {
     kind: Kind,
-    /// Where it is on the volume.
+    /// Its extents on the volume.
     extents: Vec<Extent>,
     node_size: usize,
     depth: u16,
     root: u32,
     nodes: u64,
-    /// How long keys in index nodes are, when all are the same.
+    /// The length of keys in index nodes, if it is fixed.
     index_key: Option<usize>,
-    /// Whether names that differ in case are different ones.
+    /// Whether names are case-sensitive.
     pub(super) case_sensitive: bool,
 }
 
 /// A node's bytes.
 pub(super) struct Node {
     number: u32,
-    /// Where on the volume it begins, for messages.
+    /// Its offset on the volume, for messages.
     pub(super) at: u64,
     bytes: Vec<u8>,
     name: &'static str,
 }
 
-/// The place of a record: its node and its number there.
+/// The location of a record: its node and its index in the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordId {
     pub(super) node: u32,
     pub(super) record: u16,
 }
 
 /// A record: its key without the length, and its data.
 pub(super) struct Record<'a> {
-    pub(super) place: Place,
+    pub(super) record_id: RecordId,
     pub(super) key: &'a [u8],
     pub(super) data: &'a [u8],
-    /// Where on the volume its node is.
+    /// Offset of its node on the volume.
     pub(super) at: u64,
 }
 
@@ -108,7 +108,7 @@ impl Node {
         self.fields().u32_be(0)
     }
 
-    /// Record `number`, between two of the offsets that the node has at its end, in reverse order.
+    /// Returns record `number`. Its bounds are two of the offsets at the end of the node, which are in reverse order.
     pub(super) fn record(&self, number: u16, index_key: Option<usize>) -> Result<Record<'_>, ParseError> {
         let f = self.fields();
         if number >= self.records()? {
@@ -126,7 +126,7 @@ impl Node {
         let key = all.get(2..2 + key_len).ok_or_else(bad)?;
         let data = 2 + index_key.unwrap_or(key_len);
         let data = all.get(data.next_multiple_of(2)..).ok_or_else(bad)?;
-        Ok(Record { place: Place { node: self.number, record: number }, key, data, at: self.at })
+        Ok(Record { record_id: RecordId { node: self.number, record: number }, key, data, at: self.at })
     }
 }
 
@@ -147,7 +147,7 @@ impl Tree {
 }
 
 impl HfsPlus {
-    /// Opens a tree; `None` when the volume has none of the kind.
+    /// Opens a tree; `None` when the volume has no tree of this kind.
     pub(super) fn open_tree(&self, kind: Kind, fork: &Fork) -> Result<Option<Tree>> {
         if fork.size == 0 {
             return Ok(None);
@@ -206,7 +206,7 @@ impl HfsPlus {
         Ok(())
     }
 
-    /// Reads a node without the cache.
+    /// Reads a node, bypassing the cache.
     fn read_node(&self, tree: &Tree, number: u32) -> Result<Node> {
         let name = tree.kind.name();
         if u64::from(number) >= tree.nodes {
@@ -252,7 +252,7 @@ impl HfsPlus {
         Ok(node)
     }
 
-    /// A node that must be a leaf.
+    /// Returns a node that must be a leaf.
     pub(super) fn leaf(&self, tree: &Tree, number: u32) -> Result<Arc<Node>> {
         let node = self.node(tree, number)?;
         self.expect(tree, &node, LEAF)?;
@@ -268,8 +268,8 @@ impl HfsPlus {
         Err(corrupt(ParseError::corrupt(node.at, what, kind, found)))
     }
 
-    /// The node, so many levels above the leaves, below which is the last record whose key is not above what is looked
-    /// for, if there is one. `order` holds a key against it.
+    /// Descends to the node, `above` levels above the leaves, whose subtree holds the last record with a key up to the
+    /// one searched for. `order` compares a key with it.
     fn descend(&self, tree: &Tree, order: Order<'_>, above: u16) -> Result<Option<u32>> {
         if tree.depth <= above {
             return Ok(None);
@@ -284,8 +284,8 @@ impl HfsPlus {
         Ok(Some(number))
     }
 
-    /// The leaf after one that cannot be read, as the index has it. The search begins with the part of the index that
-    /// has what is looked for, and ends after `budget` steps.
+    /// Finds the leaf after an unreadable one through the index. The search starts at the index node for `order`, and
+    /// gives up after `budget` steps.
     fn leaf_after(&self, tree: &Tree, order: Order<'_>, number: u32, budget: &mut u32) -> Result<Option<u32>> {
         let mut next = self.descend(tree, order, 1)?.unwrap_or(0);
         let mut found = false;
@@ -306,7 +306,7 @@ impl HfsPlus {
         Ok(None)
     }
 
-    /// Gives `with` the last record whose key is not above what is looked for.
+    /// Calls `with` for the last record with a key up to the one searched for.
     pub(super) fn last<R>(
         &self,
         tree: &Tree,
@@ -319,8 +319,8 @@ impl HfsPlus {
         with(&leaf.record(at, None).map_err(corrupt)?).map(Some)
     }
 
-    /// Tells all records from the first on whose key is not below what is looked for, until `each` breaks off, and in
-    /// their place those that cannot be read. Behind a leaf that cannot be read the index has the next one.
+    /// Calls `each` for all records from the first one on whose key is not below the one searched for, and with an
+    /// error for unreadable ones, until it breaks. The leaf after an unreadable one is found through the index.
     pub(super) fn walk(
         &self,
         tree: &Tree,
@@ -328,8 +328,8 @@ impl HfsPlus {
         each: &mut dyn FnMut(Result<&Record<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let Some(mut number) = self.descend(tree, order, 0)? else { return Ok(()) };
-        // A chain that is a circle comes back to the node that is kept, once it is kept for long enough.
-        let (mut cached, mut steps, mut limit) = (number, 0_u64, 1_u64);
+        // A cyclic chain returns to the remembered node once that is remembered for long enough.
+        let (mut remembered, mut steps, mut limit) = (number, 0_u64, 1_u64);
         let mut budget = MAX_STEPS;
         loop {
             let next = match self.leaf(tree, number) {
@@ -343,20 +343,20 @@ impl HfsPlus {
                     if each(Err(error))?.is_break() {
                         return Ok(());
                     }
-                    // What the index cannot tell is missing with the leaf.
+                    // Leaves that the index does not yield are missing as well.
                     self.leaf_after(tree, order, number, &mut budget).ok().flatten().unwrap_or(0)
                 }
             };
             if next == 0 {
                 return Ok(());
             }
-            if next == cached {
+            if next == remembered {
                 let what = format!("chain of leaves of the {}, to node {next}", tree.kind.name());
                 return Err(corrupt(ParseError::corrupt(self.source.part.start, what, "an end", "a circle")));
             }
             steps += 1;
             if steps == limit {
-                (cached, steps, limit) = (next, 0, limit * 2);
+                (remembered, steps, limit) = (next, 0, limit * 2);
             }
             number = next;
         }
@@ -389,7 +389,7 @@ fn child(tree: &Tree, node: &Node, at: u16) -> Result<u32, ParseError> {
     Fields::new("index of a B-tree", record.data, node.at).u32_be(0)
 }
 
-/// The last record of a node whose key is not above what is looked for.
+/// The last record of a node with a key up to the one searched for.
 fn last_up_to(node: &Node, index_key: Option<usize>, order: Order<'_>) -> Result<Option<u16>, ParseError> {
     let mut last = None;
     for number in 0..node.records()? {

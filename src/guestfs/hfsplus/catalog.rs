@@ -1,10 +1,10 @@
-//! The catalog: names, directories and files. Field names and offsets are those of `HFSPlusCatalogKey`,
+//! The catalog: names, directories and files. Field names and offsets are from `HFSPlusCatalogKey`,
 //! `HFSPlusCatalogDirectory` and `HFSPlusCatalogFile` in Apple's TN1150
-//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#CatalogFile>). A node's number is the place of
-//! its record: finding one by its catalog number instead would mean to compare names as the program did that wrote the
-//! volume, and to trust in a second record, the thread.
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#CatalogFile>). A node's ID is the location of
+//! its record. Finding a record by its catalog node ID instead would require comparing names exactly like the program
+//! that wrote the volume, and relying on a second record, the thread.
 
-use super::btree::{Place, Record};
+use super::btree::{Record, RecordId};
 use super::header::Fork;
 use super::{HfsPlus, corrupt, names};
 use crate::guestfs::{Attributes, Error, Node, NodeKind, Result};
@@ -14,45 +14,45 @@ use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// Numbers of directories: of the root's parent and of the root.
+/// IDs of the root's parent and of the root directory.
 const ROOT_PARENT: u32 = 1;
 pub(super) const ROOT: u32 = 2;
 /// `recordType`.
 const DIRECTORY: u16 = 1;
 const FILE: u16 = 2;
-/// Bits of `ownerFlags`: compressed.
+/// Bit of `ownerFlags`: compressed.
 const COMPRESSED: u8 = 0x20;
 /// `fdType` and `fdCreator` of a hard link to a file, and to a directory.
 const FILE_LINK: &[u8; 8] = b"hlnkhfs+";
 const DIRECTORY_LINK: &[u8; 8] = b"fdrpMACS";
-/// Names of the directories that have what hard links stand for.
+/// Names of the directories that hold the targets of hard links.
 const FILE_LINKS: &str = "\0\0\0\0HFS+ Private Data";
 const DIRECTORY_LINKS: &str = ".HFS+ Private Directory Data\r";
-/// Seconds from 1904, where times begin here, to 1970.
+/// Seconds from 1904, the epoch of HFS+, to 1970.
 const EPOCH: i64 = 2_082_844_800;
 
-/// The directories that have what hard links stand for, by number.
+/// IDs of the directories that hold the targets of hard links.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Hidden {
     files: Option<u32>,
     directories: Option<u32>,
-    /// `createDate` of the one of files, of the root and of the volume, one of which links have too.
+    /// `createDate` of the directory of linked files, of the root and of the volume. Genuine links have one of these.
     dates: [Option<u32>; 3],
 }
 
 /// A record of a file or directory.
 pub(super) struct Item {
-    pub(super) place: Place,
-    /// Where on the volume its node is.
+    pub(super) record_id: RecordId,
+    /// Offset of its B-tree node on the volume.
     pub(super) at: u64,
     /// `directoryID` or `fileID`.
     pub(super) id: u32,
     pub(super) attributes: Attributes,
     /// `createDate`.
     created: u32,
-    /// A link's number, a linked file's links, a device's numbers.
+    /// A link's target number, a linked file's link count, or device numbers.
     special: u32,
-    /// What it stands for, when it is a hard link.
+    /// The target, if it is a hard link.
     pub(super) link: Option<Link>,
     pub(super) compressed: bool,
     /// `userInfo` and `finderInfo`.
@@ -61,7 +61,7 @@ pub(super) struct Item {
     pub(super) resource: Fork,
 }
 
-/// What a hard link stands for: its number in the name that it has in a hidden directory.
+/// The target of a hard link: the number in its name in a hidden directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Link {
     number: u32,
@@ -82,22 +82,22 @@ pub(super) fn key(raw: &[u8], at: u64) -> Result<Key, ParseError> {
     Ok(Key { parent: f.u32_be(0)?, name })
 }
 
-/// Holds a key against the first one of a directory.
+/// Compares a key with the first one of a directory.
 pub(super) fn order_of_parent(raw: &[u8], parent: u32) -> Result<Ordering, ParseError> {
     let f = Fields::new("key of the catalog", raw, 0);
-    // The empty name, of the directory's own thread, is the first.
+    // The empty name of the directory's own thread comes first.
     Ok(f.u32_be(0)?.cmp(&parent).then(f.u16_be(4)?.cmp(&0)))
 }
 
-pub(super) fn node(place: Place) -> Node {
-    Node(u64::from(place.node) << 16 | u64::from(place.record))
+pub(super) fn node(id: RecordId) -> Node {
+    Node(u64::from(id.node) << 16 | u64::from(id.record))
 }
 
-fn place(node: Node) -> Result<Place> {
+fn record_id(node: Node) -> Result<RecordId> {
     let number = u32::try_from(node.0 >> 16);
     let number =
         number.map_err(|_| corrupt(ParseError::corrupt(0, "number of a node", "one that a directory gave", node.0)))?;
-    Ok(Place { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
+    Ok(RecordId { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
 }
 
 impl Item {
@@ -112,7 +112,7 @@ impl Item {
         }
     }
 
-    /// With the count of names that a file in a hidden directory has. Linked directories count theirs elsewhere.
+    /// Sets the link count of a file in a hidden directory. Linked directories record theirs elsewhere.
     fn counted(mut self) -> Self {
         if self.attributes.kind != NodeKind::Directory {
             self.attributes.links = self.special.max(1);
@@ -142,7 +142,7 @@ impl Item {
         let attributes = Attributes {
             kind,
             mode: match mode {
-                // Of a program that knows no modes, as before Mac OS X.
+                // Written by a program without modes, as before Mac OS X.
                 0 if directory => 0o755,
                 0 => 0o644,
                 mode => u32::from(mode & 0o7777),
@@ -162,7 +162,7 @@ impl Item {
             },
         };
         Ok(Self {
-            place: record.place,
+            record_id: record.record_id,
             at: record.at,
             id: f.u32_be(8)?,
             attributes,
@@ -177,13 +177,13 @@ impl Item {
     }
 }
 
-/// Times before 1970, which include that of never, are shown as 1970, as macOS does.
+/// Converts a time. Times before 1970, including 0 for none, become 1970, as on macOS.
 fn time(raw: u32) -> Time {
     Time { seconds: (i64::from(raw) - EPOCH).max(0), nanoseconds: 0 }
 }
 
 impl HfsPlus {
-    /// Tells the files and directories in a directory, and in their place those that cannot be read.
+    /// Calls `each` for the files and directories in a directory, and with an error for those that cannot be read.
     pub(super) fn children(
         &self,
         parent: u32,
@@ -225,7 +225,8 @@ impl HfsPlus {
         })
     }
 
-    /// Finds the directories of hard links, which are in the root. Corruption elsewhere in the root is left to its listing.
+    /// Finds the directories of hard links, which are in the root. Corruption elsewhere in the root is reported by
+    /// listing it.
     pub(super) fn find_hidden(&self, root: &Item) -> Hidden {
         let mut hidden = Hidden { dates: [None, Some(root.created), Some(self.header.created)], ..Hidden::default() };
         let mut failed = None;
@@ -250,14 +251,14 @@ impl HfsPlus {
         hidden
     }
 
-    /// Whether a name in a directory is of the file system's own, which nobody sees.
+    /// Whether a name in a directory is one of the file system's own, which are hidden.
     pub(super) fn is_hidden(&self, key: &Key) -> bool {
         key.parent == ROOT && (is_name(&key.name, FILE_LINKS) || is_name(&key.name, DIRECTORY_LINKS))
     }
 
-    /// The record of a node; of a hard link, that of what it stands for.
+    /// The record of a node; for a hard link, that of its target.
     pub(super) fn item(&self, node: Node) -> Result<Item> {
-        let place = place(node)?;
+        let place = record_id(node)?;
         let leaf = self.leaf(&self.catalog, place.node)?;
         let record = leaf.record(place.record, None).map_err(corrupt)?;
         let item = Item::parse(&record, self.header.block_size).map_err(corrupt)?;
@@ -271,7 +272,7 @@ impl HfsPlus {
         self.resolved(item)
     }
 
-    /// What a hard link stands for; anything else as it is.
+    /// Follows a hard link to its target; returns anything else unchanged.
     pub(super) fn resolved(&self, item: Item) -> Result<Item> {
         let Some(link) = item.link.filter(|link| self.is_link(&item, *link)) else { return Ok(item) };
         let (directory, prefix) =
@@ -284,12 +285,12 @@ impl HfsPlus {
         })
     }
 
-    /// Whether a file that looks like a link is one: other files may have its type.
+    /// Whether a file that looks like a link is one: other files may have the same type.
     fn is_link(&self, item: &Item, link: Link) -> bool {
         if link.directory { self.hidden.directories.is_some() } else { self.hidden.dates.contains(&Some(item.created)) }
     }
 
-    /// The record of a name in a hidden directory: names there are of ASCII letters, digits and underscores.
+    /// The record of a name in a hidden directory. Names there consist of ASCII letters, digits and underscores.
     fn find(&self, parent: u32, name: &str) -> Result<Option<Item>> {
         let wanted: Vec<u16> = name.encode_utf16().collect();
         let order = |raw: &[u8]| {
@@ -320,7 +321,7 @@ fn is_name(name: &[u16], wanted: &str) -> bool {
     name.iter().copied().eq(wanted.encode_utf16())
 }
 
-/// A directory, or why not.
+/// The ID of a directory; an error for anything else.
 pub(super) fn directory(item: &Item) -> Result<u32> {
     if item.attributes.kind == NodeKind::Directory { Ok(item.id) } else { Err(Error::NotDirectory) }
 }

@@ -1,7 +1,7 @@
-//! Files that macOS packed: the attribute `com.apple.decmpfs` says how, and has the bytes of small files; those of others
-//! are in the resource fork, in blocks of 64 KiB. The layout is told by Apple's `decmpfs.h`
+//! Files compressed by macOS. The attribute `com.apple.decmpfs` names the method and holds the bytes of small files;
+//! those of others are in the resource fork, in blocks of 64 KiB. The layout is documented in Apple's `decmpfs.h`
 //! (<https://github.com/apple-oss-distributions/xnu/blob/main/bsd/sys/decmpfs.h>) and the documentation of libfsapfs
-//! (<https://github.com/libyal/libfsapfs/blob/main/documentation/>); its own numbers are little-endian.
+//! (<https://github.com/libyal/libfsapfs/blob/main/documentation/>); its numbers are little-endian.
 
 use super::catalog::Item;
 use super::source::Owned;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub(super) const ATTRIBUTE: &str = "com.apple.decmpfs";
 const MAGIC: &[u8; 4] = b"fpmc";
 const HEADER: usize = 16;
-/// Bytes of a block once it is decompressed.
+/// Bytes in a decompressed block.
 pub(super) const BLOCK: u64 = 64 << 10;
-/// Bytes that a block takes at most when packed: itself and a mark.
+/// The most bytes in a compressed block: the block itself and a marker.
 const MAX_COMPRESSED: u32 = (64 << 10) + 4096;
-/// The largest file that is decompressed from the attribute, in one go.
+/// The largest file that is decompressed from the attribute, all at once.
 const MAX_INLINE: u64 = 4 << 20;
-/// Blocks of a file at most: its resource fork can have no more than 4 GiB.
+/// The most blocks in a file: its resource fork is limited to 4 GiB.
 const MAX_BLOCKS: u64 = 1 << 18;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +34,17 @@ enum Method {
     Lzfse,
 }
 
-/// How a file is packed.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Compressed {
-    /// `compression_type`; which ones can be decompressed is said when its bytes are asked for.
+    /// `compression_type`; unknown ones are refused when bytes are read.
     kind: u32,
     /// `uncompressed_size`.
     pub(super) size: u64,
 }
 
 impl Compressed {
-    /// Parses the attribute; `None` when it is of something else, which macOS ignores.
+    /// Parses the attribute; `None` when it is something else, which macOS ignores.
     fn parse(raw: &[u8]) -> Option<Self> {
         let f = Fields::new(ATTRIBUTE, raw, 0);
         if !raw.starts_with(MAGIC) {
@@ -69,17 +69,17 @@ impl Compressed {
         })
     }
 
-    /// Whether the resource fork is of the packed file, not one of the user's.
+    /// Whether the resource fork belongs to the compression rather than to the user.
     pub(super) fn in_resource_fork(self) -> bool {
         self.method().is_none_or(|(_, resource)| resource)
     }
 }
 
-/// Where the blocks are in the resource fork: the first byte and how many.
+/// Offset and length of each block in the resource fork.
 pub(super) type Table = Vec<(u64, u32)>;
 
 impl HfsPlus {
-    /// How a file is packed that the catalog says is.
+    /// The compression of a file that the catalog marks as compressed.
     pub(super) fn compressed(&self, item: &Item) -> Result<Option<Compressed>> {
         if !item.compressed {
             return Ok(None);
@@ -87,13 +87,13 @@ impl HfsPlus {
         Ok(self.attribute(item.id, ATTRIBUTE)?.and_then(|raw| Compressed::parse(&raw)))
     }
 
-    /// Fills `buf` with the bytes of a packed file from `offset` on.
+    /// Fills `buf` with the bytes of a compressed file from `offset` on.
     pub(super) fn decompress(&self, item: &Item, encoded: Compressed, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let (method, resource) = encoded
-            .method()
-            .ok_or_else(|| unsupported(format!("file {} is packed in the unknown form {}", item.id, encoded.kind)))?;
+        let (method, resource) = encoded.method().ok_or_else(|| {
+            unsupported(format!("file {} is compressed with the unknown method {}", item.id, encoded.kind))
+        })?;
         if offset.checked_add(buf.len() as u64).is_none_or(|end| end > encoded.size) {
-            let what = format!("size of the packed file {}", item.id);
+            let what = format!("size of the compressed file {}", item.id);
             return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("above {offset}"), encoded.size)));
         }
         let unit = if resource { BLOCK } else { encoded.size.max(1) };
@@ -108,7 +108,7 @@ impl HfsPlus {
                 let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
                 guarded(TYPE, || {
                     method.decompress(&raw, &mut out).map_err(|e| {
-                        let what = format!("block {block} of the packed file {}", item.id);
+                        let what = format!("block {block} of the compressed file {}", item.id);
                         corrupt(ParseError::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
                     })
                 })?;
@@ -122,22 +122,22 @@ impl HfsPlus {
         Ok(())
     }
 
-    /// The packed bytes that are in the attribute.
+    /// The compressed bytes in the attribute.
     fn inline(&self, item: &Item, len: u64) -> Result<Vec<u8>> {
         if len > MAX_INLINE {
-            let what = format!("size of the packed file {}", item.id);
+            let what = format!("size of the compressed file {}", item.id);
             return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
         }
         let raw = self.attribute(item.id, ATTRIBUTE)?.unwrap_or_default();
         Ok(raw.get(HEADER..).unwrap_or_default().to_vec())
     }
 
-    /// The packed bytes of a block in the resource fork.
+    /// The compressed bytes of a block in the resource fork.
     fn compressed_block(&self, item: &Item, method: Method, block: u64) -> Result<Vec<u8>> {
         let table = self.tables.get_or_insert_with(&item.id, || self.table(item, method).map(Arc::new))?;
         let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
         let (start, len) = entry.filter(|(_, len)| *len <= MAX_COMPRESSED).ok_or_else(|| {
-            let what = format!("table of the packed file {}", item.id);
+            let what = format!("table of the compressed file {}", item.id);
             corrupt(ParseError::corrupt(
                 item.at,
                 what,
@@ -150,11 +150,11 @@ impl HfsPlus {
         Ok(bytes)
     }
 
-    /// Reads the table of blocks. That of zlib is in the fork as its first resource; the others begin the fork.
+    /// Reads the table of blocks. That of zlib is in the first resource; the others are at the start of the fork.
     fn table(&self, item: &Item, method: Method) -> Result<Table> {
         let fork = resource_fork(item);
         let bad = |found: String| {
-            let what = format!("table of the packed file {}", item.id);
+            let what = format!("table of the compressed file {}", item.id);
             let expected = format!("one within the resource fork of {} bytes", item.resource.size);
             corrupt(ParseError::corrupt(item.at, what, expected, found))
         };
@@ -172,16 +172,17 @@ impl HfsPlus {
             Ok(raw.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect())
         };
         if method == Method::Zlib {
-            // The place of the resources, then the length of the first one; places are counted from behind that.
+            // The offset of the resources, where the length of the first one is; block offsets count from after the
+            // length.
             let base = u64::from(number(0, true)?) + 4;
             let count = number(base, false)?;
             let pairs = read(base + 4, u64::from(count) * 8)?;
             return Ok(pairs.as_chunks::<2>().0.iter().map(|[start, len]| (base + u64::from(*start), *len)).collect());
         }
-        // The first place is also where the table ends.
+        // The first offset is also the end of the table.
         let end = number(0, false)?;
-        let places = read(0, end.into())?;
-        let ranges = places.windows(2).map(|pair| {
+        let offsets = read(0, end.into())?;
+        let ranges = offsets.windows(2).map(|pair| {
             let len =
                 pair[1].checked_sub(pair[0]).ok_or_else(|| bad(format!("a block from {} to {}", pair[0], pair[1])))?;
             Ok((u64::from(pair[0]), len))
@@ -195,11 +196,11 @@ pub(super) fn resource_fork(item: &Item) -> Owned<'_> {
 }
 
 impl Method {
-    /// Decompresses a block, which must give as many bytes as `out` has. Each method has a mark for bytes that did not get
-    /// shorter and are kept as they are.
+    /// Decompresses a block into all of `out`. Each method has a marker for bytes that did not get smaller and are
+    /// stored as they are.
     fn decompress(self, raw: &[u8], out: &mut [u8]) -> io::Result<()> {
         let plain = match (self, raw.first()) {
-            (Self::Zlib, Some(mark)) if mark & 0x0F == 0x0F => raw.get(1..),
+            (Self::Zlib, Some(marker)) if marker & 0x0F == 0x0F => raw.get(1..),
             (Self::Lzvn, Some(0x06)) | (Self::Lzfse, Some(0xFF)) | (Self::Plain, Some(0xCC)) => raw.get(1..),
             (Self::Plain, _) => Some(raw),
             _ => None,
@@ -212,7 +213,7 @@ impl Method {
         match self {
             Self::Zlib => flate2::bufread::ZlibDecoder::new(raw).read_exact(out),
             Self::Lzvn => {
-                // The decoder wants the block's header and end that LZVN has within LZFSE.
+                // The decoder expects the block header and end that LZVN has within LZFSE.
                 let len = |len: usize| u32::try_from(len).map_err(io::Error::other);
                 let mut whole = b"bvxn".to_vec();
                 whole.extend(len(out.len())?.to_le_bytes());
@@ -231,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_of_every_method() {
+    fn decompresses_every_method() {
         let text: Vec<u8> = (0..9000).map(|i| format!("line {}\n", i / 7)).collect::<String>().into_bytes();
         let mut out = vec![0; text.len()];
         let mut marked = vec![0xFF];
@@ -249,7 +250,7 @@ mod tests {
         Method::Lzfse.decompress(&encoded, &mut out).unwrap();
         assert_eq!(out, text);
         assert!(Method::Lzfse.decompress(&encoded, &mut vec![0; text.len() + 1]).is_err());
-        // A small text is packed by LZVN, and its block has no header on the volume.
+        // A small text is compressed with LZVN, and its block has no header on the volume.
         let small = &text[..300];
         let mut encoded = Vec::new();
         lzfse_rust::LzfseEncoder::default().encode_bytes(small, &mut encoded).unwrap();

@@ -1,4 +1,4 @@
-//! The extents overflow tree: the extents of forks that have more than eight
+//! The extents overflow tree: the further extents of forks with more than eight
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#ExtentsOverflowFile>).
 
 use super::header::{Extent, extents};
@@ -18,7 +18,7 @@ fn key(raw: &[u8]) -> Result<(u32, u8, u32), ParseError> {
 }
 
 impl HfsPlus {
-    /// The extent that has a block of a fork behind its first eight, and the block's number in it.
+    /// Finds the extent that holds a block of a fork after its first eight extents, and the block's index in it.
     pub(super) fn overflow(&self, owned: Owned<'_>, block: u64) -> Result<(Extent, u64)> {
         let fork = if owned.resource { RESOURCE } else { 0 };
         let missing = |at: u64| {

@@ -1,5 +1,5 @@
-//! The volume header, 512 bytes at byte 1024, and the forks that it describes. Field names and offsets are those of
-//! `struct HFSPlusVolumeHeader` and `HFSPlusForkData` in Apple's Technical Note TN1150
+//! The volume header, 512 bytes at byte 1024, and the forks that it describes. Field names and offsets are from `struct
+//! HFSPlusVolumeHeader` and `HFSPlusForkData` in Apple's Technical Note TN1150
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html>); numbers are big-endian.
 
 use super::{TYPE, corrupt};
@@ -9,14 +9,14 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use uuid::{Uuid, uuid};
 
-/// Where the header is, and how large.
+/// Offset and size of the header.
 pub(super) const AT: u64 = 1024;
 pub(super) const SIZE: usize = 512;
 /// `H+` of HFS+ and `HX` of HFSX; `BD` of the old HFS.
 const HFS_PLUS: u16 = 0x482B;
 const HFSX: u16 = 0x4858;
 const HFS: u16 = 0x4244;
-/// Bits of `attributes`: cleanly unmounted; found inconsistent; with a journal.
+/// Bits of `attributes`: cleanly unmounted; found inconsistent; journaled.
 const UNMOUNTED: u32 = 1 << 8;
 const INCONSISTENT: u32 = 1 << 11;
 const JOURNALED: u32 = 1 << 13;
@@ -28,10 +28,10 @@ pub(super) struct Extent {
     pub(super) count: u32,
 }
 
-/// Where the bytes of a fork are, as far as its eight own extents tell.
+/// A fork: its size and its first eight extents.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Fork {
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: u64,
     pub(super) blocks: u32,
     pub(super) extents: [Extent; 8],
@@ -43,7 +43,7 @@ impl Fork {
     }
 }
 
-/// Eight extents.
+/// Parses eight extents.
 pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], ParseError> {
     let mut all = [Extent::default(); 8];
     for (extent, at) in all.iter_mut().zip((at..).step_by(8)) {
@@ -52,35 +52,36 @@ pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], ParseErr
     Ok(all)
 }
 
-/// What of the volume the file system is.
+/// The range of the volume that holds the file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct Bounds {
     pub(super) start: u64,
     pub(super) size: u64,
 }
 
-/// A volume header whose numbers were checked against each other.
+/// A validated volume header.
 #[derive(Debug, Clone)]
 pub(super) struct Header {
-    /// Whether names that differ only in case may be different ones: see the catalog's `keyCompareType`.
+    /// Whether names may be case-sensitive: see the catalog's `keyCompareType`.
     pub(super) is_hfsx: bool,
     pub(super) unmounted: bool,
     pub(super) inconsistent: bool,
-    /// `journalInfoBlock`, with a journal.
+    /// `journalInfoBlock`, if there is a journal.
     pub(super) journal: Option<u32>,
     /// `createDate`.
     pub(super) created: u32,
     pub(super) block_size: u32,
     pub(super) blocks: u32,
     pub(super) free_blocks: u32,
-    /// The last two words of `finderInfo`: the volume's number.
+    /// The last two words of `finderInfo`: the volume's ID.
     pub(super) id: u64,
     pub(super) extents: Fork,
     pub(super) catalog: Fork,
     pub(super) attributes: Fork,
 }
 
-/// Whether a volume begins like this file system, also within a volume of the old HFS; `head` is its first 4 KiB.
+/// Whether a volume starts like this file system, possibly embedded in a volume of the old HFS; `head` is its first 4
+/// KiB.
 pub(super) fn probe(head: &[u8]) -> bool {
     let f = Fields::new("volume header", head, 0);
     match f.u16_be(1024) {
@@ -90,7 +91,7 @@ pub(super) fn probe(head: &[u8]) -> bool {
     }
 }
 
-/// Whether a volume is one of the old HFS without a newer one in it.
+/// Whether a volume is the old HFS without an embedded HFS+.
 pub(super) fn probe_classic(head: &[u8]) -> bool {
     let f = Fields::new("master directory block", head, 0);
     // `drSigWord`, and the size of allocation blocks, a multiple of 512.
@@ -99,22 +100,22 @@ pub(super) fn probe_classic(head: &[u8]) -> bool {
         && !is_wrapped(&f)
 }
 
-/// The namespace in which macOS makes a UUID of a volume's number, and blkid too.
+/// The namespace in which macOS and blkid derive a UUID from a volume's ID.
 const NAMESPACE: Uuid = uuid!("b3e20f39-f292-11d6-97a4-00306543ecac");
 
-/// The UUID of a volume by the number in its `finderInfo`; empty without.
+/// The UUID of a volume with this ID in its `finderInfo`; empty for 0.
 pub(super) fn uuid_of_id(id: u64) -> String {
     if id == 0 { String::new() } else { Uuid::new_v3(&NAMESPACE, &id.to_be_bytes()).to_string() }
 }
 
-/// The UUID of a volume that begins with a header; empty for a wrapped one, whose header is elsewhere.
+/// The UUID of a volume that starts with a header; empty for an embedded one, whose header is elsewhere.
 pub(super) fn uuid_of(head: &[u8]) -> String {
     let f = Fields::new("volume header", head, 0);
     let id = if matches!(f.u16_be(1024), Ok(HFS)) { Ok(0) } else { f.u64_be(1024 + 80 + 24) };
     uuid_of_id(id.unwrap_or(0))
 }
 
-/// `drVN`, a text of 27 bytes with its length before it, and the UUID of `drFndrInfo` of an old HFS.
+/// The label of an old HFS (`drVN`, up to 27 bytes after their length), and the UUID from `drFndrInfo`.
 pub(super) fn classic_names(head: &[u8]) -> (String, String) {
     let f = Fields::new("master directory block", head, 0);
     let label = f.u8(1024 + 36).and_then(|len| f.text(1024 + 37, usize::from(len.min(27))));
@@ -126,12 +127,12 @@ fn is_wrapped(f: &Fields<'_>) -> bool {
     matches!(f.u16_be(1024 + 124), Ok(HFS_PLUS | HFSX))
 }
 
-/// Finds the file system on a volume: all of it, or what a volume of the old HFS wraps.
-pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
+/// Finds the file system on a volume: the whole volume, or the range embedded in an old HFS.
+pub(super) fn bounds(volume: &dyn Disk) -> Result<Bounds> {
     let mut raw = [0; SIZE];
     volume.read_at(AT, &mut raw)?;
     let f = Fields::new("master directory block", &raw, AT);
-    let all = Part { start: 0, size: volume.size() };
+    let all = Bounds { start: 0, size: volume.size() };
     if f.u16_be(0).map_err(corrupt)? != HFS {
         return Ok(all);
     }
@@ -143,19 +144,19 @@ pub(super) fn part(volume: &dyn Disk) -> Result<Part> {
     let block = u64::from(f.u32_be(20).map_err(corrupt)?);
     let start = u64::from(f.u16_be(28).map_err(corrupt)?) * 512 + u64::from(f.u16_be(126).map_err(corrupt)?) * block;
     let size = u64::from(f.u16_be(128).map_err(corrupt)?) * block;
-    // It may be cut short, but not before its header.
+    // It may be truncated, but not before the end of its header.
     let left = volume.size().saturating_sub(start).min(size);
     if left < AT + SIZE as u64 {
         let expected = format!("a part of the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
         return Err(corrupt(ParseError::corrupt(f.offset(126), "embedded volume", expected, found)));
     }
-    Ok(Part { start, size: left })
+    Ok(Bounds { start, size: left })
 }
 
 impl Header {
-    /// Parses the [`SIZE`] bytes at [`AT`] of a part of a volume.
-    pub(super) fn parse(bytes: &[u8], part: Part) -> Result<Self> {
+    /// Parses the [`SIZE`] bytes at [`AT`] of the file system.
+    pub(super) fn parse(bytes: &[u8], part: Bounds) -> Result<Self> {
         let f = Fields::new("volume header", bytes, part.start + AT);
         let signature = f.u16_be(0).map_err(corrupt)?;
         if !matches!(signature, HFS_PLUS | HFSX) {
@@ -170,8 +171,8 @@ impl Header {
         Self::fields(&f, signature == HFSX).map_err(corrupt)
     }
 
-    /// The bytes that the volume has at least. The last block may be cut short, as it has no data: a copy of the header
-    /// is 1024 bytes before the end.
+    /// The minimum size of the volume in bytes. The last block may be truncated, as it has no data: a copy of the
+    /// header is 1024 bytes before the end.
     pub(super) fn least_size(&self) -> u64 {
         u64::from(self.blocks).saturating_sub(1) * u64::from(self.block_size)
     }
@@ -185,7 +186,7 @@ impl Header {
         }
         let blocks = f.u32_be(44)?;
         if blocks == 0 {
-            return Err(ParseError::corrupt(f.offset(44), "number of allocation blocks", "1 at least", blocks));
+            return Err(ParseError::corrupt(f.offset(44), "number of allocation blocks", "at least 1", blocks));
         }
         let journal = f.u32_be(12)?;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! The journal: whole blocks of metadata that are newer than those on the volume. It is replayed in memory. Field names
-//! and offsets are those of `JournalInfoBlock`, `journal_header`, `block_list_header` and `block_info` in Apple's TN1150
-//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). What is in the journal has the byte
-//! order of the machine that wrote it.
+//! and offsets are from `JournalInfoBlock`, `journal_header`, `block_list_header` and `block_info` in Apple's TN1150
+//! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). The journal has the byte order of
+//! the machine that wrote it.
 
 use super::corrupt;
 use super::source::Source;
@@ -10,45 +10,45 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::BTreeMap;
 
-/// Bytes of blocks that are kept in memory at most.
+/// The most bytes of blocks held in memory.
 const MAX_BYTES: usize = 256 << 20;
-/// Unit in which newer bytes are kept.
+/// Unit of the overlay in bytes.
 const SECTOR: u64 = 512;
-/// `JournalInfoBlock` as far as it is needed, and bits of its `flags`: on this volume; on another; never used yet.
+/// `JournalInfoBlock` as far as it is needed, and bits of its `flags`: on this volume; not initialized yet.
 const INFO: usize = 52;
 const IN_FS: u32 = 1;
 const NEED_INIT: u32 = 4;
-/// `journal_header` as far as its checksum goes.
+/// `journal_header` as far as the checksum covers it.
 const HEADER: usize = 44;
 const MAGIC: u32 = 0x4A4E_4C78;
 const ENDIAN: u32 = 0x1234_5678;
-/// Bytes of `block_list_header` before its blocks, of each of those, and of what its checksum is of.
+/// Bytes in `block_list_header` before its blocks, in each block entry, and covered by its checksum.
 const LIST: usize = 16;
 const BLOCK: usize = 16;
 const LIST_SUM: usize = 32;
-/// Bits of a list's `flags`: its blocks have checksums; it begins a transaction.
+/// Bits of a list's `flags`: blocks have checksums; begins a transaction.
 const BLOCKS_SUMMED: u32 = 1;
 const FIRST: u32 = 2;
-/// In place of a block's number: it is no longer metadata.
+/// Replaces a block number: the block is no longer metadata.
 const KILLED: u64 = u64::MAX;
 
-/// Bytes that are newer than the volume's, by sector.
+/// Sectors that are newer than those on the volume.
 #[derive(Default)]
 pub(super) struct Overlay(BTreeMap<u64, [u8; 512]>);
 
 impl Overlay {
-    /// Puts the newer bytes into those that were read from byte `at` on.
+    /// Patches bytes read from offset `at` with newer ones.
     pub(super) fn patch(&self, at: u64, bytes: &mut [u8]) {
         let end = at.saturating_add(bytes.len() as u64);
         for (number, sector) in self.0.range(at / SECTOR..end.div_ceil(SECTOR)) {
             let start = number * SECTOR;
             let (from, to) = (start.max(at), (start + SECTOR).min(end));
-            let index = |place: u64, base: u64| usize::try_from(place - base).unwrap_or(0);
+            let index = |byte: u64, base: u64| usize::try_from(byte - base).unwrap_or(0);
             bytes[index(from, at)..index(to, at)].copy_from_slice(&sector[index(from, start)..index(to, start)]);
         }
     }
 
-    /// Whether a range has newer bytes.
+    /// Whether there are newer bytes in a range.
     pub(super) fn touches(&self, at: u64, len: u64) -> bool {
         self.0.range(at / SECTOR..at.saturating_add(len).div_ceil(SECTOR)).next().is_some()
     }
@@ -60,7 +60,7 @@ impl Overlay {
     }
 }
 
-/// Numbers in the byte order of the journal's writer.
+/// Reads numbers in the journal's byte order.
 struct Numbers<'a> {
     f: Fields<'a>,
     little: bool,
@@ -84,7 +84,7 @@ fn checksum_of(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(0_u32, |sum, byte| (sum << 8) ^ sum.wrapping_add(u32::from(*byte)))
 }
 
-/// The checksum of bytes whose own field for it counts as zero.
+/// The checksum of bytes whose own checksum field counts as zero.
 fn checksum(bytes: &[u8], field: usize) -> u32 {
     let mut plain = bytes.to_vec();
     plain[field..field + 4].fill(0);
@@ -94,7 +94,7 @@ fn checksum(bytes: &[u8], field: usize) -> u32 {
 struct Journal<'a> {
     source: &'a Source,
     little: bool,
-    /// Where it begins, in bytes of the part.
+    /// Its offset in the file system in bytes.
     at: u64,
     /// `size`, `jhdr_size`, `blhdr_size`.
     size: u64,
@@ -102,8 +102,8 @@ struct Journal<'a> {
     list: usize,
 }
 
-/// Reads the journal that the block at byte `info` of the part describes: what is newer, and what the user should
-/// know. `source` has no newer bytes yet.
+/// Replays the journal described by the block at byte `info`. Returns the newer bytes and a note for the user. The
+/// overlay of `source` is still empty.
 pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<String>)> {
     match read(source, info) {
         Ok(Replayed { transactions: 0, corrupted: None, .. }) => Ok((Overlay::default(), None)),
@@ -124,7 +124,7 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
     }
 }
 
-/// What is newer, and what was wrong with the rest.
+/// The newer bytes, and the reason why the rest was not replayed.
 #[derive(Default)]
 struct Replayed {
     overlay: Overlay,
@@ -132,7 +132,7 @@ struct Replayed {
     corrupted: Option<Box<ParseError>>,
 }
 
-/// Reads what is newer.
+/// Reads the newer bytes.
 fn read(source: &Source, info: u64) -> Result<Replayed> {
     let mut raw = [0; INFO];
     source.read(info, &mut raw)?;
@@ -173,9 +173,9 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     }
     let list = usize::try_from(n.u32(32).map_err(corrupt)?).unwrap_or(usize::MAX);
     let header = u64::from(n.u32(40).map_err(corrupt)?);
-    let inside = |place: u64| (header..=size).contains(&place);
-    let sound = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
-    if !sound || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
+    let inside = |position: u64| (header..=size).contains(&position);
+    let valid = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
+    if !valid || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
         return Err(corrupt(ParseError::corrupt(
             f.offset(8),
@@ -188,44 +188,44 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
 }
 
 impl Journal<'_> {
-    /// A place in the journal, which goes on behind its header where it ends.
-    fn wrapped(&self, place: u64) -> u64 {
-        if place >= self.size { place % self.size + self.header } else { place }
+    /// Wraps a position in the journal, which continues after its header at the end.
+    fn wrapped(&self, position: u64) -> u64 {
+        if position >= self.size { position % self.size + self.header } else { position }
     }
 
-    fn read(&self, place: &mut u64, buf: &mut [u8]) -> Result<()> {
+    fn read(&self, position: &mut u64, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
-            *place = self.wrapped(*place);
-            let now = usize::try_from(self.size - *place).unwrap_or(usize::MAX).min(buf.len() - done);
-            let at = self.at.saturating_add(*place);
+            *position = self.wrapped(*position);
+            let now = usize::try_from(self.size - *position).unwrap_or(usize::MAX).min(buf.len() - done);
+            let at = self.at.saturating_add(*position);
             self.source.read(at, &mut buf[done..done + now])?;
-            *place += now as u64;
+            *position += now as u64;
             done += now;
         }
         Ok(())
     }
 
-    /// Takes all block lists from `start` to `end`, and those behind that go on from there, as `replay_journal` in
-    /// Apple's `bsd/vfs/vfs_journal.c` does: the header may be older than the last transactions. A corrupt list ends it,
-    /// without the transaction that it may be a part of.
+    /// Applies all block lists from `start` to `end`, and those after that continue the sequence, as `replay_journal`
+    /// in Apple's `bsd/vfs/vfs_journal.c` does: the header may be older than the last transactions. A corrupt list ends
+    /// the replay and discards the transaction that it may belong to.
     fn lists(&self, start: u64, end: u64) -> Result<Replayed> {
         let mut replayed = Replayed::default();
-        // Blocks of the transaction that is being read.
+        // Blocks of the transaction being read.
         let mut open: Option<Vec<(u64, Vec<u8>)>> = None;
-        let (mut place, end) = (self.wrapped(start), self.wrapped(end));
-        if place == end {
+        let (mut position, end) = (self.wrapped(start), self.wrapped(end));
+        if position == end {
             return Ok(replayed);
         }
         let (mut used, mut total, mut sequence, mut is_past) = (0_u64, 0_usize, 0_u32, false);
         loop {
-            is_past |= place == end && used > 0;
+            is_past |= position == end && used > 0;
             if is_past && (sequence == 0 || used >= self.size) {
                 break;
             }
-            let list = match self.list(place) {
+            let list = match self.list(position) {
                 Ok(list) => list,
-                // Behind the end is what an earlier round left.
+                // After the end are the remains of an earlier round.
                 Err(Error::Corrupt { .. }) if is_past => break,
                 Err(Error::Corrupt { cause, .. }) if open.is_some() => {
                     replayed.corrupted = Some(cause);
@@ -238,9 +238,9 @@ impl Journal<'_> {
                 break;
             }
             used = used.saturating_add(list.len);
-            // More than there is room for means that the end is never met.
+            // More bytes than the journal's size mean that the end is never reached.
             if !follows || (used > self.size && !is_past) {
-                let at = self.byte(place);
+                let at = self.byte(position);
                 let expected = format!("number {sequence} or the next one, up to an end at {end}");
                 let found = format!("number {} after {used} bytes", list.sequence);
                 replayed.corrupted =
@@ -253,9 +253,9 @@ impl Journal<'_> {
             {
                 replayed.take(done);
             }
-            match self.blocks(place, &list, &mut total) {
+            match self.blocks(position, &list, &mut total) {
                 Ok(blocks) => open.get_or_insert_default().extend(blocks),
-                // One behind the end was not written whole.
+                // A list after the end was not written completely.
                 Err(Error::Corrupt { .. }) if is_past => return Ok(replayed),
                 Err(Error::Corrupt { cause, .. }) => {
                     replayed.corrupted = Some(cause);
@@ -263,17 +263,17 @@ impl Journal<'_> {
                 }
                 Err(other) => return Err(other),
             }
-            place = self.wrapped(place + list.len);
+            position = self.wrapped(position + list.len);
         }
         open.into_iter().for_each(|done| replayed.take(done));
         Ok(replayed)
     }
 
-    /// Reads one block list without its blocks.
+    /// Reads a block list without its blocks.
     fn list(&self, start: u64) -> Result<List> {
-        let mut place = start;
+        let mut position = start;
         let mut raw = vec![0; self.list];
-        self.read(&mut place, &mut raw)?;
+        self.read(&mut position, &mut raw)?;
         let n = Numbers { f: Fields::new("block list of the journal", &raw, self.byte(start)), little: self.little };
         let bad = |what: &str, expected: String, found: String| {
             corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
@@ -290,8 +290,8 @@ impl Journal<'_> {
         Ok(List { len, sequence, flags, is_first: flags & FIRST != 0, raw })
     }
 
-    /// Reads the blocks of a list; `total` counts the bytes of all. Where they belong, in bytes of the part, and what
-    /// they are.
+    /// Reads the blocks of a list. Returns their target offsets in the file system and their bytes; `total` accumulates
+    /// the bytes of all lists.
     fn blocks(&self, start: u64, list: &List, total: &mut usize) -> Result<Vec<(u64, Vec<u8>)>> {
         let f = Fields::new("block list of the journal", &list.raw, self.byte(start));
         let n = Numbers { f, little: self.little };
@@ -299,10 +299,10 @@ impl Journal<'_> {
             corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
         };
         let count = usize::from(n.u16(2).map_err(corrupt)?);
-        let mut place = start + self.list as u64;
+        let mut position = start + self.list as u64;
         let mut stored = self.list as u64;
         let mut blocks = Vec::new();
-        // The first one is of the list itself.
+        // The first entry describes the list itself.
         for index in 1..count {
             let block = LIST + BLOCK * index;
             let (number, size) = (n.u64(block).map_err(corrupt)?, n.u32(block + 8).map_err(corrupt)?);
@@ -314,43 +314,43 @@ impl Journal<'_> {
                 return Err(bad("blocks of a block list", expected, format!("a block of {size} bytes")));
             }
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-            self.read(&mut place, &mut bytes)?;
+            self.read(&mut position, &mut bytes)?;
             if number == KILLED {
                 continue;
             }
-            // 0 is for one that was not summed.
+            // 0 stands for no checksum.
             let found = checksum_of(&bytes);
             if list.flags & BLOCKS_SUMMED != 0 && stated != 0 && stated != found {
                 let what = format!("checksum of block {number} in the journal");
                 return Err(bad(&what, format!("{found:#x}"), format!("{stated:#x}")));
             }
-            // Numbers count sectors of the size that the header has.
+            // Block numbers are in sectors of the header's size.
             let to = number.checked_mul(self.header);
             let to = to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.part.size));
             let Some(to) = to else {
                 let expected = format!("within {} bytes", self.source.part.size);
-                return Err(bad("place of a block", expected, number.to_string()));
+                return Err(bad("offset of a block", expected, number.to_string()));
             };
             blocks.push((to, bytes));
         }
         Ok(blocks)
     }
 
-    /// A place in the journal, in bytes of the volume.
-    fn byte(&self, place: u64) -> u64 {
-        self.source.part.start.saturating_add(self.at.saturating_add(place))
+    /// Converts a position in the journal to an offset on the volume.
+    fn byte(&self, position: u64) -> u64 {
+        self.source.part.start.saturating_add(self.at.saturating_add(position))
     }
 }
 
 /// One block list.
 struct List {
-    /// `bytes_used`: with its blocks.
+    /// `bytes_used`: including its blocks.
     len: u64,
     /// `sequence_num` of its transaction; 0 in old journals.
     sequence: u32,
     flags: u32,
     is_first: bool,
-    /// With the header.
+    /// The list including its header.
     raw: Vec<u8>,
 }
 

@@ -1,11 +1,11 @@
-//! HFS+ and HFSX, also wrapped in a volume of the old HFS.
+//! HFS+ and HFSX, including those embedded in a volume of the old HFS.
 //!
-//! A volume that was not cleanly unmounted is read as its journal says, which is replayed in memory. Names are shown
-//! composed (NFC), as other file systems have them.
+//! The journal of a volume that was not cleanly unmounted is replayed in memory. Names are shown composed (NFC), as on
+//! other file systems.
 //!
-//! The reader is ours: that of the crate hfsplus (0.4.0) follows only the eight extents that a file's record has when
-//! it streams, and those of the catalog itself, knows no hard links and no journal, orders names by a table of Latin
-//! letters only, and never ends where a corrupt B-tree is a circle.
+//! The crate hfsplus (0.4.0) is not used: when streaming, it follows only the eight extents in the record of a file and
+//! of the catalog itself. It supports neither hard links nor the journal, orders names by a table of Latin letters
+//! only, and loops forever in a corrupt B-tree with a cycle.
 
 mod attributes;
 mod btree;
@@ -35,18 +35,19 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 const TYPE: &str = "HFS+";
-/// Nodes of B-trees in memory, mostly of 4 or 8 KiB.
+/// Cached nodes of B-trees, mostly of 4 or 8 KiB.
 const NODES_CACHED: usize = 1024;
 const FILES_CACHED: usize = 16 << 10;
-/// Directories whose names are in memory, and bytes of those. A directory is listed from memory, so the bytes are for large ones.
+/// Directories whose names are cached, and the bytes of these names. Listings are served from memory, so the limit must
+/// allow for large directories.
 const DIRECTORIES_CACHED: usize = 64;
 const NAMES_CACHED: u64 = 256 << 20;
-/// Bytes of decompressed blocks in memory, and tables of such.
+/// Cached bytes of decompressed blocks, and cached block tables.
 const DECOMPRESSED_CACHED: u64 = 16 << 20;
 const TABLES_CACHED: usize = 16;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
-/// How Linux programs see the resource fork, and the marks and colours that the Finder gave.
+/// Names of the extended attributes for the resource fork and for the Finder's flags and colours.
 const NAMESPACE: &str = "user.";
 const RESOURCE_FORK: &str = "com.apple.ResourceFork";
 const FINDER_INFO: &str = "com.apple.FinderInfo";
@@ -62,12 +63,12 @@ impl Weighter<(u32, u64), Arc<[u8]>> for ByLength {
 
 impl Weighter<u32, Arc<Directory>> for ByLength {
     fn weight(&self, _key: &u32, directory: &Arc<Directory>) -> u64 {
-        // A name is there three times at most, with what the maps and the list take for it.
+        // A name is stored at most three times, with the overhead of the maps and the list.
         directory.entries.iter().map(|entry| 200 + 3 * entry.name.len() as u64).sum::<u64>() + 64
     }
 }
 
-/// A cache in one piece, so that something large finds room in it.
+/// A cache with a single shard, so that a large item fits.
 fn one_shard<K: Hash + Eq, V: Clone>(items: usize, bytes: u64) -> Cache<K, V, ByLength>
 where
     ByLength: Weighter<K, V>,
@@ -84,8 +85,8 @@ pub struct HfsPlus {
     catalog: Tree,
     extents: Option<Tree>,
     attributes: Option<Tree>,
-    /// Why the attributes cannot be read.
-    attributes_fault: Option<ParseError>,
+    /// The reason why the attributes cannot be read.
+    attributes_error: Option<ParseError>,
     gaps: Gaps,
     hidden: Hidden,
     root: Node,
@@ -97,28 +98,28 @@ pub struct HfsPlus {
     tables: Cache<u32, Arc<compressed::Table>>,
 }
 
-/// A file or directory with what is asked of it most.
+/// A file or directory with its frequently used attributes.
 struct Opened {
     item: Item,
     compressed: Option<Compressed>,
 }
 
-/// The entries of a directory in the volume's order, and where their names are.
+/// The entries of a directory in the volume's order, and indexes of their names.
 struct Directory {
     entries: Vec<Entry>,
     names: HashMap<Vec<u8>, usize>,
-    /// Those that are not spelled as they compare.
+    /// Names that differ from their folded form.
     folded: HashMap<Vec<u8>, usize>,
-    /// Why others are missing.
+    /// The reason why entries are missing.
     missing: Option<Arc<Error>>,
 }
 
-/// What the header says of a volume that begins like this file system; `head` is its first 4 KiB.
+/// Identifies a volume that starts like this file system by its header; `head` is its first 4 KiB.
 pub(super) fn content(head: &[u8]) -> Option<Content> {
     header::probe(head).then(|| Content { uuid: header::uuid_of(head), ..Content::named(TYPE) })
 }
 
-/// What the header says of a volume of the old HFS, which cannot be read.
+/// Identifies a volume of the old HFS, which cannot be read.
 pub(super) fn classic(head: &[u8]) -> Option<Content> {
     header::probe_classic(head).then(|| {
         let (label, uuid) = header::classic_names(head);
@@ -138,9 +139,9 @@ impl HfsPlus {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
-        let part = header::part(&*volume)?;
+        let part = header::bounds(&*volume)?;
         let mut source = Source { volume, part, overlay: journal::Overlay::default() };
         let mut header = read_header(&source)?;
         let (mut notes, mut replayed) = (Vec::new(), false);
@@ -165,7 +166,7 @@ impl HfsPlus {
             catalog: none(),
             extents: None,
             attributes: None,
-            attributes_fault: None,
+            attributes_error: None,
             gaps: Gaps::new(TYPE),
             hidden: Hidden::default(),
             root: Node(0),
@@ -179,16 +180,16 @@ impl HfsPlus {
         fs.extents = fs.open_tree(btree::Kind::Extents, &fs.header.extents)?;
         fs.catalog = fs.open_tree(btree::Kind::Catalog, &fs.header.catalog)?.unwrap_or_else(none);
         match fs.open_tree(btree::Kind::Attributes, &fs.header.attributes) {
-            // Files that are not compressed are there without.
+            // Files that are not compressed can be read without the attributes.
             Err(Error::Corrupt { cause, .. }) => {
                 notes.push(format!("Its extended attributes cannot be read, nor its compressed files. {cause}"));
-                fs.attributes_fault = Some(*cause);
+                fs.attributes_error = Some(*cause);
             }
             tree => fs.attributes = tree?,
         }
         let (root, label) = fs.find_root()?;
         fs.hidden = fs.find_hidden(&root);
-        fs.root = catalog::node(root.place);
+        fs.root = catalog::node(root.record_id);
         fs.facts = fs.read_facts(label, notes);
         Ok(fs)
     }
@@ -202,7 +203,7 @@ impl HfsPlus {
             block_size: self.header.block_size,
             blocks: self.header.blocks.into(),
             free_blocks: self.header.free_blocks.min(self.header.blocks).into(),
-            // 255 units of UTF-16.
+            // 255 UTF-16 units.
             name_max: 255 * 3,
             notes,
             ..Facts::default()
@@ -213,10 +214,10 @@ impl HfsPlus {
         if let Some(opened) = self.files.get(&node.0) {
             return Ok(opened);
         }
-        self.keep(node, self.item(node)?)
+        self.open_item(node, self.item(node)?)
     }
 
-    fn keep(&self, node: Node, mut item: Item) -> Result<Arc<Opened>> {
+    fn open_item(&self, node: Node, mut item: Item) -> Result<Arc<Opened>> {
         let compressed = self.compressed(&item)?;
         if let Some(compressed) = compressed {
             item.attributes.size = compressed.size;
@@ -232,7 +233,7 @@ impl HfsPlus {
             return Ok(directory);
         }
         let directory = Arc::new(self.read_names(node, id)?);
-        // What failed now may work later.
+        // A transient failure is not cached.
         if directory.missing.as_ref().is_none_or(|error| error.is_lasting()) {
             self.directories.insert(id, directory.clone());
         }
@@ -266,18 +267,17 @@ impl HfsPlus {
         Ok(Directory { entries, names, folded, missing })
     }
 
-    /// An entry for what a name stands for. A hard link without a target stands for itself, and says so when it is
-    /// looked at.
+    /// The entry for the target of a name. A hard link without a target stands for itself, and fails when it is opened.
     fn entry(&self, name: Vec<u8>, item: Item, next: u64) -> Entry {
-        let own = (catalog::node(item.place), item.attributes.kind);
+        let own = (catalog::node(item.record_id), item.attributes.kind);
         let (node, kind) = match self.resolved(item) {
-            Ok(target) => (catalog::node(target.place), target.attributes.kind),
+            Ok(target) => (catalog::node(target.record_id), target.attributes.kind),
             Err(_) => own,
         };
         Entry { name, node, kind, next }
     }
 
-    /// The names and the values' sources of a node's attributes that a user sees.
+    /// The names of a node's visible extended attributes.
     fn visible(&self, opened: &Opened) -> Result<Vec<String>> {
         let mut names = self.attribute_names(opened.item.id)?;
         names.retain(|name| opened.compressed.is_none() || name != compressed::ATTRIBUTE);
@@ -297,14 +297,14 @@ fn read_header(source: &Source) -> Result<Header> {
     Header::parse(&bytes, source.part)
 }
 
-/// What the Finder keeps, without what macOS hides: when a file was added to its directory, a document's number, and
-/// a counter.
+/// The Finder's information without the fields that macOS hides: the time when a file was added to its directory, a
+/// document ID, and a counter.
 fn finder_info(item: &Item) -> Option<[u8; 32]> {
     let mut info = item.finder;
     info[16..24].fill(0);
     info[28..].fill(0);
     if item.attributes.kind == NodeKind::Symlink {
-        // The type and creator that make it one.
+        // The type and creator that identify a symbolic link.
         info[..8].fill(0);
     }
     (info != [0; 32]).then_some(info)
@@ -359,7 +359,7 @@ impl GuestFs for HfsPlus {
         }
         let chunk = self.fork_chunk(data_fork(item), offset)?;
         let len = chunk.len.min(len.max(1));
-        // What the journal has is not on the volume yet.
+        // The journal's blocks are not on the volume yet.
         let extent = if self.source.overlay.touches(chunk.at, len) {
             FileExtent::Decoded
         } else {

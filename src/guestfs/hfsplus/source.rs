@@ -1,6 +1,6 @@
-//! The bytes of the volume as its journal says, and forks, which are runs of its blocks.
+//! The bytes of the volume with its journal applied, and forks, which are runs of its blocks.
 
-use super::header::{Extent, Fork, Part};
+use super::header::{Bounds, Extent, Fork};
 use super::journal::Overlay;
 use super::{HfsPlus, corrupt};
 use crate::disk::Disk;
@@ -8,15 +8,15 @@ use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use std::sync::Arc;
 
-/// A volume, or the part of it that the file system is.
+/// A volume, or the range of it that holds the file system.
 pub(super) struct Source {
     pub(super) volume: Arc<dyn Disk>,
-    pub(super) part: Part,
+    pub(super) part: Bounds,
     pub(super) overlay: Overlay,
 }
 
 impl Source {
-    /// Fills `buf` from byte `at` of the part on.
+    /// Fills `buf` with the bytes from byte `at` of the file system on.
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let end = at.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.part.size) {
@@ -34,12 +34,12 @@ impl Source {
     }
 }
 
-/// A stretch of a fork in one piece.
+/// A contiguous range of a fork.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
-    /// The byte of the part where it is.
+    /// Its offset in the file system in bytes.
     pub(super) at: u64,
-    /// Bytes, at least 1.
+    /// Its length in bytes, at least 1.
     pub(super) len: u64,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Owned<'a> {
     pub(super) file: u32,
 }
 
-/// The extent of a list that holds a block, with the block's number in it. The list begins with block `first`.
+/// Finds the extent of a list that holds a block, and the block's index in it. The list begins with block `first`.
 pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent, u64)> {
     let mut base = first;
     for extent in extents {
@@ -66,7 +66,7 @@ pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent
 }
 
 impl HfsPlus {
-    /// Where `within` blocks into an extent is.
+    /// The rest of an extent, from byte `skip` of its block `within` on.
     pub(super) fn chunk(&self, extent: Extent, within: u64, skip: u64) -> Result<Chunk> {
         let end = u64::from(extent.start) + u64::from(extent.count);
         if end > u64::from(self.header.blocks) {
@@ -79,7 +79,7 @@ impl HfsPlus {
         Ok(Chunk { at, len: end * size - at })
     }
 
-    /// The piece of a fork that begins with its byte `offset`.
+    /// The contiguous range of a fork from its byte `offset` on.
     pub(super) fn fork_chunk(&self, owned: Owned<'_>, offset: u64) -> Result<Chunk> {
         let size = u64::from(self.header.block_size);
         let (block, skip) = (offset / size, offset % size);

@@ -1,23 +1,23 @@
-//! The boot sector. Field names and offsets are those of the Linux kernel's documentation of NTFS's layout
-//! (`fs/ntfs3/ntfs.h`, `struct NTFS_BOOT`); all numbers are little-endian.
+//! The boot sector. Field names and offsets are from the Linux kernel (`fs/ntfs3/ntfs.h`, `struct NTFS_BOOT`); all
+//! numbers are little-endian.
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::volume::boot_sector;
 
-/// Bytes that the boot sector takes.
+/// Bytes in the boot sector.
 pub(super) const SIZE: usize = 512;
 
-/// A boot sector whose numbers were checked.
+/// A validated boot sector.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Boot {
-    /// Bytes of a cluster: a power of two from 512 to 2 MiB.
+    /// Bytes in a cluster: a power of two from 512 to 2 MiB.
     pub(super) cluster: u64,
-    /// Clusters of the volume.
+    /// Number of clusters of the volume.
     pub(super) clusters: u64,
     /// `mft_clst`: the first cluster of the master file table.
     pub(super) mft: u64,
-    /// Bytes of a file record: a power of two from 512 to 64 KiB.
+    /// Bytes in a file record: a power of two from 512 to 64 KiB.
     pub(super) record: usize,
     /// `serial_num`.
     pub(super) serial: u64,
@@ -26,15 +26,20 @@ pub(super) struct Boot {
 impl Boot {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("boot sector", bytes, 0);
-        let mark = f.bytes(3, 8)?;
-        if mark != boot_sector::NTFS {
-            return Err(ParseError::corrupt(3, "mark of the boot sector", "NTFS", String::from_utf8_lossy(mark)));
+        let signature = f.bytes(3, 8)?;
+        if signature != boot_sector::NTFS {
+            return Err(ParseError::corrupt(
+                3,
+                "signature of the boot sector",
+                "NTFS",
+                String::from_utf8_lossy(signature),
+            ));
         }
         let sector = u64::from(f.u16_le(0x0B)?);
         if !matches!(sector, 512 | 1024 | 2048 | 4096) {
             return Err(ParseError::corrupt(0x0B, "bytes per sector", "512 to 4096", sector));
         }
-        // From 0x80 on it is a power of two, negated, for clusters over 64 KiB.
+        // Above 0x80 it is a negated power of two, for clusters over 64 KiB.
         let raw = f.u8(0x0D)?;
         let sectors = if raw > 0x80 { 1_u64.checked_shl(256 - u32::from(raw)).unwrap_or(0) } else { u64::from(raw) };
         let cluster = sectors.saturating_mul(sector);
@@ -50,7 +55,7 @@ impl Boot {
         if mft >= clusters {
             return Err(ParseError::corrupt(0x30, "cluster of the file table", format_args!("below {clusters}"), mft));
         }
-        // Positive: clusters; negative: a power of two of bytes.
+        // Positive: clusters; negative: a negated power of two in bytes.
         let raw = f.u8(0x40)?;
         let record = match raw {
             0..=0x7F => u64::from(raw) * cluster,

@@ -1,4 +1,4 @@
-//! A file: its attributes gathered from all its records, and its streams.
+//! Files: attributes collected from all records of a file, and its streams.
 
 use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
@@ -9,11 +9,11 @@ use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
 
-/// Records that one file may be spread over.
+/// The most records of one file.
 const MAX_RECORDS: usize = 65536;
-/// Bytes that a list of attributes or another small value may have.
+/// The largest attribute list or other small value in bytes.
 const MAX_VALUE: u64 = 16 << 20;
-/// Between 1601-01-01 and 1970-01-01, in units of 100 nanoseconds.
+/// 1970-01-01 in units of 100 nanoseconds since 1601-01-01.
 const EPOCH: i64 = 116_444_736_000_000_000;
 
 /// The bytes of one attribute of a file, such as its unnamed `$DATA`.
@@ -25,7 +25,7 @@ pub(super) enum Stream {
     Clusters {
         runs: Runs,
         sizes: Sizes,
-        /// Clusters that are compressed together; 0 when it is not compressed.
+        /// Clusters in a compression unit; 0 when the stream is not compressed.
         unit: u64,
     },
 }
@@ -60,7 +60,8 @@ pub(super) struct Information {
 pub(super) const READ_ONLY: u32 = 0x1;
 pub(super) const SYSTEM: u32 = 0x4;
 pub(super) const HAS_REPARSE_POINT: u32 = 0x400;
-/// Its bytes are not here (`FILE_ATTRIBUTE_OFFLINE`, `..._RECALL_ON_OPEN`, `..._RECALL_ON_DATA_ACCESS`).
+/// The file's bytes are not on the volume (`FILE_ATTRIBUTE_OFFLINE`, `..._RECALL_ON_OPEN`,
+/// `..._RECALL_ON_DATA_ACCESS`).
 pub(super) const NOT_HERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
 
 /// One file or directory.
@@ -68,12 +69,12 @@ pub(super) const NOT_HERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
 pub(super) struct File {
     pub(super) number: u64,
     pub(super) record: Record,
-    /// The attributes of all records, in the order of the list where there is one.
+    /// The attributes of all records, in the order of the attribute list if there is one.
     attributes: Vec<Attribute>,
 }
 
 impl Ntfs {
-    /// Reads a file; `sequence` is what refers to it expects, 0 for any.
+    /// Reads a file; `sequence` is the sequence number that the reference expects, 0 for any.
     pub(super) fn read_file(&self, number: u64, sequence: u16) -> Result<File> {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
@@ -109,7 +110,7 @@ impl Ntfs {
         Ok(File { number, record, attributes })
     }
 
-    /// All bytes of a value that is small by its nature.
+    /// Reads all bytes of a value that is small by nature.
     fn small_value(&self, value: &Value, number: u64) -> Result<Vec<u8>> {
         match value {
             Value::Resident(bytes) => Ok(bytes.clone()),
@@ -125,7 +126,7 @@ impl Ntfs {
         }
     }
 
-    /// All bytes of a stream that is small by its nature.
+    /// Reads all bytes of a stream that is small by nature.
     pub(super) fn small_stream(&self, stream: &Stream, number: u64) -> Result<Vec<u8>> {
         match stream {
             Stream::Resident(bytes) => Ok(bytes.clone()),
@@ -138,11 +139,11 @@ impl Ntfs {
 }
 
 impl File {
-    /// The stream of this kind and name, put together from all its parts.
+    /// Returns the stream of this type and name, joined from its attributes in all records.
     pub(super) fn stream(&self, of: u32, name: &[u16]) -> Result<Option<Stream>> {
-        let mut parts: Vec<&Attribute> = self.attributes.iter().filter(|a| a.kind == of && a.name == name).collect();
-        parts.sort_by_key(|part| if let Value::Runs { lowest, .. } = part.value { lowest } else { 0 });
-        let Some(first) = parts.first() else { return Ok(None) };
+        let mut ranges: Vec<&Attribute> = self.attributes.iter().filter(|a| a.kind == of && a.name == name).collect();
+        ranges.sort_by_key(|range| if let Value::Runs { lowest, .. } = range.value { lowest } else { 0 });
+        let Some(first) = ranges.first() else { return Ok(None) };
         if first.flags & ENCRYPTED != 0 && of == kind::DATA {
             return Err(unsupported(format!("the file with record {} is encrypted by Windows", self.number)));
         }
@@ -150,8 +151,8 @@ impl File {
             Value::Resident(bytes) => return Ok(Some(Stream::Resident(bytes.clone()))),
             Value::Runs { runs, sizes, unit, .. } => (runs.clone(), *sizes, *unit),
         };
-        for part in &parts[1..] {
-            if let Value::Runs { runs, .. } = &part.value {
+        for range in &ranges[1..] {
+            if let Value::Runs { runs, .. } = &range.value {
                 all.append(runs, 0).map_err(corrupt)?;
             }
         }
@@ -195,7 +196,7 @@ impl File {
         read().map_err(corrupt)
     }
 
-    /// The names that a user sees it under, which its links are: not the short ones for DOS.
+    /// The number of names that a user sees, which are its links: all but short DOS names.
     pub(super) fn visible_names(&self) -> u32 {
         let names = self.attributes.iter().filter(|a| a.kind == kind::FILE_NAME);
         let long = names.filter(|a| match &a.value {
@@ -205,14 +206,14 @@ impl File {
         u32::try_from(long.count()).unwrap_or(u32::MAX)
     }
 
-    /// The directory that its first name is in.
+    /// The record number of the directory with its first name.
     pub(super) fn parent(&self) -> Option<u64> {
         let bytes = self.resident(kind::FILE_NAME)?;
         Some(u64::from_le_bytes(*bytes.first_chunk()?) & 0xFFFF_FFFF_FFFF)
     }
 
-    /// The value of one of the extended attributes that OS/2 had and the Windows subsystem for Linux uses (`$EA`): each
-    /// has the distance to the next one, flags, the lengths of name and value, the name, a zero byte and the value.
+    /// The value of an extended attribute of OS/2 (`$EA`), as the Windows subsystem for Linux uses them. Each has the
+    /// offset of the next one, flags, the lengths of name and value, the name, a zero byte and the value.
     pub(super) fn old_attribute(&self, name: &[u8]) -> Option<&[u8]> {
         let mut rest = self.resident(kind::EA)?;
         loop {
@@ -232,7 +233,7 @@ impl File {
     }
 }
 
-/// The records that an attribute list names.
+/// The record numbers in an attribute list.
 fn listed_records(bytes: &[u8]) -> Result<Vec<u64>, ParseError> {
     let f = Fields::new("attribute list", bytes, 0);
     let (mut seen, mut records, mut at) = (HashSet::new(), Vec::new(), 0);
@@ -258,7 +259,7 @@ fn listed_records(bytes: &[u8]) -> Result<Vec<u64>, ParseError> {
     Ok(records)
 }
 
-/// Windows counts units of 100 nanoseconds since 1601.
+/// Converts a Windows time, in units of 100 nanoseconds since 1601.
 pub(super) fn time(raw: u64) -> Time {
     let ticks = i64::try_from(raw).unwrap_or(i64::MAX) - EPOCH;
     let nanoseconds = u32::try_from(ticks.rem_euclid(10_000_000) * 100).unwrap_or(0);

@@ -1,6 +1,6 @@
-//! Folders: indexes of names. The tree's order is of no use to a reader of all names, so the blocks are read as they
-//! lie: the root in the record, then every index block that the bitmap marks as used. No tree is walked, so a corrupt
-//! one cannot lead in circles.
+//! Directories: indexes of names. A listing does not need the tree's order, so the blocks are read in the order in
+//! which they are stored: the root in the record, then every index block that the bitmap marks as used. No tree is
+//! walked, so a corrupt one cannot cause a loop.
 
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{apply_fixups, kind};
@@ -14,23 +14,23 @@ use std::ops::ControlFlow;
 
 /// "$I30", the index of names.
 const NAMES: [u16; 4] = [0x24, 0x49, 0x33, 0x30];
-/// The namespace of short names for DOS, which a long one always goes with.
+/// The namespace of short DOS names, each of which accompanies a long one.
 pub(super) const DOS_NAME: u8 = 2;
-/// Bits of an entry's flags: the last one has no name.
+/// Bit of an entry's flags: the last entry, which has no name.
 const LAST: u16 = 2;
-/// Bits of a name's file attributes.
+/// Bit of a name's file attributes.
 const DIRECTORY: u32 = 0x1000_0000;
-/// Records below this are the file system's own files.
+/// Records below this one are the file system's own files.
 const FIRST_USER_RECORD: u64 = 16;
-/// Places in a directory are a block (0 is the root) and a byte in it: index blocks have at most 64 KiB.
+/// Positions in a directory are a block (0 is the root) and an offset in it: index blocks have at most 64 KiB.
 const BLOCK_SHIFT: u32 = 20;
 
-/// Calls a closure for each entry.
+/// Called for each entry.
 type Each<'a> = &'a mut dyn FnMut(Entry) -> ControlFlow<()>;
 
 impl Ntfs {
-    /// Tells the entries of a directory from a place on. A block that cannot be read is passed over, and so is the rest of
-    /// one behind an entry that makes no sense.
+    /// Calls `each` for the entries of a directory from a position on. A block that cannot be read is skipped, and so
+    /// is the rest of a block after an invalid entry.
     pub(super) fn entries(&self, directory: &File, from: u64, each: Each<'_>, skip_over: Skip<'_>) -> Result<()> {
         let Some(root) = directory.stream(kind::INDEX_ROOT, &NAMES)?.filter(|_| directory.record.directory) else {
             return Err(Error::NotDirectory);
@@ -75,7 +75,8 @@ impl Ntfs {
         Ok(())
     }
 
-    /// Tells the entries of one block from its byte `skip` on; `header` is where the index header is in it.
+    /// Calls `each` for the entries of one block from its byte `skip` on; `header` is the offset of the index header in
+    /// it.
     fn block_entries(
         &self,
         bytes: &[u8],
@@ -127,7 +128,7 @@ impl Ntfs {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// One entry, unless it is hidden: short names and the file system's own files.
+    /// Parses one entry; `None` for hidden ones: short names and the file system's own files.
     fn entry(&self, f: &Fields<'_>, next: u64) -> Result<Option<Entry>> {
         let read = || -> Result<(u64, u8, Vec<u8>, u32), ParseError> {
             let len = usize::from(f.u8(16 + 64)?);
@@ -138,10 +139,10 @@ impl Ntfs {
         if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
             return Ok(None);
         }
-        // Without its sequence number: an index that outlived its file is told by the record being free.
+        // The sequence number is dropped: an entry that outlived its file is detected by its free record.
         let node = Node(reference & 0xFFFF_FFFF_FFFF);
         let kind = match flags {
-            // What is corrupt has a name all the same.
+            // A corrupt file is still listed.
             _ if flags & (HAS_REPARSE_POINT | SYSTEM) != 0
                 && let Ok(opened) = self.file(node) =>
             {

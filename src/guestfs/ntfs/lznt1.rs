@@ -1,9 +1,10 @@
-//! LZNT1, the compression of files on NTFS (\[MS-XCA\], section 2.5): chunks of 4 KiB, each stored or packed.
+//! LZNT1, the compression of files on NTFS (\[MS-XCA\], section 2.5): chunks of 4 KiB, each stored or compressed.
 
-/// Bytes of an decompressed chunk.
+/// Bytes in a decompressed chunk.
 const CHUNK: usize = 4096;
 
-/// Decompresses into `out`, whose rest is zeros when the packed bytes end before. `None` when they make no sense.
+/// Decompresses into `out` and fills the rest with zeros when the compressed bytes end early. `None` when they are
+/// invalid.
 pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
     let mut rest = compressed;
     let mut chunks = out.chunks_mut(CHUNK);
@@ -39,12 +40,12 @@ fn decompress_chunk(compressed: &[u8], out: &mut [u8]) -> Option<()> {
                 continue;
             }
             let token = u16::from_le_bytes([first, bytes.next()?]);
-            // The further into the chunk, the more bits of the token are the distance and the fewer the length.
+            // The further into the chunk, the more bits of the token are the distance, and the fewer the length.
             let distance_bits = (4..=12).find(|bits| done <= 1 << bits)?;
             let distance = usize::from(token >> (16 - distance_bits)) + 1;
             let len = usize::from(token & (0xFFFF >> distance_bits)) + 3;
             let start = done.checked_sub(distance)?;
-            // Byte by byte: source and target may overlap.
+            // Byte by byte, as source and target may overlap.
             for i in 0..len {
                 let byte = *out.get(start + i)?;
                 *out.get_mut(done)? = byte;
@@ -62,7 +63,7 @@ mod tests {
 
     /// The example of \[MS-XCA\], section 3.3.
     #[test]
-    fn the_specifications_example_unpacks() {
+    fn decompresses_example_of_specification() {
         let compressed = [
             0x38, 0xb0, 0x88, 0x46, 0x23, 0x20, 0x00, 0x20, 0x47, 0x20, 0x41, 0x00, 0x10, 0xa2, 0x47, 0x01, 0xa0, 0x45,
             0x20, 0x44, 0x00, 0x08, 0x45, 0x01, 0x50, 0x79, 0x00, 0xc0, 0x45, 0x20, 0x05, 0x24, 0x13, 0x88, 0x05, 0xb4,
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn senseless_bytes_are_refused() {
+    fn refuses_invalid_bytes() {
         let mut out = [0; 4096];
         assert!(decompress(&[0x01, 0xB0, 0x01, 0xFF], &mut out).is_none(), "a distance before the chunk");
         assert!(decompress(&[0xFF, 0xBF, 0x00], &mut out).is_none(), "a chunk past the end");

@@ -1,4 +1,4 @@
-//! NTFS.
+//! NTFS, read-only; the journal is not replayed.
 
 mod boot;
 mod file;
@@ -35,22 +35,22 @@ const ROOT: u64 = 5;
 /// Bit of the volume's flags: not cleanly unmounted.
 const DIRTY: u16 = 1;
 const FILES_CACHED: usize = 16 << 10;
-/// Decompressed compression units, 64 KiB each as a rule.
+/// Decompressed compression units, usually 64 KiB each.
 const UNITS_CACHED: usize = 64;
-/// The largest value that an extended attribute can have in the kernel's interface.
+/// The largest extended attribute that the kernel allows.
 const MAX_ATTRIBUTE: u64 = 65536;
-/// The longest target of a link of Interix in bytes, with its mark.
+/// The longest target of an Interix link in bytes, including its signature.
 const MAX_TARGET: u64 = 8 + 2 * 4096;
-/// How Linux programs see an alternate data stream.
+/// Prefix of the extended attributes that show alternate data streams.
 const STREAM_PREFIX: &str = "user.stream.";
-/// Directories between a link and the root; deeper ones than Windows can name are corruption.
+/// Directories between a link and the root; more than Windows supports are corruption.
 const MAX_DEPTH: usize = 1024;
 
 /// An opened file system.
 pub struct Ntfs {
     volume: Arc<dyn Disk>,
     boot: Boot,
-    /// Where the file table is.
+    /// The runs of the master file table.
     mft: Runs,
     facts: Facts,
     files: Cache<u64, Arc<Opened>>,
@@ -59,13 +59,13 @@ pub struct Ntfs {
     units: Cache<(u64, u64), Arc<[u8]>>,
 }
 
-/// A file with what is asked of it most.
+/// A file with its frequently used attributes.
 pub(super) struct Opened {
     file: File,
     kind: NodeKind,
     information: Information,
     data: Option<Stream>,
-    /// The bytes of a system file that is compressed.
+    /// The compressed bytes of a system file.
     compressed: Option<Stream>,
     reparse: Reparse,
     device: (u32, u32),
@@ -83,13 +83,13 @@ impl Ntfs {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; what the disk says.
+    /// [`Error::Corrupt`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
         let boot = Boot::parse(&bytes).map_err(corrupt)?;
         let first =
-            runs::ClusterRun { first: 0, place: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
+            runs::ClusterRun { first: 0, lcn: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
         let mut ntfs = Self {
             volume,
             boot,
@@ -105,8 +105,8 @@ impl Ntfs {
         Ok(ntfs)
     }
 
-    /// The file table is a file, and where it lies is in its own first record, or in others that its list names, which
-    /// lie in the part that the first record tells of.
+    /// Finds the runs of the file table. It is a file itself, whose first record holds its runs or lists further
+    /// records with them; those lie within the runs in the first record.
     fn find_table(&mut self) -> Result<()> {
         let first = self.record(MFT)?;
         for attribute in &first.attributes {
@@ -125,7 +125,7 @@ impl Ntfs {
         }
     }
 
-    /// What the volume's own files say. The guest's files are there also when these cannot be read.
+    /// Reads the volume's own files. The guest's files are accessible even when these are not.
     fn read_facts(&self) -> Facts {
         let mut notes = Vec::new();
         let (mut label, mut is_dirty) = (String::new(), false);
@@ -147,7 +147,7 @@ impl Ntfs {
         let is_short = short.is_some();
         notes.extend(short);
         match hibernated {
-            // The directory reports that itself when it is looked at.
+            // Listing the directory reports that.
             Err(Error::Corrupt { .. }) if is_short => {}
             Ok(Some(true)) => notes.push(
                 "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
@@ -180,12 +180,12 @@ impl Ntfs {
         }
     }
 
-    /// Where a file record is on the volume, for messages.
+    /// The offset of a file record on the volume, for messages.
     fn record_place(&self, number: u64) -> u64 {
         let byte = number.saturating_mul(self.boot.record as u64);
         let run = self.mft.find(byte / self.boot.cluster);
-        run.and_then(|run| Some((run.place?, run.first))).map_or(0, |(place, first)| {
-            place.saturating_mul(self.boot.cluster).saturating_add(byte - first.saturating_mul(self.boot.cluster))
+        run.and_then(|run| Some((run.lcn?, run.first))).map_or(0, |(lcn, first)| {
+            lcn.saturating_mul(self.boot.cluster).saturating_add(byte - first.saturating_mul(self.boot.cluster))
         })
     }
 
@@ -198,26 +198,26 @@ impl Ntfs {
         Record::parse(bytes, self.record_place(number)).map_err(corrupt)
     }
 
-    /// Fills `buf` with the bytes of runs from `offset` on. Tells where the first byte is on the volume.
+    /// Fills `buf` with the bytes of runs from `offset` on. Returns the offset of the first byte on the volume.
     fn read_runs(&self, runs: &Runs, offset: u64, buf: &mut [u8]) -> Result<u64> {
         let (mut done, mut start) = (0, None);
         while done < buf.len() {
             let at = offset.saturating_add(done as u64);
-            let (place, len) = self.place(runs, at)?;
+            let (volume_at, len) = self.locate(runs, at)?;
             let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
-            let part = &mut buf[done..done + now];
-            match place {
-                Some(place) => self.volume.read_at(place, part)?,
-                None => part.fill(0),
+            let chunk = &mut buf[done..done + now];
+            match volume_at {
+                Some(volume_at) => self.volume.read_at(volume_at, chunk)?,
+                None => chunk.fill(0),
             }
-            start = start.or(Some(place.unwrap_or(0)));
+            start = start.or(Some(volume_at.unwrap_or(0)));
             done += now;
         }
         Ok(start.unwrap_or(0))
     }
 
-    /// Where the byte `at` of runs is on the volume (none in a hole), and for how many bytes.
-    fn place(&self, runs: &Runs, at: u64) -> Result<(Option<u64>, u64)> {
+    /// Maps byte `at` of runs to its offset on the volume (`None` in a hole), with the number of contiguous bytes.
+    fn locate(&self, runs: &Runs, at: u64) -> Result<(Option<u64>, u64)> {
         let cluster = self.boot.cluster;
         let Some(run) = runs.find(at / cluster) else {
             let expected = format!("a run of clusters for byte {at}");
@@ -230,20 +230,21 @@ impl Ntfs {
         };
         let skip = at - run.first * cluster;
         let len = run.count.saturating_mul(cluster) - skip;
-        let Some(place) = run.place else { return Ok((None, len)) };
-        if place.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
+        let Some(lcn) = run.lcn else { return Ok((None, len)) };
+        if lcn.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
             let expected = format!("clusters below {}", self.boot.clusters);
             return Err(corrupt(ParseError::corrupt(
                 0,
                 "run of clusters",
                 expected,
-                format_args!("{} from {place} on", run.count),
+                format_args!("{} from {lcn} on", run.count),
             )));
         }
-        Ok((Some(place * cluster + skip), len))
+        Ok((Some(lcn * cluster + skip), len))
     }
 
-    /// Fills `buf` with a stream's bytes from `offset` on, which must lie within it. Tells where the first is.
+    /// Fills `buf` with a stream's bytes from `offset` on, which must lie within it. Returns the offset of the first
+    /// byte on the volume.
     fn read_stream(&self, stream: &Stream, offset: u64, buf: &mut [u8]) -> Result<u64> {
         let end = offset.saturating_add(buf.len() as u64);
         if end > stream.size() {
@@ -260,7 +261,7 @@ impl Ntfs {
         }
     }
 
-    /// A file by its reference: the record in the lower 48 bits, its sequence number above.
+    /// Opens a file by its reference: the record number in the lower 48 bits, the sequence number above.
     fn file(&self, node: Node) -> Result<Arc<Opened>> {
         if let Some(opened) = self.files.get(&node.0) {
             return Ok(opened);
@@ -280,7 +281,7 @@ impl Ntfs {
             _ => NodeKind::File,
         };
         let mut device = special::device_of_linux(&file);
-        // A file encrypted by Windows still has attributes to show.
+        // A file encrypted by Windows still has readable attributes.
         let mut data = if kind == NodeKind::File { file.stream(kind::DATA, &[]).ok().flatten() } else { None };
         if information.flags & SYSTEM != 0
             && let Some(special) = data.as_ref().map(|data| self.interix(data)).transpose()?.flatten()
@@ -294,37 +295,36 @@ impl Ntfs {
         Ok(opened)
     }
 
-    /// The unnamed stream of a file, if its bytes are here.
+    /// The unnamed stream of a file, if its bytes are on the volume.
     fn data<'a>(&self, opened: &'a Opened) -> Result<&'a Stream> {
         let elsewhere = match opened.reparse {
-            Reparse::Elsewhere(place) => Some(place),
+            Reparse::Elsewhere(whereabouts) => Some(whereabouts),
             Reparse::Cloud if opened.information.flags & NOT_HERE != 0 => Some("in the cloud, not on this disk"),
             _ => None,
         };
-        if let Some(place) = elsewhere {
-            return Err(unsupported(format!("the file with record {} is {place}", opened.file.number)));
+        if let Some(whereabouts) = elsewhere {
+            return Err(unsupported(format!("the file with record {} is {whereabouts}", opened.file.number)));
         }
         match &opened.data {
             Some(stream) => Ok(stream),
             None => {
-                // Says why there is none.
+                // Returns the reason why there is none.
                 opened.file.stream(kind::DATA, &[])?;
                 Err(Error::NotFile)
             }
         }
     }
 
-    /// A compression unit, decompressed.
-    fn unit(&self, node: Node, runs: &Runs, unit: u64, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.units.get(&(node.0, number)) {
+    /// Returns a decompressed compression unit.
+    fn unit(&self, node: Node, runs: &Runs, unit: u64, index: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.units.get(&(node.0, index)) {
             return Ok(bytes);
         }
         let cluster = self.boot.cluster;
         let size = usize::try_from(unit * cluster).unwrap_or(0);
-        let start = number * unit;
-        // A unit that is packed takes fewer clusters than it has, and a hole follows.
-        let stored =
-            (start..start + unit).take_while(|at| runs.find(*at).is_some_and(|run| run.place.is_some())).count();
+        let start = index * unit;
+        // A compressed unit uses fewer clusters than its size, followed by a hole.
+        let stored = (start..start + unit).take_while(|at| runs.find(*at).is_some_and(|run| run.lcn.is_some())).count();
         let mut compressed = vec![0; stored * usize::try_from(cluster).unwrap_or(0)];
         self.read_runs(runs, start * cluster, &mut compressed)?;
         let bytes: Arc<[u8]> = if stored as u64 == unit {
@@ -333,16 +333,16 @@ impl Ntfs {
             let mut out = vec![0; size];
             let decompressed = lznt1::decompress(&compressed, &mut out);
             decompressed.ok_or_else(|| {
-                let at = self.place(runs, start * cluster).map_or(0, |(place, _)| place.unwrap_or(0));
+                let at = self.locate(runs, start * cluster).map_or(0, |(at, _)| at.unwrap_or(0));
                 corrupt(ParseError::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not decompress"))
             })?;
             out.into()
         };
-        self.units.insert((node.0, number), bytes.clone());
+        self.units.insert((node.0, index), bytes.clone());
         Ok(bytes)
     }
 
-    /// How many directories a file is below the root.
+    /// The number of directories between a file and the root.
     fn depth(&self, file: &File) -> Result<usize> {
         let mut depth = 0;
         let mut at = file.parent();
@@ -386,7 +386,7 @@ impl GuestFs for Ntfs {
             kind: opened.kind,
             mode: match opened.kind {
                 NodeKind::Symlink => 0o777,
-                // The flag means nothing for directories.
+                // The flag has no meaning for directories.
                 NodeKind::File if information.flags & READ_ONLY != 0 => mode & !0o222,
                 _ => mode,
             },
@@ -414,7 +414,7 @@ impl GuestFs for Ntfs {
         let (Stream::Clusters { runs, sizes, unit }, None) = (stream, &opened.compressed) else {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         };
-        // What was never written reads as zeros, whatever the clusters hold.
+        // Bytes that were never written read as zeros, whatever the clusters hold.
         let Some(valid) = sizes.valid.checked_sub(offset).filter(|left| *left > 0) else {
             return Ok(FileRun { extent: FileExtent::Zero, len });
         };
@@ -422,8 +422,8 @@ impl GuestFs for Ntfs {
         if *unit > 0 {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         }
-        let (place, segment) = self.place(runs, offset)?;
-        let extent = place.map_or(FileExtent::Zero, FileExtent::Stored);
+        let (at, segment) = self.locate(runs, offset)?;
+        let extent = at.map_or(FileExtent::Zero, FileExtent::Stored);
         Ok(FileRun { extent, len: len.min(segment) })
     }
 
@@ -466,7 +466,7 @@ impl GuestFs for Ntfs {
     fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
         let opened = self.file(node)?;
         let mut names = opened.file.stream_names();
-        // Only the form that the file's own bytes have.
+        // Hides the compressed form of the file's own bytes.
         names.retain(|name| opened.compressed.is_none() || name != wof::STREAM);
         Ok(names.into_iter().map(|name| format!("{STREAM_PREFIX}{name}").into_bytes()).collect())
     }

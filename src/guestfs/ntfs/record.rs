@@ -24,29 +24,29 @@ pub(super) mod kind {
 pub(super) const COMPRESSED: u16 = 0x0001;
 pub(super) const ENCRYPTED: u16 = 0x4000;
 
-/// Bytes between two places that an update sequence protects, whatever the sector size.
+/// Distance in bytes between the positions that an update sequence protects, whatever the sector size.
 const STRIDE: usize = 512;
 
-/// Where an attribute's value is.
+/// The value of an attribute.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// In the record itself.
+    /// Stored in the record itself.
     Resident(Vec<u8>),
-    /// In clusters.
+    /// Stored in clusters.
     Runs { runs: Runs, lowest: u64, sizes: Sizes, unit: u8 },
 }
 
-/// Sizes of a value in clusters, in bytes; only the first part of a value that is in several records has them.
+/// Sizes in bytes of a value stored in clusters. Of a value split over several records, only the first has them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sizes {
     pub(super) data: u64,
-    /// What lies behind reads as zeros.
+    /// Bytes past this size read as zeros.
     pub(super) valid: u64,
-    /// What a compressed or sparse value really takes.
+    /// Bytes that a compressed or sparse value occupies.
     pub(super) total: u64,
 }
 
-/// One attribute, or the part of it that one record has.
+/// One attribute, or the range of it that one record holds.
 #[derive(Debug, Clone)]
 pub(super) struct Attribute {
     pub(super) kind: u32,
@@ -56,20 +56,20 @@ pub(super) struct Attribute {
     pub(super) value: Value,
 }
 
-/// A file record whose update sequence was checked and undone.
+/// A file record whose update sequence was verified and reversed.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// Goes up each time that the record is used for another file.
+    /// Incremented each time that the record is reused for another file.
     pub(super) sequence: u16,
     pub(super) in_use: bool,
     pub(super) directory: bool,
-    /// The record that this one holds more attributes of; 0 for none.
+    /// The base record whose further attributes this one holds; 0 for none.
     pub(super) base: u64,
     pub(super) attributes: Vec<Attribute>,
 }
 
 impl Record {
-    /// Parses the bytes of a record that are at byte `at` of the volume.
+    /// Parses the bytes of a record, which is at byte `at` of the volume.
     pub(super) fn parse(mut bytes: Vec<u8>, at: u64) -> Result<Self, ParseError> {
         apply_fixups(&mut bytes, at, b"FILE")?;
         let f = Fields::new("file record", &bytes, at);
@@ -85,16 +85,16 @@ impl Record {
             ));
         }
         let mut attributes = Vec::new();
-        let mut place = first;
-        while place + 4 <= used && f.u32_le(place)? != kind::END {
-            let len = usize::try_from(f.u32_le(place + 4)?).unwrap_or(usize::MAX);
-            if len < 24 || !len.is_multiple_of(8) || len > used - place {
-                let expected = format!("a multiple of 8 from 24 to {}", used - place);
-                return Err(ParseError::corrupt(f.offset(place + 4), "length of an attribute", expected, len));
+        let mut offset = first;
+        while offset + 4 <= used && f.u32_le(offset)? != kind::END {
+            let len = usize::try_from(f.u32_le(offset + 4)?).unwrap_or(usize::MAX);
+            if len < 24 || !len.is_multiple_of(8) || len > used - offset {
+                let expected = format!("a multiple of 8 from 24 to {}", used - offset);
+                return Err(ParseError::corrupt(f.offset(offset + 4), "length of an attribute", expected, len));
             }
-            let part = Fields::new("attribute", f.bytes(place, len)?, f.offset(place));
-            attributes.push(attribute(&part)?);
-            place += len;
+            let raw = Fields::new("attribute", f.bytes(offset, len)?, f.offset(offset));
+            attributes.push(attribute(&raw)?);
+            offset += len;
         }
         Ok(Self {
             sequence: f.u16_le(0x10)?,
@@ -130,19 +130,19 @@ fn attribute(f: &Fields<'_>) -> Result<Attribute, ParseError> {
     Ok(Attribute { kind: f.u32_le(0)?, name: utf16(name), flags: f.u16_le(12)?, value })
 }
 
-/// UTF-16, little-endian; an odd byte at the end is left out.
+/// Decodes little-endian UTF-16 units; a trailing single byte is ignored.
 pub(super) fn utf16(bytes: &[u8]) -> Vec<u16> {
     bytes.as_chunks::<2>().0.iter().map(|raw| u16::from_le_bytes(*raw)).collect()
 }
 
-/// Checks the update sequence of a record or an index block: the last two bytes of each 512 are a number that all
-/// share when the block was written whole, and the real ones are in an array at its start.
-pub(super) fn apply_fixups(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<(), ParseError> {
+/// Verifies and reverses the update sequence of a record or index block. The last two bytes of every 512 hold a number
+/// that is the same in all of them unless the write was torn; the original bytes are in an array at the start.
+pub(super) fn apply_fixups(bytes: &mut [u8], at: u64, signature: &[u8; 4]) -> Result<(), ParseError> {
     let f = Fields::new("protected block", bytes, at);
     let found = f.bytes(0, 4)?;
-    if found != mark {
-        let (expected, found) = (String::from_utf8_lossy(mark).into_owned(), format!("{found:02x?}"));
-        return Err(ParseError::corrupt(at, "mark of a record", expected, found));
+    if found != signature {
+        let (expected, found) = (String::from_utf8_lossy(signature).into_owned(), format!("{found:02x?}"));
+        return Err(ParseError::corrupt(at, "signature of a record", expected, found));
     }
     let array = usize::from(f.u16_le(4)?);
     let count = usize::from(f.u16_le(6)?);
@@ -151,13 +151,13 @@ pub(super) fn apply_fixups(bytes: &mut [u8], at: u64, mark: &[u8; 4]) -> Result<
     }
     let sequence = f.bytes(array, 2 * count)?.to_vec();
     let (number, originals) = sequence.split_at(2);
-    for (i, (part, original)) in bytes.chunks_exact_mut(STRIDE).zip(originals.chunks_exact(2)).enumerate() {
-        let end = &mut part[STRIDE - 2..];
+    for (i, (block, original)) in bytes.chunks_exact_mut(STRIDE).zip(originals.chunks_exact(2)).enumerate() {
+        let end = &mut block[STRIDE - 2..];
         if end != number {
-            let place = at + (i * STRIDE + STRIDE - 2) as u64;
+            let end_at = at + (i * STRIDE + STRIDE - 2) as u64;
             let (expected, found) = (format!("{number:02x?}"), format!("{end:02x?}"));
             return Err(ParseError::corrupt(
-                place,
+                end_at,
                 "update sequence of a block that was not written whole",
                 expected,
                 found,

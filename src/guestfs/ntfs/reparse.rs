@@ -1,5 +1,5 @@
-//! Reparse points: symbolic links, junctions, and files that Windows keeps in another form
-//! (\[MS-FSCC\], section 2.1.2).
+//! Reparse points: symbolic links, junctions, and files that Windows stores in another form (\[MS-FSCC\], section
+//! 2.1.2).
 
 use super::wof::Algorithm;
 use crate::guestfs::NodeKind;
@@ -20,31 +20,31 @@ const DEDUP: u32 = 0x8000_0013;
 const SIS: u32 = 0x8000_0007;
 const HSM: [u32; 2] = [0xC000_0004, 0x8000_0006];
 const WIM: u32 = 0x8000_0008;
-/// The cloud's tags differ in four bits.
+/// The tags of cloud files differ in four bits.
 const CLOUD: u32 = 0x9000_001A;
 const CLOUD_MASK: u32 = 0xFFFF_0FFF;
-/// `Flags` of a symbolic link: its target is relative to the directory that it is in.
+/// `Flags` of a symbolic link: its target is relative to its directory.
 const RELATIVE: u32 = 1;
 /// `WOF_CURRENT_VERSION`, `WOF_PROVIDER_FILE`, `FILE_PROVIDER_CURRENT_VERSION`.
 const WOF_VERSION: u32 = 1;
 const WOF_FILE: u32 = 2;
 
-/// What a reparse point makes of its file.
+/// The meaning of a reparse point for its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reparse {
-    /// A link to a path from the volume's root on, without a slash at its start.
+    /// A link to a path relative to the volume's root, without a leading slash.
     FromRoot(Vec<u8>),
-    /// A link whose target is to be taken as it is.
+    /// A link whose target is used as it is.
     AsIs(Vec<u8>),
     /// A special file of the Windows subsystem for Linux.
     Special(NodeKind),
-    /// A file that Windows compressed in a form of its own.
+    /// A file that Windows compressed like its system files (WOF).
     SystemCompressed(Algorithm),
-    /// A file whose bytes are elsewhere; where, as the end of a sentence.
+    /// A file whose bytes are elsewhere; the text completes a sentence that begins with "the file is".
     Elsewhere(&'static str),
-    /// A file that is in the cloud unless its attributes say that it is here.
+    /// A cloud file, whose bytes are on the volume only if its attributes say so.
     Cloud,
-    /// Nothing for a reader: the file or directory is as it is.
+    /// Of no relevance for reading: the file or directory is used as it is.
     Other,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, ParseError> {
         DEDUP => {
             Reparse::Elsewhere("deduplicated by Windows: its bytes are in the directory System Volume Information")
         }
-        SIS => Reparse::Elsewhere("kept once for several files (single instance storage)"),
+        SIS => Reparse::Elsewhere("stored once for several files (single instance storage)"),
         WIM => Reparse::Elsewhere("in a WIM image that Windows was started from"),
         tag if HSM.contains(&tag) => Reparse::Elsewhere("moved to another storage (hierarchical storage management)"),
         tag if tag & CLOUD_MASK == CLOUD => Reparse::Cloud,
@@ -73,33 +73,33 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Reparse, ParseError> {
     })
 }
 
-/// A file of the overlay filter: which provider has its bytes, and how they are compressed.
+/// A file of the Windows overlay filter: which provider has its bytes, and how they are compressed.
 fn wof(f: &Fields<'_>) -> Result<Reparse, ParseError> {
     let (version, provider) = (f.u32_le(8)?, f.u32_le(12)?);
     if version != WOF_VERSION || provider != WOF_FILE {
         return Ok(Reparse::Elsewhere("in a WIM image that Windows was started from"));
     }
-    let (version, number) = (f.u32_le(16)?, f.u32_le(20)?);
-    match Algorithm::numbered(number).filter(|_| version == WOF_VERSION) {
+    let (version, id) = (f.u32_le(16)?, f.u32_le(20)?);
+    match Algorithm::from_id(id).filter(|_| version == WOF_VERSION) {
         Some(algorithm) => Ok(Reparse::SystemCompressed(algorithm)),
-        None => Ok(Reparse::Elsewhere("compressed in a form of Windows' system files that is not known")),
+        None => Ok(Reparse::Elsewhere("compressed like Windows' system files, in an unknown form")),
     }
 }
 
-/// The target of a link whose texts begin at `base`.
+/// The target of a link whose path buffer begins at `base`.
 fn target(f: &Fields<'_>, base: usize, relative: bool) -> Result<Reparse, ParseError> {
     let start = base + usize::from(f.u16_le(8)?);
     let text = to_utf8(&utf16(f.bytes(start, usize::from(f.u16_le(10)?))?));
     let path: Vec<u8> = text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
     if relative {
-        // From the root of the drive that the link is on, where it begins with a backslash.
+        // A leading backslash makes it relative to the root of the link's drive.
         return Ok(match path.strip_prefix(b"/") {
             Some(rest) => Reparse::FromRoot(rest.to_vec()),
             None => Reparse::AsIs(path),
         });
     }
     let path = path.strip_prefix(b"/??/").unwrap_or(&path);
-    // Which volume a letter means is written in the guest's registry; nearly always it is the one that the link is on.
+    // The guest's registry maps letters to volumes; nearly always the letter is that of the link's own volume.
     Ok(match path {
         [letter, b':', b'/', rest @ ..] if letter.is_ascii_alphabetic() => Reparse::FromRoot(rest.to_vec()),
         _ => Reparse::AsIs(path.to_vec()),

@@ -1,16 +1,19 @@
-//! Which clusters hold a value: the packed list of runs, decoded.
+//! Run lists (mapping pairs): the clusters that hold a value.
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// A value may not have more runs than this; fragmented into single clusters that is 16 GiB.
+/// The most runs of a value: 16 GiB when every run is a single cluster of 4 KiB.
 const MAX_RUNS: usize = 4 << 20;
 
-/// A stretch of a value: from which of its clusters on, where on the volume (none for a hole), and how many.
+/// A contiguous range of a value's clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClusterRun {
+    /// The first cluster within the value (VCN).
     pub(super) first: u64,
-    pub(super) place: Option<u64>,
+    /// The first cluster on the volume (LCN); `None` for a hole.
+    pub(super) lcn: Option<u64>,
+    /// Number of clusters.
     pub(super) count: u64,
 }
 
@@ -31,11 +34,11 @@ impl Runs {
         self.0.last().map_or(0, |run| run.first.saturating_add(run.count))
     }
 
-    /// Takes in runs that another record has; they must go on where these end.
+    /// Appends the runs from another record, which must continue where these end.
     pub(super) fn append(&mut self, more: &Self, at: u64) -> Result<(), ParseError> {
         let from = more.0.first().map_or(self.end(), |run| run.first);
         if from != self.end() {
-            return Err(ParseError::corrupt(at, "first cluster of a value's next part", self.end(), from));
+            return Err(ParseError::corrupt(at, "first cluster of a value's next run list", self.end(), from));
         }
         if self.0.len() + more.0.len() > MAX_RUNS {
             return Err(ParseError::unsupported(at, "runs of a value", format_args!("at most {MAX_RUNS}"), "more"));
@@ -45,28 +48,29 @@ impl Runs {
     }
 }
 
-/// Decodes a packed list: each run has a byte with the lengths of two numbers, its count of clusters and its distance
-/// from the place of the one before (left out for a hole). A zero byte ends the list.
+/// Decodes a compressed list. Each run has a byte with the lengths of two numbers: its cluster count, and the distance
+/// of its LCN from that of the run before (left out for a hole). A zero byte ends the list.
 pub(super) fn decode(compressed: &[u8], lowest: u64, at: u64) -> Result<Runs, ParseError> {
     let f = Fields::new("run list", compressed, at);
     let mut runs = Vec::new();
-    let (mut first, mut place, mut i) = (lowest, 0_i64, 0);
+    let (mut first, mut lcn, mut i) = (lowest, 0_i64, 0);
     while i < compressed.len() && compressed[i] != 0 {
-        let (count_len, place_len) = (usize::from(compressed[i] & 15), usize::from(compressed[i] >> 4));
-        let bad =
-            |what: &str| ParseError::corrupt(f.offset(i), "run of clusters", "a count and a place on the volume", what);
+        let (count_len, lcn_len) = (usize::from(compressed[i] & 15), usize::from(compressed[i] >> 4));
+        let bad = |what: &str| {
+            ParseError::corrupt(f.offset(i), "run of clusters", "a count and a cluster on the volume", what)
+        };
         let count = number(f.bytes(i + 1, count_len)?).filter(|n| *n > 0).ok_or_else(|| bad("no count"))?;
         let count = u64::try_from(count).map_err(|_| bad("no count"))?;
-        let distance = f.bytes(i + 1 + count_len, place_len)?;
+        let distance = f.bytes(i + 1 + count_len, lcn_len)?;
         let here = if distance.is_empty() {
             None
         } else {
-            place = number(distance).and_then(|by| place.checked_add(by)).ok_or_else(|| bad("a place too far"))?;
-            Some(u64::try_from(place).map_err(|_| bad("a place before the volume"))?)
+            lcn = number(distance).and_then(|by| lcn.checked_add(by)).ok_or_else(|| bad("a cluster out of range"))?;
+            Some(u64::try_from(lcn).map_err(|_| bad("a cluster before the volume"))?)
         };
-        runs.push(ClusterRun { first, place: here, count });
+        runs.push(ClusterRun { first, lcn: here, count });
         first = first.checked_add(count).ok_or_else(|| bad("a count too large"))?;
-        i += 1 + count_len + place_len;
+        i += 1 + count_len + lcn_len;
     }
     Ok(Runs(runs))
 }
@@ -84,10 +88,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_count_from_the_place_of_the_one_before() {
+    fn decodes_relative_runs() {
         let compressed = [0x21, 0x18, 0x34, 0x56, 0x11, 0x04, 0xFC, 0x01, 0x10, 0x00, 0xFF];
         let runs = decode(&compressed, 0, 0).unwrap();
-        let run = |first, place, count| ClusterRun { first, place, count };
+        let run = |first, lcn, count| ClusterRun { first, lcn, count };
         assert_eq!(runs.0, [run(0, Some(0x5634), 0x18), run(0x18, Some(0x5630), 4), run(0x1C, None, 0x10)]);
         assert_eq!(runs.find(0x17), Some(runs.0[0]));
         assert_eq!(runs.find(0x18), Some(runs.0[1]));
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_runs_are_faults() {
+    fn refuses_invalid_runs() {
         for compressed in
             [&[0x11_u8, 4][..], &[0x10, 4], &[0x11, 0, 4], &[0x11, 4, 0x80], &[0x91, 4, 1, 1, 1, 1, 1, 1, 1, 1, 1]]
         {

@@ -1,4 +1,4 @@
-//! Special files that Linux programs made: device numbers of the Windows subsystem for Linux, and the form of Interix
+//! Special files created by Linux programs: device numbers of the Windows subsystem for Linux, and the Interix form
 //! that ntfs-3g writes (<https://github.com/tuxera/ntfs-3g>, `struct INTX_FILE`).
 
 use super::file::{File, Stream};
@@ -8,11 +8,11 @@ use super::{MAX_TARGET, Ntfs};
 use crate::guestfs::{NodeKind, Result};
 use crate::ondisk::utf16::to_utf8;
 
-/// Numbers of a device, and the marks before them or before a link's target.
+/// Bytes of a device file, and of the signature at the start of a device file or link.
 const DEVICE: usize = 24;
-const MARK: usize = 8;
+const SIGNATURE: usize = 8;
 
-/// What a file with the mark of Interix is.
+/// A special file in the form of Interix.
 pub(super) struct Special {
     pub(super) kind: NodeKind,
     /// A link's target.
@@ -20,7 +20,7 @@ pub(super) struct Special {
     pub(super) device: (u32, u32),
 }
 
-/// The numbers of a device of the Windows subsystem for Linux.
+/// The device numbers recorded by the Windows subsystem for Linux.
 pub(super) fn device_of_linux(file: &File) -> (u32, u32) {
     let raw = file.old_attribute(b"$LXDEV").and_then(|raw| raw.first_chunk::<8>());
     let word = |at: usize, raw: &[u8; 8]| u32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
@@ -28,18 +28,18 @@ pub(super) fn device_of_linux(file: &File) -> (u32, u32) {
 }
 
 impl Ntfs {
-    /// What a file with the system attribute is by its content: a link or a device of Interix, or nothing special.
+    /// Interprets a file with the system attribute by its content: an Interix link or device, or `None`.
     pub(super) fn interix(&self, data: &Stream) -> Result<Option<Special>> {
-        if !(MARK as u64 + 1..=MAX_TARGET).contains(&data.size()) {
+        if !(SIGNATURE as u64 + 1..=MAX_TARGET).contains(&data.size()) {
             return Ok(None);
         }
         let mut bytes = vec![0; usize::try_from(data.size()).unwrap_or(0)];
         self.read_stream(data, 0, &mut bytes)?;
-        let (mark, rest) = bytes.split_at(MARK);
+        let (signature, rest) = bytes.split_at(SIGNATURE);
         let number =
             |at: usize| rest.get(at..).and_then(|raw| raw.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw));
         let device = |kind| Special { kind, reparse: Reparse::Other, device: (number(0), number(8)) };
-        Ok(match mark {
+        Ok(match signature {
             b"IntxLNK\x01" => {
                 let reparse = Reparse::AsIs(to_utf8(&utf16(rest)));
                 Some(Special { kind: NodeKind::Symlink, reparse, device: (0, 0) })

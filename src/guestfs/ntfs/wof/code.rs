@@ -1,17 +1,17 @@
-//! Bits and Huffman codes as XPRESS and LZX have them: words of 16 bits, little-endian, read from the upper bit down, and
-//! canonical codes of at most 16 bits.
+//! Bit streams and Huffman codes of XPRESS and LZX: little-endian 16-bit words, read from the most significant bit on,
+//! and canonical codes of at most 16 bits.
 
-/// Bits of a code that one look-up tells; longer ones are rare.
+/// Bits of a code resolved by one table look-up; longer codes are rare.
 const QUICK: u32 = 10;
 const LONGEST: usize = 16;
-/// Bytes that may be missing at the end: what is read ahead of the last code.
+/// Bytes that may be missing at the end, as reading ahead goes past the last code.
 const BEYOND: usize = 4;
 
-/// A reader of bits, with whole bytes in between.
+/// A reader of bits with interspersed whole bytes.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, in the upper part.
+    /// The next bits, most significant first.
     word: u64,
     count: u32,
 }
@@ -21,7 +21,8 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0, word: 0, count: 0 }
     }
 
-    /// Reads on until `count` bits (16 at most) are at hand. Behind the end are zeros, but not for long.
+    /// Reads ahead until `count` bits (at most 16) are available. Returns zeros for a few bytes past the end, then
+    /// fails.
     pub(super) fn ensure(&mut self, count: u32) -> Option<()> {
         while self.count < count {
             if self.at >= self.bytes.len() + BEYOND {
@@ -36,7 +37,7 @@ impl<'a> Bits<'a> {
         Some(())
     }
 
-    /// The next `count` bits (16 at most), which stay.
+    /// Returns the next `count` bits (at most 16) without consuming them.
     fn peek(&self, count: u32) -> u32 {
         if count == 0 { 0 } else { u32::try_from(self.word >> (64 - count)).unwrap_or(0) }
     }
@@ -46,7 +47,7 @@ impl<'a> Bits<'a> {
         self.count -= count;
     }
 
-    /// The next `count` bits (16 at most) as a number.
+    /// Consumes the next `count` bits (at most 16) as a number.
     pub(super) fn take(&mut self, count: u32) -> Option<u32> {
         self.ensure(count)?;
         let bits = self.peek(count);
@@ -54,21 +55,21 @@ impl<'a> Bits<'a> {
         Some(bits)
     }
 
-    /// The next byte behind the words that were read so far.
+    /// Consumes the byte after the words read so far.
     pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = self.bytes.get(self.at).copied()?;
         self.at += 1;
         Some(byte)
     }
 
-    /// The next bytes behind the words that were read so far.
+    /// Consumes the bytes after the words read so far.
     pub(super) fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
-        let part = self.bytes.get(self.at..self.at.checked_add(len)?)?;
+        let bytes = self.bytes.get(self.at..self.at.checked_add(len)?)?;
         self.at += len;
-        Some(part)
+        Some(bytes)
     }
 
-    /// Leaves out the bits up to the next word.
+    /// Discards the bits up to the next word.
     pub(super) fn align(&mut self) {
         self.word = 0;
         self.count = 0;
@@ -77,16 +78,17 @@ impl<'a> Bits<'a> {
 
 /// A canonical Huffman code.
 pub(super) struct Code {
-    /// For the next [`QUICK`] bits: the symbol and its length; length 0 for longer codes.
+    /// Symbol and code length for the next [`QUICK`] bits; length 0 for longer codes.
     quick: Vec<(u16, u8)>,
-    /// Of each length: how many codes there are.
+    /// The number of codes of each length.
     counts: [u32; LONGEST + 1],
     /// Symbols in the order of their codes.
     symbols: Vec<u16>,
 }
 
 impl Code {
-    /// The code of symbols with these lengths in bits, 0 for unused ones. `None` when there is no such code.
+    /// Creates the code of symbols with these lengths in bits, 0 for unused ones. `None` when the lengths are not a
+    /// valid code.
     pub(super) fn new(lengths: &[u8]) -> Option<Self> {
         let mut counts = [0_u32; LONGEST + 1];
         for len in lengths {
@@ -137,7 +139,7 @@ impl Code {
     }
 }
 
-/// Copies `len` bytes within `out` from `distance` bytes before `at`; they may overlap.
+/// Copies `len` bytes within `out` to `at` from `distance` bytes before; the ranges may overlap.
 pub(super) fn copy(out: &mut [u8], at: usize, distance: usize, len: usize) -> Option<usize> {
     let start = at.checked_sub(distance).filter(|_| distance > 0)?;
     let end = at.checked_add(len).filter(|end| *end <= out.len())?;

@@ -1,28 +1,28 @@
-//! LZX (\[MS-PATCH\], in the form that images of Windows have it: each chunk of 32 KiB on its own, and addresses of calls
-//! in x86 code always translated, for a file of 12,000,000 bytes; <https://wimlib.net/>, `lzx_decompress.c`).
+//! LZX (\[MS-PATCH\]) in the form of Windows images: each chunk of 32 KiB is compressed on its own, and call addresses
+//! in x86 code are always translated, for a file size of 12,000,000 bytes (<https://wimlib.net/>, `lzx_decompress.c`).
 
 use super::code::{Bits, Code, copy};
 
-/// Bytes of a chunk, and of the window.
+/// Bytes in a chunk, and in the window.
 pub(super) const CHUNK: u32 = 32 << 10;
 const BYTES: usize = 256;
-/// Sizes of a distance in a window of 32 KiB.
+/// Position slots for a window of 32 KiB.
 const SLOTS: usize = 30;
-/// Lengths that the main code tells; the last one says that the length code goes on.
+/// Lengths in the main code; the last one stands for a longer match with its length in the length code.
 const LENGTHS: usize = 8;
 const MAIN: usize = BYTES + SLOTS * LENGTHS;
 const MORE_LENGTHS: usize = 249;
 const SHORTEST: usize = 2;
-/// Bytes of a file that the translation of addresses takes for its size.
+/// The file size that the translation of addresses assumes.
 const CALLS: i32 = 12_000_000;
 
-/// Lengths of codes, which the next block tells as differences.
+/// Code lengths, which the next block encodes as differences.
 struct Lengths {
     main: [u8; MAIN],
     length: [u8; MORE_LENGTHS],
 }
 
-/// Decompresses one chunk into `out`, all of it. `None` when the bytes make no sense.
+/// Decompresses one chunk, filling `out`. `None` when the bytes are invalid.
 pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
     let mut bits = Bits::new(compressed);
     let mut lengths = Lengths { main: [0; MAIN], length: [0; MORE_LENGTHS] };
@@ -47,7 +47,7 @@ pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// The code of the lower three bits of long distances.
+/// Reads the code of the lower three bits of long distances.
 fn aligned_code(bits: &mut Bits<'_>) -> Option<Code> {
     let mut lengths = [0; 8];
     for len in &mut lengths {
@@ -56,7 +56,7 @@ fn aligned_code(bits: &mut Bits<'_>) -> Option<Code> {
     Code::new(&lengths)
 }
 
-/// The main code and the one of more lengths.
+/// Reads the main code and the length code.
 fn codes(bits: &mut Bits<'_>, lengths: &mut Lengths) -> Option<(Code, Code)> {
     read_lengths(bits, &mut lengths.main[..BYTES])?;
     read_lengths(bits, &mut lengths.main[BYTES..])?;
@@ -64,7 +64,7 @@ fn codes(bits: &mut Bits<'_>, lengths: &mut Lengths) -> Option<(Code, Code)> {
     Some((Code::new(&lengths.main)?, Code::new(&lengths.length)?))
 }
 
-/// Reads lengths of codes, themselves coded: as the difference from the one before, modulo 17, or as runs.
+/// Reads encoded code lengths: differences from those of the block before, modulo 17, or runs.
 fn read_lengths(bits: &mut Bits<'_>, lengths: &mut [u8]) -> Option<()> {
     let mut own = [0; 20];
     for len in &mut own {
@@ -85,7 +85,7 @@ fn read_lengths(bits: &mut Bits<'_>, lengths: &mut [u8]) -> Option<()> {
                 (count, changed(lengths[at], symbol)?)
             }
         };
-        // A run may go past the end, as one of wimlib's may.
+        // A run may go past the end, as wimlib allows too.
         let end = at.saturating_add(usize::try_from(count).ok()?).min(lengths.len());
         lengths[at..end].fill(value);
         at = end;
@@ -127,7 +127,7 @@ fn block(
     Some(())
 }
 
-/// The distance of a slot: its first one, and that many more as the following bits tell.
+/// The distance of a slot: its base plus the value of the following bits.
 fn distance(bits: &mut Bits<'_>, slot: usize, aligned: Option<&Code>) -> Option<u32> {
     let slot = u32::try_from(slot).ok()?;
     let extra = if slot < 2 { 0 } else { slot / 2 - 1 };
@@ -139,13 +139,13 @@ fn distance(bits: &mut Bits<'_>, slot: usize, aligned: Option<&Code>) -> Option<
         }
         _ => bits.take(extra)?,
     };
-    // The first three distances stand for those used before.
+    // The first three distances stand for recently used ones.
     (first + more).checked_sub(2)
 }
 
-/// A block that is stored: it begins with the three recent distances.
+/// Reads an uncompressed block, which begins with the three recent distances.
 fn stored(bits: &mut Bits<'_>, recent: &mut [u32; 3], out: &mut [u8]) -> Option<()> {
-    // At least one bit of the word before is left out, so that a block that begins with a word leaves one out.
+    // At least one bit of padding precedes the block, so at a word boundary a whole word is skipped.
     bits.ensure(1)?;
     bits.align();
     for distance in recent.iter_mut() {
@@ -158,7 +158,7 @@ fn stored(bits: &mut Bits<'_>, recent: &mut [u32; 3], out: &mut [u8]) -> Option<
     Some(())
 }
 
-/// Turns absolute addresses behind the x86 instruction for a call back into relative ones.
+/// Turns absolute addresses after the x86 call instruction back into relative ones.
 fn undo_calls(out: &mut [u8]) {
     let Some(last) = out.len().checked_sub(10) else { return };
     let mut at = 0;
@@ -167,12 +167,12 @@ fn undo_calls(out: &mut [u8]) {
             at += 1;
             continue;
         }
-        let place = i32::try_from(at).unwrap_or(i32::MAX);
+        let position = i32::try_from(at).unwrap_or(i32::MAX);
         let Some(raw) = out.get(at + 1..).and_then(|rest| rest.first_chunk::<4>()) else { return };
         let absolute = i32::from_le_bytes(*raw);
         let relative = match absolute {
-            0.. if absolute < CALLS => absolute - place,
-            ..0 if absolute >= -place => absolute + CALLS,
+            0.. if absolute < CALLS => absolute - position,
+            ..0 if absolute >= -position => absolute + CALLS,
             _ => absolute,
         };
         out[at + 1..at + 5].copy_from_slice(&relative.to_le_bytes());

@@ -1,7 +1,7 @@
-//! Files that Windows compressed in the form of its system files (WOF, the Windows overlay filter, as `compact /exe`
-//! makes them). The unnamed stream is a hole of the file's size; the bytes are in the stream `WofCompressedData`: a table
-//! of where the chunks after the first begin, counted from its own end, then the chunks. One that did not become shorter
-//! is stored as it is. The reparse point says which algorithm (`FILE_PROVIDER_EXTERNAL_INFO_V1` of the Windows SDK).
+//! Files compressed like Windows' system files (WOF, the Windows overlay filter, as created by `compact /exe`). The
+//! unnamed stream is a hole of the file's size. The bytes are in the stream `WofCompressedData`: a table with the
+//! offsets of the chunks after the first, relative to its own end, then the chunks. A chunk that did not get smaller is
+//! stored uncompressed. The reparse point names the algorithm (`FILE_PROVIDER_EXTERNAL_INFO_V1` of the Windows SDK).
 
 mod code;
 mod lzx;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// The stream with the compressed bytes.
 pub(super) const STREAM: &str = "WofCompressedData";
-/// Above this many bytes, the places in the table have 8 bytes.
+/// Files larger than this many bytes have 8-byte offsets in the table.
 const WIDE: u64 = 0xFFFF_FFFF;
 
 /// How the chunks are compressed.
@@ -31,9 +31,9 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    /// By the reparse point's number of it.
-    pub(super) fn numbered(number: u32) -> Option<Self> {
-        Some(match number {
+    /// The algorithm with this ID in the reparse point.
+    pub(super) fn from_id(id: u32) -> Option<Self> {
+        Some(match id {
             0 => Self::Xpress { chunk: 4 << 10 },
             1 => Self::Lzx,
             2 => Self::Xpress { chunk: 8 << 10 },
@@ -49,7 +49,7 @@ impl Algorithm {
         }
     }
 
-    /// Decompresses one chunk; `None` when the bytes make no sense.
+    /// Decompresses one chunk; `None` when the bytes are invalid.
     fn decompress(self, compressed: &[u8], out: &mut [u8]) -> Option<()> {
         match self {
             Self::Xpress { .. } => xpress::decompress(compressed, out),
@@ -74,21 +74,21 @@ impl Ntfs {
             let at = offset + done as u64;
             let skip = usize::try_from(at % chunk).unwrap_or(0);
             let bytes = self.wof_chunk(node, opened, algorithm, at / chunk)?;
-            let part = bytes.get(skip..).unwrap_or_default();
-            let now = part.len().min(buf.len() - done);
+            let rest = bytes.get(skip..).unwrap_or_default();
+            let now = rest.len().min(buf.len() - done);
             if now == 0 {
                 let expected = format!("more than {at} bytes");
                 return Err(corrupt(ParseError::corrupt(0, "size of a compressed file", expected, at)));
             }
-            buf[done..done + now].copy_from_slice(&part[..now]);
+            buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;
         }
         Ok(())
     }
 
-    /// A chunk, decompressed.
-    fn wof_chunk(&self, node: Node, opened: &Opened, algorithm: Algorithm, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.units.get(&(node.0, number)) {
+    /// Returns a decompressed chunk.
+    fn wof_chunk(&self, node: Node, opened: &Opened, algorithm: Algorithm, index: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.units.get(&(node.0, index)) {
             return Ok(bytes);
         }
         let size = opened.data.as_ref().map_or(0, Stream::size);
@@ -105,13 +105,13 @@ impl Ntfs {
         let Some(compressed) = &opened.compressed else {
             return Err(bad("bytes", format!("a stream {STREAM}"), "none".to_owned()));
         };
-        let (start, end) = self.wof_place(compressed, size, chunk, number)?;
-        let len = size.saturating_sub(number * chunk).min(chunk);
-        // A chunk is never longer than what it decompresses to.
+        let (start, end) = self.chunk_range(compressed, size, chunk, index)?;
+        let len = size.saturating_sub(index * chunk).min(chunk);
+        // A chunk is never longer than its decompressed bytes.
         let Some(compressed_len) =
             end.checked_sub(start).filter(|compressed_len| *compressed_len <= len && *compressed_len > 0)
         else {
-            let expected = format!("from {start} on at most {len} bytes for chunk {number}");
+            let expected = format!("from {start} on at most {len} bytes for chunk {index}");
             return Err(bad("chunk table", expected, format!("up to {end}")));
         };
         let mut bytes = vec![0; usize::try_from(compressed_len).unwrap_or(0)];
@@ -121,21 +121,21 @@ impl Ntfs {
         } else {
             let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
             algorithm.decompress(&bytes, &mut out).ok_or_else(|| {
-                let what = format!("chunk {number} of the compressed file with record {record}");
+                let what = format!("chunk {index} of the compressed file with record {record}");
                 corrupt(ParseError::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not decompress"))
             })?;
             out.into()
         };
-        self.units.insert((node.0, number), bytes.clone());
+        self.units.insert((node.0, index), bytes.clone());
         Ok(bytes)
     }
 
-    /// Where a chunk begins and ends in the stream.
-    fn wof_place(&self, compressed: &Stream, size: u64, chunk: u64, number: u64) -> Result<(u64, u64)> {
+    /// The start and end of a chunk in the stream.
+    fn chunk_range(&self, compressed: &Stream, size: u64, chunk: u64, chunk_index: u64) -> Result<(u64, u64)> {
         let entry: u64 = if size > WIDE { 8 } else { 4 };
         let last = size.div_ceil(chunk).saturating_sub(1);
         let table = last.saturating_mul(entry);
-        let place = |index: u64| -> Result<u64> {
+        let offset_of = |index: u64| -> Result<u64> {
             let mut raw = [0; 8];
             let raw = &mut raw[..usize::try_from(entry).unwrap_or(8)];
             self.read_stream(compressed, index * entry, raw)?;
@@ -143,8 +143,8 @@ impl Ntfs {
             let found = if entry == 8 { f.u64_le(0) } else { f.u32_le(0).map(u64::from) };
             Ok(found.map_err(corrupt)?.saturating_add(table))
         };
-        let start = if number == 0 { table } else { place(number - 1)? };
-        let end = if number >= last { compressed.size() } else { place(number)? };
+        let start = if chunk_index == 0 { table } else { offset_of(chunk_index - 1)? };
+        let end = if chunk_index >= last { compressed.size() } else { offset_of(chunk_index)? };
         Ok((start, end))
     }
 }

@@ -2,11 +2,11 @@
 
 use super::code::{Bits, Code, copy};
 
-/// Symbols: 256 bytes, then 16 lengths for each of 16 sizes of a distance.
+/// Symbols: 256 literals, then 16 lengths for each of 16 distance sizes.
 const SYMBOLS: usize = 512;
 const SHORTEST: usize = 3;
 
-/// Decompresses one chunk into `out`, all of it. `None` when the bytes make no sense.
+/// Decompresses one chunk, filling `out`. `None` when the bytes are invalid.
 pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
     let (table, rest) = compressed.split_at_checked(SYMBOLS / 2)?;
     let lengths: Vec<u8> = table.iter().flat_map(|two| [two & 15, two >> 4]).collect();
@@ -21,7 +21,7 @@ pub(super) fn decompress(compressed: &[u8], out: &mut [u8]) -> Option<()> {
             continue;
         }
         let (mut len, distance_bits) = (usize::from(symbol & 15), u32::from(symbol >> 4 & 15));
-        // The bytes of a long length lie behind the words that are at hand now.
+        // The bytes of a long length follow the words read so far.
         bits.ensure(16)?;
         let distance = 1 << distance_bits | bits.take(distance_bits)?;
         if len == 15 {

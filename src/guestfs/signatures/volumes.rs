@@ -1,4 +1,4 @@
-//! What encrypts, joins or splits volumes: LUKS, BitLocker, LVM, Linux RAID, VMFS.
+//! Contents that encrypt, join or split volumes: LUKS, BitLocker, LVM, Linux RAID, VMFS.
 
 use super::{Scan, table};
 use crate::guestfs::Result;
@@ -19,10 +19,10 @@ pub(super) fn luks(scan: &Scan<'_>) -> Result<Option<Content>> {
     Ok(if scan.near().starts_with(b"LUKS\xba\xbe") { parse(&scan.fields()).ok() } else { None })
 }
 
-/// A physical volume of LVM: its label is in one of the first four sectors.
+/// A physical volume of LVM, with its label in one of the first four sectors.
 pub(super) fn lvm(scan: &Scan<'_>) -> Result<Option<Content>> {
     let f = scan.fields();
-    let at = |place: usize, mark: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(mark));
+    let at = |offset: usize, magic: &[u8]| scan.near().get(offset..).is_some_and(|rest| rest.starts_with(magic));
     let label = (0..4).map(|sector| sector * 512).find(|label| at(*label, b"LABELONE") && at(label + 24, b"LVM2 001"));
     let Some(label) = label else { return Ok(None) };
     let header = f.u32_le(label + 20).ok().and_then(|offset| usize::try_from(offset).ok());
@@ -34,20 +34,20 @@ pub(super) fn lvm(scan: &Scan<'_>) -> Result<Option<Content>> {
     Ok(Some(Content { uuid, ..Content::named("LVM member") }))
 }
 
-/// The GUIDs of BitLocker at the start of its boot sector as they are stored: 4967D63B-2E29-4AD8-8399-F6A339E3D001.
+/// The GUID of BitLocker To Go as stored in the boot sector: 4967D63B-2E29-4AD8-8399-F6A339E3D001.
 const BITLOCKER_TO_GO: [u8; 16] =
     [0x3B, 0xD6, 0x67, 0x49, 0x29, 0x2E, 0xD8, 0x4A, 0x83, 0x99, 0xF6, 0xA3, 0x39, 0xE3, 0xD0, 0x01];
 
 /// BitLocker, with the volume's GUID from the first block of metadata
 /// (<https://github.com/libyal/libbde/blob/main/documentation>, "BitLocker Drive Encryption (BDE) format").
 pub(super) fn bitlocker(scan: &Scan<'_>) -> Result<Option<Content>> {
-    let at = |place: usize, mark: &[u8]| scan.near().get(place..).is_some_and(|rest| rest.starts_with(mark));
-    // The second form is of removable media: a FAT to Windows versions that do not know it.
+    let at = |offset: usize, magic: &[u8]| scan.near().get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    // The second form is for removable media, and looks like FAT to older versions of Windows.
     let to_go = at(3, b"MSWIN4.1") && at(424, &BITLOCKER_TO_GO);
     if !at(3, boot_sector::BITLOCKER) && !to_go {
         return Ok(None);
     }
-    // The offset of the block, in bytes; Windows Vista has a cluster there, and zeros at 176.
+    // The byte offset of the block. Windows Vista has a cluster number there, and zeros at 176.
     let metadata = scan.fields().u64_le(if to_go { 440 } else { 176 }).unwrap_or(0);
     let block = scan.bytes(metadata, 96).unwrap_or_default();
     let uuid = Fields::new("BitLocker metadata", &block, metadata).uuid_le(80).ok();
@@ -77,8 +77,8 @@ pub(super) fn raid_at_end(scan: &Scan<'_>) -> Result<Option<Content>> {
     }
     let Some(at) = (size & !0xFFFF).checked_sub(64 << 10) else { return Ok(None) };
     let bytes = scan.bytes(at, 64)?;
-    // Numbers are in the order of the machine that made it. The UUID is in four words, the first of them apart from the
-    // others (`mdp_superblock_s`).
+    // The byte order is that of the machine that created it. The UUID has four words, and the first is stored apart
+    // from the others (`mdp_superblock_s`).
     let big_endian = bytes.starts_with(&RAID.to_be_bytes());
     if !big_endian && !bytes.starts_with(&RAID.to_le_bytes()) {
         return Ok(None);
@@ -95,7 +95,7 @@ pub(super) fn raid_at_end(scan: &Scan<'_>) -> Result<Option<Content>> {
     }))
 }
 
-/// Metadata of version 1 at an offset: `mdp_superblock_1` of the kernel.
+/// Version 1 metadata at an offset: `mdp_superblock_1` of the kernel.
 fn raid(scan: &Scan<'_>, at: u64) -> Result<Option<Content>> {
     let bytes = scan.bytes(at, 64)?;
     let f = Fields::new("RAID superblock", &bytes, at);
@@ -106,7 +106,7 @@ fn raid(scan: &Scan<'_>, at: u64) -> Result<Option<Content>> {
     }))
 }
 
-/// VMFS: a file system, or a volume that is a member of one.
+/// VMFS: a file system, or a volume that belongs to one.
 pub(super) fn vmfs(scan: &Scan<'_>) -> Result<Option<Content>> {
     let bytes = scan.bytes(2 << 20, 256)?;
     let f = Fields::new("VMFS", &bytes, 2 << 20);
@@ -118,7 +118,7 @@ pub(super) fn vmfs(scan: &Scan<'_>) -> Result<Option<Content>> {
     Ok(bytes.starts_with(&0xC001_D00D_u32.to_le_bytes()).then(|| Content::named("VMFS volume member")))
 }
 
-/// A UUID as VMware writes it: 8, 8, 4 and 12 digits, the first three numbers little-endian.
+/// A UUID as VMware writes it: groups of 8, 8, 4 and 12 digits, the first three little-endian.
 fn vmfs_uuid(f: &Fields<'_>, at: usize) -> String {
     let parse = || -> Result<String, ParseError> {
         let rest: String = f.bytes(at + 10, 6)?.iter().map(|byte| format!("{byte:02x}")).collect();

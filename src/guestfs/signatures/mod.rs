@@ -1,5 +1,5 @@
-//! The marks that file systems, encryption and volume managers leave on a volume. Places and names are those of
-//! `blkid`, which is the system's own tool for that (<https://github.com/util-linux/util-linux>, `libblkid`).
+//! The signatures of file systems, encryption and volume managers. Offsets and names are those of `blkid`, the system's
+//! own tool for this (<https://github.com/util-linux/util-linux>, `libblkid`).
 
 mod table;
 mod volumes;
@@ -15,10 +15,10 @@ use table::{Find, Label, SIGNATURES, Uuid};
 
 pub(super) use table::Signature;
 
-/// Bytes from the start of the volume that are read at once, for the marks and names of most.
+/// Bytes read at once from the start of the volume: they hold the signatures and labels of most contents.
 const NEAR: u64 = 4100;
 
-/// The first signature of the table that a volume has, and what it names.
+/// Returns the first signature of the table that matches the volume, and the content it identifies.
 ///
 /// # Errors
 /// When the volume cannot be read.
@@ -32,7 +32,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Option<(&'static Signature, Cont
     Ok(None)
 }
 
-/// A volume that is looked at.
+/// A volume being identified.
 pub(super) struct Scan<'a> {
     volume: &'a dyn Disk,
     near: Vec<u8>,
@@ -58,7 +58,7 @@ impl<'a> Scan<'a> {
         Fields::new("start of the volume", &self.near, 0)
     }
 
-    /// `len` bytes from an offset on, or those that there are.
+    /// Reads `len` bytes at an offset, or fewer at the end of the volume.
     fn bytes(&self, at: u64, len: usize) -> Result<Vec<u8>> {
         let start = usize::try_from(at).unwrap_or(usize::MAX);
         if let Some(known) = start.checked_add(len).and_then(|end| self.near.get(start..end)) {
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
 }
 
 impl Signature {
-    /// What it names on a volume that has it.
+    /// The content that this signature identifies; `None` when the volume does not have it.
     fn content(&self, scan: &Scan<'_>) -> Result<Option<Content>> {
         let (name, at, magic, uuid, label) = match &self.find {
             Find::With(find) => return find(scan),
@@ -122,7 +122,7 @@ fn optical(scan: &Scan<'_>) -> Result<Option<Content>> {
     iso::probe(scan.volume)?.then(named).transpose()
 }
 
-/// Known by a mark of two bytes only, which others may have there by chance.
+/// ext2, ext3 or ext4. The magic number has only two bytes, so other data may match it by chance.
 fn ext_family(scan: &Scan<'_>) -> Result<Option<Content>> {
     let f = scan.fields();
     let parse = || -> Result<Content, ParseError> {
@@ -135,7 +135,7 @@ fn ext_family(scan: &Scan<'_>) -> Result<Option<Content>> {
     Ok(if ext::probe(scan.near()) { parse().ok() } else { None })
 }
 
-/// `struct cache_sb` of the kernel, whose offset is its own sector; bcachefs once had the same magic number.
+/// `struct cache_sb` of the kernel, whose `offset` is its own sector. bcachefs once had the same magic number.
 fn bcache(scan: &Scan<'_>) -> Result<Option<Content>> {
     let bytes = scan.bytes(4096, 104)?;
     let f = Fields::new("bcache superblock", &bytes, 4096);
@@ -169,7 +169,7 @@ fn hpfs(scan: &Scan<'_>) -> Result<Option<Content>> {
     Ok(Some(parse().unwrap_or_else(|_| Content::named("HPFS"))))
 }
 
-/// Minix has magic numbers of two bytes only, so its counts must make sense together (`struct minix_super_block`).
+/// minix has magic numbers of only two bytes, so its counts must be consistent as well (`struct minix_super_block`).
 fn minix(scan: &Scan<'_>) -> Result<Option<Content>> {
     const AT: usize = 1024;
     let f = scan.fields();
@@ -180,7 +180,7 @@ fn minix(scan: &Scan<'_>) -> Result<Option<Content>> {
         }
         let (inodes, maps) = if third { (f.u32_le(AT)?, AT + 6) } else { (u32::from(f.u16_le(AT)?), AT + 4) };
         let (inode_map, zone_map, first_zone) = (f.u16_le(maps)?, f.u16_le(maps + 2)?, f.u16_le(maps + 4)?);
-        // Each block of the map of inodes has 8192 bits at least.
+        // Each block of the inode map has at least 8192 bits.
         let sane = inodes > 0 && u32::from(inode_map) >= inodes.div_ceil(8 * 4096) && zone_map > 0;
         Ok(sane && u32::from(first_zone) > u32::from(inode_map) + u32::from(zone_map))
     };

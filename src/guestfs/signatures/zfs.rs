@@ -1,12 +1,12 @@
-//! ZFS: the first of the four labels of a member. It has a list of names and values, and a ring of uberblocks, of which
-//! the marks are (<https://github.com/openzfs/zfs>, `include/sys/vdev_impl.h`).
+//! ZFS: the first of the four labels of a member. It has a list of names and values, and a ring of uberblocks, whose
+//! magic number is checked (<https://github.com/openzfs/zfs>, `include/sys/vdev_impl.h`).
 
 use super::Scan;
 use crate::guestfs::Result;
 use crate::guestfs::detect::Content;
 use crate::ondisk::fields::Fields;
 
-/// Where the list begins, packed by XDR, and where the ring.
+/// Offsets of the list, encoded as XDR, and of the ring.
 const LIST: usize = 16 << 10;
 const RING: usize = 128 << 10;
 const RING_LEN: usize = 128 << 10;
@@ -25,12 +25,12 @@ pub(super) fn find(scan: &Scan<'_>) -> Result<Option<Content>> {
         return Ok(None);
     }
     let mut content = Content::named("ZFS");
-    // A list that is corrupt has no name to tell.
+    // A corrupt list yields no name.
     let _ = list(&Fields::new("ZFS label", &scan.bytes(0, RING)?, 0), &mut content);
     Ok(Some(content))
 }
 
-/// Takes the pool's name and number out of the list: behind 12 bytes come its entries, each with its length.
+/// Takes the pool's name and GUID out of the list. Its entries follow 12 bytes, and each begins with its length.
 fn list(f: &Fields<'_>, content: &mut Content) -> Option<()> {
     let number = |at: usize| f.u32_be(at).ok();
     let size = |at: usize| number(at).and_then(|n| usize::try_from(n).ok());
