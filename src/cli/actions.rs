@@ -9,11 +9,10 @@ use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::background;
 use crate::mount::{self, Access, OnSignal, Options};
-use crate::open::{self, DiskOptions, Lookup, OpenDisk};
+use crate::open::{self, DiskOptions, Lookup, OpenDisk, OpenDisks};
 use crate::storage::Allowed;
-use crate::view::Source;
+use crate::view::View;
 use clap::CommandFactory;
-use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::mem;
 use std::path::Path;
@@ -27,7 +26,7 @@ pub(super) fn run(
 ) -> Result<u8, Error> {
     match action {
         Action::ListMachines => list_machines(arguments)?,
-        Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
+        Action::ListVolumes => list_volumes(arguments)?,
         Action::Unmount { point } => mount::unmount(point)?,
         Action::Complete { shell } => print(|mut out| {
             clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
@@ -36,7 +35,7 @@ pub(super) fn run(
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
             return Ok(run_in_background()?);
         }
-        Action::Mount { disk, point } => mount_disk(arguments, disk, point)?,
+        Action::Mount { point } => mount_disks(arguments, point)?,
     }
     Ok(0)
 }
@@ -63,16 +62,22 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     Ok(())
 }
 
-fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
-    let disk = open_disk(arguments, &lookup(arguments)?, disk, DiskOptions::default())?;
-    warn(&disk.warnings);
+fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
+    let open = open_disks(arguments, &lookup(arguments)?, DiskOptions::default())?;
+    let reports: Vec<DiskReport> = open.disks.iter().map(|(_, disk)| report_on(disk)).collect();
+    print(|out| match (arguments.json, &reports[..]) {
+        (true, [report]) => listing::write_json(out, report),
+        (true, reports) => listing::write_json(out, &reports),
+        (false, reports) => {
+            reports.iter().try_for_each(|report| listing::write_partitions(out, report, terminal::style()))
+        }
+    })
+}
+
+fn report_on(disk: &OpenDisk) -> DiskReport {
     let mut contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
     contents.extend(disk.whole_content());
-    let report = DiskReport::new(&disk.chain, disk.disk.size(), &disk.table, &contents);
-    print(|out| match arguments.json {
-        true => listing::write_json(out, &report),
-        false => listing::write_partitions(out, &report, terminal::style()),
-    })
+    DiskReport::new(&disk.chain, disk.disk.size(), &disk.table, &contents)
 }
 
 /// Writes to standard output through a buffer.
@@ -88,46 +93,40 @@ fn lookup(arguments: &Arguments) -> Result<Lookup, Error> {
     Ok(Lookup { settings: arguments.settings.clone(), allowed, passwords: password::sources(arguments) })
 }
 
-/// Finds and opens the disk that the arguments name, and says what was found on the way.
-fn open_disk(arguments: &Arguments, lookup: &Lookup, disk: &OsStr, options: DiskOptions) -> Result<OpenDisk, Error> {
-    let found = lookup.chain(disk, options.writable)?;
+/// Finds and opens the disks that the arguments name, and says what a user should know of them.
+fn open_disks(arguments: &Arguments, lookup: &Lookup, options: DiskOptions) -> Result<OpenDisks, Error> {
+    let found = lookup.find(&arguments.which(), options.writable)?;
     warn(&found.warnings);
-    let options = DiskOptions {
-        force: arguments.force,
-        internal_snapshot: arguments.snapshot.clone(),
-        allowed_devices: arguments.allowed_devices.clone(),
-        ..options
-    };
-    Ok(OpenDisk::open(lookup, found.chain, &options)?)
+    let options = DiskOptions { force: arguments.force, allowed_devices: arguments.allowed_devices.clone(), ..options };
+    let open = found.open(lookup, &options)?;
+    warn(&open.warnings);
+    Ok(open)
 }
 
 fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
 }
 
-/// Mounts a disk and serves it until it is unmounted.
-fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
+/// Mounts disks and serves them until they are unmounted.
+fn mount_disks(arguments: &Arguments, point: &Path) -> Result<(), Error> {
     let mut options = mount_options(arguments)?;
-    if arguments.image.is_none() && options.source.is_none() {
-        // So that mount(8) finds its line of fstab in the mount table again.
-        options.source = Some(disk.to_string_lossy().into_owned());
-    }
+    // So that mount(8) finds its line of fstab in the mount table again.
+    let source = arguments.source_word().map(|word| word.to_string_lossy().into_owned());
+    options.source = options.source.or(source);
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
     let lookup = lookup(arguments)?;
     let disk_options =
         DiskOptions { writable: options.writable, mount_point: Some(point.clone()), ..DiskOptions::default() };
-    let mut disk = open_disk(arguments, &lookup, disk, disk_options)?;
+    let mut open = open_disks(arguments, &lookup, disk_options)?;
     // The mount may last for months, and needs the keys only.
     drop(lookup);
-    warn(&disk.warnings);
-    warn(&disk.table.notes);
-    let (guests, warnings) = if arguments.guest_filesystem { disk.guests() } else { Default::default() };
+    let shown = View::of_open(&open, arguments.guest_filesystem, options.appearance());
+    let (view, warnings) = shown.map_err(mount::Error::from)?;
     warn(&warnings);
-    let source = Source { guests, ..Source::of_disk(&disk) };
-    let mounted = mount::mount(source, &point, &options, OnSignal::Stop)?;
+    let mounted = mount::mount(view, &point, &options, OnSignal::Stop)?;
     // Only now: it takes longer than mounting does.
-    disk.warning_of_writers().iter().for_each(|warning| log::warn!("{warning}"));
-    let _locks = disk.into_locks();
+    warn(&open.warnings_of_writers());
+    let _locks = open.into_locks();
     let detached = if arguments.in_background { background::detach() } else { Ok(()) };
     if detached.is_err() {
         mounted.stopper().stop();

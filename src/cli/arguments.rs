@@ -2,10 +2,11 @@
 
 use super::spelling;
 use crate::crypt::PasswordFile;
+use crate::open::Which;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const WHAT: &str = "What to do";
@@ -154,9 +155,9 @@ pub(super) enum Action<'a> {
     /// List the machines.
     ListMachines,
     /// List the volumes of a disk.
-    ListVolumes { disk: &'a OsStr },
-    /// Mount a disk.
-    Mount { disk: &'a OsStr, point: &'a Path },
+    ListVolumes,
+    /// Mount disks.
+    Mount { point: &'a Path },
     /// Unmount.
     Unmount { point: &'a Path },
     /// Print a completion script.
@@ -178,6 +179,17 @@ impl Arguments {
         matches!(self.action(), Ok(Action::Mount { .. })) && !self.foreground && !self.debug
     }
 
+    /// The disk that they name.
+    pub(super) fn which(&self) -> Which {
+        let image = self.image.clone().or_else(|| self.source_word().cloned());
+        Which { image, snapshot: self.snapshot.clone() }
+    }
+
+    /// What stands before the mount point, as mount(8) has it.
+    pub(super) fn source_word(&self) -> Option<&OsString> {
+        self.words.first().filter(|_| self.words.len() == 2)
+    }
+
     /// What they ask for.
     pub(super) fn action(&self) -> Result<Action<'_>, clap::Error> {
         let missing = |what| Err(Self::command().error(ErrorKind::MissingRequiredArgument, what));
@@ -191,13 +203,13 @@ impl Arguments {
         match (self.image.as_deref(), word(0), word(1)) {
             (None, ..) if self.list && self.snapshot.is_some() => missing("whose snapshot? Give the disk with --image"),
             (None, ..) if self.list => Ok(Action::ListMachines),
-            (Some(disk), ..) if self.list => Ok(Action::ListVolumes { disk }),
+            (Some(_), ..) if self.list => Ok(Action::ListVolumes),
             (Some(_), Some(_), Some(_)) => {
                 let message = "a disk is given twice: with --image, and before the mount point";
                 Err(Self::command().error(ErrorKind::ArgumentConflict, message))
             }
-            (Some(disk), Some(point), None) | (None, Some(disk), Some(point)) => {
-                Ok(Action::Mount { disk, point: Path::new(point) })
+            (Some(_), Some(point), None) | (None, Some(_), Some(point)) => {
+                Ok(Action::Mount { point: Path::new(point) })
             }
             (Some(_), None, _) => missing("where should the disk be mounted? Give a directory, or --list"),
             (None, Some(_), None) => {
@@ -237,16 +249,17 @@ mod tests {
     fn image_in_all_spellings() {
         for line in ["-i a.vdi", "-ia.vdi", "-i=a.vdi", "--image a.vdi", "--image=a.vdi", "--imagea.vdi"] {
             let arguments = parse(&format!("x {line} /mnt")).unwrap();
-            let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
-            assert_eq!(arguments.action().unwrap(), expected, "{line}");
+            assert_eq!(arguments.action().unwrap(), Action::Mount { point: "/mnt".as_ref() }, "{line}");
+            assert_eq!(arguments.which().image.as_deref(), Some("a.vdi".as_ref()), "{line}");
         }
     }
 
     #[test]
     fn takes_the_words_of_mount() {
         for line in ["a.vdi /mnt", "a.vdi /mnt -o ro,dev,suid", "-o rw a.vdi /mnt"] {
-            let expected = Action::Mount { disk: "a.vdi".as_ref(), point: "/mnt".as_ref() };
-            assert_eq!(parse(&format!("x {line}")).unwrap().action().unwrap(), expected, "{line}");
+            let arguments = parse(&format!("x {line}")).unwrap();
+            assert_eq!(arguments.action().unwrap(), Action::Mount { point: "/mnt".as_ref() }, "{line}");
+            assert_eq!(arguments.which().image.as_deref(), Some("a.vdi".as_ref()), "{line}");
         }
     }
 
@@ -261,11 +274,11 @@ mod tests {
     #[test]
     fn what_is_asked_for() {
         let asked = |line: &str, expected: Action<'_>| assert_eq!(parse(line).unwrap().action().unwrap(), expected);
-        asked("x -l -i a", Action::ListVolumes { disk: "a".as_ref() });
+        asked("x -l -i a", Action::ListVolumes);
         asked("x -u /mnt", Action::Unmount { point: "/mnt".as_ref() });
         asked("x --unmount=/mnt -v", Action::Unmount { point: "/mnt".as_ref() });
         asked("x --completions bash", Action::Complete { shell: Shell::Bash });
-        asked("x -g -f -d --force -i a /mnt", Action::Mount { disk: "a".as_ref(), point: "/mnt".as_ref() });
+        asked("x -g -f -d --force -i a /mnt", Action::Mount { point: "/mnt".as_ref() });
     }
 
     #[test]

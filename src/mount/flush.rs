@@ -5,9 +5,9 @@ use crate::error_kind::message;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Flushes a disk and counts its writes.
+/// Flushes disks and counts their writes.
 pub(super) struct Flusher {
-    disk: Arc<dyn Disk>,
+    disks: Vec<Arc<dyn Disk>>,
     /// Writes so far.
     written: AtomicU64,
     /// Those of them that were followed by a flush.
@@ -17,8 +17,8 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, written: AtomicU64::new(0), flushed: AtomicU64::new(0), failure: Mutex::default() }
+    pub(super) fn new(disks: Vec<Arc<dyn Disk>>) -> Self {
+        Self { disks, written: AtomicU64::new(0), flushed: AtomicU64::new(0), failure: Mutex::default() }
     }
 
     /// Counts a write that has reached the disk.
@@ -31,7 +31,7 @@ impl Flusher {
         self.after(|disk| disk.flush())
     }
 
-    /// As [`flush`](Self::flush), without asking the disk when nothing was written since the last one that worked.
+    /// As [`flush`](Self::flush), without asking the disks when nothing was written since the last one that worked.
     pub(super) fn flush_written(&self) -> disk::Result<()> {
         let clean = self.flushed.load(Ordering::Acquire) == self.written.load(Ordering::Acquire);
         if clean { Ok(()) } else { self.flush() }
@@ -48,10 +48,11 @@ impl Flusher {
     }
 
     /// A failure is logged when it is a new one: it comes back every few seconds until something changes.
-    fn after(&self, flush: impl FnOnce(&dyn Disk) -> disk::Result<()>) -> disk::Result<()> {
+    fn after(&self, flush: impl Fn(&dyn Disk) -> disk::Result<()>) -> disk::Result<()> {
         // A write that comes during the flush may not be part of it.
         let before = self.written.load(Ordering::Acquire);
-        let done = flush(&*self.disk);
+        // Each of them, also after the failure of another.
+        let done = self.disks.iter().map(|disk| flush(&**disk)).fold(Ok(()), Result::and);
         let failure = done.as_ref().err().map(|e| message(e));
         let last = {
             let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn flushes_what_was_written_until_it_works() {
         let disk = Arc::new(MemoryDisk::new(vec![0; 512]));
-        let flusher = Flusher::new(disk.clone());
+        let flusher = Flusher::new(vec![disk.clone()]);
         flusher.flush_written().unwrap();
         assert_eq!(disk.counts(), (0, 0));
         flusher.written();

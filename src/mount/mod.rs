@@ -1,7 +1,7 @@
 //! A [view](crate::view) over FUSE.
 //!
 //! `server` and `requests` answer the kernel, through the crate `fuser`; `splice` is what the crate lacks; `attach` mounts.
-//! [`mount`] puts a [`Source`](crate::view::Source) on a directory, [`Mounted::serve`] keeps it there until it is
+//! [`mount`] puts a [`View`](crate::view::View) on a directory, [`Mounted::serve`] keeps it there until it is
 //! unmounted, and [`unmount`] ends the mount of another process.
 
 mod attach;

@@ -1,6 +1,7 @@
 //! The mount options: what `-o` accepts.
 
 use super::{Error, Result};
+use crate::view::Appearance;
 
 /// Who may use the mount besides the user who mounted it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,6 +135,13 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Options {
+    /// How the files of the mount look.
+    #[must_use]
+    pub fn appearance(&self) -> Appearance {
+        let Self { writable, uid, gid, umask, .. } = *self;
+        Appearance { writable, uid, gid, umask }
+    }
+
     /// Takes in the words of one `-o`, separated by commas, after `--rw` and `--root` have been set.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::process::{self, Process};
 use super::server::Server;
 use super::{Error, Options, PID_ATTRIBUTE, Result, attach, point, table};
 use crate::error_kind::message;
-use crate::view::{Appearance, Source, View};
+use crate::view::View;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -61,16 +61,16 @@ pub struct Mounted {
     stopper: Stopper,
 }
 
-/// Mounts a disk on a directory. When this returns, the mount answers, and threads serve it;
-/// [`serve`](Mounted::serve) must follow. The disk is closed when it could not be mounted.
+/// Mounts a view on a directory. When this returns, the mount answers, and threads serve it;
+/// [`serve`](Mounted::serve) must follow. The disks are closed when it could not be mounted.
 ///
 /// # Errors
 /// [`Error::Point`], [`Error::Io`], [`Error::OthersNotAllowed`], [`Error::Silent`].
-pub fn mount(source: Source, directory: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
-    let flusher = Arc::new(Flusher::new(source.disk.clone()));
+pub fn mount(view: View, directory: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
+    let flusher = Arc::new(Flusher::new(view.disks().cloned().collect()));
     let (sender, events) = mpsc::channel();
     let stopper = Stopper(sender);
-    let mounted = start(source, directory, options, &flusher, &stopper, on_signal).inspect_err(|_| {
+    let mounted = start(view, directory, options, &flusher, &stopper, on_signal).inspect_err(|_| {
         if let Err(e) = flusher.close() {
             log::error!("{}", message(&e));
         }
@@ -82,7 +82,7 @@ pub fn mount(source: Source, directory: &Path, options: &Options, on_signal: OnS
 
 /// Mounts and waits for the first answer. Returns the mount point and what [`first_answer`] does.
 fn start(
-    source: Source,
+    view: View,
     directory: &Path,
     options: &Options,
     flusher: &Arc<Flusher>,
@@ -90,8 +90,6 @@ fn start(
     on_signal: OnSignal,
 ) -> Result<(PathBuf, Option<(u64, u64)>)> {
     let point = point::check(directory, options.nonempty)?;
-    let Options { writable, uid, gid, umask, .. } = *options;
-    let view = View::new(source, Appearance { writable, uid, gid, umask })?;
     let process = Process::current()?;
     // Before there is a mount that a signal could leave dead.
     // Who starts a program with nohup(1) wants it to outlive the terminal.
@@ -146,8 +144,10 @@ fn first_answer(point: &Path) -> Result<Option<(u64, u64)>> {
     let seen = answer.recv_timeout(ANSWER_WITHIN).map_err(silent)?;
     let Some(entry) = table::at(point)?.filter(table::Entry::is_ours) else { return Ok(None) };
     match seen {
-        // A umask may forbid it, which is an answer too.
-        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Err(Error::io(point, "read the mount on")(e)),
+        // A umask may forbid it, and the disks of a machine are one level down: answers, too.
+        Err(e) if !matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => {
+            Err(Error::io(point, "read the mount on")(e))
+        }
         _ => Ok(Some(entry.device)),
     }
 }

@@ -102,12 +102,10 @@ impl Server {
     /// `FOPEN_*` for a file that is opened with `open(2)`'s flags.
     pub(super) fn open_flags(&self, inode: u64, flags: i32) -> Result<FopenFlags, Errno> {
         let guests = self.view.is_guests(inode);
-        if !guests {
-            self.view.disk(inode).map_err(errno)?;
-        }
+        let is_writable = !guests && self.view.disk(inode).map_err(errno)?.writable();
         // All flags that a reader or writer may pass are fine; only writing needs a writable mount, and the guest's
         // files are never written.
-        let writable = self.view.writable() && !guests;
+        let writable = self.view.writable() && is_writable;
         if !writable && flags & libc::O_ACCMODE != libc::O_RDONLY {
             return Err(Errno::EROFS);
         }

@@ -3,7 +3,7 @@
 use super::{Error, FAILURE_ATTRIBUTE, OnSignal, Options, Stopper, mount, table};
 use crate::disk::memory::MemoryDisk;
 use crate::error_kind::ErrorKind;
-use crate::view::Source;
+use crate::view::{Source, View};
 use nix::libc;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,10 +23,11 @@ struct Scene {
     serving: Option<JoinHandle<super::Result<()>>>,
 }
 
-fn source(directory: &TempDir, disk: Arc<MemoryDisk>) -> Source {
+fn view(directory: &TempDir, disk: Arc<MemoryDisk>, options: &Options) -> View {
     let image = directory.path().join("memory.img");
     fs::write(&image, "").unwrap();
-    Source { disk, volumes: Vec::new(), image, guests: Vec::new(), stored: u64::MAX }
+    let source = Source { disk, volumes: Vec::new(), image, guests: Vec::new(), stored: u64::MAX };
+    View::new(source, options.appearance()).unwrap()
 }
 
 impl Scene {
@@ -39,7 +40,7 @@ impl Scene {
         let disk = Arc::new(MemoryDisk::new(vec![7; 1 << 20]));
         let point = directory.path().join("mnt");
         fs::create_dir(&point).unwrap();
-        let mounted = mount(source(&directory, disk.clone()), &point, options, OnSignal::Unchanged).unwrap();
+        let mounted = mount(view(&directory, disk.clone(), options), &point, options, OnSignal::Unchanged).unwrap();
         let stopper = mounted.stopper();
         let serving = Some(thread::spawn(move || mounted.serve()));
         Self { _directory: directory, point, disk, stopper, serving }
@@ -187,8 +188,9 @@ fn a_last_flush_that_fails_is_the_mount_s_failure() {
 fn a_disk_that_cannot_be_mounted_is_closed() {
     let directory = TempDir::new().unwrap();
     let disk = Arc::new(MemoryDisk::new(vec![0; 512]));
-    let source = source(&directory, disk.clone());
-    let failed = mount(source, directory.path(), &Options::default(), OnSignal::Unchanged).map(drop);
+    let options = Options::default();
+    let view = view(&directory, disk.clone(), &options);
+    let failed = mount(view, directory.path(), &options, OnSignal::Unchanged).map(drop);
     assert!(matches!(failed, Err(Error::Point { .. })), "{failed:?}");
     assert_eq!(disk.counts().1, 1);
 }

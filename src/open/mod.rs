@@ -1,15 +1,17 @@
 //! From what the user asked to what is open: the registry, the chain of images, its locks, the disk, its volumes and
 //! their file systems. Listing, mounting and copying all come through here, so they cannot disagree.
 //!
-//! [`Lookup`] finds machines and disks, [`OpenDisk::open`] opens one. What a user should know of what was found is
-//! returned as warnings, a sentence each.
+//! [`Lookup::find`] finds the disks that a [`Which`] means, [`Selection::open`] opens them. What a user should know of
+//! what was found is returned as warnings, a sentence each.
 
 mod contents;
 mod disk;
 mod error;
 mod lookup;
+mod which;
 
 pub use contents::{Guest, VolumeContent};
 pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Found, Lookup, failure, shortened};
+pub use which::{OpenDisks, Selection, Which, of_slot};

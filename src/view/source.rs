@@ -1,7 +1,8 @@
 //! What a view is made of.
 
+use super::{Appearance, Result, View};
 use crate::disk::Disk;
-use crate::open::{Guest, OpenDisk};
+use crate::open::{Guest, OpenDisk, OpenDisks, of_slot};
 use crate::volume::Volume;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -31,6 +32,31 @@ impl Source {
         let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
         let (disk, volumes) = (open.disk.clone(), open.table.volumes.clone());
         Self { disk, volumes, image, guests: Vec::new(), stored }
+    }
+}
+
+impl View {
+    /// The view of what is open, with the guest's file systems if they are wanted, and what a user should know of those.
+    /// A machine that was opened whole has a directory for each disk.
+    ///
+    /// # Errors
+    /// As [`View::new`].
+    pub fn of_open(open: &OpenDisks, with_guests: bool, appearance: Appearance) -> Result<(Self, Vec<String>)> {
+        let (mut sources, mut warnings) = (Vec::new(), Vec::new());
+        for (slot, disk) in &open.disks {
+            let (guests, more) = if with_guests { disk.guests() } else { Default::default() };
+            warnings.extend(more.iter().map(|warning| of_slot(slot.as_deref(), warning)));
+            sources.push((slot.clone(), Source { guests, ..Source::of_disk(disk) }));
+        }
+        let only = if let [(None, _)] = &sources[..] { sources.pop() } else { None };
+        let view = match only {
+            Some((_, source)) => Self::new(source, appearance)?,
+            None => {
+                let named = |(slot, source): (Option<String>, Source)| (slot.unwrap_or_default().into(), source);
+                Self::of_disks(sources.into_iter().map(named).collect(), appearance)?
+            }
+        };
+        Ok((view, warnings))
     }
 }
 

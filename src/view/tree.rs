@@ -176,6 +176,11 @@ impl View {
         self.appearance.writable
     }
 
+    /// The disks, whose bytes the files have.
+    pub fn disks(&self) -> impl Iterator<Item = &Arc<dyn Disk>> {
+        self.disks.iter().map(|backing| &backing.disk)
+    }
+
     /// Whether an inode is in a guest's file system, which is never written to.
     #[must_use]
     pub fn is_guests(&self, inode: u64) -> bool {
@@ -239,7 +244,7 @@ impl View {
         let writable = self.appearance.writable;
         let (kind, size, mode) = match node {
             Node::Directory(_) => (Kind::Directory, 0, if writable { 0o755 } else { 0o555 }),
-            Node::File(disk) => (Kind::File, disk.size(), if writable { 0o644 } else { 0o444 }),
+            Node::File(disk) => (Kind::File, disk.size(), if writable && disk.writable() { 0o644 } else { 0o444 }),
             Node::Symlink(target) => (Kind::Symlink, target.as_os_str().len() as u64, 0o777),
         };
         let stored = backing.filter(|_| kind == Kind::File).map_or(0, |backing| size.min(backing.stored));
