@@ -1,5 +1,5 @@
-//! What a volume holds, named as `blkid` names it: type, label and UUID of images that the real tools made, and of
-//! crafted ones where Debian has no tool. Then the listing and the messages that show it.
+//! Identification of volumes, compared with `blkid`: type, label and UUID of images created by the real tools, or
+//! crafted where Debian has none. Also the listing and the messages that report it.
 //!
 //! Needs root (a loop device for pvcreate) and the tools of `setup.sh`; fails loudly without.
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::{self, Content};
 
-/// Runs a shell script in a directory, in which `image` is made.
+/// Runs a shell script in a directory, where it creates `image`.
 fn sh(directory: &Path, script: &str) -> String {
     let done = Command::new("bash").args(["-euc", script]).current_dir(directory).output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
@@ -22,7 +22,7 @@ fn disk(image: &Path) -> Arc<dyn Disk> {
     Arc::new(ChainDisk::new(vec![image], Vec::new()))
 }
 
-/// What blkid calls the type, our name for it, and how `image` is made.
+/// The type in blkid, its name here, and a script that creates `image`.
 const KINDS: [(&str, &str, &str); 52] = [
     ("crypto_LUKS", "LUKS1", "echo p | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 image -"),
     (
@@ -75,7 +75,7 @@ const KINDS: [(&str, &str, &str); 52] = [
     ),
     ("ocfs2", "OCFS2", "craft 4096 OCFSV2; craft 4432 sixteen-bytes-id; craft 4368 oracle"),
     ("VMFS", "VMFS", r"craft 2097152 '\136\361\253\057'; craft 2097161 ABCDEFGHIJKLMNOP; craft 2097181 datastore"),
-    // A label that is in the boot sector still, though the user erased it.
+    // An erased label that is still in the boot sector.
     (
         "vfat",
         "FAT16",
@@ -100,20 +100,20 @@ const KINDS: [(&str, &str, &str); 52] = [
     ("hfs", "HFS", r"craft 1024 BD; craft 1044 '\0\0\020\0'; craft 1060 '\007Old Mac'; craft 1140 8-bytes."),
 ];
 
-/// What the scripts use: SIZE, `craft PLACE BYTES`, `raid PLACE MINOR`, `zfs ORDER`.
+/// Helpers for the scripts: SIZE, `craft OFFSET BYTES`, `raid OFFSET MINOR`, `zfs ORDER`.
 const HEAD: &str = r#"
 SIZE=$((40 << 20)); rm -rf image x; truncate -s $SIZE image
 craft() { printf -- "$2" | dd of=image bs=1 seek=$1 conv=notrunc status=none; }
 raid() { python3 - $1 $2 $SIZE <<'END'
 import struct, sys
-place, minor, size = map(int, sys.argv[1:])
+offset, minor, size = map(int, sys.argv[1:])
 block = struct.pack("<IIII16s32s", 0xa92b4efc, 1, 0, 0, bytes(range(16, 32)), b"host:array")
-block += struct.pack("<QIIQIIIIQIIIIQQQ", 0, 1, 0, 2048, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2048, 20000, place // 512)
+block += struct.pack("<QIIQIIIIQIIIIQQQ", 0, 1, 0, 2048, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2048, 20000, offset // 512)
 block = block.ljust(256, b"\0")
 total = sum(struct.unpack("<64I", block))
 block = block[:216] + struct.pack("<I", ((total & 0xffffffff) + (total >> 32)) & 0xffffffff) + block[220:]
 image = open("image", "r+b")
-image.seek(place)
+image.seek(offset)
 image.write(block)
 END
 }
@@ -151,30 +151,30 @@ label = bytearray(256 << 10)
 nv = b"\1\1\0\0" + struct.pack(">II", 0, 1) + pairs + struct.pack(">II", 0, 0)
 label[16 << 10:(16 << 10) + len(nv)] = nv
 for i in range(16):
-    place = (128 << 10) + 1024 * i
-    label[place:place + 40] = struct.pack(order + "QQQQQ", 0xbab10c, 5000, 4 + i, 777, 1700000000)
+    offset = (128 << 10) + 1024 * i
+    label[offset:offset + 40] = struct.pack(order + "QQQQQ", 0xbab10c, 5000, 4 + i, 777, 1700000000)
 image = open("image", "r+b")
-for place in [0, 256 << 10, size - (512 << 10), size - (256 << 10)]:
-    image.seek(place)
+for offset in [0, 256 << 10, size - (512 << 10), size - (256 << 10)]:
+    image.seek(offset)
     image.write(label)
 END
 }
 "#;
 
 #[test]
-fn volumes_are_named_as_blkid_names_them() {
+fn identifies_volumes_like_blkid() {
     let directory = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (theirs, ours, script) in KINDS {
         sh(directory.path(), &format!("{HEAD}\n({script}) >/dev/null 2>log || {{ cat log >&2; exit 1; }}"));
-        let tell =
+        let blkid =
             |tag: &str| sh(directory.path(), &format!("blkid -p -s {tag} -o value image || :")).trim().to_owned();
         let found = guestfs::identify(&disk(&directory.path().join("image")));
-        // Made from other data than a UUID is, for these.
-        let uuid = if ["UDF", "ISO 9660"].contains(&ours) { found.uuid.clone() } else { tell("UUID") };
-        let label = if ours == "UDF" { found.label.clone() } else { tell("LABEL") };
+        // For these, blkid derives them from other data.
+        let uuid = if ["UDF", "ISO 9660"].contains(&ours) { found.uuid.clone() } else { blkid("UUID") };
+        let label = if ours == "UDF" { found.label.clone() } else { blkid("LABEL") };
         let expected = (theirs.to_owned(), ours.to_owned(), label, uuid);
-        let found = (tell("TYPE"), found.type_name, found.label, found.uuid);
+        let found = (blkid("TYPE"), found.type_name, found.label, found.uuid);
         if found != expected {
             wrong.push(format!("{script}:\n  blkid {expected:?}\n  ours  {found:?}"));
         }
@@ -182,9 +182,9 @@ fn volumes_are_named_as_blkid_names_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The mark of ext is two bytes long, and another file system may have them there by chance; blkid names neither then.
+/// The magic number of ext has two bytes, which another file system may have by chance; blkid then reports neither.
 #[test]
-fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
+fn identifies_fat_with_magic_number_of_ext_in_table() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -196,7 +196,7 @@ fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
 }
 
 #[test]
-fn any_short_volume_is_nothing_known() {
+fn identifies_nothing_on_short_empty_volumes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     for size in [512, 1024, 4096, 5000, 66_000, 263_000] {
@@ -216,7 +216,7 @@ fn listing(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A disk with four partitions: ext4, LUKS, a corrupt ext4, and one with nothing.
+/// A disk with four partitions: ext4, LUKS, a corrupt ext4, and an empty one.
 fn partitioned() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     sh(
@@ -232,7 +232,7 @@ fn partitioned() -> TempDir {
 }
 
 #[test]
-fn a_listing_says_what_each_partition_holds() {
+fn listing_shows_content_of_each_partition() {
     let directory = partitioned();
     let text = listing(directory.path(), &["-l", "-i", "image"]);
     let rows: Vec<Vec<&str>> =
@@ -254,15 +254,15 @@ fn a_listing_says_what_each_partition_holds() {
     let json = listing(directory.path(), &["-l", "-i", "image", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["filesystem"], serde_json::Value::Null);
-    let held: Vec<serde_json::Value> =
+    let contents: Vec<serde_json::Value> =
         json["partitions"].as_array().unwrap().iter().map(|p| p["filesystem"].clone()).collect();
-    assert_eq!(held[0], serde_json::json!({"type": "ext4", "label": "the root", "uuid": aa}));
-    assert_eq!(held[1], serde_json::json!({"type": "LUKS2", "label": "", "uuid": bb}));
-    assert_eq!(held[3], serde_json::Value::Null);
+    assert_eq!(contents[0], serde_json::json!({"type": "ext4", "label": "the root", "uuid": aa}));
+    assert_eq!(contents[1], serde_json::json!({"type": "LUKS2", "label": "", "uuid": bb}));
+    assert_eq!(contents[3], serde_json::Value::Null);
 }
 
 #[test]
-fn a_listing_says_what_a_whole_disk_holds() {
+fn listing_shows_content_of_whole_disk() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "truncate -s 20M image; mkfs.ext4 -q -L data -U 5bd1e995-77a6-4c08-9f3e-0000000000aa image");
     let text = listing(directory.path(), &["-l", "-i", "image"]);
@@ -274,7 +274,7 @@ fn a_listing_says_what_a_whole_disk_holds() {
 }
 
 #[test]
-fn a_mount_says_what_each_volume_holds() {
+fn mount_reports_content_of_each_volume() {
     let directory = partitioned();
     std::fs::create_dir(directory.path().join("mnt")).unwrap();
     let output = program(directory.path(), &["-v", "-g", "-i", "image", "mnt"]);

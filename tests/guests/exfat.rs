@@ -1,4 +1,4 @@
-//! exFAT as exfat-fuse shows it: the same names, sizes, times and bytes. (Owners and modes are its own invention.)
+//! Compares exFAT volumes with exfat-fuse: names, sizes, times and bytes. (Owners and modes are made up by exfat-fuse.)
 //!
 //! Needs root (loop devices), exfatprogs and exfat-fuse; fails loudly without.
 
@@ -14,11 +14,11 @@ use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::exfat::Exfat;
 use vboximg_mount::guestfs::{Error, GuestFs, Node, read};
 
-/// A directory with an image that is mounted on `m` now and then, and not when dropped.
+/// A directory with an image that is mounted on `m` at times; unmounted when dropped.
 struct Lab(tempfile::TempDir);
 
 impl Lab {
-    /// Makes an image of `size` and runs a script in its root, which is `$1/m`.
+    /// Creates an image of `size` and runs a script while its root is mounted on `$1/m`.
     fn new(mkfs: &str, size: &str, fill: &str) -> Self {
         let lab = Self(tempfile::tempdir().unwrap());
         lab.sh(&format!("truncate -s {size} image; mkfs.exfat {mkfs} image >/dev/null; mkdir m"));
@@ -66,9 +66,9 @@ impl Drop for Lab {
     }
 }
 
-/// Leaves what both can know: kind, size, second of the last change, digest.
+/// Reduces a tree to what both can know: kind, size, modification time in seconds, digest.
 fn comparable(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
+    let retain = |text: String| -> String {
         let others = ["uid=", "gid=", "links=", "ctime="];
         let words = text.split(' ').filter(|word| !others.iter().any(|prefix| word.starts_with(prefix)));
         let words = words.map(|word| match (word.strip_prefix("mode="), word.strip_prefix("mtime=")) {
@@ -78,13 +78,13 @@ fn comparable(walk: Walk) -> Walk {
         });
         words.collect::<Vec<_>>().join(" ")
     };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+    walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }
 
-/// After February 2100, which is no leap year, exfat-fuse is a day off.
+/// Has no times after February 2100, which is not a leap year: there exfat-fuse is off by a day.
 const FILL: &str = r#"
 cd "$1/m"
-mkdir -p many deep/a/b/c/d/e 'naïve ☃' empty-folder
+mkdir -p many deep/a/b/c/d/e 'naïve ☃' empty-directory
 for i in $(seq 1 $MANY); do echo $i > "many/$i"; done; rm many/1?1*
 for i in $(seq 1 40); do head -c 9000 /dev/urandom >> frag1; head -c 70000 /dev/urandom >> frag2; echo $i > many/"a longer name, number $i"; done
 head -c 3000000 /dev/urandom > data; : > empty; echo leaf > deep/a/b/c/d/e/leaf; printf tiny > tiny; truncate -s 2M zeros
@@ -94,23 +94,23 @@ touch -d '1980-01-01 00:00:02' tiny; touch -d '2099-12-31 23:59:57' empty; touch
 "#;
 
 #[test]
-fn clusters_of_every_size_read_as_exfat_fuse_shows_them() {
+fn reads_every_cluster_size_like_exfat_fuse() {
     for (mkfs, size, many) in [("-c 4K", "100M", 10_000), ("-c 512", "40M", 500), ("-c 256K", "600M", 300)] {
         let lab = Lab::new(&format!("{mkfs} -L 'Lab ü'"), size, &format!("MANY={many}; {FILL}"));
         let opened = lab.open();
         let facts = opened.1.facts();
         assert_eq!((facts.type_name, facts.label.as_str(), &facts.notes), ("exFAT", "Lab ü", &Vec::new()), "{mkfs}");
         let dump = lab.sh("dump.exfat image");
-        let number = |what: &str| dump.lines().find_map(|line| line.strip_prefix(what)).unwrap().trim().to_owned();
-        assert_eq!(format!("0x{}", facts.uuid.replace('-', "").to_lowercase()), number("Volume Serial:"), "{mkfs}");
-        assert_eq!(facts.free_blocks.to_string(), number("Free Clusters:"), "{mkfs}");
-        assert_eq!(facts.blocks.to_string(), number("Total Clusters:"), "{mkfs}");
+        let value = |what: &str| dump.lines().find_map(|line| line.strip_prefix(what)).unwrap().trim().to_owned();
+        assert_eq!(format!("0x{}", facts.uuid.replace('-', "").to_lowercase()), value("Volume Serial:"), "{mkfs}");
+        assert_eq!(facts.free_blocks.to_string(), value("Free Clusters:"), "{mkfs}");
+        assert_eq!(facts.blocks.to_string(), value("Total Clusters:"), "{mkfs}");
         tree::assert_same(mkfs, &lab.theirs(), &comparable(ours(&opened)));
     }
 }
 
 #[test]
-fn a_large_scattered_file_is_read_whole() {
+fn reads_large_fragmented_file() {
     let lab = Lab::new(
         "-c 4K",
         "150M",
@@ -120,13 +120,13 @@ fn a_large_scattered_file_is_read_whole() {
     tree::assert_same("large", &lab.theirs(), &comparable(ours(&lab.open())));
 }
 
-/// The node of a path, looked up name by name.
+/// Looks up a path name by name.
 fn find(exfat: &Exfat, path: &str) -> Option<Node> {
     path.split('/').try_fold(exfat.root(), |directory, name| exfat.lookup(directory, name.as_bytes()).unwrap())
 }
 
 #[test]
-fn names_are_found_in_any_case() {
+fn lookup_ignores_case() {
     let fill =
         "cd $1/m; mkdir 'Straße ÜBER'; echo 1 > 'Straße ÜBER/éÿ Ωm.TXT'; echo 2 > x; touch -d '2001-02-03 04:05:07' x";
     let lab = Lab::new("", "20M", fill);
@@ -138,7 +138,7 @@ fn names_are_found_in_any_case() {
     assert_eq!((attributes.modified.seconds, attributes.mode), (981_173_107, 0o755));
 }
 
-/// Where the set of slots of a file is in an image, by its name.
+/// The offset of the slots of a file in an image, found by its name.
 fn set_of(bytes: &[u8], name: &str) -> usize {
     let units: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let is_name = |slot: &[u8]| slot[0] == 0xC1 && slot[2..].starts_with(&units);
@@ -163,7 +163,7 @@ fn read_all(opened: &(Arc<dyn Disk>, Exfat), path: &str) -> Result<Vec<u8>, Erro
 }
 
 #[test]
-fn what_was_never_written_reads_as_zeros() {
+fn reads_unwritten_bytes_as_zeros() {
     let lab = Lab::new("-c 4K", "20M", "cd $1/m; head -c 50000 /dev/urandom > valid; cp valid ..");
     let mut bytes = std::fs::read(lab.0.path().join("valid")).unwrap();
     lab.patch(|image| {
@@ -193,7 +193,7 @@ fn what_was_never_written_reads_as_zeros() {
     assert_eq!(east.modified.seconds, utc.modified.seconds - 3600);
 }
 
-/// Names of the root directory, and how telling them ended.
+/// Lists the root directory, and returns the names and the result.
 fn names(exfat: &Exfat) -> (Vec<String>, Result<(), Error>) {
     let mut names = Vec::new();
     let reported = exfat.read_directory(exfat.root(), 0, &mut |entry| {
@@ -204,7 +204,7 @@ fn names(exfat: &Exfat) -> (Vec<String>, Result<(), Error>) {
 }
 
 #[test]
-fn slots_that_are_not_known_are_passed_over_or_refused() {
+fn skips_or_refuses_unknown_slots() {
     let lab = Lab::new("-L LABEL", "20M", "cd $1/m; echo 1 > one; echo 2 > two; echo 3 > three");
     let label = |image: &[u8]| image.chunks(32).position(|slot| slot.starts_with(b"\x83\x05L\0A\0B\0")).unwrap() * 32;
     let all = (vec!["one".to_owned(), "two".to_owned(), "three".to_owned()], ());
@@ -233,7 +233,7 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
         let set = set_of(image, "two");
         image[set + 40] ^= 4;
     });
-    // One that breaks its rules has its name, and the others their bytes.
+    // An invalid set is still listed, and other files can be read.
     let opened = lab.open();
     let (found, reported) = names(&opened.1);
     assert_eq!((found, reported.unwrap()), all);
@@ -242,7 +242,7 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
         (read_all(&opened, "ONE").unwrap(), read_all(&opened, "three").unwrap()),
         (b"1\n".to_vec(), b"3\n".to_vec())
     );
-    // A set that is cut short by the next one, and one that has lost its start.
+    // A set cut short by the next one, and a set without its start.
     for (at, value) in [(1, 9), (0, 0x05)] {
         lab.patch(|image| {
             let set = set_of(image, "two");
@@ -258,7 +258,7 @@ fn slots_that_are_not_known_are_passed_over_or_refused() {
 }
 
 #[test]
-fn a_name_that_no_program_can_use_is_shown_escaped() {
+fn escapes_unusable_names() {
     let lab = Lab::new("", "20M", "cd $1/m; echo 1 > one; echo 2 > two");
     lab.patch(|image| {
         let set = set_of(image, "two");
@@ -280,11 +280,11 @@ fn sum_boot(image: &mut [u8]) {
 }
 
 #[test]
-fn the_boot_region_tells_the_table_in_use_and_has_a_backup() {
+fn uses_active_table_and_backup_boot_region() {
     let lab = Lab::new("-c 4K -L LABEL", "100M", &format!("MANY=300; {FILL}"));
     let theirs = lab.theirs();
     let notes = |lab: &Lab| lab.open().1.facts().notes.join("|");
-    // A second table behind the first, which is made useless.
+    // A second table after the first, which is then overwritten.
     lab.patch(|image| {
         let word = |at: usize| usize::try_from(u32::from_le_bytes(image[at..at + 4].try_into().unwrap())).unwrap();
         let (at, len) = (word(80) * 512, word(84) * 512);
@@ -300,7 +300,7 @@ fn the_boot_region_tells_the_table_in_use_and_has_a_backup() {
     assert!(notes(&lab).contains("not cleanly unmounted"));
     lab.patch(|image| image[106] = 0);
     assert!(read_all(&lab.open(), "frag2").unwrap_err().to_string().contains("a free cluster"));
-    // The backup still says that there is one table only, which is no more.
+    // The backup still records a single table, which was overwritten.
     lab.patch(|image| image[800] ^= 1);
     assert!(notes(&lab).contains("the backup is used"));
     lab.patch(|image| image[12 * 512 + 800] ^= 1);
@@ -308,7 +308,7 @@ fn the_boot_region_tells_the_table_in_use_and_has_a_backup() {
 }
 
 #[test]
-fn what_a_short_volume_lacks_is_an_error() {
+fn reports_short_volume() {
     let lab = Lab::new("-c 4K", "40M", "cd $1/m; head -c 20M /dev/urandom > big; echo 1 > small");
     std::fs::OpenOptions::new().write(true).open(lab.image()).unwrap().set_len(10 << 20).unwrap();
     let opened = lab.open();
@@ -320,7 +320,7 @@ fn what_a_short_volume_lacks_is_an_error() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     for (mkfs, size) in [("-c 4K", "30M"), ("-c 512", "20M")] {
         let lab = Lab::new(mkfs, size, &format!("MANY=500; {FILL}"));
         corrupt::survive(mkfs, disk(&lab.image()), Exfat::open);

@@ -1,4 +1,5 @@
-//! FAT as others write and read it: made by mkfs.fat and filled by mtools, read by 7-Zip; made by QEMU from a directory.
+//! Compares FAT volumes with other implementations: created by mkfs.fat, filled by mtools and read by 7-Zip, or created
+//! by QEMU from a directory.
 //!
 //! Needs dosfstools, mtools, 7zip and qemu-utils; fails loudly without.
 
@@ -20,9 +21,9 @@ fn open(image: &Path) -> (Arc<dyn Disk>, Fat) {
     (disk, fat)
 }
 
-/// Leaves what both can know: kind, size, time of the content in steps of two seconds, digest.
+/// Reduces a tree to what both can know: kind, size, modification time in steps of two seconds, digest.
 fn comparable(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
+    let retain = |text: String| -> String {
         let words =
             text.split(' ').filter(|word| !["uid=", "gid=", "links=", "ctime="].iter().any(|p| word.starts_with(p)));
         let words = words.map(|word| match (word.strip_prefix("mode="), word.strip_prefix("mtime=")) {
@@ -35,10 +36,10 @@ fn comparable(walk: Walk) -> Walk {
         });
         words.collect::<Vec<_>>().join(" ")
     };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+    walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }
 
-/// A directory `src` with names of all sorts, and in `many` so many files as `$2` says.
+/// Creates a directory `src` with all kinds of names, and `$MANY` files in `many`.
 const SOURCE: &str = r#"
 cd "$1"; mkdir src; cd src
 mkdir -p many deep/a/b/c/d/e 'naïve ☃' 'Directory With A Long Name'
@@ -50,13 +51,13 @@ echo b > "$(printf 'n%.0s' $(seq 180))"; echo c > 'a+b, [c]; d=e & f.tar.gz'; ec
 touch -d '1980-01-01 00:00:02' TINY; touch -d '2107-12-31 23:59:58' noext; touch -d '2000-02-29 12:34:56' UPPER.TXT
 "#;
 
-/// Makes `image` by mkfs.fat and copies `src` into it, with files that lie scattered.
+/// Creates `image` with mkfs.fat and copies `src` into it; some files are fragmented.
 const FILL: &str = r#"
 cd "$1"; truncate -s $SIZE image; mkfs.fat $MKFS -n 'LAB 1' -i 1234ABCD image >/dev/null
 mcopy -i image -s -m -Q src/* ::/
-head -c 60000 /dev/urandom > piece; for i in $(seq 1 12); do cp piece p$i; done
+head -c 60000 /dev/urandom > chunk; for i in $(seq 1 12); do cp chunk p$i; done
 mcopy -i image p* ::/; mdel -i image ::/p1 ::/p3 ::/p5 ::/p7 ::/p9
-# The next cluster to use, as FSInfo has it, so that holes are filled.
+# The next cluster to allocate, as recorded in FSInfo, so that holes are filled.
 [[ $MKFS != *32* ]] || printf '\2\0\0\0' | dd of=image bs=1 seek=$((SECTOR + 492)) conv=notrunc status=none
 head -c 400000 /dev/urandom > frag; mcopy -i image frag ::/
 mdel -i image ::/p2 '::/many/1* with a name.txt'
@@ -70,7 +71,7 @@ fn fill(directory: &Path, mkfs: &str, size: &str, many: u32) {
 }
 
 #[test]
-fn every_width_and_size_of_clusters_reads_as_7_zip_shows_it() {
+fn reads_every_width_and_cluster_size_like_7_zip() {
     let kinds = [
         ("FAT12", "-F 12 -f 2", "2880K", 100),
         ("FAT12", "-F 12 -f 1 -s 16 -r 1024 -S 1024", "40M", 300),
@@ -91,7 +92,7 @@ fn every_width_and_size_of_clusters_reads_as_7_zip_shows_it() {
             "{mkfs}"
         );
         assert_eq!(facts.notes, [""; 0], "{mkfs}");
-        // mtools counts what is free.
+        // mtools counts free clusters.
         let free = sh(directory.path(), "cd $1; mdir -i image ::/ | tail -2 | tr -dc 0-9");
         assert_eq!((facts.free_blocks * u64::from(facts.block_size)).to_string(), free, "{mkfs}");
         tree::assert_same(mkfs, &comparable(kernel(&directory.path().join("theirs"))), &comparable(ours(&opened)));
@@ -99,7 +100,7 @@ fn every_width_and_size_of_clusters_reads_as_7_zip_shows_it() {
 }
 
 #[test]
-fn large_directories_and_files_are_quick() {
+fn reads_large_directories_and_files_quickly() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), &format!("MANY=10000; {SOURCE}"));
     sh(
@@ -115,29 +116,29 @@ fn large_directories_and_files_are_quick() {
 }
 
 #[test]
-fn a_disk_that_qemu_makes_of_a_directory_reads_as_the_directory() {
+fn reads_disk_created_by_qemu() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), &format!("MANY=300; {SOURCE}"));
-    // QEMU writes local times; those before 1980 or after 2038 it cannot.
+    // QEMU writes local times, and none before 1980 or after 2038.
     sh(
         directory.path(),
         r#"cd $1; echo e > 'src/emoji 😀 beyond the first plane'; touch -d '2001-02-03 04:05:06' src/TINY src/noext
            qemu-img convert -O raw 'json:{"driver":"vvfat","dir":"src","fat-type":16}' image"#,
     );
-    // The first partition of a disk.
+    // QEMU creates a disk; the file system is in its first partition.
     let disk = disk(&directory.path().join("image"));
     let volume: Arc<dyn Disk> = Arc::new(Slice::new(disk, 63 * 512, u64::MAX));
     let walk = ours(&(volume.clone(), Fat::open(volume).unwrap()));
     tree::assert_same("vvfat", &comparable(kernel(&directory.path().join("src"))), &comparable(walk));
 }
 
-/// The node of a path, looked up name by name.
+/// Looks up a path name by name.
 fn find(fat: &Fat, path: &str) -> Option<Node> {
     path.split('/').try_fold(fat.root(), |directory, name| fat.lookup(directory, name.as_bytes()).unwrap())
 }
 
 #[test]
-fn names_are_found_in_any_case_and_by_their_short_form() {
+fn lookup_ignores_case_and_accepts_short_names() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -150,18 +151,18 @@ fn names_are_found_in_any_case_and_by_their_short_form() {
     let (_, fat) = open(&image);
     assert_eq!(root_names(&fat), ["A Long Directory", "plain", "readonly", "ÜBÉR.TXT"]);
     let node = find(&fat, "A Long Directory/Über Näme.txt").unwrap();
-    assert_eq!(find(&fat, "a long FOLDER/üBER nÄME.TXT"), Some(node));
-    assert_eq!(find(&fat, "ALONGF~1/übernä~1.TXT"), Some(node));
+    assert_eq!(find(&fat, "a long DIRECTORY/üBER nÄME.TXT"), Some(node));
+    assert_eq!(find(&fat, "ALONGD~1/übernä~1.TXT"), Some(node));
     assert_eq!(find(&fat, "A Long Directory/Uber Name.txt"), None);
     assert_eq!(fat.attributes(find(&fat, "readonly").unwrap()).unwrap().mode, 0o555);
     assert_eq!(fat.attributes(find(&fat, "PLAIN").unwrap()).unwrap().mode, 0o755);
     assert_eq!(fat.attributes(find(&fat, "übér.txt").unwrap()).unwrap().size, 2);
-    // A long name with the checksum of another short one belongs to a file that is gone.
+    // A long name with the checksum of another short name belongs to a deleted file.
     let slots = std::fs::read(&image).unwrap();
-    let short = slots.chunks(32).position(|slot| slot.starts_with(b"ALONGF~1   ")).unwrap() as u64;
+    let short = slots.chunks(32).position(|slot| slot.starts_with(b"ALONGD~1   ")).unwrap() as u64;
     patch(&image, (short - 1) * 32 + 13, &[0x5A]);
     let (_, fat) = open(&image);
-    assert_eq!(root_names(&fat), ["ALONGF~1", "plain", "readonly", "ÜBÉR.TXT"]);
+    assert_eq!(root_names(&fat), ["ALONGD~1", "plain", "readonly", "ÜBÉR.TXT"]);
     assert_eq!(find(&fat, "A Long Directory"), None);
 }
 
@@ -180,18 +181,18 @@ fn patch(image: &Path, at: u64, bytes: &[u8]) {
     std::fs::OpenOptions::new().write(true).open(image).unwrap().write_all_at(bytes, at).unwrap();
 }
 
-/// The clusters of a file as mtools tells them.
+/// The clusters of a file as reported by mtools.
 fn clusters(directory: &Path, path: &str) -> Vec<u64> {
     let text = sh(directory, &format!("cd $1; mshowfat -i image '::/{path}'"));
     let mut clusters = Vec::new();
-    for part in text.split(['<', '>']).skip(1).step_by(2) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
+    for range in text.split(['<', '>']).skip(1).step_by(2) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
         clusters.extend(first.parse::<u64>().unwrap()..=last.parse().unwrap());
     }
     clusters
 }
 
-/// All bytes of a file, or as many as there are before an error, and that.
+/// All bytes of a file, or those before an error and the error.
 fn read_all(opened: &(Arc<dyn Disk>, Fat), path: &str) -> (Vec<u8>, Option<String>) {
     let (disk, fat) = opened;
     let node = find(fat, path).unwrap();
@@ -207,7 +208,7 @@ fn read_all(opened: &(Arc<dyn Disk>, Fat), path: &str) -> (Vec<u8>, Option<Strin
     (all, None)
 }
 
-/// FAT32 with one table in use, clusters of 512 bytes, and a file `frag` that is scattered.
+/// Creates FAT32 with one active table, clusters of 512 bytes, and a fragmented file `frag`.
 fn small(directory: &Path) -> (u64, Vec<u64>, Vec<u8>) {
     fill(directory, "-F 32 -s 1 -f 2", "60M", 100);
     let mut head = [0; 512];
@@ -217,30 +218,30 @@ fn small(directory: &Path) -> (u64, Vec<u64>, Vec<u8>) {
 }
 
 #[test]
-fn the_runs_of_a_file_are_where_mtools_says() {
+fn maps_files_to_the_clusters_that_mtools_reports() {
     let directory = tempfile::tempdir().unwrap();
     let (_, clusters, _) = small(directory.path());
     let (_, fat) = open(&directory.path().join("image"));
     let node = find(&fat, "frag").unwrap();
-    let (mut offset, mut places, mut runs) = (0, Vec::new(), 0);
+    let (mut offset, mut offsets, mut runs) = (0, Vec::new(), 0);
     while offset < 400_000 {
         let run = fat.extent(node, offset, 400_000 - offset).unwrap();
         let FileExtent::Stored(at) = run.extent else { panic!("{run:?}") };
-        places.extend((0..run.len.div_ceil(512)).map(|i| at + i * 512));
+        offsets.extend((0..run.len.div_ceil(512)).map(|i| at + i * 512));
         offset += run.len;
         runs += 1;
     }
-    let first = places[0] - clusters[0] * 512;
-    assert_eq!(places, clusters.iter().map(|cluster| first + cluster * 512).collect::<Vec<_>>());
+    let first = offsets[0] - clusters[0] * 512;
+    assert_eq!(offsets, clusters.iter().map(|cluster| first + cluster * 512).collect::<Vec<_>>());
     assert!((5..50).contains(&runs), "{runs}");
 }
 
 #[test]
-fn broken_chains_are_errors_after_what_can_be_read() {
+fn reads_files_and_directories_up_to_broken_link() {
     let directory = tempfile::tempdir().unwrap();
     let (table, clusters, bytes) = small(directory.path());
     let image = directory.path().join("image");
-    let place = |index: usize| table + clusters[index] * 4;
+    let entry_at = |index: usize| table + clusters[index] * 4;
     let second = u32::try_from(clusters[2]).unwrap();
     let cases = [
         (0x0FFF_FFF7, 100, 101, "a bad cluster"),
@@ -252,18 +253,21 @@ fn broken_chains_are_errors_after_what_can_be_read() {
         (second, 700, 701, "a loop"),
         (second, 10, 11, "a loop"),
     ];
-    for (value, index, sound, message) in cases {
+    for (value, index, readable, message) in cases {
         let before = &mut [0; 4];
-        std::fs::File::open(&image).unwrap().read_exact_at(before, place(index)).unwrap();
-        patch(&image, place(index), &u32::to_le_bytes(value));
+        std::fs::File::open(&image).unwrap().read_exact_at(before, entry_at(index)).unwrap();
+        patch(&image, entry_at(index), &u32::to_le_bytes(value));
         let (read, error) = read_all(&open(&image), "frag");
-        assert!(read == bytes[..sound * 512], "{value:#x}: {} bytes", read.len());
+        assert!(read == bytes[..readable * 512], "{value:#x}: {} bytes", read.len());
         let error = error.unwrap();
-        assert!(error.contains(message) && error.contains(&format!("offset {} ", place(index))), "{value:#x}: {error}");
-        patch(&image, place(index), before);
+        assert!(
+            error.contains(message) && error.contains(&format!("offset {} ", entry_at(index))),
+            "{value:#x}: {error}"
+        );
+        patch(&image, entry_at(index), before);
     }
     assert!(read_all(&open(&image), "frag") == (bytes, None));
-    // A directory's chain.
+    // The chain of a directory.
     let many = self::clusters(directory.path(), "many");
     let third = table + many[2] * 4;
     for (value, message) in [
@@ -284,21 +288,21 @@ fn broken_chains_are_errors_after_what_can_be_read() {
     }
 }
 
-/// As Linux leaves it when space was allocated for more than was written.
+/// Linux leaves such a chain when more space was allocated than written.
 #[test]
-fn a_chain_that_goes_on_after_the_end_of_its_file_is_no_corrupt() {
+fn accepts_chain_longer_than_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let (_, _, bytes) = small(directory.path());
     let image = directory.path().join("image");
     let slot = std::fs::read(&image).unwrap().chunks(32).position(|slot| slot.starts_with(b"FRAG       ")).unwrap();
     patch(&image, slot as u64 * 32 + 28, &u32::to_le_bytes(100_000));
     assert!(read_all(&open(&image), "frag") == (bytes[..100_000].to_vec(), None));
-    // So does mtools; 7-Zip gives nothing of it.
+    // mtools accepts it as well; 7-Zip does not read the file.
     sh(directory.path(), "cd $1; mtype -i image ::/frag | cmp - <(head -c 100000 frag)");
 }
 
 #[test]
-fn the_second_table_is_read_where_the_first_is_out_of_use() {
+fn reads_active_second_table() {
     let directory = tempfile::tempdir().unwrap();
     let (table, _, bytes) = small(directory.path());
     let image = directory.path().join("image");
@@ -315,7 +319,7 @@ fn the_second_table_is_read_where_the_first_is_out_of_use() {
 }
 
 #[test]
-fn what_a_short_volume_lacks_is_an_error_and_a_use_in_progress_a_note() {
+fn reports_short_and_dirty_volumes() {
     let directory = tempfile::tempdir().unwrap();
     let (table, _, bytes) = small(directory.path());
     let image = directory.path().join("image");
@@ -337,7 +341,7 @@ fn what_a_short_volume_lacks_is_an_error_and_a_use_in_progress_a_note() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     for (mkfs, size) in [("-F 12 -s 4", "5M"), ("-F 16 -s 2", "20M"), ("-F 32 -s 1", "40M")] {
         let directory = tempfile::tempdir().unwrap();
         fill(directory.path(), mkfs, size, 500);

@@ -1,5 +1,5 @@
-//! ISO 9660 with Rock Ridge, with Joliet and without either, packed by two programs: the tree that was packed comes back,
-//! and where names are changed, the names that another reader shows.
+//! ISO 9660 with Rock Ridge, with Joliet and with neither, written by two programs. The result must be the source tree,
+//! or the tree that another reader shows when the format changes names.
 //!
 //! Needs root (device nodes), genisoimage, xorriso and bsdtar; fails loudly without.
 
@@ -17,14 +17,14 @@ use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::iso::Iso;
 
-/// Everything that a reader may stumble over.
+/// Creates a source tree with everything that is hard to read.
 const FILL: &str = r#"
 mkdir -p "$1/src"; cd "$1/src"
 mkdir -p etc many deep/a/b/c/d/e/f/g/h/i/j/k deep/a/b/c/d/e/f/g/h2 'naïve ☃' emptydir
 echo lab > etc/hostname; echo 7 > seven; chmod 4751 seven; chown 12345:54321 seven; touch -d '1999-12-31 23:59:59' seven
 ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long; ln etc/hostname etc/hard
 ln -s / etc/root; ln -s /usr/../bin/./sh etc/dots; ln -s .. etc/up; ln -s . etc/here
-ln -s "$(printf 'directory/%.0s' $(seq 30))end" etc/many-parts
+ln -s "$(printf 'directory/%.0s' $(seq 30))end" etc/many-chunks
 for i in $(seq 1 10000); do echo $i > many/file-number-$i.text; done
 echo d > deep/a/b/c/d/e/f/g/h/i/j/k/file; echo e > deep/a/b/c/d/e/f/g/h2/file; chmod 2750 deep/a/b/c/d/e/f/g/h
 head -c 3000000 /dev/urandom > data; head -c 2048 /dev/urandom > sector; : > empty; printf 'tiny' > tiny
@@ -39,18 +39,18 @@ fn open(image: &Path) -> (Arc<dyn Disk>, Iso) {
     (disk, iso)
 }
 
-/// Leaves what a disc can hold and the packed tree has: times have no fraction, and writers set their own ctime.
+/// Reduces a tree to what a disc can store: times have no fraction, and writers set their own ctime.
 fn comparable(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
+    let retain = |text: String| -> String {
         let words = text.split(' ').filter(|word| !word.starts_with("ctime="));
         let words = words.map(|word| word.split_once('.').filter(|_| word.starts_with("mtime=")).map_or(word, |w| w.0));
         words.collect::<Vec<_>>().join(" ")
     };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+    walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }
 
 #[test]
-fn rock_ridge_of_two_programs_is_the_tree_that_was_compressed() {
+fn reads_rock_ridge_of_two_programs() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     sh(directory.path(), FILL);
@@ -68,7 +68,7 @@ fn rock_ridge_of_two_programs_is_the_tree_that_was_compressed() {
         if name == "flat.iso" {
             theirs.retain(|name, _| !name.starts_with("many"));
         }
-        // Where genisoimage keeps the directories that are too deep, and its tables of names.
+        // genisoimage adds a directory for relocated directories, and tables of names.
         ours.remove("rr_moved");
         ours.retain(|name, _| !name.ends_with("TRANS.TBL"));
         tree::assert_same(name, &theirs, &ours);
@@ -84,7 +84,7 @@ fn rock_ridge_of_two_programs_is_the_tree_that_was_compressed() {
 }
 
 #[test]
-fn names_without_rock_ridge_are_those_that_bsdtar_unpacks() {
+fn reads_names_without_rock_ridge_like_bsdtar() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     sh(directory.path(), &FILL.replace("10000", "300"));
@@ -110,7 +110,7 @@ fn names_without_rock_ridge_are_those_that_bsdtar_unpacks() {
 }
 
 #[test]
-fn compressed_files_are_decompressed() {
+fn decompresses_zisofs() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     sh(
@@ -132,15 +132,15 @@ fn compressed_files_are_decompressed() {
 }
 
 #[test]
-fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_after_the_start() {
+fn reads_hybrid_disc_with_partition_after_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     sh(
         directory.path(),
         "mkdir $1/src $1/mnt; cd $1/src; for i in $(seq 30); do echo $i > file-$i; done; ln -s file-1 link; seq 90000 > data
-         cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null; pack='xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi'
-         $pack -appended_part_as_gpt -o gpt.iso src 2>/dev/null; $pack -partition_offset 16 -o offset.iso src 2>/dev/null
-         $pack -part_like_isohybrid -o mbr.iso src 2>/dev/null",
+         cd ..; truncate -s 2M efi; mkfs.vfat efi >/dev/null; make='xorriso -as mkisofs -quiet -R -append_partition 2 0xef efi'
+         $make -appended_part_as_gpt -o gpt.iso src 2>/dev/null; $make -partition_offset 16 -o offset.iso src 2>/dev/null
+         $make -part_like_isohybrid -o mbr.iso src 2>/dev/null",
     );
     let theirs = comparable(kernel(&path("src")));
     for name in ["gpt.iso", "offset.iso", "mbr.iso"] {
@@ -152,16 +152,16 @@ fn a_hybrid_disc_has_its_file_system_though_its_first_partition_begins_after_the
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "mkdir $1/m");
     sh(directory.path(), &corrupt::FILL.replace("setfattr", ": setfattr"));
     sh(
         directory.path(),
         "cd $1; genisoimage -quiet -R -o rock.iso m 2>/dev/null; genisoimage -quiet -D -J -o joliet.iso m 2>/dev/null
-         xorriso -outdev packed.iso -zisofs version_2=on -map m / -set_filter_r --zisofs / -- 2>/dev/null >/dev/null",
+         xorriso -outdev compressed.iso -zisofs version_2=on -map m / -set_filter_r --zisofs / -- 2>/dev/null >/dev/null",
     );
-    for name in ["rock.iso", "joliet.iso", "packed.iso"] {
+    for name in ["rock.iso", "joliet.iso", "compressed.iso"] {
         corrupt::survive(name, disk(&directory.path().join(name)), Iso::open);
     }
 }

@@ -1,5 +1,5 @@
-//! Volumes that end before their file systems do, as copies that broke off: what is there is shown with a note, and what
-//! lies past the end is an error, never zeros.
+//! Volumes shorter than their file systems, such as incomplete copies: existing data is shown with a note, and reading
+//! past the end is an error, never zeros.
 //!
 //! Needs root (loop devices) and the tools of `setup.sh`; fails loudly without.
 
@@ -10,7 +10,7 @@ use vboximg_mount::disk::{Disk, Slice};
 use vboximg_mount::guestfs::{self, Error, GuestFs, read};
 use vboximg_mount::volume;
 
-/// Makes `image` with the files `f` and `g` of the directory `s`.
+/// Scripts that create `image` with the files `f` and `g` of the directory `s`.
 const KINDS: [(&str, &str); 11] = [
     ("ext2", "truncate -s 40M image; mke2fs -q -F -t ext2 -d s image"),
     ("ext4", "truncate -s 40M image; mke2fs -q -F -t ext4 -b 1024 -d s image"),
@@ -31,8 +31,8 @@ const KINDS: [(&str, &str); 11] = [
     ("HFS+", "xorriso -as mkisofs -quiet -hfsplus -o image s"),
 ];
 
-/// The volume with the file system, which begins a MiB into the disk: the partition of an Apple partition map, which a
-/// hybrid optical disk has, or all.
+/// The volume with the file system, which starts 1 MiB into the disk: a partition of the Apple partition map on a
+/// hybrid optical disk, or the whole rest.
 fn volume(image: &Path) -> Arc<dyn Disk> {
     let disk = disk(image);
     let rest: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), 1 << 20, disk.size() - (1 << 20)));
@@ -43,24 +43,24 @@ fn volume(image: &Path) -> Arc<dyn Disk> {
     }
 }
 
-/// Reads a file in pieces of 4 KiB, as the kernel does where larger ones fail: `None` for those that cannot be read.
-fn parts(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>> {
+/// Reads a file in chunks of 4 KiB, as the kernel does when larger reads fail: `None` for unreadable ones.
+fn chunks(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>> {
     let node = fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{name} is there"));
     let attributes = fs.attributes(node).unwrap();
-    let mut parts = Vec::new();
+    let mut chunks = Vec::new();
     for offset in (0..attributes.size).step_by(4096) {
         let mut buf = vec![0xEE; 4096];
-        parts.push(match read::read(fs, volume, node, &attributes, offset, &mut buf) {
+        chunks.push(match read::read(fs, volume, node, &attributes, offset, &mut buf) {
             Ok(len) => Some(buf[..len].to_vec()),
             Err(Error::Corrupt { .. }) => None,
             Err(other) => panic!("{name}: {other}"),
         });
     }
-    parts
+    chunks
 }
 
 #[test]
-fn a_volume_cut_short_shows_all_that_it_has() {
+fn reads_truncated_volumes_up_to_their_end() {
     for (kind, script) in KINDS {
         let directory = tempfile::tempdir().unwrap();
         sh(
@@ -76,18 +76,18 @@ fn a_volume_cut_short_shows_all_that_it_has() {
         let facts = fs.facts();
         assert_eq!(facts.type_name, kind);
         assert!(facts.notes.iter().any(|note| note.contains("shorter than it says")), "{kind}: {:?}", facts.notes);
-        let whole = parts(&*fs, &*volume, "f");
+        let whole = chunks(&*fs, &*volume, "f");
         assert!(whole.iter().all(Option::is_some), "{kind}: a file before the end");
         assert_eq!(
             whole.into_iter().flatten().flatten().collect::<Vec<_>>(),
             std::fs::read(directory.path().join("s/f")).unwrap()
         );
         let source = std::fs::read(directory.path().join("s/g")).unwrap();
-        let cut = parts(&*fs, &*volume, "g");
+        let cut = chunks(&*fs, &*volume, "g");
         assert!(cut.iter().any(Option::is_none), "{kind}: a file past the end");
         for (chunk, source) in cut.iter().zip(source.chunks(4096)) {
             assert!(chunk.as_ref().is_none_or(|chunk| chunk == source), "{kind}: other bytes");
         }
-        assert!(cut.iter().filter(|chunk| chunk.is_some()).count() > cut.len() / 2, "{kind}: what is before the end");
+        assert!(cut.iter().filter(|chunk| chunk.is_some()).count() > cut.len() / 2, "{kind}: chunks before the end");
     }
 }

@@ -1,6 +1,6 @@
-//! UDF as Linux shows it, in images that Linux wrote, and as the tree that genisoimage packed.
+//! Compares UDF volumes with Linux in images that Linux wrote, and with the source tree in those by genisoimage.
 //!
-//! No kernel with UDF is needed: fixtures/udf/README.md says how the images were made and what Linux showed of them.
+//! No kernel with UDF is needed: fixtures/udf/README.md describes how the images were created and the trees recorded.
 //! Needs genisoimage and zstd; fails loudly without.
 
 use crate::corrupt;
@@ -19,7 +19,7 @@ use vboximg_mount::guestfs::{GuestFs, detect};
 
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/udf/images.tar.zst");
 
-fn decompress() -> tempfile::TempDir {
+fn extract() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), &format!("cd $1; tar --zstd -xSf {IMAGES}"));
     directory
@@ -31,7 +31,7 @@ fn open(image: &Path) -> (Arc<dyn Disk>, Udf) {
     (disk, udf)
 }
 
-/// What Linux showed of an image.
+/// The tree of an image as recorded on Linux.
 fn recorded(path: &Path) -> Walk {
     let text = fs::read_to_string(path).unwrap();
     text.lines()
@@ -41,8 +41,8 @@ fn recorded(path: &Path) -> Walk {
 }
 
 #[test]
-fn images_that_linux_wrote_read_as_linux_shows_them() {
-    let directory = decompress();
+fn reads_images_like_linux() {
+    let directory = extract();
     let path = |name: &str| directory.path().join(name);
     let mut seen = 0;
     for entry in fs::read_dir(directory.path()).unwrap() {
@@ -67,7 +67,7 @@ fn images_that_linux_wrote_read_as_linux_shows_them() {
 }
 
 #[test]
-fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
+fn reads_bridge_disc_as_udf_then_iso_9660() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     sh(
@@ -84,11 +84,11 @@ fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
     assert_eq!(opened.1.facts().label, "LAB");
     assert_eq!(detect::open(disk(&image)).unwrap().unwrap().facts().type_name, "UDF");
 
-    // Through the program, as a user has it.
+    // Through a mount by the program.
     let seen = disc::while_mounted(&image, &path("mnt"), || kernel(&path("mnt/fs0")));
     tree::assert_same("mounted", &theirs, &plain(seen));
 
-    // Without its anchors.
+    // After its anchors are overwritten.
     let file = File::options().write(true).open(&image).unwrap();
     let blocks = file.metadata().unwrap().len() / 2048;
     for block in [256, 512, blocks - 1, blocks - 256, blocks - 257] {
@@ -101,8 +101,8 @@ fn a_bridge_disc_is_read_as_udf_or_else_as_iso_9660_and_mounted() {
 }
 
 #[test]
-fn the_reserve_stands_in_for_corrupt_volume_descriptors() {
-    let directory = decompress();
+fn uses_reserve_for_corrupt_volume_descriptors() {
+    let directory = extract();
     let image = directory.path().join("hd2048.img");
     let file = File::options().read(true).write(true).open(&image).unwrap();
     let mut anchor = [0; 32];
@@ -115,7 +115,7 @@ fn the_reserve_stands_in_for_corrupt_volume_descriptors() {
     tree::assert_same("reserve", &recorded(&image.with_extension("walk")), &ours(&opened));
 }
 
-/// Changes a block that has a tag, and makes the tag right again.
+/// Changes a tagged block, and updates the tag.
 fn change(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
     let mut crc = 0_u16;
@@ -131,13 +131,13 @@ fn change(bytes: &mut [u8], at: usize, value: &[u8]) {
 }
 
 #[test]
-fn other_strategies_are_named_and_circles_of_descriptors_end() {
-    let directory = decompress();
+fn refuses_other_strategies_and_cyclic_descriptors() {
+    let directory = extract();
     let image = directory.path().join("hd512.img");
     let mut bytes = fs::read(&image).unwrap();
     let udf = open(&image).1;
     let node = |name: &str| udf.lookup(udf.root(), name.as_bytes()).unwrap().unwrap();
-    let (mut entries, mut circles) = (0, 0);
+    let (mut entries, mut cycles) = (0, 0);
     for block in bytes.chunks_exact_mut(512) {
         let (id, location) = (u16::from_le_bytes([block[0], block[1]]), &block[12..16].to_owned());
         if matches!(id, 261 | 266) && u64::from(u32::from_le_bytes(location[..].try_into().unwrap())) == node("seven").0
@@ -145,13 +145,13 @@ fn other_strategies_are_named_and_circles_of_descriptors_end() {
             change(block, 20, &4096_u16.to_le_bytes());
             entries += 1;
         }
-        // A block of allocation descriptors whose first one says that they go on in the block itself.
+        // A block of allocation descriptors that continues in itself.
         if id == 258 {
             change(block, 24, &[&(3_u32 << 30 | 512).to_le_bytes(), &location[..]].concat());
-            circles += 1;
+            cycles += 1;
         }
     }
-    assert!(entries == 1 && circles > 0, "{entries} entries, {circles} blocks of descriptors");
+    assert!(entries == 1 && cycles > 0, "{entries} entries, {cycles} blocks of descriptors");
     fs::write(&image, bytes).unwrap();
     let udf = open(&image).1;
     let message = |name: &str| udf.attributes(node(name)).unwrap_err().to_string();
@@ -161,26 +161,26 @@ fn other_strategies_are_named_and_circles_of_descriptors_end() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
-    let directory = decompress();
+fn survives_corruption() {
+    let directory = extract();
     corrupt::survive("hd512", disk(&directory.path().join("hd512.img")), Udf::open);
 }
 
 #[test]
-fn a_corrupt_name_takes_no_other_along() {
+fn lists_names_around_corrupt_descriptor() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
         "cd $1; mkdir -p s/many; for i in $(seq 200); do echo $i > s/many/a-file-$i; done; genisoimage -quiet -udf -o i s",
     );
     let image = directory.path().join("i");
-    let sound = fs::read(&image).unwrap();
-    // The name is behind its width and has one byte for each letter.
-    let is_descriptor = |at: &usize| sound[*at..].starts_with(&[1, 1]) && sound[*at + 38..][..10] == *b"\x08a-file-77";
-    let descriptor = (0..sound.len() - 100).step_by(4).find(is_descriptor).unwrap();
-    // A byte that only the CRC is of, the length of the name, and the tag.
+    let valid = fs::read(&image).unwrap();
+    // The name follows its width and has one byte for each character.
+    let is_descriptor = |at: &usize| valid[*at..].starts_with(&[1, 1]) && valid[*at + 38..][..10] == *b"\x08a-file-77";
+    let descriptor = (0..valid.len() - 100).step_by(4).find(is_descriptor).unwrap();
+    // A byte covered only by the CRC, the length of the name, and the tag.
     for at in [30, 19, 0] {
-        let mut bytes = sound.clone();
+        let mut bytes = valid.clone();
         bytes[descriptor + at] ^= 0x55;
         fs::write(&image, bytes).unwrap();
         let (_, udf) = open(&image);

@@ -1,4 +1,4 @@
-//! Corrupt file systems: bits of what a reader reads are turned over, and it must stay in bounds.
+//! Corrupt file systems: flips bits of the metadata that a reader reads, and checks that it stays within bounds.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use vboximg_mount::disk::{Disk, Error, Result, Span};
 use vboximg_mount::guestfs::{self, FileExtent, GuestFs, NodeKind};
 
-/// Corrupt volumes that are read.
+/// Number of corrupt volumes to read.
 const ROUNDS: usize = 1000;
-/// The longest that one may take; a sound one takes some milliseconds.
+/// The longest time that one may take; a valid one takes some milliseconds.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Nodes of one volume that are looked at, for loops of directories.
+/// The most nodes visited on one volume, for cycles of directories.
 const MAX_NODES: usize = 5000;
-/// Runs of one file that are looked at.
+/// The most runs read of one file.
 const MAX_RUNS: usize = 5000;
-/// Bytes of one file that are read at its start and at its end, and of all files.
+/// Bytes read at the start and at the end of one file, and of all files together.
 const FILE_BYTES: usize = 64 << 10;
 const ALL_BYTES: usize = 2 << 20;
-/// The most memory that this process may ever have taken, in KiB: what the tests themselves hold is far below.
+/// The limit for this process's peak memory in KiB, far above what the tests themselves need.
 const MAX_MEMORY: u64 = 2 << 20;
 
-/// A small tree with a bit of everything.
+/// Creates a small tree with a bit of everything.
 pub(crate) const FILL: &str = r#"
 cd "$1/m"
 mkdir -p etc many deep/a/b/c; for i in $(seq 1 400); do echo $i > many/file-with-a-name-$i; done
@@ -30,7 +30,7 @@ ln -s ../etc/hostname etc/short; ln -s "$(printf 'x%.0s' $(seq 200))" etc/long; 
 for i in 1 2 3 4 5 6; do setfattr -n user.attribute-$i -v "$(printf 'v%.0s' $(seq 60))" two; done; setfattr -n user.small -v five one
 "#;
 
-/// A disk that notes what is read of it, and has some bits turned over.
+/// A disk that records reads and flips some bits.
 struct Corrupt {
     inner: Arc<dyn Disk>,
     flips: Vec<(u64, u8)>,
@@ -56,8 +56,8 @@ impl Disk for Corrupt {
             self.read.lock().unwrap().push((offset, buf.len() as u64));
         }
         for (at, mask) in &self.flips {
-            let place = at.checked_sub(offset).and_then(|place| usize::try_from(place).ok());
-            if let Some(byte) = place.and_then(|place| buf.get_mut(place)) {
+            let index = at.checked_sub(offset).and_then(|index| usize::try_from(index).ok());
+            if let Some(byte) = index.and_then(|index| buf.get_mut(index)) {
                 *byte ^= mask;
             }
         }
@@ -81,20 +81,20 @@ impl Disk for Corrupt {
     }
 }
 
-/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata turned over, and looks at all of it. Corruption
-/// is noticed if it gives an error or another number of nodes (a journal that ends early).
+/// Opens the volume [`ROUNDS`] times with one to four bits of its metadata flipped, and reads all of it. Corruption
+/// counts as noticed when it causes an error or another number of nodes (a journal that ends early).
 pub(crate) fn survive<F: GuestFs>(
     what: &str,
     volume: Arc<dyn Disk>,
     open: impl Fn(Arc<dyn Disk>) -> guestfs::Result<F> + Sync,
 ) {
-    let sound = Arc::new(Corrupt { inner: volume.clone(), flips: Vec::new(), read: Mutex::default() });
-    let fs = open(sound.clone()).unwrap();
+    let valid = Arc::new(Corrupt { inner: volume.clone(), flips: Vec::new(), read: Mutex::default() });
+    let fs = open(valid.clone()).unwrap();
     let (nodes, errors) = look(&fs, None);
     assert!(nodes > 400 && errors == 0, "{what}: {nodes} nodes and {errors} errors without corruption");
-    let places = metadata(&*volume, &sound.read.lock().unwrap());
+    let offsets = metadata(&*volume, &valid.read.lock().unwrap());
     assert_eq!(look(&fs, Some(&*volume)).1, 0, "{what}: errors in files without corruption");
-    // Always the same ones, so that a failure can be looked into.
+    // The seed is fixed, so that a failure can be reproduced.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move |below: usize| {
         state ^= state << 13;
@@ -102,7 +102,7 @@ pub(crate) fn survive<F: GuestFs>(
         state ^= state << 17;
         usize::try_from(state % below as u64).unwrap()
     };
-    let mut flip = || (places[random(places.len())], 1 << random(8));
+    let mut flip = || (offsets[random(offsets.len())], 1 << random(8));
     let rounds: Vec<Vec<(u64, u8)>> = (0..ROUNDS).map(|round| (0..=round % 4).map(|_| flip()).collect()).collect();
     let one = |flips: &Vec<(u64, u8)>| -> usize {
         let corrupt: Arc<dyn Disk> =
@@ -117,39 +117,39 @@ pub(crate) fn survive<F: GuestFs>(
     };
     let seen: usize = std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let parts: Vec<_> = rounds
+        let threads: Vec<_> = rounds
             .chunks(ROUNDS.div_ceil(threads))
-            .map(|part| scope.spawn(move || part.iter().map(one).sum::<usize>()))
+            .map(|chunk| scope.spawn(move || chunk.iter().map(one).sum::<usize>()))
             .collect();
-        parts.into_iter().map(|part| part.join().unwrap()).sum()
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert!(seen >= ROUNDS / 50, "{what}: corruption was noticed in {seen} of {ROUNDS} rounds");
     let memory = peak_memory();
     assert!(memory < MAX_MEMORY, "{what}: {memory} KiB of memory");
 }
 
-/// The most memory that this process has ever taken, in KiB.
+/// The peak memory of this process in KiB.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The bytes that were read and are not zero: most of what is zero is unused.
+/// The offsets of bytes that were read and are not zero: most zeros are unused.
 fn metadata(volume: &dyn Disk, read: &[(u64, u64)]) -> Vec<u64> {
     let mut blocks: Vec<u64> = read.iter().flat_map(|(at, len)| at / 512..(at + len).div_ceil(512)).collect();
     blocks.sort_unstable();
     blocks.dedup();
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     for block in blocks {
         let mut bytes = [0; 512];
         volume.read_at(block * 512, &mut bytes).unwrap();
-        places.extend((block * 512..).zip(bytes).filter(|(_, byte)| *byte != 0).map(|(at, _)| at));
+        offsets.extend((block * 512..).zip(bytes).filter(|(_, byte)| *byte != 0).map(|(at, _)| at));
     }
-    places
+    offsets
 }
 
-/// Looks at everything, the files' bytes too if a volume is given; how many nodes and errors there were.
+/// Visits everything, including the files' bytes if a volume is given. Returns the number of nodes and of errors.
 pub(crate) fn look(fs: &dyn GuestFs, volume: Option<&dyn Disk>) -> (usize, usize) {
     let mut budget = ALL_BYTES;
     let mut known = HashSet::from([fs.root()]);
@@ -203,7 +203,7 @@ fn runs(fs: &dyn GuestFs, file: guestfs::Node, size: u64) -> guestfs::Result<()>
     Ok(())
 }
 
-/// Reads the start and the end of a file, within what is left to read.
+/// Reads the start and the end of a file, within the remaining budget.
 fn bytes(
     fs: &dyn GuestFs,
     volume: &dyn Disk,

@@ -1,19 +1,19 @@
-//! What optical disks are held against: trees without what such a disk may not have, and the program's own mounts.
+//! Helpers to compare optical disks: trees without what these cannot store, and mounts by the program.
 
 use crate::tree::Walk;
 use std::path::Path;
 use std::process::Command;
 
-/// Leaves kind, size and digest.
+/// Reduces a tree to kind, size and digest.
 pub(crate) fn plain(walk: Walk) -> Walk {
-    let keep = |text: String| -> String {
+    let retain = |text: String| -> String {
         let words: Vec<&str> = text.split(' ').collect();
         format!("{} {} {}", &words[0][..words[0].len() - 4], words[4], words.get(7).unwrap_or(&""))
     };
-    walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
+    walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }
 
-/// Mounts an image with its file systems, as a user does, and unmounts it when it was looked at.
+/// Mounts an image with its file systems through the program, calls `look`, and unmounts it.
 pub(crate) fn while_mounted<T>(image: &Path, point: &Path, look: impl FnOnce() -> T) -> T {
     let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
     let mounted = program().arg("-i").arg(image).arg("-g").arg(point).output().unwrap();

@@ -1,4 +1,4 @@
-//! Whole trees, by the kernel and by us, for comparing.
+//! Whole trees as seen by the kernel and by this program, for comparison.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::{GuestFs, Node, NodeKind, read};
 
-/// A path within the tree, and all that can be seen of it.
+/// Paths within a tree, and all visible attributes of each.
 pub(crate) type Walk = BTreeMap<String, String>;
 
-/// The tree that the kernel shows under a directory.
+/// Reads the tree that the kernel shows under a directory.
 pub(crate) fn kernel(root: &Path) -> Walk {
     let mut walk = Walk::new();
     let mut open = vec![root.to_path_buf()];
@@ -56,7 +56,7 @@ pub(crate) fn kernel(root: &Path) -> Walk {
 fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let names = match xattr::list(path) {
         Ok(names) => names,
-        // By exfat-fuse.
+        // exfat-fuse has none.
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => return BTreeMap::new(),
         Err(e) => panic!("{}: {e}", path.display()),
     };
@@ -72,7 +72,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same tree as our reader shows it.
+/// Reads the same tree through a reader of this program.
 pub(crate) fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
     let (disk, fs) = opened;
     let mut walk = Walk::new();
@@ -143,7 +143,7 @@ fn describe(disk: &dyn Disk, fs: &dyn GuestFs, node: Node, path: &str) -> String
     )
 }
 
-/// Fails with the first differences.
+/// Panics with the first differences.
 pub(crate) fn assert_same(what: &str, theirs: &Walk, ours: &Walk) {
     assert!(theirs.len() > 20, "{what}: the kernel's tree has only {} names", theirs.len());
     let mut differences = Vec::new();

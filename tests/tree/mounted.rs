@@ -1,4 +1,4 @@
-//! A file system made by its own mkfs and filled through the kernel.
+//! File systems created by their own mkfs and filled through the kernel.
 
 use crate::tree::{Walk, kernel, ours};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use vboximg_mount::guestfs::GuestFs;
 /// `mount -o loop` that takes a device atomically.
 pub(crate) const LOOP: &str = include_str!("../common/loop.sh");
 
-/// Runs a shell script with `$1` as its directory; its failure is the test's.
+/// Runs a shell script with `$1` as its directory. Panics when it fails.
 pub(crate) fn sh(directory: &Path, script: &str) {
     let done = Command::new("bash")
         .args(["-euc", &format!("{LOOP}{script}"), "sh"])
@@ -26,7 +26,7 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Makes an image of `size` with `mkfs` and mounts it with the kernel.
+    /// Creates an image of `size` with `mkfs` and mounts it with the kernel.
     pub(crate) fn new(mkfs: &str, size: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         sh(
@@ -44,9 +44,9 @@ impl Mounted {
         sh(self.directory.path(), FILL);
     }
 
-    /// What the kernel shows, then the image once it is unmounted, opened by us.
+    /// Returns the tree that the kernel shows, and after unmounting, the tree that this program reads.
     pub(crate) fn both<F: GuestFs>(self, open: impl Fn(Arc<dyn Disk>) -> F) -> (Walk, Walk) {
-        // What the kernel still has in memory may be more than the disk can hold, such as times after 2038.
+        // The kernel may cache more than the disk can store, such as times after 2038.
         sh(self.directory.path(), "cd $1; umount m; mount -o loop,ro image m");
         let theirs = kernel(&self.path("m"));
         sh(self.directory.path(), "cd $1; umount m");
@@ -64,13 +64,13 @@ impl Drop for Mounted {
     }
 }
 
-/// An image as a disk.
+/// Opens an image as a disk.
 pub(crate) fn disk(image: &Path) -> Arc<dyn Disk> {
     let image = vboximg_mount::image::open(image, Default::default()).unwrap();
     Arc::new(ChainDisk::new(vec![image], Vec::new()))
 }
 
-/// Everything that a reader may stumble over.
+/// Creates a tree with everything that is hard to read.
 const FILL: &str = r#"
 cd "$1/m"
 mkdir -p etc many deep/a/b/c/d 'naïve ☃'
@@ -83,5 +83,5 @@ mknod dev-c c 5 300; mknod dev-b b 8 1; mkfifo pipe; : > empty; printf 'tiny' > 
 fallocate -l 100000 unwritten || : > unwritten; echo x > 'naïve ☃/ein ß.txt'; echo y > "$(printf 'n%.0s' $(seq 250))"
 touch -d '2100-01-01 00:00:00.5' future; touch past; touch -d '1930-05-05' past
 setfattr -n user.small -v five tiny; setfattr -n user.mid -v "$(printf 'v%.0s' $(seq 600))" tiny; setfattr -n trusted.t -v 1 data
-setfattr -n user.on.folder -v yes many; setfattr -n security.capability -v 0x0100000200240000000000000000000000000000 seven
+setfattr -n user.on.directory -v yes many; setfattr -n security.capability -v 0x0100000200240000000000000000000000000000 seven
 "#;

@@ -1,4 +1,4 @@
-//! Folders: directory records, one after the other (ECMA-119, 6.8).
+//! Directories: sequences of directory records (ECMA-119, 6.8).
 
 use super::record::Record;
 use super::{Iso, MAX_PARTS, kind, names, next_sector};
@@ -7,8 +7,8 @@ use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use std::ops::ControlFlow;
 
 impl Iso {
-    /// Tells the entries of a directory from byte `from` of it on. Records do not go from one sector to the next, so one
-    /// that makes no sense takes the rest of its sector along and no more.
+    /// Calls `each` for the entries of a directory from its byte `from` on. Records do not cross sector boundaries, so
+    /// an invalid one loses only the rest of its sector.
     pub(super) fn entries(
         &self,
         directory: Node,
@@ -22,19 +22,19 @@ impl Iso {
         }
         let stated = u64::from(opened.record.data_len);
         let len = stated.min(self.blocks.size().saturating_sub(directory.0));
-        let mut place = from;
-        while place < len {
-            let reported = match self.whole_record(directory.0 + place) {
+        let mut position = from;
+        while position < len {
+            let reported = match self.whole_record(directory.0 + position) {
                 Ok(Some((first, end))) => {
-                    place = end - directory.0;
-                    self.entry(&first, place).map_or(ControlFlow::Continue(()), &mut *each)
+                    position = end - directory.0;
+                    self.entry(&first, position).map_or(ControlFlow::Continue(()), &mut *each)
                 }
                 Ok(None) => {
-                    place = next_sector(directory.0 + place) - directory.0;
+                    position = next_sector(directory.0 + position) - directory.0;
                     ControlFlow::Continue(())
                 }
                 Err(error) => {
-                    place = next_sector(directory.0 + place) - directory.0;
+                    position = next_sector(directory.0 + position) - directory.0;
                     skip(error)
                 }
             };
@@ -42,15 +42,15 @@ impl Iso {
                 return Ok(());
             }
         }
-        // Of a volume that is cut short.
+        // The directory may go past the end of a truncated volume.
         if let Err(error) = self.inside(directory.0, stated, "directory") {
             let _ = skip(error);
         }
         Ok(())
     }
 
-    /// The record at a place, and where the last one of the same file ends. A file without all of its parts ends with
-    /// its first record, and fails when it is opened.
+    /// The record at an offset, and the end of the last record of the same file. A file with missing extents ends early
+    /// here, and fails when it is opened.
     fn whole_record(&self, at: u64) -> Result<Option<(Record, u64)>> {
         let Some(first) = self.record(at)? else { return Ok(None) };
         let mut last = first.clone();
@@ -58,7 +58,7 @@ impl Iso {
             if !last.has_more() || last.is_directory() {
                 break;
             }
-            match self.next_part(&last) {
+            match self.next_record(&last) {
                 Ok(next) => last = next,
                 Err(_) => break,
             }
@@ -67,8 +67,7 @@ impl Iso {
         Ok(Some((first, end)))
     }
 
-    /// What a directory tells of a record; none for one that is not shown. A file whose attributes are corrupt has a name
-    /// all the same.
+    /// The entry for a record; `None` for a hidden one. A file with corrupt attributes is still listed.
     fn entry(&self, record: &Record, next: u64) -> Option<Entry> {
         if record.is_self() || record.is_parent() || record.is_associated() {
             return None;

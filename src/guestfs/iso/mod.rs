@@ -1,8 +1,8 @@
-//! ISO 9660 (ECMA-119) with the names and attributes of Rock Ridge, or else the names of Joliet, or else its own.
+//! ISO 9660 (ECMA-119): with the names and attributes of Rock Ridge if present, else the names of Joliet, else its own.
 //!
-//! A node is the place of a directory record in bytes: a file's in its directory, a directory's own (`.`) in itself. Volume
-//! descriptors are taken from sector 16, so of a disk with several sessions the one that they tell of is read; programs
-//! that add sessions to an image file keep them up to date.
+//! A node is the offset of a directory record in bytes: for a file the record in its directory, for a directory its own
+//! record (`.`). Volume descriptors are read from sector 16, so of a multi-session disk the session they describe is
+//! read; programs that append sessions to an image file update them.
 
 mod directory;
 mod names;
@@ -33,9 +33,9 @@ pub use volume::probe;
 
 const TYPE: &str = "ISO 9660";
 const FILES_CACHED: usize = 16 << 10;
-/// Decompressed blocks of compressed files, of 1 MiB each at most.
+/// Decompressed blocks of compressed files, at most 1 MiB each.
 const BLOCKS_CACHED: usize = 32;
-/// Parts that one file may be in. A part has at most 4 GiB, so that this is far above real ones.
+/// The most extents of a file. An extent has up to 4 GiB, so this is far above real ones.
 const MAX_PARTS: usize = 16 << 10;
 
 /// An opened file system.
@@ -44,9 +44,9 @@ pub struct Iso {
     volume: Volume,
     facts: Facts,
     naming: Naming,
-    /// Where the first record of the root directory is.
+    /// Offset of the first record of the root directory.
     root: u64,
-    /// Where the fields of Rock Ridge are in a record, if there are any.
+    /// Bytes before the fields of Rock Ridge in a record, if there are any.
     rock_ridge: Option<Skip>,
     files: Cache<u64, Arc<Opened>>,
     directories: Names,
@@ -54,24 +54,24 @@ pub struct Iso {
     decompressed: Cache<(u64, u64), Arc<[u8]>>,
 }
 
-/// A stretch of a file that is in one piece.
+/// A contiguous range of a file.
 #[derive(Debug, Clone, Copy)]
-struct Part {
-    /// The first byte in the file.
+struct Extent {
+    /// Its offset in the file.
     first: u64,
-    /// How many bytes; at least 1.
+    /// Its length in bytes, at least 1.
     len: u64,
-    /// Where they are on the volume.
+    /// Its offset on the volume.
     at: u64,
 }
 
-/// A file with what its records say.
+/// A file with the information from its records.
 struct Opened {
     record: Record,
     kind: NodeKind,
     rock_ridge: RockRidge,
-    parts: Vec<Part>,
-    /// Bytes on the volume, before decompressing.
+    extents: Vec<Extent>,
+    /// Bytes on the volume, before decompression.
     stored: u64,
     interleaved: bool,
 }
@@ -88,7 +88,7 @@ impl Iso {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]; what the disk says.
+    /// [`Error::Corrupt`]; any error of the disk.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let volume = Volume::read(&*disk)?;
         let mut iso = Self {
@@ -117,7 +117,7 @@ impl Iso {
         Ok(iso)
     }
 
-    /// Adds something that a user should know.
+    /// Adds a note for the user.
     pub(super) fn note(&mut self, note: String) {
         self.facts.notes.push(note);
     }
@@ -126,7 +126,7 @@ impl Iso {
         u64::from(self.volume.block_size)
     }
 
-    /// Bytes of metadata.
+    /// Reads bytes of metadata.
     fn bytes(&self, at: u64, len: u64, what: &str) -> Result<Vec<u8>> {
         self.inside(at, len, what)?;
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -143,7 +143,7 @@ impl Iso {
         Err(corrupt(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
     }
 
-    /// The record at a place; none where the rest of the sector is unused.
+    /// Reads the record at an offset; `None` when the rest of the sector is unused.
     fn record(&self, at: u64) -> Result<Option<Record>> {
         let len = u64::from(self.bytes(at, 1, "directory record")?[0]);
         if len == 0 {
@@ -152,7 +152,7 @@ impl Iso {
         Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(corrupt)
     }
 
-    /// The record of a directory in itself, which is its first.
+    /// Reads a directory's own record, which is the first in it.
     fn own_record(&self, at: u64) -> Result<Record> {
         let record = self.record(at)?;
         record.filter(|record| record.is_directory() && self.is_own(record)).ok_or_else(|| {
@@ -160,7 +160,7 @@ impl Iso {
         })
     }
 
-    /// Whether a directory's record is the one in itself: by its name, or by being where its own bytes begin.
+    /// Whether a record is the directory's own: by its name, or by its offset at the start of the directory.
     fn is_own(&self, record: &Record) -> bool {
         record.is_self() || record.data_at(self.block_size()) == record.at
     }
@@ -177,7 +177,7 @@ impl Iso {
         }
         let mut rock_ridge = self.rock_ridge(&record);
         let directory = record.is_directory();
-        // What a file's bytes are may depend on its fields.
+        // The content of a file may depend on the fields that failed.
         if let Some(error) = rock_ridge.error.take().filter(|_| !directory) {
             return Err(error);
         }
@@ -188,38 +188,38 @@ impl Iso {
             let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
             return Err(corrupt(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
         }
-        let mut opened = Opened { kind, rock_ridge, parts: Vec::new(), stored: 0, interleaved: false, record };
+        let mut opened = Opened { kind, rock_ridge, extents: Vec::new(), stored: 0, interleaved: false, record };
         if kind == NodeKind::File {
-            self.find_parts(&mut opened)?;
+            self.find_extents(&mut opened)?;
         }
         let opened = Arc::new(opened);
         self.files.insert(node.0, opened.clone());
         Ok(opened)
     }
 
-    /// Where a file's bytes are: each of its records tells of a part.
-    fn find_parts(&self, opened: &mut Opened) -> Result<()> {
+    /// Collects the extents of a file, one for each of its records.
+    fn find_extents(&self, opened: &mut Opened) -> Result<()> {
         let mut record = opened.record.clone();
         for _ in 0..MAX_PARTS {
             let (at, len) = (record.data_at(self.block_size()), u64::from(record.data_len));
-            // The place of a part without bytes means nothing.
+            // The location of an empty extent is meaningless.
             if len > 0 {
                 // The rest of a file that a short volume cuts is there; what lies past its end is an error to read.
-                opened.parts.push(Part { first: opened.stored, len, at });
+                opened.extents.push(Extent { first: opened.stored, len, at });
                 opened.stored += len;
             }
             opened.interleaved |= record.interleaved;
             if !record.has_more() {
                 return Ok(());
             }
-            record = self.next_part(&record)?;
+            record = self.next_record(&record)?;
         }
-        let what = "parts of a file";
+        let what = "extents of a file";
         Err(corrupt(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
     }
 
-    /// The record after one that says that the file goes on.
-    fn next_part(&self, record: &Record) -> Result<Record> {
+    /// Reads the next record of a file that continues.
+    fn next_record(&self, record: &Record) -> Result<Record> {
         let mut at = record.at + record.len;
         let next = match self.record(at)? {
             None => {
@@ -233,11 +233,11 @@ impl Iso {
         })
     }
 
-    /// Fills `buf` with a file's bytes as they are stored, from `offset` on. Tells where the first is.
+    /// Fills `buf` with a file's stored bytes from `offset` on. Returns the offset of the first one on the volume.
     fn read_stored(&self, opened: &Opened, offset: u64, buf: &mut [u8]) -> Result<u64> {
         let (mut done, mut start) = (0, 0);
         while done < buf.len() {
-            let (at, len) = opened.place(offset.saturating_add(done as u64))?;
+            let (at, len) = opened.locate(offset.saturating_add(done as u64))?;
             let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
             self.blocks.read_at(at, &mut buf[done..done + now])?;
             start = if done == 0 { at } else { start };
@@ -246,24 +246,24 @@ impl Iso {
         Ok(start)
     }
 
-    /// A block of a compressed file, decompressed.
-    fn decompressed(&self, node: Node, opened: &Opened, how: zisofs::Compression, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.decompressed.get(&(node.0, number)) {
+    /// Returns a decompressed block of a compressed file.
+    fn decompressed(&self, node: Node, opened: &Opened, how: zisofs::Compression, index: u64) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.decompressed.get(&(node.0, index)) {
             return Ok(bytes);
         }
         let mut header = vec![0; how.header];
         let at = self.read_stored(opened, 0, &mut header)?;
         how.check(&header, at).map_err(corrupt)?;
-        let (offset, len) = how.pointers_of(number);
+        let (offset, len) = how.pointers_of(index);
         let mut pointers = vec![0; len];
         let at = self.read_stored(opened, offset, &mut pointers)?;
         let (offset, len) = how.stored(&pointers, at).map_err(corrupt)?;
         let mut compressed = vec![0; len];
         let at = self.read_stored(opened, offset, &mut compressed)?;
-        let mut bytes = vec![0; how.len_of(number)];
+        let mut bytes = vec![0; how.len_of(index)];
         zisofs::decompress(&compressed, at, &mut bytes).map_err(corrupt)?;
         let bytes: Arc<[u8]> = bytes.into();
-        self.decompressed.insert((node.0, number), bytes.clone());
+        self.decompressed.insert((node.0, index), bytes.clone());
         Ok(bytes)
     }
 }
@@ -278,19 +278,22 @@ impl Opened {
         }
     }
 
-    /// Where the stored byte `offset` is on the volume, and how many are there.
-    fn place(&self, offset: u64) -> Result<(u64, u64)> {
-        let part =
-            self.parts.partition_point(|part| part.first <= offset).checked_sub(1).map(|index| self.parts[index]);
-        let part = part.filter(|part| offset - part.first < part.len).ok_or_else(|| {
+    /// Maps a file's stored byte `offset` to its offset on the volume, with the number of contiguous bytes.
+    fn locate(&self, offset: u64) -> Result<(u64, u64)> {
+        let extent = self
+            .extents
+            .partition_point(|extent| extent.first <= offset)
+            .checked_sub(1)
+            .map(|index| self.extents[index]);
+        let extent = extent.filter(|extent| offset - extent.first < extent.len).ok_or_else(|| {
             let expected = format!("more than {offset}");
             corrupt(ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored))
         })?;
-        let skip = offset - part.first;
-        Ok((part.at + skip, part.len - skip))
+        let skip = offset - extent.first;
+        Ok((extent.at + skip, extent.len - skip))
     }
 
-    /// Refuses files whose bytes are not where their records say.
+    /// Refuses files whose bytes are not simply stored in their extents.
     fn check_readable(&self) -> Result<()> {
         if self.kind != NodeKind::File {
             return Err(Error::NotFile);
@@ -299,14 +302,14 @@ impl Opened {
         let what = match unknown {
             Some(what) => what,
             None if self.interleaved => "is interleaved with others".to_owned(),
-            None if self.rock_ridge.sparse => "is stored as a table of its parts (SF)".to_owned(),
+            None if self.rock_ridge.sparse => "is stored as a sparse file with a table (SF)".to_owned(),
             None => return Ok(()),
         };
         Err(unsupported(format!("the file with the record at byte {} {what}", self.record.at)))
     }
 }
 
-/// What a record is of, as far as that is certain: a directory is one on both accounts.
+/// The kind of a record's file. Only ISO 9660's own flag makes it a directory.
 fn kind(directory: bool, rock_ridge: &RockRidge) -> NodeKind {
     match rock_ridge.posix.and_then(|posix| posix.kind()) {
         _ if directory => NodeKind::Directory,
@@ -315,7 +318,7 @@ fn kind(directory: bool, rock_ridge: &RockRidge) -> NodeKind {
     }
 }
 
-/// Where the next sector begins.
+/// The offset of the next sector.
 fn next_sector(at: u64) -> u64 {
     at - at % SECTOR + SECTOR
 }
@@ -381,7 +384,7 @@ impl GuestFs for Iso {
         if opened.rock_ridge.compression.is_some() {
             return Ok(FileRun { extent: FileExtent::Decoded, len });
         }
-        let (at, segment) = opened.place(offset)?;
+        let (at, segment) = opened.locate(offset)?;
         Ok(FileRun { extent: FileExtent::Stored(at), len: len.min(segment) })
     }
 

@@ -1,18 +1,17 @@
-//! Names as they are shown.
+//! Conversion of file identifiers to the names that are shown.
 
 use super::volume::utf16;
 
-/// What a directory's names are.
+/// The encoding of a directory's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
-    /// Identifiers of ISO 9660, or longer ones in their place.
+    /// Identifiers of ISO 9660, possibly longer than it allows.
     Plain,
     /// Big-endian UTF-16.
     Joliet,
 }
 
-/// The name that a file's identifier stands for: without the first version's number, and without the dot of a name
-/// that has no extension.
+/// The name for a file identifier: without version number 1, and without the trailing dot of a name without extension.
 pub(super) fn shown(identifier: &[u8], naming: Naming) -> Vec<u8> {
     let mut name = match naming {
         Naming::Plain => identifier.to_vec(),
@@ -21,7 +20,7 @@ pub(super) fn shown(identifier: &[u8], naming: Naming) -> Vec<u8> {
     if name.ends_with(b";1") {
         name.truncate(name.len() - 2);
     }
-    // Joliet has no dot where there is no extension, so that one is of the name.
+    // Joliet adds no dot to names without extension, so a trailing dot belongs to the name.
     if naming == Naming::Plain && name.len() > 1 && name.ends_with(b".") {
         name.pop();
     }
@@ -33,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_needless_dots_are_not_shown() {
+    fn strips_version_and_trailing_dot() {
         for (identifier, name) in [
             ("README.TXT;1", "README.TXT"),
             ("MAKEFILE.;1", "MAKEFILE"),

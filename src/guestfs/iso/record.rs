@@ -5,11 +5,11 @@ use crate::ondisk::Time;
 use crate::ondisk::calendar::Date;
 use crate::ondisk::fields::Fields;
 
-/// Records do not go from one sector to the next.
+/// Records do not cross sector boundaries.
 pub(super) const SECTOR: u64 = 2048;
-/// Bytes of a record before its identifier.
+/// Bytes in a record before its identifier.
 const FIXED: usize = 33;
-/// Bytes of a recorded date and time.
+/// Bytes in a recorded date and time.
 const DATE: usize = 7;
 
 /// Bits of `File Flags`.
@@ -22,9 +22,9 @@ mod flags {
 /// One directory record.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
-    /// Where it is on the volume, in bytes.
+    /// Its offset on the volume in bytes.
     pub(super) at: u64,
-    /// Bytes of it.
+    /// Its length in bytes.
     pub(super) len: u64,
     /// `Extended Attribute Record Length`: blocks before the data.
     extended: u8,
@@ -41,13 +41,12 @@ pub(super) struct Record {
     pub(super) identifier: Vec<u8>,
     /// `System Use`.
     pub(super) system_use: Vec<u8>,
-    /// Where that is on the volume.
+    /// Offset of the system use on the volume.
     pub(super) system_use_at: u64,
 }
 
 impl Record {
-    /// Parses the bytes of a record, all that it states to have (its first byte), which begin at byte `at` of the
-    /// volume.
+    /// Parses the bytes of a record, as many as its first byte states, which are at byte `at` of the volume.
     pub(super) fn parse(bytes: &[u8], at: u64) -> Result<Self, ParseError> {
         let f = Fields::new("directory record", bytes, at);
         let name_len = usize::from(f.u8(32)?);
@@ -55,7 +54,7 @@ impl Record {
             return Err(ParseError::corrupt(f.offset(32), "length of a name in a directory record", "at least 1", 0));
         }
         let identifier = f.bytes(FIXED, name_len)?.to_vec();
-        // A byte is added to names of an even length.
+        // Names of even length are padded by a byte.
         let rest = FIXED + name_len + usize::from(name_len.is_multiple_of(2));
         Ok(Self {
             at,
@@ -76,33 +75,34 @@ impl Record {
         self.flags & flags::DIRECTORY != 0
     }
 
-    /// Whether it is of a file that belongs to another of the same name, as a resource fork.
+    /// Whether it describes a file associated with another of the same name, such as a resource fork.
     pub(super) fn is_associated(&self) -> bool {
         self.flags & flags::ASSOCIATED != 0
     }
 
-    /// Whether the next record tells more of the same file.
+    /// Whether the next record continues the same file.
     pub(super) fn has_more(&self) -> bool {
         self.flags & flags::MULTI_EXTENT != 0
     }
 
-    /// Whether it is of the directory itself.
+    /// Whether it describes the directory itself.
     pub(super) fn is_self(&self) -> bool {
         self.identifier == [0]
     }
 
-    /// Whether it is of the directory above.
+    /// Whether it describes the parent directory.
     pub(super) fn is_parent(&self) -> bool {
         self.identifier == [1]
     }
 
-    /// Where its data begin on the volume, in bytes.
+    /// The offset of its data on the volume in bytes.
     pub(super) fn data_at(&self, block_size: u64) -> u64 {
         (u64::from(self.location) + u64::from(self.extended)) * block_size
     }
 }
 
-/// Seven bytes: years since 1900, month, day, hour, minute, second, quarters of an hour ahead of UTC (ECMA-119, 9.1.5).
+/// Converts seven bytes: years since 1900, month, day, hour, minute, second, quarters of an hour ahead of UTC
+/// (ECMA-119, 9.1.5).
 pub(super) fn short_date(raw: &[u8]) -> Option<Time> {
     let &[year, month, day, hour, minute, second, quarters] = raw else { return None };
     let year = 1900 + i32::from(year);
@@ -110,7 +110,7 @@ pub(super) fn short_date(raw: &[u8]) -> Option<Time> {
     Date { year, month, day, hour, minute, second, offset, ..Date::default() }.time()
 }
 
-/// Seventeen bytes: `YYYYMMDDHHMMSScc` in digits and quarters of an hour ahead of UTC (ECMA-119, 8.4.26.1).
+/// Converts seventeen bytes: the digits `YYYYMMDDHHMMSScc` and quarters of an hour ahead of UTC (ECMA-119, 8.4.26.1).
 pub(super) fn long_date(raw: &[u8]) -> Option<Time> {
     let (digits, quarters) = (raw.get(..16)?, *raw.get(16)?);
     if !digits.iter().all(u8::is_ascii_digit) {
@@ -133,8 +133,8 @@ pub(super) fn long_date(raw: &[u8]) -> Option<Time> {
     .time()
 }
 
-/// Minutes ahead of UTC. What no zone has is taken for 0, as the kernel does: genisoimage writes -24 hours for dates that
-/// its system's zones do not know.
+/// Minutes ahead of UTC. Impossible zones count as 0, as in the kernel: genisoimage writes -24 hours for dates that its
+/// system's zone database does not cover.
 fn offset(quarters: u8) -> i32 {
     let quarters = i32::from(quarters.cast_signed());
     if (-52..=52).contains(&quarters) { quarters * 15 } else { 0 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_have_a_zone_and_may_be_missing() {
+    fn converts_dates_with_zone() {
         // 2024-01-02 03:04:05 +05:30
         let seconds = 1_704_144_845;
         assert_eq!(short_date(&[124, 1, 2, 3, 4, 5, 22]).unwrap().seconds, seconds);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_shorter_than_its_name_is_corrupt() {
+    fn refuses_record_shorter_than_its_name() {
         let mut bytes = [0; 40];
         bytes[32] = 8;
         assert!(Record::parse(&bytes, 0).is_err());

@@ -12,14 +12,14 @@ use crate::ondisk::fields::Fields;
 
 /// Names of the extension in `ER`.
 const IDENTIFIERS: [&[u8]; 3] = [b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282"];
-/// Flags of `NM`, `SL` and of components: it goes on in the next one; the directory itself; the one above; the top.
+/// Flags of `NM`, `SL` and of components: continues in the next one; current directory; parent; root.
 const CONTINUE: u8 = 1;
 const CURRENT: u8 = 2;
 const PARENT: u8 = 4;
 const ROOT: u8 = 8;
 /// Flag of `TF`: dates have 17 bytes.
 const LONG_FORM: u8 = 0x80;
-/// The longest name and target that are taken: those of the kernel.
+/// The longest name and target in bytes; the kernel has the same limits.
 const MAX_NAME: usize = 255;
 const MAX_TARGET: usize = 4095;
 
@@ -33,33 +33,33 @@ pub(super) struct Posix {
 }
 
 impl Posix {
-    /// What the mode says that it is; none where it does not.
+    /// The kind of file by its mode; `None` when that has no valid one.
     pub(super) fn kind(&self) -> Option<NodeKind> {
         NodeKind::of_mode(self.mode & 0xFFFF)
     }
 }
 
-/// `TF`: what it has of created, modified, accessed, changed.
+/// `TF`: times of creation, modification, access and change, as far as recorded.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Times(pub(super) [Option<Time>; 4]);
 
-/// A name or a target that may be told in several pieces.
+/// A name or target that may be split into several chunks.
 #[derive(Debug, Clone, Default)]
 struct Chunks {
     text: Vec<u8>,
     begun: bool,
-    /// Whether another piece must follow.
+    /// Whether another chunk must follow.
     open: bool,
 }
 
-/// What the fields of one record say.
+/// The information in the fields of one record.
 #[derive(Debug, Default)]
 pub(super) struct RockRidge {
     name: Chunks,
     target: Chunks,
-    /// Whether the next component of the target goes on with the last one.
+    /// Whether the next component of the target continues the last one.
     component_open: bool,
-    /// Whether a piece of the target makes no sense.
+    /// Whether a chunk of the target is invalid.
     target_is_bad: bool,
     pub(super) posix: Option<Posix>,
     /// Major and minor number (`PN`).
@@ -69,24 +69,23 @@ pub(super) struct RockRidge {
     pub(super) child: Option<u32>,
     /// Whether the directory is shown elsewhere (`RE`).
     pub(super) relocated: bool,
-    /// How the data are compressed (`ZF`).
+    /// The compression of the data (`ZF`).
     pub(super) compression: Option<Compression>,
-    /// Whether the data are a table of the parts that are not zero (`SF`).
+    /// Whether the data is a table of the non-zero extents (`SF`).
     pub(super) sparse: bool,
-    /// Why further fields cannot be read. The others are those before.
+    /// The reason why further fields cannot be read. Those before it are valid.
     pub(super) error: Option<Error>,
 }
 
 impl Iso {
-    /// What the fields of a record say. As in the kernel, one that makes no sense is passed over, and a file is there
-    /// without its fields.
+    /// Reads the fields of a record. As in the kernel, invalid fields are skipped, and the file is shown without them.
     pub(super) fn rock_ridge(&self, record: &Record) -> RockRidge {
         let mut found = RockRidge::default();
         let Some(skip) = self.rock_ridge else { return found };
         let skip = if record.at == self.root { skip.root } else { skip.others };
         let reported = self.fields(record, skip, &mut |field| match found.add(field) {
             Err(cause) if !matches!(&field.signature, b"ZF" | b"Z2") => {
-                log::debug!("A field of the directory record at byte {} is passed over: {cause}", record.at);
+                log::debug!("A field of the directory record at byte {} is skipped: {cause}", record.at);
                 Ok(())
             }
             reported => reported,
@@ -112,12 +111,12 @@ impl Iso {
 }
 
 impl RockRidge {
-    /// The name, unless it is told in part only.
+    /// The name, unless it is incomplete.
     pub(super) fn name(&self) -> Option<&[u8]> {
         Some(&*self.name.text).filter(|name| !name.is_empty() && !self.name.open)
     }
 
-    /// Whether nothing is missing of the target.
+    /// Whether the target is complete.
     pub(super) fn is_whole(&self) -> bool {
         !self.target.open && !self.component_open && !self.target_is_bad
     }
@@ -135,7 +134,7 @@ impl RockRidge {
                 if flags & (CURRENT | PARENT) == 0 {
                     let chunk = f.bytes(HEADER + 1, f.len() - HEADER - 1)?;
                     self.name.open = flags & CONTINUE != 0;
-                    // As in the kernel, what is too much is cut.
+                    // As in the kernel, a chunk that is too long is dropped.
                     too_long(f, "name", self.name.text.len() + chunk.len(), MAX_NAME)?;
                     self.name.text.extend_from_slice(chunk);
                 }
@@ -160,7 +159,7 @@ impl RockRidge {
         Ok(())
     }
 
-    /// A piece of a target: components, of which one may go on in the next piece.
+    /// Adds a chunk of a target: components, the last of which may continue in the next chunk.
     fn add_target(&mut self, f: &Fields<'_>) -> Result<(), ParseError> {
         self.target.open = f.u8(HEADER)? & CONTINUE != 0;
         let mut at = HEADER + 1;
@@ -173,7 +172,7 @@ impl RockRidge {
                 PARENT => b"..",
                 ROOT => b"",
                 _ => {
-                    let what = "flags of a part of a symbolic link's target";
+                    let what = "flags of a component of a symbolic link's target";
                     return Err(ParseError::unsupported(
                         f.offset(at),
                         what,
@@ -226,7 +225,7 @@ fn is_rock_ridge(f: &Fields<'_>) -> Result<bool, ParseError> {
     Ok(IDENTIFIERS.contains(&name))
 }
 
-/// Two numbers that are major and minor, or the halves of the C library's number for both.
+/// Decodes major and minor number, or the two halves of the C library's combined number.
 fn device(high: u32, low: u32) -> (u32, u32) {
     match high {
         0 => device_numbers(low),

@@ -1,4 +1,5 @@
-//! The System Use Sharing Protocol (IEEE P1281): the fields behind a directory record's name, which may go on elsewhere
+//! The System Use Sharing Protocol (IEEE P1281): the fields after a directory record's name, which may continue
+//! elsewhere
 //! (<https://web.archive.org/web/20170404132301/http://www.ymi.com/ymi/sites/default/files/pdf/Systems%20Use%20P1281.pdf>).
 
 use super::record::Record;
@@ -7,17 +8,17 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Bytes of a field before its data: signature, length, version.
+/// Bytes in a field before its data: signature, length, version.
 pub(super) const HEADER: usize = 4;
-/// Bytes before the fields that a CD-ROM XA disc has in each record.
+/// Bytes that a CD-ROM XA disc has before the fields of each record.
 const XA: usize = 14;
 /// The check bytes of `SP`.
 const CHECK: [u8; 2] = [0xBE, 0xEF];
-/// Parts that the fields of one record may be in, and the bytes of all: a target of a link has 4096 bytes at most.
+/// The most continuation areas of one record, and their total bytes: the target of a link has at most 4096 bytes.
 const MAX_AREAS: usize = 256;
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A field with its header. Numbers are stored twice, first with the low byte first.
+/// A field with its header. Numbers are stored twice: little-endian, then big-endian.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field<'a> {
     pub(super) signature: [u8; 2],
@@ -25,14 +26,14 @@ pub(super) struct Field<'a> {
     pub(super) f: Fields<'a>,
 }
 
-/// Where the fields of a record go on (`CE`).
+/// The continuation of a record's fields (`CE`).
 struct Continuation {
     block: u32,
     offset: u32,
     len: u32,
 }
 
-/// Bytes of system use before the fields, in the root directory's own record and in all others.
+/// Bytes of system use before the fields, in the root directory's own record and in all other records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Skip {
     pub(super) root: usize,
@@ -40,8 +41,8 @@ pub(super) struct Skip {
 }
 
 impl Iso {
-    /// Tells the fields of a record, whose first `skip` bytes of system use are for others. Those told before an error
-    /// are right.
+    /// Calls `each` for the fields of a record after the first `skip` bytes of its system use. Fields before an error
+    /// are valid.
     pub(super) fn fields(
         &self,
         record: &Record,
@@ -65,7 +66,7 @@ impl Iso {
         Ok(())
     }
 
-    /// Where the fields begin, if the root directory says that there are any at all.
+    /// Finds the start of the fields; `None` when the root directory does not announce any.
     pub(super) fn find_susp(&self, root: &Record) -> Result<Option<Skip>> {
         for before in [0, XA] {
             let (mut skip, mut first) = (None, true);
@@ -78,7 +79,7 @@ impl Iso {
             });
             match reported {
                 Err(error @ Error::Disk(_)) => return Err(error),
-                // What is no such field may look like anything.
+                // Other data may look like anything, so errors are ignored.
                 _ if skip.is_some() => return Ok(skip),
                 _ => {}
             }
@@ -87,26 +88,26 @@ impl Iso {
     }
 }
 
-/// Tells the fields of one part; where they go on. What is no field ends it, as in the kernel: other systems have bytes
-/// of their own there.
+/// Calls `each` for the fields of one area, and returns its continuation. Anything that is not a field ends the area,
+/// as in the kernel: other systems store data of their own there.
 fn area(
     bytes: &[u8],
     at: u64,
     each: &mut dyn FnMut(&Field<'_>) -> Result<(), ParseError>,
 ) -> Result<Option<Continuation>, ParseError> {
-    let (mut place, mut next) = (0, None);
-    while let Some(header) = bytes.get(place..).and_then(|rest| rest.first_chunk::<HEADER>()) {
+    let (mut position, mut next) = (0, None);
+    while let Some(header) = bytes.get(position..).and_then(|rest| rest.first_chunk::<HEADER>()) {
         let (signature, len) = ([header[0], header[1]], usize::from(header[2]));
         if signature == [0, 0] || signature == *b"ST" {
             break;
         }
         // No signature begins with a zero byte: Apple's fields are padded with one.
         if signature[0] == 0 {
-            place += 1;
+            position += 1;
             continue;
         }
-        let found = at.saturating_add(place as u64);
-        let Some(field) = bytes.get(place..place + len).filter(|field| field.len() >= HEADER) else {
+        let found = at.saturating_add(position as u64);
+        let Some(field) = bytes.get(position..position + len).filter(|field| field.len() >= HEADER) else {
             let what = signature.escape_ascii();
             log::debug!("The field {what} of a directory record at byte {found} has {len} bytes: it ends the fields");
             break;
@@ -116,7 +117,7 @@ fn area(
             next = Some(Continuation { block: f.u32_le(4)?, offset: f.u32_le(12)?, len: f.u32_le(20)? });
         }
         each(&Field { signature, version: header[3], f })?;
-        place += len;
+        position += len;
     }
     Ok(next)
 }

@@ -1,4 +1,4 @@
-//! Discs that no program at hand makes, built by hand from the standard.
+//! Discs that no available program creates, built by hand from the standard.
 
 use super::*;
 use crate::disk::memory::MemoryDisk;
@@ -22,8 +22,8 @@ fn record(name: &[u8], location: u32, len: u32, flags: u8, system_use: &[u8]) ->
     bytes
 }
 
-/// A disc of 64 sectors with blocks of `block` bytes, whose root directory, in sector 20, has these records. Each block of
-/// 512 bytes from sector 24 on is filled with its number.
+/// A disc of 64 sectors with blocks of `block` bytes and these records in the root directory, which is in sector 20.
+/// Every 512 bytes from sector 24 on are filled with their index.
 fn disc(block: u16, own: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = vec![0; 64 * 2048];
     let location = ROOT * 2048 / u32::from(block);
@@ -34,15 +34,15 @@ fn disc(block: u16, own: &[u8], records: &[Vec<u8>]) -> Vec<u8> {
     descriptor[128..130].copy_from_slice(&block.to_le_bytes());
     descriptor[158..162].copy_from_slice(&location.to_le_bytes());
     bytes[0x8800..0x8807].copy_from_slice(b"\xFFCD001\x01");
-    let mut place = ROOT as usize * 2048;
+    let mut offset = ROOT as usize * 2048;
     let own = record(&[0], location, 4096, 2, own);
     let parent = record(&[1], location, 4096, 2, &[]);
     for record in [&own, &parent].into_iter().chain(records) {
-        if place / 2048 != (place + record.len() - 1) / 2048 {
-            place = place.next_multiple_of(2048);
+        if offset / 2048 != (offset + record.len() - 1) / 2048 {
+            offset = offset.next_multiple_of(2048);
         }
-        bytes[place..place + record.len()].copy_from_slice(record);
-        place += record.len();
+        bytes[offset..offset + record.len()].copy_from_slice(record);
+        offset += record.len();
     }
     for number in 24 * 4..64 * 4 {
         bytes[number * 512..(number + 1) * 512].fill(u8::try_from(number).unwrap());
@@ -76,7 +76,7 @@ fn names(iso: &Iso) -> Vec<String> {
 }
 
 #[test]
-fn a_file_may_be_in_several_parts_also_from_one_sector_to_the_next() {
+fn reads_file_with_several_extents() {
     let mut records: Vec<Vec<u8>> =
         (0..30_u32).map(|i| record(format!("F{i:028}").as_bytes(), 24, 10, 0, &[])).collect();
     // Some of these are the last of the first sector.
@@ -98,14 +98,14 @@ fn a_file_may_be_in_several_parts_also_from_one_sector_to_the_next() {
 }
 
 #[test]
-fn blocks_may_be_smaller_than_sectors() {
+fn reads_blocks_smaller_than_sectors() {
     let opened = open(disc(512, &[], &[record(b"SMALL.;1", 101, 1000, 0, &[])]));
     assert_eq!(content(&opened, "SMALL").unwrap(), [vec![101; 512], vec![102; 488]].concat());
     assert_eq!(opened.1.facts().block_size, 512);
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_corrupt() {
+fn refuses_unsupported_files_and_extents_past_the_end() {
     let mut interleaved = record(b"INTER", 30, 100, 0, &[]);
     interleaved[26] = 1;
     let sparse = [b"SF\x15\x01".as_slice(), &[0; 17]].concat();
@@ -131,7 +131,7 @@ fn what_cannot_be_read_is_named_and_what_leaves_the_disc_is_corrupt() {
 }
 
 #[test]
-fn continuations_that_go_in_a_circle_end() {
+fn refuses_cyclic_continuations() {
     let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
     let number = |number: u32| [number.to_le_bytes(), number.to_be_bytes()].concat();
     let field = [b"CE\x1C\x01".to_vec(), number(50), number(0), number(28)].concat();
@@ -143,7 +143,7 @@ fn continuations_that_go_in_a_circle_end() {
 }
 
 #[test]
-fn rock_ridge_may_follow_the_fields_of_cd_rom_xa() {
+fn reads_rock_ridge_after_cd_rom_xa() {
     let xa = [0_u8; 14];
     let own = [&xa[..], b"SP\x07\x01\xBE\xEF\x0E", b"RR\x05\x01\x81"].concat();
     let name = [&xa[..], b"NM\x0C\x01\0", b"a-name."].concat();
@@ -152,11 +152,11 @@ fn rock_ridge_may_follow_the_fields_of_cd_rom_xa() {
 }
 
 #[test]
-fn fields_that_make_no_sense_take_no_file_along() {
+fn reads_files_with_invalid_fields() {
     let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
     let named = |before: &[u8], after: &[u8]| [before, b"NM\x08\x01\0abc", after].concat();
     for fields in [
-        // Apple's old field with a byte behind it, a length that leaves the record, short fields, a link's odd flags.
+        // Apple's old field with a byte after it, a length past the record, short fields, invalid flags of a link.
         named(b"AA\x0E\x02TEXTunix\0\0\0", b""),
         named(b"", b"\xEE\xEE\xFF\x01"),
         named(b"", b"XX\x02\x01"),
@@ -168,13 +168,13 @@ fn fields_that_make_no_sense_take_no_file_along() {
         assert_eq!(names(&opened.1), ["abc", "X"], "{}", fields.escape_ascii());
         assert_eq!(content(&opened, "abc").unwrap(), vec![120; 7], "{}", fields.escape_ascii());
     }
-    // What is compressed, nobody knows how, is no file of other bytes.
+    // A file with an unreadable compression field is refused, as its bytes would be wrong.
     let opened = open(disc(2048, &own, &[record(b"ABC.;1", 30, 7, 0, &named(b"", b"ZF\x08\x01pz\x04\x0F"))]));
     assert!(content(&opened, "abc").is_err());
 }
 
 #[test]
-fn a_name_that_is_too_long_is_cut_and_its_file_read() {
+fn truncates_name_that_is_too_long() {
     let own = [b"SP\x07\x01\xBE\xEF\0".as_slice(), b"RR\x05\x01\x81"].concat();
     let chunk = [b"NM\x96\x01\x01".as_slice(), &[b'n'; 145]].concat();
     let number = |number: u32| [number.to_le_bytes(), number.to_be_bytes()].concat();
@@ -187,13 +187,13 @@ fn a_name_that_is_too_long_is_cut_and_its_file_read() {
 }
 
 #[test]
-fn a_record_that_makes_no_sense_takes_no_more_than_its_sector_along() {
+fn loses_only_the_sector_of_an_invalid_record() {
     let records: Vec<Vec<u8>> = (0..60_u32).map(|i| record(format!("F{i:028}").as_bytes(), 24, 10, 0, &[])).collect();
-    let sound = disc(2048, &[], &records);
-    let place = sound.windows(29).position(|bytes| bytes == format!("F{:028}", 4).as_bytes()).unwrap() - 33;
+    let valid = disc(2048, &[], &records);
+    let offset = valid.windows(29).position(|bytes| bytes == format!("F{:028}", 4).as_bytes()).unwrap() - 33;
     for (at, value) in [(32, 0), (32, 200), (0, 20)] {
-        let mut bytes = sound.clone();
-        bytes[place + at] = value;
+        let mut bytes = valid.clone();
+        bytes[offset + at] = value;
         let iso = open(bytes).1;
         let mut names = Vec::new();
         let reported = iso.read_directory(iso.root(), 0, &mut |entry| {
@@ -209,7 +209,7 @@ fn a_record_that_makes_no_sense_takes_no_more_than_its_sector_along() {
 }
 
 #[test]
-fn names_that_no_program_can_use_are_shown_escaped() {
+fn escapes_unusable_names() {
     let opened = open(disc(2048, &[], &[record(b"A/B", 30, 5, 0, &[]), record(b"..", 31, 5, 0, &[])]));
     assert_eq!(names(&opened.1), ["A\\x2FB", "\\x2E"]);
     assert_eq!(content(&opened, "A\\x2FB").unwrap(), vec![120; 5]);

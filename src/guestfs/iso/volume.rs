@@ -6,11 +6,11 @@ use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Where they begin.
+/// Offset of the first descriptor.
 const DESCRIPTORS_AT: u64 = 16 * SECTOR;
-/// More are not looked at: there are a handful.
+/// The most descriptors read; real disks have a handful.
 const MAX_DESCRIPTORS: u64 = 64;
-/// Behind the type of each.
+/// Follows the type of each descriptor.
 const STANDARD_IDENTIFIER: &[u8] = b"CD001";
 /// `Volume Descriptor Type`.
 const PRIMARY: u8 = 1;
@@ -19,7 +19,7 @@ const TERMINATOR: u8 = 255;
 /// `Escape Sequences` of Joliet: UCS-2 level 1, 2 and 3.
 const JOLIET: [&[u8]; 3] = [b"%/@", b"%/C", b"%/E"];
 
-/// What the descriptors say.
+/// The information in the descriptors.
 #[derive(Debug, Clone)]
 pub(super) struct Volume {
     /// `Logical Block Size` in bytes.
@@ -28,18 +28,18 @@ pub(super) struct Volume {
     pub(super) blocks: u64,
     /// `Volume Identifier`.
     pub(super) label: String,
-    /// When it was changed or made, in place of a UUID, as blkid shows it.
+    /// The time of modification or creation, which blkid shows as the UUID.
     pub(super) uuid: String,
-    /// Where the first record of the root directory is, in bytes.
+    /// Offset of the first record of the root directory in bytes.
     pub(super) root: u64,
-    /// The same of the tree with Joliet's names, if there is one.
+    /// The same for the tree with Joliet names, if there is one.
     pub(super) joliet_root: Option<u64>,
 }
 
-/// Whether a volume has such descriptors.
+/// Whether a volume has ISO 9660 descriptors.
 ///
 /// # Errors
-/// What the disk says.
+/// Any error of the disk.
 pub fn probe(disk: &dyn Disk) -> Result<bool> {
     let mut bytes = [0; 6];
     if disk.size() < DESCRIPTORS_AT + SECTOR {
@@ -54,8 +54,8 @@ impl Volume {
     pub(super) fn read(disk: &dyn Disk) -> Result<Self> {
         let (mut volume, mut joliet) = (None, None);
         let mut label = [0; 32];
-        for number in 0..MAX_DESCRIPTORS {
-            let at = DESCRIPTORS_AT + number * SECTOR;
+        for index in 0..MAX_DESCRIPTORS {
+            let at = DESCRIPTORS_AT + index * SECTOR;
             if at + SECTOR > disk.size() {
                 break;
             }
@@ -110,8 +110,8 @@ impl Volume {
     }
 }
 
-/// The label that a disk was given, of which Joliet has 16 characters, and the primary descriptor has 32 with `_` for
-/// those that it cannot have. Where the two do not fit together, Joliet's counts. As blkid has it.
+/// Combines the two forms of the label like blkid: Joliet has 16 characters, and the primary descriptor has 32 with `_`
+/// for unsupported ones. When they do not match, Joliet's counts.
 fn joined_label(primary: &[u8; 32], joliet: &str) -> String {
     let pairs = || joliet.chars().zip(primary.iter().map(|byte| char::from(*byte)));
     let label = if pairs().all(|(wide, narrow)| narrow == '_' || narrow == wide) {
@@ -124,7 +124,7 @@ fn joined_label(primary: &[u8; 32], joliet: &str) -> String {
     label.trim_end_matches([' ', '\0']).to_owned()
 }
 
-/// Where the root directory begins, in bytes.
+/// The offset of the root directory in bytes.
 fn root(bytes: &[u8], at: u64) -> Result<u64, ParseError> {
     let f = Fields::new("volume descriptor", bytes, at);
     let (extended, location) = (f.u8(157)?, f.u32_le(158)?);
@@ -135,7 +135,7 @@ fn is_joliet(bytes: &[u8]) -> bool {
     bytes.get(88..).is_some_and(|escapes| JOLIET.iter().any(|joliet| escapes.starts_with(joliet)))
 }
 
-/// A date as blkid shows it for a UUID; none when it is not set.
+/// Formats a date as the UUID that blkid shows; `None` when it is not set.
 fn as_uuid(date: &[u8]) -> Option<String> {
     let digits = date.get(..16).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
     if date.iter().all(|byte| matches!(byte, b'0' | 0)) {
@@ -146,7 +146,7 @@ fn as_uuid(date: &[u8]) -> Option<String> {
     Some(parts.map(|(from, to)| &text[from..to]).join("-"))
 }
 
-/// Big-endian UTF-16; what is none is replaced.
+/// Decodes big-endian UTF-16, replacing what is invalid.
 pub(super) fn utf16(bytes: &[u8]) -> String {
     let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
     String::from_utf16_lossy(&units)

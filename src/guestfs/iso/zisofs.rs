@@ -1,31 +1,31 @@
-//! Files that are compressed block by block with zlib (zisofs, version 1 and 2; the format is described in
+//! Files compressed block by block with zlib (zisofs, versions 1 and 2, described in
 //! <https://dev.lovelyhq.com/libburnia/libisofs/raw/branch/master/doc/zisofs2_format.txt>).
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// At the start of such a file.
+/// Magic numbers at the start of a file in version 1 and 2.
 const MAGIC_1: [u8; 8] = [0x37, 0xE4, 0x53, 0x96, 0xC9, 0xDB, 0xD6, 0x07];
 const MAGIC_2: [u8; 8] = [0xEF, 0x22, 0x55, 0xA1, 0xBC, 0x1B, 0x95, 0xA0];
-/// The algorithm zlib in version 1 and 2, and its number in the header of version 2.
+/// The algorithm zlib in version 1 and 2, and its ID in the header of version 2.
 const ZLIB_1: &[u8; 2] = b"pz";
 const ZLIB_2: &[u8; 2] = b"PZ";
 const ZLIB_ID: u8 = 1;
-/// Binary logarithms of the size of a block.
+/// Smallest and largest binary logarithm of the block size.
 const MIN_BLOCK: u8 = 15;
 const MAX_BLOCK: u8 = 20;
 
-/// What the field `ZF` or `Z2` of a file says.
+/// The field `ZF` or `Z2` of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compression {
     version: u8,
     algorithm: [u8; 2],
-    /// Bytes of the header in the file.
+    /// Bytes in the header of the file.
     pub(super) header: usize,
-    /// Binary logarithm of the bytes of a block.
+    /// Binary logarithm of the block size in bytes.
     block: u8,
-    /// Bytes of the file when decompressed.
+    /// Size of the decompressed file in bytes.
     pub(super) size: u64,
 }
 
@@ -48,25 +48,25 @@ impl Compression {
         Ok(how)
     }
 
-    /// What cannot be decompressed here, by name.
+    /// Describes a form that cannot be decompressed here; `None` for known ones.
     pub(super) fn unknown(&self) -> Option<String> {
         let known = matches!((self.version, &self.algorithm), (1, ZLIB_1) | (2, ZLIB_2));
         let algorithm = self.algorithm.escape_ascii();
         (!known).then(|| format!("is compressed with {algorithm} in version {} of zisofs", self.version))
     }
 
-    /// Bytes of an decompressed block; the last one may have fewer.
+    /// Bytes in a decompressed block; the last one may be shorter.
     pub(super) fn block_size(&self) -> u64 {
         1 << self.block
     }
 
-    /// How many bytes a block has, of which the first is 0.
+    /// The number of bytes in a block; block 0 is the first.
     pub(super) fn len_of(&self, block: u64) -> usize {
         let start = block.saturating_mul(self.block_size());
         usize::try_from(self.size.saturating_sub(start).min(self.block_size())).unwrap_or(0)
     }
 
-    /// Holds the header of the file, which begins at byte `at` of the volume, against the field.
+    /// Compares the header of the file, which is at byte `at` of the volume, with the field.
     pub(super) fn check(&self, header: &[u8], at: u64) -> Result<(), ParseError> {
         let f = Fields::new("header of a compressed file", header, at);
         let magic = if self.version == 1 { MAGIC_1 } else { MAGIC_2 };
@@ -92,7 +92,7 @@ impl Compression {
         Err(ParseError::corrupt(at, what, format_args!("{expected:?}"), format_args!("{found:?}")))
     }
 
-    /// Where in the file the pointers to a block and its end are, and how many bytes both have.
+    /// Offset in the file and total length of the pointers to a block and its end.
     pub(super) fn pointers_of(&self, block: u64) -> (u64, usize) {
         let width = self.pointer();
         ((self.header as u64).saturating_add(block.saturating_mul(width as u64)), 2 * width)
@@ -102,16 +102,16 @@ impl Compression {
         if self.version == 1 { 4 } else { 8 }
     }
 
-    /// Where in the file a block begins and how many bytes it has there; `raw` are its pointers, at byte `at` of the
+    /// Offset and length of a compressed block in the file; `raw` has its pointers, which are at byte `at` of the
     /// volume.
     pub(super) fn stored(&self, raw: &[u8], at: u64) -> Result<(u64, usize), ParseError> {
         let f = Fields::new("pointers of a compressed file", raw, at);
-        let pointer = |number: usize| match self.version {
-            1 => f.u32_le(number * 4).map(u64::from),
-            _ => f.u64_le(number * 8),
+        let pointer = |index: usize| match self.version {
+            1 => f.u32_le(index * 4).map(u64::from),
+            _ => f.u64_le(index * 8),
         };
         let (start, end) = (pointer(0)?, pointer(1)?);
-        // What cannot be compressed grows by a few bytes.
+        // Incompressible data grows by a few bytes.
         let most = 2 * self.block_size();
         let len = end.checked_sub(start).filter(|len| *len <= most);
         let len = len.and_then(|len| usize::try_from(len).ok()).ok_or_else(|| {
@@ -122,7 +122,7 @@ impl Compression {
     }
 }
 
-/// Decompresses a block to all of `out`; `at` is where it is on the volume. No bytes stand for zeros.
+/// Decompresses a block, filling `out`; `at` is its offset on the volume. An empty block stands for zeros.
 pub(super) fn decompress(compressed: &[u8], at: u64, out: &mut [u8]) -> Result<(), ParseError> {
     if compressed.is_empty() {
         out.fill(0);

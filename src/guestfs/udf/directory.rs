@@ -1,4 +1,4 @@
-//! Folders: file identifier descriptors one after the other (ECMA-167, 4/14.4).
+//! Directories: sequences of file identifier descriptors (ECMA-167, 4/14.4).
 
 use super::tag::{self, Expected, id};
 use super::{Address, Opened, Udf, corrupt, text};
@@ -8,20 +8,20 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
-/// Bytes before the implementation's own and the name.
+/// Bytes in a descriptor before the implementation use and the name.
 const FIXED: usize = 38;
 /// Descriptors begin at multiples of this.
 const ALIGNED: u64 = 4;
-/// Bytes of one listing that are looked through for the next descriptor.
-const MAX_PASSED: u64 = 1 << 20;
+/// Bytes that one listing searches for further descriptors.
+const MAX_SKIPPED: u64 = 1 << 20;
 /// `FileCharacteristics`.
 const DIRECTORY: u8 = 2;
 const DELETED: u8 = 4;
 const PARENT: u8 = 8;
 
 impl Udf {
-    /// Tells the entries of a directory from byte `from` of it on. Behind a descriptor that makes no sense the next one is
-    /// looked for, which its checksum and CRC prove.
+    /// Calls `each` for the entries of a directory from its byte `from` on. After an invalid descriptor, the next one
+    /// is searched for and recognized by its checksum and CRC.
     pub(super) fn entries(
         &self,
         directory: &Opened,
@@ -33,23 +33,23 @@ impl Udf {
             return Err(Error::NotDirectory);
         }
         let size = directory.entry.attributes.size;
-        let (mut place, mut passed) = (from, 0);
+        let (mut position, mut skipped) = (from, 0);
         let mut is_found = true;
-        while place < size {
-            let reported = match self.descriptor(directory, place) {
+        while position < size {
+            let reported = match self.descriptor(directory, position) {
                 Ok((entry, next)) => {
-                    (place, is_found) = (next, true);
+                    (position, is_found) = (next, true);
                     match entry.transpose() {
                         None => ControlFlow::Continue(()),
                         Some(Ok(entry)) => each(entry),
                         Some(Err(error)) => skip(error),
                     }
                 }
-                Err(error) if passed >= MAX_PASSED => return Err(error),
+                Err(error) if skipped >= MAX_SKIPPED => return Err(error),
                 Err(error) => {
-                    place += ALIGNED;
-                    passed += ALIGNED;
-                    // One gap, however long.
+                    position += ALIGNED;
+                    skipped += ALIGNED;
+                    // One gap is reported once, however long it is.
                     if std::mem::take(&mut is_found) { skip(error) } else { ControlFlow::Continue(()) }
                 }
             };
@@ -60,26 +60,27 @@ impl Udf {
         Ok(())
     }
 
-    /// The descriptor at byte `place` of a directory, of which not all have an entry, and where the next one is.
-    fn descriptor(&self, directory: &Opened, place: u64) -> Result<(Result<Option<Entry>>, u64)> {
+    /// Reads the descriptor at byte `position` of a directory. Returns its entry, if it has one, and the position of
+    /// the next descriptor.
+    fn descriptor(&self, directory: &Opened, position: u64) -> Result<(Result<Option<Entry>>, u64)> {
         let size = directory.entry.attributes.size;
         let mut bytes = vec![0; FIXED];
-        let at = self.read_directory_bytes(directory, place, &mut bytes)?;
+        let at = self.read_directory_bytes(directory, position, &mut bytes)?;
         let f = Fields::new("file identifier descriptor", &bytes, at);
         let (name_len, own_len) = (usize::from(f.u8(19).map_err(corrupt)?), f.u16_le(36).map_err(corrupt)?);
         let len = FIXED + usize::from(own_len) + name_len;
-        // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
-        let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
+        // Descriptors are padded to a multiple of four bytes, and the CRC may include the padding.
+        let padded = (len.next_multiple_of(4) as u64).min((size - position).max(len as u64));
         bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
-        self.read_directory_bytes(directory, place, &mut bytes)?;
+        self.read_directory_bytes(directory, position, &mut bytes)?;
         let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
         tag::check(&bytes, at, &expected).map_err(corrupt)?;
-        let next = place + len.next_multiple_of(4) as u64;
+        let next = position + len.next_multiple_of(4) as u64;
         let f = Fields::new("file identifier descriptor", &bytes[..len], at);
         Ok((self.entry(&f, len - name_len, next), next))
     }
 
-    /// What a descriptor tells; none for one that is not shown. A file whose entry is corrupt has a name all the same.
+    /// The entry for a descriptor; `None` for a hidden one. A file with a corrupt file entry is still listed.
     fn entry(&self, f: &Fields<'_>, name_at: usize, next: u64) -> Result<Option<Entry>> {
         let characteristics = f.u8(18).map_err(corrupt)?;
         if characteristics & (DELETED | PARENT) != 0 {
@@ -100,14 +101,14 @@ impl Udf {
         Ok(Some(Entry { name: name.into_bytes(), node, kind, next }))
     }
 
-    /// Fills `buf` from byte `place` of a directory on. Tells where that is on the volume.
-    fn read_directory_bytes(&self, directory: &Opened, place: u64, buf: &mut [u8]) -> Result<u64> {
+    /// Fills `buf` with the bytes of a directory from byte `position` on. Returns their offset on the volume.
+    fn read_directory_bytes(&self, directory: &Opened, position: u64, buf: &mut [u8]) -> Result<u64> {
         let size = directory.entry.attributes.size;
-        if place.saturating_add(buf.len() as u64) > size {
+        if position.saturating_add(buf.len() as u64) > size {
             let what = "length of a file identifier descriptor";
-            let expected = format!("at most {} up to the end of the directory", size - place);
+            let expected = format!("at most {} up to the end of the directory", size - position);
             return Err(corrupt(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len())));
         }
-        self.read_file(directory, place, buf)
+        self.read_file(directory, position, buf)
     }
 }

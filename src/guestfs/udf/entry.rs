@@ -7,21 +7,21 @@ use crate::ondisk::ParseError;
 use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
 
-/// `StrategyType` of entries that stand alone.
+/// `StrategyType` of single entries.
 const DIRECT: u16 = 4;
 /// `ICBTag.Flags`: the form of allocation descriptors, set-user-id, set-group-id, sticky.
 const FORM: u16 = 7;
 const SETUID: u16 = 0x40;
 const SETGID: u16 = 0x80;
 const STICKY: u16 = 0x100;
-/// Stands for no owner.
+/// No owner.
 pub(super) const NO_OWNER: u32 = u32::MAX;
-/// Whom the kernel shows for those.
+/// The ID that the kernel shows for no owner.
 const NOBODY: u32 = 65534;
-/// `AttributeType` of extended attributes: file times, and the numbers of a device.
+/// `AttributeType` of extended attributes: file times, and device numbers.
 const FILE_TIMES: u32 = 5;
 const DEVICE: u32 = 12;
-/// Bytes of an extended attribute's header, and of the descriptor before all of them, with its tag's identifier.
+/// Bytes in an extended attribute's header, and in the descriptor before the first one, and the identifier of that.
 const ATTRIBUTE: usize = 12;
 const ATTRIBUTES: usize = 24;
 const ATTRIBUTES_ID: [u8; 2] = 262_u16.to_le_bytes();
@@ -40,11 +40,11 @@ pub(super) enum Form {
     Short,
     Long,
     Extended,
-    /// The file's bytes are in their place.
+    /// The file's bytes replace the descriptors.
     Embedded,
 }
 
-/// What an entry says.
+/// A parsed file entry.
 #[derive(Debug, Clone)]
 pub(super) struct FileEntry {
     pub(super) file_type: u8,
@@ -54,13 +54,13 @@ pub(super) struct FileEntry {
     pub(super) form: Form,
     /// The allocation descriptors.
     pub(super) descriptors: Vec<u8>,
-    /// Where they are on the volume, in bytes.
+    /// Offset of the descriptors on the volume in bytes.
     pub(super) descriptors_at: u64,
 }
 
 impl FileEntry {
-    /// Parses a block, at byte `at` of the volume, that has the number `location` in its partition. An entry that
-    /// cannot be read here is told by name in the second result.
+    /// Parses a block at byte `at` of the volume, whose number in its partition is `location`. The inner error
+    /// describes an entry that is not supported.
     pub(super) fn parse(bytes: &[u8], at: u64, location: u32) -> Result<Result<Self, String>, ParseError> {
         let ids = [id::FILE_ENTRY, id::EXTENDED_FILE_ENTRY];
         let tag = tag::check(bytes, at, &Expected { what: "file entry", ids: &ids, location: Some(location) })?;
@@ -71,7 +71,7 @@ impl FileEntry {
                 "the file entry at byte {at} has the strategy {strategy}, and only {DIRECT} is read"
             )));
         }
-        // The extended one has two more fields before and one between the times.
+        // The extended entry has two more fields before the times and one between them.
         let extended = tag == id::EXTENDED_FILE_ENTRY;
         let (recorded, times, attributes_len, fixed) =
             if extended { (72, [80, 92, 116], 208, 216) } else { (64, [72, 84, 96], 168, 176) };
@@ -96,13 +96,13 @@ impl FileEntry {
         let kind = kind(file_type);
         let attributes = Attributes {
             kind,
-            // Those of a symbolic link mean nothing.
+            // The permissions of a symbolic link are meaningless.
             mode: if kind == NodeKind::Symlink { 0o777 } else { mode(f.u32_le(44)?, flags) },
             uid: owner(uid),
             gid: owner(gid),
             links: u32::from(f.u16_le(48)?),
             size: f.u64_le(56)?,
-            // In blocks yet.
+            // Still in blocks here.
             allocated: f.u64_le(recorded)?,
             accessed: time(times[0])?,
             modified: time(times[1])?,
@@ -121,7 +121,7 @@ impl FileEntry {
     }
 }
 
-/// What a type of file is. Those that are none of a user's are shown as files.
+/// The kind for a file type. Types for internal use are shown as files.
 fn kind(file_type: u8) -> NodeKind {
     match file_type {
         4 => NodeKind::Directory,
@@ -134,7 +134,7 @@ fn kind(file_type: u8) -> NodeKind {
     }
 }
 
-/// Five bits for others, group and owner each, of which the lower three are POSIX's.
+/// Converts permissions: five bits each for others, group and owner, of which the lower three are those of POSIX.
 fn mode(permissions: u32, flags: u16) -> u32 {
     let mut mode = permissions & 7 | permissions >> 2 & 0o70 | permissions >> 4 & 0o700;
     for (flag, bit) in [(SETUID, 0o4000), (SETGID, 0o2000), (STICKY, 0o1000)] {
@@ -145,8 +145,7 @@ fn mode(permissions: u32, flags: u16) -> u32 {
     mode
 }
 
-/// The numbers of a device and the time of creation, of those that the attributes have before the first that makes no
-/// sense.
+/// Device numbers and creation time from the extended attributes before the first invalid one.
 fn extended_attributes(bytes: &[u8]) -> ((u32, u32), Option<Time>) {
     let (mut device, mut created) = ((0, 0), None);
     let mut at = if bytes.starts_with(&ATTRIBUTES_ID) { ATTRIBUTES } else { bytes.len() };
@@ -155,7 +154,7 @@ fn extended_attributes(bytes: &[u8]) -> ((u32, u32), Option<Time>) {
         let (Ok(kind), Ok(len)) = (f.u32_le(0), f.u32_le(8)) else { break };
         match kind {
             DEVICE => device = (f.u32_le(16).unwrap_or(0), f.u32_le(20).unwrap_or(0)),
-            // The first of its times, if its first bit says so.
+            // The creation time comes first, if its bit is set.
             FILE_TIMES if f.u32_le(16).is_ok_and(|exists| exists & 1 != 0) => {
                 created = f.bytes(20, 12).ok().and_then(text::time);
             }

@@ -1,4 +1,4 @@
-//! Where the bytes of a file are: allocation descriptors (ECMA-167, 4/12.1 and 4/14.14), and those that they go on in.
+//! The extents of a file: allocation descriptors (ECMA-167, 4/12.1 and 4/14.14), and the blocks in which they continue.
 
 use super::entry::{FileEntry, Form};
 use super::tag::{self, Expected, id};
@@ -8,27 +8,27 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
 
-/// Descriptors of one file, and blocks of them, that are taken: far above real ones.
+/// The most descriptors of one file, and blocks of descriptors: far above real ones.
 const MAX_EXTENTS: usize = 1 << 20;
 const MAX_BLOCKS: usize = 1 << 16;
-/// Bytes of the header of a block of descriptors.
+/// Bytes in the header of a block of descriptors.
 const HEADER: usize = 24;
-/// The upper two bits of a length.
+/// Values of the upper two bits of a length.
 const RECORDED: u32 = 0;
 const CONTINUES: u32 = 3;
 
-/// A stretch of a file.
+/// A contiguous range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
-    /// The first byte in the file.
+    /// Its offset in the file.
     pub(super) first: u64,
-    /// How many bytes; at least 1.
+    /// Its length in bytes, at least 1.
     pub(super) len: u64,
-    /// Where they begin; zeros if nowhere.
+    /// The address of its first block; `None` for zeros.
     pub(super) recorded: Option<Address>,
 }
 
-/// A descriptor.
+/// An allocation descriptor.
 struct Descriptor {
     kind: u32,
     len: u64,
@@ -36,7 +36,7 @@ struct Descriptor {
 }
 
 impl Udf {
-    /// The extents of a file, sorted, whose entry is at an address. None for one with its bytes in its entry.
+    /// The sorted extents of the file whose entry is at address `of`. Empty for a file with embedded bytes.
     pub(super) fn extents(&self, of: Address, entry: &FileEntry) -> Result<Vec<Extent>> {
         let mut extents = Vec::new();
         if entry.form == Form::Embedded {
@@ -94,7 +94,7 @@ impl Udf {
         Err(too_many(MAX_BLOCKS))
     }
 
-    /// A block of descriptors, and where they are on the volume.
+    /// Reads a block of descriptors, and returns their offset on the volume too.
     fn more_descriptors(&self, address: Address) -> Result<(Vec<u8>, u64)> {
         let (bytes, at) = self.block(address)?;
         let ids = [id::ALLOCATION_EXTENT];
@@ -107,7 +107,7 @@ impl Udf {
     }
 }
 
-/// The descriptor at byte `at` of an area that begins at byte `area_at` of the volume, and how many bytes it has.
+/// Parses the descriptor at byte `at` of an area, which starts at byte `area_at` of the volume. Returns its size too.
 fn descriptor(
     area: &[u8],
     area_at: u64,

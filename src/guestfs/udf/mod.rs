@@ -1,6 +1,6 @@
-//! UDF, revisions 1.02 to 2.60 (<http://www.osta.org/specs/pdf/udf260.pdf>), which is ECMA-167 with rules.
+//! UDF, revisions 1.02 to 2.60 (<http://www.osta.org/specs/pdf/udf260.pdf>), a profile of ECMA-167.
 //!
-//! A node is the address of a file entry: the partition in the bits above 32, the block in it below.
+//! A node is the address of a file entry: the partition in the upper 32 bits, the block in the lower ones.
 
 mod directory;
 mod entry;
@@ -29,12 +29,12 @@ use volume::Volume;
 pub use volume::probe;
 
 const TYPE: &str = "UDF";
-/// Bytes of file entries and extents kept in memory, and the files expected in that.
+/// Cached bytes of file entries and extents, and the expected number of files.
 const CACHE: u64 = 16 << 20;
 const FILES_CACHED: usize = 16 << 10;
-/// Bytes of the components of a symbolic link that are taken.
+/// The most bytes in the components of a symbolic link.
 const MAX_LINK: u64 = 64 << 10;
-/// The longest target, that of the kernel.
+/// The longest target in bytes; the kernel has the same limit.
 const MAX_TARGET: usize = 4095;
 
 /// An opened file system.
@@ -52,7 +52,7 @@ pub struct Udf {
 /// A block of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Address {
-    /// The place of its map in the logical volume.
+    /// Index of its map in the logical volume.
     partition: u16,
     block: u32,
 }
@@ -63,7 +63,7 @@ impl From<Address> for Node {
     }
 }
 
-/// A file with what is asked of it most.
+/// A file entry and its extents.
 struct Opened {
     entry: FileEntry,
     extents: Vec<Extent>,
@@ -91,7 +91,7 @@ impl Udf {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let mut volume = Volume::read(&*disk)?;
         let partitions = std::mem::take(&mut volume.partitions);
@@ -134,7 +134,7 @@ impl Udf {
         u64::from(self.volume.block_size)
     }
 
-    /// Bytes of metadata.
+    /// Reads bytes of metadata.
     fn bytes(&self, at: u64, len: u64, what: &str) -> Result<Vec<u8>> {
         let size = self.blocks.size();
         if at.checked_add(len).is_none_or(|end| end > size) {
@@ -151,7 +151,7 @@ impl Udf {
         Ok(bytes)
     }
 
-    /// A block of metadata, and where it is on the volume.
+    /// Reads a block of metadata, and returns its offset on the volume too.
     fn block(&self, address: Address) -> Result<(Vec<u8>, u64)> {
         let at = self.place(address)?.0;
         Ok((self.bytes(at, self.block_size(), "block")?, at))
@@ -175,7 +175,7 @@ impl Udf {
         let mut entry = self.read_entry(address)?;
         let extents = self.extents(address, &entry)?;
         if entry.attributes.kind == NodeKind::Symlink {
-            // Its size is that of the components; programs expect that of the target.
+            // The recorded size is that of the components; programs expect that of the target.
             let target = self.target(&Opened { entry: entry.clone(), extents: extents.clone() })?;
             entry.attributes.size = target.len() as u64;
             entry.form = Form::Embedded;
@@ -186,7 +186,7 @@ impl Udf {
         Ok(opened)
     }
 
-    /// What holds a file's bytes from `offset` on.
+    /// The run that holds a file's bytes from `offset` on.
     fn run(&self, opened: &Opened, offset: u64) -> Result<FileRun> {
         let entry = &opened.entry;
         let missing = |have: u64| {
@@ -217,19 +217,19 @@ impl Udf {
         Ok(FileRun { extent: FileExtent::Stored(place + within), len })
     }
 
-    /// Fills `buf` with a file's bytes from `offset` on. Tells where the first is on the volume.
+    /// Fills `buf` with a file's bytes from `offset` on. Returns the offset of the first one on the volume.
     fn read_file(&self, opened: &Opened, offset: u64, buf: &mut [u8]) -> Result<u64> {
         let (mut done, mut start) = (0, 0);
         while done < buf.len() {
             let run = self.run(opened, offset.saturating_add(done as u64))?;
             let now = usize::try_from(run.len).unwrap_or(usize::MAX).min(buf.len() - done);
-            let part = &mut buf[done..done + now];
+            let chunk = &mut buf[done..done + now];
             match run.extent {
                 FileExtent::Stored(at) => {
-                    self.blocks.read_at(at, part)?;
+                    self.blocks.read_at(at, chunk)?;
                     start = if done == 0 { at } else { start };
                 }
-                FileExtent::Zero | FileExtent::Decoded => part.fill(0),
+                FileExtent::Zero | FileExtent::Decoded => chunk.fill(0),
             }
             done += now;
         }
@@ -259,7 +259,7 @@ impl Udf {
     }
 }
 
-/// The path that components make.
+/// Joins components to a path.
 fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
     let mut target = Vec::new();
     let mut at = 0;
@@ -270,7 +270,7 @@ fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
             target.push(b'/');
         }
         match kind {
-            // The top of this volume, or what sender and receiver agreed on.
+            // The root of this volume, or a directory that sender and receiver agreed on.
             1 | 2 => target = b"/".to_vec(),
             3 => target.extend_from_slice(b".."),
             4 => target.extend_from_slice(b"."),
@@ -282,7 +282,12 @@ fn components(f: &Fields<'_>) -> Result<Vec<u8>, ParseError> {
                 target.extend_from_slice(name.as_bytes());
             }
             other => {
-                return Err(ParseError::corrupt(f.offset(at), "part of a symbolic link's target", "1 to 5", other));
+                return Err(ParseError::corrupt(
+                    f.offset(at),
+                    "component of a symbolic link's target",
+                    "1 to 5",
+                    other,
+                ));
             }
         }
         at += 4 + len;

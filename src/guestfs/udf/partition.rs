@@ -1,4 +1,4 @@
-//! Where the blocks of partitions are on the volume (UDF 2.60, 2.2.8 to 2.2.13).
+//! Mapping of partition blocks to the volume (UDF 2.60, 2.2.8 to 2.2.13).
 
 use super::entry::{FileEntry, file_type};
 use super::tag::{self, Expected, TAG, id};
@@ -8,34 +8,34 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Blocks at the end of the volume that the virtual partition's table is searched in.
+/// Blocks at the end of the volume that are searched for the virtual allocation table.
 const VIRTUAL_SEARCH: u64 = 512;
-/// The largest table that is taken: of 2^26 blocks, 128 GiB.
+/// The largest table in bytes: 2^26 blocks, 128 GiB.
 const MAX_VIRTUAL: u64 = 256 << 20;
-/// Stands for no block in that table.
+/// No block, in that table.
 const UNUSED: u32 = u32::MAX;
-/// Names of the tables.
+/// Identifiers of the tables.
 const VIRTUAL_TABLE: &[u8] = b"*UDF Virtual Alloc Tbl";
 const SPARING_TABLE: &[u8] = b"*UDF Sparing Table";
-/// Originals that stand for a packet that is free or bad.
+/// The first value that stands for a free or defective packet rather than an original block.
 const SPARING_FREE: u32 = 0xFFFF_FFF0;
 
-/// How the blocks of a partition are found.
+/// The mapping of a partition's blocks.
 #[derive(Debug, Clone)]
 pub(super) enum Blocks {
-    /// From this block of the volume on, so many.
+    /// `len` blocks from block `start` of the volume on.
     Physical { start: u64, len: u64 },
-    /// By a table, in a physical one.
+    /// By a table of blocks in a physical partition.
     Virtual { partition: u16, table: Vec<u32> },
-    /// As in a physical one, but for packets that were moved: by their first block in the partition, the block of the
+    /// Like a physical one, except for moved packets: pairs of the first block in the partition and the block of the
     /// volume.
     Sparable { start: u64, len: u64, packet: u64, moved: Vec<(u32, u32)> },
-    /// By extents of a file: first block, how many, and the block in a physical partition.
+    /// By the extents of a file: first block, count, and the block in a physical partition.
     Metadata { partition: u16, extents: Vec<(u64, u64, u32)> },
 }
 
 impl Udf {
-    /// Makes the partitions usable, in an order in which each needs only those before.
+    /// Opens the partitions, in an order in which each depends only on those before it.
     pub(super) fn open_partitions(&mut self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
             self.partitions.push(Blocks::Physical { start: partition.start.into(), len: partition.len.into() });
@@ -71,7 +71,7 @@ impl Udf {
         Ok(())
     }
 
-    /// Where a block is on the volume, in bytes, and how many blocks follow it there.
+    /// Maps a block to its offset on the volume in bytes, with the number of contiguous blocks.
     pub(super) fn place(&self, address: Address) -> Result<(u64, u64)> {
         let Address { partition, block } = address;
         let bad = |expected: String| {
@@ -105,21 +105,22 @@ impl Udf {
                 let (first, count, block) = extent.ok_or_else(|| bad("one in the metadata file".to_owned()))?;
                 let skip = at - first;
                 let block = u32::try_from(u64::from(block) + skip).unwrap_or(u32::MAX);
-                let (place, follow) = self.place(Address { partition: *partition, block })?;
-                return Ok((place, follow.min(count - skip)));
+                let (offset, follow) = self.place(Address { partition: *partition, block })?;
+                return Ok((offset, follow.min(count - skip)));
             }
         };
         let (size, volume) = (self.block_size(), self.blocks.size());
-        let place = absolute.checked_mul(size).filter(|place| place.checked_add(size).is_some_and(|end| end <= volume));
-        let place = place.ok_or_else(|| {
+        let offset =
+            absolute.checked_mul(size).filter(|offset| offset.checked_add(size).is_some_and(|end| end <= volume));
+        let offset = offset.ok_or_else(|| {
             let what = format!("end of block {block} of partition {partition}");
             let found = absolute.saturating_add(1).saturating_mul(size);
             corrupt(ParseError::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found))
         })?;
-        Ok((place, count.min((volume - place) / size)))
+        Ok((offset, count.min((volume - offset) / size)))
     }
 
-    /// The packets that were moved, sorted. Of the tables the first sound one counts.
+    /// The moved packets, sorted, from the first valid table.
     fn sparing_table(&self, tables: &[u32]) -> Result<Vec<(u32, u32)>> {
         let mut first = None;
         for table in tables {
@@ -163,14 +164,14 @@ impl Udf {
         Ok(moved)
     }
 
-    /// The virtual partition over the partition `base`: its table is the file whose entry was written last.
+    /// Opens the virtual partition over partition `base`. Its table is the file whose entry was written last.
     fn virtual_partition(&self, base: u16) -> Result<Blocks> {
         let Blocks::Physical { start, len } = self.partitions[usize::from(base)] else {
             return Err(unsupported("it has a virtual partition on one that is not physical".to_owned()));
         };
         let last = (self.blocks.size() / self.block_size()).min(start.saturating_add(len)).saturating_sub(1);
-        for place in (start..=last).rev().take(usize::try_from(VIRTUAL_SEARCH).unwrap_or(0)) {
-            let Ok(block) = u32::try_from(place - start) else { break };
+        for absolute in (start..=last).rev().take(usize::try_from(VIRTUAL_SEARCH).unwrap_or(0)) {
+            let Ok(block) = u32::try_from(absolute - start) else { break };
             let address = Address { partition: base, block };
             let entry = match self.read_entry(address) {
                 Ok(entry) => entry,
@@ -189,10 +190,11 @@ impl Udf {
         Err(corrupt(ParseError::corrupt(at, "virtual allocation table", expected, "none")))
     }
 
-    /// The table that a file is, if it is one: with a header since revision 2.00, with a trailer before.
+    /// Reads the table in a file: with a header since revision 2.00, with a trailer before. `None` when the file is not
+    /// a table.
     fn virtual_table(&self, address: Address, entry: &FileEntry) -> Result<Option<Vec<u32>>> {
         let size = entry.attributes.size;
-        // It has four bytes for each block that was ever written, and a header.
+        // The table has four bytes for each block that was ever written, and a header.
         let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
         if size > most {
             let what = "size of the virtual allocation table";
@@ -219,7 +221,8 @@ impl Udf {
         Ok(table.map(words))
     }
 
-    /// The metadata partition over the partition `base`: the blocks of a file, or of its mirror where that is corrupt.
+    /// Opens the metadata partition over partition `base`: the blocks of a file, or of its mirror if the file is
+    /// corrupt.
     fn metadata_partition(&self, base: u16, file: u32, mirror: u32) -> Result<Blocks> {
         let main = self.metadata_file(Address { partition: base, block: file }, file_type::METADATA);
         let extents = match main {
@@ -245,7 +248,7 @@ impl Udf {
         }
         let size = self.block_size();
         let extents = self.extents(address, &entry)?;
-        // A hole is no block; an extent in another partition is none of this one.
+        // Holes and extents in other partitions map no blocks.
         Ok(extents
             .iter()
             .filter_map(|extent| {

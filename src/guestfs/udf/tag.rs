@@ -4,7 +4,7 @@
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Bytes of a tag.
+/// Bytes in a tag.
 pub(super) const TAG: usize = 16;
 
 /// `TagIdentifier`.
@@ -24,25 +24,25 @@ pub(super) mod id {
     pub(crate) const EXTENDED_FILE_ENTRY: u16 = 266;
 }
 
-/// What a tag's structure is, and where it must be.
+/// The expected kind and location of a tagged structure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected<'a> {
-    /// In words.
+    /// Its name for messages.
     pub(super) what: &'a str,
-    /// The identifiers that it may have; none for any.
+    /// The allowed identifiers; empty for any.
     pub(super) ids: &'a [u16],
-    /// `TagLocation`; not looked at where it is none.
+    /// `TagLocation`; `None` for any.
     pub(super) location: Option<u32>,
 }
 
-/// Holds a structure, which begins at byte `at` of the volume, against its tag: checksum, CRC, identifier and place.
-/// Tells the identifier.
+/// Verifies the tag of a structure at byte `at` of the volume: checksum, CRC, identifier and location. Returns the
+/// identifier.
 pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u16, ParseError> {
     let f = Fields::new("descriptor tag", bytes, at);
-    let what = |part: &str| format!("{part} of the {}", expected.what);
+    let what = |field: &str| format!("{field} of the {}", expected.what);
     let raw = f.bytes(0, TAG)?;
     let sum =
-        raw.iter().enumerate().filter(|(place, _)| *place != 4).fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
+        raw.iter().enumerate().filter(|(index, _)| *index != 4).fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
     let id = f.u16_le(0)?;
     if sum != raw[4] || raw.iter().all(|byte| *byte == 0) {
         return Err(ParseError::corrupt(at, what("tag"), "one with the right checksum", format_args!("{raw:02x?}")));
@@ -51,10 +51,10 @@ pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u1
         return Err(ParseError::corrupt(at, what("tag"), format_args!("{:?}", expected.ids), id));
     }
     let location = f.u32_le(12)?;
-    if let Some(place) = expected.location
-        && place != location
+    if let Some(wanted) = expected.location
+        && wanted != location
     {
-        return Err(ParseError::corrupt(f.offset(12), what("own place"), place, location));
+        return Err(ParseError::corrupt(f.offset(12), what("own location"), wanted, location));
     }
     let len = usize::from(f.u16_le(10)?);
     let stated = f.u16_le(8)?;
@@ -70,22 +70,22 @@ pub(super) fn check(bytes: &[u8], at: u64, expected: &Expected<'_>) -> Result<u1
 
 const TABLE: [u16; 256] = {
     let mut table = [0; 256];
-    let mut number = 0;
-    while number < 256 {
+    let mut byte = 0;
+    while byte < 256 {
         #[expect(clippy::cast_possible_truncation, reason = "below 256; no other conversion works in a constant")]
-        let mut value = (number as u16) << 8;
+        let mut value = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
             value = if value & 0x8000 == 0 { value << 1 } else { value << 1 ^ 0x1021 };
             bit += 1;
         }
-        table[number] = value;
-        number += 1;
+        table[byte] = value;
+        byte += 1;
     }
     table
 };
 
-/// The CRC of ITU-T V.41 that starts with 0.
+/// The CRC of ITU-T V.41 with initial value 0.
 pub(super) fn crc(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| TABLE[usize::from((crc >> 8) ^ u16::from(*byte))] ^ crc << 8)
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crc_is_that_of_the_standard() {
+    fn computes_crc_of_standard() {
         // The example of ECMA-167, 7.2.6.
         assert_eq!(crc(&[0x70, 0x6A, 0x77]), 0x3299);
     }

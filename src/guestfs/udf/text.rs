@@ -1,10 +1,10 @@
-//! Text and dates as UDF has them (<http://www.osta.org/specs/pdf/udf260.pdf>, 2.1.1 to 2.1.4).
+//! Text and timestamps of UDF (<http://www.osta.org/specs/pdf/udf260.pdf>, 2.1.1 to 2.1.4).
 
 use crate::ondisk::Time;
 use crate::ondisk::calendar::Date;
 
-/// Text in OSTA CS0: a byte that tells the width of characters in bits, then the characters. What is no character is
-/// replaced; `None` for an unknown width.
+/// Decodes OSTA CS0: a byte with the width of characters in bits, then the characters. Invalid characters are replaced;
+/// `None` for an unknown width.
 pub(super) fn cs0(bytes: &[u8]) -> Option<String> {
     let (width, text) = bytes.split_first()?;
     match width {
@@ -17,20 +17,20 @@ pub(super) fn cs0(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// A field of fixed size with CS0 text, whose length is in its last byte.
+/// Decodes a fixed-size field with CS0 text, whose length is in the last byte.
 pub(super) fn dstring(field: &[u8]) -> String {
     let text = field.split_last().and_then(|(len, rest)| rest.get(..usize::from(*len)));
     text.and_then(cs0).unwrap_or_default().trim_end_matches('\0').to_owned()
 }
 
-/// Twelve bytes: zone and its kind, year, month, day, hour, minute, second, then hundredths, ten thousandths and
-/// millionths of a second (ECMA-167, 1/7.3).
+/// Converts twelve bytes: zone and its kind, year, month, day, hour, minute, second, then hundredths, ten thousandths
+/// and millionths of a second (ECMA-167, 1/7.3).
 pub(super) fn time(raw: &[u8]) -> Option<Time> {
     let &[zone_low, zone_high, year_low, year_high, month, day, hour, minute, second, a, b, c] = raw else {
         return None;
     };
     let zone = u16::from_le_bytes([zone_low, zone_high]);
-    // Twelve bits with a sign, in minutes; -2047 stands for none.
+    // Signed 12-bit minutes; -2047 stands for no zone.
     let offset = match (zone << 4).cast_signed() >> 4 {
         offset @ -1440..=1440 => i32::from(offset),
         _ => 0,
@@ -40,11 +40,11 @@ pub(super) fn time(raw: &[u8]) -> Option<Time> {
     Date { year, month, day, hour, minute, second, nanosecond, offset }.time()
 }
 
-/// The identifier of the volume set as blkid makes an identifier of the volume from it: 16 hexadecimal digits, which
-/// stand at its start or are made of its first bytes.
+/// Derives the volume's UUID from the volume set identifier like blkid: 16 hexadecimal digits, either the first
+/// characters or made from the first bytes.
 pub(super) fn uuid(volume_set: &str) -> String {
     let bytes = volume_set.as_bytes();
-    let hex = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let digits = bytes.iter().take(16).take_while(|byte| byte.is_ascii_hexdigit()).count();
     let lower = |len: usize| String::from_utf8_lossy(&bytes[..len]).to_ascii_lowercase();
     match digits {
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_has_one_or_two_bytes_a_character() {
+    fn decodes_one_and_two_byte_characters() {
         assert_eq!(cs0(b"\x08na\xEFve").unwrap(), "naïve");
         assert_eq!(cs0(&[16, 0x26, 0x03, 0xD8, 0x3D, 0xDE, 0x00]).unwrap(), "☃😀");
         assert_eq!(cs0(&[16, 0xD8, 0x3D]).unwrap(), "\u{FFFD}");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_a_zone_and_a_fraction() {
+    fn converts_zone_and_fraction() {
         let zone = |zone: u16| {
             let [low, high] = zone.to_le_bytes();
             time(&[low, high, 0xE8, 7, 1, 2, 3, 4, 5, 12, 34, 56]).unwrap()
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_uuid_is_made_as_blkid_makes_it() {
+    fn derives_uuid_like_blkid() {
         assert_eq!(uuid("6A271B2CLinuxUDF"), "6a271b2c4c696e75");
         assert_eq!(uuid("0123456789ABCDEFx"), "0123456789abcdef");
         assert_eq!(uuid("Label of set"), "4c6162656c206f66");

@@ -8,29 +8,29 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Where the recognition sequence begins, and how many of its structures are looked at.
+/// Offset of the recognition sequence, and the most structures read from it.
 const RECOGNITION: u64 = 0x8000;
 const MAX_STRUCTURES: u64 = 64;
-/// Sizes of a sector.
+/// Possible sector sizes in bytes.
 const SECTORS: [u32; 4] = [512, 1024, 2048, 4096];
-/// Descriptors of a sequence and sequences that follow each other that are looked at.
+/// The most descriptors read from a sequence, and the most chained sequences.
 const MAX_DESCRIPTORS: u32 = 1024;
 const MAX_POINTERS: usize = 16;
-/// Partition maps of a volume: UDF has 2 at most.
+/// The most partition maps of a volume: UDF has at most 2.
 const MAX_MAPS: u32 = 16;
-/// The newest revision of UDF.
+/// The newest supported revision of UDF.
 const REVISION: u16 = 0x0260;
 
 /// A partition's map in the logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Map {
-    /// Blocks as they are.
+    /// Blocks are stored in order.
     Physical,
-    /// Blocks by a table that is written last (write-once disks).
+    /// Blocks are mapped by a table that is written last (write-once disks).
     Virtual,
-    /// Blocks that may have been moved in packets of some blocks; where the tables for that are.
+    /// Blocks may have been moved in packets of `packet` blocks; `tables` are the blocks of the sparing tables.
     Sparable { packet: u16, tables: Vec<u32> },
-    /// Blocks of a file, and of its mirror; both by the block of their entries.
+    /// Blocks are stored in a file with a mirror; both are given by the block of their file entry.
     Metadata { file: u32, mirror: u32 },
 }
 
@@ -38,37 +38,37 @@ pub(super) enum Map {
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
     pub(super) map: Map,
-    /// The number that it has.
+    /// Its partition number.
     pub(super) number: u16,
     /// Its first block on the volume.
     pub(super) start: u32,
-    /// How many blocks.
+    /// Its length in blocks.
     pub(super) len: u32,
 }
 
-/// An extent in blocks that are counted from the start of the volume (`extent_ad`).
+/// An extent in blocks of the volume (`extent_ad`).
 #[derive(Debug, Clone, Copy)]
 struct Extent {
-    /// In bytes.
+    /// Length in bytes.
     len: u32,
     location: u32,
 }
 
-/// What the volume descriptors say.
+/// The information in the volume descriptors.
 #[derive(Debug, Clone)]
 pub(super) struct Volume {
-    /// Bytes of a block.
+    /// Bytes in a block.
     pub(super) block_size: u32,
     pub(super) label: String,
     pub(super) uuid: String,
     pub(super) partitions: Vec<Partition>,
-    /// The partition (its place in the list) and block of the file set.
+    /// The partition (its index in the list) and block of the file set.
     pub(super) file_set: (u16, u32),
     pub(super) free_blocks: u64,
     pub(super) notes: Vec<String>,
 }
 
-/// The descriptors of a sequence that prevail.
+/// The prevailing descriptors of a sequence.
 #[derive(Default)]
 struct Sequence {
     primary: Option<(u32, Vec<u8>, u64)>,
@@ -79,12 +79,12 @@ struct Sequence {
 /// Whether a volume has the recognition sequence of UDF.
 ///
 /// # Errors
-/// What the disk says.
+/// Any error of the disk.
 pub fn probe(disk: &dyn Disk) -> Result<bool> {
-    // Sectors of more than 2048 bytes have a structure each.
+    // With sectors larger than 2048 bytes, each structure takes a sector.
     for step in [2048, 4096] {
-        for number in 0..MAX_STRUCTURES {
-            let at = RECOGNITION + number * step;
+        for index in 0..MAX_STRUCTURES {
+            let at = RECOGNITION + index * step;
             let mut bytes = [0; 6];
             if at + step > disk.size() {
                 break;
@@ -109,8 +109,8 @@ impl Volume {
         let mut first = None;
         for size in sizes {
             let mut anchors = Vec::new();
-            for place in anchor_places(disk.size() / u64::from(size)) {
-                match anchor(disk, size, place) {
+            for block in anchor_blocks(disk.size() / u64::from(size)) {
+                match anchor(disk, size, block) {
                     Ok(anchor) => anchors.push(anchor),
                     Err(error @ Error::Disk(_)) => return Err(error),
                     Err(_) => {}
@@ -161,7 +161,7 @@ impl Volume {
         Ok(volume)
     }
 
-    /// The logical volume and its partition maps.
+    /// Parses the logical volume and its partition maps.
     fn of_logical(f: &Fields<'_>, sector: u32) -> Result<Self> {
         let number = |at: usize| f.u32_le(at).map_err(corrupt);
         let (block_size, table_len, maps) = (number(212)?, number(264)?, number(268)?);
@@ -205,17 +205,17 @@ impl Volume {
         })
     }
 
-    /// The newest integrity descriptor: whether the volume was closed, what is free, and who can read it. One that is
-    /// missing or corrupt costs only that.
+    /// Reads the newest integrity descriptor: whether the volume was closed, its free space, and the revision needed to
+    /// read it. Only these are unknown when it is missing or corrupt.
     fn read_integrity(&mut self, disk: &dyn Disk, mut extent: Extent) -> Result<()> {
         let mut newest = None;
         for _ in 0..MAX_POINTERS {
             let mut next = Extent { len: 0, location: 0 };
-            for number in 0..(extent.len / self.block_size).min(MAX_DESCRIPTORS) {
-                let place = u64::from(extent.location) + u64::from(number);
-                let Some(bytes) = block(disk, self.block_size, place)? else { break };
-                let at = place * u64::from(self.block_size);
-                let location = u32::try_from(place).ok();
+            for index in 0..(extent.len / self.block_size).min(MAX_DESCRIPTORS) {
+                let block_number = u64::from(extent.location) + u64::from(index);
+                let Some(bytes) = block(disk, self.block_size, block_number)? else { break };
+                let at = block_number * u64::from(self.block_size);
+                let location = u32::try_from(block_number).ok();
                 let expected = Expected { what: "integrity descriptor", ids: &[id::INTEGRITY], location };
                 if tag::check(&bytes, at, &expected).is_err() {
                     break;
@@ -233,13 +233,13 @@ impl Volume {
         }
         let Some((bytes, at)) = newest else { return Ok(()) };
         let f = Fields::new("integrity descriptor", &bytes, at);
-        // Disks that are written once are never closed so.
+        // Write-once disks are never closed this way.
         let closes = self.partitions.iter().all(|partition| partition.map != Map::Virtual);
         if closes && f.u32_le(28).is_ok_and(|kind| kind == 0) {
             self.notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
         let partitions = f.u32_le(72).map_or(0, |count| usize::try_from(count.min(MAX_MAPS)).unwrap_or(0));
-        let free = (0..partitions).filter_map(|number| f.u32_le(80 + number * 4).ok()).filter(|free| *free != u32::MAX);
+        let free = (0..partitions).filter_map(|index| f.u32_le(80 + index * 4).ok()).filter(|free| *free != u32::MAX);
         self.free_blocks = free.map(u64::from).sum();
         match f.u16_le(80 + partitions * 8 + 40) {
             Ok(needed) if needed > REVISION => {
@@ -251,23 +251,23 @@ impl Volume {
 }
 
 impl Sequence {
-    /// Reads a sequence and those that it points to.
+    /// Reads a sequence and those chained to it.
     fn read(disk: &dyn Disk, block_size: u32, mut extent: Extent) -> Result<Self> {
         let mut sequence = Self::default();
         for _ in 0..MAX_POINTERS {
             let mut next = None;
-            for number in 0..(extent.len / block_size).min(MAX_DESCRIPTORS) {
-                let place = u64::from(extent.location) + u64::from(number);
-                let at = place * u64::from(block_size);
-                let bytes = block(disk, block_size, place)?.ok_or_else(|| {
+            for index in 0..(extent.len / block_size).min(MAX_DESCRIPTORS) {
+                let block_number = u64::from(extent.location) + u64::from(index);
+                let at = block_number * u64::from(block_size);
+                let bytes = block(disk, block_size, block_number)?.ok_or_else(|| {
                     let expected = format!("within the {} bytes of the volume", disk.size());
                     corrupt(ParseError::corrupt(at, "volume descriptors", expected, at))
                 })?;
-                // What follows was never written.
+                // The rest was never written.
                 if bytes[..tag::TAG].iter().all(|byte| *byte == 0) {
                     break;
                 }
-                let location = u32::try_from(place).ok();
+                let location = u32::try_from(block_number).ok();
                 let id = tag::check(&bytes, at, &Expected { what: "volume descriptor", ids: &[], location });
                 match id.map_err(corrupt)? {
                     id::TERMINATING => break,
@@ -287,10 +287,10 @@ impl Sequence {
         Ok(sequence)
     }
 
-    /// Of two descriptors of the same, the one with the higher sequence number prevails.
+    /// Adds a descriptor. Among several of the same kind, the one with the highest sequence number prevails.
     fn add(&mut self, id: u16, bytes: Vec<u8>, at: u64) -> Result<(), ParseError> {
         let f = Fields::new("volume descriptor", &bytes, at);
-        let number = f.u32_le(16)?;
+        let sequence = f.u32_le(16)?;
         let slot = match id {
             id::PRIMARY_VOLUME => &mut self.primary,
             id::LOGICAL_VOLUME => &mut self.logical,
@@ -298,22 +298,22 @@ impl Sequence {
                 let partition = f.u16_le(22)?;
                 let same =
                     |other: &Vec<u8>| Fields::new("partition", other, 0).u16_le(22).is_ok_and(|n| n == partition);
-                self.partitions.retain(|(old, other, _)| !same(other) || *old > number);
+                self.partitions.retain(|(old, other, _)| !same(other) || *old > sequence);
                 if !self.partitions.iter().any(|(_, other, _)| same(other)) {
-                    self.partitions.push((number, bytes, at));
+                    self.partitions.push((sequence, bytes, at));
                 }
                 return Ok(());
             }
             _ => return Ok(()),
         };
-        if slot.as_ref().is_none_or(|(old, ..)| *old <= number) {
-            *slot = Some((number, bytes, at));
+        if slot.as_ref().is_none_or(|(old, ..)| *old <= sequence) {
+            *slot = Some((sequence, bytes, at));
         }
         Ok(())
     }
 }
 
-/// A block of the volume; none past its end.
+/// Reads a block of the volume; `None` past its end.
 fn block(disk: &dyn Disk, size: u32, number: u64) -> Result<Option<Vec<u8>>> {
     let at = number * u64::from(size);
     if at + u64::from(size) > disk.size() {
@@ -324,21 +324,21 @@ fn block(disk: &dyn Disk, size: u32, number: u64) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The blocks that an anchor may be in, of a volume of so many.
-fn anchor_places(blocks: u64) -> Vec<u64> {
+/// The blocks that may hold an anchor on a volume of `blocks` blocks.
+fn anchor_blocks(blocks: u64) -> Vec<u64> {
     let last = blocks.saturating_sub(1);
-    let mut places = vec![256, last, last.saturating_sub(256), blocks.saturating_sub(256), 512];
-    places.retain(|place| *place > 0 && *place < blocks);
-    places.dedup();
-    places
+    let mut candidates = vec![256, last, last.saturating_sub(256), blocks.saturating_sub(256), 512];
+    candidates.retain(|block| *block > 0 && *block < blocks);
+    candidates.dedup();
+    candidates
 }
 
-/// The main and the reserve sequence that an anchor names.
-fn anchor(disk: &dyn Disk, size: u32, place: u64) -> Result<[Extent; 2]> {
-    let at = place * u64::from(size);
-    let bytes = block(disk, size, place)?.unwrap_or_default();
+/// Reads an anchor: the extents of the main and the reserve sequence.
+fn anchor(disk: &dyn Disk, size: u32, block_number: u64) -> Result<[Extent; 2]> {
+    let at = block_number * u64::from(size);
+    let bytes = block(disk, size, block_number)?.unwrap_or_default();
     let expected =
-        Expected { what: "anchor volume descriptor", ids: &[id::ANCHOR], location: u32::try_from(place).ok() };
+        Expected { what: "anchor volume descriptor", ids: &[id::ANCHOR], location: u32::try_from(block_number).ok() };
     tag::check(&bytes, at, &expected).map_err(corrupt)?;
     let f = Fields::new("anchor volume descriptor", &bytes, at);
     let extent =
@@ -346,7 +346,7 @@ fn anchor(disk: &dyn Disk, size: u32, place: u64) -> Result<[Extent; 2]> {
     Ok([extent(16).map_err(corrupt)?, extent(24).map_err(corrupt)?])
 }
 
-/// A partition map, at byte `at` of the volume.
+/// Parses a partition map at byte `at` of the volume.
 fn partition(raw: &[u8], at: u64) -> Result<Partition> {
     let f = Fields::new("partition map", raw, at);
     let kind = f.u8(0).map_err(corrupt)?;
