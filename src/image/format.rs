@@ -48,6 +48,12 @@ impl Format {
             Self::Raw => "RAW",
         }
     }
+
+    /// Whether images of the format can hold internal snapshots.
+    #[must_use]
+    pub fn has_snapshots(self) -> bool {
+        matches!(self, Self::Qcow | Self::Parallels)
+    }
 }
 
 impl fmt::Display for Format {

@@ -5,10 +5,13 @@
 
 mod alloc;
 pub mod device;
+mod drivers;
 mod fitting;
 mod foreign;
 pub mod format;
 pub mod open;
+mod options;
+mod sample;
 pub(crate) mod two_level;
 
 pub mod cue;
@@ -25,7 +28,9 @@ pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
-pub use open::{OpenOptions, identify, identify_allowing, open};
+pub use open::{identify, identify_allowing, open};
+pub use options::OpenOptions;
+pub use sample::Sample;
 
 use crate::ondisk::ParseError;
 use crate::storage::File;

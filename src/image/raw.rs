@@ -1,17 +1,21 @@
 //! Raw images: the disk's bytes as they are.
 
-use super::open::Sample;
-use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, foreign};
+use super::{Allocated, Error, Extent, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample, foreign};
 use crate::storage;
-use crate::storage::File;
-use crate::storage::Segment;
+use crate::storage::{Allowed, File, Segment};
+
+/// Every file can be a raw image.
+#[must_use]
+pub fn probe(_: &Sample) -> bool {
+    true
+}
 
 /// What a raw image is taken for: a disk as long as the file.
 ///
 /// # Errors
 /// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;
 /// [`Error::Foreign`] for what is known and no disk.
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     foreign::refuse(sample)?;
     Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
@@ -20,14 +24,14 @@ pub fn identify(sample: &Sample) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// As [`identify`].
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     // A format stated by the user or by a child overrules the name.
     let info = if options.format == Some(Format::Raw) {
-        ImageInfo::plain(file.path(), Format::Raw, storage::length(&*file)?)
+        ImageInfo::plain(&sample.path, Format::Raw, sample.len)
     } else {
-        identify(&Sample::read(&*file)?)?
+        identify(file, sample, &options.allowed)?
     };
-    Ok(flat(file, info, options.writable))
+    Ok(flat(file.clone(), info, options.writable))
 }
 
 /// An image whose file begins with the disk's bytes as they are, whatever follows them.
@@ -118,6 +122,7 @@ impl ImageMut for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::open::open_file;
     use crate::storage::local;
     use crate::storage::local::Devices;
     use std::os::unix::fs::FileExt;
@@ -132,7 +137,7 @@ mod tests {
 
     fn open_path(path: &Path, writable: bool) -> Result<Box<dyn Image>> {
         let file = local::open(path, writable, Devices::Refused)?;
-        open(file, OpenOptions { writable, ..OpenOptions::default() })
+        open_file(file, OpenOptions { writable, ..OpenOptions::default() })
     }
 
     #[test]

@@ -9,8 +9,7 @@ mod sheet;
 mod tests;
 
 use super::fitting::Nearness;
-use super::open::Sample;
-use super::{Extent, Format, Image, ImageInfo, Result, Run, fitting, iso};
+use super::{Extent, Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, fitting, iso};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
@@ -33,7 +32,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+pub fn identify(file: &File, _: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     Ok(open_track(file, allowed)?.info)
 }
 
@@ -42,8 +41,8 @@ pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`]; [`super::Error::Unsupported`] for a sheet without data tracks;
 /// [`super::Error::Refused`] when the sheet names a file that is not next to it.
-pub fn open(file: &File, allowed: &Allowed) -> Result<Box<dyn Image>> {
-    Ok(Box::new(open_track(file, allowed)?))
+pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    Ok(Box::new(open_track(file, &options.allowed)?))
 }
 
 fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {

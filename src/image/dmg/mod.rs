@@ -12,11 +12,10 @@ mod plist;
 mod tests;
 mod trailer;
 
-use super::open::Sample;
-use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Variant};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
-use crate::storage::File;
+use crate::storage::{Allowed, File};
 use chunks::Chunks;
 use plist::Table;
 use trailer::{SIGNATURE, SIZE, Trailer};
@@ -53,7 +52,7 @@ fn cut(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File, sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(file: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let trailer = find_trailer(sample).map_err(|cause| cause.in_file(&sample.path))?;
     match trailer.disk_size {
         Some(size) => Ok(info(sample, size)),
@@ -122,10 +121,9 @@ fn info(sample: &Sample, size: u64) -> ImageInfo {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk holds are an error here
 /// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
-pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let sample = Sample::read(&*file)?;
-    let tables = Tables::read(&file, &sample)?;
-    let mut info = tables.info(&sample);
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let tables = Tables::read(file, sample)?;
+    let mut info = tables.info(sample);
     let Tables { trailer, list, chunks } = tables;
     info.details = format!("{}, chunks: {}", info.details, chunks.summary());
     if !chunks.compressed() {
@@ -135,7 +133,7 @@ pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
     if let Err(error) = checked.map_err(|cause| cause.in_file(&sample.path)) {
         options.tolerate(error, &mut info.notes)?;
     }
-    Ok(Box::new(Dmg { info, files: [file], chunks }))
+    Ok(Box::new(Dmg { info, files: [file.clone()], chunks }))
 }
 
 /// An open image.

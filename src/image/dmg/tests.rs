@@ -413,6 +413,6 @@ fn without_a_sector_count_the_tables_state_the_size() {
     assert!(image.info().notes[0].contains("does not state the disk's size"), "{:?}", image.info().notes);
     assert_eq!(crate::disk::testing::all(&ChainDisk::new(vec![image], Vec::new())), flat());
     let file: File = MemFile::new("/t/a.dmg", bytes);
-    assert_eq!(identify(&file, &Sample::read(&*file).unwrap()).unwrap().size, 24 * 512);
+    assert_eq!(identify(&file, &Sample::read(&*file).unwrap(), &Allowed::NONE).unwrap().size, 24 * 512);
     assert!(message(Parts { sectors: 0, ..Parts::new(&[], 0) }.bytes()).contains("the trailer states none"));
 }

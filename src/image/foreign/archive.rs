@@ -1,7 +1,7 @@
 //! Archives and compressed files, by content. Where the signature is short, what follows it is checked too.
 
 use super::Kind;
-use crate::image::open::Sample;
+use crate::image::Sample;
 use std::io::Read;
 
 const EXTRACT: &str = "extract it and give the disk image in it";

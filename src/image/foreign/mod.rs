@@ -9,8 +9,7 @@ mod archive;
 mod optical;
 mod text;
 
-use super::open::Sample;
-use super::{Error, Result};
+use super::{Error, Result, Sample};
 use crate::ondisk::ParseError;
 
 /// What a file is, to follow "is not a disk image but", and what to do with it.

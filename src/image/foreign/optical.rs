@@ -1,7 +1,7 @@
 //! Images of CDs that are not their 2048-byte sectors as they are.
 
 use super::Kind;
-use crate::image::open::Sample;
+use crate::image::Sample;
 
 pub(super) const ADVICE: &str = "convert it to an ISO image, with a program such as iat or the one that wrote it";
 

@@ -1,7 +1,7 @@
 //! Text files that belong to machines and images: XML, and lines of keys and values.
 
 use super::{Kind, optical};
-use crate::image::open::Sample;
+use crate::image::Sample;
 use encoding_rs::{Encoding, UTF_8};
 use std::borrow::Cow;
 

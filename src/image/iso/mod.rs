@@ -1,11 +1,10 @@
 //! Images of optical disks: the 2048-byte sectors as they are, with ISO 9660 or UDF on them. Read-only, as VirtualBox has
 //! them.
 
-use super::open::Sample;
-use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, foreign, raw};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, foreign, raw};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
-use crate::storage::File;
+use crate::storage::{Allowed, File};
 use std::path::Path;
 
 /// Bytes of a sector.
@@ -33,7 +32,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD
 /// program, which may begin as an optical disk's does.
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
     if sample.len == 0 || !sample.len.is_multiple_of(SECTOR) {
         let expected = format_args!("a whole number of sectors of {SECTOR} bytes");
@@ -71,13 +70,12 @@ fn check_whole(sample: &Sample) -> Result<(), ParseError> {
 ///
 /// # Errors
 /// As [`identify`]; [`super::Error::Corrupt`] for one that is shorter than its volume, unless `options.force` is given.
-pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let sample = Sample::read(&*file)?;
-    let mut info = identify(&sample)?;
-    if let Err(error) = check_whole(&sample).map_err(|cause| cause.in_file(&sample.path)) {
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let mut info = identify(file, sample, &options.allowed)?;
+    if let Err(error) = check_whole(sample).map_err(|cause| cause.in_file(&sample.path)) {
         options.tolerate(error, &mut info.notes)?;
     }
-    Ok(Box::new(Iso { info, files: [file] }))
+    Ok(Box::new(Iso { info, files: [file.clone()] }))
 }
 
 /// An open image.

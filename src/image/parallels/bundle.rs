@@ -3,7 +3,7 @@
 use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
 use super::part::{Layer, Part};
 use super::{Parallels, open_mapped, plain_info};
-use crate::image::open::Sample;
+use crate::image::Sample;
 use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;

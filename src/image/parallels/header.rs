@@ -1,7 +1,7 @@
 //! The header of a Parallels image. Field names and offsets are those of QEMU's `docs/interop/parallels.txt`
 //! (<https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/parallels.txt>); all numbers are little-endian.
 
-use crate::image::open::Sample;
+use crate::image::Sample;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 

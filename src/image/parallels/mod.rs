@@ -12,9 +12,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writer;
 
-use super::open::{Sample, no_snapshot};
-use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant, foreign};
+use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample, Variant, foreign};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
@@ -23,7 +23,7 @@ use header::Header;
 use map::Map;
 use part::{Layer, Part};
 use std::path::Path;
-use write::Writer;
+use writer::Writer;
 
 pub use bundle::descriptor_in;
 
@@ -62,25 +62,24 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file that a bundle names and
 /// that lies elsewhere. All maps are checked: clusters past the end of the file or sharing bytes are an error here
 /// already, unless `options.force` is given.
-pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let sample = Sample::read(&*file)?;
-    if bundle::probe(&sample) {
-        return Ok(Box::new(bundle::open(&file, options)?));
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    if bundle::probe(sample) {
+        return Ok(Box::new(bundle::open(file, options)?));
     }
-    no_snapshot(&sample.path, options)?;
-    let (mut info, top, writer) = if header::probe(&sample) {
+    options.refuse_snapshot(&sample.path)?;
+    let (mut info, top, writer) = if header::probe(sample) {
         bundle::refuse_chunk(&sample.path)?;
         let mut notes = Vec::new();
-        let (map, writer) = open_mapped(&file, 0, options, &mut notes)?;
+        let (map, writer) = open_mapped(file, 0, options, &mut notes)?;
         let info = ImageInfo { notes, ..single_info(file.path(), &map.header, sample.len) };
         (info, Layer::Mapped(map), writer)
     } else {
-        (flat_info(&sample)?, Layer::Plain(0), None)
+        (flat_info(sample)?, Layer::Plain(0), None)
     };
     let unit = options.writable.then(|| info.block_size.max(512));
-    info.path = sample.path;
+    info.path.clone_from(&sample.path);
     let part = Part { start: 0, end: info.size, top, below: Vec::new(), writer };
-    Ok(Box::new(Parallels { info, files: vec![file], parts: vec![part], unit }))
+    Ok(Box::new(Parallels { info, files: vec![file.clone()], parts: vec![part], unit }))
 }
 
 /// Opens a file that has a header, number `number` of the image's files, and checks its map.

@@ -1,7 +1,7 @@
 //! A part of a disk: the files that hold it, from the newest snapshot to the base.
 
 use super::map::Map;
-use super::write::Writer;
+use super::writer::Writer;
 use crate::image::{Extent, Result, Run};
 
 /// The file of one snapshot.

@@ -1,6 +1,6 @@
 //! Header extensions of versions 2 and 3: a type, a length and data, each padded to 8 bytes, up to one of type 0.
 
-use super::header::within_header;
+use super::bounds::within_header;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 

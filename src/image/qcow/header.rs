@@ -1,14 +1,13 @@
 //! The header of versions 2 and 3. Field names and offsets are those of QEMU's `docs/interop/qcow2.rst`
 //! (<https://www.qemu.org/docs/master/interop/qcow2.html>); all numbers are big-endian.
 
+use super::bounds::{MAX_HEADER, within_header};
 use super::extensions::Extensions;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
 /// `magic`, at offset 0, of all versions.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
-/// Everything that belongs to the header lies in this many first bytes of the file.
-pub const MAX_HEADER: usize = 64 << 10;
 /// Bytes that a header of version 2 has.
 const HEADER_2: u64 = 72;
 /// The least that `header_length` may be in version 3.
@@ -88,7 +87,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Parses the first bytes of a file: [`MAX_HEADER`] of them, or all when it has fewer.
+    /// Parses the first bytes of a file: 64 KiB of them, or all when it has fewer.
     ///
     /// # Errors
     /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
@@ -260,14 +259,6 @@ fn backing_name<'a>(f: &Fields<'a>, cluster_bits: u32, length: u64) -> Result<Op
         ParseError::unsupported(offset, "QCOW2 backing file name", "UTF-8 text", String::from_utf8_lossy(raw))
     })?;
     Ok(Some((offset, name)))
-}
-
-/// `start` as an index of the header's bytes, of which only the first are read.
-pub(super) fn within_header(at: u64, what: &str, start: u64, end: u64) -> Result<usize, ParseError> {
-    match usize::try_from(start) {
-        Ok(start) if end <= MAX_HEADER as u64 => Ok(start),
-        _ => Err(ParseError::unsupported(at, what, format_args!("within the first {MAX_HEADER} bytes"), start)),
-    }
 }
 
 /// The fields that version 3 added.

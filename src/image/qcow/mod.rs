@@ -3,6 +3,7 @@
 //! A header, a two-level map from clusters of the disk to clusters of the file, and since version 2 a refcount for
 //! each cluster of the file, so that internal snapshots can share them.
 
+mod bounds;
 mod check;
 mod compressed;
 mod entry;
@@ -19,15 +20,14 @@ mod tests;
 mod v1;
 mod write;
 
-use super::open::Sample;
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
 use crate::storage::local;
 use crate::storage::{Allowed, gate};
 use entry::Compressed;
-use header::{Header, MAGIC, MAX_HEADER, incompatible};
+use header::{Header, MAGIC, incompatible};
 use map::Map;
 use refcount::Refcounts;
 use snapshots::Snapshot;
@@ -65,7 +65,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+pub fn identify(_: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
         Parsed::V1(header) => header.info(&sample.path, sample.len),
         Parsed::V2(header) => {
@@ -138,11 +138,10 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a snapshot that is not there, an
 /// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole map
 /// is checked before an image is opened for writing.
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    match parse(&head).map_err(|cause| cause.in_file(file.path()))? {
-        Parsed::V1(header) => v1::open(file, header, &options),
-        Parsed::V2(header) => Ok(Box::new(Qcow::open(file, *header, &options)?)),
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
+        Parsed::V1(header) => v1::open(file, header, options),
+        Parsed::V2(header) => Ok(Box::new(Qcow::open(file, *header, options)?)),
     }
 }
 
@@ -156,24 +155,24 @@ struct Qcow {
 }
 
 impl Qcow {
-    fn open(file: File, header: Header, options: &OpenOptions) -> Result<Self> {
+    fn open(file: &File, header: Header, options: &OpenOptions) -> Result<Self> {
         let mut files = vec![file.clone()];
         if header.has_data_file() {
             files.push(open_data_file(file.path(), &header, options.writable, &options.allowed)?);
         }
-        let mut info = info(file.path(), &header, stored_size(storage::length(&*file)?, files.get(1))?)?;
+        let mut info = info(file.path(), &header, stored_size(storage::length(&**file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
             let cause =
                 ParseError::corrupt(72, "QCOW2 incompatible_features", "no mark of corruption", "bit 1 (corrupt)");
-            allow_corrupt(cause.in_file(file.path()), options, &mut info)?;
+            options.tolerate(cause.in_file(file.path()), &mut info.notes)?;
         }
-        let (snapshots, table_len) = snapshots::read(&file, &header)?;
+        let (snapshots, table_len) = snapshots::read(file, &header)?;
         if !snapshots.is_empty() {
             info.details = format!("{} {}", info.details, snapshots::names(&snapshots));
         }
         let mut l1_offset = header.l1_table_offset;
         if let Some(wanted) = &options.snapshot {
-            let snapshot = snapshots::find(&file, &snapshots, wanted)?;
+            let snapshot = snapshots::find(file, &snapshots, wanted)?;
             if options.writable {
                 let reason = format!("its internal snapshot {wanted:?} can only be read; open it without writing");
                 return Err(Error::Refused { path: info.path, reason });
@@ -181,19 +180,10 @@ impl Qcow {
             info.size = snapshot.size;
             l1_offset = snapshot.l1_table_offset;
         }
-        let writer = if options.writable { Some(writer(&file, &header, &snapshots, table_len)?) } else { None };
-        let map = Map::new(&file, files.get(1), header, l1_offset)?;
+        let writer = if options.writable { Some(writer(file, &header, &snapshots, table_len)?) } else { None };
+        let map = Map::new(file, files.get(1), header, l1_offset)?;
         Ok(Self { info, files, map, writer })
     }
-}
-
-/// Turns corruption into a note where the user said to go on and nothing is written.
-fn allow_corrupt(error: Error, options: &OpenOptions, info: &mut ImageInfo) -> Result<()> {
-    if !options.force || options.writable {
-        return Err(error);
-    }
-    info.notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&error)));
-    Ok(())
 }
 
 fn open_data_file(path: &Path, header: &Header, writable: bool, allowed: &Allowed) -> Result<File> {

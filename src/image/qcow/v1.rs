@@ -1,8 +1,9 @@
 //! Version 1: a two-level map without refcounts. Field names and offsets are those of QEMU's `block/qcow.c`
 //! (<https://gitlab.com/qemu-project/qemu/-/blob/master/block/qcow.c>); all numbers are big-endian.
 
+use super::bounds::{MAX_HEADER, within_header};
 use super::compressed;
-use super::header::{Compression, MAX_HEADER, within_header};
+use super::header::Compression;
 use crate::image::two_level::{Dialect, Shape, TwoLevel};
 use crate::image::{Format, Image, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
@@ -113,10 +114,10 @@ fn backing_name(f: &Fields<'_>) -> Result<Option<String>, ParseError> {
 }
 
 /// Opens an image with this header.
-pub(super) fn open(file: File, header: Header, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    super::super::open::no_snapshot(file.path(), options)?;
-    let info = header.info(file.path(), storage::length(&*file)?)?;
-    let image = TwoLevel::open(file, info, header.shape(), Some(decode), options.writable)?;
+pub(super) fn open(file: &File, header: Header, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    options.refuse_snapshot(file.path())?;
+    let info = header.info(file.path(), storage::length(&**file)?)?;
+    let image = TwoLevel::open(file.clone(), info, header.shape(), Some(decode), options.writable)?;
     Ok(Box::new(image))
 }
 

@@ -2,12 +2,11 @@
 
 pub mod header;
 
-use super::open::Sample;
 use super::two_level::{Dialect, Shape, TwoLevel};
-use super::{Format, Image, ImageInfo, OpenOptions, Result, Variant, qcow};
+use super::{Format, Image, ImageInfo, OpenOptions, Result, Sample, Variant, qcow};
 use crate::storage;
-use crate::storage::File;
-use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, MAX_HEADER, NEED_CHECK};
+use crate::storage::{Allowed, File};
+use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, NEED_CHECK};
 use std::path::Path;
 
 const DIALECT: Dialect = Dialect { name: "QED", big_endian: false, zero: Some(1), compressed: 0, aligned: true };
@@ -24,7 +23,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     info(&sample.path, &header, sample.len)
 }
@@ -52,10 +51,9 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 /// # Errors
 /// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
 /// [`Error::Unsupported`](super::Error::Unsupported).
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
-    let info = info(file.path(), &header, storage::length(&*file)?)?;
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let info = info(&sample.path, &header, sample.len)?;
     let entries = header.table_entries();
     let shape = Shape {
         dialect: DIALECT,
@@ -69,9 +67,9 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     if options.writable && (header.autoclear_features != 0 || header.features != features) {
         // Bits of structures that are not kept up to date here; and the map was checked. NEED_CHECK is never set: the
         // map is whole at any moment, and VirtualBox opens no image that needs a check.
-        storage::write_all(&*file, &[0; 8], AUTOCLEAR_AT)?;
-        storage::write_all(&*file, &features.to_le_bytes(), FEATURES_AT)?;
-        storage::sync(&*file)?;
+        storage::write_all(&**file, &[0; 8], AUTOCLEAR_AT)?;
+        storage::write_all(&**file, &features.to_le_bytes(), FEATURES_AT)?;
+        storage::sync(&**file)?;
     }
     Ok(Box::new(image))
 }

@@ -11,11 +11,9 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::open::Sample;
-use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant};
-use crate::storage;
-use crate::storage::File;
-use header::{Header, Kind, MAX_HEADER, SIGNATURE, SIGNATURE_AT};
+use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant};
+use crate::storage::{Allowed, File};
+use header::{Header, Kind, SIGNATURE, SIGNATURE_AT};
 use map::Map;
 use std::path::Path;
 use uuid::Uuid;
@@ -28,7 +26,7 @@ pub fn probe(sample: &Sample) -> bool {
 }
 
 /// Whether a file is a VDI with the title in front that VirtualBox and QEMU write. No format that is probed before VDI
-/// begins with it, so the first [`MAX_HEADER`] bytes decide.
+/// begins with it, so the first [`header::MAX_HEADER`] bytes decide.
 #[must_use]
 pub fn is_titled(sample: &Sample) -> bool {
     sample.starts_with(0, b"<<< ") && probe(sample)
@@ -38,7 +36,7 @@ pub fn is_titled(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
-pub fn identify(sample: &Sample) -> Result<ImageInfo> {
+pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
     Ok(info(&sample.path, &header, sample.len))
 }
@@ -88,10 +86,9 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. The whole map is checked: blocks
 /// past the end of the file or used twice are an error here already, unless `options.force` is given.
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let head = storage::read_up_to(&*file, 0, MAX_HEADER)?;
-    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
-    let mut info = info(file.path(), &header, storage::length(&*file)?);
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let mut info = info(&sample.path, &header, sample.len);
     let mut map = Map::new(file.clone(), header)?;
     let used = match map.check() {
         Ok(used) => Some(used),
@@ -101,7 +98,7 @@ pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
             None
         }
     };
-    let mut vdi = Vdi { info, files: [file], map, writer: None };
+    let mut vdi = Vdi { info, files: [file.clone()], map, writer: None };
     if let Some(used) = used.filter(|_| options.writable) {
         vdi.make_writable(used);
     }

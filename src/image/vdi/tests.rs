@@ -10,6 +10,10 @@ use crate::storage::testing::{MemFile, Op};
 const FREE: u32 = 0xFFFF_FFFF;
 const ZERO: u32 = 0xFFFF_FFFE;
 
+fn open(file: std::sync::Arc<MemFile>, options: OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(Format::Vdi, file, &options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.vdi", bytes), options)
 }

@@ -15,10 +15,9 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::open::Sample;
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Variant, raw};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw};
 use crate::storage;
-use crate::storage::File;
+use crate::storage::{Allowed, File};
 use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
 use header::{Header, SECTOR};
@@ -37,7 +36,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(file: &File) -> Result<ImageInfo> {
+pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
     Ok(Parts::read(file)?.info)
 }
 
@@ -47,19 +46,19 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
 /// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force` is
 /// given.
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let mut parts = Parts::read(&file)?;
-    parts.settle_doubt(&options)?;
+pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let mut parts = Parts::read(file)?;
+    parts.settle_doubt(options)?;
     let Parts { footer, map, mut info, end, .. } = parts;
     let Some(mut map) = map else {
-        return Ok(raw::flat(file, info, options.writable));
+        return Ok(raw::flat(file.clone(), info, options.writable));
     };
     if let Err(error) = map.check() {
         options.tolerate(error, &mut info.notes)?;
         map.refuse_shared()?;
     }
     let writer = options.writable.then(|| Writer::new(&footer, &end, map.header.stride()));
-    Ok(Box::new(Vhd { info, files: [file], map, writer }))
+    Ok(Box::new(Vhd { info, files: [file.clone()], map, writer }))
 }
 
 /// All that the headers of a VHD hold.

@@ -19,10 +19,9 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::open::Sample;
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Variant};
+use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample, Variant};
 use crate::storage;
-use crate::storage::File;
+use crate::storage::{Allowed, File};
 use header::Header;
 use header_writer::HeaderWriter;
 use map::Map;
@@ -42,7 +41,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(file: &File) -> Result<ImageInfo> {
+pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
     Ok(Parts::read(file.clone(), &OpenOptions::default())?.info)
 }
 
@@ -52,9 +51,9 @@ pub fn identify(file: &File) -> Result<ImageInfo> {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
 /// file and blocks that overlap are an error here already, unless `options.force` is given.
-pub fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
-    let dirty = options.writable && replay_in_file(&file)?;
-    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file, &options)?;
+pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    let dirty = options.writable && replay_in_file(file)?;
+    let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file.clone(), options)?;
     if dirty {
         info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
     }

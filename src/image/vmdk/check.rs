@@ -2,8 +2,8 @@
 //! place of the disk only. Redundant tables are compared with the first ones.
 
 use super::directory::Corrupt;
+use super::geometry::SECTOR;
 use super::grains::{Grain, Grains};
-use super::header::SECTOR;
 use super::space::MAX_FILE;
 use crate::image::alloc::{Space, UnitSet};
 use crate::image::{Error, Result};

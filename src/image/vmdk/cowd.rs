@@ -2,8 +2,7 @@
 //! names and offsets are those of VMware's "Virtual Disk Format 1.1"; numbers are little-endian, offsets and sizes
 //! sectors of 512 bytes.
 
-use super::grains::Geometry;
-use super::header::SECTOR;
+use super::geometry::{Geometry, SECTOR};
 use crate::image::MAX_CLUSTER;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;

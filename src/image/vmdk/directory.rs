@@ -1,7 +1,7 @@
 //! Reading the grain directories of a sparse extent. Where the first is corrupt, the redundant one stands in.
 
+use super::geometry::SECTOR;
 use super::grains::{Grain, Grains};
-use super::header::SECTOR;
 use crate::image::Result;
 use crate::ondisk::ParseError;
 use crate::storage;

@@ -2,7 +2,8 @@
 
 use super::cowd::{self, CowdHeader};
 use super::descriptor::{Descriptor, ExtentKind, ExtentLine, is_descriptor};
-use super::header::{self, SECTOR, SparseHeader};
+use super::geometry::SECTOR;
+use super::header::{self, SparseHeader};
 use super::outline::Outline;
 use super::sesparse::{self, ConstHeader};
 use crate::image::Result;

@@ -2,7 +2,7 @@
 //! offsets are those of VMware's "Virtual Disk Format 5.0"; all numbers are little-endian, all offsets and sizes are
 //! sectors of 512 bytes.
 
-use super::grains::Geometry;
+use super::geometry::{Geometry, SECTOR};
 use crate::image::MAX_CLUSTER;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -10,8 +10,6 @@ use std::ops::Range;
 
 /// `magicNumber`, "VMDK" as a number.
 pub(super) const MAGIC: &[u8] = b"KDMV";
-/// Bytes of a sector in all of the format.
-pub(super) const SECTOR: u64 = 512;
 /// Where `flags` is.
 pub(super) const FLAGS_AT: u64 = 8;
 /// Where `uncleanShutdown` is.

@@ -8,6 +8,7 @@ mod cowd;
 mod descriptor;
 mod directory;
 mod fitting;
+mod geometry;
 mod grains;
 mod header;
 mod opened;
@@ -24,8 +25,7 @@ mod write;
 
 use super::device::{Named, NamedDevices};
 use super::fitting::{Fits, open as open_fitting};
-use super::open::Sample;
-use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run};
+use super::{Error, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample};
 use crate::ondisk::ParseError;
 use crate::storage::Allowed;
 use crate::storage::File;
@@ -45,28 +45,29 @@ pub fn probe(sample: &Sample) -> bool {
         || descriptor::is_descriptor(&sample.head)
 }
 
+/// Whether a file that no format claims has the name of a flat extent of a VMDK. Its bytes are a part of a disk at best,
+/// so it is refused when it is opened.
+#[must_use]
+pub fn probe_flat(sample: &Sample) -> bool {
+    outline::descriptor_name(&sample.path).is_some()
+}
+
+/// Refuses a flat extent, naming the descriptor to be given instead.
+fn refuse_flat(sample: &Sample) -> Result<()> {
+    if probe_flat(sample) && !probe(sample) { Err(outline::without_descriptor(&sample.path)) } else { Ok(()) }
+}
+
 /// What descriptor and headers of a VMDK say; no map is read.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names other files than regular ones and devices.
-pub fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+    refuse_flat(sample)?;
     let opener = |image: &Path, name: &OsStr, _: bool, fits: Fits<'_>| {
         open_named(image, name, false, NamedDevices::Closed, allowed, fits)
     };
     Opened::new(Outline::read(file)?, false, &opener)?.info()
-}
-
-/// Refuses a file that has no format's marks but the name of a flat extent of a VMDK, whose bytes are a part of a disk
-/// at best.
-///
-/// # Errors
-/// [`Error::Refused`] naming the descriptor.
-pub fn refuse_extent(sample: &Sample) -> Result<()> {
-    match outline::descriptor_name(&sample.path) {
-        Some(_) => Err(outline::without_descriptor(&sample.path)),
-        None => Ok(()),
-    }
 }
 
 /// Opens a VMDK and all its extents.
@@ -74,12 +75,13 @@ pub fn refuse_extent(sample: &Sample) -> Result<()> {
 /// # Errors
 /// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains past the end of their file, in one place with others or with
 /// tables are an error here already, unless `options.force` is given.
-pub fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    refuse_flat(sample)?;
     let devices = NamedDevices::Allowed(&options.allowed_devices);
     let opener = |image: &Path, name: &OsStr, writable, fits: Fits<'_>| {
         open_named(image, name, writable, devices, &options.allowed, fits)
     };
-    Ok(Box::new(Vmdk::open(&file, options, &opener)?))
+    Ok(Box::new(Vmdk::open(file, options, &opener)?))
 }
 
 /// Opens a file or device that a VMDK names; none for a device that stays closed.

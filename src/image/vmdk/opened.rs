@@ -2,8 +2,8 @@
 
 use super::cowd::{self, CowdHeader};
 use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, VmdkName};
-use super::grains::Geometry;
-use super::header::{SECTOR, SparseHeader};
+use super::geometry::{Geometry, SECTOR};
+use super::header::SparseHeader;
 use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
 use crate::error_kind::ErrorKind;

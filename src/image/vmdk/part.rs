@@ -2,8 +2,9 @@
 
 use super::descriptor::{Access, ExtentLine};
 use super::directory::{Corrupt, MAX_TABLES};
-use super::grains::{Geometry, Grain, GrainRun, Grains};
-use super::header::SECTOR;
+use super::geometry::Geometry;
+use super::geometry::SECTOR;
+use super::grains::{Grain, GrainRun, Grains};
 use super::opened::{Head, Opened};
 use super::sesparse::SeSparse;
 use super::space::SparseWriter;

@@ -2,8 +2,8 @@
 //! field names and offsets are those that QEMU's reader (`block/vmdk.c`) found. All numbers are little-endian 64-bit
 //! ones, all offsets and sizes sectors of 512 bytes. Only read here.
 
+use super::geometry::SECTOR;
 use super::grains::{Grain, GrainRun, same};
-use super::header::SECTOR;
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;

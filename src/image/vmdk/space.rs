@@ -5,8 +5,9 @@
 //! tables: two tables cannot change in one moment, and VirtualBox refuses an extent whose tables differ. They are
 //! brought up to date, and the header says so again, when the extent is closed.
 
+use super::geometry::SECTOR;
 use super::grains::{Grain, Grains, ZERO_GRAIN};
-use super::header::{FLAG_REDUNDANT, FLAGS_AT, SECTOR, UNCLEAN_SHUTDOWN_AT};
+use super::header::{FLAG_REDUNDANT, FLAGS_AT, UNCLEAN_SHUTDOWN_AT};
 use crate::image::Result;
 use crate::image::alloc::{Grant, Space};
 use crate::storage;

@@ -1,8 +1,9 @@
 //! Compressed grains: a marker (`GrainMarker`: the grain's first sector of the extent as u64, the length of the data as
 //! u32), then a zlib stream.
 
-use super::grains::{Grain, Grains, MARKER};
-use super::header::SECTOR;
+use super::geometry::MARKER;
+use super::geometry::SECTOR;
+use super::grains::{Grain, Grains};
 use crate::image::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;

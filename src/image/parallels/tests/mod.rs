@@ -20,6 +20,10 @@ const WRITE: OpenOptions = OpenOptions {
     allowed_devices: Vec::new(),
 };
 
+fn open(file: std::sync::Arc<MemFile>, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(Format::Parallels, file, options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.hdd", bytes), options)
 }

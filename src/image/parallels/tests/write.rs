@@ -1,7 +1,7 @@
 //! Writing, and losing power meanwhile.
 
 use super::super::*;
-use super::{WRITE, all, builds, disk};
+use super::{WRITE, all, builds, disk, open};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::parallels::header::IN_USE;
 use crate::image::parallels::testing::Build;

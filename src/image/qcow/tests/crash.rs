@@ -1,11 +1,10 @@
 //! Writing, and losing power meanwhile.
 
 use super::compressed::deflate;
-use super::open_bytes;
+use super::{open, open_bytes};
 use crate::disk::testing::{Crash, Lab, all, crash, steps};
 use crate::disk::{ChainDisk, Disk};
 use crate::image::OpenOptions;
-use crate::image::qcow::open;
 use crate::image::qcow::testing::{Build, CLUSTER, COMPRESSED, COPIED, L1, L2, REFCOUNT_BLOCK, stored};
 use crate::storage::testing::{MemFile, after_power_loss};
 use proptest::prelude::*;

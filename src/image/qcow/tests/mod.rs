@@ -8,6 +8,10 @@ use super::*;
 use crate::image::Extent;
 use crate::storage::testing::MemFile;
 
+fn open(file: std::sync::Arc<MemFile>, options: OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(Format::Qcow, file, &options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.qcow2", bytes), options)
 }

@@ -11,6 +11,10 @@ use crate::storage::testing::MemFile;
 /// Bits of sectors that are all stored.
 const FULL: u8 = 0xFF;
 
+fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(Format::Vhd, file, &options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.vhd", bytes), options)
 }

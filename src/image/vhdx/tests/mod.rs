@@ -10,6 +10,10 @@ use super::*;
 use crate::storage::testing::MemFile;
 use uuid::Uuid;
 
+fn open(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(Format::Vhdx, file, &options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.vhdx", bytes), options)
 }

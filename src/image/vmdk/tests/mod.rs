@@ -38,6 +38,10 @@ const WRITE: OpenOptions = OpenOptions {
     allowed_devices: Vec::new(),
 };
 
+fn open(file: File, options: &OpenOptions) -> Result<Box<dyn Image>> {
+    crate::image::open::open_as(crate::image::Format::Vmdk, file, options)
+}
+
 fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Box<dyn Image>> {
     open(MemFile::new("/t/a.vmdk", bytes), options)
 }
