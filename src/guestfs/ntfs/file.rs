@@ -1,9 +1,9 @@
 //! A file: its attributes gathered from all its records, and its streams.
 
+use super::Ntfs;
 use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
-use super::{Ntfs, corrupt, unsupported};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
@@ -77,7 +77,7 @@ impl Ntfs {
     pub(super) fn read_file(&self, number: u64, sequence: u16) -> Result<File> {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 self.record_place(number),
                 format!("{what} of file record {number}"),
                 expected,
@@ -95,7 +95,7 @@ impl Ntfs {
             let bytes = self.small_value(&list.value, number)?;
             let own = attributes;
             attributes = own.iter().filter(|a| a.kind != kind::ATTRIBUTE_LIST).cloned().collect();
-            for other in listed_records(&bytes).map_err(corrupt)? {
+            for other in listed_records(&bytes)? {
                 if other == number {
                     continue;
                 }
@@ -116,7 +116,7 @@ impl Ntfs {
             Value::Runs { runs, sizes, .. } => {
                 if sizes.data > MAX_VALUE {
                     let what = format!("size of a value of file record {number}");
-                    return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
+                    return Err(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data).into());
                 }
                 let mut bytes = vec![0; usize::try_from(sizes.data).unwrap_or(0)];
                 self.read_runs(runs, 0, &mut bytes)?;
@@ -144,7 +144,7 @@ impl File {
         parts.sort_by_key(|part| if let Value::Runs { lowest, .. } = part.value { lowest } else { 0 });
         let Some(first) = parts.first() else { return Ok(None) };
         if first.flags & ENCRYPTED != 0 && of == kind::DATA {
-            return Err(unsupported(format!("the file with record {} is encrypted by Windows", self.number)));
+            return Err(Error::Unsupported(format!("the file with record {} is encrypted by Windows", self.number)));
         }
         let (mut all, sizes, unit) = match &first.value {
             Value::Resident(bytes) => return Ok(Some(Stream::Resident(bytes.clone()))),
@@ -152,13 +152,13 @@ impl File {
         };
         for part in &parts[1..] {
             if let Value::Runs { runs, .. } = &part.value {
-                all.append(runs, 0).map_err(corrupt)?;
+                all.append(runs, 0)?;
             }
         }
         let compressed = first.flags & super::record::COMPRESSED != 0;
         if compressed && !(1..=8).contains(&unit) {
             let what = format!("compression unit of file record {}", self.number);
-            return Err(corrupt(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
+            return Err(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}")).into());
         }
         Ok(Some(Stream::Clusters { runs: all, sizes, unit: if compressed { 1 << unit } else { 0 } }))
     }
@@ -192,7 +192,7 @@ impl File {
                 flags: f.u32_le(32)?,
             })
         };
-        read().map_err(corrupt)
+        read().map_err(Error::from)
     }
 
     /// The names that a user sees it under, which its links are: not the short ones for DOS.

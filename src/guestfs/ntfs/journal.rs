@@ -29,7 +29,7 @@ impl Ntfs {
             Ok(Some(stream)) => stream,
             Ok(None) => return Ok(false),
             // What cannot be read may have them.
-            Err(Error::Corrupt { .. } | Error::Unsupported { .. }) => return Ok(true),
+            Err(Error::Corrupt(_) | Error::Unsupported(_)) => return Ok(true),
             Err(other) => return Err(other),
         };
         let mut newest: Option<(u64, bool)> = None;
@@ -37,7 +37,7 @@ impl Ntfs {
             match self.restart_page(&stream, at) {
                 Ok(Some(found)) => newest = newest.max(Some(found)),
                 // The other one counts when one was not written whole.
-                Ok(None) | Err(Error::Corrupt { .. }) => {}
+                Ok(None) | Err(Error::Corrupt(_)) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -52,11 +52,11 @@ impl Ntfs {
         let mut head = [0; HEADER];
         let place = self.read_stream(stream, at, &mut head)?;
         let Some(mark) = MARKS.into_iter().find(|mark| head.starts_with(*mark)) else { return Ok(None) };
-        let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::corrupt)?;
+        let size = Fields::new("restart page", &head, place).u32_le(16)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
             let cause = ParseError::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
-            return Err(super::corrupt(cause));
+            return Err(cause.into());
         }
         let mut page = vec![0; size];
         self.read_stream(stream, at, &mut page)?;
@@ -67,6 +67,6 @@ impl Ntfs {
             let (client, flags) = (f.u16_le(area + 12)?, f.u16_le(area + 14)?);
             Ok((f.u64_le(area)?, client != NO_CLIENT && flags & CLEAN == 0))
         };
-        read(page).map(Some).map_err(super::corrupt)
+        read(page).map(Some).map_err(Error::from)
     }
 }

@@ -1,7 +1,7 @@
 //! Folders: file identifier descriptors one after the other (ECMA-167, 4/14.4).
 
 use super::tag::{self, Expected, id};
-use super::{Address, Opened, Udf, corrupt, text};
+use super::{Address, Opened, Udf, text};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -66,14 +66,14 @@ impl Udf {
         let mut bytes = vec![0; FIXED];
         let at = self.read_directory_bytes(directory, place, &mut bytes)?;
         let f = Fields::new("file identifier descriptor", &bytes, at);
-        let (name_len, own_len) = (usize::from(f.u8(19).map_err(corrupt)?), f.u16_le(36).map_err(corrupt)?);
+        let (name_len, own_len) = (usize::from(f.u8(19)?), f.u16_le(36)?);
         let len = FIXED + usize::from(own_len) + name_len;
         // Each takes a multiple of four bytes, and its CRC may be of those that fill it up too.
         let padded = (len.next_multiple_of(4) as u64).min((size - place).max(len as u64));
         bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
         self.read_directory_bytes(directory, place, &mut bytes)?;
         let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
-        tag::check(&bytes, at, &expected).map_err(corrupt)?;
+        tag::check(&bytes, at, &expected)?;
         let next = place + len.next_multiple_of(4) as u64;
         let f = Fields::new("file identifier descriptor", &bytes[..len], at);
         Ok((self.entry(&f, len - name_len, next), next))
@@ -81,16 +81,16 @@ impl Udf {
 
     /// What a descriptor tells; none for one that is not shown. A file whose entry is corrupt has a name all the same.
     fn entry(&self, f: &Fields<'_>, name_at: usize, next: u64) -> Result<Option<Entry>> {
-        let characteristics = f.u8(18).map_err(corrupt)?;
+        let characteristics = f.u8(18)?;
         if characteristics & (DELETED | PARENT) != 0 {
             return Ok(None);
         }
-        let raw = f.bytes(name_at, f.len() - name_at).map_err(corrupt)?;
+        let raw = f.bytes(name_at, f.len() - name_at)?;
         let name = text::cs0(raw).ok_or_else(|| {
             let found = format!("{:?}", raw.first());
-            corrupt(ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
+            ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found)
         })?;
-        let address = Address { block: f.u32_le(24).map_err(corrupt)?, partition: f.u16_le(28).map_err(corrupt)? };
+        let address = Address { block: f.u32_le(24)?, partition: f.u16_le(28)? };
         let node = Node::from(address);
         let kind = match self.opened(node) {
             Ok(opened) => opened.entry.attributes.kind,
@@ -106,7 +106,7 @@ impl Udf {
         if place.saturating_add(buf.len() as u64) > size {
             let what = "length of a file identifier descriptor";
             let expected = format!("at most {} up to the end of the directory", size - place);
-            return Err(corrupt(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len())));
+            return Err(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len()).into());
         }
         self.read_file(directory, place, buf)
     }
