@@ -62,17 +62,20 @@ pub fn identify(volume: &Arc<dyn Disk>) -> Content {
     match open(volume.clone()) {
         Ok(Some(fs)) => return of_reader(&*fs),
         Ok(None) => {}
-        Err(e) => notes.push(message(&e)),
+        Err(e) => notes.push(e),
     }
     let mut content = detect(&**volume).unwrap_or_else(|e| {
-        notes.push(message(&e));
+        notes.push(e);
         Content::default()
     });
-    // What could not be opened is named and said why; the others are only named.
-    if notes.is_empty() {
-        notes.extend(way_on(&content.type_name).map(str::to_owned));
+    content.notes = match content.is_unknown() {
+        true => notes.iter().map(|e| message(e)).collect(),
+        false => notes.iter().map(|e| format!("{}: {}", content.type_name, message(e))).collect(),
+    };
+    // What could not be opened is named with the reason; the others are only named.
+    if content.notes.is_empty() {
+        content.notes.extend(way_on(&content.type_name).map(str::to_owned));
     }
-    content.notes = notes;
     content
 }
 

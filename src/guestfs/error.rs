@@ -2,7 +2,7 @@
 
 use crate::disk;
 use crate::error_kind::ErrorKind;
-use crate::ondisk::ParseError;
+use crate::ondisk::{ParseError, ParseErrorKind};
 use std::sync::Arc;
 
 /// A failure of a guest's file system.
@@ -12,23 +12,13 @@ pub enum Error {
     /// The disk below.
     #[error(transparent)]
     Disk(Box<disk::Error>),
-    /// The file system breaks its own rules.
-    #[error("The {type_name} file system is corrupt: {cause}; check it from within the guest")]
-    Corrupt {
-        /// Its type.
-        type_name: &'static str,
-        /// What is wrong, with offsets from the start of the volume.
-        cause: Box<ParseError>,
-    },
-    /// The file system uses a feature that cannot be read here.
-    #[error("The {type_name} file system cannot be read: {what}; use the guest itself")]
-    Unsupported {
-        /// Its type.
-        type_name: &'static str,
-        /// The feature, by name.
-        what: String,
-    },
-    /// Entries of a directory cannot be read. All others were told.
+    /// The file system breaks its own rules: what is wrong, with offsets from the start of the volume. Whoever shows it names the file system.
+    #[error("The file system is corrupt: {0}; check it from within the guest")]
+    Corrupt(Box<ParseError>),
+    /// The file system uses a feature that cannot be read here, given by name.
+    #[error("The file system cannot be read: {0}; use the guest itself")]
+    Unsupported(String),
+    /// Entries of a directory cannot be read. All others were returned.
     #[error("Entries of a directory are missing from its listing. {0}")]
     Incomplete(Arc<Self>),
     /// The node is no directory.
@@ -48,8 +38,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Disk(e) => e.kind(),
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Incomplete(first) => first.kind(),
             Self::NotDirectory | Self::NotFile | Self::NotSymlink => ErrorKind::Usage,
         }
@@ -61,8 +51,17 @@ impl Error {
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Incomplete(first) => first.is_lasting(),
-            Self::Corrupt { .. } | Self::Unsupported { .. } => true,
+            Self::Corrupt(_) | Self::Unsupported(_) => true,
             _ => false,
+        }
+    }
+}
+
+impl From<ParseError> for Error {
+    fn from(cause: ParseError) -> Self {
+        match cause.kind {
+            ParseErrorKind::Corrupt => Self::Corrupt(Box::new(cause)),
+            ParseErrorKind::Unsupported => Self::Unsupported(cause.to_string()),
         }
     }
 }
@@ -74,9 +73,7 @@ impl From<disk::Error> for Error {
         match error {
             disk::Error::PastEnd { offset, end, size } => {
                 let what = "end of a volume that is cut short";
-                let cause =
-                    ParseError::corrupt(offset, what, format_args!("{end} bytes at least"), format_args!("{size}"));
-                Self::Corrupt { type_name: "guest's", cause: Box::new(cause) }
+                ParseError::corrupt(offset, what, format_args!("{end} bytes at least"), size).into()
             }
             other => Self::Disk(Box::new(other)),
         }

@@ -157,7 +157,7 @@ mod tests {
 
     fn cause(number: u64) -> Error {
         let cause = ParseError::corrupt(number, "entry", "one", "none");
-        Error::Corrupt { type_name: "test", cause: Box::new(cause) }
+        cause.into()
     }
 
     /// Lists three entries and a gap before the second, up to `most` of them.

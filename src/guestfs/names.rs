@@ -137,7 +137,7 @@ mod tests {
         let names = Names::new();
         let lasting = || {
             let cause = ParseError::corrupt(0, "directory", "a block", "none");
-            Arc::new(Error::Corrupt { type_name: "test", cause: Box::new(cause) })
+            Arc::new(cause.into())
         };
         let incomplete = |each: &mut dyn FnMut(Entry) -> ControlFlow<()>| {
             entries(9)(each)?;

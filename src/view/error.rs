@@ -1,6 +1,7 @@
 //! What can go wrong with a view.
 
 use crate::error_kind::ErrorKind;
+use crate::open::Guest;
 use crate::{disk, guestfs};
 use std::io;
 use std::path::PathBuf;
@@ -44,9 +45,16 @@ pub enum Error {
     /// The disk.
     #[error(transparent)]
     Disk(Box<disk::Error>),
-    /// The guest's file system.
-    #[error(transparent)]
-    GuestFs(Box<guestfs::Error>),
+    /// A guest's file system.
+    #[error("{name} ({type_name}): {error}")]
+    GuestFs {
+        /// The name of its directory, such as `fs0`.
+        name: String,
+        /// Its type, such as `ext4`.
+        type_name: &'static str,
+        /// What failed in it.
+        error: Box<guestfs::Error>,
+    },
 }
 
 impl Error {
@@ -60,7 +68,7 @@ impl Error {
             Self::Image { .. } => ErrorKind::Io,
             Self::Missing => ErrorKind::Corrupt,
             Self::Disk(e) => e.kind(),
-            Self::GuestFs(e) => e.kind(),
+            Self::GuestFs { error, .. } => error.kind(),
         }
     }
 }
@@ -71,14 +79,18 @@ impl From<disk::Error> for Error {
     }
 }
 
-impl From<guestfs::Error> for Error {
-    fn from(error: guestfs::Error) -> Self {
+impl Error {
+    /// What a failure in a guest's file system means for the view.
+    pub(super) fn of_guest(guest: &Guest, error: guestfs::Error) -> Self {
         match error {
             guestfs::Error::NotDirectory => Self::NotDirectory,
             guestfs::Error::NotFile => Self::NotFile,
             guestfs::Error::NotSymlink => Self::NotLink,
             guestfs::Error::Disk(e) => Self::Disk(e),
-            other => Self::GuestFs(Box::new(other)),
+            other => {
+                let type_name = guest.fs.facts().type_name;
+                Self::GuestFs { name: guest.name.clone(), type_name, error: Box::new(other) }
+            }
         }
     }
 }

@@ -72,9 +72,9 @@ impl Guests {
             && let Err(error @ guestfs::Error::Incomplete(_)) =
                 guest.fs.read_directory(node, 0, &mut |_| ControlFlow::Continue(()))
         {
-            return Some(Err(error.into()));
+            return Some(Err(Error::of_guest(guest, error)));
         }
-        let found = found.map_err(Error::from);
+        let found = found.map_err(|e| Error::of_guest(guest, e));
         Some(found.and_then(|found| self.shown(guest, index, found.ok_or(Error::NotFound)?)))
     }
 
@@ -87,7 +87,7 @@ impl Guests {
     }
 
     fn shown(&self, guest: &Guest, index: u64, node: Node) -> Result<Attributes> {
-        let seen = guest.fs.attributes(node)?;
+        let seen = guest.fs.attributes(node).map_err(|e| Error::of_guest(guest, e))?;
         let time = |time: crate::ondisk::Time| moment(time.seconds, i64::from(time.nanoseconds));
         let (uid, gid) = if guest.fs.facts().has_owners { (seen.uid, seen.gid) } else { self.owners.fallback };
         let own = u16::try_from(seen.mode & 0o7777).unwrap_or(0);
@@ -135,12 +135,12 @@ impl Guests {
             let _ = each(DirEntry { name, inode, kind: Kind::File, next: MISSING_NEXT });
             return Some(Ok(()));
         }
-        Some(listed.map_err(Error::from))
+        Some(listed.map_err(|e| Error::of_guest(guest, e)))
     }
 
     pub(super) fn read_link(&self, inode: u64) -> Option<Result<Vec<u8>>> {
         let (guest, _, node) = self.find(inode)?;
-        Some(guest.fs.read_link(node).map_err(Error::from))
+        Some(guest.fs.read_link(node).map_err(|e| Error::of_guest(guest, e)))
     }
 
     /// Fills `buf` with a file's bytes from `offset` on and returns how many there were.
@@ -150,7 +150,7 @@ impl Guests {
             .fs
             .attributes(node)
             .and_then(|attributes| guestfs::read::read(&*guest.fs, &*guest.volume, node, &attributes, offset, buf));
-        Some(read.map_err(Error::from))
+        Some(read.map_err(|e| Error::of_guest(guest, e)))
     }
 
     /// Where a file's bytes lie, when all of them lie in files of the host; `None` for what is not a guest's, too.
@@ -169,7 +169,7 @@ impl Guests {
             }
             guestfs::read::seek(&*guest.fs, node, &attributes, offset, data)
         });
-        Some(found.map_err(Error::from).and_then(|found| found.ok_or(Error::PastEnd)))
+        Some(found.map_err(|e| Error::of_guest(guest, e)).and_then(|found| found.ok_or(Error::PastEnd)))
     }
 
     pub(super) fn xattr_names(&self, inode: u64) -> Option<Result<Vec<Vec<u8>>>> {
@@ -179,12 +179,12 @@ impl Guests {
             names.retain(|name| !name.is_empty() && !name.contains(&0));
             names
         });
-        Some(names.map_err(Error::from))
+        Some(names.map_err(|e| Error::of_guest(guest, e)))
     }
 
     pub(super) fn xattr(&self, inode: u64, name: &OsStr) -> Option<Result<Vec<u8>>> {
         let (guest, _, node) = self.find(inode)?;
-        let value = guest.fs.xattr(node, name.as_bytes()).map_err(Error::from);
+        let value = guest.fs.xattr(node, name.as_bytes()).map_err(|e| Error::of_guest(guest, e));
         Some(value.and_then(|value| value.ok_or(Error::NoAttribute)))
     }
 

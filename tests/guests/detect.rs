@@ -249,7 +249,7 @@ fn listing_shows_content_of_each_partition() {
         "{text}"
     );
     assert!(text.contains("Note: Volume 1: It is encrypted (LUKS): mount the disk and open its volume with"), "{text}");
-    assert!(text.contains("Note: Volume 2: The ext file system is corrupt: superblock checksum"), "{text}");
+    assert!(text.contains("Note: Volume 2: ext4: The file system is corrupt: superblock checksum"), "{text}");
 
     let json = listing(directory.path(), &["-l", "-i", "image", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -287,7 +287,7 @@ fn mount_reports_content_of_each_volume() {
         "Volume 0: ext4 \"the root\" 5bd1e995-77a6-4c08-9f3e-0000000000aa, shown as fs0",
         "Volume 1: LUKS2 5bd1e995-77a6-4c08-9f3e-0000000000bb, which is not read here",
         "Volume 1: It is encrypted (LUKS): ",
-        "Volume 2: The ext file system is corrupt: superblock checksum",
+        "Volume 2: ext4: The file system is corrupt: superblock checksum",
         "Volume 3: nothing known",
     ] {
         assert!(reported.contains(line), "{line}\n{reported}");

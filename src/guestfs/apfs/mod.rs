@@ -51,7 +51,7 @@ fn failed(error: ReadError) -> Error {
         | ReadError::RevertPending { .. }
         | ReadError::UnhashedNames { .. }
         | ReadError::AttributeTooLarge { .. }
-        | ReadError::UnsupportedCompression { .. } => Error::Unsupported { type_name: TYPE, what: error.to_string() },
+        | ReadError::UnsupportedCompression { .. } => Error::Unsupported(error.to_string()),
         ReadError::NotADirectory { .. } => Error::NotDirectory,
         ReadError::NotASymlink { .. } => Error::NotSymlink,
         other => corrupt("one that its reader can follow", &other.to_string()),
@@ -59,7 +59,7 @@ fn failed(error: ReadError) -> Error {
 }
 
 fn corrupt(expected: &str, found: &str) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(ParseError::corrupt(0, "structure", expected, found)) }
+    ParseError::corrupt(0, "structure", expected, found).into()
 }
 
 impl Apfs {
@@ -70,7 +70,7 @@ impl Apfs {
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let blocks = Arc::new(Blocks::new(disk));
         // The crate may panic on what it did not expect, as a reader of a pool may.
-        let container = super::foreign::guarded(TYPE, || {
+        let container = super::foreign::guarded(|| {
             Container::open_with(Stream::new(blocks.clone()), &volume::options()).map_err(failed)
         })?;
         let (mut volumes, mut notes) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ impl Apfs {
         }
         if volumes.is_empty() {
             let why = notes.first().map_or("it has no volumes", String::as_str).to_owned();
-            return Err(Error::Unsupported { type_name: TYPE, what: why });
+            return Err(Error::Unsupported(why));
         }
         let superblock = container.superblock();
         notes.extend(shortage(superblock.block_count.saturating_mul(superblock.block_size.into()), blocks.size()));

@@ -1,6 +1,6 @@
 //! One volume of a container.
 
-use super::{MAX_ATTRIBUTE, TYPE, corrupt, failed};
+use super::{MAX_ATTRIBUTE, corrupt, failed};
 use crate::guestfs::foreign::{Blocks, Pool, Stream};
 use crate::guestfs::gaps::escaped;
 use crate::guestfs::{Attributes, Error, NodeKind, Result};
@@ -73,7 +73,7 @@ impl Volume {
             return Err(failed(refusal));
         }
         let (blocks, wanted) = (blocks.clone(), entry.clone());
-        let readers = Pool::new(TYPE, move || {
+        let readers = Pool::new(move || {
             let container = Container::open_with(Stream::new(blocks.clone()), &options()).map_err(failed)?;
             Reader::over(container, wanted.clone()).map_err(failed)
         })?;
@@ -188,7 +188,7 @@ impl Volume {
             Some(value) if value.len() > MAX_VALUE => {
                 let name = String::from_utf8_lossy(name);
                 let what = format!("the attribute {name} of {} bytes is larger than Linux allows", value.len());
-                Err(Error::Unsupported { type_name: TYPE, what })
+                Err(Error::Unsupported(what))
             }
             found => Ok(found),
         }

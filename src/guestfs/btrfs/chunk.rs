@@ -2,9 +2,9 @@
 //! (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>, `CHUNK_ITEM`). One device is read, so every chunk
 //! must be whole on it, once or more often.
 
+use super::kind;
 use super::node::{KEY, Key};
-use super::superblock::{Superblock, unsupported};
-use super::{corrupt, kind};
+use super::superblock::Superblock;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -99,7 +99,7 @@ impl Chunks {
         let mut chunks = Self { map: BTreeMap::new(), devices: sb.num_devices };
         let mut at = 0;
         while at < f.len() {
-            let key = Key::parse(&f, at).map_err(corrupt)?;
+            let key = Key::parse(&f, at)?;
             at += KEY + chunks.add(&f, at + KEY, key, sb)?;
         }
         Ok(chunks)
@@ -108,12 +108,12 @@ impl Chunks {
     /// Adds the chunk whose item has this key and begins at byte `at` of `f`; tells how many bytes the item has.
     pub(super) fn add(&mut self, f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<usize> {
         if key.kind != kind::CHUNK_ITEM {
-            return Err(corrupt(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key)));
+            return Err(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key).into());
         }
-        let (chunk, size) = Chunk::parse(f, at, key, sb).map_err(corrupt)?;
+        let (chunk, size) = Chunk::parse(f, at, key, sb)?;
         if self.map.len() >= MAX_CHUNKS {
             let expected = format!("at most {MAX_CHUNKS}");
-            return Err(corrupt(ParseError::corrupt(f.offset(at), "number of chunks", expected, "more")));
+            return Err(ParseError::corrupt(f.offset(at), "number of chunks", expected, "more").into());
         }
         self.map.insert(chunk.logical, chunk);
         Ok(size)
@@ -126,7 +126,7 @@ impl Chunks {
 
     /// Why a chunk cannot be read from this device.
     pub(super) fn elsewhere(&self, chunk: &Chunk) -> Error {
-        unsupported(format!(
+        Error::Unsupported(format!(
             "it is spread over {} devices, of which this is one: data with the profile {} is not all here",
             self.devices, chunk.profile
         ))
@@ -140,12 +140,7 @@ impl Chunks {
             (skip.checked_add(len)? <= chunk.length).then_some((chunk, skip))
         });
         let (chunk, skip) = inside.ok_or_else(|| {
-            corrupt(ParseError::corrupt(
-                0,
-                "logical address",
-                "within a chunk",
-                format_args!("{len} bytes at {logical}"),
-            ))
+            ParseError::corrupt(0, "logical address", "within a chunk", format_args!("{len} bytes at {logical}"))
         })?;
         if !chunk.readable() {
             return Err(self.elsewhere(chunk));

@@ -8,10 +8,9 @@
 use super::checksum::Sum;
 use super::compress::Compression;
 use super::node::{Key, Tree};
-use super::superblock::unsupported;
 use super::tree::Item;
-use super::{Btrfs, Opened, corrupt, kind, objectid};
-use crate::guestfs::Result;
+use super::{Btrfs, Opened, kind, objectid};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use quick_cache::Weighter;
 use std::sync::Arc;
@@ -63,27 +62,29 @@ pub(super) struct Segment {
 
 /// The extent of a file that an item tells of.
 fn parse(item: &Item) -> Result<Segment> {
-    let f = item.fields().map_err(corrupt)?;
+    let f = item.fields()?;
     let (inode, start) = (item.key.objectid, item.key.offset);
-    let u64_at = |at| f.u64_le(at).map_err(corrupt);
+    let u64_at = |at| f.u64_le(at).map_err(Error::from);
     let bad = |at: usize, what: &str, expected: String, found: String| {
-        corrupt(ParseError::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
+        Error::from(ParseError::corrupt(f.offset(at), format!("{what} of an extent of inode {inode}"), expected, found))
     };
-    let compression = match f.u8(16).map_err(corrupt)? {
+    let compression = match f.u8(16)? {
         0 => None,
         1 => Some(Compression::Zlib),
         2 => Some(Compression::Lzo),
         3 => Some(Compression::Zstd),
-        other => return Err(unsupported(format!("data of inode {inode} is compressed in the unknown way {other}"))),
+        other => {
+            return Err(Error::Unsupported(format!("data of inode {inode} is compressed in the unknown way {other}")));
+        }
     };
-    if f.u8(17).map_err(corrupt)? != 0 || f.u16_le(18).map_err(corrupt)? != 0 {
-        return Err(unsupported(format!("data of inode {inode} is encrypted or encoded")));
+    if f.u8(17)? != 0 || f.u16_le(18)? != 0 {
+        return Err(Error::Unsupported(format!("data of inode {inode} is encrypted or encoded")));
     }
     let decompressed = u64_at(8)?;
     if compression.is_some() && !(1..=MAX_COMPRESSED).contains(&decompressed) {
         return Err(bad(8, "decompressed length", format!("1 to {MAX_COMPRESSED}"), decompressed.to_string()));
     }
-    let kind = f.u8(20).map_err(corrupt)?;
+    let kind = f.u8(20)?;
     if kind == 0 {
         if start != 0 {
             return Err(bad(20, "place", "0, as it is inline".to_owned(), start.to_string()));
@@ -151,8 +152,8 @@ impl Btrfs {
                     self.read_data(logical.saturating_add(into), part, file.inode.has_sums, file.number)?;
                 }
                 Content::Inline(item, compression) => {
-                    let f = item.fields().map_err(corrupt)?;
-                    let stored = f.bytes(HEAD, f.len().saturating_sub(HEAD)).map_err(corrupt)?;
+                    let f = item.fields()?;
+                    let stored = f.bytes(HEAD, f.len().saturating_sub(HEAD))?;
                     match compression {
                         None => copy(stored, into, part, f.offset(HEAD))?,
                         Some(compression) => {
@@ -185,12 +186,7 @@ impl Btrfs {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let sector = usize::try_from(self.sb.sector_size).unwrap_or(1);
         compression.decompress(stored, sector, &mut bytes).map_err(|found| {
-            corrupt(ParseError::corrupt(
-                place,
-                "compressed extent",
-                format_args!("{len} bytes when decompressed"),
-                found,
-            ))
+            ParseError::corrupt(place, "compressed extent", format_args!("{len} bytes when decompressed"), found)
         })?;
         Ok(bytes)
     }
@@ -246,7 +242,7 @@ impl Btrfs {
             first?;
             let place = copies.first().map_or(0, |copy| copy + skip);
             let what = format!("checksum of data of inode {inode}");
-            return Err(corrupt(ParseError::corrupt(place, what, Sum::stored(stated), found)));
+            return Err(ParseError::corrupt(place, what, Sum::stored(stated), found).into());
         }
         if repaired > 0 {
             log::warn!("{repaired} corrupt sectors of inode {inode} are read from their other copy");
@@ -273,7 +269,7 @@ impl Btrfs {
             if sums.len() == known {
                 let what = format!("checksum of data of inode {inode}");
                 let found = format!("none of logical address {at}");
-                return Err(corrupt(ParseError::corrupt(0, what, "one for each sector", found)));
+                return Err(ParseError::corrupt(0, what, "one for each sector", found).into());
             }
         }
         Ok(sums)
@@ -286,11 +282,11 @@ impl Btrfs {
         let item = self.nodes.cursor(&tree, key)?.next()?;
         let ours = |item: &Item| (item.key.objectid, item.key.kind) == (key.objectid, key.kind);
         if let Some(item) = item.filter(|item| ours(item) && item.key <= key) {
-            let f = item.fields().map_err(corrupt)?;
+            let f = item.fields()?;
             let size = self.nodes.checksum.size();
             let start = usize::try_from((at - item.key.offset) / sector).unwrap_or(usize::MAX).saturating_mul(size);
             let len = f.len().saturating_sub(start).min(most);
-            sums.extend_from_slice(f.bytes(start.min(f.len()), len - len % size).map_err(corrupt)?);
+            sums.extend_from_slice(f.bytes(start.min(f.len()), len - len % size)?);
         }
         Ok(())
     }
@@ -301,7 +297,7 @@ fn copy(bytes: &[u8], from: u64, out: &mut [u8], place: u64) -> Result<()> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let part = from.checked_add(out.len()).and_then(|end| bytes.get(from..end)).ok_or_else(|| {
         let expected = format!("{} bytes", from.saturating_add(out.len()));
-        corrupt(ParseError::corrupt(place, "data of an extent", expected, bytes.len()))
+        ParseError::corrupt(place, "data of an extent", expected, bytes.len())
     })?;
     out.copy_from_slice(part);
     Ok(())

@@ -4,7 +4,7 @@
 use super::node::{KEY, Key};
 use super::number::Place;
 use super::tree::Item;
-use super::{Btrfs, corrupt, kind, objectid};
+use super::{Btrfs, kind, objectid};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -78,7 +78,7 @@ impl Btrfs {
         let Some(item) = self.nodes.get(&tree, Key::new(place.inode, kind::DIR_ITEM, name_hash(name)))? else {
             return Ok(None);
         };
-        for entry in dir_items(&item).map_err(corrupt)? {
+        for entry in dir_items(&item)? {
             if entry.name == name {
                 return Ok(Some(self.named(place, &entry, &item)?.0));
             }
@@ -139,19 +139,20 @@ impl Btrfs {
         // Programs see places as signed numbers.
         let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
             let what = format!("index in the directory with inode {}", directory.inode);
-            corrupt(ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset))
+            ParseError::corrupt(item.at(), what, "below 2^63 - 1", item.key.offset)
         })?;
-        Ok((next, dir_items(item).map_err(corrupt)?))
+        Ok((next, dir_items(item)?))
     }
 
     /// What an entry of a directory names.
     fn named(&self, directory: Place, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
         if entry.kind & ENCRYPTED != 0 {
             let what = format!("the names in the directory with inode {} are encrypted by the guest", directory.inode);
-            return Err(super::superblock::unsupported(what));
+            return Err(Error::Unsupported(what));
         }
-        let bad =
-            |what: &str, expected: &str, found: String| corrupt(ParseError::corrupt(item.at(), what, expected, found));
+        let bad = |what: &str, expected: &str, found: String| {
+            Error::from(ParseError::corrupt(item.at(), what, expected, found))
+        };
         let place = match entry.location {
             Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..directory },
             Key { objectid: id, kind: kind::ROOT_ITEM, .. } if objectid::is_subvolume(id) => {
@@ -181,7 +182,7 @@ impl Btrfs {
         }
         let tree = self.subvolume(place.subvolume)?.tree;
         self.nodes.items(&tree, Key::new(place.inode, kind::XATTR_ITEM, 0), &mut |item| {
-            for attribute in dir_items(item).map_err(corrupt)? {
+            for attribute in dir_items(item)? {
                 names.push(attribute.name.to_vec());
             }
             Ok(ControlFlow::Continue(()))
@@ -197,7 +198,7 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         let key = Key::new(place.inode, kind::XATTR_ITEM, name_hash(name));
         let Some(item) = self.nodes.get(&tree, key)? else { return Ok(None) };
-        let all = dir_items(&item).map_err(corrupt)?;
+        let all = dir_items(&item)?;
         Ok(all.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.data.to_vec()))
     }
 }

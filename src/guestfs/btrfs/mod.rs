@@ -104,10 +104,6 @@ struct Opened {
     inode: Inode,
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
 impl Btrfs {
     /// Opens the file system of a volume.
     ///
@@ -119,7 +115,7 @@ impl Btrfs {
         let nodes = |chunks| Nodes::new(volume.clone(), chunks, sb.checksum, sb.node_uuid, sb.node_size);
         let from = Key::new(objectid::FIRST_CHUNK, kind::CHUNK_ITEM, 0);
         nodes(chunks.clone()).items(&sb.chunk_root, from, &mut |item| {
-            chunks.add(&item.fields().map_err(corrupt)?, 0, item.key, &sb)?;
+            chunks.add(&item.fields()?, 0, item.key, &sb)?;
             Ok(ControlFlow::Continue(()))
         })?;
         let compressed = usize::try_from(DECOMPRESSED_CACHED).unwrap_or(0) / (128 << 10);
@@ -149,10 +145,9 @@ impl Btrfs {
             // Making a file system of several devices leaves empty chunks behind.
             let tree = if self.sb.has_block_group_tree { objectid::BLOCK_GROUP_TREE } else { objectid::EXTENT_TREE };
             let key = Key::new(chunk.logical, kind::BLOCK_GROUP_ITEM, chunk.length);
-            let used = self
-                .subvolume(tree)
-                .and_then(|tree| self.nodes.get(&tree.tree, key))
-                .and_then(|item| item.map(|item| item.fields().and_then(|f| f.u64_le(0)).map_err(corrupt)).transpose());
+            let used = self.subvolume(tree).and_then(|tree| self.nodes.get(&tree.tree, key)).and_then(|item| {
+                item.map(|item| item.fields().and_then(|f| f.u64_le(0)).map_err(Error::from)).transpose()
+            });
             if !matches!(used, Ok(Some(0))) {
                 return Err(self.nodes.chunks.elsewhere(chunk));
             }
@@ -171,7 +166,7 @@ impl Btrfs {
                 self.logged_sums = sums;
                 Ok(Some("It was not cleanly unmounted; its log is replayed in memory".to_owned()))
             }
-            Err(Error::Corrupt { cause, .. }) => {
+            Err(Error::Corrupt(cause)) => {
                 self.nodes.overlays.clear();
                 Ok(Some(format!(
                     "It was not cleanly unmounted and its log is corrupt ({cause}): recent changes may be missing"
@@ -222,7 +217,7 @@ impl Btrfs {
 
     fn place(&self, node: Node) -> Result<Place> {
         let place = self.numbers.place(node);
-        place.ok_or_else(|| corrupt(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
+        place.ok_or_else(|| Error::from(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
     }
 
     /// The inode at a place; for a subvolume that is not there, that of the directory that names it.
@@ -234,9 +229,9 @@ impl Btrfs {
         let tree = self.subvolume(place.subvolume)?.tree;
         let item = self.nodes.get(&tree, Key::new(place.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
             let what = format!("inode {} of subvolume {}", place.inode, place.subvolume);
-            corrupt(ParseError::corrupt(0, what, "an INODE_ITEM", "none"))
+            ParseError::corrupt(0, what, "an INODE_ITEM", "none")
         })?;
-        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode)).map_err(corrupt)?;
+        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode))?;
         self.inodes.insert(known, inode);
         Ok(inode)
     }
@@ -302,7 +297,7 @@ impl GuestFs for Btrfs {
         let size = link.inode.attributes.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", link.number);
-            return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size).into());
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.fill(&link, 0, &mut target)?;

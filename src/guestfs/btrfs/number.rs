@@ -2,9 +2,7 @@
 //!
 //! Inode numbers count up from 256 in each subvolume, so they are small, and subvolumes are few: those that were seen
 //! are numbered in order. What does not fit gets a number of a table.
-
-use super::superblock::unsupported;
-use crate::guestfs::{Node, Result};
+use crate::guestfs::{Error, Node, Result};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
@@ -86,7 +84,9 @@ impl Numbers {
             return Ok(compressed(index));
         }
         let index = both.table.add(place).ok_or_else(|| {
-            unsupported(format!("more than {MAX_TABLED} of its files have numbers of more than {INODE_BITS} bits"))
+            Error::Unsupported(format!(
+                "more than {MAX_TABLED} of its files have numbers of more than {INODE_BITS} bits"
+            ))
         })?;
         Ok(Node(TABLED | index as u64))
     }

@@ -4,8 +4,8 @@
 use super::directory::dir_items;
 use super::node::{Key, Pointer, Tree};
 use super::tree::{Item, Nodes};
-use super::{Btrfs, corrupt, kind, objectid};
-use crate::guestfs::Result;
+use super::{Btrfs, kind, objectid};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
@@ -38,14 +38,14 @@ impl Btrfs {
     /// The subvolume with this number, which is known to be there.
     pub(super) fn subvolume(&self, id: u64) -> Result<Subvolume> {
         self.tree(id)?
-            .ok_or_else(|| corrupt(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
+            .ok_or_else(|| Error::from(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
     }
 
     /// The subvolume `id` where a directory of another names it; none when it is not meant to be there, as with a name in
     /// a snapshot for a subvolume that its original has.
     pub(super) fn nested(&self, parent: u64, directory: u64, name: &[u8], id: u64) -> Result<Option<Subvolume>> {
         let Some(item) = self.nodes.get(&self.sb.root, Key::new(parent, kind::ROOT_REF, id))? else { return Ok(None) };
-        let (dir, stated) = reference(&item).map_err(corrupt)?;
+        let (dir, stated) = reference(&item)?;
         if dir != directory || stated != name {
             return Ok(None);
         }
@@ -57,7 +57,7 @@ impl Btrfs {
         let mut found = None;
         let from = Key::new(objectid::ROOT_TREE_DIR, kind::DIR_ITEM, 0);
         self.nodes.items(&self.sb.root, from, &mut |item| {
-            for entry in dir_items(item).map_err(corrupt)? {
+            for entry in dir_items(item)? {
                 if entry.name == b"default" {
                     found = Some(entry.location.objectid);
                 }
@@ -77,7 +77,7 @@ impl Btrfs {
             }
             let mut above = None;
             self.nodes.items(&self.sb.root, Key::new(at, kind::ROOT_BACKREF, 0), &mut |item| {
-                let (directory, name) = reference(item).map_err(corrupt)?;
+                let (directory, name) = reference(item)?;
                 above = Some((item.key.offset, directory, name.to_vec()));
                 Ok(ControlFlow::Break(()))
             })?;
@@ -102,8 +102,8 @@ impl Btrfs {
     fn parent_of(&self, subvolume: &Subvolume, directory: u64) -> Result<Option<(u64, String)>> {
         let mut found = None;
         self.nodes.items(&subvolume.tree, Key::new(directory, kind::INODE_REF, 0), &mut |item| {
-            let f = item.fields().map_err(corrupt)?;
-            let name = f.bytes(10, usize::from(f.u16_le(8).map_err(corrupt)?)).map_err(corrupt)?;
+            let f = item.fields()?;
+            let name = f.bytes(10, usize::from(f.u16_le(8)?))?;
             found = Some((item.key.offset, String::from_utf8_lossy(name).into_owned()));
             Ok(ControlFlow::Break(()))
         })?;
@@ -115,8 +115,8 @@ impl Btrfs {
 pub(super) fn find(nodes: &Nodes, root: &Tree, id: u64) -> Result<Option<Subvolume>> {
     let mut found = None;
     nodes.items(root, Key::new(id, kind::ROOT_ITEM, 0), &mut |item| {
-        let refs = item.fields().and_then(|f| f.u32_le(REFS)).map_err(corrupt)?;
-        found = if refs > 0 { Some(subvolume(item).map_err(corrupt)?) } else { None };
+        let refs = item.fields().and_then(|f| f.u32_le(REFS))?;
+        found = if refs > 0 { Some(subvolume(item)?) } else { None };
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)

@@ -3,7 +3,7 @@
 
 use super::checksum::{Checksum, Sum};
 use super::node::{Pointer, Tree};
-use super::{TYPE, corrupt, objectid};
+use super::objectid;
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -95,7 +95,7 @@ fn bad(
     expected: impl std::fmt::Display,
     found: impl std::fmt::Display,
 ) -> Error {
-    corrupt(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
+    Error::from(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
 }
 
 /// The superblock at its first place, or when that is corrupt the newest of its copies.
@@ -112,7 +112,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
                 newest = Some(found)
             }
             // What the first says counts: a feature that is not known is no corruption.
-            Err(error @ Error::Unsupported { .. }) if place == PLACES[0] => return Err(error),
+            Err(error @ Error::Unsupported(_)) if place == PLACES[0] => return Err(error),
             Err(error) => first = first.or(Some(error)),
             Ok(_) => {}
         }
@@ -122,7 +122,7 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
         (None, Some(error)) => Err(error),
         (None, None) => {
             let expected = format!("at least {} bytes", PLACES[0] + SIZE as u64);
-            Err(corrupt(ParseError::corrupt(0, "size of the volume", expected, volume.size())))
+            Err(ParseError::corrupt(0, "size of the volume", expected, volume.size()).into())
         }
     }
 }
@@ -137,21 +137,21 @@ impl Superblock {
     /// Parses the 4 KiB at byte `at` of the volume.
     fn parse(bytes: &[u8], at: u64) -> Result<Self> {
         let f = Fields::new("superblock", bytes, at);
-        if f.bytes(MAGIC_AT, 8).map_err(corrupt)? != MAGIC {
+        if f.bytes(MAGIC_AT, 8)? != MAGIC {
             return Err(bad(&f, MAGIC_AT, "magic number", "_BHRfS_M", "other bytes"));
         }
-        let number = f.u16_le(0xC4).map_err(corrupt)?;
-        let checksum =
-            Checksum::of_type(number).ok_or_else(|| unsupported(format!("its checksums are of type {number}")))?;
+        let number = f.u16_le(0xC4)?;
+        let checksum = Checksum::of_type(number)
+            .ok_or_else(|| Error::Unsupported(format!("its checksums are of type {number}")))?;
         let (stated, found) = (Sum::stored(&bytes[..checksum.size()]), checksum.of(&bytes[0x20..SIZE]));
         if stated != found {
             return Err(bad(&f, 0, "checksum", found, stated));
         }
-        if f.u64_le(0x30).map_err(corrupt)? != at {
-            return Err(bad(&f, 0x30, "own place", at, f.u64_le(0x30).map_err(corrupt)?));
+        if f.u64_le(0x30)? != at {
+            return Err(bad(&f, 0x30, "own place", at, f.u64_le(0x30)?));
         }
         check_features(&f)?;
-        let sb = Self::fields(&f, checksum).map_err(corrupt)?;
+        let sb = Self::fields(&f, checksum)?;
         sb.check(&f)?;
         Ok(sb)
     }
@@ -213,28 +213,24 @@ impl Superblock {
 
 /// Refuses what cannot be read, by name.
 fn check_features(f: &Fields<'_>) -> Result<()> {
-    let flags = f.u64_le(0x38).map_err(corrupt)?;
+    let flags = f.u64_le(0x38)?;
     if flags & state::METADUMP != 0 {
-        return Err(unsupported("it is a dump of metadata without data (btrfs-image)".to_owned()));
+        return Err(Error::Unsupported("it is a dump of metadata without data (btrfs-image)".to_owned()));
     }
     if flags & state::CHANGING != 0 {
-        return Err(unsupported("btrfstune did not finish a change of it".to_owned()));
+        return Err(Error::Unsupported("btrfstune did not finish a change of it".to_owned()));
     }
-    let mut incompat = f.u64_le(0xBC).map_err(corrupt)?;
+    let mut incompat = f.u64_le(0xBC)?;
     for (bit, name, readable) in FEATURES {
         if incompat & 1 << bit != 0 && !readable {
-            return Err(unsupported(format!("it uses the feature {name}")));
+            return Err(Error::Unsupported(format!("it uses the feature {name}")));
         }
         incompat &= !(1 << bit);
     }
     if incompat != 0 {
-        return Err(unsupported(format!("incompatible features {incompat:#x} are not known")));
+        return Err(Error::Unsupported(format!("incompatible features {incompat:#x} are not known")));
     }
     Ok(())
-}
-
-pub(super) fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
 }
 
 fn raw_uuid(f: &Fields<'_>, at: usize) -> Result<[u8; 16], ParseError> {

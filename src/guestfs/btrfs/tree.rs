@@ -3,7 +3,6 @@
 
 use super::checksum::{Checksum, Sum};
 use super::chunk::Chunks;
-use super::corrupt;
 use super::node::{Key, Node, Pointer, Tree, owner_fits};
 use crate::disk::Disk;
 use crate::error_kind::message;
@@ -132,7 +131,7 @@ impl Nodes {
             }
         }
         Err(first.unwrap_or_else(|| {
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 0,
                 "place of a node",
                 "a copy on this device",
@@ -146,9 +145,9 @@ impl Nodes {
         self.volume.read_at(place, &mut bytes)?;
         let (stated, found) = (Sum::stored(&bytes[..self.checksum.size()]), self.checksum.of(&bytes[32..]));
         if stated != found {
-            return Err(corrupt(ParseError::corrupt(place, "checksum of a node", found, stated)));
+            return Err(ParseError::corrupt(place, "checksum of a node", found, stated).into());
         }
-        Node::parse(bytes, place, pointer, &self.uuid).map_err(corrupt)
+        Node::parse(bytes, place, pointer, &self.uuid).map_err(Error::from)
     }
 
     /// The place before the last item that is not above `key`; the start of the tree when there is none.
@@ -198,7 +197,7 @@ impl Nodes {
         };
         let root = self.node(&tree.root)?;
         if root.count() == 0 && root.level > 0 {
-            return Err(corrupt(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0)));
+            return Err(ParseError::corrupt(root.at(), "pointers of an inner node", "at least 1", 0).into());
         }
         cursor.push(root, None, Some(key))?;
         Ok(cursor)
@@ -298,7 +297,7 @@ impl Cursor<'_> {
             }
             if node.level == 0 {
                 let (leaf, index) = (node.clone(), std::mem::replace(index, *index + 1));
-                let key = leaf.key(index).map_err(corrupt)?;
+                let key = leaf.key(index)?;
                 return Ok(Some(Item { key, data: Data::Leaf(leaf, index) }));
             }
             self.descend(None)?;
@@ -311,14 +310,14 @@ impl Cursor<'_> {
             if node.level == 0 {
                 break;
             }
-            let pointer = node.child(*index).map_err(corrupt)?;
-            let low = node.key(*index).map_err(corrupt)?;
+            let pointer = node.child(*index)?;
+            let low = node.key(*index)?;
             *index += 1;
             if self.last.is_some_and(|last| low > last) {
                 self.path.clear();
                 break;
             }
-            let high = if *index < node.count() { Some(node.key(*index).map_err(corrupt)?) } else { *high };
+            let high = if *index < node.count() { Some(node.key(*index)?) } else { *high };
             let child = self.nodes.node(&pointer)?;
             fits(&child, low, high)?;
             self.push(child, high, key)?;
@@ -329,15 +328,10 @@ impl Cursor<'_> {
     fn push(&mut self, node: Arc<Node>, high: Option<Key>, key: Option<Key>) -> Result<()> {
         if !owner_fits(self.tree.id, node.owner) {
             let what = "owner of a node";
-            return Err(corrupt(ParseError::corrupt(
-                node.at(),
-                what,
-                format_args!("tree {}", self.tree.id),
-                node.owner,
-            )));
+            return Err(ParseError::corrupt(node.at(), what, format_args!("tree {}", self.tree.id), node.owner).into());
         }
         let index = match key {
-            Some(key) => node.not_above(key).map_err(corrupt)?.saturating_sub(1),
+            Some(key) => node.not_above(key)?.saturating_sub(1),
             None => 0,
         };
         self.path.push((node, index, high));
@@ -348,14 +342,14 @@ impl Cursor<'_> {
 /// Holds a child against its pointer's key and that of the next pointer.
 fn fits(child: &Node, low: Key, high: Option<Key>) -> Result<()> {
     let Some(last) = child.count().checked_sub(1) else {
-        return Err(corrupt(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0)));
+        return Err(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0).into());
     };
-    let (first, last) = (child.key(0).map_err(corrupt)?, child.key(last).map_err(corrupt)?);
+    let (first, last) = (child.key(0)?, child.key(last)?);
     if first != low {
-        return Err(corrupt(ParseError::corrupt(child.place(0), "first key of a node", low, first)));
+        return Err(ParseError::corrupt(child.place(0), "first key of a node", low, first).into());
     }
     if let Some(high) = high.filter(|high| last >= *high) {
-        return Err(corrupt(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last)));
+        return Err(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last).into());
     }
     Ok(())
 }

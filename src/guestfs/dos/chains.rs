@@ -104,7 +104,7 @@ impl Chains {
                     let expected = "a cluster that the chain does not have yet";
                     let what = format!("link of cluster {:#x}", walk.last);
                     let found = format!("{to:#x}, a loop");
-                    Err(self.table.corrupt(ParseError::corrupt(self.table.place(walk.last), what, expected, found)))
+                    Err(ParseError::corrupt(self.table.place(walk.last), what, expected, found).into())
                 }
             };
         }
@@ -123,12 +123,7 @@ impl Chains {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
         let found = format!("its end after {}", walk.len);
-        Ok(self.table.corrupt(ParseError::corrupt(
-            self.table.place(walk.last),
-            what,
-            format!("{needed} clusters"),
-            found,
-        )))
+        Ok(ParseError::corrupt(self.table.place(walk.last), what, format!("{needed} clusters"), found).into())
     }
 
     fn walk(&self, first: u32, needed: u64) -> Result<Arc<Walk>> {
@@ -248,7 +243,7 @@ mod tests {
         let len = bytes.len() as u64;
         let blocks = Arc::new(Blocks::new(Arc::new(MemoryDisk::new(bytes))));
         let clusters = u32::try_from(links.len()).unwrap();
-        Chains::new(Table { blocks, type_name: "FAT", at: 0, len, width: Width::Fat32, clusters })
+        Chains::new(Table { blocks, at: 0, len, width: Width::Fat32, clusters })
     }
 
     const END: u32 = 0x0FFF_FFFF;

@@ -2,8 +2,8 @@
 
 use super::chains::Chains;
 use super::{FIRST_CLUSTER, table::Table};
+use crate::guestfs::Result;
 use crate::guestfs::foreign::Blocks;
-use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Heap {
         {
             let what = format!("chain of clusters from {first:#x} on");
             let cause = ParseError::corrupt(self.offset_of(first), what, format!("{most} clusters at most"), "more");
-            return Err(self.corrupt(cause));
+            return Err(cause.into());
         }
         Ok(Some((self.offset_of(run.cluster) + skip, u64::from(run.count) * self.cluster - skip)))
     }
@@ -105,7 +105,7 @@ impl Heap {
         while done < buf.len() {
             let Some((at, len)) = self.locate(location, offset + done as u64)? else {
                 let cause = ParseError::corrupt(0, "bytes in clusters", format!("{} bytes", buf.len()), done);
-                return Err(self.corrupt(cause));
+                return Err(cause.into());
             };
             let now = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len() - done);
             self.blocks.read_at(at, &mut buf[done..done + now])?;
@@ -154,9 +154,5 @@ impl Heap {
             index += slots.len() as u64;
         }
         Ok(())
-    }
-
-    fn corrupt(&self, cause: ParseError) -> Error {
-        self.chains.table.corrupt(cause)
     }
 }

@@ -82,8 +82,6 @@ pub(in crate::guestfs) enum Link {
 /// A table of a volume.
 pub(in crate::guestfs) struct Table {
     pub(in crate::guestfs) blocks: Arc<Blocks>,
-    /// The file system's type, for messages.
-    pub(in crate::guestfs) type_name: &'static str,
     /// Its offset on the volume in bytes.
     pub(in crate::guestfs) at: u64,
     /// Its length in bytes.
@@ -123,11 +121,7 @@ impl Table {
             _ => format!("{value:#x}"),
         };
         let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
-        self.corrupt(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
-    }
-
-    pub(super) fn corrupt(&self, cause: ParseError) -> Error {
-        super::error(self.type_name, cause)
+        Error::from(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
     }
 }
 
@@ -149,7 +143,7 @@ impl Cursor<'_> {
         let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
         if place + len as u64 > table.len {
             let expected = format!("within {} bytes", table.len);
-            return Err(table.corrupt(ParseError::corrupt(table.at, "place of a cluster's link", expected, place)));
+            return Err(ParseError::corrupt(table.at, "place of a cluster's link", expected, place).into());
         }
         let buffered = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
         let skip = match buffered.filter(|skip| skip + len <= self.window.len()) {
@@ -195,7 +189,7 @@ mod tests {
     pub(super) fn table(bytes: Vec<u8>, width: Width, clusters: u32) -> Table {
         let len = bytes.len() as u64;
         let blocks = Arc::new(Blocks::new(Arc::new(MemoryDisk::new(bytes))));
-        Table { blocks, type_name: "FAT", at: 0, len, width, clusters }
+        Table { blocks, at: 0, len, width, clusters }
     }
 
     #[test]

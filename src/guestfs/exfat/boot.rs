@@ -2,8 +2,6 @@
 //! region follows. Field names and offsets are from Microsoft's specification
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 3); all numbers are
 //! little-endian.
-
-use super::corrupt;
 use crate::disk::Disk;
 use crate::guestfs::dos::FIRST_CLUSTER;
 use crate::guestfs::{Error, Result};
@@ -57,7 +55,7 @@ pub(super) struct Boot {
 /// Reads the boot region, or its backup when the main region is corrupt.
 pub(super) fn read(volume: &dyn Disk) -> Result<Boot> {
     let main = region(volume, 0, None);
-    let Err(Error::Corrupt { .. }) = main else { return main };
+    let Err(Error::Corrupt(_)) = main else { return main };
     for shift in SECTOR_SHIFTS {
         let sector = 1_u64 << shift;
         if let Ok(boot) = region(volume, sector * REGION as u64, Some(sector)) {
@@ -72,25 +70,22 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let mut first = [0; 512];
     volume.read_at(at, &mut first)?;
     let f = Fields::new("boot sector", &first, at);
-    let mark = f.bytes(3, 8).map_err(corrupt)?;
+    let mark = f.bytes(3, 8)?;
     if mark != NAME {
-        return Err(corrupt(ParseError::corrupt(
-            at + 3,
-            "name in the boot sector",
-            "EXFAT",
-            String::from_utf8_lossy(mark),
-        )));
+        return Err(
+            ParseError::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(mark)).into()
+        );
     }
-    let shift = u32::from(f.u8(108).map_err(corrupt)?); // BytesPerSectorShift
+    let shift = u32::from(f.u8(108)?); // BytesPerSectorShift
     let size = 1_u64.checked_shl(shift).unwrap_or(0);
     if !SECTOR_SHIFTS.contains(&shift) || sector.is_some_and(|sector| sector != size) {
-        return Err(corrupt(ParseError::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift)));
+        return Err(ParseError::corrupt(at + 108, "power of two of a sector", "from 9 to 12", shift).into());
     }
     let len = usize::try_from(size).unwrap_or(0);
     let mut bytes = vec![0; REGION * len];
     volume.read_at(at, &mut bytes)?;
-    check(&bytes, len, at).map_err(corrupt)?;
-    parse(&Fields::new("boot sector", &bytes[..512], at), volume.size()).map_err(corrupt)
+    check(&bytes, len, at)?;
+    parse(&Fields::new("boot sector", &bytes[..512], at), volume.size()).map_err(Error::from)
 }
 
 /// Verifies the checksum of a region with sectors of `len` bytes.

@@ -1,7 +1,7 @@
 //! Listing the names of a directory.
 
+use super::Exfat;
 use super::entry::{File, SlotKind, title};
-use super::{Exfat, corrupt};
 use crate::guestfs::dos::{Location, Named, SLOT, Slot};
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -88,12 +88,7 @@ impl Set {
                 // The secondary slots that follow have none either.
                 self.skipping = true;
                 let found = format!("{:#04x} without one", slot.raw[0]);
-                return Err(corrupt(ParseError::corrupt(
-                    slot.at,
-                    "slot of a directory",
-                    "the first one of a set",
-                    found,
-                )));
+                return Err(ParseError::corrupt(slot.at, "slot of a directory", "the first one of a set", found).into());
             }
             SlotKind::End => *self = Self { is_end: true, ..Self::default() },
             SlotKind::Free | SlotKind::Volume => *self = Self::default(),
@@ -102,7 +97,7 @@ impl Set {
                 *self = Self { skipping: true, ..Self::default() };
                 let what =
                     format!("a directory has a slot of the unknown type {:#04x} at byte {}", slot.raw[0], slot.at);
-                return Err(Error::Unsupported { type_name: super::TYPE, what });
+                return Err(Error::Unsupported(what));
             }
         }
         if let Some(short) = short {
@@ -119,7 +114,7 @@ impl Set {
         *self = Self { skipping: true, ..Self::default() };
         match (found, cause) {
             (Some(named), _) => Ok(Found::Name(named)),
-            (None, Some(cause)) => Err(corrupt(cause)),
+            (None, Some(cause)) => Err(cause.into()),
             (None, None) => Ok(Found::Nothing),
         }
     }
@@ -127,7 +122,7 @@ impl Set {
 
 fn cut_short(set: &Set) -> Error {
     let expected = format!("{} slots", set.bytes.len() / SLOT + set.left);
-    corrupt(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
+    Error::from(ParseError::corrupt(set.at, "set of slots of a file", expected, set.bytes.len() / SLOT))
 }
 
 /// The name of a set; `next` is the index of the slot after it. A set that is invalid otherwise still yields its name,

@@ -9,7 +9,7 @@ mod entry;
 mod facts;
 mod upper;
 
-use super::dos::{Heap, Location, Names, SLOT, Table, Width, error};
+use super::dos::{Heap, Location, Names, SLOT, Table, Width};
 use super::foreign::Blocks;
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
@@ -37,10 +37,6 @@ pub struct Exfat {
     gaps: Gaps,
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    error(TYPE, cause)
-}
-
 impl Exfat {
     /// Opens the file system of a volume.
     ///
@@ -50,7 +46,6 @@ impl Exfat {
         let boot = boot::read(&*volume)?;
         let table = Table {
             blocks: Arc::new(Blocks::new(volume)),
-            type_name: TYPE,
             at: boot.table.0,
             len: boot.table.1,
             width: Width::Exfat,
@@ -66,7 +61,7 @@ impl Exfat {
     /// A file or directory other than the root, and the offset of its first slot on the volume.
     fn file(&self, node: Node) -> Result<(File, u64)> {
         let (at, in_run) = ((node.0 >> 1).saturating_mul(SLOT as u64), node.0 & 1 == 1);
-        let outside = || corrupt(ParseError::corrupt(at, "slot of a directory", "one in a cluster", "none"));
+        let outside = || Error::from(ParseError::corrupt(at, "slot of a directory", "one in a cluster", "none"));
         let mut set = vec![0; SLOT];
         let (mut slot_at, mut len) = (at, 1);
         let mut index = 0;
@@ -77,12 +72,13 @@ impl Exfat {
             self.heap.blocks.read_at(slot_at, raw)?;
             if index == 0 {
                 let entry::SlotKind::File(more) = entry::SlotKind::of(raw) else {
-                    return Err(corrupt(ParseError::corrupt(
+                    return Err(ParseError::corrupt(
                         at,
                         "slot of a directory",
                         "a file or a directory",
                         "something else",
-                    )));
+                    )
+                    .into());
                 };
                 len = more + 1;
                 set.resize(len * SLOT, 0);
@@ -95,7 +91,7 @@ impl Exfat {
                 slot_at = self.heap.offset_of(next.ok_or_else(outside)?.cluster);
             }
         }
-        Ok((File::parse(&set, at).map_err(corrupt)?, at))
+        Ok((File::parse(&set, at)?, at))
     }
 
     /// The location of the bytes of a file or directory whose first slot is at byte `at` of the volume.
@@ -107,14 +103,14 @@ impl Exfat {
         let clusters = file.size.div_ceil(self.heap.cluster);
         if clusters > u64::from(table.clusters) {
             let most = u64::from(table.clusters).saturating_mul(self.heap.cluster);
-            return Err(corrupt(ParseError::corrupt(at, "size of a file", format_args!("at most {most}"), file.size)));
+            return Err(ParseError::corrupt(at, "size of a file", format_args!("at most {most}"), file.size).into());
         }
         let end = u64::from(file.first).saturating_add(if file.is_run { clusters } else { 1 });
         if !table.has(file.first) || end > u64::from(table.end()) {
             let expected = format!("from 2 to {:#x}", table.end() - 1);
             let what = format!("clusters of {}", String::from_utf8_lossy(&file.name));
             let found = format!("{:#x} to {:#x}", file.first, end - 1);
-            return Err(corrupt(ParseError::corrupt(at, what, expected, found)));
+            return Err(ParseError::corrupt(at, what, expected, found).into());
         }
         if file.is_run {
             return Ok(Location::Range { at: self.heap.offset_of(file.first), len: file.size });
@@ -134,7 +130,7 @@ impl Exfat {
         if file.size > MAX_DIRECTORY {
             let cause =
                 ParseError::corrupt(at, "size of a directory", format_args!("at most {MAX_DIRECTORY}"), file.size);
-            return Err(corrupt(cause));
+            return Err(cause.into());
         }
         Ok((self.location(&file, at)?, file.is_run))
     }
@@ -197,9 +193,7 @@ impl GuestFs for Exfat {
         };
         match self.heap.locate(self.location(&file, at)?, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(valid).min(len) }),
-            None => {
-                Err(corrupt(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset)))
-            }
+            None => Err(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset).into()),
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The up-case table, which maps each UTF-16 unit to its upper case. In the compressed form that formatters write,
 //! 0xFFFF and a count stand for that many units without another case
 //! (<https://learn.microsoft.com/en-us/windows/win32/fileio/exfat-specification>, section 7.2).
-
-use super::corrupt;
 use crate::guestfs::Result;
 use crate::guestfs::dos::{Heap, Location, Names, upper_case};
 use crate::ondisk::ParseError;
@@ -32,14 +30,14 @@ pub(super) fn names(heap: &Heap, slot: Option<(u64, u32, u32, u64)>, notes: &mut
 fn read(heap: &Heap, (at, checksum, first, len): (u64, u32, u32, u64)) -> Result<Vec<u16>> {
     if len > MAX_LEN || !len.is_multiple_of(2) || !heap.chains.table.has(first) {
         let found = format!("{len} bytes from cluster {first:#x} on");
-        return Err(corrupt(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found)));
+        return Err(ParseError::corrupt(at, "table of upper-case letters", "up to 65536 letters", found).into());
     }
     let mut raw = vec![0; usize::try_from(len).unwrap_or(0)];
     heap.read(Location::Chain { first, clusters: len.div_ceil(heap.cluster) }, 0, &mut raw)?;
     let sum = raw.iter().fold(0_u32, |sum, byte| sum.rotate_right(1).wrapping_add(u32::from(*byte)));
     if sum != checksum {
         let (sum, stated) = (format!("{sum:#010x}"), format!("{checksum:#010x}"));
-        return Err(corrupt(ParseError::corrupt(at, "checksum of the table of upper-case letters", sum, stated)));
+        return Err(ParseError::corrupt(at, "checksum of the table of upper-case letters", sum, stated).into());
     }
     Ok(decompress(&raw))
 }

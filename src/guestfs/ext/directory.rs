@@ -2,8 +2,8 @@
 //! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed directories look like blocks of
 //! unused entries, so reading all blocks in order finds all names.
 
+use super::Ext;
 use super::inode::{Inode, flags};
-use super::{Ext, corrupt};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -69,12 +69,13 @@ impl Ext {
         }
         if directory.attributes.size > MAX_DIRECTORY {
             let what = format!("size of the directory with inode {}", directory.number);
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 what,
                 format_args!("at most {MAX_DIRECTORY}"),
                 directory.attributes.size,
-            )));
+            )
+            .into());
         }
         let size = u64::from(self.sb.block_size);
         let blocks = directory.attributes.size.div_ceil(size);
@@ -194,7 +195,7 @@ impl Ext {
             let name = f.bytes(place + FIXED, name_len)?;
             Ok(Raw { inode: f.u32_le(place)?, file_type: f.u8(place + 7)?, name, end: place + rec_len })
         };
-        read().map_err(corrupt)
+        read().map_err(Error::from)
     }
 
     /// Holds a block of a directory against the checksum in its last 12 bytes, if it has one.
@@ -202,10 +203,10 @@ impl Ext {
         let Some(seed) = directory.checksum_seed(&self.sb) else { return Ok(()) };
         let tail = bytes.len() - 12;
         let f = Fields::new("directory", bytes, at);
-        if f.bytes(tail, 8).map_err(corrupt)? != [0, 0, 0, 0, 12, 0, 0, TAIL] {
+        if f.bytes(tail, 8)? != [0, 0, 0, 0, 12, 0, 0, TAIL] {
             return Ok(());
         }
-        let stated = f.u32_le(tail + 8).map_err(corrupt)?;
+        let stated = f.u32_le(tail + 8)?;
         let found = super::checksum(seed, &bytes[..tail]);
         super::same_checksum("checksum of a directory", f.offset(tail + 8), found, stated)
     }

@@ -1,9 +1,9 @@
 //! Block groups: where their descriptors are, and what they say. Field names and offsets are those of the kernel's
 //! `struct ext4_group_desc` (<https://docs.kernel.org/filesystems/ext4/group_descr.html>).
 
+use super::Ext;
 use super::superblock::Superblock;
-use super::{Ext, corrupt};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
@@ -95,8 +95,8 @@ impl Ext {
         let bytes = self.block(block, "group descriptors")?;
         let at = self.byte_of(block).saturating_add(place as u64);
         let f = Fields::new("group descriptors", &bytes, self.byte_of(block));
-        let raw = f.bytes(place, usize::from(self.sb.descriptor_size)).map_err(corrupt)?;
-        Descriptor::parse(raw, at, number, &self.sb).map_err(corrupt)
+        let raw = f.bytes(place, usize::from(self.sb.descriptor_size))?;
+        Descriptor::parse(raw, at, number, &self.sb).map_err(Error::from)
     }
 
     /// What a user should know of the groups, whose inodes are read all the same.

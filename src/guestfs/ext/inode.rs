@@ -105,7 +105,7 @@ impl Inode {
             return Ok(());
         }
         let what = format!("the {kind} with inode {} is encrypted by the guest", self.number);
-        Err(Error::Unsupported { type_name: super::TYPE, what })
+        Err(Error::Unsupported(what))
     }
 
     /// The seed of the checksums of what belongs to this inode.

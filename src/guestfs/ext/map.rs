@@ -1,8 +1,8 @@
 //! From a file's blocks to the volume's: extent trees and indirect blocks.
 
+use super::Ext;
 use super::inode::{Inode, flags};
-use super::{Ext, corrupt};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Ext {
             && first.checked_add(mapped.count).is_none_or(|end| end > self.sb.blocks)
         {
             let what = format!("block {block} of inode {}", inode.number);
-            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first)));
+            return Err(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), first).into());
         }
         Ok(mapped)
     }
@@ -82,16 +82,16 @@ impl Ext {
     fn check_extent_node(&self, inode: &Inode, bytes: &[u8], at: u64) -> Result<()> {
         let Some(seed) = inode.checksum_seed(&self.sb) else { return Ok(()) };
         let f = Fields::new("extent tree", bytes, at);
-        let tail = 12 + 12 * usize::from(f.u16_le(4).map_err(corrupt)?);
-        let stated = f.u32_le(tail).map_err(corrupt)?;
-        let found = super::checksum(seed, f.bytes(0, tail).map_err(corrupt)?);
+        let tail = 12 + 12 * usize::from(f.u16_le(4)?);
+        let stated = f.u32_le(tail)?;
+        let found = super::checksum(seed, f.bytes(0, tail)?);
         super::same_checksum("checksum of an extent tree", f.offset(tail), found, stated)
     }
 
     fn map_indirect(&self, inode: &Inode, block: u64) -> Result<Mapped> {
         let per_block = u64::from(self.sb.block_size / 4);
         let f = Fields::new("block map", &inode.block, 0);
-        let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(corrupt);
+        let slot = |i: u64| f.u32_le(4 * usize::try_from(i).unwrap_or(usize::MAX)).map(u64::from).map_err(Error::from);
         if block < DIRECT {
             return Ok(segment(&inode.block[..48], usize::try_from(block).unwrap_or(0)));
         }
@@ -105,7 +105,7 @@ impl Ext {
             span *= per_block;
         }
         let what = format!("block number of inode {}", inode.number);
-        Err(corrupt(ParseError::corrupt(0, what, "one that three levels of indirection reach", block)))
+        Err(ParseError::corrupt(0, what, "one that three levels of indirection reach", block).into())
     }
 
     /// Follows indirect blocks; `span` is how many blocks of the file an entry of `table` stands for.
@@ -152,7 +152,7 @@ impl Search {
     fn step(&mut self, node: &[u8], at: u64) -> Result<Step> {
         let (level, entries) = header(node, at, self.inode, self.level)?;
         let f = Fields::new("extent tree", node, at);
-        let found = self.find(&f, level, entries).map_err(corrupt)?;
+        let found = self.find(&f, level, entries)?;
         self.level = level.checked_sub(1);
         Ok(found)
     }
@@ -199,23 +199,24 @@ impl Search {
 fn header(node: &[u8], at: u64, inode: u32, expected_level: Option<u16>) -> Result<(u16, usize)> {
     let f = Fields::new("extent tree", node, at);
     let rule = |offset: usize, what: &str, expected: String, found: u16| {
-        Err(corrupt(ParseError::corrupt(
+        Err(ParseError::corrupt(
             f.offset(offset),
             format!("{what} of the extent tree of inode {inode}"),
             expected,
             found,
-        )))
+        )
+        .into())
     };
-    let magic = f.u16_le(0).map_err(corrupt)?;
+    let magic = f.u16_le(0)?;
     if magic != EXTENT_MAGIC {
         return rule(0, "magic number", EXTENT_MAGIC.to_string(), magic);
     }
-    let entries = f.u16_le(2).map_err(corrupt)?;
+    let entries = f.u16_le(2)?;
     let room = node.len() / 12 - 1;
     if usize::from(entries) > room {
         return rule(2, "number of entries", format!("at most {room}"), entries);
     }
-    let level = f.u16_le(6).map_err(corrupt)?;
+    let level = f.u16_le(6)?;
     match expected_level {
         Some(expected) if level != expected => rule(6, "depth", expected.to_string(), level),
         None if level > MAX_DEPTH => rule(6, "depth", format!("at most {MAX_DEPTH}"), level),

@@ -64,10 +64,6 @@ pub fn type_name(head: &[u8]) -> &'static str {
     superblock::type_name(word(0x5C), word(0x60))
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
 /// CRC-32C as the kernel's `ext4_chksum`: neither turned over before nor after.
 fn checksum(seed: u32, bytes: &[u8]) -> u32 {
     !crc32c::crc32c_append(!seed, bytes)
@@ -77,7 +73,7 @@ fn same_checksum(what: &str, at: u64, found: u32, stated: u32) -> Result<()> {
     if found == stated {
         return Ok(());
     }
-    Err(corrupt(ParseError::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}"))))
+    Err(ParseError::corrupt(at, what, format_args!("{found:#010x}"), format_args!("{stated:#010x}")).into())
 }
 
 impl Ext {
@@ -94,7 +90,7 @@ impl Ext {
         let short = shortage(ext.byte_of(sb.blocks), ext.volume.size());
         let replay = sb.journal_inode.filter(|_| sb.needs_recovery).map(|journal| ext.replay(&*ext.inode(journal)?));
         let mut notes = Vec::new();
-        if let (Some(Err(Error::Corrupt { cause, .. })), Some(_)) = (&replay, &short) {
+        if let (Some(Err(Error::Corrupt(cause))), Some(_)) = (&replay, &short) {
             notes.push(format!(
                 "It was not cleanly unmounted and its journal cannot be replayed ({cause}): recent changes may be missing"
             ));
@@ -111,7 +107,7 @@ impl Ext {
                 ext = with(sb.clone(), ext.replay, View::default());
             }
             let view = match ext.view(changes) {
-                Err(Error::Corrupt { cause, .. }) => {
+                Err(Error::Corrupt(cause)) => {
                     ext.replay.area.cause = Some(cause);
                     View::default()
                 }
@@ -190,7 +186,7 @@ impl Ext {
             return Ok(bytes);
         }
         if block >= self.sb.blocks {
-            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block).into());
         }
         let bytes: Arc<[u8]> = self.newest(block)?.into();
         self.blocks.insert(block, bytes.clone());
@@ -205,7 +201,7 @@ impl Ext {
             Some(raw) => self.changed_inode(number, raw)?,
             None => {
                 let (at, raw) = self.raw_inode(number)?;
-                Inode::parse(&raw, at, number, &self.sb).map_err(corrupt)?
+                Inode::parse(&raw, at, number, &self.sb)?
             }
         };
         let inode = Arc::new(inode);
@@ -216,24 +212,19 @@ impl Ext {
     /// An inode whose bytes are `raw` and not those on the volume.
     fn changed_inode(&self, number: u32, raw: &[u8]) -> Result<Inode> {
         let (block, start) = self.inode_place(number)?;
-        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(corrupt)
+        Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(Error::from)
     }
 
     /// The block that an inode is in, and where in it.
     fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
-            return Err(corrupt(ParseError::corrupt(
-                0,
-                "inode number",
-                format_args!("1 to {}", self.sb.inodes),
-                number,
-            )));
+            return Err(ParseError::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number).into());
         }
         let index = u64::from(number - 1);
         let group = index / u64::from(self.sb.inodes_per_group);
         if group >= self.sb.groups() {
             let expected = format!("one of {} groups", self.sb.groups());
-            return Err(corrupt(ParseError::corrupt(0, format!("group of inode {number}"), expected, group)));
+            return Err(ParseError::corrupt(0, format!("group of inode {number}"), expected, group).into());
         }
         let table = self.inode_table(group)?;
         let byte = index % u64::from(self.sb.inodes_per_group) * u64::from(self.sb.inode_size);
@@ -345,12 +336,7 @@ impl GuestFs for Ext {
         let part = start.checked_add(buf.len()).and_then(|end| bytes.get(start..end));
         let part = part.ok_or_else(|| {
             let what = format!("inline data of inode {}", inode.number);
-            corrupt(ParseError::corrupt(
-                0,
-                what,
-                format_args!("{} bytes", start.saturating_add(buf.len())),
-                bytes.len(),
-            ))
+            ParseError::corrupt(0, what, format_args!("{} bytes", start.saturating_add(buf.len())), bytes.len())
         })?;
         buf.copy_from_slice(part);
         Ok(())
@@ -365,7 +351,7 @@ impl GuestFs for Ext {
         inode.readable("symbolic link")?;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(ParseError::corrupt(0, what, format_args!("at most {MAX_LINK}"), size).into());
         }
         if inode.has(flags::INLINE_DATA) {
             return self.inline_data(&inode);
@@ -377,7 +363,7 @@ impl GuestFs for Ext {
             let len = target.len();
             let short = inode.block.get(..len).filter(|_| len < BLOCK_BYTES).ok_or_else(|| {
                 let what = format!("length of the symbolic link with inode {}, which has no blocks", inode.number);
-                corrupt(ParseError::corrupt(0, what, format_args!("below {BLOCK_BYTES}"), size))
+                ParseError::corrupt(0, what, format_args!("below {BLOCK_BYTES}"), size)
             })?;
             target.copy_from_slice(short);
         } else {

@@ -1,7 +1,6 @@
 //! The superblock, 1024 bytes at byte 1024. Field names and offsets are those of the kernel's
 //! `struct ext4_super_block` (<https://docs.kernel.org/filesystems/ext4/super.html>); all numbers are little-endian.
 
-use super::TYPE;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -100,33 +99,26 @@ pub(super) fn type_name(compat: u32, features: u32) -> &'static str {
 }
 
 fn bad(what: &str, at: u64, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
-    super::corrupt(ParseError::corrupt(AT + at, what, expected, found))
+    Error::from(ParseError::corrupt(AT + at, what, expected, found))
 }
 
 impl Superblock {
     /// Parses the [`SIZE`] bytes at [`AT`].
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         let f = Fields::new("superblock", bytes, AT);
-        Self::fields(&f, bytes).map_err(|e| match e {
-            Failed::Field(cause) => super::corrupt(cause),
-            Failed::Rule(error) => error,
-        })
-    }
-
-    fn fields(f: &Fields<'_>, bytes: &[u8]) -> Result<Self, Failed> {
         let magic = f.u16_le(0x38)?;
         if magic != MAGIC {
-            return Err(bad("magic number", 0x38, format_args!("{MAGIC:#x}"), format_args!("{magic:#x}")).into());
+            return Err(bad("magic number", 0x38, format_args!("{MAGIC:#x}"), format_args!("{magic:#x}")));
         }
         let compat = f.u32_le(0x5C)?;
         let features = f.u32_le(0x60)?;
         let ro_compat = f.u32_le(0x64)?;
         unknown_features(features)?;
-        let checksum_seed = checksum_seed(f, bytes, features, ro_compat)?;
+        let checksum_seed = checksum_seed(&f, bytes, features, ro_compat)?;
 
         let log_block_size = f.u32_le(0x18)?;
         if log_block_size > 6 {
-            return Err(bad("block size", 0x18, "1 KiB to 64 KiB", format_args!("2^{log_block_size} KiB")).into());
+            return Err(bad("block size", 0x18, "1 KiB to 64 KiB", format_args!("2^{log_block_size} KiB")));
         }
         let block_size: u32 = 1024 << log_block_size;
         let wide = features & incompat::BITS_64 != 0;
@@ -135,24 +127,24 @@ impl Superblock {
         let free_blocks = u64::from(f.u32_le(0xC)?) | u64::from(high(0x158)?) << 32;
         if blocks.checked_mul(u64::from(block_size)).is_none() {
             let found = format_args!("{blocks} blocks of {block_size} bytes").to_string();
-            return Err(bad("number of blocks", 0x4, "less than 2^64 bytes", found).into());
+            return Err(bad("number of blocks", 0x4, "less than 2^64 bytes", found));
         }
         // A group's bitmap is a block, with a bit per block or (BIGALLOC) per cluster of several.
         let log_cluster = if ro_compat & RO_COMPAT_BIGALLOC != 0 { f.u32_le(0x1C)? } else { log_block_size };
         let ratio = 1_u32.checked_shl(log_cluster.saturating_sub(log_block_size)).unwrap_or(u32::MAX);
         let most = (block_size * 8).saturating_mul(ratio);
-        let blocks_per_group = in_range(f, "blocks per group", 0x20, 8, most)?;
-        let inodes_per_group = in_range(f, "inodes per group", 0x28, 1, block_size * 8)?;
-        let first_data_block = in_range(f, "first data block", 0x14, 0, 1)?;
+        let blocks_per_group = in_range(&f, "blocks per group", 0x20, 8, most)?;
+        let inodes_per_group = in_range(&f, "inodes per group", 0x28, 1, block_size * 8)?;
+        let first_data_block = in_range(&f, "first data block", 0x14, 0, 1)?;
         let inodes = f.u32_le(0)?;
         let revision = f.u32_le(0x4C)?;
         let inode_size = if revision == 0 { 128 } else { f.u16_le(0x58)? };
         if !inode_size.is_power_of_two() || inode_size < 128 || u32::from(inode_size) > block_size {
-            return Err(bad("inode size", 0x58, "a power of two from 128 to a block", inode_size).into());
+            return Err(bad("inode size", 0x58, "a power of two from 128 to a block", inode_size));
         }
         let descriptor_size = if wide { f.u16_le(0xFE)? } else { 32 };
         if !descriptor_size.is_power_of_two() || !(32..=1024).contains(&descriptor_size) {
-            return Err(bad("group descriptor size", 0xFE, "a power of two from 32 to 1024", descriptor_size).into());
+            return Err(bad("group descriptor size", 0xFE, "a power of two from 32 to 1024", descriptor_size));
         }
         let state = f.u16_le(0x3A)?;
         let journal = compat & COMPAT_HAS_JOURNAL != 0;
@@ -178,7 +170,7 @@ impl Superblock {
             huge_files: ro_compat & RO_COMPAT_HUGE_FILE != 0,
             group_checksums: ro_compat & RO_COMPAT_GDT_CSUM != 0,
             checksum_seed,
-            uuid: uuid(f)?,
+            uuid: uuid(&f)?,
             label: f.text(0x78, 16)?,
             type_name: type_name(compat, features),
         })
@@ -190,48 +182,25 @@ impl Superblock {
     }
 }
 
-/// A field past the end, or one that breaks a rule.
-enum Failed {
-    Field(ParseError),
-    Rule(Error),
-}
-
-impl From<ParseError> for Failed {
-    fn from(cause: ParseError) -> Self {
-        Self::Field(cause)
-    }
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self::Rule(error)
-    }
-}
-
 fn unknown_features(features: u32) -> Result<()> {
     if features & incompat::JOURNAL_DEV != 0 {
-        return Err(Error::Unsupported {
-            type_name: TYPE,
-            what: "it is the external journal of another one".to_owned(),
-        });
+        return Err(Error::Unsupported("it is the external journal of another one".to_owned()));
     }
     let unknown = features & !incompat::KNOWN;
     if unknown == 0 {
         return Ok(());
     }
-    Err(Error::Unsupported { type_name: TYPE, what: format!("incompatible features {unknown:#x} are not known") })
+    Err(Error::Unsupported(format!("incompatible features {unknown:#x} are not known")))
 }
 
-fn checksum_seed(f: &Fields<'_>, bytes: &[u8], features: u32, ro_compat: u32) -> Result<Option<u32>, Failed> {
+fn checksum_seed(f: &Fields<'_>, bytes: &[u8], features: u32, ro_compat: u32) -> Result<Option<u32>> {
     if ro_compat & RO_COMPAT_METADATA_CSUM == 0 {
         return Ok(None);
     }
     let stated = f.u32_le(0x3FC)?;
     let found = super::checksum(!0, bytes.get(..0x3FC).unwrap_or_default());
     if stated != found {
-        return Err(
-            bad("superblock checksum", 0x3FC, format_args!("{found:#010x}"), format_args!("{stated:#010x}")).into()
-        );
+        return Err(bad("superblock checksum", 0x3FC, format_args!("{found:#010x}"), format_args!("{stated:#010x}")));
     }
     Ok(Some(if features & incompat::CSUM_SEED != 0 {
         f.u32_le(0x270)?
@@ -240,16 +209,16 @@ fn checksum_seed(f: &Fields<'_>, bytes: &[u8], features: u32, ro_compat: u32) ->
     }))
 }
 
-fn in_range(f: &Fields<'_>, what: &str, at: usize, low: u32, high: u32) -> Result<u32, Failed> {
+fn in_range(f: &Fields<'_>, what: &str, at: usize, low: u32, high: u32) -> Result<u32> {
     let value = f.u32_le(at)?;
     if (low..=high).contains(&value) {
         return Ok(value);
     }
-    Err(bad(what, at as u64, format_args!("{low} to {high}"), value).into())
+    Err(bad(what, at as u64, format_args!("{low} to {high}"), value))
 }
 
 /// `s_uuid`, whose bytes are in the order of its text.
-fn uuid(f: &Fields<'_>) -> Result<Uuid, Failed> {
+fn uuid(f: &Fields<'_>) -> Result<Uuid> {
     let mut raw = [0; 16];
     raw.copy_from_slice(f.bytes(0x68, 16)?);
     Ok(Uuid::from_bytes(raw))

@@ -6,10 +6,10 @@
 //! last name, and loses directories that got the number of a deleted directory; here these are as they were synced. Data that
 //! outgrew its inode (`inline_data`), which it drops, is refused.
 
+use super::Ext;
 use super::inode::{BLOCK_BYTES, Inode, flags};
 use super::journal::Change;
 use super::map::{self, Mapped};
-use super::{Ext, corrupt};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -209,7 +209,7 @@ impl Apply<'_> {
         };
         match found {
             Ok(inode) => Ok(Some(inode).filter(|inode| inode.attributes.links > 0)),
-            Err(Error::Corrupt { .. }) => Ok(None),
+            Err(Error::Corrupt(_)) => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -221,7 +221,7 @@ impl Apply<'_> {
             return Ok(Some(inode));
         }
         let what = format!("map of inode {number}, whose blocks a fast commit changes");
-        Err(corrupt(ParseError::corrupt(0, what, "an extent tree", "none")))
+        Err(ParseError::corrupt(0, what, "an extent tree", "none").into())
     }
 
     /// The bytes of an inode, for changing.
@@ -257,12 +257,7 @@ impl Apply<'_> {
         if count == 0 || end.is_none_or(|end| end > self.ext.sb.blocks) {
             let what = format!("block {first} of inode {number} in a fast commit");
             let found = format!("{count} from {block:?} on");
-            return Err(corrupt(ParseError::corrupt(
-                0,
-                what,
-                format_args!("blocks below {}", self.ext.sb.blocks),
-                found,
-            )));
+            return Err(ParseError::corrupt(0, what, format_args!("blocks below {}", self.ext.sb.blocks), found).into());
         }
         self.view.put(file.number, first, first + count, block);
         Ok(())
@@ -271,7 +266,7 @@ impl Apply<'_> {
     fn create(&mut self, directory: u32, number: u32, name: &[u8]) -> Result<()> {
         let Some(inode) = self.present(number)? else {
             let what = format!("inode {number}, which a fast commit makes");
-            return Err(corrupt(ParseError::corrupt(0, what, "an inode in use", "none")));
+            return Err(ParseError::corrupt(0, what, "an inode in use", "none").into());
         };
         if inode.attributes.kind == NodeKind::Directory {
             self.view.directories.insert(number, Names { is_new: true, ..Names::default() });
@@ -287,12 +282,7 @@ impl Apply<'_> {
         }
         if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
             let found = String::from_utf8_lossy(name).into_owned();
-            return Err(corrupt(ParseError::corrupt(
-                0,
-                "name in a fast commit",
-                "one without / and zero bytes",
-                found,
-            )));
+            return Err(ParseError::corrupt(0, "name in a fast commit", "one without / and zero bytes", found).into());
         }
         self.view.directories.entry(directory).or_default().add(name, number);
         self.set_links(number, inode.attributes.links + 1)
@@ -327,11 +317,11 @@ impl Apply<'_> {
         let Some(directory) = self.present(number)? else { return Ok(false) };
         if directory.attributes.kind != NodeKind::Directory {
             let what = format!("inode {number}, in which a fast commit changes a name");
-            return Err(corrupt(ParseError::corrupt(0, what, "a directory", "none")));
+            return Err(ParseError::corrupt(0, what, "a directory", "none").into());
         }
         if directory.has(flags::ENCRYPT) || directory.has(flags::CASEFOLD) {
             let what = format!("directory with inode {number}, in which a fast commit changes a name");
-            return Err(corrupt(ParseError::unsupported(0, what, "names as they are", "encrypted ones or any case")));
+            return Err(ParseError::corrupt(0, what, "names as they are", "encrypted ones or any case").into());
         }
         Ok(true)
     }
@@ -359,12 +349,9 @@ impl Apply<'_> {
             self.names += names.len();
             if self.names > MAX_NAMES {
                 let expected = format!("at most {MAX_NAMES}");
-                return Err(corrupt(ParseError::corrupt(
-                    0,
-                    "names in directories of the fast commits",
-                    expected,
-                    self.names,
-                )));
+                return Err(
+                    ParseError::corrupt(0, "names in directories of the fast commits", expected, self.names).into()
+                );
             }
             self.stored.insert(directory, names);
         }

@@ -1,8 +1,8 @@
 //! Extended attributes, and the inline data that one of them carries
 //! (<https://docs.kernel.org/filesystems/ext4/attributes.html>).
 
+use super::Ext;
 use super::inode::{BLOCK_BYTES, Inode, flags};
-use super::{Ext, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -46,7 +46,7 @@ impl Ext {
             Some(Value::Here(bytes)) => bytes,
             Some(Value::Inode { number, size }) => self.value_inode(number, size)?,
         };
-        Ok(Some(if is_acl(name) { acl_for_user(&value).map_err(corrupt)? } else { value }))
+        Ok(Some(if is_acl(name) { acl_for_user(&value)? } else { value }))
     }
 
     /// The bytes of a file or directory that are kept in the inode: in the map first, then in `system.data`.
@@ -60,12 +60,13 @@ impl Ext {
         let size = usize::try_from(inode.attributes.size).unwrap_or(usize::MAX);
         if bytes.len() < size {
             let what = format!("inline data of inode {}", inode.number);
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 what,
                 format_args!("{size} bytes"),
                 format_args!("{} bytes", bytes.len()),
-            )));
+            )
+            .into());
         }
         bytes.truncate(size);
         Ok(bytes)
@@ -75,9 +76,9 @@ impl Ext {
     fn inode_attributes(&self, inode: &Inode) -> Result<Vec<Attribute>> {
         let mut all = Vec::new();
         let f = Fields::new("attributes of an inode", &inode.rest, 0);
-        if inode.rest.len() >= 4 && f.u32_le(0).map_err(corrupt)? == MAGIC {
+        if inode.rest.len() >= 4 && f.u32_le(0)? == MAGIC {
             // Offsets of values count from the first entry.
-            parse(&inode.rest[4..], 0, &mut all).map_err(corrupt)?;
+            parse(&inode.rest[4..], 0, &mut all)?;
         }
         Ok(all)
     }
@@ -88,18 +89,15 @@ impl Ext {
         if inode.file_acl != 0 {
             let bytes = self.block(inode.file_acl, "attribute block")?;
             let f = Fields::new("attribute block", &bytes, self.byte_of(inode.file_acl));
-            let magic = f.u32_le(0).map_err(corrupt)?;
+            let magic = f.u32_le(0)?;
             if magic != MAGIC {
                 let (expected, found) = (format!("{MAGIC:#x}"), format!("{magic:#x}"));
-                return Err(corrupt(ParseError::corrupt(
-                    f.offset(0),
-                    "magic number of an attribute block",
-                    expected,
-                    found,
-                )));
+                return Err(
+                    ParseError::corrupt(f.offset(0), "magic number of an attribute block", expected, found).into()
+                );
             }
             self.check_attribute_block(inode.file_acl, &bytes)?;
-            parse(&bytes, BLOCK_HEADER, &mut all).map_err(corrupt)?;
+            parse(&bytes, BLOCK_HEADER, &mut all)?;
         }
         Ok(all)
     }
@@ -111,7 +109,7 @@ impl Ext {
         let mut plain = bytes.to_vec();
         plain[16..20].fill(0);
         let found = super::checksum(super::checksum(seed, &block.to_le_bytes()), &plain);
-        super::same_checksum("checksum of an attribute block", f.offset(16), found, f.u32_le(16).map_err(corrupt)?)
+        super::same_checksum("checksum of an attribute block", f.offset(16), found, f.u32_le(16)?)
     }
 
     fn value_inode(&self, number: u32, size: u32) -> Result<Vec<u8>> {
@@ -119,12 +117,13 @@ impl Ext {
         if !inode.has(flags::EA_INODE) || size > MAX_VALUE || inode.attributes.size < u64::from(size) {
             let what = format!("value of an attribute in inode {number}");
             let found = format!("{size} of {} bytes", inode.attributes.size);
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 what,
                 format_args!("up to {MAX_VALUE} bytes of a value's inode"),
                 found,
-            )));
+            )
+            .into());
         }
         let mut value = vec![0; usize::try_from(size).unwrap_or(0)];
         self.read_blocks(&inode, &mut value)?;

@@ -68,8 +68,7 @@ impl Fat {
         let mut raw = [0; super::boot::SIZE];
         self.heap.blocks.read_at(at, &mut raw)?;
         let f = Fields::new("FSInfo sector", &raw, at);
-        let read = || Ok((f.u32_le(0)?, f.u32_le(484)?, f.u32_le(488)?));
-        Ok(match read().map_err(|cause| self.corrupt(cause))? {
+        Ok(match (f.u32_le(0)?, f.u32_le(484)?, f.u32_le(488)?) {
             (LEAD, STRUCTURE, free) if free <= self.boot.clusters => free, // FSI_Free_Count
             _ => 0,
         })

@@ -10,7 +10,7 @@ mod entry;
 mod facts;
 
 use super::detect::Content;
-use super::dos::{Heap, Location, Names, SLOT, Table, Width, date_and_time, error, has_date, serial, upper_case};
+use super::dos::{Heap, Location, Names, SLOT, Table, Width, date_and_time, has_date, serial, upper_case};
 use super::foreign::Blocks;
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result};
@@ -70,10 +70,9 @@ impl Fat {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes, volume.size()).map_err(|cause| error(TYPE, cause))?;
+        let boot = Boot::parse(&bytes, volume.size())?;
         let table = Table {
             blocks: Arc::new(Blocks::new(volume)),
-            type_name: type_name(boot.width),
             at: boot.table.0,
             len: boot.table.1,
             width: boot.width,
@@ -86,10 +85,6 @@ impl Fat {
         Ok(fat)
     }
 
-    fn corrupt(&self, cause: ParseError) -> Error {
-        error(type_name(self.boot.width), cause)
-    }
-
     /// The slot of a node other than the root, and its offset on the volume.
     fn short(&self, node: Node) -> Result<(Short, u64)> {
         let at = node.0.saturating_mul(SLOT as u64);
@@ -97,12 +92,7 @@ impl Fat {
         self.heap.blocks.read_at(at, &mut raw)?;
         match SlotKind::of(&raw) {
             SlotKind::Short(short) => Ok((short, at)),
-            _ => Err(self.corrupt(ParseError::corrupt(
-                at,
-                "slot of a directory",
-                "a file or a directory",
-                "something else",
-            ))),
+            _ => Err(ParseError::corrupt(at, "slot of a directory", "a file or a directory", "something else").into()),
         }
     }
 
@@ -146,7 +136,7 @@ impl Fat {
         }
         let what = format!("first cluster of {}", short.name());
         let expected = format!("from 2 to {:#x}", self.heap.chains.table.end() - 1);
-        Err(self.corrupt(ParseError::corrupt(at + 20, what, expected, format_args!("{first:#x}"))))
+        Err(ParseError::corrupt(at + 20, what, expected, format_args!("{first:#x}")).into())
     }
 }
 
@@ -204,7 +194,7 @@ impl GuestFs for Fat {
         let (location, size) = self.file(file)?;
         match self.heap.locate(location, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
-            None => Err(self.corrupt(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset))),
+            None => Err(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset).into()),
         }
     }
 }

@@ -2,11 +2,11 @@
 //! offsets are from `HFSPlusAttrKey`, `HFSPlusAttrData`, `HFSPlusAttrForkData` and `HFSPlusAttrExtents` in Apple's
 //! `hfs_format.h` (<https://github.com/apple-oss-distributions/hfs/blob/main/core/hfs_format.h>).
 
+use super::HfsPlus;
 use super::btree::Record;
 use super::header::{Extent, Fork, extents};
 use super::source::find;
-use super::{HfsPlus, corrupt, unsupported};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::cmp::Ordering;
@@ -36,7 +36,7 @@ impl HfsPlus {
         each: &mut dyn FnMut(String, &Record<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         if let Some(cause) = &self.attributes_error {
-            return Err(corrupt(cause.clone()));
+            return Err(cause.clone().into());
         }
         let Some(tree) = &self.attributes else { return Ok(()) };
         let order = |raw: &[u8]| {
@@ -44,7 +44,7 @@ impl HfsPlus {
         };
         self.walk(tree, &order, &mut |record| {
             let record = record?;
-            let (of, name, _) = key(record.key).map_err(corrupt)?;
+            let (of, name, _) = key(record.key)?;
             if of != file {
                 return Ok(ControlFlow::Break(()));
             }
@@ -56,7 +56,7 @@ impl HfsPlus {
         let mut names = Vec::new();
         self.each_attribute(file, &mut |name, record| {
             let f = Fields::new("record of the attributes tree", record.data, record.at);
-            if f.u32_be(0).map_err(corrupt)? != MORE_EXTENTS {
+            if f.u32_be(0)? != MORE_EXTENTS {
                 names.push(name);
             }
             Ok(ControlFlow::Continue(()))
@@ -76,33 +76,30 @@ impl HfsPlus {
                 return Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
             }
             let f = Fields::new("record of the attributes tree", record.data, record.at);
-            match f.u32_be(0).map_err(corrupt)? {
+            match f.u32_be(0)? {
                 INLINE => {
-                    let len = usize::try_from(f.u32_be(12).map_err(corrupt)?).unwrap_or(usize::MAX);
-                    value = Some(f.bytes(16, len).map_err(corrupt)?.to_vec());
+                    let len = usize::try_from(f.u32_be(12)?).unwrap_or(usize::MAX);
+                    value = Some(f.bytes(16, len)?.to_vec());
                 }
                 FORK => {
-                    let found = Fork::parse(&f, 8).map_err(corrupt)?;
+                    let found = Fork::parse(&f, 8)?;
                     if found.size > MAX_VALUE {
                         let what = format!("the attribute {name} of {} bytes is larger than Linux allows", found.size);
-                        return Err(unsupported(what));
+                        return Err(Error::Unsupported(what));
                     }
                     fork = Some((found, record.at));
                 }
-                MORE_EXTENTS => more.extend(extents(&f, 8).map_err(corrupt)?),
+                MORE_EXTENTS => more.extend(extents(&f, 8)?),
                 other => {
                     let what = "type of a record of the attributes tree";
-                    return Err(corrupt(ParseError::corrupt(
-                        record.at,
-                        what,
-                        "0x10, 0x20 or 0x30",
-                        format_args!("{other:#x}"),
-                    )));
+                    return Err(
+                        ParseError::corrupt(record.at, what, "0x10, 0x20 or 0x30", format_args!("{other:#x}")).into()
+                    );
                 }
             }
             // A fork of at most 64 KiB cannot have more extents.
             if more.len() as u64 > MAX_VALUE / 512 + 8 {
-                return Err(corrupt(ParseError::corrupt(record.at, "extents of an attribute", "fewer", more.len())));
+                return Err(ParseError::corrupt(record.at, "extents of an attribute", "fewer", more.len()).into());
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -121,12 +118,12 @@ impl HfsPlus {
         while done < bytes.len() {
             let block = done as u64 / size;
             let (extent, within) = find(&all, 0, block).ok_or_else(|| {
-                corrupt(ParseError::corrupt(
+                ParseError::corrupt(
                     at,
                     format!("extents of the attribute {name}"),
                     format_args!("block {block}"),
                     "none",
-                ))
+                )
             })?;
             let chunk = self.chunk(extent, within, done as u64 % size)?;
             let now = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(bytes.len() - done);

@@ -2,9 +2,9 @@
 //! `BTNodeDescriptor` and `BTHeaderRec` in Apple's TN1150
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#BTrees>).
 
+use super::HfsPlus;
 use super::header::{Extent, Fork};
 use super::source::{Owned, find};
-use super::{HfsPlus, corrupt};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -155,7 +155,7 @@ impl HfsPlus {
         if fork.blocks > self.header.blocks {
             let what = format!("blocks of the {}", kind.name());
             let expected = format!("at most {}", self.header.blocks);
-            return Err(corrupt(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks)));
+            return Err(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks).into());
         }
         let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
         let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
@@ -169,7 +169,7 @@ impl HfsPlus {
         let size = fork.size.min(have * u64::from(self.header.block_size));
         let mut tree = Tree { extents, ..Tree::none(kind) };
         let first = self.read_node(&tree, 0)?;
-        self.parse_tree(&mut tree, &first, size).map_err(corrupt)?;
+        self.parse_tree(&mut tree, &first, size)?;
         Ok(Some(tree))
     }
 
@@ -211,12 +211,9 @@ impl HfsPlus {
         let name = tree.kind.name();
         if u64::from(number) >= tree.nodes {
             let expected = format!("below {}", tree.nodes);
-            return Err(corrupt(ParseError::corrupt(
-                self.source.part.start,
-                format!("node of the {name}"),
-                expected,
-                number,
-            )));
+            return Err(
+                ParseError::corrupt(self.source.part.start, format!("node of the {name}"), expected, number).into()
+            );
         }
         let size = u64::from(self.header.block_size);
         let mut bytes = vec![0; tree.node_size];
@@ -226,12 +223,7 @@ impl HfsPlus {
             let offset = start + done as u64;
             let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
                 let expected = format!("a block for its byte {offset}");
-                corrupt(ParseError::corrupt(
-                    self.source.part.start,
-                    format!("extents of the {name}"),
-                    expected,
-                    "the end",
-                ))
+                ParseError::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end")
             })?;
             let chunk = self.chunk(extent, within, offset % size)?;
             let now = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(bytes.len() - done);
@@ -260,12 +252,12 @@ impl HfsPlus {
     }
 
     fn expect(&self, tree: &Tree, node: &Node, kind: u8) -> Result<()> {
-        let found = node.kind().map_err(corrupt)?;
+        let found = node.kind()?;
         if found == kind {
             return Ok(());
         }
         let what = format!("kind of node {} of the {}", node.number, tree.kind.name());
-        Err(corrupt(ParseError::corrupt(node.at, what, kind, found)))
+        Err(ParseError::corrupt(node.at, what, kind, found).into())
     }
 
     /// Descends to the node, `above` levels above the leaves, whose subtree holds the last record with a key up to the
@@ -278,8 +270,8 @@ impl HfsPlus {
         for _ in 1..tree.depth - above {
             let node = self.node(tree, number)?;
             self.expect(tree, &node, INDEX)?;
-            let at = last_up_to(&node, tree.index_key, order).map_err(corrupt)?.unwrap_or(0);
-            number = child(tree, &node, at).map_err(corrupt)?;
+            let at = last_up_to(&node, tree.index_key, order)?.unwrap_or(0);
+            number = child(tree, &node, at)?;
         }
         Ok(Some(number))
     }
@@ -292,8 +284,8 @@ impl HfsPlus {
         while next != 0 {
             let node = self.node(tree, next)?;
             self.expect(tree, &node, INDEX)?;
-            for at in 0..node.records().map_err(corrupt)? {
-                let child = child(tree, &node, at).map_err(corrupt)?;
+            for at in 0..node.records()? {
+                let child = child(tree, &node, at)?;
                 if found {
                     return Ok(Some(child));
                 }
@@ -301,7 +293,7 @@ impl HfsPlus {
                 let Some(left) = budget.checked_sub(1) else { return Ok(None) };
                 *budget = left;
             }
-            next = node.next().map_err(corrupt)?;
+            next = node.next()?;
         }
         Ok(None)
     }
@@ -315,8 +307,8 @@ impl HfsPlus {
     ) -> Result<Option<R>> {
         let Some(leaf) = self.descend(tree, order, 0)? else { return Ok(None) };
         let leaf = self.leaf(tree, leaf)?;
-        let Some(at) = last_up_to(&leaf, None, order).map_err(corrupt)? else { return Ok(None) };
-        with(&leaf.record(at, None).map_err(corrupt)?).map(Some)
+        let Some(at) = last_up_to(&leaf, None, order)? else { return Ok(None) };
+        with(&leaf.record(at, None)?).map(Some)
     }
 
     /// Calls `each` for all records from the first one on whose key is not below the one searched for, and with an
@@ -337,7 +329,7 @@ impl HfsPlus {
                     if self.leaf_records(&leaf, order, each)?.is_break() {
                         return Ok(());
                     }
-                    leaf.next().map_err(corrupt)?
+                    leaf.next()?
                 }
                 Err(error) => {
                     if each(Err(error))?.is_break() {
@@ -352,7 +344,7 @@ impl HfsPlus {
             }
             if next == remembered {
                 let what = format!("chain of leaves of the {}, to node {next}", tree.kind.name());
-                return Err(corrupt(ParseError::corrupt(self.source.part.start, what, "an end", "a circle")));
+                return Err(ParseError::corrupt(self.source.part.start, what, "an end", "a circle").into());
             }
             steps += 1;
             if steps == limit {
@@ -368,12 +360,12 @@ impl HfsPlus {
         order: Order<'_>,
         each: &mut dyn FnMut(Result<&Record<'_>>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        for number in 0..leaf.records().map_err(corrupt)? {
+        for number in 0..leaf.records()? {
             let record = leaf.record(number, None).and_then(|record| Ok((order(record.key)?, record)));
             let reported = match &record {
                 Ok((order, _)) if order.is_lt() => continue,
                 Ok((_, record)) => Ok(record),
-                Err(cause) => Err(corrupt(cause.clone())),
+                Err(cause) => Err(cause.clone().into()),
             };
             if each(reported)?.is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -6,7 +6,7 @@
 
 use super::btree::{Record, RecordId};
 use super::header::Fork;
-use super::{HfsPlus, corrupt, names};
+use super::{HfsPlus, names};
 use crate::guestfs::{Attributes, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
@@ -95,8 +95,8 @@ pub(super) fn node(id: RecordId) -> Node {
 
 fn record_id(node: Node) -> Result<RecordId> {
     let number = u32::try_from(node.0 >> 16);
-    let number =
-        number.map_err(|_| corrupt(ParseError::corrupt(0, "number of a node", "one that a directory gave", node.0)))?;
+    let number = number
+        .map_err(|_| Error::from(ParseError::corrupt(0, "number of a node", "one that a directory gave", node.0)))?;
     Ok(RecordId { node: number, record: u16::try_from(node.0 & 0xFFFF).unwrap_or(0) })
 }
 
@@ -196,7 +196,7 @@ impl HfsPlus {
                     Ok(key) => Item::parse(record, self.header.block_size).map(|item| item.map(|item| (key, item))),
                     Err(cause) => Err(cause),
                 }
-                .map_err(corrupt),
+                .map_err(Error::from),
                 Err(error) => Err(error),
             };
             Ok(reported.transpose().map_or(ControlFlow::Continue(()), &mut *each))
@@ -220,7 +220,7 @@ impl HfsPlus {
         found.ok_or_else(|| {
             let at = self.source.part.start;
             failed.unwrap_or_else(|| {
-                corrupt(ParseError::corrupt(at, "catalog", "a record of the root directory", "none"))
+                Error::from(ParseError::corrupt(at, "catalog", "a record of the root directory", "none"))
             })
         })
     }
@@ -260,12 +260,11 @@ impl HfsPlus {
     pub(super) fn item(&self, node: Node) -> Result<Item> {
         let place = record_id(node)?;
         let leaf = self.leaf(&self.catalog, place.node)?;
-        let record = leaf.record(place.record, None).map_err(corrupt)?;
-        let item = Item::parse(&record, self.header.block_size).map_err(corrupt)?;
-        let item = item.ok_or_else(|| {
-            corrupt(ParseError::corrupt(record.at, "record of a node", "a file or directory", "a thread"))
-        })?;
-        let parent = Some(key(record.key, record.at).map_err(corrupt)?.parent);
+        let record = leaf.record(place.record, None)?;
+        let item = Item::parse(&record, self.header.block_size)?;
+        let item =
+            item.ok_or_else(|| ParseError::corrupt(record.at, "record of a node", "a file or directory", "a thread"))?;
+        let parent = Some(key(record.key, record.at)?.parent);
         if parent == self.hidden.files || parent == self.hidden.directories {
             return Ok(item.counted());
         }
@@ -281,7 +280,7 @@ impl HfsPlus {
         let found = directory.map(|directory| self.find(directory, &name)).transpose()?.flatten();
         found.filter(|target| target.link.is_none()).ok_or_else(|| {
             let what = format!("target of the hard link with number {}", item.id);
-            corrupt(ParseError::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
+            Error::from(ParseError::corrupt(item.at, what, format_args!("a hidden file {name}"), "none"))
         })
     }
 
@@ -303,10 +302,10 @@ impl HfsPlus {
             Ok(key.parent.cmp(&parent).then(names))
         };
         let found = self.last(&self.catalog, &order, |record| {
-            if order(record.key).map_err(corrupt)?.is_ne() {
+            if order(record.key)?.is_ne() {
                 return Ok(None);
             }
-            let item = Item::parse(record, self.header.block_size).map_err(corrupt)?;
+            let item = Item::parse(record, self.header.block_size)?;
             Ok(item.map(Item::counted))
         })?;
         Ok(found.flatten())

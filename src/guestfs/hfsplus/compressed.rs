@@ -3,11 +3,11 @@
 //! (<https://github.com/apple-oss-distributions/xnu/blob/main/bsd/sys/decmpfs.h>) and the documentation of libfsapfs
 //! (<https://github.com/libyal/libfsapfs/blob/main/documentation/>); its numbers are little-endian.
 
+use super::HfsPlus;
 use super::catalog::Item;
 use super::source::Owned;
-use super::{HfsPlus, TYPE, corrupt, unsupported};
-use crate::guestfs::Result;
 use crate::guestfs::foreign::guarded;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::io::{self, Read};
@@ -90,11 +90,11 @@ impl HfsPlus {
     /// Fills `buf` with the bytes of a compressed file from `offset` on.
     pub(super) fn decompress(&self, item: &Item, encoded: Compressed, offset: u64, buf: &mut [u8]) -> Result<()> {
         let (method, resource) = encoded.method().ok_or_else(|| {
-            unsupported(format!("file {} is compressed with the unknown method {}", item.id, encoded.kind))
+            Error::Unsupported(format!("file {} is compressed with the unknown method {}", item.id, encoded.kind))
         })?;
         if offset.checked_add(buf.len() as u64).is_none_or(|end| end > encoded.size) {
             let what = format!("size of the compressed file {}", item.id);
-            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("above {offset}"), encoded.size)));
+            return Err(ParseError::corrupt(item.at, what, format_args!("above {offset}"), encoded.size).into());
         }
         let unit = if resource { BLOCK } else { encoded.size.max(1) };
         let mut done = 0;
@@ -106,10 +106,15 @@ impl HfsPlus {
                 let len = unit.min(encoded.size - block * unit);
                 let raw = if resource { self.compressed_block(item, method, block)? } else { self.inline(item, len)? };
                 let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
-                guarded(TYPE, || {
+                guarded(|| {
                     method.decompress(&raw, &mut out).map_err(|e| {
                         let what = format!("block {block} of the compressed file {}", item.id);
-                        corrupt(ParseError::corrupt(item.at, what, format_args!("{len} bytes packed by {method:?}"), e))
+                        Error::from(ParseError::corrupt(
+                            item.at,
+                            what,
+                            format_args!("{len} bytes packed by {method:?}"),
+                            e,
+                        ))
                     })
                 })?;
                 Ok::<Arc<[u8]>, crate::guestfs::Error>(out.into())
@@ -126,7 +131,7 @@ impl HfsPlus {
     fn inline(&self, item: &Item, len: u64) -> Result<Vec<u8>> {
         if len > MAX_INLINE {
             let what = format!("size of the compressed file {}", item.id);
-            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len)));
+            return Err(ParseError::corrupt(item.at, what, format_args!("at most {MAX_INLINE}"), len).into());
         }
         let raw = self.attribute(item.id, ATTRIBUTE)?.unwrap_or_default();
         Ok(raw.get(HEADER..).unwrap_or_default().to_vec())
@@ -138,7 +143,7 @@ impl HfsPlus {
         let entry = usize::try_from(block).ok().and_then(|block| table.get(block).copied());
         let (start, len) = entry.filter(|(_, len)| *len <= MAX_COMPRESSED).ok_or_else(|| {
             let what = format!("table of the compressed file {}", item.id);
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 item.at,
                 what,
                 format_args!("block {block} of at most {MAX_COMPRESSED} bytes"),
@@ -156,7 +161,7 @@ impl HfsPlus {
         let bad = |found: String| {
             let what = format!("table of the compressed file {}", item.id);
             let expected = format!("one within the resource fork of {} bytes", item.resource.size);
-            corrupt(ParseError::corrupt(item.at, what, expected, found))
+            Error::from(ParseError::corrupt(item.at, what, expected, found))
         };
         let number = |at: u64, big: bool| -> Result<u32> {
             let mut raw = [0; 4];

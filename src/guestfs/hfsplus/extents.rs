@@ -1,10 +1,10 @@
 //! The extents overflow tree: the further extents of forks with more than eight
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#ExtentsOverflowFile>).
 
+use super::HfsPlus;
 use super::header::{Extent, extents};
 use super::source::{Owned, find};
-use super::{HfsPlus, corrupt};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
@@ -23,18 +23,18 @@ impl HfsPlus {
         let fork = if owned.resource { RESOURCE } else { 0 };
         let missing = |at: u64| {
             let what = format!("extents of a fork of file {}", owned.file);
-            corrupt(ParseError::corrupt(at, what, format_args!("one for its block {block}"), "none"))
+            Error::from(ParseError::corrupt(at, what, format_args!("one for its block {block}"), "none"))
         };
         let start = self.source.part.start;
         let wanted = (owned.file, fork, u32::try_from(block).map_err(|_| missing(start))?);
         let tree = self.extents.as_ref().ok_or_else(|| missing(start))?;
         let found = self.last(tree, &|raw| Ok(key(raw)?.cmp(&wanted)), |record| {
-            let (file, of, first) = key(record.key).map_err(corrupt)?;
+            let (file, of, first) = key(record.key)?;
             if (file, of) != (wanted.0, wanted.1) {
                 return Ok(None);
             }
             let f = Fields::new("record of the extents overflow tree", record.data, record.at);
-            Ok(find(&extents(&f, 0).map_err(corrupt)?, first.into(), block))
+            Ok(find(&extents(&f, 0)?, first.into(), block))
         })?;
         found.flatten().ok_or_else(|| missing(start))
     }

@@ -2,7 +2,6 @@
 //! HFSPlusVolumeHeader` and `HFSPlusForkData` in Apple's Technical Note TN1150
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html>); numbers are big-endian.
 
-use super::{TYPE, corrupt};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -133,23 +132,23 @@ pub(super) fn bounds(volume: &dyn Disk) -> Result<Bounds> {
     volume.read_at(AT, &mut raw)?;
     let f = Fields::new("master directory block", &raw, AT);
     let all = Bounds { start: 0, size: volume.size() };
-    if f.u16_be(0).map_err(corrupt)? != HFS {
+    if f.u16_be(0)? != HFS {
         return Ok(all);
     }
-    if !matches!(f.u16_be(124).map_err(corrupt)?, HFS_PLUS | HFSX) {
+    if !matches!(f.u16_be(124)?, HFS_PLUS | HFSX) {
         let what = "it is the old HFS, not HFS+".to_owned();
-        return Err(Error::Unsupported { type_name: TYPE, what });
+        return Err(Error::Unsupported(what));
     }
     // `drAlBlkSiz`, `drAlBlSt` in 512 bytes, and `drEmbedExtent`.
-    let block = u64::from(f.u32_be(20).map_err(corrupt)?);
-    let start = u64::from(f.u16_be(28).map_err(corrupt)?) * 512 + u64::from(f.u16_be(126).map_err(corrupt)?) * block;
-    let size = u64::from(f.u16_be(128).map_err(corrupt)?) * block;
+    let block = u64::from(f.u32_be(20)?);
+    let start = u64::from(f.u16_be(28)?) * 512 + u64::from(f.u16_be(126)?) * block;
+    let size = u64::from(f.u16_be(128)?) * block;
     // It may be truncated, but not before the end of its header.
     let left = volume.size().saturating_sub(start).min(size);
     if left < AT + SIZE as u64 {
         let expected = format!("a part of the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
-        return Err(corrupt(ParseError::corrupt(f.offset(126), "embedded volume", expected, found)));
+        return Err(ParseError::corrupt(f.offset(126), "embedded volume", expected, found).into());
     }
     Ok(Bounds { start, size: left })
 }
@@ -158,17 +157,17 @@ impl Header {
     /// Parses the [`SIZE`] bytes at [`AT`] of the file system.
     pub(super) fn parse(bytes: &[u8], part: Bounds) -> Result<Self> {
         let f = Fields::new("volume header", bytes, part.start + AT);
-        let signature = f.u16_be(0).map_err(corrupt)?;
+        let signature = f.u16_be(0)?;
         if !matches!(signature, HFS_PLUS | HFSX) {
             let found = format!("{signature:#x}");
-            return Err(corrupt(ParseError::corrupt(f.offset(0), "signature", "0x482b or 0x4858", found)));
+            return Err(ParseError::corrupt(f.offset(0), "signature", "0x482b or 0x4858", found).into());
         }
-        let version = f.u16_be(2).map_err(corrupt)?;
+        let version = f.u16_be(2)?;
         if !matches!(version, 4 | 5) {
             let what = format!("it is of version {version}, only 4 and 5 are known");
-            return Err(Error::Unsupported { type_name: TYPE, what });
+            return Err(Error::Unsupported(what));
         }
-        Self::fields(&f, signature == HFSX).map_err(corrupt)
+        Self::fields(&f, signature == HFSX).map_err(Error::from)
     }
 
     /// The minimum size of the volume in bytes. The last block may be truncated, as it has no data: a copy of the

@@ -3,7 +3,6 @@
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). The journal has the byte order of
 //! the machine that wrote it.
 
-use super::corrupt;
 use super::source::Source;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -116,7 +115,7 @@ pub(super) fn replay(source: &Source, info: u64) -> Result<(Overlay, Option<Stri
             }
             Ok((overlay, Some(note)))
         }
-        Err(Error::Corrupt { cause, .. }) => {
+        Err(Error::Corrupt(cause)) => {
             let note = format!("Its journal cannot be read ({cause}): recent changes may be missing");
             Ok((Overlay::default(), Some(note)))
         }
@@ -138,51 +137,43 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     source.read(info, &mut raw)?;
     let base = source.part.start;
     let f = Fields::new("journal info block", &raw, base + info);
-    let flags = f.u32_be(0).map_err(corrupt)?;
+    let flags = f.u32_be(0)?;
     if flags & IN_FS == 0 {
-        return Err(corrupt(ParseError::corrupt(
-            base + info,
-            "place of the journal",
-            "on this volume",
-            "on another device",
-        )));
+        return Err(
+            ParseError::corrupt(base + info, "place of the journal", "on this volume", "on another device").into()
+        );
     }
     if flags & NEED_INIT != 0 {
         return Ok(Replayed::default());
     }
-    let (at, room) = (f.u64_be(36).map_err(corrupt)?, f.u64_be(44).map_err(corrupt)?);
+    let (at, room) = (f.u64_be(36)?, f.u64_be(44)?);
     let mut raw = [0; HEADER];
     source.read(at, &mut raw)?;
     let f = Fields::new("journal header", &raw, base.saturating_add(at));
-    let little = f.u32_le(4).map_err(corrupt)? == ENDIAN;
+    let little = f.u32_le(4)? == ENDIAN;
     let n = Numbers { f, little };
-    let marks = (n.u32(0).map_err(corrupt)?, n.u32(4).map_err(corrupt)?);
+    let marks = (n.u32(0)?, n.u32(4)?);
     if marks != (MAGIC, ENDIAN) {
         let expected = format!("{MAGIC:#x} and {ENDIAN:#x}");
         let found = format!("{:#x} and {:#x}", marks.0, marks.1);
-        return Err(corrupt(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found)));
+        return Err(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found).into());
     }
-    let (start, end, size) = (n.u64(8).map_err(corrupt)?, n.u64(16).map_err(corrupt)?, n.u64(24).map_err(corrupt)?);
+    let (start, end, size) = (n.u64(8)?, n.u64(16)?, n.u64(24)?);
     if start == end {
         return Ok(Replayed::default());
     }
-    let (stated, found) = (n.u32(36).map_err(corrupt)?, checksum(&raw, 36));
+    let (stated, found) = (n.u32(36)?, checksum(&raw, 36));
     if stated != found {
         let (expected, found) = (format!("{found:#x}"), format!("{stated:#x}"));
-        return Err(corrupt(ParseError::corrupt(f.offset(36), "checksum of the journal", expected, found)));
+        return Err(ParseError::corrupt(f.offset(36), "checksum of the journal", expected, found).into());
     }
-    let list = usize::try_from(n.u32(32).map_err(corrupt)?).unwrap_or(usize::MAX);
-    let header = u64::from(n.u32(40).map_err(corrupt)?);
+    let list = usize::try_from(n.u32(32)?).unwrap_or(usize::MAX);
+    let header = u64::from(n.u32(40)?);
     let inside = |position: u64| (header..=size).contains(&position);
     let valid = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
     if !valid || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
-        return Err(corrupt(ParseError::corrupt(
-            f.offset(8),
-            "numbers of the journal",
-            "ones that fit together",
-            found,
-        )));
+        return Err(ParseError::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found).into());
     }
     Journal { source, little, at, size, header, list }.lists(start, end)
 }
@@ -226,8 +217,8 @@ impl Journal<'_> {
             let list = match self.list(position) {
                 Ok(list) => list,
                 // After the end are the remains of an earlier round.
-                Err(Error::Corrupt { .. }) if is_past => break,
-                Err(Error::Corrupt { cause, .. }) if open.is_some() => {
+                Err(Error::Corrupt(_)) if is_past => break,
+                Err(Error::Corrupt(cause)) if open.is_some() => {
                     replayed.corrupted = Some(cause);
                     return Ok(replayed);
                 }
@@ -256,8 +247,8 @@ impl Journal<'_> {
             match self.blocks(position, &list, &mut total) {
                 Ok(blocks) => open.get_or_insert_default().extend(blocks),
                 // A list after the end was not written completely.
-                Err(Error::Corrupt { .. }) if is_past => return Ok(replayed),
-                Err(Error::Corrupt { cause, .. }) => {
+                Err(Error::Corrupt(_)) if is_past => return Ok(replayed),
+                Err(Error::Corrupt(cause)) => {
                     replayed.corrupted = Some(cause);
                     return Ok(replayed);
                 }
@@ -276,17 +267,17 @@ impl Journal<'_> {
         self.read(&mut position, &mut raw)?;
         let n = Numbers { f: Fields::new("block list of the journal", &raw, self.byte(start)), little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
+            Error::from(ParseError::corrupt(self.byte(start), what, expected, found))
         };
-        let (stated, found) = (n.u32(8).map_err(corrupt)?, checksum(&raw[..LIST_SUM], 8));
+        let (stated, found) = (n.u32(8)?, checksum(&raw[..LIST_SUM], 8));
         if stated != found {
             return Err(bad("checksum of a block list", format!("{found:#x}"), format!("{stated:#x}")));
         }
-        let len = u64::from(n.u32(4).map_err(corrupt)?);
+        let len = u64::from(n.u32(4)?);
         if len < self.list as u64 || len > self.size {
             return Err(bad("length of a block list", format!("{} to {}", self.list, self.size), len.to_string()));
         }
-        let (flags, sequence) = (n.u32(12).map_err(corrupt)?, n.u32(LIST + 12).map_err(corrupt)?);
+        let (flags, sequence) = (n.u32(12)?, n.u32(LIST + 12)?);
         Ok(List { len, sequence, flags, is_first: flags & FIRST != 0, raw })
     }
 
@@ -296,17 +287,17 @@ impl Journal<'_> {
         let f = Fields::new("block list of the journal", &list.raw, self.byte(start));
         let n = Numbers { f, little: self.little };
         let bad = |what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(self.byte(start), what, expected, found))
+            Error::from(ParseError::corrupt(self.byte(start), what, expected, found))
         };
-        let count = usize::from(n.u16(2).map_err(corrupt)?);
+        let count = usize::from(n.u16(2)?);
         let mut position = start + self.list as u64;
         let mut stored = self.list as u64;
         let mut blocks = Vec::new();
         // The first entry describes the list itself.
         for index in 1..count {
             let block = LIST + BLOCK * index;
-            let (number, size) = (n.u64(block).map_err(corrupt)?, n.u32(block + 8).map_err(corrupt)?);
-            let stated = n.u32(block + 12).map_err(corrupt)?;
+            let (number, size) = (n.u64(block)?, n.u32(block + 8)?);
+            let stated = n.u32(block + 12)?;
             stored += u64::from(size);
             *total = total.saturating_add(usize::try_from(size).unwrap_or(usize::MAX));
             if stored > list.len || *total > MAX_BYTES || !u64::from(size).is_multiple_of(SECTOR) {

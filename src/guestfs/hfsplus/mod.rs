@@ -127,14 +127,6 @@ pub(super) fn classic(head: &[u8]) -> Option<Content> {
     })
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
-fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
-}
-
 impl HfsPlus {
     /// Opens the file system of a volume.
     ///
@@ -181,7 +173,7 @@ impl HfsPlus {
         fs.catalog = fs.open_tree(btree::Kind::Catalog, &fs.header.catalog)?.unwrap_or_else(none);
         match fs.open_tree(btree::Kind::Attributes, &fs.header.attributes) {
             // Files that are not compressed can be read without the attributes.
-            Err(Error::Corrupt { cause, .. }) => {
+            Err(Error::Corrupt(cause)) => {
                 notes.push(format!("Its extended attributes cannot be read, nor its compressed files. {cause}"));
                 fs.attributes_error = Some(*cause);
             }
@@ -385,7 +377,7 @@ impl GuestFs for HfsPlus {
         let size = item.data.size;
         if size > MAX_LINK {
             let what = format!("length of the symbolic link {}", item.id);
-            return Err(corrupt(ParseError::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size)));
+            return Err(ParseError::corrupt(item.at, what, format_args!("at most {MAX_LINK}"), size).into());
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
         self.read_fork(data_fork(item), 0, &mut target)?;
@@ -411,7 +403,7 @@ impl GuestFs for HfsPlus {
                 let size = item.resource.size;
                 if size > attributes::MAX_VALUE {
                     let what = format!("the resource fork of {size} bytes is too large for an extended attribute");
-                    return Err(unsupported(what));
+                    return Err(Error::Unsupported(what));
                 }
                 let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
                 self.read_fork(compressed::resource_fork(item), 0, &mut bytes)?;

@@ -1,8 +1,8 @@
 //! The bytes of the volume with its journal applied, and forks, which are runs of its blocks.
 
+use super::HfsPlus;
 use super::header::{Bounds, Extent, Fork};
 use super::journal::Overlay;
-use super::{HfsPlus, corrupt};
 use crate::disk::Disk;
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
@@ -21,12 +21,9 @@ impl Source {
         let end = at.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.part.size) {
             let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
-            return Err(corrupt(ParseError::corrupt(
-                self.part.start,
-                "place of a block",
-                expected,
-                format_args!("byte {at}"),
-            )));
+            return Err(
+                ParseError::corrupt(self.part.start, "place of a block", expected, format_args!("byte {at}")).into()
+            );
         }
         self.volume.read_at(self.part.start + at, buf)?;
         self.overlay.patch(at, buf);
@@ -72,7 +69,7 @@ impl HfsPlus {
         if end > u64::from(self.header.blocks) {
             let expected = format!("blocks below {}", self.header.blocks);
             let found = format!("{} from {} on", extent.count, extent.start);
-            return Err(corrupt(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found)));
+            return Err(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found).into());
         }
         let size = u64::from(self.header.block_size);
         let at = (u64::from(extent.start) + within) * size + skip;
@@ -96,7 +93,7 @@ impl HfsPlus {
         if end > owned.fork.size {
             let what = format!("size of a fork of file {}", owned.file);
             let expected = format!("at least {end} bytes");
-            return Err(corrupt(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size)));
+            return Err(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size).into());
         }
         let mut done = 0;
         while done < buf.len() {

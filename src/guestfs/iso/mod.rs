@@ -76,14 +76,6 @@ struct Opened {
     interleaved: bool,
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
-fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
-}
-
 impl Iso {
     /// Opens the file system of a volume.
     ///
@@ -140,7 +132,7 @@ impl Iso {
             return Ok(());
         }
         let expected = format!("at most {size}, the size of the volume");
-        Err(corrupt(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len))))
+        Err(ParseError::corrupt(at, format!("end of the {what}"), expected, at.saturating_add(len)).into())
     }
 
     /// Reads the record at an offset; `None` when the rest of the sector is unused.
@@ -149,14 +141,14 @@ impl Iso {
         if len == 0 {
             return Ok(None);
         }
-        Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(corrupt)
+        Record::parse(&self.bytes(at, len, "directory record")?, at).map(Some).map_err(Error::from)
     }
 
     /// Reads a directory's own record, which is the first in it.
     fn own_record(&self, at: u64) -> Result<Record> {
         let record = self.record(at)?;
         record.filter(|record| record.is_directory() && self.is_own(record)).ok_or_else(|| {
-            corrupt(ParseError::corrupt(at, "first record of a directory", "the directory's own", "another"))
+            Error::from(ParseError::corrupt(at, "first record of a directory", "the directory's own", "another"))
         })
     }
 
@@ -170,10 +162,10 @@ impl Iso {
             return Ok(opened);
         }
         let record = self.record(node.0)?;
-        let record = record.ok_or_else(|| corrupt(ParseError::corrupt(node.0, "directory record", "one", "none")))?;
+        let record = record.ok_or_else(|| ParseError::corrupt(node.0, "directory record", "one", "none"))?;
         if record.is_directory() && !self.is_own(&record) {
             let what = "first record of a directory";
-            return Err(corrupt(ParseError::corrupt(node.0, what, "the directory's own", "another")));
+            return Err(ParseError::corrupt(node.0, what, "the directory's own", "another").into());
         }
         let mut rock_ridge = self.rock_ridge(&record);
         let directory = record.is_directory();
@@ -186,7 +178,7 @@ impl Iso {
         if stated.is_some_and(|stated| stated != kind) && !directory {
             let expected = "that of a file";
             let found = format!("{:#o}", rock_ridge.posix.map_or(0, |posix| posix.mode));
-            return Err(corrupt(ParseError::corrupt(record.at, "mode in a directory record", expected, found)));
+            return Err(ParseError::corrupt(record.at, "mode in a directory record", expected, found).into());
         }
         let mut opened = Opened { kind, rock_ridge, extents: Vec::new(), stored: 0, interleaved: false, record };
         if kind == NodeKind::File {
@@ -215,7 +207,7 @@ impl Iso {
             record = self.next_record(&record)?;
         }
         let what = "extents of a file";
-        Err(corrupt(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more")))
+        Err(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more").into())
     }
 
     /// Reads the next record of a file that continues.
@@ -229,7 +221,7 @@ impl Iso {
             next => next,
         };
         next.filter(|next| next.identifier == record.identifier && !next.is_directory()).ok_or_else(|| {
-            corrupt(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
+            Error::from(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
         })
     }
 
@@ -253,15 +245,15 @@ impl Iso {
         }
         let mut header = vec![0; how.header];
         let at = self.read_stored(opened, 0, &mut header)?;
-        how.check(&header, at).map_err(corrupt)?;
+        how.check(&header, at)?;
         let (offset, len) = how.pointers_of(index);
         let mut pointers = vec![0; len];
         let at = self.read_stored(opened, offset, &mut pointers)?;
-        let (offset, len) = how.stored(&pointers, at).map_err(corrupt)?;
+        let (offset, len) = how.stored(&pointers, at)?;
         let mut compressed = vec![0; len];
         let at = self.read_stored(opened, offset, &mut compressed)?;
         let mut bytes = vec![0; how.len_of(index)];
-        zisofs::decompress(&compressed, at, &mut bytes).map_err(corrupt)?;
+        zisofs::decompress(&compressed, at, &mut bytes)?;
         let bytes: Arc<[u8]> = bytes.into();
         self.decompressed.insert((node.0, index), bytes.clone());
         Ok(bytes)
@@ -287,7 +279,7 @@ impl Opened {
             .map(|index| self.extents[index]);
         let extent = extent.filter(|extent| offset - extent.first < extent.len).ok_or_else(|| {
             let expected = format!("more than {offset}");
-            corrupt(ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored))
+            ParseError::corrupt(self.record.at, "bytes of a file", expected, self.stored)
         })?;
         let skip = offset - extent.first;
         Ok((extent.at + skip, extent.len - skip))
@@ -305,7 +297,7 @@ impl Opened {
             None if self.rock_ridge.sparse => "is stored as a sparse file with a table (SF)".to_owned(),
             None => return Ok(()),
         };
-        Err(unsupported(format!("the file with the record at byte {} {what}", self.record.at)))
+        Err(Error::Unsupported(format!("the file with the record at byte {} {what}", self.record.at)))
     }
 }
 
@@ -400,9 +392,10 @@ impl GuestFs for Iso {
             let at = offset.saturating_add(done as u64);
             let bytes = self.decompressed(file, &opened, how, at / how.block_size())?;
             let skip = usize::try_from(at % how.block_size()).unwrap_or(usize::MAX);
-            let rest = bytes.get(skip..).filter(|rest| !rest.is_empty()).ok_or_else(|| {
-                corrupt(ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))
-            })?;
+            let rest = bytes
+                .get(skip..)
+                .filter(|rest| !rest.is_empty())
+                .ok_or_else(|| ParseError::corrupt(opened.record.at, "bytes of a compressed file", at, how.size))?;
             let now = rest.len().min(buf.len() - done);
             buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;
@@ -416,9 +409,8 @@ impl GuestFs for Iso {
             return Err(Error::NotSymlink);
         }
         let target = opened.rock_ridge.target().filter(|_| opened.rock_ridge.is_whole());
-        let target = target.ok_or_else(|| {
-            corrupt(ParseError::corrupt(opened.record.at, "target of a symbolic link", "a whole one", "none"))
-        })?;
+        let target = target
+            .ok_or_else(|| ParseError::corrupt(opened.record.at, "target of a symbolic link", "a whole one", "none"))?;
         Ok(target.to_vec())
     }
 }

@@ -2,8 +2,8 @@
 //! elsewhere
 //! (<https://web.archive.org/web/20170404132301/http://www.ymi.com/ymi/sites/default/files/pdf/Systems%20Use%20P1281.pdf>).
 
+use super::Iso;
 use super::record::Record;
-use super::{Iso, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -52,13 +52,13 @@ impl Iso {
         let mut bytes = record.system_use.get(skip..).unwrap_or_default().to_vec();
         let mut at = record.system_use_at + skip as u64;
         let (mut seen, mut total) = (Vec::new(), 0);
-        while let Some(next) = area(&bytes, at, each).map_err(corrupt)? {
+        while let Some(next) = area(&bytes, at, each)? {
             at = u64::from(next.block) * self.block_size() + u64::from(next.offset);
             total += u64::from(next.len);
             if seen.contains(&at) || seen.len() == MAX_AREAS || total > MAX_BYTES {
                 let expected = format!("at most {MAX_AREAS} of {MAX_BYTES} bytes together");
                 let what = "continuations of a directory record";
-                return Err(corrupt(ParseError::corrupt(record.at, what, expected, "more, or a circle")));
+                return Err(ParseError::corrupt(record.at, what, expected, "more, or a circle").into());
             }
             seen.push(at);
             bytes = self.bytes(at, u64::from(next.len), "continuation of a directory record")?;

@@ -66,12 +66,12 @@ impl Volume {
             }
             match bytes[0] {
                 PRIMARY if volume.is_none() => {
-                    volume = Some(Self::parse(&bytes, at).map_err(super::corrupt)?);
+                    volume = Some(Self::parse(&bytes, at)?);
                     label.copy_from_slice(&bytes[40..72]);
                 }
                 SUPPLEMENTARY if joliet.is_none() && is_joliet(&bytes) => {
                     let label = joined_label(&label, &utf16(&bytes[40..72]));
-                    joliet = Some((label, root(&bytes, at).map_err(super::corrupt)?));
+                    joliet = Some((label, root(&bytes, at)?));
                 }
                 TERMINATOR => break,
                 _ => {}
@@ -79,7 +79,7 @@ impl Volume {
         }
         let Some(mut volume) = volume else {
             let cause = ParseError::corrupt(DESCRIPTORS_AT, "volume descriptors", "a primary one", "none");
-            return Err(super::corrupt(cause));
+            return Err(cause.into());
         };
         if let Some((label, root)) = joliet {
             volume.joliet_root = Some(root);

@@ -1,9 +1,9 @@
 //! Files: attributes collected from all records of a file, and its streams.
 
+use super::Ntfs;
 use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
-use super::{Ntfs, corrupt, unsupported};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
@@ -78,7 +78,7 @@ impl Ntfs {
     pub(super) fn read_file(&self, number: u64, sequence: u16) -> Result<File> {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 self.record_place(number),
                 format!("{what} of file record {number}"),
                 expected,
@@ -96,7 +96,7 @@ impl Ntfs {
             let bytes = self.small_value(&list.value, number)?;
             let own = attributes;
             attributes = own.iter().filter(|a| a.kind != kind::ATTRIBUTE_LIST).cloned().collect();
-            for other in listed_records(&bytes).map_err(corrupt)? {
+            for other in listed_records(&bytes)? {
                 if other == number {
                     continue;
                 }
@@ -117,7 +117,7 @@ impl Ntfs {
             Value::Runs { runs, sizes, .. } => {
                 if sizes.data > MAX_VALUE {
                     let what = format!("size of a value of file record {number}");
-                    return Err(corrupt(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data)));
+                    return Err(ParseError::corrupt(0, what, format_args!("at most {MAX_VALUE}"), sizes.data).into());
                 }
                 let mut bytes = vec![0; usize::try_from(sizes.data).unwrap_or(0)];
                 self.read_runs(runs, 0, &mut bytes)?;
@@ -145,7 +145,7 @@ impl File {
         ranges.sort_by_key(|range| if let Value::Runs { lowest, .. } = range.value { lowest } else { 0 });
         let Some(first) = ranges.first() else { return Ok(None) };
         if first.flags & ENCRYPTED != 0 && of == kind::DATA {
-            return Err(unsupported(format!("the file with record {} is encrypted by Windows", self.number)));
+            return Err(Error::Unsupported(format!("the file with record {} is encrypted by Windows", self.number)));
         }
         let (mut all, sizes, unit) = match &first.value {
             Value::Resident(bytes) => return Ok(Some(Stream::Resident(bytes.clone()))),
@@ -153,13 +153,13 @@ impl File {
         };
         for range in &ranges[1..] {
             if let Value::Runs { runs, .. } = &range.value {
-                all.append(runs, 0).map_err(corrupt)?;
+                all.append(runs, 0)?;
             }
         }
         let compressed = first.flags & super::record::COMPRESSED != 0;
         if compressed && !(1..=8).contains(&unit) {
             let what = format!("compression unit of file record {}", self.number);
-            return Err(corrupt(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}"))));
+            return Err(ParseError::corrupt(0, what, "2 to 256 clusters", format_args!("2^{unit}")).into());
         }
         Ok(Some(Stream::Clusters { runs: all, sizes, unit: if compressed { 1 << unit } else { 0 } }))
     }
@@ -193,7 +193,7 @@ impl File {
                 flags: f.u32_le(32)?,
             })
         };
-        read().map_err(corrupt)
+        read().map_err(Error::from)
     }
 
     /// The number of names that a user sees, which are its links: all but short DOS names.

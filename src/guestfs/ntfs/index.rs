@@ -2,9 +2,9 @@
 //! which they are stored: the root in the record, then every index block that the bitmap marks as used. No tree is
 //! walked, so a corrupt one cannot cause a loop.
 
+use super::Ntfs;
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
 use super::record::{apply_fixups, kind};
-use super::{Ntfs, corrupt};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -37,10 +37,10 @@ impl Ntfs {
         };
         let root = self.small_stream(&root, directory.number)?;
         let f = Fields::new("index root", &root, 0);
-        let block_size = usize::try_from(f.u32_le(8).map_err(corrupt)?).unwrap_or(0);
+        let block_size = usize::try_from(f.u32_le(8)?).unwrap_or(0);
         if !block_size.is_power_of_two() || !(512..=65536).contains(&block_size) {
             let what = format!("size of the index blocks of directory {}", directory.number);
-            return Err(corrupt(ParseError::corrupt(8, what, "512 to 65536", block_size)));
+            return Err(ParseError::corrupt(8, what, "512 to 65536", block_size).into());
         }
         let (first, skip) = (from >> BLOCK_SHIFT, usize::try_from(from & ((1 << BLOCK_SHIFT) - 1)).unwrap_or(0));
         if first == 0 {
@@ -52,7 +52,7 @@ impl Ntfs {
         let Some(blocks) = directory.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
         let bitmap = directory.stream(kind::BITMAP, &NAMES)?.ok_or_else(|| {
             let what = format!("bitmap of the index blocks of directory {}", directory.number);
-            corrupt(ParseError::corrupt(self.record_place(directory.number), what, "one", "none"))
+            ParseError::corrupt(self.record_place(directory.number), what, "one", "none")
         })?;
         let bitmap = self.small_stream(&bitmap, directory.number)?;
         let count = (bitmap.len() as u64 * 8).min(blocks.size() / block_size as u64);
@@ -64,7 +64,7 @@ impl Ntfs {
             let mut bytes = vec![0; block_size];
             let skip = if block == first { skip } else { 0 };
             let read = self.read_stream(&blocks, (block - 1) * block_size as u64, &mut bytes).and_then(|at| {
-                apply_fixups(&mut bytes, at, b"INDX").map_err(corrupt)?;
+                apply_fixups(&mut bytes, at, b"INDX")?;
                 Ok(at)
             });
             let reported = read.and_then(|at| self.block_entries(&bytes, at, (24, block), skip, each, skip_over));
@@ -87,7 +87,8 @@ impl Ntfs {
         skip_over: Skip<'_>,
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("index", bytes, at);
-        let word = |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(corrupt);
+        let word =
+            |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(Error::from);
         let end = header.saturating_add(word(header + 4)?);
         if end > bytes.len() {
             let cause = ParseError::corrupt(
@@ -96,25 +97,20 @@ impl Ntfs {
                 format_args!("at most {}", bytes.len()),
                 end,
             );
-            return Err(corrupt(cause));
+            return Err(cause.into());
         }
         let mut place = header.saturating_add(word(header)?);
         while place + 16 <= end {
-            let len = usize::from(f.u16_le(place + 8).map_err(corrupt)?);
+            let len = usize::from(f.u16_le(place + 8)?);
             if len < 16 || !len.is_multiple_of(8) || len > end - place {
                 let expected = format!("a multiple of 8 from 16 to {}", end - place);
-                return Err(corrupt(ParseError::corrupt(
-                    f.offset(place + 8),
-                    "length of an index entry",
-                    expected,
-                    len,
-                )));
+                return Err(ParseError::corrupt(f.offset(place + 8), "length of an index entry", expected, len).into());
             }
-            if f.u16_le(place + 12).map_err(corrupt)? & LAST != 0 {
+            if f.u16_le(place + 12)? & LAST != 0 {
                 break;
             }
             let next = block << BLOCK_SHIFT | (place + len) as u64;
-            let part = Fields::new("name", f.bytes(place, len).map_err(corrupt)?, f.offset(place));
+            let part = Fields::new("name", f.bytes(place, len)?, f.offset(place));
             let reported = match self.entry(&part, next) {
                 Ok(Some(entry)) if place >= skip => each(entry),
                 Err(error) if place >= skip => skip_over(error),
@@ -135,7 +131,7 @@ impl Ntfs {
             let name = super::record::utf16(f.bytes(16 + 66, 2 * len)?);
             Ok((f.u64_le(0)?, f.u8(16 + 65)?, to_utf8(&name), f.u32_le(16 + 56)?))
         };
-        let (reference, namespace, name, flags) = read().map_err(corrupt)?;
+        let (reference, namespace, name, flags) = read()?;
         if namespace == DOS_NAME || reference & 0xFFFF_FFFF_FFFF < FIRST_USER_RECORD {
             return Ok(None);
         }

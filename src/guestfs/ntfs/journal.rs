@@ -29,7 +29,7 @@ impl Ntfs {
             Ok(Some(stream)) => stream,
             Ok(None) => return Ok(false),
             // An unreadable journal may have newer changes.
-            Err(Error::Corrupt { .. } | Error::Unsupported { .. }) => return Ok(true),
+            Err(Error::Corrupt(_) | Error::Unsupported(_)) => return Ok(true),
             Err(other) => return Err(other),
         };
         let mut newest: Option<(u64, bool)> = None;
@@ -37,7 +37,7 @@ impl Ntfs {
             match self.restart_page(&stream, at) {
                 Ok(Some(found)) => newest = newest.max(Some(found)),
                 // When one page is torn, the other one counts.
-                Ok(None) | Err(Error::Corrupt { .. }) => {}
+                Ok(None) | Err(Error::Corrupt(_)) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -54,11 +54,11 @@ impl Ntfs {
         let Some(signature) = SIGNATURES.into_iter().find(|signature| head.starts_with(*signature)) else {
             return Ok(None);
         };
-        let size = Fields::new("restart page", &head, place).u32_le(16).map_err(super::corrupt)?;
+        let size = Fields::new("restart page", &head, place).u32_le(16)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
             let cause = ParseError::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
-            return Err(super::corrupt(cause));
+            return Err(cause.into());
         }
         let mut page = vec![0; size];
         self.read_stream(stream, at, &mut page)?;
@@ -69,6 +69,6 @@ impl Ntfs {
             let (client, flags) = (f.u16_le(area + 12)?, f.u16_le(area + 14)?);
             Ok((f.u64_le(area)?, client != NO_CLIENT && flags & CLEAN == 0))
         };
-        read(page).map(Some).map_err(super::corrupt)
+        read(page).map(Some).map_err(Error::from)
     }
 }

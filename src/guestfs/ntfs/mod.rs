@@ -71,14 +71,6 @@ pub(super) struct Opened {
     device: (u32, u32),
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
-fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
-}
-
 impl Ntfs {
     /// Opens the file system of a volume.
     ///
@@ -87,7 +79,7 @@ impl Ntfs {
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
-        let boot = Boot::parse(&bytes).map_err(corrupt)?;
+        let boot = Boot::parse(&bytes)?;
         let first =
             runs::ClusterRun { first: 0, lcn: Some(boot.mft), count: (boot.record as u64).div_ceil(boot.cluster) };
         let mut ntfs = Self {
@@ -119,9 +111,7 @@ impl Ntfs {
                 self.mft = runs;
                 Ok(())
             }
-            _ => {
-                Err(corrupt(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none")))
-            }
+            _ => Err(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none").into()),
         }
     }
 
@@ -148,7 +138,7 @@ impl Ntfs {
         notes.extend(short);
         match hibernated {
             // Listing the directory reports that.
-            Err(Error::Corrupt { .. }) if is_short => {}
+            Err(Error::Corrupt(_)) if is_short => {}
             Ok(Some(true)) => notes.push(
                 "Windows was hibernated or shut down for a fast start: the newest changes may be missing".to_owned(),
             ),
@@ -191,11 +181,11 @@ impl Ntfs {
 
     fn record(&self, number: u64) -> Result<Record> {
         let mut bytes = vec![0; self.boot.record];
-        let byte = number.checked_mul(self.boot.record as u64).ok_or_else(|| {
-            corrupt(ParseError::corrupt(0, "number of a file record", "one within the file table", number))
-        })?;
+        let byte = number
+            .checked_mul(self.boot.record as u64)
+            .ok_or_else(|| ParseError::corrupt(0, "number of a file record", "one within the file table", number))?;
         self.read_runs(&self.mft, byte, &mut bytes)?;
-        Record::parse(bytes, self.record_place(number)).map_err(corrupt)
+        Record::parse(bytes, self.record_place(number)).map_err(Error::from)
     }
 
     /// Fills `buf` with the bytes of runs from `offset` on. Returns the offset of the first byte on the volume.
@@ -221,24 +211,26 @@ impl Ntfs {
         let cluster = self.boot.cluster;
         let Some(run) = runs.find(at / cluster) else {
             let expected = format!("a run of clusters for byte {at}");
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 "run list",
                 expected,
                 format_args!("the end at cluster {}", runs.end()),
-            )));
+            )
+            .into());
         };
         let skip = at - run.first * cluster;
         let len = run.count.saturating_mul(cluster) - skip;
         let Some(lcn) = run.lcn else { return Ok((None, len)) };
         if lcn.checked_add(run.count).is_none_or(|end| end > self.boot.clusters) {
             let expected = format!("clusters below {}", self.boot.clusters);
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 "run of clusters",
                 expected,
                 format_args!("{} from {lcn} on", run.count),
-            )));
+            )
+            .into());
         }
         Ok((Some(lcn * cluster + skip), len))
     }
@@ -249,7 +241,7 @@ impl Ntfs {
         let end = offset.saturating_add(buf.len() as u64);
         if end > stream.size() {
             let expected = format!("{end} bytes");
-            return Err(corrupt(ParseError::corrupt(0, "size of a stream", expected, stream.size())));
+            return Err(ParseError::corrupt(0, "size of a stream", expected, stream.size()).into());
         }
         match stream {
             Stream::Resident(bytes) => {
@@ -272,7 +264,7 @@ impl Ntfs {
         if information.flags & HAS_REPARSE_POINT != 0
             && let Some(stream) = file.stream(kind::REPARSE_POINT, &[])?
         {
-            reparse = reparse::parse(&self.small_stream(&stream, file.number)?).map_err(corrupt)?;
+            reparse = reparse::parse(&self.small_stream(&stream, file.number)?)?;
         }
         let mut kind = match reparse {
             Reparse::FromRoot(_) | Reparse::AsIs(_) => NodeKind::Symlink,
@@ -303,7 +295,7 @@ impl Ntfs {
             _ => None,
         };
         if let Some(whereabouts) = elsewhere {
-            return Err(unsupported(format!("the file with record {} is {whereabouts}", opened.file.number)));
+            return Err(Error::Unsupported(format!("the file with record {} is {whereabouts}", opened.file.number)));
         }
         match &opened.data {
             Some(stream) => Ok(stream),
@@ -334,7 +326,12 @@ impl Ntfs {
             let decompressed = lznt1::decompress(&compressed, &mut out);
             decompressed.ok_or_else(|| {
                 let at = self.locate(runs, start * cluster).map_or(0, |(at, _)| at.unwrap_or(0));
-                corrupt(ParseError::corrupt(at, "compressed unit of a file", "LZNT1", "bytes that do not decompress"))
+                Error::from(ParseError::corrupt(
+                    at,
+                    "compressed unit of a file",
+                    "LZNT1",
+                    "bytes that do not decompress",
+                ))
             })?;
             out.into()
         };
@@ -350,12 +347,9 @@ impl Ntfs {
             depth += 1;
             if depth > MAX_DEPTH {
                 let what = format!("directories above file record {}", file.number);
-                return Err(corrupt(ParseError::corrupt(
-                    0,
-                    what,
-                    format_args!("at most {MAX_DEPTH}"),
-                    "more, or a circle",
-                )));
+                return Err(
+                    ParseError::corrupt(0, what, format_args!("at most {MAX_DEPTH}"), "more, or a circle").into()
+                );
             }
             at = self.read_file(number, 0)?.parent();
         }
@@ -481,7 +475,7 @@ impl GuestFs for Ntfs {
         };
         if stream.size() > MAX_ATTRIBUTE {
             let what = format!("the stream {name} of {} bytes is too large for an extended attribute", stream.size());
-            return Err(unsupported(what));
+            return Err(Error::Unsupported(what));
         }
         Ok(Some(self.small_stream(&stream, opened.file.number)?))
     }

@@ -1,9 +1,9 @@
 //! A file's blocks. They lie one behind the other, and the inode lists their sizes, so that finding one means to sum up
 //! those before it. Every so often the sum is kept.
 
+use super::Squashfs;
 use super::inode::{Content, File, Inode};
 use super::metadata::Place;
-use super::{Squashfs, corrupt};
 use crate::guestfs::{Error, FileExtent, FileRun, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -46,12 +46,9 @@ impl Squashfs {
                 let end = found.skip.saturating_add(found.len);
                 let wanted = found.whole.unwrap_or(end);
                 if u64::from(*size) < end || found.whole.is_some_and(|whole| u64::from(*size) != whole) {
-                    return Err(corrupt(ParseError::corrupt(
-                        *at,
-                        "block of a file",
-                        format_args!("{wanted} bytes"),
-                        size,
-                    )));
+                    return Err(
+                        ParseError::corrupt(*at, "block of a file", format_args!("{wanted} bytes"), size).into()
+                    );
                 }
                 FileExtent::Stored(at + found.skip)
             }
@@ -69,18 +66,13 @@ impl Squashfs {
             if let Some(whole) = found.whole.filter(|whole| *whole != bytes.len() as u64) {
                 let what = "decompressed block of a file";
                 let expected = format!("{whole} bytes");
-                return Err(corrupt(ParseError::corrupt(found.compressed.at, what, expected, bytes.len())));
+                return Err(ParseError::corrupt(found.compressed.at, what, expected, bytes.len()).into());
             }
             let skip = usize::try_from(found.skip).unwrap_or(usize::MAX);
             let now = usize::try_from(found.len).unwrap_or(usize::MAX).min(buf.len() - done);
             let part = skip.checked_add(now).and_then(|end| bytes.get(skip..end)).ok_or_else(|| {
                 let expected = format!("{} bytes", found.skip.saturating_add(found.len));
-                corrupt(ParseError::corrupt(
-                    found.compressed.at,
-                    "decompressed block of fragments",
-                    expected,
-                    bytes.len(),
-                ))
+                ParseError::corrupt(found.compressed.at, "decompressed block of fragments", expected, bytes.len())
             })?;
             buf[done..done + now].copy_from_slice(part);
             done += now;
@@ -104,12 +96,9 @@ impl Squashfs {
     fn find_block(&self, inode: &Inode, offset: u64) -> Result<Found> {
         let Content::File(file) = &inode.content else { return Err(Error::NotFile) };
         if offset >= file.size {
-            return Err(corrupt(ParseError::corrupt(
-                inode.at,
-                "size of a file",
-                format_args!("above {offset}"),
-                file.size,
-            )));
+            return Err(
+                ParseError::corrupt(inode.at, "size of a file", format_args!("above {offset}"), file.size).into()
+            );
         }
         let block_size = u64::from(self.sb.block_size);
         let (number, skip) = (offset / block_size, offset % block_size);
@@ -127,11 +116,11 @@ impl Squashfs {
     fn fragment(&self, inode: &Inode, number: u32) -> Result<Compressed> {
         if number >= self.sb.fragments {
             let expected = format!("below {}", self.sb.fragments);
-            return Err(corrupt(ParseError::corrupt(inode.at, "number of a file's fragment", expected, number)));
+            return Err(ParseError::corrupt(inode.at, "number of a file's fragment", expected, number).into());
         }
         let (raw, at) = self.table_entry(self.sb.fragment_table, number.into(), FRAGMENT, "fragments")?;
         let f = Fields::new("fragment", &raw, at);
-        self.compressed(f.u64_le(0).map_err(corrupt)?, f.u32_le(8).map_err(corrupt)?)
+        self.compressed(f.u64_le(0)?, f.u32_le(8)?)
     }
 
     /// A file's block `number`.
@@ -162,12 +151,13 @@ impl Squashfs {
         let end = at.checked_add(compressed.size.into()).filter(|end| *end <= self.sb.bytes_used);
         if end.is_none() || compressed.size > self.sb.block_size {
             let expected = format!("at most {} bytes that end by {}", self.sb.block_size, self.sb.bytes_used);
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 at,
                 "block of a file",
                 expected,
                 format_args!("{} bytes", compressed.size),
-            )));
+            )
+            .into());
         }
         Ok(compressed)
     }
@@ -195,6 +185,6 @@ fn remember(file: &File, step: u64, places: (Place, u64)) {
 fn sum(at: u64, sizes: &[u32], inode: &Inode) -> Result<u64> {
     let end = sizes.iter().try_fold(at, |at, size| at.checked_add(u64::from(size & !STORED)));
     end.ok_or_else(|| {
-        corrupt(ParseError::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
+        Error::from(ParseError::corrupt(inode.at, "sizes of a file's blocks", "those of a volume", "too large ones"))
     })
 }

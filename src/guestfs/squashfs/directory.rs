@@ -2,9 +2,9 @@
 //! that each block of metadata begins with (the kernel's `struct squashfs_dir_header`, `squashfs_dir_entry` and
 //! `squashfs_dir_index`, <https://docs.kernel.org/filesystems/squashfs.html>).
 
+use super::Squashfs;
 use super::inode::{Content, Directory, Inode, kind};
 use super::metadata::{BLOCK, Place};
-use super::{Squashfs, corrupt};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -107,22 +107,19 @@ impl Squashfs {
             let header = self.read_metadata(&mut place, HEADER, "directories")?;
             at += HEADER as u64;
             let f = Fields::new("group of a directory", &header, place.block);
-            let count = f.u32_le(0).map_err(corrupt)?;
-            let block = f.u32_le(4).map_err(corrupt)?;
+            let count = f.u32_le(0)?;
+            let block = f.u32_le(4)?;
             if count >= MAX_GROUP {
                 let expected = format!("at most {MAX_GROUP}");
                 let found = u64::from(count) + 1;
-                return Err(corrupt(ParseError::corrupt(
-                    place.block,
-                    "entries of a group of a directory",
-                    expected,
-                    found,
-                )));
+                return Err(
+                    ParseError::corrupt(place.block, "entries of a group of a directory", expected, found).into()
+                );
             }
             for _ in 0..=count {
                 if at >= directory.size {
                     let expected = format!("entries up to its byte {}", directory.size);
-                    return Err(corrupt(ParseError::corrupt(place.block, "group of a directory", expected, "more")));
+                    return Err(ParseError::corrupt(place.block, "group of a directory", expected, "more").into());
                 }
                 let start = at;
                 let entry = self.entry(&mut place, &mut at, block)?;
@@ -139,11 +136,10 @@ impl Squashfs {
         let within = place.block;
         let raw = self.read_metadata(place, ENTRY, "directories")?;
         let f = Fields::new("entry of a directory", &raw, within);
-        let (offset, number, size) =
-            (f.u16_le(0).map_err(corrupt)?, f.u16_le(4).map_err(corrupt)?, f.u16_le(6).map_err(corrupt)?);
+        let (offset, number, size) = (f.u16_le(0)?, f.u16_le(4)?, f.u16_le(6)?);
         let size = usize::from(size) + 1;
         let bad =
-            |what: &str, expected: &str, found: String| corrupt(ParseError::corrupt(within, what, expected, found));
+            |what: &str, expected: &str, found: String| Error::from(ParseError::corrupt(within, what, expected, found));
         if size > NAME_MAX {
             return Err(bad("length of a name in a directory", "at most 256", size.to_string()));
         }
@@ -182,10 +178,10 @@ impl Squashfs {
         let within = place.block;
         let raw = self.read_metadata(place, INDEX, "indexes of directories")?;
         let f = Fields::new("index of a directory", &raw, within);
-        let (index, block) = (f.u32_le(0).map_err(corrupt)?, f.u32_le(4).map_err(corrupt)?);
-        let size = usize::try_from(f.u32_le(8).map_err(corrupt)?).unwrap_or(usize::MAX).saturating_add(1);
+        let (index, block) = (f.u32_le(0)?, f.u32_le(4)?);
+        let size = usize::try_from(f.u32_le(8)?).unwrap_or(usize::MAX).saturating_add(1);
         if size > NAME_MAX {
-            return Err(corrupt(ParseError::corrupt(within, "length of a name in an index", "at most 256", size)));
+            return Err(ParseError::corrupt(within, "length of a name in an index", "at most 256", size).into());
         }
         Ok((index, block, self.read_metadata(place, size, "indexes of directories")?))
     }

@@ -2,9 +2,9 @@
 //! (<https://docs.kernel.org/filesystems/squashfs.html>). A node's number is its inode's reference, by which directories
 //! name it.
 
+use super::Squashfs;
 use super::metadata::{BLOCK, Place};
-use super::{Squashfs, corrupt};
-use crate::guestfs::{Attributes, NodeKind, Result, device_numbers};
+use crate::guestfs::{Attributes, Error, NodeKind, Result, device_numbers};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
 use crate::ondisk::fields::Fields;
@@ -91,10 +91,10 @@ impl Squashfs {
         let at = place.block;
         let header = self.read_metadata(&mut place, HEADER, "inodes")?;
         let f = Fields::new("inode", &header, at);
-        let number = f.u16_le(0).map_err(corrupt)?;
+        let number = f.u16_le(0)?;
         let long = number > LONG;
         let kind = kind(if long { number - LONG } else { number });
-        let kind = kind.ok_or_else(|| corrupt(ParseError::corrupt(at, "type of an inode", "1 to 14", number)))?;
+        let kind = kind.ok_or_else(|| ParseError::corrupt(at, "type of an inode", "1 to 14", number))?;
         let rest = match kind {
             NodeKind::Directory => self.directory(&mut place, at, long)?,
             NodeKind::File => self.file(&mut place, at, long)?,
@@ -102,11 +102,11 @@ impl Squashfs {
             NodeKind::BlockDevice | NodeKind::CharDevice => self.small(&mut place, at, long, true)?,
             NodeKind::Fifo | NodeKind::Socket => self.small(&mut place, at, long, false)?,
         };
-        let moment = Time { seconds: f.u32_le(8).map_err(corrupt)?.into(), nanoseconds: 0 };
-        let owner = |at: usize| self.id(f.u16_le(at).map_err(corrupt)?, f.offset(at));
+        let moment = Time { seconds: f.u32_le(8)?.into(), nanoseconds: 0 };
+        let owner = |at: usize| self.id(f.u16_le(at)?, f.offset(at));
         let attributes = Attributes {
             kind,
-            mode: u32::from(f.u16_le(2).map_err(corrupt)?) & 0o7777,
+            mode: u32::from(f.u16_le(2)?) & 0o7777,
             uid: owner(4)?,
             gid: owner(6)?,
             links: rest.links,
@@ -131,7 +131,7 @@ impl Squashfs {
                 (f.u32_le(4)?, f.u16_le(8)?.into(), f.u32_le(0)?, f.u16_le(10)?, 0, NONE)
             })
         };
-        let (links, size, block, offset, index, xattr) = read().map_err(corrupt)?;
+        let (links, size, block, offset, index, xattr) = read()?;
         let reference = u64::from(block) << 16 | u64::from(offset);
         let first = self.place(self.sb.directory_table, reference, "place of a directory")?;
         // `file_size` counts `.` and `..` as 3 bytes.
@@ -152,7 +152,7 @@ impl Squashfs {
                 (start, f.u32_le(4)?, f.u32_le(8)?, NONE)
             })
         };
-        let ((start, size, sparse, links), fragment, offset, xattr) = read().map_err(corrupt)?;
+        let ((start, size, sparse, links), fragment, offset, xattr) = read()?;
         let block_size = u64::from(self.sb.block_size);
         let fragment = some(fragment).map(|number| (number, offset));
         let blocks = if fragment.is_some() { size / block_size } else { size.div_ceil(block_size) };
@@ -160,7 +160,7 @@ impl Squashfs {
         let room = ((self.sb.directory_table - self.sb.inode_table) / 3).saturating_mul((BLOCK / 4) as u64);
         if blocks > room {
             let expected = format!("one of at most {room} blocks, which the inode table can list");
-            return Err(corrupt(ParseError::corrupt(at, "size of a file", expected, size)));
+            return Err(ParseError::corrupt(at, "size of a file", expected, size).into());
         }
         let content =
             Content::File(File { size, blocks, start, fragment, sizes: *place, known: Mutex::new(Vec::new()) });
@@ -170,10 +170,10 @@ impl Squashfs {
     fn symlink(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
         let bytes = self.read_metadata(place, 8, "inodes")?;
         let f = Fields::new("inode of a symbolic link", &bytes, at);
-        let (links, size) = (f.u32_le(0).map_err(corrupt)?, f.u32_le(4).map_err(corrupt)?);
+        let (links, size) = (f.u32_le(0)?, f.u32_le(4)?);
         if size > MAX_LINK {
             let expected = format!("at most {MAX_LINK}");
-            return Err(corrupt(ParseError::corrupt(at, "length of a symbolic link", expected, size)));
+            return Err(ParseError::corrupt(at, "length of a symbolic link", expected, size).into());
         }
         let target = self.read_metadata(place, usize::try_from(size).unwrap_or(0), "inodes")?;
         let xattr = if long { self.number(place, at)? } else { NONE };
@@ -198,14 +198,14 @@ impl Squashfs {
 
     fn number(&self, place: &mut Place, at: u64) -> Result<u32> {
         let bytes = self.read_metadata(place, 4, "inodes")?;
-        Fields::new("inode", &bytes, at).u32_le(0).map_err(corrupt)
+        Fields::new("inode", &bytes, at).u32_le(0).map_err(Error::from)
     }
 
     /// A user or group by its number in the id table.
     fn id(&self, index: u16, at: u64) -> Result<u32> {
         let id = self.ids.get(usize::from(index)).copied();
         id.ok_or_else(|| {
-            corrupt(ParseError::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
+            Error::from(ParseError::corrupt(at, "number of an owner", format_args!("below {}", self.ids.len()), index))
         })
     }
 }

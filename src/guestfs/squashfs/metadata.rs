@@ -1,9 +1,9 @@
 //! Metadata: inodes, directories and tables are streams in packed blocks of 8 KiB, each with a length of two bytes before
 //! it (<https://docs.kernel.org/filesystems/squashfs.html>).
 
-use super::{Squashfs, TYPE, corrupt};
-use crate::guestfs::Result;
+use super::Squashfs;
 use crate::guestfs::foreign::guarded;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Squashfs {
         let offset = usize::try_from(reference & 0xFFFF).ok().filter(|offset| *offset < BLOCK);
         let (Some(block), Some(offset)) = (block, offset) else {
             let expected = format!("a block below {} and a byte below {BLOCK}", self.sb.bytes_used);
-            return Err(corrupt(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}"))));
+            return Err(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}")).into());
         };
         Ok(Place { block, offset })
     }
@@ -45,7 +45,7 @@ impl Squashfs {
             return Ok(block);
         }
         let bad = |expected: String, found: String| {
-            corrupt(ParseError::corrupt(at, format!("block of {what}"), expected, found))
+            Error::from(ParseError::corrupt(at, format!("block of {what}"), expected, found))
         };
         let start = at.checked_add(2).filter(|start| *start <= self.sb.bytes_used);
         let start =
@@ -79,9 +79,10 @@ impl Squashfs {
     pub(super) fn decompress_block(&self, compressed: &[u8], out: &mut [u8], at: u64, what: &str) -> Result<usize> {
         let compressor = self.sb.compressor;
         let expected = format!("{} of at most {} bytes", compressor.name(), out.len());
-        guarded(TYPE, || {
+        guarded(|| {
             let decompressed = compressor.decompress(compressed, out);
-            decompressed.map_err(|e| corrupt(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
+            decompressed
+                .map_err(|e| Error::from(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
         })
     }
 
@@ -97,12 +98,13 @@ impl Squashfs {
             if now == left.len() {
                 if block.bytes.len() < BLOCK && bytes.len() < len {
                     let expected = format!("{} more bytes of {what}", len - bytes.len());
-                    return Err(corrupt(ParseError::corrupt(
+                    return Err(ParseError::corrupt(
                         place.block,
                         format!("block of {what}"),
                         expected,
                         "the last ones",
-                    )));
+                    )
+                    .into());
                 }
                 *place = Place { block: block.next, offset: 0 };
             }
@@ -117,12 +119,9 @@ impl Squashfs {
         let at = list.saturating_add(8 * (index / per_block));
         if at.checked_add(8).is_none_or(|end| end > self.sb.bytes_used) {
             let expected = format!("an entry below byte {}", self.sb.bytes_used);
-            return Err(corrupt(ParseError::corrupt(
-                list,
-                format!("list of {what}"),
-                expected,
-                format_args!("number {index}"),
-            )));
+            return Err(
+                ParseError::corrupt(list, format!("list of {what}"), expected, format_args!("number {index}")).into()
+            );
         }
         let mut raw = [0; 8];
         self.volume.read_at(at, &mut raw)?;

@@ -55,10 +55,6 @@ pub struct Squashfs {
     gaps: Gaps,
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
 impl Squashfs {
     /// Opens the file system of a volume.
     ///
@@ -71,7 +67,7 @@ impl Squashfs {
         let short = shortage(sb.bytes_used, volume.size());
         // They lie last; a file that has some says so when they are asked for.
         let xattrs = match xattr::Table::read(&*volume, &sb) {
-            Err(Error::Corrupt { .. }) if short.is_some() => None,
+            Err(Error::Corrupt(_)) if short.is_some() => None,
             read => read?,
         };
         let is_short = short.is_some();
@@ -112,7 +108,7 @@ impl Squashfs {
         }
         match fs.inode(fs.root())?.content {
             Content::Directory(_) => Ok(fs),
-            _ => Err(corrupt(ParseError::corrupt(32, "inode of the root", "a directory", "something else"))),
+            _ => Err(ParseError::corrupt(32, "inode of the root", "a directory", "something else").into()),
         }
     }
 

@@ -2,7 +2,6 @@
 //! `struct squashfs_super_block` (<https://docs.kernel.org/filesystems/squashfs.html>); all numbers are little-endian.
 
 use super::decompress::Compressor;
-use super::{TYPE, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -40,23 +39,23 @@ impl Superblock {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         if bytes.starts_with(&MAGIC_BIG_ENDIAN) {
             let what = "it has big-endian numbers, as versions before 4 may have".to_owned();
-            return Err(Error::Unsupported { type_name: TYPE, what });
+            return Err(Error::Unsupported(what));
         }
         let f = Fields::new("superblock", bytes, 0);
-        if !f.bytes(0, SIZE).map_err(corrupt)?.starts_with(&MAGIC) {
-            return Err(corrupt(ParseError::corrupt(0, "magic number", "hsqs", "another")));
+        if !f.bytes(0, SIZE)?.starts_with(&MAGIC) {
+            return Err(ParseError::corrupt(0, "magic number", "hsqs", "another").into());
         }
-        let version = (f.u16_le(28).map_err(corrupt)?, f.u16_le(30).map_err(corrupt)?);
+        let version = (f.u16_le(28)?, f.u16_le(30)?);
         if version != (4, 0) {
             let what = format!("it is of version {}.{}, only 4.0 is known", version.0, version.1);
-            return Err(Error::Unsupported { type_name: TYPE, what });
+            return Err(Error::Unsupported(what));
         }
-        let compression = f.u16_le(20).map_err(corrupt)?;
+        let compression = f.u16_le(20)?;
         let compressor = Compressor::of(compression).ok_or_else(|| {
             let what = format!("it is compressed by the unknown method {compression}");
-            Error::Unsupported { type_name: TYPE, what }
+            Error::Unsupported(what)
         })?;
-        Self::fields(&f, compressor).map_err(corrupt)
+        Self::fields(&f, compressor).map_err(Error::from)
     }
 
     fn fields(f: &Fields<'_>, compressor: Compressor) -> Result<Self, ParseError> {

@@ -2,11 +2,11 @@
 //! or the place of a value that several share (the kernel's `struct squashfs_xattr_id` and `squashfs_xattr_entry`,
 //! <https://docs.kernel.org/filesystems/squashfs.html>).
 
+use super::Squashfs;
 use super::metadata::Place;
 use super::superblock::Superblock;
-use super::{Squashfs, corrupt};
 use crate::disk::Disk;
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
@@ -37,12 +37,12 @@ impl Table {
         let end = at.saturating_add(HEADER as u64);
         if end > sb.bytes_used {
             let expected = format!("at most {}", sb.bytes_used - HEADER as u64);
-            return Err(corrupt(ParseError::corrupt(56, "place of the xattr table", expected, at)));
+            return Err(ParseError::corrupt(56, "place of the xattr table", expected, at).into());
         }
         let mut raw = [0; HEADER];
         volume.read_at(at, &mut raw)?;
         let f = Fields::new("xattr table", &raw, at);
-        let (attributes, count) = (f.u64_le(0).map_err(corrupt)?, f.u32_le(8).map_err(corrupt)?);
+        let (attributes, count) = (f.u64_le(0)?, f.u32_le(8)?);
         Ok(Some(Self { attributes, count, list: end }))
     }
 }
@@ -51,7 +51,7 @@ impl Squashfs {
     /// Tells the attributes of a number in the table: the name with its namespace, and where the value is.
     fn each_xattr(&self, number: u32, each: &mut dyn FnMut(Vec<u8>, Place) -> Result<bool>) -> Result<()> {
         let bad = |at: u64, what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(at, what, expected, found))
+            Error::from(ParseError::corrupt(at, what, expected, found))
         };
         let table = self.xattrs.filter(|table| number < table.count).ok_or_else(|| {
             let count = self.xattrs.map_or(0, |table| table.count);
@@ -59,7 +59,7 @@ impl Squashfs {
         })?;
         let (raw, at) = self.table_entry(table.list, number.into(), ID, "attributes")?;
         let f = Fields::new("place of attributes", &raw, at);
-        let (reference, count) = (f.u64_le(0).map_err(corrupt)?, f.u32_le(8).map_err(corrupt)?);
+        let (reference, count) = (f.u64_le(0)?, f.u32_le(8)?);
         if count > MAX_COUNT {
             return Err(bad(at, "attributes of an inode", format!("at most {MAX_COUNT}"), count.to_string()));
         }
@@ -68,7 +68,7 @@ impl Squashfs {
             let within = place.block;
             let raw = self.read_metadata(&mut place, 4, "attributes")?;
             let f = Fields::new("attribute", &raw, within);
-            let (kind, size) = (f.u16_le(0).map_err(corrupt)?, f.u16_le(2).map_err(corrupt)?);
+            let (kind, size) = (f.u16_le(0)?, f.u16_le(2)?);
             let prefix: Option<&[u8]> = match kind & !ELSEWHERE {
                 0 => Some(b"user."),
                 1 => Some(b"trusted."),
@@ -82,7 +82,7 @@ impl Squashfs {
                 let mut at = place;
                 self.value_len(&mut at)?;
                 let raw = self.read_metadata(&mut at, 8, "attributes")?;
-                let reference = Fields::new("attribute", &raw, within).u64_le(0).map_err(corrupt)?;
+                let reference = Fields::new("attribute", &raw, within).u64_le(0)?;
                 value = self.place(table.attributes, reference, "place of an attribute's value")?;
             }
             if let Some(prefix) = prefix
@@ -100,10 +100,10 @@ impl Squashfs {
     fn value_len(&self, place: &mut Place) -> Result<usize> {
         let at = place.block;
         let raw = self.read_metadata(place, 4, "attributes")?;
-        let len = Fields::new("attribute", &raw, at).u32_le(0).map_err(corrupt)?;
+        let len = Fields::new("attribute", &raw, at).u32_le(0)?;
         if len > MAX_VALUE {
             let expected = format!("at most {MAX_VALUE}");
-            return Err(corrupt(ParseError::corrupt(at, "length of an attribute's value", expected, len)));
+            return Err(ParseError::corrupt(at, "length of an attribute's value", expected, len).into());
         }
         Ok(usize::try_from(len).unwrap_or(0))
     }

@@ -1,7 +1,7 @@
 //! Directories: sequences of file identifier descriptors (ECMA-167, 4/14.4).
 
 use super::tag::{self, Expected, id};
-use super::{Address, Opened, Udf, corrupt, text};
+use super::{Address, Opened, Udf, text};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -67,14 +67,14 @@ impl Udf {
         let mut bytes = vec![0; FIXED];
         let at = self.read_directory_bytes(directory, position, &mut bytes)?;
         let f = Fields::new("file identifier descriptor", &bytes, at);
-        let (name_len, own_len) = (usize::from(f.u8(19).map_err(corrupt)?), f.u16_le(36).map_err(corrupt)?);
+        let (name_len, own_len) = (usize::from(f.u8(19)?), f.u16_le(36)?);
         let len = FIXED + usize::from(own_len) + name_len;
         // Descriptors are padded to a multiple of four bytes, and the CRC may include the padding.
         let padded = (len.next_multiple_of(4) as u64).min((size - position).max(len as u64));
         bytes.resize(usize::try_from(padded).unwrap_or(len), 0);
         self.read_directory_bytes(directory, position, &mut bytes)?;
         let expected = Expected { what: "file identifier descriptor", ids: &[id::FILE_IDENTIFIER], location: None };
-        tag::check(&bytes, at, &expected).map_err(corrupt)?;
+        tag::check(&bytes, at, &expected)?;
         let next = position + len.next_multiple_of(4) as u64;
         let f = Fields::new("file identifier descriptor", &bytes[..len], at);
         Ok((self.entry(&f, len - name_len, next), next))
@@ -82,16 +82,16 @@ impl Udf {
 
     /// The entry for a descriptor; `None` for a hidden one. A file with a corrupt file entry is still listed.
     fn entry(&self, f: &Fields<'_>, name_at: usize, next: u64) -> Result<Option<Entry>> {
-        let characteristics = f.u8(18).map_err(corrupt)?;
+        let characteristics = f.u8(18)?;
         if characteristics & (DELETED | PARENT) != 0 {
             return Ok(None);
         }
-        let raw = f.bytes(name_at, f.len() - name_at).map_err(corrupt)?;
+        let raw = f.bytes(name_at, f.len() - name_at)?;
         let name = text::cs0(raw).ok_or_else(|| {
             let found = format!("{:?}", raw.first());
-            corrupt(ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found))
+            ParseError::corrupt(f.offset(name_at), "width of the characters of a name", "8 or 16", found)
         })?;
-        let address = Address { block: f.u32_le(24).map_err(corrupt)?, partition: f.u16_le(28).map_err(corrupt)? };
+        let address = Address { block: f.u32_le(24)?, partition: f.u16_le(28)? };
         let node = Node::from(address);
         let kind = match self.opened(node) {
             Ok(opened) => opened.entry.attributes.kind,
@@ -107,7 +107,7 @@ impl Udf {
         if position.saturating_add(buf.len() as u64) > size {
             let what = "length of a file identifier descriptor";
             let expected = format!("at most {} up to the end of the directory", size - position);
-            return Err(corrupt(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len())));
+            return Err(ParseError::corrupt(directory.entry.descriptors_at, what, expected, buf.len()).into());
         }
         self.read_file(directory, position, buf)
     }

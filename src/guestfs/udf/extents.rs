@@ -2,8 +2,8 @@
 
 use super::entry::{FileEntry, Form};
 use super::tag::{self, Expected, id};
-use super::{Address, Udf, corrupt};
-use crate::guestfs::Result;
+use super::{Address, Udf};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::HashSet;
@@ -46,7 +46,7 @@ impl Udf {
         let mut first = 0_u64;
         let mut seen = HashSet::new();
         let too_many = |most: usize| {
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 entry.descriptors_at,
                 "extents of a file",
                 format_args!("at most {most}"),
@@ -57,7 +57,7 @@ impl Udf {
             let mut next = None;
             let mut at = 0;
             while at < area.len() {
-                let (descriptor, size) = descriptor(&area, area_at, at, entry.form, of.partition).map_err(corrupt)?;
+                let (descriptor, size) = descriptor(&area, area_at, at, entry.form, of.partition)?;
                 if descriptor.len == 0 {
                     break;
                 }
@@ -72,7 +72,7 @@ impl Udf {
                 if !first.is_multiple_of(self.block_size()) && first < entry.attributes.size {
                     let what = "length of an extent before another";
                     let expected = format!("a multiple of {}", self.block_size());
-                    return Err(corrupt(ParseError::corrupt(area_at + at as u64, what, expected, first)));
+                    return Err(ParseError::corrupt(area_at + at as u64, what, expected, first).into());
                 }
                 let recorded = (descriptor.kind == RECORDED).then_some(descriptor.address);
                 extents.push(Extent { first, len: descriptor.len, recorded });
@@ -82,12 +82,9 @@ impl Udf {
             let Some(address) = next else { return Ok(extents) };
             if !seen.insert((address.partition, address.block)) {
                 let expected = "blocks that end";
-                return Err(corrupt(ParseError::corrupt(
-                    area_at,
-                    "allocation descriptors of a file",
-                    expected,
-                    "a circle",
-                )));
+                return Err(
+                    ParseError::corrupt(area_at, "allocation descriptors of a file", expected, "a circle").into()
+                );
             }
             (area, area_at) = self.more_descriptors(address)?;
         }
@@ -99,10 +96,10 @@ impl Udf {
         let (bytes, at) = self.block(address)?;
         let ids = [id::ALLOCATION_EXTENT];
         let expected = Expected { what: "allocation extent descriptor", ids: &ids, location: Some(address.block) };
-        tag::check(&bytes, at, &expected).map_err(corrupt)?;
+        tag::check(&bytes, at, &expected)?;
         let f = Fields::new("allocation extent descriptor", &bytes, at);
-        let len = usize::try_from(f.u32_le(20).map_err(corrupt)?).unwrap_or(usize::MAX);
-        let descriptors = f.bytes(HEADER, len).map_err(corrupt)?;
+        let len = usize::try_from(f.u32_le(20)?).unwrap_or(usize::MAX);
+        let descriptors = f.bytes(HEADER, len)?;
         Ok((descriptors.to_vec(), f.offset(HEADER)))
     }
 }

@@ -79,14 +79,6 @@ impl Weighter<u64, Arc<Opened>> for BySize {
     }
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
-fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
-}
-
 impl Udf {
     /// Opens the file system of a volume.
     ///
@@ -110,12 +102,9 @@ impl Udf {
         let root = udf.opened(udf.root())?;
         if root.entry.attributes.kind != NodeKind::Directory {
             let at = udf.place(udf.root)?.0;
-            return Err(corrupt(ParseError::corrupt(
-                at,
-                "type of the root directory",
-                "a directory",
-                root.entry.file_type,
-            )));
+            return Err(
+                ParseError::corrupt(at, "type of the root directory", "a directory", root.entry.file_type).into()
+            );
         }
         udf.facts.has_owners = root.entry.owned;
         Ok(udf)
@@ -125,9 +114,9 @@ impl Udf {
         let (partition, block) = self.volume.file_set;
         let (bytes, at) = self.block(Address { partition, block })?;
         let expected = Expected { what: "file set descriptor", ids: &[id::FILE_SET], location: Some(block) };
-        tag::check(&bytes, at, &expected).map_err(corrupt)?;
+        tag::check(&bytes, at, &expected)?;
         let f = Fields::new("file set descriptor", &bytes, at);
-        Ok(Address { block: f.u32_le(404).map_err(corrupt)?, partition: f.u16_le(408).map_err(corrupt)? })
+        Ok(Address { block: f.u32_le(404)?, partition: f.u16_le(408)? })
     }
 
     fn block_size(&self) -> u64 {
@@ -139,12 +128,9 @@ impl Udf {
         let size = self.blocks.size();
         if at.checked_add(len).is_none_or(|end| end > size) {
             let found = at.saturating_add(len);
-            return Err(corrupt(ParseError::corrupt(
-                at,
-                format!("end of the {what}"),
-                format_args!("at most {size}"),
-                found,
-            )));
+            return Err(
+                ParseError::corrupt(at, format!("end of the {what}"), format_args!("at most {size}"), found).into()
+            );
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.blocks.read_at(at, &mut bytes)?;
@@ -159,7 +145,7 @@ impl Udf {
 
     fn read_entry(&self, address: Address) -> Result<FileEntry> {
         let (bytes, at) = self.block(address)?;
-        let mut entry = FileEntry::parse(&bytes, at, address.block).map_err(corrupt)?.map_err(unsupported)?;
+        let mut entry = FileEntry::parse(&bytes, at, address.block)?.map_err(Error::Unsupported)?;
         entry.attributes.allocated = entry.attributes.allocated.saturating_mul(self.block_size());
         Ok(entry)
     }
@@ -168,7 +154,7 @@ impl Udf {
         if let Some(opened) = self.files.get(&node.0) {
             return Ok(opened);
         }
-        let bad = || corrupt(ParseError::corrupt(0, "address of a file", "one in a partition", node.0));
+        let bad = || Error::from(ParseError::corrupt(0, "address of a file", "one in a partition", node.0));
         let partition = u16::try_from(node.0 >> 32).map_err(|_| bad())?;
         let block = u32::try_from(node.0 & u64::from(u32::MAX)).map_err(|_| bad())?;
         let address = Address { partition, block };
@@ -191,7 +177,7 @@ impl Udf {
         let entry = &opened.entry;
         let missing = |have: u64| {
             let expected = format!("for {} bytes", entry.attributes.size);
-            corrupt(ParseError::corrupt(entry.descriptors_at, "extents of a file", expected, have))
+            Error::from(ParseError::corrupt(entry.descriptors_at, "extents of a file", expected, have))
         };
         if entry.form == Form::Embedded {
             let have = entry.descriptors.len() as u64;
@@ -208,9 +194,8 @@ impl Udf {
         let Some(recorded) = extent.recorded else { return Ok(FileRun { extent: FileExtent::Zero, len: left }) };
         let size = self.block_size();
         let block = u64::from(recorded.block) + skip / size;
-        let block = u32::try_from(block).map_err(|_| {
-            corrupt(ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))
-        })?;
+        let block = u32::try_from(block)
+            .map_err(|_| ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))?;
         let (place, count) = self.place(Address { block, ..recorded })?;
         let within = skip % size;
         let len = left.min(count.saturating_mul(size) - within);
@@ -241,19 +226,16 @@ impl Udf {
         let size = opened.entry.attributes.size;
         let at = opened.entry.descriptors_at;
         if size > MAX_LINK {
-            return Err(corrupt(ParseError::corrupt(
-                at,
-                "size of a symbolic link",
-                format_args!("at most {MAX_LINK}"),
-                size,
-            )));
+            return Err(
+                ParseError::corrupt(at, "size of a symbolic link", format_args!("at most {MAX_LINK}"), size).into()
+            );
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let at = self.read_file(opened, 0, &mut bytes)?;
-        let target = components(&Fields::new("symbolic link", &bytes, at)).map_err(corrupt)?;
+        let target = components(&Fields::new("symbolic link", &bytes, at))?;
         if target.is_empty() || target.len() > MAX_TARGET {
             let expected = format!("from 1 to {MAX_TARGET}");
-            return Err(corrupt(ParseError::corrupt(at, "length of a symbolic link's target", expected, target.len())));
+            return Err(ParseError::corrupt(at, "length of a symbolic link's target", expected, target.len()).into());
         }
         Ok(target)
     }

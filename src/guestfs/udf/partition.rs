@@ -3,7 +3,7 @@
 use super::entry::{FileEntry, file_type};
 use super::tag::{self, Expected, TAG, id};
 use super::volume::{Map, Partition};
-use super::{Address, Opened, Udf, corrupt, unsupported};
+use super::{Address, Opened, Udf};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -45,7 +45,7 @@ impl Udf {
                 let (start, len) = (u64::from(partition.start), u64::from(partition.len));
                 let packet = u64::from(*packet);
                 if !packet.is_power_of_two() {
-                    return Err(corrupt(ParseError::corrupt(0, "length of a packet", "a power of two", packet)));
+                    return Err(ParseError::corrupt(0, "length of a packet", "a power of two", packet).into());
                 }
                 let moved = self.sparing_table(tables)?;
                 self.partitions[index] = Blocks::Sparable { start, len, packet, moved };
@@ -58,7 +58,7 @@ impl Udf {
                 };
                 let base = partitions.iter().position(same).and_then(|base| u16::try_from(base).ok());
                 let what = format!("partition with number {} below another", partition.number);
-                base.ok_or_else(|| corrupt(ParseError::corrupt(0, what, "one with blocks of its own", "none")))
+                base.ok_or_else(|| Error::from(ParseError::corrupt(0, what, "one with blocks of its own", "none")))
             };
             match partition.map {
                 Map::Physical | Map::Sparable { .. } => {}
@@ -76,7 +76,7 @@ impl Udf {
         let Address { partition, block } = address;
         let bad = |expected: String| {
             let what = format!("block of partition {partition}");
-            corrupt(ParseError::corrupt(0, what, expected, block))
+            Error::from(ParseError::corrupt(0, what, expected, block))
         };
         let at = u64::from(block);
         let (absolute, count) = match self.partitions.get(usize::from(partition)) {
@@ -115,7 +115,7 @@ impl Udf {
         let offset = offset.ok_or_else(|| {
             let what = format!("end of block {block} of partition {partition}");
             let found = absolute.saturating_add(1).saturating_mul(size);
-            corrupt(ParseError::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found))
+            ParseError::corrupt(absolute.saturating_mul(size), what, format_args!("at most {volume}"), found)
         })?;
         Ok((offset, count.min((volume - offset) / size)))
     }
@@ -131,31 +131,27 @@ impl Udf {
             }
         }
         Err(first
-            .unwrap_or_else(|| corrupt(ParseError::corrupt(0, "sparing tables of a partition", "at least one", 0))))
+            .unwrap_or_else(|| Error::from(ParseError::corrupt(0, "sparing tables of a partition", "at least one", 0))))
     }
 
     fn read_sparing_table(&self, block: u32) -> Result<Vec<(u32, u32)>> {
         let at = u64::from(block) * self.block_size();
         let head = self.bytes(at, self.block_size(), "sparing table")?;
         let f = Fields::new("sparing table", &head, at);
-        let count = usize::from(f.u16_le(48).map_err(corrupt)?);
+        let count = usize::from(f.u16_le(48)?);
         let bytes = self.bytes(at, (56 + count as u64 * 8).max(self.block_size()), "sparing table")?;
         let ids = [id::SPARING_TABLE];
-        tag::check(&bytes, at, &Expected { what: "sparing table", ids: &ids, location: Some(block) })
-            .map_err(corrupt)?;
+        tag::check(&bytes, at, &Expected { what: "sparing table", ids: &ids, location: Some(block) })?;
         let f = Fields::new("sparing table", &bytes, at);
-        if !f.bytes(17, 23).map_err(corrupt)?.starts_with(SPARING_TABLE) {
-            return Err(corrupt(ParseError::corrupt(
-                at + 17,
-                "name of the sparing table",
-                "*UDF Sparing Table",
-                "another",
-            )));
+        if !f.bytes(17, 23)?.starts_with(SPARING_TABLE) {
+            return Err(
+                ParseError::corrupt(at + 17, "name of the sparing table", "*UDF Sparing Table", "another").into()
+            );
         }
         let mut moved = Vec::new();
         for entry in 0..count {
             let (original, place) = (f.u32_le(56 + entry * 8), f.u32_le(60 + entry * 8));
-            let (original, place) = (original.map_err(corrupt)?, place.map_err(corrupt)?);
+            let (original, place) = (original?, place?);
             if original < SPARING_FREE {
                 moved.push((original, place));
             }
@@ -167,7 +163,7 @@ impl Udf {
     /// Opens the virtual partition over partition `base`. Its table is the file whose entry was written last.
     fn virtual_partition(&self, base: u16) -> Result<Blocks> {
         let Blocks::Physical { start, len } = self.partitions[usize::from(base)] else {
-            return Err(unsupported("it has a virtual partition on one that is not physical".to_owned()));
+            return Err(Error::Unsupported("it has a virtual partition on one that is not physical".to_owned()));
         };
         let last = (self.blocks.size() / self.block_size()).min(start.saturating_add(len)).saturating_sub(1);
         for absolute in (start..=last).rev().take(usize::try_from(VIRTUAL_SEARCH).unwrap_or(0)) {
@@ -187,7 +183,7 @@ impl Udf {
         }
         let at = last.saturating_mul(self.block_size());
         let expected = format!("one in the last {VIRTUAL_SEARCH} blocks");
-        Err(corrupt(ParseError::corrupt(at, "virtual allocation table", expected, "none")))
+        Err(ParseError::corrupt(at, "virtual allocation table", expected, "none").into())
     }
 
     /// Reads the table in a file: with a header since revision 2.00, with a trailer before. `None` when the file is not
@@ -198,12 +194,7 @@ impl Udf {
         let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
         if size > most {
             let what = "size of the virtual allocation table";
-            return Err(corrupt(ParseError::corrupt(
-                self.place(address)?.0,
-                what,
-                format_args!("at most {most}"),
-                size,
-            )));
+            return Err(ParseError::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size).into());
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
@@ -239,12 +230,9 @@ impl Udf {
         let entry = self.read_entry(address)?;
         if entry.file_type != kind {
             let at = self.place(address)?.0;
-            return Err(corrupt(ParseError::corrupt(
-                at + TAG as u64 + 11,
-                "type of the metadata file",
-                kind,
-                entry.file_type,
-            )));
+            return Err(
+                ParseError::corrupt(at + TAG as u64 + 11, "type of the metadata file", kind, entry.file_type).into()
+            );
         }
         let size = self.block_size();
         let extents = self.extents(address, &entry)?;

@@ -2,7 +2,7 @@
 //! UDF 2.60, 2.2).
 
 use super::tag::{self, Expected, id};
-use super::{corrupt, text, unsupported};
+use super::text;
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -119,7 +119,7 @@ impl Volume {
             for [main, reserve] in anchors {
                 let error = match Self::of_sequence(disk, size, main) {
                     Ok(volume) => return Ok(volume),
-                    Err(error @ (Error::Disk(_) | Error::Unsupported { .. })) => return Err(error),
+                    Err(error @ (Error::Disk(_) | Error::Unsupported(_))) => return Err(error),
                     Err(error) => error,
                 };
                 if let Ok(mut volume) = Self::of_sequence(disk, size, reserve) {
@@ -131,7 +131,7 @@ impl Volume {
         }
         Err(first.unwrap_or_else(|| {
             let expected = "one in block 256, 512 or the last ones, with blocks of 512 to 4096 bytes";
-            corrupt(ParseError::corrupt(0, "anchor volume descriptor", expected, "none"))
+            Error::from(ParseError::corrupt(0, "anchor volume descriptor", expected, "none"))
         }))
     }
 
@@ -140,7 +140,7 @@ impl Volume {
         let place = u64::from(extent.location) * u64::from(block_size);
         let missing = |what: &str| {
             let expected = format!("a {what} descriptor");
-            corrupt(ParseError::corrupt(place, "volume descriptors", expected, "none"))
+            Error::from(ParseError::corrupt(place, "volume descriptors", expected, "none"))
         };
         let (_, logical, at) = sequence.logical.as_ref().ok_or_else(|| missing("logical volume"))?;
         let f = Fields::new("logical volume descriptor", logical, *at);
@@ -156,17 +156,17 @@ impl Volume {
         if let Some((_, bytes, _)) = &sequence.primary {
             volume.uuid = text::uuid(&text::dstring(bytes.get(72..200).unwrap_or_default()));
         }
-        let integrity = Extent { len: f.u32_le(432).map_err(corrupt)?, location: f.u32_le(436).map_err(corrupt)? };
+        let integrity = Extent { len: f.u32_le(432)?, location: f.u32_le(436)? };
         volume.read_integrity(disk, integrity)?;
         Ok(volume)
     }
 
     /// Parses the logical volume and its partition maps.
     fn of_logical(f: &Fields<'_>, sector: u32) -> Result<Self> {
-        let number = |at: usize| f.u32_le(at).map_err(corrupt);
+        let number = |at: usize| f.u32_le(at).map_err(Error::from);
         let (block_size, table_len, maps) = (number(212)?, number(264)?, number(268)?);
         if block_size != sector {
-            return Err(unsupported(format!("it has blocks of {block_size} bytes on sectors of {sector}")));
+            return Err(Error::Unsupported(format!("it has blocks of {block_size} bytes on sectors of {sector}")));
         }
         if maps > MAX_MAPS {
             let cause = ParseError::corrupt(
@@ -175,31 +175,26 @@ impl Volume {
                 format_args!("at most {MAX_MAPS}"),
                 maps,
             );
-            return Err(corrupt(cause));
+            return Err(cause.into());
         }
-        let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX)).map_err(corrupt)?;
+        let table = f.bytes(440, usize::try_from(table_len).unwrap_or(usize::MAX))?;
         let mut partitions = Vec::new();
         let mut at = 0;
         for _ in 0..maps {
             let len = usize::from(*table.get(at + 1).unwrap_or(&0));
             let raw = table.get(at..at + len).filter(|raw| raw.len() >= 6).ok_or_else(|| {
                 let place = f.offset(440 + at);
-                corrupt(ParseError::corrupt(
-                    place,
-                    "length of a partition map",
-                    format_args!("from 6 to {}", table.len()),
-                    len,
-                ))
+                ParseError::corrupt(place, "length of a partition map", format_args!("from 6 to {}", table.len()), len)
             })?;
             partitions.push(partition(raw, f.offset(440 + at))?);
             at += len;
         }
         Ok(Self {
             block_size,
-            label: text::dstring(f.bytes(84, 128).map_err(corrupt)?),
+            label: text::dstring(f.bytes(84, 128)?),
             uuid: String::new(),
             partitions,
-            file_set: (f.u16_le(256).map_err(corrupt)?, f.u32_le(252).map_err(corrupt)?),
+            file_set: (f.u16_le(256)?, f.u32_le(252)?),
             free_blocks: 0,
             notes: Vec::new(),
         })
@@ -243,7 +238,7 @@ impl Volume {
         self.free_blocks = free.map(u64::from).sum();
         match f.u16_le(80 + partitions * 8 + 40) {
             Ok(needed) if needed > REVISION => {
-                Err(unsupported(format!("it needs a reader of UDF {:x}.{:02x}", needed >> 8, needed & 0xFF)))
+                Err(Error::Unsupported(format!("it needs a reader of UDF {:x}.{:02x}", needed >> 8, needed & 0xFF)))
             }
             _ => Ok(()),
         }
@@ -261,7 +256,7 @@ impl Sequence {
                 let at = block_number * u64::from(block_size);
                 let bytes = block(disk, block_size, block_number)?.ok_or_else(|| {
                     let expected = format!("within the {} bytes of the volume", disk.size());
-                    corrupt(ParseError::corrupt(at, "volume descriptors", expected, at))
+                    ParseError::corrupt(at, "volume descriptors", expected, at)
                 })?;
                 // The rest was never written.
                 if bytes[..tag::TAG].iter().all(|byte| *byte == 0) {
@@ -269,14 +264,14 @@ impl Sequence {
                 }
                 let location = u32::try_from(block_number).ok();
                 let id = tag::check(&bytes, at, &Expected { what: "volume descriptor", ids: &[], location });
-                match id.map_err(corrupt)? {
+                match id? {
                     id::TERMINATING => break,
                     id::POINTER => {
                         let f = Fields::new("volume descriptor pointer", &bytes, at);
-                        let (len, location) = (f.u32_le(20).map_err(corrupt)?, f.u32_le(24).map_err(corrupt)?);
+                        let (len, location) = (f.u32_le(20)?, f.u32_le(24)?);
                         next = Some(Extent { len, location });
                     }
-                    id => sequence.add(id, bytes, at).map_err(corrupt)?,
+                    id => sequence.add(id, bytes, at)?,
                 }
             }
             match next {
@@ -339,19 +334,19 @@ fn anchor(disk: &dyn Disk, size: u32, block_number: u64) -> Result<[Extent; 2]> 
     let bytes = block(disk, size, block_number)?.unwrap_or_default();
     let expected =
         Expected { what: "anchor volume descriptor", ids: &[id::ANCHOR], location: u32::try_from(block_number).ok() };
-    tag::check(&bytes, at, &expected).map_err(corrupt)?;
+    tag::check(&bytes, at, &expected)?;
     let f = Fields::new("anchor volume descriptor", &bytes, at);
     let extent =
         |at: usize| -> Result<Extent, ParseError> { Ok(Extent { len: f.u32_le(at)?, location: f.u32_le(at + 4)? }) };
-    Ok([extent(16).map_err(corrupt)?, extent(24).map_err(corrupt)?])
+    Ok([extent(16)?, extent(24)?])
 }
 
 /// Parses a partition map at byte `at` of the volume.
 fn partition(raw: &[u8], at: u64) -> Result<Partition> {
     let f = Fields::new("partition map", raw, at);
-    let kind = f.u8(0).map_err(corrupt)?;
+    let kind = f.u8(0)?;
     if kind == 1 {
-        let number = f.u16_le(4).map_err(corrupt)?;
+        let number = f.u16_le(4)?;
         return Ok(Partition { map: Map::Physical, number, start: 0, len: 0 });
     }
     let parse = || -> Result<(Option<Map>, u16, String), ParseError> {
@@ -368,7 +363,7 @@ fn partition(raw: &[u8], at: u64) -> Result<Partition> {
         };
         Ok((map, f.u16_le(38)?, name))
     };
-    let (map, number, name) = parse().map_err(corrupt)?;
-    let map = map.ok_or_else(|| unsupported(format!("it has a partition map of type {kind} {name:?}")))?;
+    let (map, number, name) = parse()?;
+    let map = map.ok_or_else(|| Error::Unsupported(format!("it has a partition map of type {kind} {name:?}")))?;
     Ok(Partition { map, number, start: 0, len: 0 })
 }

@@ -3,7 +3,7 @@
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Directories).
 
 use super::inode::{Format, Inode};
-use super::{Block, Marks, Xfs, corrupt};
+use super::{Block, Marks, Xfs};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -52,7 +52,7 @@ impl Xfs {
         let most = NAMES_END.min(self.sb.blocks.saturating_mul(self.sb.block_size.into()));
         if size > most {
             let what = format!("size of the directory with inode {}", directory.number);
-            return Err(corrupt(ParseError::corrupt(directory.data.at, what, format_args!("at most {most}"), size)));
+            return Err(ParseError::corrupt(directory.data.at, what, format_args!("at most {most}"), size).into());
         }
         let step = u64::from(self.sb.directory_block);
         let mut base = from - from % step;
@@ -87,7 +87,7 @@ impl Xfs {
             for number in first + 1..first + step / size {
                 let Some(place) = self.map(directory, &directory.data, number)?.block else {
                     let what = format!("block of the directory with inode {}", directory.number);
-                    return Err(corrupt(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole")));
+                    return Err(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole").into());
                 };
                 let part = self.block(place, "directory")?;
                 joined.bytes.extend_from_slice(&part.bytes);
@@ -108,10 +108,10 @@ impl Xfs {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("directory", &block.bytes, block.at);
-        let (mut place, end) = self.names_of_block(&f).map_err(corrupt)?;
+        let (mut place, end) = self.names_of_block(&f)?;
         let mut dots = [b".".as_slice(), b".."].into_iter();
         while place < end {
-            let (raw, next) = self.raw_entry(&f, place, end).map_err(corrupt)?;
+            let (raw, next) = self.raw_entry(&f, place, end)?;
             // The directory itself and the one above are the first two entries of its first block.
             let is_dots = raw.as_ref().is_some_and(|raw| base == 0 && dots.next() == Some(raw.name));
             if let Some(raw) = raw.filter(|_| place >= skip && !is_dots)
@@ -180,12 +180,12 @@ impl Xfs {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<()> {
         let f = Fields::new("directory", &directory.data.bytes, directory.data.at);
-        let wide = f.u8(1).map_err(corrupt)? != 0;
-        let count = f.u8(0).map_err(corrupt)?;
+        let wide = f.u8(1)? != 0;
+        let count = f.u8(0)?;
         let number_len = if wide { 8 } else { 4 };
         let mut place = 2 + number_len;
         for _ in 0..count {
-            let (raw, next) = self.short_entry(&f, place, wide).map_err(corrupt)?;
+            let (raw, next) = self.short_entry(&f, place, wide)?;
             if place as u64 >= from && each(self.entry(&raw, next as u64)).is_break() {
                 return Ok(());
             }

@@ -1,8 +1,6 @@
 //! The journal as it lies on the volume: a ring of 512-byte sectors with records, each with a header. The first word of
 //! every sector is the number of the round that it was written in; what belongs there is in the record's header
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Journaling Log).
-
-use super::corrupt;
 use super::superblock::Superblock;
 use crate::disk::Disk;
 use crate::guestfs::Result;
@@ -206,7 +204,7 @@ impl<'a> Log<'a> {
         let last = self.headers_before(head, RECORDS_IN_FLIGHT + 1)?;
         let Some(first) = last.first() else {
             let cause = ParseError::corrupt(self.start, "journal", "a record", "none");
-            return Err(corrupt(cause));
+            return Err(cause.into());
         };
         let head = head % self.sectors;
         if self.is_unmount(*first, head)? {
@@ -218,13 +216,13 @@ impl<'a> Log<'a> {
                 if record.tail >= self.sectors {
                     let expected = format!("below {}", self.sectors);
                     let cause = ParseError::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
-                    return Err(corrupt(cause));
+                    return Err(cause.into());
                 }
                 return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
             }
         }
         let found = format!("{RECORDS_IN_FLIGHT} that are not");
-        Err(corrupt(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found)))
+        Err(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found).into())
     }
 
     /// Sectors from one to before another, which is never the same.
@@ -256,13 +254,9 @@ impl<'a> Log<'a> {
             return Ok(None);
         }
         if header.format != LITTLE_ENDIAN {
-            let cause = ParseError::unsupported(
-                self.place(at) + 300,
-                "format of a journal record",
-                LITTLE_ENDIAN,
-                header.format,
-            );
-            return Err(corrupt(cause));
+            let cause =
+                ParseError::corrupt(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+            return Err(cause.into());
         }
         let headers = self.read(at, header.sectors)?;
         let mut content = self.read(at + header.sectors, data)?;

@@ -1,8 +1,8 @@
 //! From a fork's blocks to the volume's: lists and B+trees of extents.
 
 use super::inode::{Fork, Format, Inode};
-use super::{Block, Marks, Xfs, corrupt};
-use crate::guestfs::Result;
+use super::{Block, Marks, Xfs};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::Arc;
@@ -38,45 +38,45 @@ impl Xfs {
         match fork.format {
             Format::Extents => {
                 let f = Fields::new("extents of an inode", &fork.bytes, fork.at);
-                self.find_extent(&f, 0, usize::try_from(fork.extents).unwrap_or(0), block, END).map_err(corrupt)
+                self.find_extent(&f, 0, usize::try_from(fork.extents).unwrap_or(0), block, END).map_err(Error::from)
             }
             Format::Tree => self.map_tree(inode, fork, block),
             Format::Device | Format::Local => {
                 let what = format!("format of inode {}", inode.number);
-                Err(corrupt(ParseError::corrupt(fork.at, what, "extents", "no extents")))
+                Err(ParseError::corrupt(fork.at, what, "extents", "no extents").into())
             }
         }
     }
 
     fn map_tree(&self, inode: &Inode, fork: &Fork, block: u64) -> Result<Mapped> {
         let root = Fields::new("root of an extent tree", &fork.bytes, fork.at);
-        let mut level = root.u16_be(0).map_err(corrupt)?;
+        let mut level = root.u16_be(0)?;
         if level == 0 || level > MAX_DEPTH {
             let what = format!("depth of the extent tree of inode {}", inode.number);
-            return Err(corrupt(ParseError::corrupt(fork.at, what, format_args!("1 to {MAX_DEPTH}"), level)));
+            return Err(ParseError::corrupt(fork.at, what, format_args!("1 to {MAX_DEPTH}"), level).into());
         }
         // A block that the tree has nothing for is a hole up to the next one that it knows of.
         let mut next = END;
         let step = |f: &Fields<'_>, header: usize, count: u16, next: &mut u64| child(f, header, count, block, next);
-        let count = root.u16_be(2).map_err(corrupt)?;
-        let mut below = step(&root, ROOT_HEADER, count, &mut next).map_err(corrupt)?;
+        let count = root.u16_be(2)?;
+        let mut below = step(&root, ROOT_HEADER, count, &mut next)?;
         loop {
             let Some(number) = below else { return Ok(hole(block, next)) };
             level -= 1;
             let node = self.extent_node(number)?;
             let f = Fields::new("extent tree", &node.bytes, node.at);
             let (magic, header) = if self.sb.v5 { (TREE_V5, HEADER_V5) } else { (TREE_V4, HEADER_V4) };
-            let found = (f.u32_be(0).map_err(corrupt)?, f.u16_be(4).map_err(corrupt)?);
+            let found = (f.u32_be(0)?, f.u16_be(4)?);
             if found != (magic, level) {
                 let what = format!("magic number and level in the extent tree of inode {}", inode.number);
                 let (expected, found) = (format!("{magic:#x}, {level}"), format!("{:#x}, {}", found.0, found.1));
-                return Err(corrupt(ParseError::corrupt(node.at, what, expected, found)));
+                return Err(ParseError::corrupt(node.at, what, expected, found).into());
             }
-            let count = f.u16_be(6).map_err(corrupt)?;
+            let count = f.u16_be(6)?;
             if level == 0 {
-                return self.find_extent(&f, header, count.into(), block, next).map_err(corrupt);
+                return self.find_extent(&f, header, count.into(), block, next).map_err(Error::from);
             }
-            below = step(&f, header, count, &mut next).map_err(corrupt)?;
+            below = step(&f, header, count, &mut next)?;
         }
     }
 

@@ -76,10 +76,6 @@ struct Remote {
     by_extent: bool,
 }
 
-fn corrupt(cause: ParseError) -> Error {
-    Error::Corrupt { type_name: TYPE, cause: Box::new(cause) }
-}
-
 /// Holds a structure at byte `at` of the volume against the CRC-32C in its field `crc`, which counts as zero.
 fn same_checksum(what: &str, bytes: &[u8], at: u64, crc: usize) -> Result<(), ParseError> {
     let stated = Fields::new("checksum", bytes, at).u32_le(crc)?;
@@ -133,7 +129,7 @@ impl Xfs {
             return Ok(known);
         }
         if block >= self.sb.blocks {
-            return Err(corrupt(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block)));
+            return Err(ParseError::corrupt(0, what, format_args!("a block below {}", self.sb.blocks), block).into());
         }
         let at = block * u64::from(self.sb.block_size);
         let mut bytes = vec![0; usize::try_from(self.sb.block_size).unwrap_or(0)];
@@ -147,12 +143,7 @@ impl Xfs {
     /// As [`block`](Self::block), for a number as metadata has them, with the group in the upper bits.
     fn block_at(&self, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.sb.place(number, 1).ok_or_else(|| {
-            corrupt(ParseError::corrupt(
-                0,
-                format!("place of a block of the {what}"),
-                "in a group",
-                format_args!("{number:#x}"),
-            ))
+            ParseError::corrupt(0, format!("place of a block of the {what}"), "in a group", format_args!("{number:#x}"))
         })?;
         self.block(place, what)
     }
@@ -161,7 +152,7 @@ impl Xfs {
     fn fork_block(&self, inode: &Inode, fork: &Fork, number: u64, what: &str) -> Result<Arc<Block>> {
         let place = self.map(inode, fork, number)?.block.ok_or_else(|| {
             let what = format!("{what} of inode {}", inode.number);
-            corrupt(ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole"))
+            ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole")
         })?;
         self.block(place, what)
     }
@@ -172,17 +163,17 @@ impl Xfs {
             return Ok(());
         }
         if !block.replayed {
-            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc).map_err(corrupt)?;
+            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc)?;
         }
         let f = Fields::new("block", &block.bytes, block.at);
-        let place = f.u64_be(marks.block).map_err(corrupt)?;
+        let place = f.u64_be(marks.block)?;
         if place != block.at / 512 {
             let what = format!("own place of the {what}");
-            return Err(corrupt(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place)));
+            return Err(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place).into());
         }
-        if f.bytes(marks.uuid, 16).map_err(corrupt)? != self.sb.meta_uuid {
+        if f.bytes(marks.uuid, 16)? != self.sb.meta_uuid {
             let what = format!("UUID of the {what}");
-            return Err(corrupt(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another")));
+            return Err(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another").into());
         }
         Ok(())
     }
@@ -191,15 +182,16 @@ impl Xfs {
         if let Some(inode) = self.inodes.get(&number) {
             return Ok(inode);
         }
-        let at = self.sb.inode_place(number).ok_or_else(|| {
-            corrupt(ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))
-        })?;
+        let at = self
+            .sb
+            .inode_place(number)
+            .ok_or_else(|| ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))?;
         let size = u64::from(self.sb.block_size);
         let block = self.block(at / size, "inodes")?;
         let start = usize::try_from(at % size).unwrap_or(0);
         let end = start + usize::try_from(self.sb.inode_size).unwrap_or(0);
         let raw = block.bytes.get(start..end).unwrap_or_default();
-        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb, !block.replayed).map_err(corrupt)?);
+        let inode = Arc::new(Inode::parse(raw, at, number, &self.sb, !block.replayed)?);
         self.inodes.insert(number, inode.clone());
         Ok(inode)
     }
@@ -234,13 +226,13 @@ impl Xfs {
     fn check_remote(&self, inode: &Inode, chunk: &Block, remote: &Remote) -> Result<()> {
         self.check(chunk, remote.name, &REMOTE_MARKS)?;
         let f = Fields::new(remote.name, &chunk.bytes, chunk.at);
-        let header = (f.u32_be(0).map_err(corrupt)?, f.u64_be(32).map_err(corrupt)?);
+        let header = (f.u32_be(0)?, f.u64_be(32)?);
         if header == (remote.magic, inode.number) {
             return Ok(());
         }
         let expected = format!("{:#x} of inode {}", remote.magic, inode.number);
         let found = format!("{:#x} of inode {}", header.0, header.1);
-        Err(corrupt(ParseError::corrupt(chunk.at, remote.name, expected, found)))
+        Err(ParseError::corrupt(chunk.at, remote.name, expected, found).into())
     }
 }
 
@@ -298,7 +290,7 @@ impl GuestFs for Xfs {
         }
         if inode.realtime {
             let what = format!("the file with inode {} is on its realtime device", inode.number);
-            return Err(Error::Unsupported { type_name: TYPE, what });
+            return Err(Error::Unsupported(what));
         }
         let size = u64::from(self.sb.block_size);
         let mapped = self.map(&inode, &inode.data, offset / size)?;
@@ -318,7 +310,7 @@ impl GuestFs for Xfs {
         let size = inode.attributes.size;
         let bad = |expected: String| {
             let what = format!("length of the symbolic link with inode {}", inode.number);
-            corrupt(ParseError::corrupt(inode.data.at, what, expected, size))
+            Error::from(ParseError::corrupt(inode.data.at, what, expected, size))
         };
         let len = usize::try_from(size).ok().filter(|_| size <= MAX_LINK);
         let len = len.ok_or_else(|| bad(format!("at most {MAX_LINK}")))?;

@@ -5,7 +5,6 @@
 use super::inode::core_size;
 use super::log::{Log, SECTOR};
 use super::superblock::Superblock;
-use super::{TYPE, corrupt};
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -70,7 +69,7 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
     let active = match log.active() {
         Ok(None) => return Ok((Overlay::default(), None)),
         Ok(Some(active)) => active,
-        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal is corrupt ({cause})")),
+        Err(Error::Corrupt(cause)) => return missing(&format!("its journal is corrupt ({cause})")),
         Err(other) => return Err(other),
     };
     if sb.log_features & !LOG_FEATURES != 0 {
@@ -80,7 +79,7 @@ pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Opt
         Replay { volume, sb, overlay: Overlay::default(), open: HashMap::new(), open_bytes: 0, transactions: 0 };
     match replay.records(&log, active.tail, active.count) {
         Ok(()) => {}
-        Err(Error::Corrupt { cause, .. }) => return missing(&format!("its journal cannot be replayed ({cause})")),
+        Err(Error::Corrupt(cause)) => return missing(&format!("its journal cannot be replayed ({cause})")),
         Err(other) => return Err(other),
     }
     let count = replay.transactions;
@@ -109,7 +108,7 @@ impl Replay<'_> {
                     break;
                 }
                 let found = "one that is not, before others";
-                return Err(corrupt(ParseError::corrupt(log.place(at), "journal record", "a whole one", found)));
+                return Err(ParseError::corrupt(log.place(at), "journal record", "a whole one", found).into());
             };
             self.operations(&record.content, record.operations)?;
             at = (at + record.sectors) % log.sectors;
@@ -122,10 +121,10 @@ impl Replay<'_> {
         let f = Fields::new("journal record", content, 0);
         let mut at = 0;
         for _ in 0..count {
-            let len = usize::try_from(f.u32_be(at + 4).map_err(corrupt)?).unwrap_or(usize::MAX);
-            let (number, client) = (f.u32_be(at).map_err(corrupt)?, f.u8(at + 8).map_err(corrupt)?);
-            let flags = f.u8(at + 9).map_err(corrupt)?;
-            let chunk = f.bytes(at + OPERATION, len).map_err(corrupt)?;
+            let len = usize::try_from(f.u32_be(at + 4)?).unwrap_or(usize::MAX);
+            let (number, client) = (f.u32_be(at)?, f.u8(at + 8)?);
+            let flags = f.u8(at + 9)?;
+            let chunk = f.bytes(at + OPERATION, len)?;
             if client == TRANSACTION {
                 self.operation(number, flags, chunk)?;
             }
@@ -166,12 +165,12 @@ impl Replay<'_> {
         let mut rest = chunks.get(1..).unwrap_or_default();
         while let Some(first) = rest.first() {
             let f = Fields::new("journal item", first, 0);
-            let (kind, count) = (f.u16_le(0).map_err(corrupt)?, usize::from(f.u16_le(2).map_err(corrupt)?));
+            let (kind, count) = (f.u16_le(0)?, usize::from(f.u16_le(2)?));
             let Some((item, after)) = rest.split_at_checked(count).filter(|_| count > 0) else {
                 let expected = format!("1 to {}", rest.len());
-                return Err(corrupt(ParseError::corrupt(0, "pieces of a journal item", expected, count)));
+                return Err(ParseError::corrupt(0, "pieces of a journal item", expected, count).into());
             };
-            let cancel = kind == ITEM_BUFFER && f.u16_le(4).map_err(corrupt)? & BUFFER_CANCEL != 0;
+            let cancel = kind == ITEM_BUFFER && f.u16_le(4)? & BUFFER_CANCEL != 0;
             items.push((kind, cancel, item));
             rest = after;
         }
@@ -191,13 +190,13 @@ impl Replay<'_> {
     fn buffer(&mut self, item: &[Vec<u8>]) -> Result<()> {
         let Some((head, mut parts)) = item.split_first() else { return Ok(()) };
         let f = Fields::new("journal item", head, 0);
-        let flags = f.u16_le(4).map_err(corrupt)?;
-        let (sectors, first) = (u64::from(f.u16_le(6).map_err(corrupt)?), f.u64_le(8).map_err(corrupt)?);
+        let flags = f.u16_le(4)?;
+        let (sectors, first) = (u64::from(f.u16_le(6)?), f.u64_le(8)?);
         let end = first.checked_add(sectors).and_then(|end| end.checked_mul(SECTOR));
         let most = self.sb.blocks * u64::from(self.sb.block_size);
         if end.is_none_or(|end| end > most) {
             let expected = format!("within {most} bytes");
-            return Err(corrupt(ParseError::corrupt(0, "place of a journalled buffer", expected, first)));
+            return Err(ParseError::corrupt(0, "place of a journalled buffer", expected, first).into());
         }
         if flags & BUFFER_CANCEL != 0 {
             for number in first..first + sectors {
@@ -208,10 +207,10 @@ impl Replay<'_> {
         if flags & (BUFFER_INODES | BUFFER_QUOTA) != 0 {
             return Ok(());
         }
-        let bits = 32 * usize::try_from(f.u32_le(16).map_err(corrupt)?).unwrap_or(usize::MAX).min(head.len());
+        let bits = 32 * usize::try_from(f.u32_le(16)?).unwrap_or(usize::MAX).min(head.len());
         let mut bit = 0;
         while bit < bits {
-            if f.u32_le(20 + bit / 32 * 4).map_err(corrupt)? >> (bit % 32) & 1 == 0 {
+            if f.u32_le(20 + bit / 32 * 4)? >> (bit % 32) & 1 == 0 {
                 bit += 1;
                 continue;
             }
@@ -220,7 +219,7 @@ impl Replay<'_> {
             let end = (bit * BUFFER_CHUNK).saturating_add(part.len()) as u64;
             if part.len() < BUFFER_CHUNK || end > sectors * SECTOR {
                 let expected = format!("{BUFFER_CHUNK} up to {} bytes", sectors * SECTOR);
-                return Err(corrupt(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len())));
+                return Err(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len()).into());
             }
             self.write(first * SECTOR + (bit * BUFFER_CHUNK) as u64, part)?;
             bit += part.len() / BUFFER_CHUNK;
@@ -232,35 +231,37 @@ impl Replay<'_> {
     fn inode(&mut self, item: &[Vec<u8>]) -> Result<()> {
         let [head, core, forks @ ..] = item else { return Ok(()) };
         let f = Fields::new("journal item", head, 0);
-        let changed = f.u32_le(4).map_err(corrupt)?;
+        let changed = f.u32_le(4)?;
         // 32-bit kernels don't pad before the inode's number.
         let number_at = if head.len() == 52 { 12 } else { 16 };
-        let number = f.u64_le(number_at).map_err(corrupt)?;
-        let place = self.sb.inode_place(number).ok_or_else(|| {
-            corrupt(ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))
-        })?;
+        let number = f.u64_le(number_at)?;
+        let place = self
+            .sb
+            .inode_place(number)
+            .ok_or_else(|| ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))?;
         let mut raw = vec![0; usize::try_from(self.sb.inode_size).unwrap_or(0)];
         self.volume.read_at(place, &mut raw)?;
         self.overlay.patch(place, &mut raw);
 
-        let core = disk_core(core).map_err(corrupt)?;
+        let core = disk_core(core)?;
         let version = core[4];
         let start = core_size(version);
         let fork = usize::from(core[82]) * 8;
         let room = raw.len().saturating_sub(start);
         if fork >= room {
-            return Err(corrupt(ParseError::corrupt(
+            return Err(ParseError::corrupt(
                 0,
                 "place of the attributes of a journalled inode",
                 format_args!("below {room}"),
                 fork,
-            )));
+            )
+            .into());
         }
         raw[..start].copy_from_slice(&core[..start]);
         let mut forks = forks.iter();
         let (data, attributes) = raw[start..].split_at_mut(if fork == 0 { room } else { fork });
         if changed & DEVICE != 0 {
-            let device = f.u32_le(number_at + 8).map_err(corrupt)?;
+            let device = f.u32_le(number_at + 8)?;
             data[..4].copy_from_slice(&device.to_be_bytes());
         }
         if changed & (DATA_BYTES | DATA_ROOT) != 0 {
@@ -277,21 +278,21 @@ impl Replay<'_> {
     fn fork(&self, place: &mut [u8], logged: Option<&Vec<u8>>, root: bool) -> Result<()> {
         let Some(logged) = logged else { return Ok(()) };
         let room = place.len();
-        let too_long = || corrupt(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
+        let too_long = || Error::from(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
         if !root {
             place.get_mut(..logged.len()).ok_or_else(too_long)?.copy_from_slice(logged);
             return Ok(());
         }
         let f = Fields::new("journalled tree", logged, 0);
         let header = if self.sb.v5 { 72 } else { 24 };
-        let count = usize::from(f.u16_be(6).map_err(corrupt)?);
+        let count = usize::from(f.u16_be(6)?);
         let (room, logged_room) = (place.len().saturating_sub(4) / 16, logged.len().saturating_sub(header) / 16);
         if count > room || count > logged_room {
             return Err(too_long());
         }
-        place[..4].copy_from_slice(f.bytes(4, 4).map_err(corrupt)?);
-        place[4..4 + 8 * count].copy_from_slice(f.bytes(header, 8 * count).map_err(corrupt)?);
-        let children = f.bytes(header + 8 * logged_room, 8 * count).map_err(corrupt)?;
+        place[..4].copy_from_slice(f.bytes(4, 4)?);
+        place[4..4 + 8 * count].copy_from_slice(f.bytes(header, 8 * count)?);
+        let children = f.bytes(header + 8 * logged_room, 8 * count)?;
         place[4 + 8 * room..4 + 8 * (room + count)].copy_from_slice(children);
         Ok(())
     }
@@ -322,10 +323,7 @@ impl Replay<'_> {
 
 fn too_large() -> Error {
     let expected = format!("at most {MAX_BYTES} bytes");
-    Error::Corrupt {
-        type_name: TYPE,
-        cause: Box::new(ParseError::corrupt(0, "changes in the journal", expected, "more")),
-    }
+    ParseError::corrupt(0, "changes in the journal", expected, "more").into()
 }
 
 fn size_of_chunks(chunks: &[Vec<u8>]) -> usize {

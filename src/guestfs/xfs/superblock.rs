@@ -2,7 +2,6 @@
 //! `struct xfs_dsb` (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>); numbers are
 //! big-endian.
 
-use super::{TYPE, corrupt};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -78,26 +77,26 @@ impl Superblock {
     /// Parses the first bytes of a volume: [`MAX_SIZE`] of them, or all.
     pub(super) fn parse(bytes: &[u8], check_crc: bool) -> Result<Self> {
         let f = Fields::new("superblock", bytes, 0);
-        let version = f.u16_be(100).map_err(corrupt)?;
-        let magic = f.u32_be(0).map_err(corrupt)?;
+        let version = f.u16_be(100)?;
+        let magic = f.u32_be(0)?;
         if magic != MAGIC {
-            return Err(corrupt(bad(0, "magic number", format_args!("{MAGIC:#x}"), format_args!("{magic:#x}"))));
+            return Err(bad(0, "magic number", format_args!("{MAGIC:#x}"), format_args!("{magic:#x}")).into());
         }
         let v5 = match version & 0xF {
             5 => true,
             4 if version & VERSION_DIRV2 != 0 => false,
-            4 => return Err(unsupported("its directories are of version 1".to_owned())),
-            other => return Err(unsupported(format!("it is of version {other}, not 4 or 5"))),
+            4 => return Err(Error::Unsupported("its directories are of version 1".to_owned())),
+            other => return Err(Error::Unsupported(format!("it is of version {other}, not 4 or 5"))),
         };
-        let features = if v5 { f.u32_be(216).map_err(corrupt)? } else { 0 };
+        let features = if v5 { f.u32_be(216)? } else { 0 };
         if v5 && check_crc {
-            check(&f, bytes).map_err(corrupt)?;
+            check(&f, bytes)?;
         }
         let unknown = features & !incompat::KNOWN;
         if unknown != 0 {
-            return Err(unsupported(format!("incompatible features {unknown:#x} are not known")));
+            return Err(Error::Unsupported(format!("incompatible features {unknown:#x} are not known")));
         }
-        Self::fields(&f, v5, version, features).map_err(corrupt)
+        Self::fields(&f, v5, version, features).map_err(Error::from)
     }
 
     fn fields(f: &Fields<'_>, v5: bool, version: u16, features: u32) -> Result<Self, ParseError> {
@@ -185,10 +184,6 @@ impl Superblock {
         let index = number & ((1 << self.inode_bits) - 1);
         Some(block * u64::from(self.block_size) + index * u64::from(self.inode_size))
     }
-}
-
-fn unsupported(what: String) -> Error {
-    Error::Unsupported { type_name: TYPE, what }
 }
 
 /// Holds the first sector against its checksum.

@@ -2,8 +2,8 @@
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Extended Attributes).
 
 use super::inode::{Fork, Format, Inode};
-use super::{Block, Marks, Remote, Xfs, corrupt};
-use crate::guestfs::Result;
+use super::{Block, Marks, Remote, Xfs};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::Arc;
@@ -74,19 +74,19 @@ impl Xfs {
             Some(Value::Blocks { first, len }) => {
                 let len = usize::try_from(len).ok().filter(|_| len <= MAX_VALUE).ok_or_else(|| {
                     let what = format!("length of an attribute's value of inode {}", inode.number);
-                    corrupt(ParseError::corrupt(fork.at, what, format_args!("at most {MAX_VALUE}"), len))
+                    ParseError::corrupt(fork.at, what, format_args!("at most {MAX_VALUE}"), len)
                 })?;
                 self.remote(inode, fork, (first.into(), len), &VALUE)?
             }
         };
-        Ok(Some(if is_acl(name) { acl_for_user(&value).map_err(corrupt)? } else { value }))
+        Ok(Some(if is_acl(name) { acl_for_user(&value)? } else { value }))
     }
 
     /// Tells all attributes, or in large sets at least all with this hash.
     fn each_attribute(&self, inode: &Inode, wanted: Option<u32>, each: &mut dyn FnMut(Attribute)) -> Result<()> {
         let Some(fork) = &inode.attrs else { return Ok(()) };
         match fork.format {
-            Format::Local => short(fork, each).map_err(corrupt),
+            Format::Local => short(fork, each).map_err(Error::from),
             Format::Extents if fork.extents == 0 => Ok(()),
             _ => self.leaves(inode, fork, wanted, each),
         }
@@ -97,8 +97,8 @@ impl Xfs {
         let mut block = self.first_leaf(inode, fork, wanted.unwrap_or(0))?;
         for _ in 0..MAX_LEAVES {
             let f = Fields::new("attributes", &block.bytes, block.at);
-            let last = self.leaf(&f, wanted, each).map_err(corrupt)?;
-            let forward = f.u32_be(0).map_err(corrupt)?;
+            let last = self.leaf(&f, wanted, each)?;
+            let forward = f.u32_be(0)?;
             if forward == 0 || wanted.is_some_and(|hash| last > hash) {
                 return Ok(());
             }
@@ -106,7 +106,7 @@ impl Xfs {
             self.level(&block)?;
         }
         let what = format!("attributes of inode {}", inode.number);
-        Err(corrupt(ParseError::corrupt(fork.at, what, format_args!("at most {MAX_LEAVES} blocks"), "more")))
+        Err(ParseError::corrupt(fork.at, what, format_args!("at most {MAX_LEAVES} blocks"), "more").into())
     }
 
     fn attribute_block(&self, inode: &Inode, fork: &Fork, number: u32) -> Result<Arc<Block>> {
@@ -123,14 +123,14 @@ impl Xfs {
             let level = self.level(&block)?;
             if level >= above {
                 let what = format!("level in the attributes of inode {}", inode.number);
-                return Err(corrupt(ParseError::corrupt(block.at, what, format_args!("below {above}"), level)));
+                return Err(ParseError::corrupt(block.at, what, format_args!("below {above}"), level).into());
             }
             if level == 0 {
                 return Ok(block);
             }
             above = level;
             let f = Fields::new("attributes", &block.bytes, block.at);
-            let child = self.child(&f, hash).map_err(corrupt)?;
+            let child = self.child(&f, hash)?;
             block = self.attribute_block(inode, fork, child)?;
         }
     }
@@ -139,15 +139,15 @@ impl Xfs {
     fn level(&self, block: &Block) -> Result<u16> {
         let f = Fields::new("attributes", &block.bytes, block.at);
         let (leaf, node, at) = if self.sb.v5 { (LEAF_V5, NODE_V5, 58) } else { (LEAF_V4, NODE_V4, 14) };
-        let magic = f.u16_be(8).map_err(corrupt)?;
-        let level = f.u16_be(at).map_err(corrupt)?;
+        let magic = f.u16_be(8)?;
+        let level = f.u16_be(at)?;
         match magic {
             _ if magic == leaf => Ok(0),
             _ if magic == node && level > 0 => Ok(level),
             _ => {
                 let expected = format!("{leaf:#x}, or {node:#x} and a level");
                 let found = format!("{magic:#x}, {level}");
-                Err(corrupt(ParseError::corrupt(f.offset(8), "magic number of attributes", expected, found)))
+                Err(ParseError::corrupt(f.offset(8), "magic number of attributes", expected, found).into())
             }
         }
     }

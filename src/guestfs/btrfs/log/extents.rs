@@ -3,9 +3,9 @@
 use super::Replay;
 use crate::guestfs::Result;
 use crate::guestfs::btrfs::data::SIZE;
+use crate::guestfs::btrfs::kind;
 use crate::guestfs::btrfs::node::Key;
 use crate::guestfs::btrfs::tree::Item;
-use crate::guestfs::btrfs::{corrupt, kind};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
@@ -26,14 +26,14 @@ fn end_of(f: &Fields<'_>, key: Key, sector: u64) -> Result<u64, ParseError> {
 impl Replay<'_> {
     /// An extent, which takes the place of those where it is.
     pub(super) fn extent(&mut self, item: &Item) -> Result<()> {
-        let f = item.fields().map_err(corrupt)?;
-        let end = end_of(&f, item.key, self.sector).map_err(corrupt)?;
+        let f = item.fields()?;
+        let end = end_of(&f, item.key, self.sector)?;
         if !self.view.has_inode(item.key.objectid)? {
             let what = format!("inode {} of an extent in the log", item.key.objectid);
-            return Err(corrupt(ParseError::corrupt(item.at(), what, "an INODE_ITEM", "none")));
+            return Err(ParseError::corrupt(item.at(), what, "an INODE_ITEM", "none").into());
         }
         self.drop_extents(item.key.objectid, item.key.offset, end)?;
-        self.view.put(item.key, f.bytes(0, f.len()).map_err(corrupt)?.to_vec())
+        self.view.put(item.key, f.bytes(0, f.len())?.to_vec())
     }
 
     /// Takes a range of a file out of all its extents.
@@ -58,19 +58,19 @@ impl Replay<'_> {
 
     /// Leaves of an extent what is before and behind a range.
     fn cut(&mut self, item: &Item, from: u64, to: u64) -> Result<()> {
-        let f = item.fields().map_err(corrupt)?;
-        let (start, end) = (item.key.offset, end_of(&f, item.key, self.sector).map_err(corrupt)?);
+        let f = item.fields()?;
+        let (start, end) = (item.key.offset, end_of(&f, item.key, self.sector)?);
         if end <= from || start >= to {
             return Ok(());
         }
-        if f.u8(20).map_err(corrupt)? == 0 {
+        if f.u8(20)? == 0 {
             if start >= from && end <= to {
                 return self.view.delete(item.key);
             }
             let what = format!("range of inode {} in the log", item.key.objectid);
-            return Err(corrupt(ParseError::corrupt(f.offset(0), what, "all of an inline extent", "a part")));
+            return Err(ParseError::corrupt(f.offset(0), what, "all of an inline extent", "a part").into());
         }
-        let bytes = f.bytes(0, SIZE).map_err(corrupt)?.to_vec();
+        let bytes = f.bytes(0, SIZE)?.to_vec();
         let with_len = |mut bytes: Vec<u8>, len: u64| {
             bytes[45..SIZE].copy_from_slice(&len.to_le_bytes());
             bytes
@@ -82,8 +82,8 @@ impl Replay<'_> {
         }
         if end > to {
             let mut rest = with_len(bytes, end - to);
-            if f.u64_le(21).map_err(corrupt)? != 0 {
-                let skip = f.u64_le(37).map_err(corrupt)?.saturating_add(to - start);
+            if f.u64_le(21)? != 0 {
+                let skip = f.u64_le(37)?.saturating_add(to - start);
                 rest[37..45].copy_from_slice(&skip.to_le_bytes());
             }
             self.view.put(Key { offset: to, ..item.key }, rest)?;
@@ -95,13 +95,13 @@ impl Replay<'_> {
     pub(super) fn data_bytes(&self, inode: u64) -> Result<u64> {
         let mut count = 0_u64;
         self.view.nodes.items(&self.view.tree, Key::new(inode, kind::EXTENT_DATA, 0), &mut |item| {
-            let f = item.fields().map_err(corrupt)?;
-            let len = match f.u8(20).map_err(corrupt)? {
+            let f = item.fields()?;
+            let len = match f.u8(20)? {
                 0 => f.u64_le(8),
-                _ if f.u64_le(21).map_err(corrupt)? == 0 => Ok(0),
+                _ if f.u64_le(21)? == 0 => Ok(0),
                 _ => f.u64_le(45),
             };
-            count = count.saturating_add(len.map_err(corrupt)?);
+            count = count.saturating_add(len?);
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(count)

@@ -13,7 +13,7 @@ use super::node::{Key, Tree};
 use super::refs::{extended_key, plain_key, refs};
 use super::superblock::Superblock;
 use super::tree::{Item, Nodes};
-use super::{corrupt, kind, objectid, subvolume};
+use super::{kind, objectid, subvolume};
 use crate::guestfs::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -43,12 +43,12 @@ pub(super) fn replay(
 ) -> Result<(LoggedSums, usize)> {
     let (mut sums, mut bytes, mut count) = (LoggedSums::new(), 0, 0);
     for item in all(nodes, logs, Key::new(objectid::TREE_LOG, kind::ROOT_ITEM, 0), u64::MAX)? {
-        let log = subvolume::subvolume(&item).map_err(corrupt)?.tree;
+        let log = subvolume::subvolume(&item)?.tree;
         // That of a subvolume which was deleted since then has no use.
         let Some(tree) = find(nodes, item.key.offset)? else { continue };
         nodes.items(&log, Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, 0), &mut |item| {
-            let f = item.fields().map_err(corrupt)?;
-            let stored = f.bytes(0, f.len()).map_err(corrupt)?.chunks_exact(nodes.checksum.size());
+            let f = item.fields()?;
+            let stored = f.bytes(0, f.len())?.chunks_exact(nodes.checksum.size());
             let places = (item.key.offset..).step_by(usize::try_from(sb.sector_size).unwrap_or(1));
             sums.extend(places.zip(stored.map(Sum::stored)));
             check_bytes(sums.len() * size_of::<(u64, Sum)>())?;
@@ -94,7 +94,7 @@ impl Replay<'_> {
         let mut cursor = self.view.nodes.cursor(&self.log, Key::new(0, 0, 0))?;
         while let Some(item) = cursor.next()? {
             if item.key.kind == kind::INODE_ITEM {
-                let links = item.fields().and_then(|f| f.u32_le(40)).map_err(corrupt)?;
+                let links = item.fields().and_then(|f| f.u32_le(40))?;
                 nameless = (links == 0).then_some(item.key.objectid);
             }
             if nameless == Some(item.key.objectid) || !objectid::is_subvolume(item.key.objectid) {
@@ -102,7 +102,7 @@ impl Replay<'_> {
             }
             bytes += item.size();
             check_bytes(bytes)?;
-            items.push(item.own().map_err(corrupt)?);
+            items.push(item.own()?);
         }
         Ok(items)
     }
@@ -112,8 +112,8 @@ impl Replay<'_> {
     }
 
     fn copy(&mut self, item: &Item) -> Result<()> {
-        let f = item.fields().map_err(corrupt)?;
-        self.view.put(item.key, f.bytes(0, f.len()).map_err(corrupt)?.to_vec())
+        let f = item.fields()?;
+        self.view.put(item.key, f.bytes(0, f.len())?.to_vec())
     }
 
     /// An inode: attributes and names that the log does not have are gone, and so is data behind its new end.
@@ -121,33 +121,33 @@ impl Replay<'_> {
         let inode = item.key.objectid;
         for old in self.view.all(Key::new(inode, kind::XATTR_ITEM, 0), u64::MAX)? {
             let logged = self.in_log(old.key)?;
-            for attribute in dir_items(&old).map_err(corrupt)? {
+            for attribute in dir_items(&old)? {
                 if entry(logged.as_ref(), attribute.name)?.is_none() {
                     self.view.remove_entry(old.key, attribute.name)?;
                 }
             }
         }
-        let f = item.fields().map_err(corrupt)?;
-        let mut new = f.bytes(0, INODE).map_err(corrupt)?.to_vec();
-        let (generation, size) = (f.u64_le(0).map_err(corrupt)?, f.u64_le(16).map_err(corrupt)?);
+        let f = item.fields()?;
+        let mut new = f.bytes(0, INODE)?.to_vec();
+        let (generation, size) = (f.u64_le(0)?, f.u64_le(16)?);
         let is = |mode: u32, kind: u32| mode >> 12 == kind;
         let (directory, file) = (0x4, 0x8);
-        let mode = f.u32_le(52).map_err(corrupt)?;
+        let mode = f.u32_le(52)?;
         if is(mode, directory) {
             self.deleted_entries(inode)?;
         }
         if let Some(old) = self.view.get(item.key)? {
-            let old = old.fields().map_err(corrupt)?;
-            let old_mode = old.u32_le(52).map_err(corrupt)?;
+            let old = old.fields()?;
+            let old_mode = old.u32_le(52)?;
             let both = |kind| is(mode, kind) && is(old_mode, kind);
             if generation == 0 {
                 // It was only noted that it exists.
-                new = old.bytes(0, INODE).map_err(corrupt)?.to_vec();
+                new = old.bytes(0, INODE)?.to_vec();
                 if both(file) && size != 0 {
                     new[16..24].copy_from_slice(&size.to_le_bytes());
                 }
             } else if both(directory) {
-                new[16..24].copy_from_slice(old.bytes(16, 8).map_err(corrupt)?);
+                new[16..24].copy_from_slice(old.bytes(16, 8)?);
             }
         }
         let size = new[16..].first_chunk().map_or(0, |raw| u64::from_le_bytes(*raw));
@@ -166,12 +166,12 @@ impl Replay<'_> {
         }
         let mut next = 0;
         for range in all(self.view.nodes, &self.log, Key::new(directory, kind::DIR_LOG_INDEX, 0), u64::MAX)? {
-            let end = range.fields().and_then(|f| f.u64_le(0)).map_err(corrupt)?;
+            let end = range.fields().and_then(|f| f.u64_le(0))?;
             let start = range.key.offset.max(next);
             next = end.saturating_add(1).max(next);
             for old in self.view.all(Key::new(directory, kind::DIR_INDEX, start), end)? {
                 let logged = self.in_log(old.key)?;
-                for gone in dir_items(&old).map_err(corrupt)? {
+                for gone in dir_items(&old)? {
                     if entry(logged.as_ref(), gone.name)?.is_none() {
                         self.drop_entry(directory, gone.location.objectid, gone.name)?;
                         self.view.remove_entry(old.key, gone.name)?;
@@ -185,7 +185,7 @@ impl Replay<'_> {
     /// An entry of a directory, which is replayed when what it names is there.
     fn entry(&mut self, item: &Item) -> Result<()> {
         let (directory, index) = (item.key.objectid, item.key.offset);
-        for new in dir_items(item).map_err(corrupt)? {
+        for new in dir_items(item)? {
             let target = new.location.objectid;
             let exists = new.location.kind == kind::INODE_ITEM && self.view.has_inode(target)?;
             let mut same = 0;
@@ -219,7 +219,7 @@ impl Replay<'_> {
     fn is_logged_name(&self, inode: u64, directory: u64, name: &[u8]) -> Result<bool> {
         for key in [plain_key(inode, directory), extended_key(inode, directory, name)] {
             if let Some(item) = self.in_log(key)?
-                && refs(&item).map_err(corrupt)?.iter().any(|known| known.parent == directory && known.name == name)
+                && refs(&item)?.iter().any(|known| known.parent == directory && known.name == name)
             {
                 return Ok(true);
             }
@@ -234,19 +234,19 @@ impl Replay<'_> {
         let mut names = 0_u32;
         for kind in [kind::INODE_REF, kind::INODE_EXTREF] {
             for item in self.view.all(Key::new(inode, kind, 0), u64::MAX)? {
-                let count = refs(&item).map_err(corrupt)?.len();
+                let count = refs(&item)?.len();
                 names = names.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
             }
         }
-        let f = item.fields().map_err(corrupt)?;
-        let mut bytes = f.bytes(0, f.len()).map_err(corrupt)?.to_vec();
-        if f.u32_le(40).map_err(corrupt)? != names {
+        let f = item.fields()?;
+        let mut bytes = f.bytes(0, f.len())?.to_vec();
+        if f.u32_le(40)? != names {
             bytes[40..44].copy_from_slice(&names.to_le_bytes());
             self.view.put(key, bytes)?;
         }
         if names == 0 {
             for old in self.view.all(Key::new(inode, kind::DIR_INDEX, 0), u64::MAX)? {
-                for gone in dir_items(&old).map_err(corrupt)? {
+                for gone in dir_items(&old)? {
                     self.drop_entry(inode, gone.location.objectid, gone.name)?;
                 }
                 self.view.delete(old.key)?;
@@ -259,9 +259,9 @@ impl Replay<'_> {
     fn count_bytes(&mut self, inode: u64) -> Result<()> {
         let key = Key::new(inode, kind::INODE_ITEM, 0);
         let Some(item) = self.view.get(key)? else { return Ok(()) };
-        let f = item.fields().map_err(corrupt)?;
-        let mut bytes = f.bytes(0, f.len()).map_err(corrupt)?.to_vec();
-        let (place, count) = match f.u32_le(52).map_err(corrupt)? >> 12 {
+        let f = item.fields()?;
+        let mut bytes = f.bytes(0, f.len())?.to_vec();
+        let (place, count) = match f.u32_le(52)? >> 12 {
             0x4 => (16, self.name_bytes(inode)?),
             0x8 => (24, self.data_bytes(inode)?),
             _ => return Ok(()),
@@ -273,7 +273,7 @@ impl Replay<'_> {
     fn name_bytes(&self, directory: u64) -> Result<u64> {
         let mut count = 0;
         self.view.nodes.items(&self.view.tree, Key::new(directory, kind::DIR_INDEX, 0), &mut |item| {
-            let entries = dir_items(item).map_err(corrupt)?;
+            let entries = dir_items(item)?;
             count += entries.iter().map(|entry| 2 * entry.name.len() as u64).sum::<u64>();
             Ok(ControlFlow::Continue(()))
         })?;

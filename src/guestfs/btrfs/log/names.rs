@@ -1,12 +1,12 @@
 //! Replaying names: an entry of a directory and the same name at the inode, together.
 
 use super::Replay;
-use crate::guestfs::Result;
 use crate::guestfs::btrfs::directory::name_hash;
+use crate::guestfs::btrfs::kind;
 use crate::guestfs::btrfs::node::Key;
 use crate::guestfs::btrfs::refs::{Ref, extended_key, plain_key, raw, refs};
 use crate::guestfs::btrfs::tree::Item;
-use crate::guestfs::btrfs::{corrupt, kind};
+use crate::guestfs::{Error, Result};
 
 /// The most bytes of plain names that an inode has in one directory; further ones are extended.
 const MAX_PLAIN: usize = 3900;
@@ -17,10 +17,8 @@ impl Replay<'_> {
         self.view.remove_entry(Key::new(directory, kind::DIR_ITEM, name_hash(name)), name)?;
         for key in [plain_key(inode, directory), extended_key(inode, directory, name)] {
             let Some(item) = self.view.get(key)? else { continue };
-            let (gone, left): (Vec<_>, Vec<_>) = refs(&item)
-                .map_err(corrupt)?
-                .into_iter()
-                .partition(|known| known.parent == directory && known.name == name);
+            let (gone, left): (Vec<_>, Vec<_>) =
+                refs(&item)?.into_iter().partition(|known| known.parent == directory && known.name == name);
             if gone.is_empty() {
                 continue;
             }
@@ -41,7 +39,7 @@ impl Replay<'_> {
     /// Adds a name to an inode.
     pub(super) fn add_name(&mut self, inode: u64, directory: u64, index: u64, name: &[u8]) -> Result<()> {
         let plain = plain_key(inode, directory);
-        let known = |item: Option<Item>| item.map_or_else(|| Ok(Vec::new()), |item| refs(&item).map_err(corrupt));
+        let known = |item: Option<Item>| item.map_or_else(|| Ok(Vec::new()), |item| refs(&item).map_err(Error::from));
         let (mut key, mut names) = (plain, known(self.view.get(plain)?)?);
         if raw(&names, plain.kind).len() + name.len() + 10 > MAX_PLAIN {
             key = extended_key(inode, directory, name);
@@ -54,7 +52,7 @@ impl Replay<'_> {
     /// The names that the log has of an inode, in one directory or with one hash: the inode gets these and loses others.
     pub(super) fn names(&mut self, item: &Item) -> Result<()> {
         let inode = item.key.objectid;
-        let logged = refs(item).map_err(corrupt)?;
+        let logged = refs(item)?;
         // A directory that is neither here nor in the log has no such name.
         let first = logged.first().map_or(item.key.offset, |first| first.parent);
         if !self.view.has_inode(first)? || !self.view.has_inode(inode)? {
@@ -70,7 +68,7 @@ impl Replay<'_> {
             self.view.add_entry(new.parent, new.index, &new.name, inode)?;
         }
         if let Some(old) = self.view.get(item.key)? {
-            for gone in refs(&old).map_err(corrupt)? {
+            for gone in refs(&old)? {
                 if !logged.iter().any(|new| (new.parent, &new.name) == (gone.parent, &gone.name)) {
                     self.unlink(gone.parent, inode, &gone.name)?;
                 }
@@ -95,7 +93,7 @@ impl Replay<'_> {
             if inode == directory {
                 return Ok(false);
             }
-            for old in refs(&old).map_err(corrupt)? {
+            for old in refs(&old)? {
                 if !self.has_logged(plain, &old)? {
                     self.unlink(directory, inode, &old.name)?;
                 }
@@ -103,7 +101,7 @@ impl Replay<'_> {
         }
         let extended = extended_key(inode, directory, name);
         if let Some(old) = self.view.get(extended)? {
-            for old in refs(&old).map_err(corrupt)?.iter().filter(|old| old.parent == directory) {
+            for old in refs(&old)?.iter().filter(|old| old.parent == directory) {
                 if !self.has_logged(extended, old)? {
                     self.unlink(directory, inode, &old.name)?;
                 }
@@ -124,6 +122,6 @@ impl Replay<'_> {
 
     fn has_logged(&self, key: Key, name: &Ref) -> Result<bool> {
         let Some(item) = self.view.nodes.get(&self.log, key)? else { return Ok(false) };
-        Ok(refs(&item).map_err(corrupt)?.iter().any(|known| (known.parent, &known.name) == (name.parent, &name.name)))
+        Ok(refs(&item)?.iter().any(|known| (known.parent, &known.name) == (name.parent, &name.name)))
     }
 }

@@ -1,10 +1,10 @@
 //! A subvolume while its log is replayed: what is read is what the replay made of it so far.
 
-use crate::guestfs::Result;
 use crate::guestfs::btrfs::directory::{DirItem, dir_items, name_hash};
+use crate::guestfs::btrfs::kind;
 use crate::guestfs::btrfs::node::{Key, Tree};
 use crate::guestfs::btrfs::tree::{Item, Nodes, Overlay};
-use crate::guestfs::btrfs::{corrupt, kind};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
@@ -60,7 +60,7 @@ impl View<'_> {
     /// `mode` of an inode.
     pub(super) fn mode(&self, inode: u64) -> Result<Option<u32>> {
         let item = self.get(Key::new(inode, kind::INODE_ITEM, 0))?;
-        item.map(|item| item.fields().and_then(|f| f.u32_le(52)).map_err(corrupt)).transpose()
+        item.map(|item| item.fields().and_then(|f| f.u32_le(52)).map_err(Error::from)).transpose()
     }
 
     /// The key of what a name in a directory means, and its kind.
@@ -76,7 +76,7 @@ impl View<'_> {
     /// Takes the entry of a name out of an item of a directory's entries or of attributes.
     pub(super) fn remove_entry(&mut self, key: Key, name: &[u8]) -> Result<()> {
         let Some(item) = self.get(key)? else { return Ok(()) };
-        let left = dir_items(&item).map_err(corrupt)?.iter().filter(|entry| entry.name != name).flat_map(raw).collect();
+        let left = dir_items(&item)?.iter().filter(|entry| entry.name != name).flat_map(raw).collect();
         self.put_or_delete(key, left)
     }
 
@@ -91,8 +91,8 @@ impl View<'_> {
         let key = Key::new(directory, kind::DIR_ITEM, name_hash(name));
         let mut bytes = match self.get(key)? {
             Some(item) => {
-                let f = item.fields().map_err(corrupt)?;
-                f.bytes(0, f.len()).map_err(corrupt)?.to_vec()
+                let f = item.fields()?;
+                f.bytes(0, f.len())?.to_vec()
             }
             None => Vec::new(),
         };
@@ -112,7 +112,7 @@ pub(super) fn all(nodes: &Nodes, tree: &Tree, from: Key, to: u64) -> Result<Vec<
         }
         bytes += item.size();
         check_bytes(bytes)?;
-        items.push(item.own().map_err(corrupt)?);
+        items.push(item.own()?);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(items)
@@ -123,13 +123,13 @@ pub(super) fn check_bytes(bytes: usize) -> Result<()> {
     if bytes <= MAX_BYTES {
         return Ok(());
     }
-    Err(corrupt(ParseError::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more")))
+    Err(ParseError::corrupt(0, "size of the log", format_args!("at most {MAX_BYTES} bytes"), "more").into())
 }
 
 /// The entry of a name in an item.
 pub(super) fn entry(item: Option<&Item>, name: &[u8]) -> Result<Option<(Key, u8)>> {
     let Some(item) = item else { return Ok(None) };
-    let entries = dir_items(item).map_err(corrupt)?;
+    let entries = dir_items(item)?;
     Ok(entries.iter().find(|entry| entry.name == name).map(|entry| (entry.location, entry.kind)))
 }
 

@@ -11,9 +11,9 @@ mod sums;
 
 pub(super) use fast::{Area, Change};
 
+use super::Ext;
 use super::inode::Inode;
-use super::{Ext, corrupt};
-use crate::guestfs::Result;
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use header::Header;
 use scan::{Scan, Transaction};
@@ -47,8 +47,7 @@ impl Ext {
     /// Reads the journal in the inode `journal`.
     pub(super) fn replay(&self, journal: &Inode) -> Result<Replay> {
         let place = self.journal_block(journal, 0)?;
-        let header =
-            Header::parse(&self.raw_block(place)?, self.byte_of(place), self.sb.block_size).map_err(corrupt)?;
+        let header = Header::parse(&self.raw_block(place)?, self.byte_of(place), self.sb.block_size)?;
         if header.start == 0 {
             return Ok(Replay::default());
         }
@@ -81,7 +80,7 @@ impl Ext {
                 if found != tag.sum {
                     let what = format!("checksum of block {} in transaction {sequence} of the journal", tag.block);
                     let (expected, found) = (format!("{found:#x}"), format!("{:#x}", tag.sum));
-                    return Err(corrupt(ParseError::corrupt(self.byte_of(tag.copy.block), what, expected, found)));
+                    return Err(ParseError::corrupt(self.byte_of(tag.copy.block), what, expected, found).into());
                 }
             }
             copies.insert(tag.block, tag.copy);
@@ -93,7 +92,7 @@ impl Ext {
     fn journal_block(&self, journal: &Inode, number: u32) -> Result<u64> {
         self.map(journal, u64::from(number))?.block.ok_or_else(|| {
             let what = format!("block {number} of the journal");
-            corrupt(ParseError::corrupt(0, what, "a block of the volume", "a hole"))
+            Error::from(ParseError::corrupt(0, what, "a block of the volume", "a hole"))
         })
     }
 }

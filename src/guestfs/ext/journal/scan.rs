@@ -4,9 +4,9 @@
 
 use super::header::Header;
 use super::{Copy, MAGIC, sums};
-use crate::guestfs::Result;
+use crate::guestfs::ext::Ext;
 use crate::guestfs::ext::inode::Inode;
-use crate::guestfs::ext::{Ext, corrupt};
+use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::HashMap;
@@ -106,7 +106,7 @@ impl Scan {
                 // With one behind it, it was not the last one, which alone can have been interrupted.
                 let (expected, found) = ("the last transaction", format!("transaction {sequence} behind it"));
                 let what = format!("transaction {torn} of the journal, whose checksum does not fit");
-                return Err(corrupt(ParseError::corrupt(walk.place()?, what, expected, found)));
+                return Err(ParseError::corrupt(walk.place()?, what, expected, found).into());
             }
             match verdict {
                 Verdict::Stale => break,
@@ -116,7 +116,7 @@ impl Scan {
                     scan.revoked.extend(revoked.into_iter().map(|block| (block, sequence)));
                     if scan.revoked.len() > MAX_REVOKED {
                         let expected = format!("at most {MAX_REVOKED}");
-                        return Err(corrupt(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more")));
+                        return Err(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more").into());
                     }
                     scan.transactions.push(done);
                     scan.next = sequence.wrapping_add(1);
@@ -150,10 +150,10 @@ impl Walk<'_> {
         while let Some(block) = self.next()? {
             let bytes = self.ext.raw_block(block)?;
             let f = Fields::new("journal block", &bytes, self.ext.byte_of(block));
-            if f.u32_be(0).map_err(corrupt)? != MAGIC || f.u32_be(8).map_err(corrupt)? != self.open.sequence {
+            if f.u32_be(0)? != MAGIC || f.u32_be(8)? != self.open.sequence {
                 return Ok(None);
             }
-            match f.u32_be(4).map_err(corrupt)? {
+            match f.u32_be(4)? {
                 DESCRIPTOR => {
                     self.check(&f)?;
                     if !self.descriptor(&f)? {
@@ -164,7 +164,7 @@ impl Walk<'_> {
                     self.check(&f)?;
                     // One that is stale may say anything.
                     if self.suspect.is_none() {
-                        self.revoke(&f).map_err(corrupt)?;
+                        self.revoke(&f)?;
                     }
                 }
                 COMMIT => return self.commit(&f).map(Some),
@@ -178,8 +178,8 @@ impl Walk<'_> {
     fn check(&mut self, f: &Fields<'_>) -> Result<()> {
         let Some(seed) = self.header.seed else { return Ok(()) };
         let end = self.header.end(f.len());
-        let bytes = f.bytes(0, f.len()).map_err(corrupt)?;
-        if sums::of_block(seed, bytes, end, f.len()) != f.u32_be(end).map_err(corrupt)? {
+        let bytes = f.bytes(0, f.len())?;
+        if sums::of_block(seed, bytes, end, f.len()) != f.u32_be(end)? {
             self.suspect.get_or_insert(f.offset(end));
         }
         Ok(())
@@ -188,12 +188,12 @@ impl Walk<'_> {
     /// Takes the tags of a descriptor and steps over their data blocks; whether the ring has them all.
     fn descriptor(&mut self, f: &Fields<'_>) -> Result<bool> {
         if self.header.sums_v1 {
-            self.sum = sums::crc32_be(self.sum, f.bytes(0, f.len()).map_err(corrupt)?);
+            self.sum = sums::crc32_be(self.sum, f.bytes(0, f.len())?);
         }
         let (size, end) = (self.header.tag_size(), self.header.end(f.len()));
         let mut at = 12;
         while at + size <= end {
-            let (mut tag, flags) = self.tag(f, at).map_err(corrupt)?;
+            let (mut tag, flags) = self.tag(f, at)?;
             let Some(block) = self.next()? else { return Ok(false) };
             tag.copy.block = block;
             if self.header.sums_v1 {
@@ -249,18 +249,18 @@ impl Walk<'_> {
     }
 
     fn commit(&mut self, f: &Fields<'_>) -> Result<Verdict> {
-        let time = f.u64_be(COMMIT_TIME).map_err(corrupt)?;
+        let time = f.u64_be(COMMIT_TIME)?;
         let sequence = self.open.sequence;
         let bad = |at: u64, what: &str| {
             let what = format!("checksum {what} transaction {sequence} of the journal");
-            corrupt(ParseError::corrupt(at, what, "one that fits", "one that does not"))
+            Error::from(ParseError::corrupt(at, what, "one that fits", "one that does not"))
         };
         // Commit blocks of an earlier use of the ring are older than the one before.
         let stale = time < self.time;
         if let Some(at) = self.suspect {
             return if stale { Ok(Verdict::Stale) } else { Err(bad(at, "of a block in")) };
         }
-        let fits = self.commit_fits(f).map_err(corrupt)?;
+        let fits = self.commit_fits(f)?;
         if !fits && stale {
             return Ok(Verdict::Stale);
         }

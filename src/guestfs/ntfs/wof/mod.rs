@@ -7,11 +7,11 @@ mod code;
 mod lzx;
 mod xpress;
 
+use super::Ntfs;
 use super::Opened;
 use super::file::Stream;
 use super::record::kind;
-use super::{Ntfs, corrupt};
-use crate::guestfs::{Node, Result};
+use crate::guestfs::{Error, Node, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Ntfs {
             let now = rest.len().min(buf.len() - done);
             if now == 0 {
                 let expected = format!("more than {at} bytes");
-                return Err(corrupt(ParseError::corrupt(0, "size of a compressed file", expected, at)));
+                return Err(ParseError::corrupt(0, "size of a compressed file", expected, at).into());
             }
             buf[done..done + now].copy_from_slice(&rest[..now]);
             done += now;
@@ -95,7 +95,7 @@ impl Ntfs {
         let chunk = u64::from(algorithm.chunk());
         let record = opened.file.number;
         let bad = |what: &str, expected: String, found: String| {
-            corrupt(ParseError::corrupt(
+            Error::from(ParseError::corrupt(
                 0,
                 format!("{what} of the compressed file with record {record}"),
                 expected,
@@ -122,7 +122,12 @@ impl Ntfs {
             let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
             algorithm.decompress(&bytes, &mut out).ok_or_else(|| {
                 let what = format!("chunk {index} of the compressed file with record {record}");
-                corrupt(ParseError::corrupt(place, what, format_args!("{algorithm:?}"), "bytes that do not decompress"))
+                Error::from(ParseError::corrupt(
+                    place,
+                    what,
+                    format_args!("{algorithm:?}"),
+                    "bytes that do not decompress",
+                ))
             })?;
             out.into()
         };
@@ -141,7 +146,7 @@ impl Ntfs {
             self.read_stream(compressed, index * entry, raw)?;
             let f = Fields::new("chunk table", raw, 0);
             let found = if entry == 8 { f.u64_le(0) } else { f.u32_le(0).map(u64::from) };
-            Ok(found.map_err(corrupt)?.saturating_add(table))
+            Ok(found?.saturating_add(table))
         };
         let start = if chunk_index == 0 { table } else { offset_of(chunk_index - 1)? };
         let end = if chunk_index >= last { compressed.size() } else { offset_of(chunk_index)? };
