@@ -189,9 +189,6 @@ mod tests {
         fn sector_size(&self) -> u32 {
             512
         }
-        fn writable(&self) -> bool {
-            false
-        }
         fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<()> {
             let mut met = self.0.lock().unwrap();
             *met += 1;
@@ -202,15 +199,6 @@ mod tests {
         }
         fn span(&self, offset: u64) -> Result<Span> {
             Ok(Span::Data(SIZE as u64 - offset))
-        }
-        fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {
-            Err(crate::disk::Error::ReadOnly)
-        }
-        fn discard(&self, _offset: u64, _len: u64) -> Result<()> {
-            Err(crate::disk::Error::ReadOnly)
-        }
-        fn flush(&self) -> Result<()> {
-            Ok(())
         }
     }
 
