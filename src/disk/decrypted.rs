@@ -1,7 +1,7 @@
 //! A disk as its guest sees it, over one whose bytes are encrypted sector by sector.
 //!
 //! Requests are decrypted by the threads that answer them, several at once, without any lock. To cut one request in
-//! pieces for more threads does not pay: 128 KiB take 30 microseconds, a thread's start as long (`benches/crypt.rs`).
+//! segments for more threads does not pay: 128 KiB take 30 microseconds, a thread's start as long (`benches/crypt.rs`).
 //!
 //! VirtualBox's filter sits above the whole chain and takes what the chain answers, blocks that were never written
 //! included: those read as decrypted zeros, bytes without meaning that no guest looks at. So do they here.

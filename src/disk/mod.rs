@@ -26,7 +26,7 @@ pub use open::{OpenMode, check_names, open_chain};
 pub use slice::Slice;
 pub use unlock::unlock_disk;
 
-/// A stretch of a disk, for reporting holes.
+/// A range of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// Bytes that some image of the chain stores, this many.
@@ -51,12 +51,12 @@ impl Span {
     }
 }
 
-/// A stretch of a disk in a file.
+/// A range of a disk in a file.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// The file, which has a [`local`](crate::storage::Storage::local) one.
     pub file: crate::storage::File,
-    /// Where in it the stretch begins, in bytes.
+    /// Where in it the range begins, in bytes.
     pub offset: u64,
     /// Bytes; at least 1.
     pub len: u64,
@@ -125,7 +125,7 @@ pub trait Disk: Send + Sync {
         Ok(())
     }
 
-    /// The last flush: also clears the images' marks of being in use. Nothing may be written after it.
+    /// The last flush: also clears the images' flags for being in use. Nothing may be written after it.
     ///
     /// # Errors
     /// As [`flush`](Disk::flush).
