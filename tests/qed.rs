@@ -61,7 +61,7 @@ fn an_image_by_virtualbox_is_read_and_written() {
 
 /// VirtualBox opens no image that needs a check. One that QEMU left like that was checked when it is opened for writing.
 #[test]
-fn the_mark_for_a_needed_check_is_never_set_and_taken_away() {
+fn need_check_flag_is_cleared_and_never_set() {
     let directory = directory();
     let path = directory.path().join("a.qed");
     create(&path, "qed", "", SIZE);

@@ -108,7 +108,7 @@ fn disks_of_several_files_by_qemu_have_its_bytes() {
     let raw = directory.path().join("big.raw");
     let file = fs::File::create(&raw).unwrap();
     file.set_len((5 << 30) + 512).unwrap();
-    // Around the places where extents of 2047 MiB meet, and at the end.
+    // Around the positions where extents of 2047 MiB meet, and at the end.
     for at in [0_u64, (2047 << 20) - 300, (2047 << 20) + 70_000, (4094 << 20) - 1, (5 << 30) + 500] {
         file.write_all_at(&[at.to_le_bytes()[0] | 1; 12], at).unwrap();
     }
@@ -407,8 +407,8 @@ fn disks_over_2_tib_are_read_and_written() {
         let command = format!("read -P 0x30 {at} 1");
         qemu("qemu-io", &["-f", "vmdk", "-r", "-c", &command, path.to_str().unwrap()])
     };
-    for place in [0_u64, (2 << 40) - 5, (3 << 40) - 10] {
-        let said = at(place);
+    for position in [0_u64, (2 << 40) - 5, (3 << 40) - 10] {
+        let said = at(position);
         assert!(said.contains("read 1/1 bytes") && !said.contains("verification failed"), "{said}");
     }
     qemu_img(&["check", "-f", "vmdk", path.to_str().unwrap()]);

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// Bytes of the initialization vector, at the start.
 const IV: usize = 12;
-/// Bytes of the authentication tag, behind it; then comes the text.
+/// Bytes of the authentication tag, which stands before the text.
 const TAG: usize = 16;
 
 /// Decrypts the base64 text of `MachineEncrypted` with the key of its key store: an XML document whose root is

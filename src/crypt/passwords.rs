@@ -12,10 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: usize = 4096;
-/// Stands for standard input in the place of a file.
+/// Stands for standard input instead of a file.
 pub const STDIN: &str = "-";
 
-/// A password file of the command line: `FILE`, `ID=FILE`, or `-` in the place of a file for standard input.
+/// A password file of the command line: `FILE`, `ID=FILE`, or `-` instead of a file for standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordFile {
     /// The key that the password is for; any key when none is named.

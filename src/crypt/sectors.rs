@@ -33,7 +33,7 @@ impl Cipher {
         }
     }
 
-    /// Decrypts units of `unit` bytes in place, the first one with the number `first`.
+    /// Decrypts units of `unit` bytes in place, the first one with the index `first`.
     fn decrypt(&self, bytes: &mut [u8], unit: usize, first: u64) {
         match self {
             Self::Aes128(xts) => xts.apply(bytes, unit, first, |aes, blocks| aes.decrypt_blocks(blocks)),
@@ -41,7 +41,7 @@ impl Cipher {
         }
     }
 
-    /// Encrypts units of `unit` bytes in place, the first one with the number `first`.
+    /// Encrypts units of `unit` bytes in place, the first one with the index `first`.
     fn encrypt(&self, bytes: &mut [u8], unit: usize, first: u64) {
         match self {
             Self::Aes128(xts) => xts.apply(bytes, unit, first, |aes, blocks| aes.encrypt_blocks(blocks)),
@@ -92,7 +92,7 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit> Xts<C> {
     }
 }
 
-/// Multiplies by x modulo x^128 + x^7 + x^2 + x + 1, without a branch that would tell of the key by its time.
+/// Multiplies by x modulo x^128 + x^7 + x^2 + x + 1, without a branch that would leak the key through its timing.
 fn double(tweak: u128) -> u128 {
     (tweak << 1) ^ ((tweak >> 127).wrapping_neg() & 0x87)
 }
@@ -110,12 +110,12 @@ impl SectorCipher {
         Cipher::new(key).map(Self)
     }
 
-    /// Decrypts whole sectors in place; `first` is the number of the first one on the disk.
+    /// Decrypts whole sectors in place; `first` is the index of the first one on the disk.
     pub fn decrypt(&self, sectors: &mut [u8], first: u64) {
         self.0.decrypt(sectors, SECTOR, first);
     }
 
-    /// Encrypts whole sectors in place; `first` is the number of the first one on the disk.
+    /// Encrypts whole sectors in place; `first` is the index of the first one on the disk.
     pub fn encrypt(&self, sectors: &mut [u8], first: u64) {
         self.0.encrypt(sectors, SECTOR, first);
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Bytes of clusters that are decoded at once, by all readers together; a larger one is decoded alone.
 const DECODING: u64 = 16 << 20;
-/// Bytes of decoded clusters kept in memory.
+/// Bytes of decoded clusters cached in memory.
 const DECODED: u64 = 16 << 20;
 /// How many clusters that cache is laid out for.
 const DECODED_CLUSTERS: usize = 256;
@@ -50,7 +50,7 @@ impl ChainDisk {
     #[must_use]
     pub fn new(links: Vec<Box<dyn Image>>, warnings: Vec<String>) -> Self {
         let size = links[0].info().size;
-        // In one piece, so that a large cluster finds room in it.
+        // In one go, so that a large cluster finds space in it.
         let options = OptionsBuilder::new()
             .estimated_items_capacity(DECODED_CLUSTERS)
             .weight_capacity(DECODED)
@@ -88,7 +88,7 @@ impl ChainDisk {
         self.leaf().writer().ok_or(Error::ReadOnly)
     }
 
-    /// Calls `each` with the pieces of a range in order, joined across regions, and where in the range each begins.
+    /// Calls `each` with the segments of a range in order, joined across regions, and where in the range each begins.
     fn chunks(&self, offset: u64, len: u64, each: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()> {
         let end = offset + len;
         let mut at = offset;
@@ -125,7 +125,7 @@ impl ChainDisk {
         open.map_or(Ok(()), |(begin, last)| each(begin, last))
     }
 
-    /// Fills `buf` with the bytes of a piece of the same length.
+    /// Fills `buf` with the bytes of a segment of the same length.
     pub(super) fn read_chunk(&self, source: Source, buf: &mut [u8]) -> Result<()> {
         match source {
             Source::Zero => buf.fill(0),
@@ -190,7 +190,7 @@ impl Disk for ChainDisk {
         check_range(offset, buf.len() as u64, self.size)?;
         self.flat.stable(|| {
             self.chunks(offset, buf.len() as u64, &mut |begin, chunk| {
-                // A piece lies within the buffer, so its numbers fit.
+                // A segment lies within the buffer, so its numbers fit.
                 let begin = usize::try_from(begin).unwrap_or(usize::MAX);
                 let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
                 self.read_chunk(chunk.source, &mut buf[begin..][..len])
@@ -199,7 +199,7 @@ impl Disk for ChainDisk {
     }
 
     fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
-        // Where a write may move bytes, a place is only good until the next one.
+        // Where a write may move bytes, a position is only good until the next one.
         if self.writable() || check_range(offset, len, self.size).is_err() {
             return None;
         }

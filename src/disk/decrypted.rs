@@ -1,7 +1,7 @@
 //! A disk as its guest sees it, over one whose bytes are encrypted sector by sector.
 //!
 //! Requests are decrypted by the threads that answer them, several at once, without any lock. To cut one request in
-//! pieces for more threads does not pay: 128 KiB take 30 microseconds, a thread's start as long (`benches/crypt.rs`).
+//! segments for more threads does not pay: 128 KiB take 30 microseconds, a thread's start as long (`benches/crypt.rs`).
 //!
 //! VirtualBox's filter sits above the whole chain and takes what the chain answers, blocks that were never written
 //! included: those read as decrypted zeros, bytes without meaning that no guest looks at. So do they here.
@@ -189,9 +189,6 @@ mod tests {
         fn sector_size(&self) -> u32 {
             512
         }
-        fn writable(&self) -> bool {
-            false
-        }
         fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<()> {
             let mut met = self.0.lock().unwrap();
             *met += 1;
@@ -202,15 +199,6 @@ mod tests {
         }
         fn span(&self, offset: u64) -> Result<Span> {
             Ok(Span::Data(SIZE as u64 - offset))
-        }
-        fn write_at(&self, _offset: u64, _buf: &[u8]) -> Result<()> {
-            Err(crate::disk::Error::ReadOnly)
-        }
-        fn discard(&self, _offset: u64, _len: u64) -> Result<()> {
-            Err(crate::disk::Error::ReadOnly)
-        }
-        fn flush(&self) -> Result<()> {
-            Ok(())
         }
     }
 

@@ -24,13 +24,13 @@ pub enum Error {
     /// The disk was opened read-only.
     #[error("The disk is open read-only; use --rw to write")]
     ReadOnly,
-    /// A flush failed before, so some of what was written may be lost, and no later flush can tell.
+    /// A flush failed before, so some of what was written may be lost, and no later flush can find out.
     #[error("What was written to {} may be lost, because it could not be flushed before ({reason}); unmount it, check \
              the disk that holds it, and write again", path.display())]
     Lost {
         /// The image's file that could not be flushed.
         path: PathBuf,
-        /// What the system said then.
+        /// What the system reported then.
         reason: String,
     },
     /// A header's UUID is not the one that the registry or the child states.
@@ -47,7 +47,7 @@ pub enum Error {
         found: String,
     },
     /// The base of the chain is a differencing image.
-    #[error("{} needs its parent {parent}, which is not known; put the parent's file beside it, or use the registry that \
+    #[error("{} needs its parent {parent}, which is not known; put the parent's file next to it, or use the registry that \
              has both (VBOX_USER_HOME)", path.display())]
     NoParent {
         /// The image.

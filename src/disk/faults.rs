@@ -42,14 +42,14 @@ fn open(file: &Arc<MemFile>) -> ChainDisk {
     ChainDisk::new(vec![open_file(file.clone(), options).unwrap()], Vec::new())
 }
 
-fn assert_no_room(error: &Error, path: &str) {
+fn assert_no_space(error: &Error, path: &str) {
     let full = matches!(error, Error::Image(image::Error::Io { source, .. })
         if source.raw_os_error() == Some(Errno::ENOSPC as i32));
     assert!(full, "{path}: {error:?}");
 }
 
 #[test]
-fn nothing_is_said_to_be_flushed_after_a_flush_failed() {
+fn flush_fails_after_a_failed_flush() {
     let raw = Case { path: "/t/a.img", bytes: vec![7; 4096], block: 512, block_len: 512 };
     for Case { path, bytes, block, .. } in cases().into_iter().chain([raw]) {
         // Data, and data with metadata.
@@ -77,7 +77,7 @@ fn nothing_is_said_to_be_flushed_after_a_flush_failed() {
 }
 
 #[test]
-fn a_mark_that_could_not_be_flushed_counts_as_lost_too() {
+fn dirty_flag_that_could_not_be_flushed_counts_as_lost() {
     for Case { path, bytes, .. } in cases() {
         let file = MemFile::new(path, bytes);
         let disk = open(&file);
@@ -90,7 +90,7 @@ fn a_mark_that_could_not_be_flushed_counts_as_lost_too() {
 }
 
 #[test]
-fn metadata_that_found_no_room_is_written_by_the_next_flush() {
+fn metadata_that_found_no_space_is_written_by_the_next_flush() {
     for Case { path, bytes, block, .. } in cases() {
         let mut failed = 0;
         for writes in 0..12 {
@@ -100,7 +100,7 @@ fn metadata_that_found_no_room_is_written_by_the_next_flush() {
             let shown = all(&disk);
             file.fill_after(Some(writes));
             if let Err(error) = disk.flush() {
-                assert_no_room(&error, path);
+                assert_no_space(&error, path);
                 failed += 1;
             }
             file.fill_after(None);
@@ -114,7 +114,7 @@ fn metadata_that_found_no_room_is_written_by_the_next_flush() {
 
 /// Neither space is lost nor do bytes of a failed write come up.
 #[test]
-fn a_full_disk_loses_nothing_and_can_be_written_when_it_has_room() {
+fn full_disk_loses_nothing_and_is_writable_once_it_has_space() {
     for Case { path, bytes, block, block_len } in cases() {
         let written = |full_after: Option<usize>| {
             let file = MemFile::new(path, bytes.clone());
@@ -126,7 +126,7 @@ fn a_full_disk_loses_nothing_and_can_be_written_when_it_has_room() {
                 file.fill_after(full_after);
                 match disk.write_at(block as u64, &vec![0xEE; block_len]) {
                     Ok(()) => return None,
-                    Err(error) => assert_no_room(&error, path),
+                    Err(error) => assert_no_space(&error, path),
                 }
                 failed = true;
                 assert!(all(&disk) == expected, "{path}: full after {full_after:?} writes");

@@ -10,17 +10,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// Bytes of the disk that are merged at once.
 pub(super) const REGION: u64 = 1 << 20;
-/// Bytes of merged runs kept in memory. A region of unfragmented images takes about 100 bytes.
+/// Bytes of merged runs cached in memory. A region of unfragmented images takes about 100 bytes.
 const CACHE: u64 = 16 << 20;
 /// How many regions the cache is laid out for.
 const CACHE_REGIONS: usize = 64 << 10;
 /// Parts of the cache with a lock of their own: two for each thread that answers requests.
 const SHARDS: usize = 16;
 
-/// What supplies a stretch of the disk.
+/// What supplies a range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A place in a file of a link (0 is the leaf).
+    /// An offset in a file of a link (0 is the leaf).
     Stored { link: usize, file: usize, offset: u64 },
     /// Zeros.
     Zero,
@@ -47,7 +47,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Takes `next` in when it goes on where this piece ends.
+    /// Takes `next` in when it goes on where this segment ends.
     pub(super) fn join(&mut self, next: Chunk) -> bool {
         // A part of a cluster is decoded as it is; joining only matters for what is read from files.
         let follows = !matches!(self.source, Source::Encoded { .. }) && self.source.advance(self.len) == next.source;
@@ -72,7 +72,7 @@ pub(super) struct Flat {
     regions: Cache<u64, Arc<[Chunk]>, ByRuns>,
     /// Counts changes of the map; see [`Flat::region`].
     changes: AtomicU64,
-    /// Counts the changes after which the place of a piece may come to hold other bytes of the disk.
+    /// Counts the changes after which the position of a segment may come to hold other bytes of the disk.
     moved: AtomicU64,
     /// Held for reading over putting a region in, for writing over taking some out.
     gate: RwLock<()>,
@@ -94,7 +94,7 @@ impl Flat {
         }
     }
 
-    /// The pieces of a region of a disk of `size` bytes.
+    /// The segments of a region of a disk of `size` bytes.
     pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, number: u64) -> Result<Arc<[Chunk]>> {
         if let Some(chunks) = self.regions.get(&number) {
             return Ok(chunks);
@@ -102,7 +102,7 @@ impl Flat {
         let changes = self.changes.load(Ordering::Acquire);
         let start = number * REGION;
         let chunks = merge(links, start, REGION.min(size - start))?;
-        // An answer from before a change must not be kept after it.
+        // An answer from before a change must not be cached after it.
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.changes.load(Ordering::Acquire) == changes {
             self.regions.insert(number, chunks.clone());
@@ -110,7 +110,7 @@ impl Flat {
         Ok(chunks)
     }
 
-    /// Runs `read` until no place that it may have read from was given up meanwhile.
+    /// Runs `read` until no position that it may have read from was given up meanwhile.
     pub(super) fn stable<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             let moved = self.moved.load(Ordering::Acquire);
@@ -121,7 +121,7 @@ impl Flat {
         }
     }
 
-    /// Like [`forget`](Self::forget), for places that may be used again.
+    /// Like [`forget`](Self::forget), for positions that may be used again.
     pub(super) fn forget_moved(&self, offset: u64, len: u64) {
         self.forget(offset, len);
         self.moved.fetch_add(1, Ordering::AcqRel);
@@ -142,7 +142,7 @@ impl Flat {
     }
 }
 
-/// The pieces of a range of the disk.
+/// The segments of a range of the disk.
 pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Arc<[Chunk]>> {
     let (mut at, end) = (offset, offset + len);
     let mut chunks: Vec<Chunk> = Vec::new();

@@ -4,10 +4,10 @@ use crate::disk::{self, Disk, Span, slice::check_range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-/// Bytes of the stretches that [`Disk::span`] looks at.
+/// Bytes of the ranges that [`Disk::span`] examines.
 const STEP: usize = 512;
 
-/// A writable disk in memory. Stretches of 512 zeros are holes.
+/// A writable disk in memory. Ranges of 512 zeros are holes.
 pub(crate) struct MemoryDisk {
     bytes: Mutex<Vec<u8>>,
     /// The error that every read and flush fails with from now on, by its errno.

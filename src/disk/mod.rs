@@ -26,7 +26,7 @@ pub use open::{OpenMode, check_names, open_chain};
 pub use slice::Slice;
 pub use unlock::unlock_disk;
 
-/// A stretch of a disk, for reporting holes.
+/// A range of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// Bytes that some image of the chain stores, this many.
@@ -51,12 +51,12 @@ impl Span {
     }
 }
 
-/// A stretch of a disk in a file.
+/// A range of a disk in a file.
 #[derive(Debug, Clone)]
 pub struct Part {
     /// The file, which has a [`local`](crate::storage::Storage::local) one.
     pub file: crate::storage::File,
-    /// Where in it the stretch begins, in bytes.
+    /// Where in it the range begins, in bytes.
     pub offset: u64,
     /// Bytes; at least 1.
     pub len: u64,
@@ -64,6 +64,9 @@ pub struct Part {
 
 /// Anything with the shape of a disk: a chain, a volume of one, a layer over one. Offsets and lengths are bytes and
 /// need no alignment. All methods may be called from several threads at once.
+///
+/// A disk is read-only unless it provides [`writable`](Disk::writable), [`write_at`](Disk::write_at),
+/// [`discard`](Disk::discard) and [`flush`](Disk::flush).
 pub trait Disk: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
@@ -72,7 +75,9 @@ pub trait Disk: Send + Sync {
     fn sector_size(&self) -> u32;
 
     /// Whether [`write_at`](Disk::write_at) can work.
-    fn writable(&self) -> bool;
+    fn writable(&self) -> bool {
+        false
+    }
 
     /// Fills `buf` from `offset` on.
     ///
@@ -97,22 +102,30 @@ pub trait Disk: Send + Sync {
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::PastEnd`]; whatever the images say.
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let _ = (offset, buf);
+        Err(Error::ReadOnly)
+    }
 
     /// Makes a range read as zeros, giving its space back where that is possible.
     ///
     /// # Errors
     /// As [`write_at`](Disk::write_at).
-    fn discard(&self, offset: u64, len: u64) -> Result<()>;
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let _ = (offset, len);
+        Err(Error::ReadOnly)
+    }
 
     /// Returns when everything written is durable.
     ///
     /// # Errors
     /// Whatever the images say. What could not be written is tried again by the next flush; once the system could not
     /// bring a file to its disk, all later writes and flushes fail with [`Error::Lost`].
-    fn flush(&self) -> Result<()>;
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 
-    /// The last flush: also clears the images' marks of being in use. Nothing may be written after it.
+    /// The last flush: also clears the images' flags for being in use. Nothing may be written after it.
     ///
     /// # Errors
     /// As [`flush`](Disk::flush).

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::sync::Arc;
 
-/// One step of a random history. Places and lengths are bytes.
+/// One step of a random history. Positions and lengths are bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Write { at: usize, len: usize, fill: u8 },
@@ -62,26 +62,31 @@ pub(crate) fn all(disk: &dyn Disk) -> Vec<u8> {
     bytes
 }
 
-/// Threads write places of their own again and again, `len` bytes each, read them back, flush now and then, and discard
+/// Threads write positions of their own again and again, `len` bytes each, read them back, flush now and then, and discard
 /// them if they are to.
-pub(crate) fn write_from_threads(disk: &ChainDisk, places: impl IntoIterator<Item = u64>, len: usize, discard: bool) {
-    let holds = |place: u64, fill: u8| {
+pub(crate) fn write_from_threads(
+    disk: &ChainDisk,
+    positions: impl IntoIterator<Item = u64>,
+    len: usize,
+    discard: bool,
+) {
+    let holds = |position: u64, fill: u8| {
         let mut bytes = vec![!fill; len];
-        disk.read_at(place, &mut bytes).unwrap();
-        assert!(bytes.iter().all(|byte| *byte == fill), "the bytes at {place} are not {fill}");
+        disk.read_at(position, &mut bytes).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == fill), "the bytes at {position} are not {fill}");
     };
     std::thread::scope(|scope| {
-        for (place, thread) in places.into_iter().zip(0_u8..) {
+        for (position, thread) in positions.into_iter().zip(0_u8..) {
             scope.spawn(move || {
                 for round in 1..40 {
-                    disk.write_at(place, &vec![thread ^ round; len]).unwrap();
-                    holds(place, thread ^ round);
+                    disk.write_at(position, &vec![thread ^ round; len]).unwrap();
+                    holds(position, thread ^ round);
                     if round % 8 == thread % 8 {
                         disk.flush().unwrap();
                     }
                     if discard {
-                        disk.discard(place, len as u64).unwrap();
-                        holds(place, 0);
+                        disk.discard(position, len as u64).unwrap();
+                        holds(position, 0);
                     }
                 }
             });
@@ -151,7 +156,7 @@ impl Past {
         }
     }
 
-    /// Whether `after`, seen after a crash behind `cut` operations, holds all that was flushed.
+    /// Whether `after`, seen after a crash that followed `cut` operations, holds all that was flushed.
     fn check(&self, after: &[u8], cut: usize) -> Result<(), TestCaseError> {
         let (flushed, expected) = self.safe.iter().rev().find(|(at, _)| *at <= cut).unwrap();
         let mut expected = expected.clone();

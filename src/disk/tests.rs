@@ -89,7 +89,7 @@ fn a_disk_without_writer_refuses_writes() {
 }
 
 #[test]
-fn spans_tell_data_from_zeros() {
+fn spans_distinguish_data_from_zeros() {
     let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), false);
     let span = |block: u64| disk.span(block * 4096).unwrap();
     assert_eq!(span(0), Span::Data(4096));
@@ -163,9 +163,9 @@ fn the_modification_uuid_changes_with_the_first_write_only() {
     assert!(first_sync < first_data, "the new UUID is on the disk before the data");
 }
 
-/// A write that found no room halfway once lost the room that it had taken already.
+/// A write that found no space halfway once lost the space that it had taken already.
 #[test]
-fn a_full_image_makes_room_by_flushing() {
+fn full_image_frees_space_by_flushing() {
     let full = Build { map: (0..8).collect(), data: vec![1; 8], ..leaf() };
     let file = MemFile::new("/t/leaf.vdi", full.bytes());
     let disk = chain(file.clone(), true);

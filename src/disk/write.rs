@@ -1,7 +1,7 @@
 //! The chain as one flat disk: writing. Only the leaf changes.
 //!
 //! Bytes that the leaf stores already are overwritten in place. Others get whole units of the leaf's allocation: the
-//! units' old bytes from the chain around the new ones are written to the new place, and then the map points to it.
+//! units' old bytes from the chain around the new ones are written to the new position, and then the map points to it.
 //! The map stays in memory until a flush has brought the data to the disk.
 
 use super::flat::{Source, resolve};
@@ -13,13 +13,13 @@ use crate::storage;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-/// Writers to different stretches of the disk don't wait for each other; this many stretches have locks of their own.
+/// Writers to different ranges of the disk don't wait for each other; this many ranges have locks of their own.
 const STRIPES: usize = 64;
 /// The least that one lock covers, in bytes: no request of the kernel is larger.
 const STRIPE: u64 = 1 << 20;
 /// Metadata that may wait in memory, in bytes, before a write flushes it.
 const MAX_PENDING: usize = 1 << 20;
-/// Old bytes are copied into new blocks in pieces of this size.
+/// Old bytes are copied into new blocks in chunks of this size.
 const COPY: u64 = 1 << 20;
 
 /// Locks of the write path.
@@ -85,7 +85,7 @@ impl Range {
         (Self { end: start, ..self }, Some(Self { start, end }), Self { start: end, ..self })
     }
 
-    /// The range in pieces of at most [`COPY`] bytes.
+    /// The range in chunks of at most [`COPY`] bytes.
     fn in_chunks(self) -> impl Iterator<Item = Self> {
         let step = usize_of(COPY);
         (self.start..self.end).step_by(step).map(move |start| Self { start, end: self.end.min(start + COPY) })
@@ -184,7 +184,7 @@ impl ChainDisk {
         Ok(())
     }
 
-    /// Writes `data` to a range that the leaf does not store: up to the first place where units of zeros and others
+    /// Writes `data` to a range that the leaf does not store: up to the first position where units of zeros and others
     /// meet. Returns where it stopped.
     fn write_new(&self, writer: &dyn ImageMut, range: Range, data: &[u8]) -> Result<u64, Stop> {
         let unit = writer.unit();
@@ -255,22 +255,22 @@ impl ChainDisk {
 
     /// Writes new units and makes the map point to them.
     fn fill_units(&self, writer: &dyn ImageMut, units: Range, runs: &[Run], range: Range, data: &[u8]) -> Result<()> {
-        let place = |at: u64, bytes: &[u8]| self.write_runs(writer, runs, at - units.start, bytes);
-        self.copy_old(Range { start: units.start, end: range.start }, &place)?;
-        place(range.start, data)?;
-        self.copy_old(Range { start: range.end, end: units.end }, &place)?;
+        let position = |at: u64, bytes: &[u8]| self.write_runs(writer, runs, at - units.start, bytes);
+        self.copy_old(Range { start: units.start, end: range.start }, &position)?;
+        position(range.start, data)?;
+        self.copy_old(Range { start: range.end, end: units.end }, &position)?;
         Ok(writer.commit(units.start, runs)?)
     }
 
-    /// Passes what the chain shows in a range to `place`, leaving out zeros: new space reads as zeros.
-    fn copy_old(&self, range: Range, place: &dyn Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
+    /// Passes what the chain shows in a range to `position`, leaving out zeros: new space reads as zeros.
+    fn copy_old(&self, range: Range, position: &dyn Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
             let chunk = resolve(&self.links, at, (range.end - at).min(COPY))?;
             if chunk.source != Source::Zero {
                 let mut bytes = vec![0; usize_of(chunk.len)];
                 self.read_chunk(chunk.source, &mut bytes)?;
-                place(at, &bytes)?;
+                position(at, &bytes)?;
             }
             at += chunk.len;
         }
@@ -321,7 +321,7 @@ impl ChainDisk {
         self.watched(|| self.flush_writer(writer))
     }
 
-    /// Flushes, with the right to do so held. After that the places of units that were replaced may be used again, so
+    /// Flushes, with the right to do so held. After that the positions of units that were replaced may be used again, so
     /// a read that began before must not trust them.
     fn flush_writer(&self, writer: &dyn ImageMut) -> Result<()> {
         self.flat.forget_moved(0, 0);

@@ -65,7 +65,7 @@ pub(super) fn open(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed
     }
 }
 
-/// What to tell of a file that was found under another name than `name`.
+/// What to report about a file that was found under another name than `name`.
 pub(super) fn note(name: &OsStr, file: &File) -> Option<String> {
     let name = name.to_string_lossy();
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! One image file: its header, its identity, and the map from places of the disk to places of the file.
+//! One image file: its header, its identity, and the map from offsets of the disk to offsets of the file.
 //!
 //! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
-//! [`disk`](crate::disk) room does all guest I/O. No format knows that chains exist.
+//! [`disk`](crate::disk) module does all guest I/O. No format knows that chains exist.
 
 mod alloc;
 pub mod device;
@@ -37,10 +37,10 @@ use crate::storage::File;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// What holds the bytes of a stretch of the disk.
+/// What holds the bytes of a range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// The bytes as they are, at `offset` (bytes) of the file number `file` in [`Image::files`].
+    /// The bytes as they are, at `offset` (bytes) of the file with index `file` in [`Image::files`].
     Stored {
         /// Index into [`Image::files`].
         file: usize,
@@ -53,7 +53,7 @@ pub enum Extent {
     Absent,
     /// Compressed: [`Image::decode`] gives the whole cluster, and the bytes begin at `skip` in it.
     Encoded {
-        /// The image's own name of the cluster, unique in the image.
+        /// Identifies the cluster within the image.
         cluster: u64,
         /// Bytes of the decoded cluster before the ones asked for.
         skip: u64,
@@ -65,7 +65,7 @@ pub enum Extent {
 /// The largest decoded cluster that any format may ask for, in bytes. Larger ones are refused at open.
 pub const MAX_CLUSTER: u64 = 64 << 20;
 
-/// An [`Extent`] and for how many bytes of the disk it is the answer.
+/// An [`Extent`] and the number of bytes of the disk that it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// What holds the bytes.
@@ -75,7 +75,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Appends a run that follows on the disk, if its bytes follow too.
+    /// Appends a run that follows on the disk, if its bytes are contiguous too.
     fn join(&mut self, next: Self) -> bool {
         let follows = match (self.extent, next.extent) {
             (Extent::Absent, Extent::Absent) | (Extent::Zero, Extent::Zero) => true,
@@ -90,7 +90,7 @@ impl Run {
         follows
     }
 
-    /// Adds a run that follows on the disk to the last of `runs`, or behind it.
+    /// Adds a run that follows on the disk to the last of `runs`, or after it.
     fn push(runs: &mut Vec<Self>, next: Self) {
         if !runs.last_mut().is_some_and(|last| last.join(next)) {
             runs.push(next);
@@ -98,7 +98,7 @@ impl Run {
     }
 }
 
-/// A run that is put together from runs that follow each other on the disk.
+/// A run assembled from runs that are contiguous on the disk.
 #[derive(Debug, Default)]
 struct Joined(Option<Run>);
 
@@ -107,7 +107,7 @@ impl Joined {
         self.0.is_none()
     }
 
-    /// Adds a run; false when its bytes do not follow.
+    /// Adds a run; false when its bytes are not contiguous with it.
     fn add(&mut self, next: Run) -> bool {
         match &mut self.0 {
             Some(run) => run.join(next),
@@ -146,7 +146,7 @@ pub struct ParentLink {
 
 impl ParentLink {
     /// Whether an image's header has the identity that is stated here, so that it is the one meant wherever it lies. A
-    /// content id that programs give to every new disk is none.
+    /// content id that programs give to every new disk does not identify one.
     #[must_use]
     pub fn identifies(&self, image: &ImageInfo) -> bool {
         const OF_NEW_DISKS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
@@ -159,7 +159,7 @@ impl ParentLink {
     }
 }
 
-/// What an image's header says.
+/// The description of an image, from its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInfo {
     /// The image's main file.
@@ -168,7 +168,7 @@ pub struct ImageInfo {
     pub format: Format,
     /// How the format stores the disk.
     pub variant: Variant,
-    /// The format's version and other words on it for `-v`, such as `version 1.1, 1 MiB blocks`.
+    /// The format's version and other details for `-v`, such as `version 1.1, 1 MiB blocks`.
     pub details: String,
     /// The disk's size in bytes.
     pub size: u64,
@@ -186,15 +186,15 @@ pub struct ImageInfo {
     pub parent: Option<ParentLink>,
     /// The comment that the header carries.
     pub comment: String,
-    /// What a user should know, a sentence each: not cleanly closed, log replayed, a copy used for a corrupt table.
+    /// Notes for the user, a sentence each: not cleanly closed, log replayed, a copy used for a corrupt table.
     pub notes: Vec<String>,
     /// The lengths of all files of the image together, in bytes.
     pub stored_size: u64,
 }
 
 impl ImageInfo {
-    /// What there is to say of a file of `size` bytes that holds a disk of sectors of 512 bytes as it is. Formats add what
-    /// is different with them.
+    /// The description of a file of `size` bytes that holds a disk of sectors of 512 bytes as it is. Formats override
+    /// what differs.
     #[must_use]
     pub fn plain(path: &Path, format: Format, size: u64) -> Self {
         Self {
@@ -218,14 +218,14 @@ impl ImageInfo {
 
 /// An open image file.
 pub trait Image: Send + Sync {
-    /// What the header says.
+    /// The description from the header.
     fn info(&self) -> &ImageInfo;
 
     /// The files that [`Extent::Stored`] points into. The first one is the main file.
     fn files(&self) -> &[File];
 
     /// What holds the bytes from `offset` on, and for how many bytes, at most `len`. `offset` is below the disk's
-    /// size and `len` at least 1. The run may be shorter than the answer is true for.
+    /// size and `len` at least 1. The run may be shorter than the extent.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Corrupt`] for a map that cannot be read or points outside of its file.
@@ -247,7 +247,7 @@ pub trait Image: Send + Sync {
     }
 }
 
-/// What [`ImageMut::allocate`] answers.
+/// The result of [`ImageMut::allocate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allocated {
     /// The space, in the order of the disk.
@@ -297,7 +297,7 @@ pub trait ImageMut: Image {
         let _ = (offset, runs);
     }
 
-    /// Makes the map say `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is
+    /// Makes the map point to `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is
     /// written, or `Zero`. Whole units.
     ///
     /// # Errors
@@ -316,7 +316,7 @@ pub trait ImageMut: Image {
     /// [`Error::Io`]; what failed is tried again by the next flush.
     fn flush(&self) -> Result<()>;
 
-    /// Flushes, and clears what [`mark_dirty`](ImageMut::touch) set where the format has a mark for "in use".
+    /// Flushes, and clears what [`mark_dirty`](ImageMut::mark_dirty) set where the format has a flag for "in use".
     ///
     /// # Errors
     /// As [`flush`](ImageMut::flush).
@@ -324,6 +324,6 @@ pub trait ImageMut: Image {
         self.flush()
     }
 
-    /// How much metadata waits in memory for a flush, in bytes; the caller flushes when it grows large.
+    /// How much metadata is pending in memory until the next flush, in bytes; the caller flushes when it grows large.
     fn pending(&self) -> usize;
 }

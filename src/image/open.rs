@@ -16,7 +16,7 @@ pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
     let rescue = if options.writable { Rescue::ReadOnly } else { Rescue::Force };
     let was_forced = options.force;
     open_file(file, options).map_err(|error| match error {
-        // Only trying tells whether force gets past this error and those behind it.
+        // Only an attempt shows whether force gets past this error and those after it.
         Error::Corrupt { path: file, cause, .. } if !was_forced && opens(path, forced) => {
             Error::Corrupt { path: file, cause, rescue }
         }

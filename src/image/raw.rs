@@ -70,7 +70,7 @@ impl Image for Raw {
     }
 
     fn extent(&self, offset: u64, len: u64) -> Result<Run> {
-        // A hole may be written at any time, so only an image that stays as it is tells of them.
+        // A hole may be written at any time, so only an image that stays as it is reports them.
         if self.writable {
             return Ok(Run { extent: Extent::Stored { file: 0, offset }, len });
         }

@@ -3,7 +3,7 @@
 use crate::ondisk::ParseError;
 use uuid::Uuid;
 
-/// A structure's bytes and where they begin in their file, so that a cause can name the place.
+/// A structure's bytes and where they begin in their file, so that a cause can name the offset.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
     bytes: &'a [u8],

@@ -10,7 +10,7 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error
 /// `Magic_Number`. Skippable frames have other ones; no block is one of those.
 const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// The largest window that a frame may ask for, as a power of two of bytes. Blocks are far smaller, and memory is only
-/// taken for a window when the frame does not say how many bytes it has, or has more than there is room for.
+/// taken for a window when the frame does not say how many bytes it has, or has more than there is space for.
 const WINDOW_LOG_MAX: u32 = 24;
 /// Memory that a thread keeps for the next frame, in bytes: what is always needed, and a window of a common block.
 const CACHED: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub(crate) struct Frame {
     pub(crate) len: usize,
     /// Bytes that it took, packed.
     pub(crate) compressed: usize,
-    /// Whether it has more bytes than there was room for.
+    /// Whether it has more bytes than there was space for.
     pub(crate) has_more: bool,
 }
 
@@ -155,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(decompress(compressed, &mut [0; 64]).unwrap_err(), expected, "{compressed:?}");
         }
-        // What is kept from those does no harm.
+        // What is retained of those does no harm.
         assert_eq!(decompress(&deflate(b"sound"), &mut [0; 5]).map(|frame| frame.len), Ok(5));
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A stretch of a file as the file system sees it.
+/// A range of a file as the file system sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {
     /// Stored bytes, this many.
@@ -16,9 +16,9 @@ pub enum Segment {
     Hole(u64),
 }
 
-/// A file that can be read and written at any place from several threads at once. Offsets and lengths are bytes.
+/// A file that can be read and written at any offset from several threads at once. Offsets and lengths are bytes.
 pub trait Storage: Send + Sync + Debug {
-    /// The file's name, for messages and for finding files beside it.
+    /// The file's name, for messages and for finding files next to it.
     fn path(&self) -> &Path;
 
     /// The file's length now.

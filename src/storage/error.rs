@@ -71,7 +71,7 @@ pub enum Error {
         path: PathBuf,
         /// Which limit, and what to do about it.
         reason: String,
-        /// What a program that writes is to be told: `EFBIG`.
+        /// What a program that writes receives: `EFBIG`.
         source: io::Error,
     },
     /// The file is corrupt.

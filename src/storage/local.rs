@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Zeros are written in pieces of this many bytes where a hole cannot be punched.
+/// Zeros are written in chunks of this many bytes where a hole cannot be punched.
 const ZERO_CHUNK: usize = 1 << 20;
 
 /// A local file.

@@ -55,7 +55,7 @@ impl MetaCache {
         Self { file, page, limit: (limit / page).max(4), state: Mutex::default() }
     }
 
-    /// The file behind the cache.
+    /// The file under the cache.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file

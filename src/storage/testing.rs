@@ -45,7 +45,7 @@ struct Content {
 #[derive(Debug, Default)]
 struct Faults {
     syncs: bool,
-    /// So many writes work yet; later ones write half of their bytes and find no room.
+    /// So many writes work yet; later ones write half of their bytes and find no space.
     writes: Option<usize>,
 }
 
@@ -75,7 +75,7 @@ impl MemFile {
         self.faults.lock().unwrap().syncs = fail;
     }
 
-    /// After so many more writes the disk is full; none: it has room again.
+    /// After so many more writes the disk is full; none: it has space again.
     pub(crate) fn fill_after(&self, writes: Option<usize>) {
         self.faults.lock().unwrap().writes = writes;
     }

@@ -94,23 +94,11 @@ mod tests {
         fn sector_size(&self) -> u32 {
             512
         }
-        fn writable(&self) -> bool {
-            false
-        }
         fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> DiskResult<()> {
             Err(DiskError::ReadOnly)
         }
         fn span(&self, _offset: u64) -> DiskResult<Span> {
             Ok((self.0)(1))
-        }
-        fn write_at(&self, _offset: u64, _buf: &[u8]) -> DiskResult<()> {
-            Err(DiskError::ReadOnly)
-        }
-        fn discard(&self, _offset: u64, _len: u64) -> DiskResult<()> {
-            Err(DiskError::ReadOnly)
-        }
-        fn flush(&self) -> DiskResult<()> {
-            Ok(())
         }
     }
 

@@ -55,10 +55,6 @@ impl Disk for TestDisk {
         self.sector_size
     }
 
-    fn writable(&self) -> bool {
-        false
-    }
-
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> disk::Result<()> {
         check_range(offset, buf.len() as u64, self.size)?;
         for (at, byte) in (offset..).zip(buf.iter_mut()) {
@@ -70,17 +66,5 @@ impl Disk for TestDisk {
 
     fn span(&self, offset: u64) -> disk::Result<Span> {
         Ok(Span::Data(self.size - offset))
-    }
-
-    fn write_at(&self, _offset: u64, _buf: &[u8]) -> disk::Result<()> {
-        Err(disk::Error::ReadOnly)
-    }
-
-    fn discard(&self, _offset: u64, _len: u64) -> disk::Result<()> {
-        Err(disk::Error::ReadOnly)
-    }
-
-    fn flush(&self) -> disk::Result<()> {
-        Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Recorder {
     }
 }
 
-fn place(number: u64) -> usize {
+fn position(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }
 
@@ -73,19 +73,19 @@ impl Storage for Recorder {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let now = self.now.lock().unwrap();
-        let rest = now.0.get(place(offset)..).unwrap_or_default();
+        let rest = now.0.get(position(offset)..).unwrap_or_default();
         let len = rest.len().min(buf.len());
         buf[..len].copy_from_slice(&rest[..len]);
         Ok(len)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.change(Change::Write(place(offset), buf.to_vec()));
+        self.change(Change::Write(position(offset), buf.to_vec()));
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(place(len)));
+        self.change(Change::Length(position(len)));
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl Storage for Recorder {
     }
 
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.change(Change::Zero(place(offset), place(len)));
+        self.change(Change::Zero(position(offset), position(len)));
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn qemu(tool: &str, args: &[&str]) -> String {
     text
 }
 
-/// A directory for a test: in memory where there is such a place, as QEMU's tools and ours wait for the disk often.
+/// A directory for a test: in memory where that is possible, as QEMU's tools and ours wait for the disk often.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -100,14 +100,14 @@ impl Numbers {
     }
 }
 
-/// Asserts that we read what QEMU reads: at once and in 300 unaligned pieces.
+/// Asserts that we read what QEMU reads: at once and in 300 unaligned chunks.
 pub(crate) fn assert_same(path: &Path, format: &str) {
     let expected = flat(path, format, &[]);
     let disk = open(path, OpenOptions::default());
     assert_reads(&disk, &expected, &path.display().to_string());
 }
 
-/// Asserts that a disk holds these bytes: read at once and in 300 unaligned pieces.
+/// Asserts that a disk holds these bytes: read at once and in 300 unaligned chunks.
 pub(crate) fn assert_reads(disk: &dyn Disk, expected: &[u8], what: &str) {
     assert_eq!(disk.size(), expected.len() as u64, "{what}");
     assert!(all(disk) == expected, "{what}: the whole disk differs");
@@ -186,7 +186,7 @@ pub(crate) fn by_virtualbox(directory: &Path, name: &str) -> Option<(PathBuf, St
     let mut tar = Command::new("tar");
     tar.args(["--zstd", "-xf"]).arg(compressed).arg("-C").arg(directory).args([&inside, "expected/media.tsv"]);
     assert!(tar.status().unwrap_or_else(|e| panic!("tar: {e}")).success(), "tar with zstd decompresses {inside}");
-    // Made of the same disk as this one, of which VirtualBox told the sum.
+    // Made of the same disk as this one, of which VirtualBox reported the sum.
     let media = std::fs::read_to_string(directory.join("expected/media.tsv")).unwrap();
     let line = media.lines().find(|line| line.ends_with("esx import/flat.vmdk")).unwrap();
     let sum = line.split_whitespace().nth(2).unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vboximg_mount::disk::{Disk, Error, Result, Span};
+use vboximg_mount::disk::{Disk, Result, Span};
 use vboximg_mount::guestfs::{self, FileExtent, GuestFs, NodeKind};
 
 /// Number of corrupt volumes to read.
@@ -46,10 +46,6 @@ impl Disk for Corrupt {
         self.inner.sector_size()
     }
 
-    fn writable(&self) -> bool {
-        false
-    }
-
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.inner.read_at(offset, buf)?;
         if self.flips.is_empty() {
@@ -66,18 +62,6 @@ impl Disk for Corrupt {
 
     fn span(&self, offset: u64) -> Result<Span> {
         self.inner.span(offset)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<()> {
-        Err(Error::ReadOnly)
-    }
-
-    fn discard(&self, _: u64, _: u64) -> Result<()> {
-        Err(Error::ReadOnly)
-    }
-
-    fn flush(&self) -> Result<()> {
-        Ok(())
     }
 }
 

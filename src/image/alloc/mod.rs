@@ -20,18 +20,18 @@ pub(super) fn units(offset: u64, len: u64, size: u64) -> impl Iterator<Item = u6
     (offset / size..offset.saturating_add(len).div_ceil(size)).map(move |unit| unit * size)
 }
 
-/// Runs for the places in file number `file` that units of a range of the disk got, joined where they follow each other.
-pub(super) fn runs(file: usize, places: &[u64], unit: u64, len: u64) -> Vec<Run> {
+/// Runs for the positions in the file with index `file` that units of a range of the disk got, joined where they are contiguous.
+pub(super) fn runs(file: usize, positions: &[u64], unit: u64, len: u64) -> Vec<Run> {
     let mut runs = Vec::new();
-    for (place, at) in places.iter().zip((0..len).step_by(usize::try_from(unit).unwrap_or(usize::MAX))) {
-        let run = Run { extent: Extent::Stored { file, offset: *place }, len: unit.min(len - at) };
+    for (position, at) in positions.iter().zip((0..len).step_by(usize::try_from(unit).unwrap_or(usize::MAX))) {
+        let run = Run { extent: Extent::Stored { file, offset: *position }, len: unit.min(len - at) };
         Run::push(&mut runs, run);
     }
     runs
 }
 
 /// Where in their file the bytes of stored runs are.
-pub(super) fn places(runs: &[Run]) -> impl Iterator<Item = (usize, Range<u64>)> {
+pub(super) fn positions(runs: &[Run]) -> impl Iterator<Item = (usize, Range<u64>)> {
     runs.iter().filter_map(|run| match run.extent {
         Extent::Stored { file, offset } => Some((file, offset..offset + run.len)),
         _ => None,

@@ -6,20 +6,20 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Default)]
 pub(in crate::image) struct Reservations {
     /// Where blocks have their space that have no map entry yet.
-    places: HashMap<u64, u64>,
+    positions: HashMap<u64, u64>,
     /// Blocks that got their space since the image was opened: what was not written there is zero.
     fresh: HashSet<u64>,
 }
 
 impl Reservations {
     /// Where a block without a map entry has its space.
-    pub(in crate::image) fn place(&self, block: u64) -> Option<u64> {
-        self.places.get(&block).copied()
+    pub(in crate::image) fn position(&self, block: u64) -> Option<u64> {
+        self.positions.get(&block).copied()
     }
 
     /// A block gets space that reads as zeros.
-    pub(in crate::image) fn insert(&mut self, block: u64, place: u64) {
-        self.places.insert(block, place);
+    pub(in crate::image) fn insert(&mut self, block: u64, position: u64) {
+        self.positions.insert(block, position);
         self.fresh.insert(block);
     }
 
@@ -31,7 +31,7 @@ impl Reservations {
 
     /// The map in memory points to a block's space; false when it did before.
     pub(in crate::image) fn commit(&mut self, block: u64) -> bool {
-        self.places.remove(&block).is_some()
+        self.positions.remove(&block).is_some()
     }
 
     /// A write to a block failed. It keeps its space, which other writers may be filling.

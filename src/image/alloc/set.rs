@@ -6,7 +6,7 @@ use crate::storage;
 use crate::storage::Storage;
 use std::ops::Range;
 
-/// More units than this are not kept track of: 256 MiB of bits.
+/// More units than this are not tracked: 256 MiB of bits.
 pub(in crate::image) const MAX_UNITS: u64 = 1 << 31;
 
 /// Which units of a file are in use. Units past its end may be added as the file grows.
@@ -16,7 +16,7 @@ pub(in crate::image) struct UnitSet {
 }
 
 impl UnitSet {
-    /// An empty set with room for `units`; none for more than [`MAX_UNITS`].
+    /// An empty set with space for `units`; none for more than [`MAX_UNITS`].
     pub(in crate::image) fn new(units: u64) -> Option<Self> {
         let words = usize::try_from(units.div_ceil(64)).ok().filter(|_| units <= MAX_UNITS)?;
         Some(Self { bits: vec![0; words] })

@@ -23,7 +23,7 @@ pub(in crate::image) enum Taken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::image) enum Grant {
     /// Where the units begin in the file, in bytes. They read as zeros.
-    Places(Vec<u64>),
+    Positions(Vec<u64>),
     /// Nothing is free until the next flush.
     FlushFirst,
 }
@@ -51,21 +51,21 @@ pub(in crate::image) struct Space {
 }
 
 impl Space {
-    /// Units of `size` bytes, unit 0 at `base` of the file. `used` are those that something points to, `end` is behind
+    /// Units of `size` bytes, unit 0 at `base` of the file. `used` are those that something points to, `end` is after
     /// all that is stored, and `limit` the first unit that the format cannot name.
     pub(in crate::image) fn new(base: u64, size: u64, used: UnitSet, end: u64, limit: u64) -> Self {
         let limit = limit.min(MAX_UNITS);
         Self { base, size, used, next: 0, end, limit, reserved: BTreeSet::new(), pending_free: Vec::new() }
     }
 
-    /// Where it is not known what is free: only space behind `end` of the file is used. `limit` is the largest length of
+    /// Where it is not known what is free: only space after `end` of the file is used. `limit` is the largest length of
     /// the file.
     pub(in crate::image) fn after(end: u64, size: u64, limit: u64) -> Self {
         Self::new(end, size, UnitSet::default(), 0, limit.saturating_sub(end) / size)
     }
 
     /// Where a unit begins in the file.
-    pub(in crate::image) fn place(&self, unit: u64) -> u64 {
+    pub(in crate::image) fn position(&self, unit: u64) -> u64 {
         self.base + unit * self.size
     }
 
@@ -75,9 +75,9 @@ impl Space {
     }
 
     /// The units that a range of the file meets. What lies before unit 0 is left out.
-    fn units(&self, places: &Range<u64>) -> Range<u64> {
-        let from_base = |place: u64| place.saturating_sub(self.base);
-        from_base(places.start) / self.size..from_base(places.end).div_ceil(self.size)
+    fn units(&self, positions: &Range<u64>) -> Range<u64> {
+        let from_base = |position: u64| position.saturating_sub(self.base);
+        from_base(positions.start) / self.size..from_base(positions.end).div_ceil(self.size)
     }
 
     /// Behind all that is stored.
@@ -92,10 +92,10 @@ impl Space {
             .take_while(|unit| *unit < self.end)
     }
 
-    /// Moves the end to behind the last unit in use. Returns where that is in the file.
+    /// Moves the end to just after the last unit in use. Returns where that is in the file.
     pub(in crate::image) fn cut(&mut self) -> u64 {
         self.end = self.used.end();
-        self.place(self.end)
+        self.position(self.end)
     }
 
     /// Reserves `count` units that follow each other: the first free ones, or new ones at the end. They may hold old
@@ -117,8 +117,8 @@ impl Space {
     }
 
     /// Takes all units that a range of the file meets as in use; false when one of them was already.
-    pub(in crate::image) fn claim(&mut self, places: &Range<u64>) -> bool {
-        let units = self.units(places);
+    pub(in crate::image) fn claim(&mut self, positions: &Range<u64>) -> bool {
+        let units = self.units(positions);
         self.end = self.end.max(units.end);
         self.used.insert_all(units)
     }
@@ -145,7 +145,7 @@ impl Space {
             Some(Taken::FlushFirst) => Ok(Grant::FlushFirst),
             Some(_) => Err(Error::full(file.path(), full)),
         };
-        if !matches!(granted, Ok(Grant::Places(_))) {
+        if !matches!(granted, Ok(Grant::Positions(_))) {
             units.into_iter().for_each(|unit| self.release(unit));
         }
         granted
@@ -154,9 +154,9 @@ impl Space {
     /// Makes units read as zeros, those that follow each other at once.
     fn clear_all(&self, units: &[u64], file: &dyn Storage, len: &AtomicU64) -> Result<Grant> {
         for together in units.chunk_by(|one, next| one + 1 == *next) {
-            clear(file, len, self.place(together[0]), together.len() as u64 * self.size)?;
+            clear(file, len, self.position(together[0]), together.len() as u64 * self.size)?;
         }
-        Ok(Grant::Places(units.iter().map(|unit| self.place(*unit)).collect()))
+        Ok(Grant::Positions(units.iter().map(|unit| self.position(*unit)).collect()))
     }
 
     /// Reserves `count` units that follow each other and read as zeros, for metadata or for zeros that the format cannot
@@ -170,13 +170,13 @@ impl Space {
     ) -> Result<u64> {
         match self.take(count) {
             Taken::Unit(unit) => {
-                let place = self.place(unit);
-                let cleared = clear(file, len, place, count * self.size);
+                let position = self.position(unit);
+                let cleared = clear(file, len, position, count * self.size);
                 if let Err(error) = cleared {
-                    self.cancel(place..place + count * self.size);
+                    self.cancel(position..position + count * self.size);
                     return Err(error);
                 }
-                Ok(place)
+                Ok(position)
             }
             Taken::FlushFirst => Err(Error::full(file.path(), format!("{full}, until what was discarded is flushed"))),
             Taken::Full => Err(Error::full(file.path(), full)),
@@ -184,15 +184,15 @@ impl Space {
     }
 
     /// The map in memory points to the units of a range of the file now.
-    pub(in crate::image) fn commit(&mut self, places: &Range<u64>) {
-        self.units(places).for_each(|unit| {
+    pub(in crate::image) fn commit(&mut self, positions: &Range<u64>) {
+        self.units(positions).for_each(|unit| {
             self.reserved.remove(&unit);
         });
     }
 
     /// Frees those units of a range of the file that are still reserved.
-    pub(in crate::image) fn cancel(&mut self, places: Range<u64>) {
-        for unit in self.units(&places) {
+    pub(in crate::image) fn cancel(&mut self, positions: Range<u64>) {
+        for unit in self.units(&positions) {
             if self.reserved.remove(&unit) {
                 self.release(unit);
             }
@@ -206,8 +206,8 @@ impl Space {
     }
 
     /// The map in memory does not point to the units of a range of the file any more: they are free after a flush.
-    pub(in crate::image) fn leave(&mut self, places: &Range<u64>) {
-        self.pending_free.push(self.units(places));
+    pub(in crate::image) fn leave(&mut self, positions: &Range<u64>) {
+        self.pending_free.push(self.units(positions));
     }
 
     /// A unit that nothing points to, neither in memory nor on the disk, is free.
@@ -220,7 +220,7 @@ impl Space {
     /// The map is on the disk: what was pending is free, and its bytes are given back to the file system.
     pub(in crate::image) fn flushed(&mut self, file: &dyn Storage) {
         for units in std::mem::take(&mut self.pending_free) {
-            give_back(file, self.place(units.start), (units.end - units.start) * self.size);
+            give_back(file, self.position(units.start), (units.end - units.start) * self.size);
             units.for_each(|unit| self.release(unit));
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(space.take(2), Taken::Unit(3));
         assert_eq!(space.take(1), Taken::Unit(1));
         assert_eq!(space.take(3), Taken::Unit(6));
-        assert_eq!((space.end(), space.place(6)), (9, 160));
+        assert_eq!((space.end(), space.position(6)), (9, 160));
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
         let mut space = space(&[0], 2, 4);
         let error = space.reserve(4, &*file, &len, "no more").unwrap_err().to_string();
         assert!(error.contains("/t/a is full: no more"), "{error}");
-        assert_eq!(space.reserve(3, &*file, &len, "").unwrap(), Grant::Places(vec![110, 120, 130]));
+        assert_eq!(space.reserve(3, &*file, &len, "").unwrap(), Grant::Positions(vec![110, 120, 130]));
         assert_eq!(file.bytes()[110..], [0; 30]);
         assert_eq!(len.load(Ordering::Acquire), 140);
     }
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn nothing_before_the_end_is_used_where_it_is_not_known() {
         let mut space = Space::after(96, 32, 96 + 64);
-        assert_eq!((space.take(1), space.place(0)), (Taken::Unit(0), 96));
+        assert_eq!((space.take(1), space.position(0)), (Taken::Unit(0), 96));
         assert_eq!((space.take(1), space.take(1)), (Taken::Unit(1), Taken::Full));
     }
 }

@@ -1,6 +1,6 @@
 //! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors. Read-only.
 //!
-//! Sectors that are stored with their headers are decoded in groups and not told as places of the file: so each sector's
+//! Sectors that are stored with their headers are decoded in groups and not reported as offsets in the file: so each sector's
 //! mode and checksum are checked when it is read, and a group is one read of the file instead of one for each 2048 bytes.
 
 mod sector;
@@ -56,8 +56,8 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     let in_sheet = |cause: ParseError| cause.in_file(path);
 
     let is_data = |track: &sheet::Track| !matches!(track.mode.name.as_str(), "AUDIO" | "CDG");
-    let place = files.iter().find_map(|file| Some((file, file.tracks.iter().position(is_data)?)));
-    let Some((data, index)) = place else {
+    let position = files.iter().find_map(|file| Some((file, file.tracks.iter().position(is_data)?)));
+    let Some((data, index)) = position else {
         let tracks: usize = files.iter().map(|file| file.tracks.len()).sum();
         let found = format_args!("{tracks} audio tracks");
         return Err(in_sheet(ParseError::unsupported(0, "tracks of the cue sheet", "a data track", found)));

@@ -70,7 +70,7 @@ impl Chunk {
     }
 }
 
-/// The chunks of all tables, by their place on the disk.
+/// The chunks of all tables, by their position on the disk.
 #[derive(Debug)]
 pub(super) struct Chunks {
     list: Vec<Chunk>,
@@ -105,7 +105,7 @@ impl Chunks {
                 let found = format_args!("one from {} to {}", chunk.start, chunk.end());
                 return Err(ParseError::corrupt(trailer.xml_offset, "sectors without a UDIF chunk", expected, found));
             }
-            check_place(chunk, file_len)?;
+            check_position(chunk, file_len)?;
             end = chunk.end();
         }
         if let Some(size) = trailer.disk_size.filter(|size| *size != end) {
@@ -160,7 +160,7 @@ impl Chunks {
 }
 
 /// Whether the file stores all of a chunk.
-pub(super) fn check_place(chunk: &Chunk, file_len: u64) -> Result<(), ParseError> {
+pub(super) fn check_position(chunk: &Chunk, file_len: u64) -> Result<(), ParseError> {
     if chunk.kind == Kind::Zero || chunk.offset.checked_add(chunk.stored).is_some_and(|end| end <= file_len) {
         return Ok(());
     }
@@ -237,7 +237,7 @@ fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Opti
     let (sector, sectors) = (f.u64_be(8)?, f.u64_be(16)?);
     let (offset, stored) = (f.u64_be(24)?, f.u64_be(32)?);
     let bytes = |sectors: u64| sectors.checked_mul(SECTOR);
-    let place = || {
+    let position = || {
         let start = bytes(first_sector.checked_add(sector)?)?;
         let len = bytes(sectors)?;
         start.checked_add(len)?;
@@ -245,7 +245,7 @@ fn parse_chunk(f: &Fields<'_>, first_sector: u64, base: [u64; 2]) -> Result<Opti
         Some(Chunk { start, len, kind, offset, stored })
     };
     let what = || format!("UDIF chunk of sector {sector} after {first_sector}");
-    let chunk = place().ok_or_else(|| {
+    let chunk = position().ok_or_else(|| {
         let found = format_args!("{sectors} sectors, {stored} bytes at {offset}");
         ParseError::corrupt(f.offset(0), what(), "numbers below 2^64 bytes", found)
     })?;

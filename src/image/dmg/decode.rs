@@ -27,7 +27,7 @@ pub(super) fn decode(kind: Kind, compressed: &[u8], out: &mut [u8]) -> io::Resul
 /// Reads exactly as many bytes as `out` has, up to the end of what `reader` gives.
 fn fill(mut reader: impl Read, out: &mut [u8]) -> io::Result<()> {
     reader.read_exact(out)?;
-    // Also makes the decoder look at the checksum behind the data.
+    // Also makes the decoder look at the checksum after the data.
     match reader.read(&mut [0])? {
         0 => Ok(()),
         _ => Err(io::Error::other("more bytes")),

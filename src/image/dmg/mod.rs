@@ -168,8 +168,8 @@ impl Image for Dmg {
         };
         let Some(chunk) = self.chunks.get(cluster) else { return Err(corrupt(0, &"no such chunk")) };
         let file = &self.files[0];
-        // With force the place was not checked yet, and it decides how much memory is taken.
-        chunks::check_place(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
+        // With force the position was not checked yet, and it decides how much memory is taken.
+        chunks::check_position(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
         let mut encoded = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
         storage::read_exact(&**file, &mut encoded, chunk.offset, "UDIF chunk")?;
         let decoded = decode::decode(chunk.kind, &encoded, out);

@@ -347,7 +347,7 @@ fn corrupt_bytes_are_errors_or_data_but_never_a_panic() {
                 stored[at] ^= flip;
                 let parts = Parts::new(&[Entry(entry.0, 0, entry.2, stored)], entry.2);
                 let result = read(open_bytes(parts.bytes(), false).unwrap());
-                // These have checksums; the other two can only tell what is impossible.
+                // These have checksums; the other two can only detect what is impossible.
                 if [ZLIB, BZIP2].contains(&entry.0) && at > 1 {
                     assert!(
                         result.is_err() || result.unwrap() == content(entry.1, entry.2),

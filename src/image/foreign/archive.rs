@@ -105,7 +105,7 @@ fn is_xz(head: &[u8]) -> bool {
     head.starts_with(b"\xFD7zXZ\0") && crc.is_some_and(|crc| head[8..].starts_with(&crc.to_le_bytes()))
 }
 
-/// RFC 8878: no reserved bit in the frame header, and no block of the reserved type behind it.
+/// RFC 8878: no reserved bit in the frame header, and no block of the reserved type after it.
 fn is_zstd(head: &[u8]) -> bool {
     let Some(descriptor) = head.get(4).filter(|descriptor| *descriptor & 8 == 0) else { return false };
     let single = descriptor >> 5 & 1;

@@ -1,7 +1,7 @@
 //! Files that are known and are not the image of a disk: archives, descriptions of machines, images of other programs.
 //! Shown as they lie there they would be a disk of garbage.
 //!
-//! A disk may begin with any bytes, so a signature alone decides only where it is long; behind a short one there must be
+//! A disk may begin with any bytes, so a signature alone decides only where it is long; after a short one there must be
 //! what its format has there (a checksum, a frame that decodes). The signatures are those that `file(1)` knows. A crate
 //! such as infer compares the short ones only.
 
@@ -82,7 +82,7 @@ const NAMED: [(&[&str], &str, &str); 7] = [
     (&["cue"], "a file named as a cue sheet, without its FILE and TRACK commands", "correct it, or give another sheet"),
     (
         &["hds"],
-        "a piece of a Parallels disk, without the header of a whole one",
+        "a part of a Parallels disk, without the header of a whole one",
         "give the directory of the disk, or DiskDescriptor.xml in it; if it is the whole disk, give it another name, such \
          as one that ends with .img",
     ),
@@ -133,12 +133,12 @@ pub(super) fn refuse_content(sample: &Sample) -> Result<()> {
     kind.map_or(Ok(()), |kind| Err(error(sample, kind)))
 }
 
-/// A piece of an image that was split into numbered files, of which another one lies next to it.
+/// A part of an image that was split into numbered files, of which another one lies next to it.
 fn chunk(sample: &Sample, extension: &str) -> Option<Kind> {
     let number: u32 = extension.parse().ok().filter(|_| extension.len() == 3)?;
     let named = |number: Option<u32>| number.map(|number| sample.path.with_extension(format!("{number:03}")));
     [number.checked_sub(1), number.checked_add(1)].into_iter().flat_map(named).find(|other| other.is_file())?;
-    Some(Kind::new("a piece of a split image", "join the pieces with cat, in the order of their numbers"))
+    Some(Kind::new("a part of a split image", "join the parts with cat, in the order of their numbers"))
 }
 
 fn error(sample: &Sample, Kind { what, advice }: Kind) -> Error {

@@ -111,7 +111,7 @@ fn a_name_makes_sure_of_a_short_signature() {
         ("/t/a.vmem", "named as the state of a machine"),
         ("/t/a.nrg", "an image of a CD program"),
         ("/t/a.cue", "named as a cue sheet"),
-        ("/t/a.hdd.1.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds", "a piece of a Parallels disk"),
+        ("/t/a.hdd.1.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds", "a part of a Parallels disk"),
     ] {
         let text = opened(name, with(0, b"")).unwrap_err();
         assert!(text.contains(what), "{name}: {text}");
@@ -169,7 +169,7 @@ fn chunks_of_a_split_image_are_named() {
     let name = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     for chunk in ["disk.001", "disk.002"] {
         let text = opened(&name(chunk), vec![0; 4096]).unwrap_err();
-        assert!(text.contains("a piece of a split image; join the pieces"), "{text}");
+        assert!(text.contains("a part of a split image; join the parts"), "{text}");
     }
     assert_eq!(opened(&name("alone.001"), vec![0; 4096]), Ok(4096));
 }

@@ -42,13 +42,13 @@ pub(super) fn identify(sample: &Sample) -> Option<Kind> {
     }
 }
 
-/// The sample as text; none where it has a zero byte or what is not UTF-8, and no mark of UTF-16 in front.
+/// The sample as text; none where it has a zero byte or what is not UTF-8, and no byte order mark of UTF-16 in front.
 fn text(head: &[u8]) -> Option<Cow<'_, str>> {
     if let Some((encoding, mark)) = Encoding::for_bom(head).filter(|(encoding, _)| *encoding != UTF_8) {
         return Some(encoding.decode_without_bom_handling(&head[mark..]).0);
     }
     let bytes = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    // Other encodings have their marks too, but tags and keys in ASCII.
+    // Other encodings have byte order marks too, but tags and keys in ASCII.
     (!bytes.contains(&0)).then(|| String::from_utf8_lossy(bytes))
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) const SECTOR: u64 = 2048;
 /// The first 16 sectors are free for other use; then come the volume descriptors.
 const DESCRIPTORS_AT: usize = 0x8000;
-/// The identifier behind the type of an ISO 9660 volume descriptor (ECMA-119, 8.1).
+/// The identifier after the type of an ISO 9660 volume descriptor (ECMA-119, 8.1).
 const ISO_9660: &[u8] = b"CD001";
 /// The first identifier of a disk with UDF only (ECMA-167, 2/9.2).
 const UDF: &[u8] = b"BEA01";
@@ -43,7 +43,7 @@ pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     Ok(info(&sample.path, Format::Iso, sample.len, sample.len, kind.to_owned()))
 }
 
-/// An optical disk's image as other rooms see it; also that of a cue sheet.
+/// An optical disk's image as other modules see it; also that of a cue sheet.
 pub(super) fn info(path: &Path, format: Format, size: u64, stored_size: u64, details: String) -> ImageInfo {
     ImageInfo { details, sector_size: 2048, stored_size, ..ImageInfo::plain(path, format, size) }
 }

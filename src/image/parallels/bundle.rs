@@ -43,7 +43,7 @@ pub(super) fn refuse_chunk(path: &Path) -> Result<()> {
     if !is_chunk {
         return Ok(());
     }
-    let what = "a piece of a Parallels disk".to_owned();
+    let what = "a part of a Parallels disk".to_owned();
     let advice = format!("give the directory of the disk, or {NAME} in it");
     Err(Error::Foreign { path: path.to_path_buf(), what, advice })
 }

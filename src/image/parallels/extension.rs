@@ -29,23 +29,23 @@ pub(super) fn check(bytes: &[u8], at: u64) -> Result<(), ParseError> {
         let (expected, found) = (format!("{MAGIC:#018x}"), format!("{magic:#018x}"));
         return Err(ParseError::corrupt(at, "signature of the Parallels format extension", expected, found));
     }
-    let mut place = HEADER;
+    let mut position = HEADER;
     loop {
-        let feature = f.u64_le(place)?;
+        let feature = f.u64_le(position)?;
         if feature == 0 {
             return Ok(());
         }
-        let flags = f.u64_le(place + 8)?;
+        let flags = f.u64_le(position + 8)?;
         if feature != DIRTY_BITMAP && flags & NECESSARY != 0 {
             return Err(ParseError::unsupported(
-                f.offset(place),
+                f.offset(position),
                 "necessary feature of the Parallels image",
                 "dirty bitmaps",
                 format_args!("{feature:#018x}"),
             ));
         }
         // Features begin at multiples of 8.
-        let size = usize::try_from(f.u32_le(place + 16)?).unwrap_or(usize::MAX);
-        place = place.saturating_add(FEATURE).saturating_add(size).saturating_add(7) & !7;
+        let size = usize::try_from(f.u32_le(position + 16)?).unwrap_or(usize::MAX);
+        position = position.saturating_add(FEATURE).saturating_add(size).saturating_add(7) & !7;
     }
 }

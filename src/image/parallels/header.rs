@@ -19,7 +19,7 @@ pub(super) const FLAGS_AT: u64 = 52;
 pub(super) const IN_USE: u32 = 0x746F_6E59;
 /// `flags`: the image should be considered clear.
 pub(super) const FLAG_EMPTY: u32 = 1;
-/// Images with more clusters are refused: the check for overlaps sorts the places of all of them (512 MiB).
+/// Images with more clusters are refused: the check for overlaps sorts the positions of all of them (512 MiB).
 const MAX_ENTRIES: u32 = 1 << 26;
 const SECTOR: u64 = 512;
 

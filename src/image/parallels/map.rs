@@ -8,14 +8,14 @@ use crate::storage::File;
 use crate::storage::meta::MetaCache;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of the table kept in memory.
+/// Bytes of the table cached in memory.
 const CACHE: usize = 4 << 20;
-/// Entries looked at together: a run never spans more clusters than this.
+/// Entries examined together: a run never spans more clusters than this.
 const BATCH: usize = 1024;
 /// Bytes of the table read at once when all of it is checked.
 const CHECK_CHUNK: usize = 1 << 20;
 
-/// The table of one file. An entry is the place of a cluster in steps of [`Header::entry_unit`]; 0 is a cluster that
+/// The table of one file. An entry is the position of a cluster in steps of [`Header::entry_unit`]; 0 is a cluster that
 /// was never written.
 #[derive(Debug)]
 pub(super) struct Map {
@@ -56,7 +56,7 @@ impl Map {
     }
 
     /// Where the file has a cluster; none when it was never written.
-    pub(super) fn place(&self, cluster: u64) -> Result<Option<u64>> {
+    pub(super) fn position(&self, cluster: u64) -> Result<Option<u64>> {
         let mut raw = [0; 4];
         self.cache.read(self.header.entry_at(cluster), &mut raw, "Parallels BAT entry")?;
         self.check_entry(cluster, u32::from_le_bytes(raw))
@@ -67,9 +67,9 @@ impl Map {
         self.cache.write(self.header.entry_at(cluster), &raw.to_le_bytes())
     }
 
-    /// The entry for a place of the file; none when the table cannot say it.
-    pub(super) fn raw(&self, place: u64) -> Option<u32> {
-        u32::try_from(place / self.header.entry_unit()).ok()
+    /// The entry for an offset of the file; none when the table cannot express it.
+    pub(super) fn raw(&self, position: u64) -> Option<u32> {
+        u32::try_from(position / self.header.entry_unit()).ok()
     }
 
     /// What the table says of the bytes from `offset` on.
@@ -83,23 +83,23 @@ impl Map {
         self.cache.read(self.header.entry_at(first), raw, "Parallels BAT entry")?;
         let mut entries = raw.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw));
 
-        let first_place = self.check_entry(first, entries.next().unwrap_or(0))?;
+        let first_position = self.check_entry(first, entries.next().unwrap_or(0))?;
         let mut clusters = 1;
         for raw in entries {
-            let Ok(place) = self.check_entry(first + clusters, raw) else { break };
-            if place != first_place.map(|place| place + clusters * size) {
+            let Ok(position) = self.check_entry(first + clusters, raw) else { break };
+            if position != first_position.map(|position| position + clusters * size) {
                 break;
             }
             clusters += 1;
         }
-        let extent = match first_place {
+        let extent = match first_position {
             None => Extent::Absent,
-            Some(place) => Extent::Stored { file: self.file, offset: place + skip },
+            Some(position) => Extent::Stored { file: self.file, offset: position + skip },
         };
         Ok(Run { extent, len: (clusters * size - skip).min(len) })
     }
 
-    /// The place that an entry means, which lies behind the table and within the file.
+    /// The position that an entry means, which lies after the table and within the file.
     fn check_entry(&self, cluster: u64, raw: u32) -> Result<Option<u64>> {
         if raw == 0 {
             return Ok(None);
@@ -108,11 +108,11 @@ impl Map {
         let at = header.entry_at(cluster);
         let what = || format!("Parallels BAT entry {cluster}");
         let found = format_args!("{raw}");
-        let Some(place) = u64::from(raw).checked_mul(header.entry_unit()).filter(|p| *p >= header.map_end()) else {
-            let expected = format_args!("a place behind the table, which ends at {}", header.map_end());
+        let Some(position) = u64::from(raw).checked_mul(header.entry_unit()).filter(|p| *p >= header.map_end()) else {
+            let expected = format_args!("an offset after the table, which ends at {}", header.map_end());
             return Err(self.cause(ParseError::corrupt(at, what(), expected, found)));
         };
-        let end = place.saturating_add(header.bytes_of_cluster(cluster));
+        let end = position.saturating_add(header.bytes_of_cluster(cluster));
         let file_len = self.file_len.load(Ordering::Acquire);
         if end > file_len {
             return Err(self.cause(ParseError::corrupt(
@@ -122,13 +122,13 @@ impl Map {
                 format_args!("{raw}, a cluster that ends at {end}"),
             )));
         }
-        Ok(Some(place))
+        Ok(Some(position))
     }
 
     /// Checks every entry: each cluster lies in the file and shares no byte with another. Returns where the clusters
     /// are, in order.
     pub(super) fn check(&self) -> Result<Vec<u64>> {
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         let mut chunk = vec![0; CHECK_CHUNK];
         let mut cluster = 0;
         let entries = u64::from(self.header.entries);
@@ -137,12 +137,12 @@ impl Map {
             let raw = &mut chunk[..4 * count];
             storage::read_exact(&**self.storage(), raw, self.header.entry_at(cluster), "Parallels BAT")?;
             for raw in raw.as_chunks::<4>().0 {
-                places.extend(self.check_entry(cluster, u32::from_le_bytes(*raw))?);
+                positions.extend(self.check_entry(cluster, u32::from_le_bytes(*raw))?);
                 cluster += 1;
             }
         }
-        places.sort_unstable();
-        for pair in places.windows(2) {
+        positions.sort_unstable();
+        for pair in positions.windows(2) {
             if let [one, next] = *pair
                 && next - one < self.header.cluster
             {
@@ -154,17 +154,17 @@ impl Map {
                 )));
             }
         }
-        self.check_empty(&places)?;
-        Ok(places)
+        self.check_empty(&positions)?;
+        Ok(positions)
     }
 
     /// An image that says that it is clear must have no clusters: one of the two is wrong.
-    fn check_empty(&self, places: &[u64]) -> Result<()> {
+    fn check_empty(&self, positions: &[u64]) -> Result<()> {
         let header = &self.header;
-        if header.flags & super::header::FLAG_EMPTY == 0 || places.is_empty() {
+        if header.flags & super::header::FLAG_EMPTY == 0 || positions.is_empty() {
             return Ok(());
         }
-        let found = format_args!("{} clusters and the flag of an empty image", places.len());
+        let found = format_args!("{} clusters and the flag of an empty image", positions.len());
         Err(self.cause(ParseError::corrupt(
             super::header::FLAGS_AT,
             "Parallels flags",

@@ -33,7 +33,7 @@ pub fn probe(sample: &Sample) -> bool {
     header::probe(sample) || bundle::probe(sample)
 }
 
-/// Whether a file that no format claims is a flat image: Parallels' own have no header, only the name tells.
+/// Whether a file that no format claims is a flat image: Parallels' own have no header, only the name shows it.
 #[must_use]
 pub fn probe_flat(sample: &Sample) -> bool {
     sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdd"))
@@ -42,7 +42,7 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// What the header of an image or the descriptor of a bundle says.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a piece
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a part
 /// of a bundle.
 pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     if bundle::probe(sample) {
@@ -82,7 +82,7 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
     Ok(Box::new(Parallels { info, files: vec![file.clone()], parts: vec![part], unit }))
 }
 
-/// Opens a file that has a header, number `number` of the image's files, and checks its map.
+/// Opens a file that has a header, the one with index `number` of the image's files, and checks its map.
 fn open_mapped(
     file: &File,
     number: usize,
@@ -97,8 +97,8 @@ fn open_mapped(
     }
     let map = Map::new(file.clone(), number, header)?;
     match map.check() {
-        Ok(places) => {
-            let writer = options.writable.then(|| Writer::new(&map, &places));
+        Ok(positions) => {
+            let writer = options.writable.then(|| Writer::new(&map, &positions));
             Ok((map, writer))
         }
         Err(error) => {
@@ -163,7 +163,7 @@ impl Parallels {
         let after = self.parts.partition_point(|part| part.end <= offset);
         self.parts.get(after).ok_or_else(|| {
             let expected = format_args!("an offset below {}", self.info.size);
-            ParseError::corrupt(offset, "place of the disk", expected, offset).in_file(&self.info.path)
+            ParseError::corrupt(offset, "offset of the disk", expected, offset).in_file(&self.info.path)
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::image::{Extent, Result, Run};
 /// The file of one snapshot.
 #[derive(Debug)]
 pub(super) enum Layer {
-    /// The bytes as they are, in the file of this number.
+    /// The bytes as they are, in the file with this index.
     Plain(usize),
     /// With a header and a map.
     Mapped(Map),

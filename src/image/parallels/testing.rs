@@ -11,7 +11,7 @@ pub(crate) struct Build {
     pub(crate) in_use: u32,
     pub(crate) data_off: u32,
     pub(crate) flags: u32,
-    /// For each cluster of the disk: the fill of its data and its place among the file's clusters.
+    /// For each cluster of the disk: the fill of its data and its position among the file's clusters.
     pub(crate) clusters: Vec<Option<(u8, u64)>>,
 }
 
@@ -43,7 +43,7 @@ impl Build {
 
     /// The file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let used = self.clusters.iter().flatten().map(|(_, place)| place + 1).max().unwrap_or(0);
+        let used = self.clusters.iter().flatten().map(|(_, position)| position + 1).max().unwrap_or(0);
         let len = usize::try_from(self.data_offset() + used * self.cluster()).unwrap();
         let mut out = vec![0; len];
         let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
@@ -56,8 +56,8 @@ impl Build {
         put(48, &self.data_off.to_le_bytes());
         put(52, &self.flags.to_le_bytes());
         let unit = if self.extended { self.cluster() } else { 512 };
-        for (i, (fill, place)) in self.clusters.iter().enumerate().filter_map(|(i, c)| Some((i, (*c)?))) {
-            let at = self.data_offset() + place * self.cluster();
+        for (i, (fill, position)) in self.clusters.iter().enumerate().filter_map(|(i, c)| Some((i, (*c)?))) {
+            let at = self.data_offset() + position * self.cluster();
             put(64 + 4 * i, &u32::try_from(at / unit).unwrap().to_le_bytes());
             put(usize::try_from(at).unwrap(), &vec![fill; usize::try_from(self.cluster()).unwrap()]);
         }

@@ -22,7 +22,7 @@ impl Part {
         }
     }
 
-    /// Makes a cluster of the top read as zeros although its parents have data there: the format has no mark for
+    /// Makes a cluster of the top read as zeros although its parents have data there: the format has no flag for
     /// that, so zeros are stored.
     fn hide(&self, map: &Map, writer: &Writer, cluster: u64) -> Result<()> {
         let len = map.header.bytes_of_cluster(cluster);
@@ -31,8 +31,8 @@ impl Part {
         while at < end {
             let run = self.below_extent(at, end - at)?;
             if run.extent != Extent::Absent {
-                let place = writer.zeros(map)?;
-                return writer.set_place(map, cluster, place);
+                let position = writer.zeros(map)?;
+                return writer.set_position(map, cluster, position);
             }
             at += run.len;
         }
@@ -45,12 +45,12 @@ impl Part {
             return storage::zero(&*files[file], offset, len);
         };
         for cluster in clusters(map, offset, len) {
-            match map.place(cluster)? {
-                Some(place) if self.below.is_empty() => {
+            match map.position(cluster)? {
+                Some(position) if self.below.is_empty() => {
                     map.set(cluster, 0)?;
-                    writer.space().leave(&(place..place + map.header.cluster));
+                    writer.space().leave(&(position..position + map.header.cluster));
                 }
-                Some(place) => storage::zero(&**map.storage(), place, map.header.bytes_of_cluster(cluster))?,
+                Some(position) => storage::zero(&**map.storage(), position, map.header.bytes_of_cluster(cluster))?,
                 None => self.hide(map, writer, cluster)?,
             }
         }
@@ -62,7 +62,7 @@ impl Part {
         for (index, cluster) in (0..).zip(clusters(map, offset, run.len)) {
             match run.extent {
                 Extent::Stored { offset, .. } => {
-                    writer.set_place(map, cluster, offset + index * map.header.cluster)?;
+                    writer.set_position(map, cluster, offset + index * map.header.cluster)?;
                 }
                 _ => self.hide(map, writer, cluster)?,
             }
@@ -121,7 +121,7 @@ impl ImageMut for Parallels {
             let size = map.header.cluster;
             let count = alloc::units(at, len, size).count() as u64;
             match writer.space().reserve(count, &**map.storage(), &map.file_len, FULL)? {
-                Grant::Places(places) => runs.extend(alloc::runs(map.file, &places, size, len)),
+                Grant::Positions(positions) => runs.extend(alloc::runs(map.file, &positions, size, len)),
                 Grant::FlushFirst => granted = false,
             }
             Ok(())
@@ -134,8 +134,8 @@ impl ImageMut for Parallels {
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
         for (map, writer) in self.parts.iter().filter_map(Part::mapped) {
-            let own = alloc::places(runs).filter(|(file, _)| *file == map.file);
-            own.for_each(|(_, places)| writer.space().cancel(places));
+            let own = alloc::positions(runs).filter(|(file, _)| *file == map.file);
+            own.for_each(|(_, positions)| writer.space().cancel(positions));
         }
     }
 

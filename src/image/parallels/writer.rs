@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Why there is no more space.
 pub(super) const FULL: &str = "its map cannot point further into the file; convert it to another format";
 
-/// What a writable file keeps beside its map.
+/// What a writable file holds in addition to its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
     /// Marked: the header says that the image is in use.
@@ -22,21 +22,21 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// `places` are those of all clusters, in order.
-    pub(super) fn new(map: &Map, places: &[u64]) -> Self {
+    /// `positions` are those of all clusters, in order.
+    pub(super) fn new(map: &Map, positions: &[u64]) -> Self {
         let header = &map.header;
         let size = header.cluster;
         let start = header.data_offset.next_multiple_of(header.entry_unit());
-        let base = places.first().map_or(start, |first| start + first.saturating_sub(start) % size);
+        let base = positions.first().map_or(start, |first| start + first.saturating_sub(start) % size);
         let limit = (u64::from(u32::MAX) + 1) * header.entry_unit();
         let mut space = Space::new(base, size, UnitSet::default(), 0, (limit - 1).saturating_sub(base) / size + 1);
-        if !places.iter().all(|place| *place >= base && (place - base).is_multiple_of(size)) {
-            // Clusters between the places of others: no whole one is known to be free.
-            let end = places.last().map_or(base, |last| (last + size).max(base));
+        if !positions.iter().all(|position| *position >= base && (position - base).is_multiple_of(size)) {
+            // Clusters between the positions of others: no whole one is known to be free.
+            let end = positions.last().map_or(base, |last| (last + size).max(base));
             space = Space::after(end, size, limit);
         }
-        for place in places {
-            space.claim(&(*place..place + size));
+        for position in positions {
+            space.claim(&(*position..position + size));
         }
         Self { space: Mutex::new(space), state: State::default() }
     }
@@ -54,15 +54,15 @@ impl Writer {
         })
     }
 
-    /// The place of a cluster of zeros that the map is to point to.
+    /// The position of a cluster of zeros that the map is to point to.
     pub(super) fn zeros(&self, map: &Map) -> Result<u64> {
         self.space().reserve_zeros(1, &**map.storage(), &map.file_len, FULL)
     }
 
-    /// Makes the map point to a place.
-    pub(super) fn set_place(&self, map: &Map, cluster: u64, place: u64) -> Result<()> {
-        map.set(cluster, map.raw(place).unwrap_or_default())?;
-        self.space().commit(&(place..place + map.header.cluster));
+    /// Makes the map point to a position.
+    pub(super) fn set_position(&self, map: &Map, cluster: u64, position: u64) -> Result<()> {
+        map.set(cluster, map.raw(position).unwrap_or_default())?;
+        self.space().commit(&(position..position + map.header.cluster));
         Ok(())
     }
 

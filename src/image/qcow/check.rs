@@ -76,26 +76,29 @@ impl Check<'_> {
 
     /// Claims a cluster for what the entry at `at` says.
     fn claim(&mut self, at: u64, cluster: u64, claim: Claim) -> Result<()> {
-        let place = cluster << self.header.cluster_bits;
+        let position = cluster << self.header.cluster_bits;
         let cause = |expected: &str, found: std::fmt::Arguments<'_>| {
             Err(ParseError::corrupt(at, "QCOW2 reference", expected, found).in_file(self.file.path()))
         };
-        if place >= self.file_len {
-            return cause("a cluster in the file", format_args!("one at {place}, past the end at {}", self.file_len));
+        if position >= self.file_len {
+            return cause(
+                "a cluster in the file",
+                format_args!("one at {position}, past the end at {}", self.file_len),
+            );
         }
         let count = self.refs.get(cluster)?;
         if count == 0 || claim == Claim::Own && count != 1 {
             let expected = if claim == Claim::Own { "a cluster with the refcount 1" } else { "a counted cluster" };
             return cause(
                 expected,
-                format_args!("one at {place} with the refcount {count}; run qemu-img check -r all"),
+                format_args!("one at {position} with the refcount {count}; run qemu-img check -r all"),
             );
         }
         let is_table = claim == Claim::SharedTable;
         let seen = self.used.contains(cluster);
         let mixed = seen && self.tables.contains(cluster) != is_table;
         if mixed || seen && claim == Claim::Own || self.own.contains(cluster) {
-            return cause("a cluster of its own", format_args!("one at {place}, which something else uses too"));
+            return cause("a cluster of its own", format_args!("one at {position}, which something else uses too"));
         }
         self.used.insert(cluster);
         if claim == Claim::Own {
@@ -118,8 +121,8 @@ impl Check<'_> {
             for (skip, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
                 let at = offset + (index + skip as u64) * 8;
                 let entry = table(u64::from_be_bytes(*raw), self.header, at);
-                if let Some((place, own)) = entry.map_err(|cause| cause.in_file(self.file.path()))? {
-                    self.level_2(at, place, current && own, &mut l2)?;
+                if let Some((position, own)) = entry.map_err(|cause| cause.in_file(self.file.path()))? {
+                    self.level_2(at, position, current && own, &mut l2)?;
                 }
             }
             index += count;
@@ -127,17 +130,17 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn level_2(&mut self, at: u64, place: u64, own: bool, buffer: &mut [u8]) -> Result<()> {
-        let cluster = place >> self.header.cluster_bits;
+    fn level_2(&mut self, at: u64, position: u64, own: bool, buffer: &mut [u8]) -> Result<()> {
+        let cluster = position >> self.header.cluster_bits;
         let known = self.tables.contains(cluster);
         self.claim(at, cluster, if own { Claim::Own } else { Claim::SharedTable })?;
         if known {
             return Ok(());
         }
-        storage::read_exact(&**self.file, buffer, place, "QCOW2 level 2 table")?;
+        storage::read_exact(&**self.file, buffer, position, "QCOW2 level 2 table")?;
         let entry_size = usize::try_from(self.header.entry_size()).unwrap_or(16);
         for (index, raw) in buffer.chunks_exact(entry_size).enumerate() {
-            let entry_at = place + (index * entry_size) as u64;
+            let entry_at = position + (index * entry_size) as u64;
             let entry = Entry::decode(raw, self.header, entry_at).map_err(|cause| cause.in_file(self.file.path()))?;
             self.data(entry_at, entry, own)?;
         }

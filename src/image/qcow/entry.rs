@@ -15,7 +15,7 @@ const ZERO: u64 = 1;
 /// Subclusters of a cluster in images that have them.
 const SUBCLUSTERS: u64 = 32;
 
-/// Bytes and place of a cluster's compressed data.
+/// Bytes and position of a cluster's compressed data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compressed {
     pub(super) offset: u64,
@@ -45,9 +45,9 @@ pub(super) enum Entry {
 /// An entry that is not compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plain {
-    /// Where the cluster is in the file of the data, if it has a place.
+    /// Where the cluster is in the file of the data, if it is stored.
     pub(super) host: Option<u64>,
-    /// The place is this entry's alone.
+    /// No other entry points to the cluster.
     pub(super) exclusive: bool,
     /// A bit per subcluster that is stored; all or none where there are no subclusters.
     allocated: u32,
@@ -74,7 +74,7 @@ impl Entry {
         };
         if raw & COMPRESSED != 0 {
             return match (raw & COPIED, bitmap) {
-                (0, 0) if header.has_data_file() => Err(broken("no compressed cluster beside a data file", raw)),
+                (0, 0) if header.has_data_file() => Err(broken("no compressed cluster next to a data file", raw)),
                 (0, 0) => Ok(Self::Compressed(raw & !COMPRESSED)),
                 (0, _) => Err(broken("no subclusters in a compressed cluster", bitmap)),
                 _ => Err(broken("no flag 63 on a compressed cluster", raw)),
@@ -89,7 +89,7 @@ impl Entry {
         if !offset.is_multiple_of(header.cluster_size()) {
             return Err(broken("an offset that is a multiple of the cluster size", raw));
         }
-        // In an external data file a cluster may begin at 0: the flag tells it from one that has no place.
+        // In an external data file a cluster may begin at 0: the flag distinguishes it from one that is not stored.
         let at_zero = header.has_data_file() && raw & COPIED != 0;
         let host = (offset != 0 || at_zero).then_some(offset);
         let (allocated, zero) = if header.extended() {

@@ -163,7 +163,7 @@ impl Header {
     /// Whether a table may begin at `offset`, which the field at `at` says.
     ///
     /// # Errors
-    /// [`ParseError`] when it is not a multiple of the cluster size behind the header.
+    /// [`ParseError`] when it is not a multiple of the cluster size after the header.
     pub fn check_table(&self, at: u64, what: &str, offset: u64) -> Result<(), ParseError> {
         if offset == 0 || !offset.is_multiple_of(self.cluster_size()) || offset > MAX_OFFSET {
             let expected = format_args!("a multiple of {} from {0} to 2^56", self.cluster_size());

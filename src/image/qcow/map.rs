@@ -9,9 +9,9 @@ use crate::storage::File;
 use crate::storage::meta::{MetaCache, PAGE};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of level 2 tables kept in memory: 4 MiB are the map of 32 GiB with clusters of 64 KiB.
+/// Bytes of level 2 tables cached in memory: 4 MiB are the map of 32 GiB with clusters of 64 KiB.
 const L2_CACHE: usize = 4 << 20;
-/// Bytes of the level 1 table kept in memory.
+/// Bytes of the level 1 table cached in memory.
 const L1_CACHE: usize = 1 << 20;
 /// Bytes of level 2 entries looked at together.
 const BATCH: usize = 4096;
@@ -52,16 +52,16 @@ impl Map {
     }
 
     /// Bytes of the disk that a level 2 table maps.
-    fn table_span(&self) -> u64 {
+    fn table_reach(&self) -> u64 {
         self.header.cluster_size() * self.header.l2_entries()
     }
 
-    /// Where the level 1 entry for a place of the disk is.
+    /// Where the level 1 entry for an offset of the disk is.
     pub(super) fn l1_entry_at(&self, offset: u64) -> u64 {
-        self.l1_offset + 8 * (offset / self.table_span())
+        self.l1_offset + 8 * (offset / self.table_reach())
     }
 
-    /// The level 2 table for a place of the disk, and whether it may be changed.
+    /// The level 2 table for an offset of the disk, and whether it may be changed.
     pub(super) fn table(&self, offset: u64) -> Result<Option<(u64, bool)>> {
         let at = self.l1_entry_at(offset);
         let mut raw = [0; 8];
@@ -69,7 +69,7 @@ impl Map {
         table(u64::from_be_bytes(raw), &self.header, at).map_err(|cause| self.cause(cause))
     }
 
-    /// Where in a level 2 table at `table` the entry for a place of the disk is.
+    /// Where in a level 2 table at `table` the entry for an offset of the disk is.
     pub(super) fn entry_at(&self, table: u64, offset: u64) -> u64 {
         let index = offset / self.header.cluster_size() % self.header.l2_entries();
         table + index * self.header.entry_size()
@@ -99,7 +99,7 @@ impl Map {
             if at >= end {
                 break;
             }
-            let table_end = (at - at % self.table_span()).saturating_add(self.table_span()).min(end);
+            let table_end = (at - at % self.table_reach()).saturating_add(self.table_reach()).min(end);
             match self.add_table(at, table_end, in_place, &mut joined) {
                 Ok(true) => at = table_end,
                 Err(error) if joined.is_empty() => return Err(error),

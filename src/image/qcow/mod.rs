@@ -162,8 +162,7 @@ impl Qcow {
         }
         let mut info = info(file.path(), &header, stored_size(storage::length(&**file)?, files.get(1))?)?;
         if header.incompatible & incompatible::CORRUPT != 0 {
-            let cause =
-                ParseError::corrupt(72, "QCOW2 incompatible_features", "no mark of corruption", "bit 1 (corrupt)");
+            let cause = ParseError::corrupt(72, "QCOW2 incompatible_features", "no corrupt flag", "bit 1 (corrupt)");
             options.tolerate(cause.in_file(file.path()), &mut info.notes)?;
         }
         let (snapshots, table_len) = snapshots::read(file, &header)?;
@@ -204,7 +203,7 @@ fn writer(file: &File, header: &Header, snapshots: &[Snapshot], table_len: u64) 
     }
     if header.has_data_file() && !snapshots.is_empty() {
         return Err(refused(
-            "it has internal snapshots beside an external data file, which cannot share clusters; \
+            "it has both internal snapshots and an external data file, which cannot share clusters; \
                             open it without writing",
         ));
     }

@@ -8,9 +8,9 @@ use crate::storage::File;
 use crate::storage::meta::{MetaCache, PAGE};
 use std::collections::BTreeSet;
 
-/// Bytes of refcount blocks kept in memory.
+/// Bytes of refcount blocks cached in memory.
 const CACHE: usize = 1 << 20;
-/// `refcount_table_offset` and, right behind it, `refcount_table_clusters` in the header.
+/// `refcount_table_offset` and, directly after it, `refcount_table_clusters` in the header.
 const TABLE_FIELDS: u64 = 48;
 
 /// The refcount table, all in memory (at most [`MAX_REFCOUNT_TABLE`] bytes), and the blocks that it points to.
@@ -83,7 +83,7 @@ impl Refcounts {
     }
 
     /// Where in a block the refcount of a cluster begins: byte and, for less than 8 bits, bit.
-    fn place(&self, cluster: u64) -> (u64, u32) {
+    fn position(&self, cluster: u64) -> (u64, u32) {
         let bit = (cluster % self.per_block) << self.order;
         (bit / 8, u32::try_from(bit % 8).unwrap_or(0))
     }
@@ -96,7 +96,7 @@ impl Refcounts {
     /// The refcount of a cluster; 0 where no block says anything.
     pub(super) fn get(&self, cluster: u64) -> Result<u64> {
         let Some(block) = self.block_of(cluster) else { return Ok(0) };
-        let (byte, bit) = self.place(cluster);
+        let (byte, bit) = self.position(cluster);
         let mut raw = [0; 8];
         self.blocks.read(block + byte, &mut raw[8 - self.width()..], "QCOW2 refcount")?;
         let value = u64::from_be_bytes(raw);
@@ -106,7 +106,7 @@ impl Refcounts {
     /// Changes the refcount of a cluster that has a block. The value is at most one more than any that was there.
     pub(super) fn set(&self, cluster: u64, value: u64) -> Result<()> {
         let Some(block) = self.block_of(cluster) else { return Ok(()) };
-        let (byte, bit) = self.place(cluster);
+        let (byte, bit) = self.position(cluster);
         let mut raw = value.to_be_bytes();
         if self.order < 3 {
             let mut old = [0];
@@ -129,7 +129,7 @@ impl Refcounts {
         self.set(cluster, 1)
     }
 
-    /// Puts a table of twice the size behind all that the old one is for, and blocks for itself. Returns the first
+    /// Puts a table of twice the size after all that the old one is for, and blocks for itself. Returns the first
     /// cluster after these and the clusters of the old table, which are free once this returns.
     pub(super) fn grow(&mut self) -> Result<(u64, std::ops::Range<u64>)> {
         let file = self.blocks.file().clone();
@@ -156,7 +156,7 @@ impl Refcounts {
         Ok((end, old_start..old_start + old_clusters))
     }
 
-    /// Writes a table of `clusters` clusters at the cluster `start`, the blocks behind it up to `end`, and the
+    /// Writes a table of `clusters` clusters at the cluster `start`, the blocks after it up to `end`, and the
     /// header's fields. Blocks, then the table, then the header: each is on the disk before something points to it.
     fn write_grown(&mut self, start: u64, clusters: u64, end: u64) -> Result<()> {
         let file = self.blocks.file().clone();

@@ -64,8 +64,8 @@ impl Space {
     }
 
     /// Gives back what is still reserved of a range of the file.
-    pub(super) fn cancel(&mut self, places: Range<u64>) {
-        self.clusters.cancel(places);
+    pub(super) fn cancel(&mut self, positions: Range<u64>) {
+        self.clusters.cancel(positions);
     }
 
     /// Counts the first reference to a cluster from [`take`](Self::take).
@@ -89,8 +89,8 @@ impl Space {
             self.pending_free.pop();
             if count == 0 {
                 self.clusters.release(cluster);
-                let place = self.range(cluster);
-                alloc::give_back(&*file, place.start, place.end - place.start);
+                let position = self.range(cluster);
+                alloc::give_back(&*file, position.start, position.end - position.start);
             }
         }
         Ok(())

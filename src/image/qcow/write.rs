@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// `autoclear_features` in the header.
 const AUTOCLEAR_AT: u64 = 88;
 
-/// What a writable image keeps beside its map.
+/// What a writable image holds in addition to its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
     /// Marked: feature bits that a writer must clear were cleared.
@@ -61,26 +61,26 @@ impl Qcow {
     /// Takes `count` clusters that read as zeros. Returns where they begin.
     fn take(&self, space: &mut Space, count: usize) -> Result<Vec<u64>> {
         let size = self.map.header.cluster_size();
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         let result = (0..count).try_for_each(|_| {
-            places.push(space.take()? * size);
+            positions.push(space.take()? * size);
             Ok(())
         });
         let cleared = result.and_then(|()| {
-            let mut together = places.chunk_by(|one, next| one + size == *next);
+            let mut together = positions.chunk_by(|one, next| one + size == *next);
             together.try_for_each(|run| clear(self.main(), run[0], run.len() as u64 * size))
         });
         match cleared {
-            Ok(()) => Ok(places),
+            Ok(()) => Ok(positions),
             Err(error) => {
-                places.iter().for_each(|place| space.cancel(*place..place + size));
+                positions.iter().for_each(|position| space.cancel(*position..position + size));
                 Err(error)
             }
         }
     }
 
-    /// In a data file each cluster has the place that it has on the disk. What is stored there already stays: it may
-    /// be subclusters beside the ones to be written.
+    /// In a data file each cluster is at the same offset as on the disk. What is stored there already stays: it may
+    /// be subclusters next to the ones to be written.
     fn allocate_in_data_file(&self, offset: u64, len: u64) -> Result<Vec<Run>> {
         let end = offset + len;
         let mut at = offset;
@@ -94,7 +94,7 @@ impl Qcow {
         Ok(vec![Run { extent: Extent::Stored { file: self.map.data_file, offset }, len }])
     }
 
-    /// The level 2 table for a place of the disk, which only the current state uses: the one there is, a copy of it,
+    /// The level 2 table for an offset of the disk, which only the current state uses: the one there is, a copy of it,
     /// or a new one.
     fn own_table(&self, space: &mut Space, offset: u64) -> Result<u64> {
         let old = match self.map.table(offset)? {
@@ -117,7 +117,7 @@ impl Qcow {
         Ok(table)
     }
 
-    /// Puts an entry for the cluster at `offset` in place of the old one, which gives its space back.
+    /// Replaces the entry for the cluster at `offset`; the old one gives its space back.
     fn replace(&self, space: &mut Space, offset: u64, entry: Entry) -> Result<()> {
         let table = self.own_table(space, offset)?;
         let at = self.map.entry_at(table, offset);
@@ -161,11 +161,11 @@ impl Qcow {
         if self.info.parent.is_none() {
             return self.replace(space, offset, Entry::ABSENT);
         }
-        // Version 2 has no mark for zeros that hide a parent: they are stored.
-        self.take(space, 1)?.into_iter().try_for_each(|place| self.replace(space, offset, Entry::stored(place)))
+        // Version 2 has no flag for zeros that hide a parent: they are stored.
+        self.take(space, 1)?.into_iter().try_for_each(|position| self.replace(space, offset, Entry::stored(position)))
     }
 
-    /// Whether the cluster at `offset` reads as zeros already, without a place in the file.
+    /// Whether the cluster at `offset` reads as zeros already, without a cluster in the file.
     fn is_bare_zero(&self, offset: u64) -> Result<bool> {
         let entry = match self.map.table(offset)? {
             Some((table, _)) => self.map.entry(self.map.entry_at(table, offset))?,
@@ -186,7 +186,7 @@ impl ImageMut for Qcow {
 
     fn mark_dirty(&self) -> Result<()> {
         self.state()?.state.mark_dirty(|| {
-            // Bits of structures that are not kept up to date here, such as bitmaps of changes.
+            // Bits of structures that are not updated here, such as bitmaps of changes.
             let keep = if self.has_data_file() { AUTOCLEAR_RAW } else { 0 };
             let autoclear = self.map.header.autoclear;
             if autoclear & !keep != 0 {
@@ -203,13 +203,13 @@ impl ImageMut for Qcow {
             return Ok(Allocated::Runs(self.allocate_in_data_file(offset, len)?));
         }
         let size = self.map.header.cluster_size();
-        let places = self.take(&mut space, alloc::units(offset, len, size).count())?;
-        Ok(Allocated::Runs(alloc::runs(0, &places, size, len)))
+        let positions = self.take(&mut space, alloc::units(offset, len, size).count())?;
+        Ok(Allocated::Runs(alloc::runs(0, &positions, size, len)))
     }
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
         if let Some(writer) = self.writer.as_ref().filter(|_| !self.has_data_file()) {
-            alloc::places(runs).for_each(|(_, places)| writer.space().cancel(places));
+            alloc::positions(runs).for_each(|(_, positions)| writer.space().cancel(positions));
         }
     }
 

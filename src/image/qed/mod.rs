@@ -65,7 +65,7 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
     let image = TwoLevel::open(file.clone(), info, shape, None, options.writable)?;
     let features = header.features & !NEED_CHECK;
     if options.writable && (header.autoclear_features != 0 || header.features != features) {
-        // Bits of structures that are not kept up to date here; and the map was checked. NEED_CHECK is never set: the
+        // Bits of structures that are not updated here; and the map was checked. NEED_CHECK is never set: the
         // map is whole at any moment, and VirtualBox opens no image that needs a check.
         storage::write_all(&**file, &[0; 8], AUTOCLEAR_AT)?;
         storage::write_all(&**file, &features.to_le_bytes(), FEATURES_AT)?;

@@ -7,13 +7,13 @@ use crate::ondisk::ParseError;
 use crate::storage::meta::{MetaCache, PAGE};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of level 2 tables kept in memory.
+/// Bytes of level 2 tables cached in memory.
 const L2_CACHE: usize = 4 << 20;
-/// Bytes of the level 1 table kept in memory.
+/// Bytes of the level 1 table cached in memory.
 const L1_CACHE: usize = 1 << 20;
 /// Version 1 of QCOW aligns its clusters and tables to no more than this; QEMU refuses others too.
 const SECTOR: u64 = 512;
-/// Entries looked at together.
+/// Entries examined together.
 const BATCH: usize = 512;
 /// Level 2 tables looked at together, most of which may be missing.
 const TABLES: usize = 1024;
@@ -78,27 +78,27 @@ impl Map {
     }
 
     /// Bytes of the disk that a level 2 table maps.
-    fn table_span(&self) -> u64 {
+    fn table_reach(&self) -> u64 {
         self.shape.cluster_size.saturating_mul(self.shape.l2_entries)
     }
 
-    /// Where the level 1 entry for a place of the disk is.
+    /// Where the level 1 entry for an offset of the disk is.
     pub(super) fn l1_entry_at(&self, offset: u64) -> u64 {
-        self.shape.l1_offset + 8 * (offset / self.table_span())
+        self.shape.l1_offset + 8 * (offset / self.table_reach())
     }
 
-    /// Where in the level 2 table at `table` the entry for a place of the disk is.
+    /// Where in the level 2 table at `table` the entry for an offset of the disk is.
     pub(super) fn entry_at(&self, table: u64, offset: u64) -> u64 {
         table + 8 * (offset / self.shape.cluster_size % self.shape.l2_entries)
     }
 
-    fn is_place(&self, offset: u64) -> bool {
+    fn is_position(&self, offset: u64) -> bool {
         offset != 0
             && i64::try_from(offset).is_ok()
             && offset.is_multiple_of(if self.shape.dialect.aligned { self.shape.cluster_size } else { SECTOR })
     }
 
-    /// The level 2 table for a place of the disk.
+    /// The level 2 table for an offset of the disk.
     pub(super) fn table(&self, offset: u64) -> Result<Option<u64>> {
         let at = self.l1_entry_at(offset);
         let mut raw = [0; 8];
@@ -109,7 +109,7 @@ impl Map {
     fn table_in(&self, raw: u64, at: u64) -> Result<Option<u64>> {
         match raw {
             0 => Ok(None),
-            table if self.is_place(table) => Ok(Some(table)),
+            table if self.is_position(table) => Ok(Some(table)),
             other => Err(self.malformed_entry(at, "the offset of a level 2 table", other)),
         }
     }
@@ -129,7 +129,7 @@ impl Map {
             Ok(Entry::Zero)
         } else if raw & dialect.compressed != 0 {
             Ok(Entry::Compressed(raw & !dialect.compressed))
-        } else if self.is_place(raw) {
+        } else if self.is_position(raw) {
             Ok(Entry::Stored(raw))
         } else {
             Err(self.malformed_entry(at, "the offset of a cluster", raw))
@@ -144,7 +144,7 @@ impl Map {
             if at >= end {
                 break;
             }
-            let table_end = (at - at % self.table_span()).saturating_add(self.table_span()).min(end);
+            let table_end = (at - at % self.table_reach()).saturating_add(self.table_reach()).min(end);
             match self.add_table(at, table_end, &mut run) {
                 Ok(true) => at = table_end,
                 Err(error) if run.is_empty() => return Err(error),
@@ -174,9 +174,9 @@ impl Map {
             let extent = match self.entry_in(self.number(*raw), entry_at)? {
                 Entry::Absent => Extent::Absent,
                 Entry::Zero => Extent::Zero,
-                Entry::Stored(place) => {
-                    self.check_end(entry_at, place + skip + len)?;
-                    Extent::Stored { file: 0, offset: place + skip }
+                Entry::Stored(position) => {
+                    self.check_end(entry_at, position + skip + len)?;
+                    Extent::Stored { file: 0, offset: position + skip }
                 }
                 Entry::Compressed(cluster) => Extent::Encoded { cluster, skip, size },
             };
@@ -214,7 +214,7 @@ impl Map {
             let Some(table) = self.table_in(raw, at)? else { return Ok(()) };
             self.claim(&mut used, at, table, self.shape.l2_entries * 8)?;
             self.each_entry(table, self.shape.l2_entries, &mut |at, raw| match self.entry_in(raw, at)? {
-                Entry::Stored(place) => self.claim(&mut used, at, place, size),
+                Entry::Stored(position) => self.claim(&mut used, at, position, size),
                 Entry::Absent | Entry::Zero | Entry::Compressed(_) => Ok(()),
             })
         })?;
@@ -227,7 +227,7 @@ impl Map {
         Ok(Space::new(0, size, used, file_len.div_ceil(size), u64::MAX))
     }
 
-    /// Calls `each` with the place and the number of all entries of a table.
+    /// Calls `each` with the offset and the index of every entry of a table.
     fn each_entry(&self, table: u64, entries: u64, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
         let mut done = 0;
         while done < entries * 8 {
@@ -251,14 +251,14 @@ impl Map {
             if cluster * size >= file_len {
                 return Err(self.malformed_entry(
                     at,
-                    format_args!("a place before the end of the file at {file_len}"),
+                    format_args!("an offset before the end of the file at {file_len}"),
                     offset,
                 ));
             }
             if !used.insert(cluster) {
                 return Err(self.malformed_entry(
                     at,
-                    "a place of its own, not one that something else uses too",
+                    "an offset of its own, not one that something else uses too",
                     offset,
                 ));
             }

@@ -175,17 +175,17 @@ fn each_broken_field_of_a_qed_has_its_own_message() {
             (
                 12289,
                 &[0x60],
-                "QED map entry at offset 12312 (0x3018): expected a place of its own, not one that something else uses too, found 0x6000",
+                "QED map entry at offset 12312 (0x3018): expected an offset of its own, not one that something else uses too, found 0x6000",
             ),
             (
                 12289,
                 &[0x10],
-                "QED map entry at offset 12288 (0x3000): expected a place of its own, not one that something else uses too, found 0x1000",
+                "QED map entry at offset 12288 (0x3000): expected an offset of its own, not one that something else uses too, found 0x1000",
             ),
             (
                 12290,
                 &[1],
-                "QED map entry at offset 12288 (0x3000): expected a place before the end of the file at 28672, found 0x15000",
+                "QED map entry at offset 12288 (0x3000): expected an offset before the end of the file at 28672, found 0x15000",
             ),
         ],
     );

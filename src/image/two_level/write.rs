@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Why there is no more space.
 const FULL: &str = "its file would have too many clusters; convert it to larger clusters";
 
-/// What a writable image keeps beside its map.
+/// What a writable image holds in addition to its map.
 pub(super) struct Writer {
     space: Mutex<Space>,
     state: State,
@@ -35,8 +35,8 @@ impl TwoLevel {
     /// Where `len` bytes begin that read as zeros and that something will point to.
     fn zeros(&self, space: &mut Space, len: u64) -> Result<Range<u64>> {
         let clusters = len.div_ceil(self.map.shape.cluster_size);
-        let place = space.reserve_zeros(clusters, &**self.file(), &self.map.file_len, FULL)?;
-        Ok(place..place + len)
+        let position = space.reserve_zeros(clusters, &**self.file(), &self.map.file_len, FULL)?;
+        Ok(position..position + len)
     }
 
     fn set_entry(&self, space: &mut Space, offset: u64, entry: u64) -> Result<()> {
@@ -53,9 +53,9 @@ impl TwoLevel {
     }
 
     /// Makes the map point to a cluster of the file.
-    fn set_place(&self, space: &mut Space, offset: u64, place: u64) -> Result<()> {
-        self.set_entry(space, offset, place)?;
-        space.commit(&(place..place + self.map.shape.cluster_size));
+    fn set_position(&self, space: &mut Space, offset: u64, position: u64) -> Result<()> {
+        self.set_entry(space, offset, position)?;
+        space.commit(&(position..position + self.map.shape.cluster_size));
         Ok(())
     }
 
@@ -68,18 +68,18 @@ impl TwoLevel {
             None => Entry::Absent,
         };
         match (old, self.map.shape.dialect.zero) {
-            // The cluster keeps its place: where compressed ones are, nothing tells whether it would be free.
-            (Entry::Stored(place), _) => {
+            // The cluster stays allocated: where compressed ones are, nothing states whether it would be free.
+            (Entry::Stored(position), _) => {
                 let file = &**self.file();
-                storage::zero(file, place, size.min(storage::length(file)?.saturating_sub(place)))
+                storage::zero(file, position, size.min(storage::length(file)?.saturating_sub(position)))
             }
             (Entry::Zero, _) => Ok(()),
             (Entry::Absent, _) if !has_parent => Ok(()),
             (_, Some(zero)) => self.set_entry(space, offset, zero),
             (_, None) if !has_parent => self.set_entry(space, offset, 0),
             (_, None) => {
-                let place = self.zeros(space, size)?;
-                self.set_place(space, offset, place.start)
+                let position = self.zeros(space, size)?;
+                self.set_position(space, offset, position.start)
             }
         }
     }
@@ -99,14 +99,14 @@ impl ImageMut for TwoLevel {
         let clusters = alloc::units(offset, len, size).count() as u64;
         let mut space = self.state()?.space();
         Ok(match space.reserve(clusters, &**self.file(), &self.map.file_len, FULL)? {
-            Grant::Places(places) => Allocated::Runs(alloc::runs(0, &places, size, len)),
+            Grant::Positions(positions) => Allocated::Runs(alloc::runs(0, &positions, size, len)),
             Grant::FlushFirst => Allocated::FlushFirst,
         })
     }
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
         if let Some(writer) = &self.writer {
-            alloc::places(runs).for_each(|(_, places)| writer.space().cancel(places));
+            alloc::positions(runs).for_each(|(_, positions)| writer.space().cancel(positions));
         }
     }
 
@@ -116,7 +116,9 @@ impl ImageMut for TwoLevel {
         for run in runs {
             for at in alloc::units(start, run.len, self.map.shape.cluster_size) {
                 match run.extent {
-                    Extent::Stored { offset: place, .. } => self.set_place(&mut space, at, place + (at - start))?,
+                    Extent::Stored { offset: position, .. } => {
+                        self.set_position(&mut space, at, position + (at - start))?
+                    }
                     _ => self.make_zero(&mut space, at)?,
                 }
             }

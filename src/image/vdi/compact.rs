@@ -2,7 +2,7 @@
 //!
 //! VirtualBox puts a new block at the index `cBlocksAllocated` and refuses an image where that exceeds `cBlocks`, so
 //! an image with unused indices below it could not be filled any more. As VirtualBox does on a discard, the last
-//! blocks are moved into the holes and the file is cut behind the last one.
+//! blocks are moved into the holes and the file is cut after the last one.
 
 use super::Vdi;
 use super::map::Entry;
@@ -22,7 +22,7 @@ struct Move {
 
 impl Vdi {
     /// Moves the last blocks into the holes and cuts the file. The map on the disk must be up to date. A crash at any
-    /// moment leaves each block at its old or its new place, both whole.
+    /// moment leaves each block at its old or its new offset, both whole.
     pub(super) fn compact(&self) -> Result<()> {
         let writer = self.state()?;
         let mut space = writer.space();

@@ -82,7 +82,7 @@ struct Layout {
     uuid_parent_modify: Option<usize>,
 }
 
-/// `VDIHEADER0`, behind the 72 bytes of the pre-header.
+/// `VDIHEADER0`, after the 72 bytes of the pre-header.
 const VERSION_0: Layout = Layout {
     kind: 72,
     flags: 76,
@@ -97,7 +97,7 @@ const VERSION_0: Layout = Layout {
     uuid_linkage: 404,
     uuid_parent_modify: None,
 };
-/// Where version 0 has its map, right behind the header.
+/// Where version 0 has its map, directly after the header.
 const VERSION_0_MAP: u64 = 420;
 
 /// `VDIHEADER1` and `VDIHEADER1PLUS`, which only adds a second geometry at the end.

@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
-/// Bytes of the map kept in memory: one MiB is the map of a 256 GiB disk with blocks of 1 MiB.
+/// Bytes of the map cached in memory: one MiB is the map of a 256 GiB disk with blocks of 1 MiB.
 const CACHE: usize = 4 << 20;
-/// Entries looked at together: a run never spans more blocks than this.
+/// Entries examined together: a run never spans more blocks than this.
 const BATCH: usize = 1024;
 /// Bytes of the map read at once when all of it is checked.
 const CHECK_CHUNK: usize = 64 << 10;
@@ -53,7 +53,7 @@ pub(super) struct Map {
     pub(super) cache: MetaCache,
     /// The file's length in bytes; grows as blocks are allocated.
     pub(super) file_len: AtomicU64,
-    /// Indices that two entries have: whose data they are, nobody knows. None in a map that was found sound.
+    /// Indices that two entries have: whose data they are, nobody knows. None in a map that was found to be valid.
     shared: Option<UnitSet>,
 }
 
@@ -166,7 +166,7 @@ impl Map {
         u32::try_from(whole).unwrap_or(u32::MAX).min(header.blocks).min(BLOCK_ZERO)
     }
 
-    /// Checks every entry: each block lies in the file and belongs to one place of the disk only.
+    /// Checks every entry: each block lies in the file and is used once only.
     /// Returns the indices of the data area that the map uses.
     pub(super) fn check(&self) -> Result<UnitSet> {
         let blocks = u64::from(self.header.blocks);

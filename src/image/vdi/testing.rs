@@ -43,7 +43,7 @@ impl Default for Build {
 }
 
 impl Build {
-    /// Where the data area begins: right behind the map in version 0, at the next multiple of 512 otherwise.
+    /// Where the data area begins: directly after the map in version 0, at the next multiple of 512 otherwise.
     pub(crate) fn data_offset(&self) -> usize {
         let map = 4 * self.map.len();
         if self.version == 2 { 420 + map } else { (self.blocks_offset as usize + map).next_multiple_of(512) }

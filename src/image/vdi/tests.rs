@@ -30,7 +30,7 @@ fn message(bytes: Vec<u8>) -> String {
 }
 
 #[test]
-fn a_title_changes_nothing_that_is_said_of_an_image() {
+fn title_does_not_change_what_identify_reports() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.vdi");
     let said = |bytes: &[u8]| {
@@ -127,7 +127,7 @@ fn the_count_of_blocks_is_ahead_of_the_map_only_while_the_header_is_written() {
     assert_eq!(
         file.ops().iter().map(done).collect::<Vec<_>>(),
         [uuid, None, Some(1024 + 4096), data, None, count, uuid, None, entry, None],
-        "the UUID; room and data; the count; the map; the disk is waited for between them"
+        "the UUID; space and data; the count; the map; the disk is waited for between them"
     );
     // In place there is nothing to count.
     disk.write_at(4096, &[8; 10]).unwrap();

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
-/// What a writable VDI keeps beside its map.
+/// What a writable VDI holds in addition to its map.
 pub(super) struct Writer {
     /// The indices of the data area.
     space: Mutex<Space>,
@@ -94,16 +94,16 @@ impl ImageMut for Vdi {
         let mut space = self.state()?.space();
         Ok(match space.reserve(blocks.end - blocks.start, &**self.file(), &self.map.file_len, full)? {
             Grant::FlushFirst => Allocated::FlushFirst,
-            Grant::Places(mut places) => {
-                places.iter_mut().for_each(|place| *place += u64::from(header.block_extra));
-                Allocated::Runs(alloc::runs(0, &places, header.block_size.into(), len))
+            Grant::Positions(mut positions) => {
+                positions.iter_mut().for_each(|position| *position += u64::from(header.block_extra));
+                Allocated::Runs(alloc::runs(0, &positions, header.block_size.into(), len))
             }
         })
     }
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
         if let Some(writer) = &self.writer {
-            alloc::places(runs).for_each(|(_, places)| writer.space().cancel(places));
+            alloc::positions(runs).for_each(|(_, positions)| writer.space().cancel(positions));
         }
     }
 
@@ -117,8 +117,8 @@ impl ImageMut for Vdi {
                     self.map.set(block, Entry::Zero)?;
                     continue;
                 };
-                let place = data + number * header.stride() - header.data_at(0);
-                let index = u32::try_from(place / header.stride()).unwrap_or(u32::MAX);
+                let position = data + number * header.stride() - header.data_at(0);
+                let index = u32::try_from(position / header.stride()).unwrap_or(u32::MAX);
                 self.map.set(block, Entry::Index(index))?;
                 space.commit(&block_range(header, index));
             }
@@ -133,7 +133,7 @@ impl ImageMut for Vdi {
         let file = self.file();
         for block in self.blocks(offset, len) {
             match self.map.entry(block)? {
-                // VirtualBox would put the block of a fixed image behind all others if it were not allocated.
+                // VirtualBox would put the block of a fixed image after all others if it were not allocated.
                 Entry::Index(index) if header.kind == Kind::Fixed => {
                     storage::zero(&**file, header.data_at(index), header.bytes_of_block(block))?;
                 }

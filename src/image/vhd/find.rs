@@ -76,9 +76,9 @@ pub(super) fn footer(file: &File, notes: &mut Vec<String>) -> Result<Found> {
 /// Whether a footer and the copy, both with the right checksum, are of two disks. A fixed disk whose footer fits has
 /// whatever the guest wrote at its start.
 fn are_of_two_disks(footer: &Footer, copy: &Footer, end: &End) -> bool {
-    let place = |footer: &Footer| (footer.kind, footer.data_offset, footer.current_size);
+    let position = |footer: &Footer| (footer.kind, footer.data_offset, footer.current_size);
     let fits = footer.kind == Kind::Fixed && footer.current_size == end.data_end;
-    !fits && place(footer) != place(copy) && (footer.kind != copy.kind || footer.unique_id != copy.unique_id)
+    !fits && position(footer) != position(copy) && (footer.kind != copy.kind || footer.unique_id != copy.unique_id)
 }
 
 /// A footer of which only the checksum is wrong, `cause`. It is sure where nothing else contradicts it: a fixed disk that

@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A table entry whose block is not in the file.
 const UNUSED: u32 = 0xFFFF_FFFF;
-/// Bytes of the table and the bitmaps kept in memory: a disk of 1 TiB in blocks of 2 MiB has a table of 2 MiB.
+/// Bytes of the table and the bitmaps cached in memory: a disk of 1 TiB in blocks of 2 MiB has a table of 2 MiB.
 const CACHE: usize = 8 << 20;
-/// Entries looked at together: a run of unused blocks never spans more blocks than this.
+/// Entries examined together: a run of unused blocks never spans more blocks than this.
 const BATCH: usize = 1024;
 /// Bytes of a bitmap looked at together.
 const BITMAP_CHUNK: usize = 512;
 /// Bytes of the table read at once when all of it is checked.
 const CHECK_CHUNK: usize = 1 << 20;
-/// The check keeps the place of each block in memory (64 MiB); files with room for more blocks are refused. That is a
+/// The check holds the offset of each block in memory (64 MiB); files with space for more blocks are refused. That is a
 /// file of 32 TiB with the usual blocks, where the format ends at 2 TiB.
 const MAX_BLOCKS: u64 = 1 << 24;
 
@@ -194,7 +194,7 @@ impl Map {
                 format_args!("{} bytes, of which {cells} fit", self.header.block_size),
             )));
         }
-        // The file in stretches as long as a block: no two blocks can begin in one of them, so the neighbours of a
+        // The file in slots as long as a block: no two blocks can begin in one of them, so the neighbours of a
         // block are found at once. 0: none begins there.
         let mut starts = vec![0_u32; usize::try_from(cells).unwrap_or(0) + 2];
         self.sectors_in_use(&mut |block, sector| {

@@ -86,7 +86,7 @@ impl Parts {
             let size = match find::check_fixed(&footer, &end, &mut notes) {
                 Ok(()) => size::fixed(&footer, file)?,
                 Err(cause) => {
-                    // Of the disk that the footer is of, or of another one that it was put behind: only these are sure.
+                    // Of the disk that the footer is of, or of another one that it was appended to: only these are sure.
                     let left = end.data_end - end.data_end % SECTOR;
                     if left == 0 {
                         return Err(cause.in_file(file.path()));

@@ -1,4 +1,4 @@
-//! How large the disk is: two fields of the footer tell, and programs disagree which one holds.
+//! How large the disk is: two fields of the footer state it, and programs disagree which one holds.
 
 use super::footer::Footer;
 use super::map::Map;
@@ -7,7 +7,7 @@ use crate::storage;
 use crate::storage::File;
 
 /// Programs for which the geometry is the disk. Virtual PC and Virtual Server show a guest whole cylinders only, and
-/// QEMU followed them until it got a mark of its own (`qem2`) for images where it does not; see the table of creators
+/// QEMU followed them until it got a signature of its own (`qem2`) for images where it does not; see the table of creators
 /// in its `block/vpc.c` (<https://gitlab.com/qemu-project/qemu/-/blob/master/block/vpc.c>). All others, VirtualBox
 /// among them, go by the current size.
 const BY_GEOMETRY: [&[u8; 4]; 3] = [b"vpc ", b"vs  ", b"qemu"];

@@ -1,6 +1,6 @@
 //! Allocating, discarding and flushing.
 //!
-//! A new block goes where the footer is. So that the file never lacks one, the footer is first written behind the new
+//! A new block goes where the footer is. So that the file never lacks one, the footer is first written after the new
 //! block and brought to the disk. Data reaches the disk before the bits and table entries that point to it; of those
 //! any may come first: a bit without an entry is not looked at, an entry without bits shows what was there before.
 
@@ -15,13 +15,13 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Space is added to the file in stretches of at most so many bytes (or one block), as each needs a wait for the disk.
+/// The file grows by at most this many bytes at once (or one block), as each needs a wait for the disk.
 /// What was not used is cut off on closing; after a crash it stays, as a hole.
 const MAX_GROWTH: u64 = 64 << 20;
 /// Where the last block must begin before, in bytes: it is named by its sector, and the highest number means none.
-const MAX_PLACE: u64 = u32::MAX as u64 * SECTOR;
+const MAX_POSITION: u64 = u32::MAX as u64 * SECTOR;
 
-/// What a writable VHD keeps beside its map.
+/// What a writable VHD holds in addition to its map.
 pub(super) struct Writer {
     footer: [u8; footer::SIZE],
     /// The footer has to be written before anything else.
@@ -35,7 +35,7 @@ struct Growing {
     space: Space,
     /// Where the footer is.
     end: u64,
-    /// Blocks to be added with the next stretch.
+    /// Blocks to be added when the file grows next.
     growth: u64,
     blocks: Reservations,
 }
@@ -44,7 +44,7 @@ impl Writer {
     /// `stride` is how many bytes a block takes in the file.
     pub(super) fn new(footer: &Footer, end: &End, stride: u64) -> Self {
         let start = end.data_end.next_multiple_of(SECTOR);
-        let space = Space::after(start, stride, MAX_PLACE + stride - 1);
+        let space = Space::after(start, stride, MAX_POSITION + stride - 1);
         let growing = Growing { space, end: start, growth: 1, blocks: Reservations::default() };
         let (repair, state) = (!end.has_footer, State::default());
         Self { footer: footer.raw, repair, growing: Mutex::new(growing), state }
@@ -66,11 +66,11 @@ impl Vhd {
         storage::sync(file)
     }
 
-    /// Adds room for blocks at the end of the file, where the first of them begins at `at`.
+    /// Adds space for blocks at the end of the file, where the first of them begins at `at`.
     fn grow(&self, growing: &mut Growing, at: u64) -> Result<()> {
         let stride = self.map.header.stride();
         let last = at.saturating_add((growing.growth - 1).saturating_mul(stride));
-        let blocks = if last < MAX_PLACE { growing.growth } else { 1 };
+        let blocks = if last < MAX_POSITION { growing.growth } else { 1 };
         let (old, end) = (growing.end, at + blocks * stride);
         self.write_footer(end)?;
         // The old footer would be taken for the bitmap of the first block.
@@ -81,37 +81,37 @@ impl Vhd {
         Ok(())
     }
 
-    /// The sector at which a block begins; gives it a place if it has none.
-    fn place(&self, growing: &mut Growing, block: u64) -> Result<u32> {
+    /// The sector at which a block begins; allocates it if it has none.
+    fn position(&self, growing: &mut Growing, block: u64) -> Result<u32> {
         if let Some(sector) = self.map.entry(block)? {
             return Ok(sector);
         }
-        let sector = |place: u64| u32::try_from(place / SECTOR).unwrap_or(u32::MAX);
-        if let Some(place) = growing.blocks.place(block) {
-            return Ok(sector(place));
+        let sector = |position: u64| u32::try_from(position / SECTOR).unwrap_or(u32::MAX);
+        if let Some(position) = growing.blocks.position(block) {
+            return Ok(sector(position));
         }
         let Taken::Unit(unit) = growing.space.take(1) else {
             let reason = "it has reached 2 TiB, the largest file of its format; convert it to another one";
             return Err(Error::full(&self.info.path, reason));
         };
-        let place = growing.space.place(unit);
+        let position = growing.space.position(unit);
         let stride = self.map.header.stride();
-        let grown = if place + stride > growing.end { self.grow(growing, place) } else { Ok(()) };
+        let grown = if position + stride > growing.end { self.grow(growing, position) } else { Ok(()) };
         let bitmap = usize::try_from(self.map.header.bitmap_size()).unwrap_or(0);
         // In the file it is zero already, but the cache may hold what was there before.
-        if let Err(error) = grown.and_then(|()| self.map.cache.write(place, &vec![0; bitmap])) {
+        if let Err(error) = grown.and_then(|()| self.map.cache.write(position, &vec![0; bitmap])) {
             growing.space.release(unit);
             return Err(error);
         }
-        growing.space.commit(&(place..place + stride));
-        growing.blocks.insert(block, place);
-        Ok(sector(place))
+        growing.space.commit(&(position..position + stride));
+        growing.blocks.insert(block, position);
+        Ok(sector(position))
     }
 
     /// Makes the table and the bitmap, in memory, say that a part is stored in the block at `sector`.
     fn point_to(&self, growing: &mut Growing, part: &Part, sector: u32) -> Result<()> {
         self.map.set_bits(sector, part.within.clone())?;
-        if growing.blocks.place(part.block).is_some() {
+        if growing.blocks.position(part.block).is_some() {
             self.map.set_entry(part.block, sector)?;
             growing.blocks.commit(part.block);
         }
@@ -124,7 +124,7 @@ impl Vhd {
 }
 
 impl ImageMut for Vhd {
-    /// Sectors, although whole blocks are allocated: the bitmap tells which sectors of a block are there.
+    /// Sectors, although whole blocks are allocated: the bitmap states which sectors of a block are there.
     fn unit(&self) -> u64 {
         SECTOR
     }
@@ -139,7 +139,7 @@ impl ImageMut for Vhd {
         let mut growing = self.state()?.growing();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
-            let sector = self.place(&mut growing, part.block)?;
+            let sector = self.position(&mut growing, part.block)?;
             if !growing.blocks.is_fresh(part.block) {
                 self.clear(sector, &part.within)?;
             }
@@ -164,7 +164,7 @@ impl ImageMut for Vhd {
             } else {
                 let mut growing = self.state()?.growing();
                 for part in self.parts(at, run.len) {
-                    let sector = self.place(&mut growing, part.block)?;
+                    let sector = self.position(&mut growing, part.block)?;
                     self.point_to(&mut growing, &part, sector)?;
                 }
             }
@@ -173,14 +173,14 @@ impl ImageMut for Vhd {
         Ok(())
     }
 
-    /// There is no mark for zeros, so under a parent the zeros are stored (as holes where the file system can).
+    /// There is no flag for zeros, so under a parent the zeros are stored (as holes where the file system can).
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut growing = self.state()?.growing();
         for part in self.parts(offset, len) {
             if self.info.parent.is_none() && self.map.entry(part.block)?.is_none() {
                 continue;
             }
-            let sector = self.place(&mut growing, part.block)?;
+            let sector = self.position(&mut growing, part.block)?;
             self.clear(sector, &part.within)?;
             if self.info.parent.is_some() {
                 self.point_to(&mut growing, &part, sector)?;

@@ -46,7 +46,7 @@ impl Layout {
     }
 }
 
-/// What a payload block's entry says. Places are bytes of the file, multiples of 1 MiB.
+/// What a payload block's entry says. Offsets are bytes of the file, multiples of 1 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
     /// 0: ask the parent.
@@ -62,12 +62,12 @@ pub(super) enum Payload {
 impl Payload {
     /// Decodes the entry of `block`, which is at `at` of the file; `differencing` disks may have partial blocks.
     pub(super) fn decode(raw: u64, block: u64, at: u64, differencing: bool) -> Result<Self, ParseError> {
-        let place = place_in(raw);
+        let position = position_in(raw);
         match raw & 7 {
             0 => Ok(Self::NotPresent),
             1..=3 => Ok(Self::Zero),
-            6 => Ok(Self::Full(place)),
-            7 if differencing => Ok(Self::Partial(place)),
+            6 => Ok(Self::Full(position)),
+            7 if differencing => Ok(Self::Partial(position)),
             state => {
                 let expected = if differencing { "0 to 3, 6 or 7" } else { "0 to 3 or 6" };
                 Err(ParseError::corrupt(at, format!("state of VHDX block {block}"), expected, state))
@@ -79,14 +79,14 @@ impl Payload {
         match self {
             Self::NotPresent => 0,
             Self::Zero => 2,
-            Self::Full(place) => place | 6,
-            Self::Partial(place) => place | 7,
+            Self::Full(position) => position | 6,
+            Self::Partial(position) => position | 7,
         }
     }
 }
 
-/// The place that an entry names, whatever its state says; 0 for none.
-pub(super) fn place_in(raw: u64) -> u64 {
+/// The offset that an entry names, whatever its state says; 0 for none.
+pub(super) fn position_in(raw: u64) -> u64 {
     raw >> 20 << 20
 }
 
@@ -94,14 +94,14 @@ pub(super) fn place_in(raw: u64) -> u64 {
 pub(super) fn decode_bitmap(raw: u64, at: u64) -> Result<Option<u64>, ParseError> {
     match raw & 7 {
         0 => Ok(None),
-        6 => Ok(Some(place_in(raw))),
+        6 => Ok(Some(position_in(raw))),
         state => Err(ParseError::corrupt(at, "state of a VHDX sector bitmap block", "0 or 6", state)),
     }
 }
 
-/// The raw entry of a bitmap block at a place of the file.
-pub(super) fn encode_bitmap(place: u64) -> u64 {
-    place | 6
+/// The raw entry of a bitmap block at an offset of the file.
+pub(super) fn encode_bitmap(position: u64) -> u64 {
+    position | 6
 }
 
 #[cfg(test)]

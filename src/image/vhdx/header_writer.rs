@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub(super) struct HeaderWriter {
     file: File,
     header: Header,
-    /// Which of the two places has the current header.
+    /// Which of the two copies is the current header.
     slot: usize,
 }
 
@@ -19,7 +19,7 @@ impl HeaderWriter {
         Self { file, header, slot }
     }
 
-    /// Makes `change` to the header and writes it to the place of the other one. Does not wait for the disk.
+    /// Makes `change` to the header and writes it over the other copy. Does not wait for the disk.
     fn update(&mut self, change: impl FnOnce(&mut Header)) -> Result<()> {
         let mut header = self.header.clone();
         header.sequence = header.sequence.checked_add(1).ok_or_else(|| Error::Refused {

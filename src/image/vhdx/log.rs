@@ -1,4 +1,4 @@
-//! The log: finding the entries that were written but may not have reached their places. [MS-VHDX] section 2.3.
+//! The log: finding the entries that were written but may not have been applied. [MS-VHDX] section 2.3.
 
 use super::checksum;
 use super::header::Header;

@@ -1,6 +1,6 @@
 //! Where the bytes of the disk are in the file.
 
-use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitmap, place_in};
+use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitmap, position_in};
 use super::header::{Header, MIB};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
@@ -14,9 +14,9 @@ use crate::storage::meta::MetaCache;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of the table kept in memory. A disk of 1 TiB in blocks of 32 MiB has 256 KiB of table.
+/// Bytes of the table cached in memory. A disk of 1 TiB in blocks of 32 MiB has 256 KiB of table.
 const CACHE: usize = 4 << 20;
-/// Entries looked at together: a run of blocks that are not there never spans more than this.
+/// Entries examined together: a run of blocks that are not there never spans more than this.
 const BATCH: u64 = 512;
 /// Bytes of a bitmap looked at together.
 const BITMAP_CHUNK: u64 = 512;
@@ -25,7 +25,7 @@ const CHECK_CHUNK: usize = 1 << 20;
 /// The check keeps a bit for each MiB of the file in memory (16 MiB); longer files are refused. A full disk of 64 TiB,
 /// the largest, takes half of it.
 const MAX_FILE: u64 = 128 << 40;
-/// Bytes of sector bitmaps kept in memory.
+/// Bytes of sector bitmaps cached in memory.
 const BITMAP_CACHE: usize = 4 << 20;
 
 /// The map of an open VHDX.
@@ -99,17 +99,17 @@ impl Map {
     /// Where the bitmap block with a block's bits is in the file.
     pub(super) fn bitmap(&self, block: u64) -> Result<Option<u64>> {
         let entry = self.layout.bitmap(block);
-        let place = decode_bitmap(self.raw(entry)?, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
-        if let Some(place) = place {
-            self.check_place(entry, "VHDX sector bitmap block", place, MIB)?;
+        let position = decode_bitmap(self.raw(entry)?, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
+        if let Some(position) = position {
+            self.check_position(entry, "VHDX sector bitmap block", position, MIB)?;
         }
-        Ok(place)
+        Ok(position)
     }
 
     /// Changes the entry of the bitmap block with a block's bits, on the disk too: an entry of a block that is partially
     /// present must not get there first.
-    pub(super) fn set_bitmap(&self, block: u64, place: u64) -> Result<()> {
-        let (at, entry) = (self.entry_at(self.layout.bitmap(block)), encode_bitmap(place).to_le_bytes());
+    pub(super) fn set_bitmap(&self, block: u64, position: u64) -> Result<()> {
+        let (at, entry) = (self.entry_at(self.layout.bitmap(block)), encode_bitmap(position).to_le_bytes());
         let file = &**self.cache.file();
         storage::sync(file)?;
         storage::write_all(file, &entry, at)?;
@@ -124,14 +124,14 @@ impl Map {
         match self.payload(block)? {
             Payload::NotPresent => self.alike(block, skip, len, Payload::NotPresent, Extent::Absent),
             Payload::Zero => self.alike(block, skip, len, Payload::Zero, Extent::Zero),
-            Payload::Full(place) => {
-                self.check_block(block, place)?;
-                Ok(Run { extent: Extent::Stored { file: 0, offset: place + skip }, len: within })
+            Payload::Full(position) => {
+                self.check_block(block, position)?;
+                Ok(Run { extent: Extent::Stored { file: 0, offset: position + skip }, len: within })
             }
-            Payload::Partial(place) => {
-                self.check_block(block, place)?;
+            Payload::Partial(position) => {
+                self.check_block(block, position)?;
                 let (stored, run) = self.sectors(block, skip..skip + within)?;
-                let extent = if stored { Extent::Stored { file: 0, offset: place + skip } } else { Extent::Absent };
+                let extent = if stored { Extent::Stored { file: 0, offset: position + skip } } else { Extent::Absent };
                 Ok(Run { extent, len: run })
             }
         }
@@ -156,12 +156,12 @@ impl Map {
         Ok(Run { extent, len: ((end - block) * size - skip).min(len) })
     }
 
-    /// The bits of a range of bytes of a block: where they are in the file, and the first one's place in its byte.
+    /// The bits of a range of bytes of a block: where they are in the file, and the index of the first one in its byte.
     fn bits(&self, block: u64, within: &Range<u64>) -> Result<(u64, Range<u64>)> {
         let sector = u64::from(self.metadata.logical_sector);
         let start = (block * self.block_size() + within.start) / sector % SECTORS_PER_BITMAP;
         let end = start + (within.end.div_ceil(sector) - within.start / sector);
-        let Some(place) = self.bitmap(block)? else {
+        let Some(position) = self.bitmap(block)? else {
             return Err(self.cause(ParseError::corrupt(
                 self.entry_at(self.layout.bitmap(block)),
                 format!("sector bitmap of VHDX block {block}, which is partially present,"),
@@ -169,7 +169,7 @@ impl Map {
                 "none",
             )));
         };
-        Ok((place + start / 8, start % 8..start % 8 + (end - start)))
+        Ok((position + start / 8, start % 8..start % 8 + (end - start)))
     }
 
     /// Whether the first sector of a range of bytes within a block is in this file, and for how many bytes that holds.
@@ -203,21 +203,21 @@ impl Map {
         self.metadata.disk_size.saturating_sub(block * self.block_size()).min(self.block_size())
     }
 
-    fn check_block(&self, block: u64, place: u64) -> Result<()> {
-        self.check_place(self.layout.payload(block), "VHDX block", place, self.bytes_of_block(block))
+    fn check_block(&self, block: u64, position: u64) -> Result<()> {
+        self.check_position(self.layout.payload(block), "VHDX block", position, self.bytes_of_block(block))
     }
 
-    /// Whether `len` bytes at a place that an entry names lie behind the headers and in the file.
-    fn check_place(&self, entry: u64, what: &str, place: u64, len: u64) -> Result<()> {
+    /// Whether `len` bytes at a position that an entry names lie after the headers and in the file.
+    fn check_position(&self, entry: u64, what: &str, position: u64, len: u64) -> Result<()> {
         let file_len = self.file_len.load(Ordering::Acquire);
-        if place >= MIB && place.checked_add(len).is_some_and(|end| end <= file_len) {
+        if position >= MIB && position.checked_add(len).is_some_and(|end| end <= file_len) {
             return Ok(());
         }
         Err(self.cause(ParseError::corrupt(
             self.entry_at(entry),
-            format!("place of a {what} in table entry {entry}"),
+            format!("offset of a {what} in table entry {entry}"),
             format_args!("{len} bytes from 1 MiB to the end of the file at {file_len}"),
-            format_args!("offset {place}"),
+            format_args!("offset {position}"),
         )))
     }
 
@@ -265,48 +265,48 @@ impl Map {
     /// Takes what entries of blocks that are not there name: their program may keep it for them.
     pub(super) fn claim_named(&self, space: &mut Space) -> Result<()> {
         self.each_entry(&mut |_, raw| {
-            let place = place_in(raw);
-            if place > 0 && place < self.file_len.load(Ordering::Acquire) {
-                space.claim(&(place..place + self.block_size()));
+            let position = position_in(raw);
+            if position > 0 && position < self.file_len.load(Ordering::Acquire) {
+                space.claim(&(position..position + self.block_size()));
             }
             Ok(())
         })
     }
 
     fn check_entry(&self, entry: u64, raw: u64, used: &mut Space) -> Result<()> {
-        let (place, len) = match self.layout.block(entry) {
+        let (position, len) = match self.layout.block(entry) {
             Some(block) if block < self.layout.blocks => match self.decode(raw, block)? {
-                Payload::Full(place) | Payload::Partial(place) => {
-                    self.check_block(block, place)?;
+                Payload::Full(position) | Payload::Partial(position) => {
+                    self.check_block(block, position)?;
                     if matches!(self.decode(raw, block)?, Payload::Partial(_)) {
                         self.bits(block, &(0..1))?;
                     }
-                    (place, self.block_size())
+                    (position, self.block_size())
                 }
                 Payload::NotPresent | Payload::Zero => return Ok(()),
             },
             // Other disks have no bitmaps; QEMU before 8.1 left anything in these entries.
             None if self.differencing() => {
-                let place = decode_bitmap(raw, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
-                let Some(place) = place else { return Ok(()) };
-                self.check_place(entry, "VHDX sector bitmap block", place, MIB)?;
-                (place, MIB)
+                let position = decode_bitmap(raw, self.entry_at(entry)).map_err(|cause| self.cause(cause))?;
+                let Some(position) = position else { return Ok(()) };
+                self.check_position(entry, "VHDX sector bitmap block", position, MIB)?;
+                (position, MIB)
             }
             _ => return Ok(()),
         };
-        if used.claim(&(place..place + len)) {
+        if used.claim(&(position..position + len)) {
             return Ok(());
         }
         Err(self.cause(ParseError::corrupt(
             self.entry_at(entry),
-            format!("place of table entry {entry}"),
+            format!("offset of table entry {entry}"),
             "bytes of its own",
-            format_args!("offset {place}, where another block, the log or a region is too"),
+            format_args!("offset {position}, where another block, the log or a region is too"),
         )))
     }
 }
 
-/// Numbers here are bounded by the sizes of blocks, bitmaps and pieces, so they fit.
+/// Numbers here are bounded by the sizes of blocks, bitmaps and segments, so they fit.
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

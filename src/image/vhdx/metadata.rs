@@ -91,7 +91,7 @@ impl Table {
         if (offset as usize) < TABLE || length > MAX_ITEM || end > region.length {
             return Err(ParseError::corrupt(
                 f.offset(at + 16),
-                "place of a VHDX metadata item",
+                "offset of a VHDX metadata item",
                 format_args!("at most {MAX_ITEM} bytes, from {TABLE} to {} of the region", region.length),
                 format_args!("{length} bytes at {offset}"),
             ));

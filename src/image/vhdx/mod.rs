@@ -1,7 +1,7 @@
 //! Hyper-V's second virtual hard disks: fixed, dynamic, differencing.
 //!
 //! Two headers, a log, and two regions: the metadata and a table with one 64-bit entry per block of the disk. In
-//! differencing disks bitmaps tell which sectors of a block are there. Everything lies at multiples of 1 MiB.
+//! differencing disks bitmaps state which sectors of a block are there. Everything lies at multiples of 1 MiB.
 
 mod bat;
 mod checksum;
@@ -75,8 +75,8 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
     Ok(Box::new(Vhdx { info, files: [file], map, writer }))
 }
 
-/// Brings what the log holds to its place in the file; false when the log was empty. The file is changed only when all
-/// that follows from it is sound.
+/// Applies the log to the file; false when the log was empty. The file is changed only when all
+/// that follows from it is valid.
 fn replay_in_file(file: &File) -> Result<bool> {
     let (header, slot) = header::read(&**file)?;
     let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Bringing what the log holds to its place: in memory for reading, in the file for writing.
+//! Replaying the log: in memory for reading, in the file for writing.
 
 use super::log::{Change, Replay};
 use crate::image::Result;
@@ -45,7 +45,7 @@ fn insert(changes: &mut BTreeMap<u64, Change>, new: Change) {
         .map(|(at, _)| *at)
         .collect();
     for at in overlapped {
-        // All places and lengths are whole sectors, so content is covered whole or not at all; zeros may stay in part.
+        // All offsets and lengths are whole sectors, so content is covered whole or not at all; zeros may stay in part.
         if let Some(Change::Zero { offset, length }) = changes.remove(&at) {
             if offset < start {
                 changes.insert(offset, Change::Zero { offset, length: start - offset });

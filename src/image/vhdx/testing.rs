@@ -129,15 +129,15 @@ impl Build {
         let mut out = vec![0; MIB];
         put(&mut out, 0, b"metadata");
         put(&mut out, 10, &u16::try_from(items.len()).unwrap().to_le_bytes());
-        let mut place = 64 << 10;
+        let mut position = 64 << 10;
         for (i, (guid, bytes)) in items.iter().enumerate() {
             let at = 32 + 32 * i;
             put(&mut out, at, &guid.to_bytes_le());
-            put(&mut out, at + 16, &u32::try_from(place).unwrap().to_le_bytes());
+            put(&mut out, at + 16, &u32::try_from(position).unwrap().to_le_bytes());
             put(&mut out, at + 20, &u32::try_from(bytes.len()).unwrap().to_le_bytes());
             put(&mut out, at + 24, &4_u32.to_le_bytes());
-            put(&mut out, place, bytes);
-            place += 32;
+            put(&mut out, position, bytes);
+            position += 32;
         }
         out
     }
@@ -153,8 +153,8 @@ impl Build {
         put(&mut out, METADATA, &self.metadata());
         let ratio = ((self.sector as usize) << 23) / self.block_size as usize;
         for (block, (state, index)) in self.map.iter().enumerate() {
-            let place = if *state >= 6 { self.block_at(*index) } else { 0 };
-            put(&mut out, TABLE + 8 * (block + block / ratio), &(place | state).to_le_bytes());
+            let position = if *state >= 6 { self.block_at(*index) } else { 0 };
+            put(&mut out, TABLE + 8 * (block + block / ratio), &(position | state).to_le_bytes());
         }
         for fill in &self.data {
             out.extend(vec![*fill; self.block_size as usize]);

@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Why there is no more space.
 const FULL: &str = "its file would be too long; convert it to another format";
 
-/// What a writable VHDX keeps beside its map.
+/// What a writable VHDX holds in addition to its map.
 pub(super) struct Writer {
     blocks: Mutex<Blocks>,
     headers: Mutex<HeaderWriter>,
@@ -59,19 +59,19 @@ impl Vhdx {
 
     /// Space of `len` bytes, a multiple of 1 MiB, that reads as zeros; where it begins.
     fn zeros(&self, blocks: &mut Blocks, len: u64) -> Result<u64> {
-        let place = blocks.space.reserve_zeros(len / MIB, &*self.files[0], &self.map.file_len, FULL)?;
-        blocks.space.commit(&(place..place + len));
-        Ok(place)
+        let position = blocks.space.reserve_zeros(len / MIB, &*self.files[0], &self.map.file_len, FULL)?;
+        blocks.space.commit(&(position..position + len));
+        Ok(position)
     }
 
-    /// A new place for a block.
+    /// Space for a new block.
     fn reserve(&self, blocks: &mut Blocks, block: u64) -> Result<u64> {
-        if let Some(place) = blocks.reserved.place(block) {
-            return Ok(place);
+        if let Some(position) = blocks.reserved.position(block) {
+            return Ok(position);
         }
-        let place = self.zeros(blocks, self.map.block_size())?;
-        blocks.reserved.insert(block, place);
-        Ok(place)
+        let position = self.zeros(blocks, self.map.block_size())?;
+        blocks.reserved.insert(block, position);
+        Ok(position)
     }
 
     /// Makes the map, in memory, say that a part is stored where [`reserve`](Self::reserve) put its block.
@@ -82,16 +82,16 @@ impl Vhdx {
             Payload::Partial(_) => return self.map.set_bits(block, &part.within),
             Payload::NotPresent | Payload::Zero => {}
         }
-        let place = self.reserve(blocks, block)?;
+        let position = self.reserve(blocks, block)?;
         if !self.map.differencing() {
-            self.map.set_payload(block, Payload::Full(place))?;
+            self.map.set_payload(block, Payload::Full(position))?;
         } else if old == Payload::Zero {
             if !blocks.reserved.is_fresh(block) {
                 let reason =
                     "an earlier write to one of its blocks failed and cannot be undone; mount it again".to_owned();
                 return Err(Error::Refused { path: self.info.path.clone(), reason });
             }
-            self.map.set_payload(block, Payload::Full(place))?;
+            self.map.set_payload(block, Payload::Full(position))?;
             blocks.unfolded.insert(block);
         } else {
             if self.map.bitmap(block)?.is_none() {
@@ -100,24 +100,24 @@ impl Vhdx {
             // Bits of blocks that are not present mean nothing and may be set.
             self.map.clear_bits(block)?;
             self.map.set_bits(block, &part.within)?;
-            self.map.set_payload(block, Payload::Partial(place))?;
+            self.map.set_payload(block, Payload::Partial(position))?;
         }
         blocks.reserved.commit(block);
         Ok(())
     }
 
-    /// Makes a part of a differencing disk read as zeros. There is a mark for whole blocks only, so they are stored.
+    /// Makes a part of a differencing disk read as zeros. There is a flag for whole blocks only, so they are stored.
     fn store_zeros(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
         match self.map.payload(part.block)? {
             Payload::Zero => Ok(()),
-            Payload::Full(place) => self.clear(place + part.within.start, part.len()),
-            Payload::Partial(place) => {
-                self.clear(place + part.within.start, part.len())?;
+            Payload::Full(position) => self.clear(position + part.within.start, part.len()),
+            Payload::Partial(position) => {
+                self.clear(position + part.within.start, part.len())?;
                 self.point_to(blocks, part)
             }
             Payload::NotPresent => {
-                let place = self.reserve(blocks, part.block)?;
-                self.clear(place + part.within.start, part.len())?;
+                let position = self.reserve(blocks, part.block)?;
+                self.clear(position + part.within.start, part.len())?;
                 self.point_to(blocks, part)
             }
         }
@@ -126,10 +126,10 @@ impl Vhdx {
     /// Makes a whole block of a fixed or dynamic disk read as zeros.
     fn discard_block(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
         match self.map.payload(part.block)? {
-            Payload::Full(place) if self.map.metadata.leave_allocated => self.clear(place, part.len()),
-            Payload::Full(place) => {
+            Payload::Full(position) if self.map.metadata.leave_allocated => self.clear(position, part.len()),
+            Payload::Full(position) => {
                 self.map.set_payload(part.block, Payload::Zero)?;
-                blocks.space.leave(&(place..place + self.map.block_size()));
+                blocks.space.leave(&(position..position + self.map.block_size()));
                 Ok(())
             }
             _ => Ok(()),
@@ -138,7 +138,7 @@ impl Vhdx {
 }
 
 impl ImageMut for Vhdx {
-    /// Blocks. In differencing disks sectors, although whole blocks are allocated: a bitmap tells which are there.
+    /// Blocks. In differencing disks sectors, although whole blocks are allocated: a bitmap states which are there.
     fn unit(&self) -> u64 {
         if self.map.differencing() { u64::from(self.map.metadata.logical_sector) } else { self.map.block_size() }
     }
@@ -160,18 +160,18 @@ impl ImageMut for Vhdx {
         let mut blocks = self.state()?.blocks();
         let mut runs = Vec::new();
         for part in self.parts(offset, len) {
-            let (place, stale) = match self.map.payload(part.block)? {
-                Payload::Full(place) => (place, false),
-                Payload::Partial(place) => (place, !blocks.reserved.is_fresh(part.block)),
+            let (position, stale) = match self.map.payload(part.block)? {
+                Payload::Full(position) => (position, false),
+                Payload::Partial(position) => (position, !blocks.reserved.is_fresh(part.block)),
                 Payload::NotPresent | Payload::Zero => {
-                    let place = self.reserve(&mut blocks, part.block)?;
-                    (place, !blocks.reserved.is_fresh(part.block))
+                    let position = self.reserve(&mut blocks, part.block)?;
+                    (position, !blocks.reserved.is_fresh(part.block))
                 }
             };
             if stale {
-                self.clear(place + part.within.start, part.len())?;
+                self.clear(position + part.within.start, part.len())?;
             }
-            let extent = Extent::Stored { file: 0, offset: place + part.within.start };
+            let extent = Extent::Stored { file: 0, offset: position + part.within.start };
             Run::push(&mut runs, Run { extent, len: part.len() });
         }
         Ok(Allocated::Runs(runs))
@@ -181,8 +181,8 @@ impl ImageMut for Vhdx {
         let Some(writer) = &self.writer else { return };
         for part in self.parts(offset, runs.iter().map(|run| run.len).sum()) {
             let mut blocks = writer.blocks();
-            let cleared = match blocks.reserved.place(part.block) {
-                Some(place) => self.clear(place + part.within.start, part.len()).is_ok(),
+            let cleared = match blocks.reserved.position(part.block) {
+                Some(position) => self.clear(position + part.within.start, part.len()).is_ok(),
                 None => false,
             };
             if !cleared {

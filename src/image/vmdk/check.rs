@@ -1,5 +1,5 @@
 //! Checking all grain tables of a sparse extent: each grain lies in the file, apart from all else, and belongs to one
-//! place of the disk only. Redundant tables are compared with the first ones.
+//! offset in the disk only. Redundant tables are compared with the first ones.
 
 use super::directory::Corrupt;
 use super::geometry::SECTOR;
@@ -16,16 +16,16 @@ use std::sync::atomic::Ordering;
 struct Areas(Vec<Range<u64>>);
 
 impl Areas {
-    fn meets(&self, place: &Range<u64>) -> bool {
-        let after = self.0.partition_point(|area| area.end <= place.start);
-        self.0.get(after).is_some_and(|area| area.start < place.end)
+    fn meets(&self, position: &Range<u64>) -> bool {
+        let after = self.0.partition_point(|area| area.end <= position.start);
+        self.0.get(after).is_some_and(|area| area.start < position.end)
     }
 }
 
 /// How far a check came.
 enum Checked {
     Whole(Option<Space>),
-    /// A grain begins between two places; they must be so many bytes.
+    /// A grain begins between two positions; they must be so many bytes.
     TooCoarse(u64),
 }
 
@@ -36,7 +36,7 @@ impl Grains {
         tables.count() as u64 * self.geometry.table_len()
     }
 
-    /// Checks all entries. Returns the space of the file; none where its places are too many to keep.
+    /// Checks all entries. Returns the space of the file; none where it has too many grains to track.
     ///
     /// # Errors
     /// `Corrupt` for the first entry that is wrong, or differs from its redundant one in a way that leaves open which
@@ -113,15 +113,15 @@ impl Grains {
     }
 
     /// Whether an entry of a table may be true.
-    fn check_place(&self, areas: &Areas, index: u64, raw: u32, entry_at: u64) -> Result<Option<Range<u64>>> {
+    fn check_position(&self, areas: &Areas, index: u64, raw: u32, entry_at: u64) -> Result<Option<Range<u64>>> {
         let grain = Grain::decode(raw, self.geometry.zero_grains);
         self.check_grain(index, grain, entry_at)?;
         let Grain::At(at) = grain else { return Ok(None) };
-        let place = self.geometry.place_of(index, at);
-        if areas.meets(&place) {
+        let position = self.geometry.range_of(index, at);
+        if areas.meets(&position) {
             return Err(self.malformed_grain(index, entry_at, "a grain outside of the grain tables".to_owned(), at));
         }
-        Ok(Some(place))
+        Ok(Some(position))
     }
 
     fn claim_all(&self, areas: &Areas, size: u64) -> Result<Checked> {
@@ -134,15 +134,15 @@ impl Grains {
             let first = table * self.geometry.table_entries;
             for (entry, raw) in (0..).zip(self.read_table(table, table_at)?) {
                 let (index, entry_at) = (first + entry, table_at + 4 * entry);
-                let Some(place) = self.check_place(areas, index, raw, entry_at)? else { continue };
+                let Some(position) = self.check_position(areas, index, raw, entry_at)? else { continue };
                 let Some(space) = &mut space else { continue };
-                let fits = 1 << (place.start | size).trailing_zeros();
+                let fits = 1 << (position.start | size).trailing_zeros();
                 if fits < size {
                     return Ok(Checked::TooCoarse(fits));
                 }
-                if !space.claim(&place) {
+                if !space.claim(&position) {
                     let expected = "a grain that no earlier entry has a part of".to_owned();
-                    return Err(self.malformed_grain(index, entry_at, expected, place.start));
+                    return Err(self.malformed_grain(index, entry_at, expected, position.start));
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Grains {
             let (a_at, b_at) = (pair.first_at + 4 * entry, pair.second_at + 4 * entry);
             let says = |raw: u32, at: u64| {
                 Grain::decode(raw, self.geometry.zero_grains) != Grain::Absent
-                    && self.check_place(areas, index, raw, at).is_ok()
+                    && self.check_position(areas, index, raw, at).is_ok()
             };
             let differs = || {
                 let what = format!("{} redundant grain table entry of grain {index}", self.geometry.format);

@@ -19,11 +19,11 @@ const MAX_CYLINDERS: u32 = 0x00FF_FFFF;
 /// What a header of its own, without a descriptor, says about a parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parent {
-    /// The disk is a base: it has a geometry in the parent's place.
+    /// The disk is a base: it has a geometry instead of a parent.
     None,
     /// `parentFileName`.
     Named(String),
-    /// Neither: the descriptor tells.
+    /// Neither: the descriptor states it.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct CowdHeader {
     pub(super) gd_entries: u64,
     /// `uncleanShutdown`.
     pub(super) unclean_shutdown: bool,
-    /// `parentFileName`, or the geometry in its place.
+    /// `parentFileName`, or the geometry that stands there instead.
     pub(super) parent: Parent,
     /// `description`.
     pub(super) description: String,

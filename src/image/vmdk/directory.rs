@@ -6,7 +6,7 @@ use crate::image::Result;
 use crate::ondisk::ParseError;
 use crate::storage;
 
-/// More grain tables in all extents together are refused: their places are kept in memory (32 TiB of a disk with
+/// More grain tables in all extents together are refused: their offsets are held in memory (32 TiB of a disk with
 /// tables of 512 grains of 64 KiB).
 pub(super) const MAX_TABLES: u64 = 1 << 20;
 
@@ -61,13 +61,13 @@ impl Grains {
 
     fn read_directory(&self, at: u64) -> Result<Vec<u32>> {
         let what = "VMDK grain directory";
-        let place = self.geometry.directory(at);
-        if place.end > self.len() {
-            let expected = format!("{} entries up to offset {}", self.geometry.tables(), place.end);
+        let position = self.geometry.directory(at);
+        if position.end > self.len() {
+            let expected = format!("{} entries up to offset {}", self.geometry.tables(), position.end);
             let found = format!("the end of the file at {}", self.len());
             return Err(self.cause(ParseError::corrupt(at, what, expected, found)));
         }
-        let len = usize::try_from(place.end - at).unwrap_or(usize::MAX);
+        let len = usize::try_from(position.end - at).unwrap_or(usize::MAX);
         let mut raw = vec![0; len];
         storage::read_exact(&**self.file(), &mut raw, at, what)?;
         Ok(raw.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect())

@@ -34,13 +34,13 @@ pub(super) struct Geometry {
 
 impl Geometry {
     /// Bytes of the disk that one grain table maps. At most 2^16 entries of grains of 2^26 bytes.
-    pub(super) fn table_span(&self) -> u64 {
+    pub(super) fn table_reach(&self) -> u64 {
         self.table_entries * self.grain
     }
 
     /// How many grain tables there may be.
     pub(super) fn tables(&self) -> u64 {
-        self.capacity.div_ceil(self.table_span())
+        self.capacity.div_ceil(self.table_reach())
     }
 
     /// Bytes of a grain table in the file: whole sectors.
@@ -50,7 +50,7 @@ impl Geometry {
 
     /// How many entries of a table are in use: fewer in the last one.
     pub(super) fn entries_of(&self, table: u64) -> u64 {
-        let left = self.capacity.saturating_sub(table * self.table_span());
+        let left = self.capacity.saturating_sub(table * self.table_reach());
         left.div_ceil(self.grain).min(self.table_entries)
     }
 
@@ -78,7 +78,7 @@ impl Geometry {
     }
 
     /// Where the bytes of grains begin and end in the file, for checking: a compressed one has at least its marker.
-    pub(super) fn place_of(&self, index: u64, at: u64) -> Range<u64> {
+    pub(super) fn range_of(&self, index: u64, at: u64) -> Range<u64> {
         let len = if self.compressed { MARKER } else { self.bytes_of_grain(index) };
         at..at.saturating_add(len)
     }

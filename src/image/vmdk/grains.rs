@@ -9,7 +9,7 @@ use crate::storage::File;
 use crate::storage::meta::MetaCache;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Entries looked at together: a run never spans more grains than this.
+/// Entries examined together: a run never spans more grains than this.
 const BATCH: usize = 1024;
 
 /// What an entry of a directory or a table says.
@@ -162,7 +162,7 @@ impl Grains {
 
     /// A run of grain tables that are not there.
     fn empty_tables(&self, grain: Grain, table: u64, offset: u64, len: u64) -> GrainRun {
-        let span = self.geometry.table_span();
+        let span = self.geometry.table_reach();
         let end = offset + len;
         let mut next = table + 1;
         while next * span < end && self.table(next) == grain {
@@ -173,11 +173,11 @@ impl Grains {
 
     /// Whether a grain table lies within the file and outside of header and directories.
     pub(super) fn check_table(&self, table: u64, at: u64) -> Result<()> {
-        let place = at..at.saturating_add(self.geometry.table_len());
+        let position = at..at.saturating_add(self.geometry.table_len());
         let (len, format) = (self.len(), self.geometry.format);
-        let expected = if place.end > len {
+        let expected = if position.end > len {
             format!("a grain table that ends before offset {len}, the end of the file")
-        } else if let Some(what) = self.geometry.reserved_at(&place) {
+        } else if let Some(what) = self.geometry.reserved_at(&position) {
             format!("a grain table outside of {what}")
         } else {
             return Ok(());
@@ -192,17 +192,17 @@ impl Grains {
         )))
     }
 
-    /// Whether the place of a grain lies within the file and outside of header and directories. `entry_at` is where
+    /// Whether a grain lies within the file and outside of header and directories. `entry_at` is where
     /// the entry is.
     pub(super) fn check_grain(&self, index: u64, grain: Grain, entry_at: u64) -> Result<()> {
         let Grain::At(at) = grain else { return Ok(()) };
-        let place = self.geometry.place_of(index, at);
+        let position = self.geometry.range_of(index, at);
         let len = self.len();
-        if place.end > len {
+        if position.end > len {
             let expected = format!("a grain that ends before offset {len}, the end of the file");
             return Err(self.malformed_grain(index, entry_at, expected, at));
         }
-        match self.geometry.reserved_at(&place) {
+        match self.geometry.reserved_at(&position) {
             Some(what) => Err(self.malformed_grain(index, entry_at, format!("a grain outside of {what}"), at)),
             None => Ok(()),
         }

@@ -14,9 +14,9 @@ pub(super) const MAGIC: &[u8] = b"KDMV";
 pub(super) const FLAGS_AT: u64 = 8;
 /// Where `uncleanShutdown` is.
 pub(super) const UNCLEAN_SHUTDOWN_AT: u64 = 72;
-/// `gdOffset` of a stream: the header behind the data has the real one (`GD_AT_END`).
+/// `gdOffset` of a stream: the header after the data has the real one (`GD_AT_END`).
 const GD_AT_END: u64 = u64::MAX;
-/// The header behind a stream's data begins this many bytes before the end of the file: one sector follows it.
+/// The header after a stream's data begins this many bytes before the end of the file: one sector follows it.
 pub(super) const FOOTER_FROM_END: u64 = 2 * SECTOR;
 
 /// The four bytes after `uncleanShutdown` are right.
@@ -160,12 +160,12 @@ impl SparseHeader {
         self.flags & FLAG_COMPRESSED != 0
     }
 
-    /// Whether the header behind the data has to be read for the place of the grain directory.
+    /// Whether the header after the data has to be read for the offset of the grain directory.
     pub(super) fn directory_at_end(&self) -> bool {
         self.gd_offset == GD_AT_END
     }
 
-    /// Holds the header behind a stream's data, which begins at `base`, against this one; it is the one to use.
+    /// Holds the header after a stream's data, which begins at `base`, against this one; it is the one to use.
     ///
     /// # Errors
     /// [`ParseError`] when it is about another extent.
@@ -185,9 +185,9 @@ impl SparseHeader {
     /// How the extent is laid out. `base` is where this header begins.
     ///
     /// # Errors
-    /// [`ParseError`] for a grain directory whose place makes no sense.
+    /// [`ParseError`] for a grain directory whose offset makes no sense.
     pub(super) fn geometry(&self, base: u64) -> Result<Geometry, ParseError> {
-        let place = |sector: u64, at: u64, what: &str| {
+        let position = |sector: u64, at: u64, what: &str| {
             sector
                 .checked_mul(SECTOR)
                 .filter(|at| *at > 0)
@@ -199,9 +199,9 @@ impl SparseHeader {
             capacity: self.capacity * SECTOR,
             grain: self.grain_size * SECTOR,
             table_entries: u64::from(self.entries_per_table),
-            directory_at: place(self.gd_offset, 56, "VMDK grain directory offset")?,
+            directory_at: position(self.gd_offset, 56, "VMDK grain directory offset")?,
             redundant_at: if redundant {
-                Some(place(self.rgd_offset, 48, "VMDK redundant grain directory offset")?)
+                Some(position(self.rgd_offset, 48, "VMDK redundant grain directory offset")?)
             } else {
                 None
             },

@@ -73,7 +73,7 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// Opens a VMDK and all its extents.
 ///
 /// # Errors
-/// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains past the end of their file, in one place with others or with
+/// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains past the end of their file, sharing bytes with others or with
 /// tables are an error here already, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     refuse_flat(sample)?;

@@ -61,7 +61,7 @@ pub(super) struct Opened {
     notes: Vec<String>,
 }
 
-/// What tells whether two names lead to one file; its path, for a file in memory.
+/// What decides whether two names lead to one file; its path, for a file in memory.
 type Identity = Result<FileIdentity, PathBuf>;
 
 fn identity(file: &dyn Storage) -> Identity {

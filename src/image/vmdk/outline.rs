@@ -108,11 +108,11 @@ pub(super) fn descriptor_name(path: &Path) -> Option<String> {
     (is_extent && !disk.is_empty()).then(|| format!("{disk}.vmdk"))
 }
 
-/// The error for an extent given in place of its descriptor.
+/// The error for an extent given instead of its descriptor.
 pub(super) fn without_descriptor(path: &Path) -> Error {
     let advice = match descriptor_name(path).map(|name| path.with_file_name(name)) {
         Some(descriptor) if descriptor.exists() => format!("give {} instead", descriptor.display()),
-        Some(descriptor) => format!("its name should be {}; put that file beside it", descriptor.display()),
+        Some(descriptor) => format!("its name should be {}; put that file next to it", descriptor.display()),
         None => "find the descriptor, a small .vmdk file with text in it".to_owned(),
     };
     let reason = format!("it is an extent of a VMDK, and only the VMDK's descriptor says how to use it: {advice}");
@@ -120,7 +120,7 @@ pub(super) fn without_descriptor(path: &Path) -> Error {
 }
 
 /// The header of a hosted sparse extent that is to be used, and where it begins: for a stream that was written in one
-/// go that is the copy behind its data.
+/// go that is the copy after its data.
 ///
 /// # Errors
 /// `Corrupt`, `Unsupported`.

@@ -15,7 +15,7 @@ use crate::storage;
 use crate::storage::File;
 use nix::errno::Errno;
 
-/// Bytes of maps kept in memory, for all extents together: the grain tables of 64 GiB of a disk.
+/// Bytes of maps cached in memory, for all extents together: the grain tables of 64 GiB of a disk.
 const CACHE: usize = 8 << 20;
 /// The least of it that an extent gets.
 const LEAST_CACHE: usize = 16 << 10;

@@ -29,7 +29,7 @@ const ENTRY: u64 = 8;
 const TABLE_ENTRIES: u64 = TABLE / ENTRY;
 /// The disk is smaller than 64 TiB, so that directory entries fit into 32 bits.
 const MAX_SECTORS: u64 = (64 << 40) / SECTOR;
-/// Entries looked at together.
+/// Entries examined together.
 const BATCH: usize = 1024;
 
 /// The constant header, at the start of the file.
@@ -82,7 +82,7 @@ impl ConstHeader {
                 capacity,
             ));
         }
-        let place = |at: usize, what: &str| {
+        let position = |at: usize, what: &str| {
             let sector = f.u64_le(at)?;
             sector
                 .checked_mul(SECTOR)
@@ -91,12 +91,12 @@ impl ConstHeader {
         };
         let header = Self {
             capacity,
-            volatile_at: place(80, "SESPARSE volatile header offset")?,
-            directory_at: place(128, "SESPARSE grain directory offset")?,
-            directory_len: place(136, "SESPARSE grain directory size")?,
-            tables_at: place(144, "SESPARSE grain tables offset")?,
-            tables_len: place(152, "SESPARSE grain tables size")?,
-            grains_at: place(192, "SESPARSE grains offset")?,
+            volatile_at: position(80, "SESPARSE volatile header offset")?,
+            directory_at: position(128, "SESPARSE grain directory offset")?,
+            directory_len: position(136, "SESPARSE grain directory size")?,
+            tables_at: position(144, "SESPARSE grain tables offset")?,
+            tables_len: position(152, "SESPARSE grain tables size")?,
+            grains_at: position(192, "SESPARSE grains offset")?,
         };
         let needed = capacity.div_ceil(GRAIN_SECTORS * TABLE_ENTRIES) * ENTRY;
         if header.directory_len < needed {

@@ -21,7 +21,7 @@ pub(super) const MAX_FILE: u64 = (1 << 32) * SECTOR;
 /// After so many redundant tables were brought up to date they are written.
 const TABLES_AT_ONCE: usize = 256;
 
-/// What a writable sparse extent keeps beside its map.
+/// What a writable sparse extent holds in addition to its map.
 pub(super) struct SparseWriter {
     /// `flags` of the header as it is when the extent is not in use.
     flags: u32,
@@ -48,7 +48,7 @@ impl SparseWriter {
     /// `space` is that of the file, if it is known; `flags` the header's.
     pub(super) fn new(grains: &Grains, space: Option<Space>, flags: u32) -> Self {
         let grain = grains.geometry.grain;
-        // Grains between the places of others leave no whole ones.
+        // Grains between the positions of others leave no whole ones.
         let known = space.filter(|space| space.unit_size() == grain).map(|mut space| {
             space.claim(&(0..grains.geometry.data_at.min(grains.len())));
             space
@@ -79,29 +79,29 @@ impl SparseWriter {
         grains.cache.write(UNCLEAN_SHUTDOWN_AT, &[u8::from(in_use)])
     }
 
-    /// Where the data of grains is to go: the place that each has, or a new one that reads as zeros.
+    /// Where the data of grains is to go: the position that each has, or a new one that reads as zeros.
     pub(super) fn allocate(&self, grains: &Grains, indices: Range<u64>) -> Result<Grant> {
-        let mut places = indices
+        let mut positions = indices
             .map(|index| match grains.grain(index)? {
                 Grain::At(at) => Ok(Some(at)),
                 _ => Ok(None),
             })
             .collect::<Result<Vec<_>>>()?;
-        let missing = places.iter().filter(|place| place.is_none()).count() as u64;
+        let missing = positions.iter().filter(|position| position.is_none()).count() as u64;
         let space = &mut self.changes().space;
         Ok(match space.reserve(missing, &**grains.file(), &grains.file_len, &full())? {
             Grant::FlushFirst => Grant::FlushFirst,
-            Grant::Places(new) => {
+            Grant::Positions(new) => {
                 let mut new = new.into_iter();
-                places.iter_mut().filter(|place| place.is_none()).for_each(|place| *place = new.next());
-                Grant::Places(places.into_iter().flatten().collect())
+                positions.iter_mut().filter(|position| position.is_none()).for_each(|position| *position = new.next());
+                Grant::Positions(positions.into_iter().flatten().collect())
             }
         })
     }
 
     /// Gives back what is still reserved of a range of the file.
-    pub(super) fn cancel(&self, places: Range<u64>) {
-        self.changes().space.cancel(places);
+    pub(super) fn cancel(&self, positions: Range<u64>) {
+        self.changes().space.cancel(positions);
     }
 
     /// Makes the map say that a grain is at `at`.
@@ -109,7 +109,7 @@ impl SparseWriter {
         if grains.grain(index)? == Grain::At(at) {
             return Ok(());
         }
-        // Places end before MAX_FILE.
+        // Positions end before MAX_FILE.
         self.set(grains, index, u32::try_from(at / SECTOR).unwrap_or(u32::MAX))?;
         self.changes().space.commit(&(at..at + grains.geometry.grain));
         Ok(())
@@ -249,7 +249,7 @@ fn set_entry(grains: &Grains, directory_at: u64, table: u64, to: Grain) -> Resul
     grains.cache.write(directory_at + 4 * table, &raw.to_le_bytes())
 }
 
-/// Makes the grain at `at` read as zeros; what is behind the end of the file is left out.
+/// Makes the grain at `at` read as zeros; what is after the end of the file is left out.
 fn zero(grains: &Grains, at: u64) -> Result<()> {
     storage::zero(&**grains.file(), at, grains.len().saturating_sub(at).min(grains.geometry.grain))
 }

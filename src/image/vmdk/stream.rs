@@ -14,7 +14,7 @@ impl Grains {
     /// Decodes a compressed grain into `out`, which has as many bytes as the grain holds of the disk.
     ///
     /// # Errors
-    /// `Corrupt` when the grain is of another place, or does not decode to that many bytes.
+    /// `Corrupt` when the grain is one of another offset, or does not decode to that many bytes.
     pub(super) fn decode(&self, index: u64, out: &mut [u8]) -> Result<()> {
         let grain = self.grain(index)?;
         self.check_grain(index, grain, self.entry_at(index))?;
@@ -53,7 +53,7 @@ impl Grains {
         let (sector, len) = read().map_err(|cause: ParseError| self.cause(cause))?;
         let expected = index * self.geometry.grain / SECTOR;
         if sector != expected {
-            let what = format!("place in the marker of VMDK grain {index}");
+            let what = format!("offset in the marker of VMDK grain {index}");
             return Err(self.cause(ParseError::corrupt(at, what, format_args!("sector {expected}"), sector)));
         }
         // What does not compress grows by a few bytes only.

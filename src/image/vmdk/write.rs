@@ -18,7 +18,7 @@ const FLAT_UNIT: u64 = 512;
 /// The specification demands more than 8 sectors.
 const LEAST_GRAIN: u64 = 4096;
 
-/// What a writable VMDK keeps beside its parts.
+/// What a writable VMDK holds in addition to its parts.
 pub(super) struct Writer {
     unit: u64,
     descriptor: Descriptor,
@@ -159,8 +159,8 @@ impl Vmdk {
             writer.will_write(*file);
             let grain = grains.geometry.grain;
             let indices = range.start / grain..range.end.div_ceil(grain);
-            let Grant::Places(places) = space.allocate(grains, indices)? else { return Ok(false) };
-            alloc::runs(*file, &places, grain, len).into_iter().for_each(|run| Run::push(runs, run));
+            let Grant::Positions(positions) = space.allocate(grains, indices)? else { return Ok(false) };
+            alloc::runs(*file, &positions, grain, len).into_iter().for_each(|run| Run::push(runs, run));
         }
         Ok(true)
     }
@@ -221,7 +221,7 @@ impl ImageMut for Vmdk {
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
         for (Sparse { file, .. }, space) in self.sparse_writers() {
-            alloc::places(runs).filter(|(own, _)| own == file).for_each(|(_, places)| space.cancel(places));
+            alloc::positions(runs).filter(|(own, _)| own == file).for_each(|(_, positions)| space.cancel(positions));
         }
     }
 
@@ -229,14 +229,14 @@ impl ImageMut for Vmdk {
         let mut start = offset;
         for run in runs {
             for (part, range) in self.chunks(start, run.len) {
-                let Extent::Stored { offset: place, .. } = run.extent else {
+                let Extent::Stored { offset: position, .. } = run.extent else {
                     self.make_zero(part, range)?;
                     continue;
                 };
                 let Some((Sparse { grains, .. }, space)) = part.sparse_writer() else { continue };
                 let grain = grains.geometry.grain;
                 for index in range.start / grain..range.end.div_ceil(grain) {
-                    space.commit(grains, index, place + (part.start + index * grain - start))?;
+                    space.commit(grains, index, position + (part.start + index * grain - start))?;
                 }
             }
             start += run.len;

@@ -145,10 +145,6 @@ impl Disk for Resummed {
         self.0.sector_size()
     }
 
-    fn writable(&self) -> bool {
-        false
-    }
-
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> vboximg_mount::disk::Result<()> {
         self.0.read_at(offset, buf)?;
         if buf.len() >= 4096 && buf[32..48] == self.1 {
@@ -160,18 +156,6 @@ impl Disk for Resummed {
 
     fn span(&self, offset: u64) -> vboximg_mount::disk::Result<vboximg_mount::disk::Span> {
         self.0.span(offset)
-    }
-
-    fn write_at(&self, offset: u64, buf: &[u8]) -> vboximg_mount::disk::Result<()> {
-        self.0.write_at(offset, buf)
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> vboximg_mount::disk::Result<()> {
-        self.0.discard(offset, len)
-    }
-
-    fn flush(&self) -> vboximg_mount::disk::Result<()> {
-        self.0.flush()
     }
 }
 

@@ -221,7 +221,7 @@ fn a_single_file_of_a_bundle_is_no_disk() {
     for name in ["0.base.hds", "0.top.hds", "1.base.hds", "1.top.hds"] {
         let path = bundle.directory.path().join(name);
         let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
-        assert!(error.contains("a piece of a Parallels disk") && error.contains("DiskDescriptor.xml"), "{error}");
+        assert!(error.contains("a part of a Parallels disk") && error.contains("DiskDescriptor.xml"), "{error}");
         assert!(image::identify(&path, crate::storage::local::Devices::Refused).is_err());
     }
     let alone = tempfile::tempdir().unwrap();

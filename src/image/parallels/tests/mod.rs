@@ -130,7 +130,7 @@ fn a_cluster_inside_of_the_table_is_corrupt() {
     let text = message(bytes);
     assert!(
         text.contains(
-            "Parallels BAT entry 0 at offset 64 (0x40): expected a place behind the table, which ends at 864, found 1"
+            "Parallels BAT entry 0 at offset 64 (0x40): expected an offset after the table, which ends at 864, found 1"
         ),
         "{text}"
     );

@@ -44,7 +44,7 @@ fn compressed_clusters_hold_exactly_a_cluster() {
             assert!(text.contains(&expected), "{text}\nis not\n{expected}");
         };
         cause(deflate(&vec![0; CLUSTER + 1]), "more");
-        // A bomb: 100 MB in a few hundred bytes at most, of which no more than a cluster is kept.
+        // A bomb: 100 MB in a few hundred bytes at most, of which no more than a cluster is retained.
         cause(deflate(&vec![0; CLUSTER * 512]), "more");
         cause(deflate(&cluster[1..]), "511 bytes");
         cause(vec![0xFF; 40], "");

@@ -113,7 +113,7 @@ fn each_broken_field_has_its_own_message() {
         (
             79,
             vec![2],
-            "QCOW2 incompatible_features at offset 72 (0x48): expected no mark of corruption, found bit 1 (corrupt)",
+            "QCOW2 incompatible_features at offset 72 (0x48): expected no corrupt flag, found bit 1 (corrupt)",
         ),
         (
             79,

@@ -13,7 +13,7 @@ fn message(bytes: Vec<u8>) -> String {
     }
 }
 
-/// A place, what is put there, whose checksum has to be made right again, and the cause that must follow.
+/// An offset, what is put there, whose checksum has to be made right again, and the cause that must follow.
 struct Case {
     at: usize,
     new: Vec<u8>,
@@ -137,7 +137,7 @@ fn force_reads_what_is_left_and_fails_on_the_rest() {
     assert!(open_bytes(bytes, OpenOptions { writable: true, ..forced }).is_err());
 }
 
-/// A fixed disk of 16 KiB, with bytes behind it before the footer.
+/// A fixed disk of 16 KiB, with bytes after it before the footer.
 fn fixed(size: u64, after: usize) -> Vec<u8> {
     let build = Build { kind: 2, size, ..Build::default() };
     [vec![7; 4 * 4096 + after], build.footer().to_vec()].concat()

@@ -32,7 +32,7 @@ fn unused_blocks_are_one_run() {
 }
 
 #[test]
-fn bits_tell_which_sectors_are_stored() {
+fn bitmap_states_which_sectors_are_stored() {
     let build = Build {
         data: vec![Block { bits: 0b0110_0001, fill: 7 }],
         map: vec![Some(0); 1],
@@ -60,7 +60,7 @@ fn a_large_block_has_a_large_bitmap() {
     };
     let image = open_good(build.bytes());
     assert_eq!(build.data_at(0), 2048 + 2048, "16384 sectors have 2048 bytes of bits");
-    // A run ends where the piece of the bitmap that is looked at ends.
+    // A run ends at the end of the range of the bitmap that is examined.
     assert_eq!(image.extent(0, u64::from(block_size)).unwrap(), stored(4096, 512 * 8 * 512));
     assert_eq!(image.extent((4 << 20) + 512, 512).unwrap(), stored(4096 + (4 << 20) + 512, 512));
 }

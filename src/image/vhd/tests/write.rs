@@ -79,7 +79,7 @@ fn opening_for_writing_changes_nothing() {
 }
 
 #[test]
-fn a_new_block_is_added_after_the_others_and_unused_room_is_cut_off() {
+fn new_block_is_appended_and_unused_space_is_truncated() {
     let file = MemFile::new("/t/leaf.vhd", leaf().bytes());
     let disk = chain(file.clone(), true);
     disk.write_at(100, &[99; 10]).unwrap();

@@ -9,7 +9,7 @@ type Summed = Option<(usize, usize)>;
 const HEADER: Summed = Some((128 << 10, 4096));
 const REGIONS: Summed = Some((192 << 10, 64 << 10));
 
-/// Breaks one field of an image and holds what is said of it against what must be said.
+/// Breaks one field of an image and compares the report with the expected one.
 fn check(good: &[u8], at: usize, new: &[u8], summed: Summed, cause: &str) {
     let mut bytes = good.to_vec();
     bytes[at..at + new.len()].copy_from_slice(new);
@@ -221,10 +221,10 @@ fn each_broken_field_of_the_metadata_has_its_own_message() {
         None,
         "VHDX metadata item at offset 2097216 (0x200040): expected one of each kind, found caa16737-fa36-4d43-b3b6-33f0aa44e76b again",
     );
-    let place = "place of a VHDX metadata item at offset 2097200 (0x200030): expected at most 1048576 bytes, from 65536 to 1048576 of the region, found";
-    check(&good, m + 48, &four(100), None, &format!("{place} 8 bytes at 100"));
-    check(&good, m + 48, &four(u32::MAX), None, &format!("{place} 8 bytes at 4294967295"));
-    check(&good, m + 52, &four(u32::MAX), None, &format!("{place} 4294967295 bytes at 65536"));
+    let position = "offset of a VHDX metadata item at offset 2097200 (0x200030): expected at most 1048576 bytes, from 65536 to 1048576 of the region, found";
+    check(&good, m + 48, &four(100), None, &format!("{position} 8 bytes at 100"));
+    check(&good, m + 48, &four(u32::MAX), None, &format!("{position} 8 bytes at 4294967295"));
+    check(&good, m + 52, &four(u32::MAX), None, &format!("{position} 4294967295 bytes at 65536"));
     check(
         &good,
         m + 52,
@@ -327,7 +327,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
             &eight(offset + 6),
             None,
             &format!(
-                "place of a VHDX block in table entry 0 at offset 3145728 (0x300000): expected 1048576 bytes from 1 MiB to the end of the file at 6291456, found offset {offset}"
+                "offset of a VHDX block in table entry 0 at offset 3145728 (0x300000): expected 1048576 bytes from 1 MiB to the end of the file at 6291456, found offset {offset}"
             ),
         );
     }
@@ -338,7 +338,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
             &eight(offset + 6),
             None,
             &format!(
-                "place of table entry 0 at offset 3145728 (0x300000): expected bytes of its own, found offset {offset}, where another block, the log or a region is too"
+                "offset of table entry 0 at offset 3145728 (0x300000): expected bytes of its own, found offset {offset}, where another block, the log or a region is too"
             ),
         );
     }
@@ -347,7 +347,7 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
         TABLE + 16,
         &eight(5 * mb + 6),
         None,
-        "place of table entry 2 at offset 3145744 (0x300010): expected bytes of its own, found offset 5242880",
+        "offset of table entry 2 at offset 3145744 (0x300010): expected bytes of its own, found offset 5242880",
     );
     let good = leaf().bytes();
     let entry = TABLE + 8 * 4096;
@@ -377,14 +377,14 @@ fn each_broken_entry_of_the_table_has_its_own_message() {
         entry,
         &eight(6 + 7 * mb),
         None,
-        "place of a VHDX sector bitmap block in table entry 4096 at offset 3178496 (0x308000): expected 1048576 bytes from 1 MiB to the end of the file at 7340032, found offset 7340032",
+        "offset of a VHDX sector bitmap block in table entry 4096 at offset 3178496 (0x308000): expected 1048576 bytes from 1 MiB to the end of the file at 7340032, found offset 7340032",
     );
     check(
         &good,
         entry,
         &eight(6 + 4 * mb),
         None,
-        "place of table entry 4096 at offset 3178496 (0x308000): expected bytes of its own, found offset 4194304",
+        "offset of table entry 4096 at offset 3178496 (0x308000): expected bytes of its own, found offset 4194304",
     );
 }
 

@@ -10,7 +10,7 @@ use crate::storage::testing::Op;
 const MB: u64 = MIB as u64;
 const GUID: Uuid = Uuid::from_u128(42);
 
-/// [`two_blocks`] with a log of these entries, each at a place of the log in bytes.
+/// [`two_blocks`] with a log of these entries, each at an offset of the log in bytes.
 fn logged(entries: &[(usize, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = two_blocks().bytes();
     bytes[128 << 10..][..4096].copy_from_slice(&header(2, Uuid::from_u128(1), GUID));
@@ -51,7 +51,7 @@ fn an_entry_is_replayed() {
 
 #[test]
 fn the_table_is_replayed_before_it_is_read() {
-    // Block 1 gets the place of block 0, and all of the rest of the table is not there.
+    // Block 1 gets the offset of block 0, and all of the rest of the table is not there.
     let mut sector = vec![0; 4096];
     sector[8..16].copy_from_slice(&(5 * MB + 6).to_le_bytes());
     let mut log = entry(GUID, 7, 0, LENGTHS, &[Change::Fill(TABLE as u64, 0)]);
@@ -90,7 +90,7 @@ fn a_log_goes_on_at_its_start() {
 
 #[test]
 fn the_newest_whole_sequence_counts() {
-    // A torn entry after the second, entries of another log, and an older sequence behind it.
+    // A torn entry after the second, entries of another log, and an older sequence after it.
     let mut torn = fills(9, 0, 3);
     torn[5000] ^= 1;
     let other = entry(Uuid::from_u128(43), 20, 40960, LENGTHS, &[Change::Fill(5 * MB + 4096, 4)]);
@@ -133,7 +133,7 @@ fn reading_leaves_the_file_alone_and_replay_keeps_its_order() {
 }
 
 #[test]
-fn a_log_that_makes_the_image_unsound_is_not_written_to_the_file() {
+fn log_that_would_corrupt_the_image_is_not_replayed_in_the_file() {
     let bytes = logged(&[(0, entry(GUID, 7, 0, LENGTHS, &[Change::Fill(TABLE as u64, 0xFC)]))]);
     let file = MemFile::new("/t/a.vhdx", bytes);
     assert!(open(file.clone(), OpenOptions { writable: true, ..OpenOptions::default() }).is_err());

@@ -50,7 +50,7 @@ fn runs_go_on_over_the_entries_of_bitmaps() {
 }
 
 #[test]
-fn bits_tell_which_sectors_are_stored() {
+fn bitmap_states_which_sectors_are_stored() {
     let build = leaf();
     let image = open_good(build.bytes());
     let at = build.block_at(1);

@@ -132,7 +132,7 @@ fn bytes_of_a_failed_write_do_not_surface_in_a_block_of_zeros() {
 }
 
 #[test]
-fn a_discarded_block_becomes_zeros_and_its_place_is_used_again() {
+fn discarded_block_reads_as_zeros_and_its_space_is_reused() {
     let file = file(&two_blocks());
     let disk = alone(file.clone(), true);
     disk.discard(0, MB).unwrap();
@@ -149,21 +149,21 @@ fn a_discarded_block_becomes_zeros_and_its_place_is_used_again() {
     let disk = alone(file, false);
     assert!(all(&disk) == expected);
     assert_eq!(disk.links()[0].extent(0, MB).unwrap().extent, Extent::Zero);
-    let place = Extent::Stored { file: 0, offset: two_blocks().block_at(1) };
-    assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, place);
+    let position = Extent::Stored { file: 0, offset: two_blocks().block_at(1) };
+    assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, position);
 }
 
 /// Else the file would grow with every session that overwrites what an earlier one wrote.
 #[test]
-fn places_that_an_earlier_session_left_are_used_again_as_zeros() {
+fn space_freed_by_an_earlier_session_is_reused_as_zeros() {
     let file = file(&two_blocks());
     let len = file.bytes().len();
     let disk = alone(file.clone(), true);
     disk.discard(0, MB).unwrap();
     disk.close().unwrap();
     // A file system that cannot punch holes, or a crash, leaves the old bytes there.
-    let place = two_blocks().block_at(1);
-    file.write_at(&[0xEE; MIB], place).unwrap();
+    let position = two_blocks().block_at(1);
+    file.write_at(&[0xEE; MIB], position).unwrap();
     let disk = alone(file.clone(), true);
     disk.write_at(3 * MB + 50, &[6; 100]).unwrap();
     disk.close().unwrap();
@@ -173,16 +173,16 @@ fn places_that_an_earlier_session_left_are_used_again_as_zeros() {
     expected[3 * MIB + 50..3 * MIB + 150].fill(6);
     let disk = alone(file, false);
     assert!(all(&disk) == expected);
-    assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, Extent::Stored { file: 0, offset: place });
+    assert_eq!(disk.links()[0].extent(3 * MB, MB).unwrap().extent, Extent::Stored { file: 0, offset: position });
 }
 
 #[test]
-fn a_place_that_a_block_without_content_still_names_is_left_to_it() {
+fn space_named_by_a_block_without_content_is_not_reused() {
     let bytes = two_blocks().bytes();
-    let place = two_blocks().block_at(1);
+    let position = two_blocks().block_at(1);
     for state in [1, 2, 3] {
         let file = MemFile::new("/t/a.vhdx", bytes.clone());
-        file.write_at(&(place | state).to_le_bytes(), TABLE as u64).unwrap();
+        file.write_at(&(position | state).to_le_bytes(), TABLE as u64).unwrap();
         let disk = alone(file.clone(), true);
         disk.write_at(3 * MB, &[6; 100]).unwrap();
         disk.close().unwrap();
@@ -198,8 +198,8 @@ fn blocks_of_a_fixed_disk_stay_allocated() {
     disk.discard(MB, MB).unwrap();
     disk.close().unwrap();
     let disk = alone(file, false);
-    let place = Extent::Stored { file: 0, offset: build.block_at(1) };
-    assert_eq!(disk.links()[0].extent(MB, MB).unwrap().extent, place);
+    let position = Extent::Stored { file: 0, offset: build.block_at(1) };
+    assert_eq!(disk.links()[0].extent(MB, MB).unwrap().extent, position);
     assert!(all(&disk)[MIB..2 * MIB].iter().all(|byte| *byte == 0));
 }
 
@@ -293,17 +293,17 @@ fn many_pages_of_the_table_change_at_once() {
     };
     let disk = open(true);
     // A page has the entries of 512 blocks of 1 MiB.
-    let places: Vec<u64> = (0..140).map(|page| (page * 512 + page) << 20).collect();
-    for (place, fill) in places.iter().zip(1..) {
-        disk.write_at(*place, &[fill]).unwrap();
+    let positions: Vec<u64> = (0..140).map(|page| (page * 512 + page) << 20).collect();
+    for (position, fill) in positions.iter().zip(1..) {
+        disk.write_at(*position, &[fill]).unwrap();
     }
     assert_eq!(disk.links()[0].writer().unwrap().pending(), 140 * 4096);
     disk.close().unwrap();
     let disk = open(false);
-    for (place, fill) in places.iter().zip(1..) {
+    for (position, fill) in positions.iter().zip(1..) {
         let mut byte = [0];
-        disk.read_at(*place, &mut byte).unwrap();
-        assert_eq!(byte, [fill], "at {place}");
+        disk.read_at(*position, &mut byte).unwrap();
+        assert_eq!(byte, [fill], "at {position}");
     }
 }
 

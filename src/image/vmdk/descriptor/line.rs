@@ -6,7 +6,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 /// The byte order mark in UTF-8.
-pub(super) const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const UTF_8_BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What may be done with an extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub(super) struct RawLine<'a> {
     at: u64,
 }
 
-/// The lines of a text up to its first zero byte, without the mark that editors put before UTF-8.
+/// The lines of a text up to its first zero byte, without the byte order mark that editors put before UTF-8.
 pub(super) struct Lines<'a> {
     rest: &'a [u8],
     at: u64,
@@ -96,7 +96,7 @@ impl<'a> Lines<'a> {
     pub(super) fn new(text: &'a [u8], base: u64) -> Self {
         let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
         let text = &text[..end];
-        let rest = text.strip_prefix(UTF_8_MARK).unwrap_or(text);
+        let rest = text.strip_prefix(UTF_8_BOM).unwrap_or(text);
         Self { rest, at: base + (text.len() - rest.len()) as u64 }
     }
 }
@@ -213,7 +213,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// The text in quotation marks that another begins with, and what follows it. VirtualBox writes names as they are, also
-/// with quotation marks in them: the one that ends the name has a number or nothing behind it.
+/// with quotation marks in them: the one that ends the name has a number or nothing after it.
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = text.strip_prefix(b"\"")?;
     let marks = inner.iter().enumerate().filter(|(_, b)| **b == b'"').map(|(at, _)| at);

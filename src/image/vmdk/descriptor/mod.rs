@@ -11,7 +11,7 @@ mod tests;
 
 use crate::ondisk::ParseError;
 pub(super) use line::{Access, ExtentKind, ExtentLine};
-use line::{Line, Lines, UTF_8_MARK};
+use line::{Line, Lines, UTF_8_BOM};
 pub(super) use name::{Declared, VmdkName};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -54,7 +54,7 @@ pub(super) struct Descriptor {
     pub(super) extents: Vec<ExtentLine>,
     /// `ddb.uuid.image`.
     pub(super) uuid: Option<Uuid>,
-    /// `ddb.uuid.modification`, with its place also where it is nil.
+    /// `ddb.uuid.modification`, with its offset also where it is nil.
     pub(super) modification: Option<Placed<Uuid>>,
     /// `ddb.uuid.parent`.
     pub(super) parent: Option<Uuid>,
@@ -69,7 +69,7 @@ pub(super) struct Descriptor {
 /// Whether text is a descriptor: it has the comment that all programs put into the first line, or its first line that
 /// is no comment gives a `version`, which is what VMware itself looks for.
 pub(super) fn is_descriptor(head: &[u8]) -> bool {
-    let head = head.strip_prefix(UTF_8_MARK).unwrap_or(head);
+    let head = head.strip_prefix(UTF_8_BOM).unwrap_or(head);
     let mut lines = head.split(|b| matches!(b, b'\n' | b'\r'));
     let plain = |line: &[u8]| -> Vec<u8> {
         line.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect()
@@ -87,7 +87,7 @@ impl Descriptor {
     /// Parses the text, which begins `base` bytes into its file and ends at its first zero byte.
     ///
     /// # Errors
-    /// [`ParseError`] with the place of the line or value.
+    /// [`ParseError`] with the offset of the line or value.
     pub(super) fn parse(text: &[u8], base: u64) -> Result<Self, ParseError> {
         let mut new = Self { version: 1, ..Self::default() };
         let mut seen: HashSet<String> = HashSet::new();

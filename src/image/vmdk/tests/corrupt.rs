@@ -56,11 +56,11 @@ fn each_broken_field_has_its_own_message() {
 }
 
 #[test]
-fn what_the_descriptor_gets_wrong_has_its_place() {
+fn errors_in_the_descriptor_name_their_offset() {
     let extent = "line of the VMDK descriptor";
     let kinds = "SPARSE, FLAT, VMFS, ZERO, VMFSSPARSE, SESPARSE";
-    // A text, what stands in its place, what follows from where in the new text.
-    for (from, to, what, place, rest) in [
+    // A text, what replaces it, what follows from where in the new text.
+    for (from, to, what, position, rest) in [
         ("version=1", "version=4", "VMDK descriptor version", "4\nCID", "expected 1 to 3, found 4"),
         (
             "CID=12345678",
@@ -108,7 +108,7 @@ fn what_the_descriptor_gets_wrong_has_its_place() {
         ),
     ] {
         let descriptor = Build::default().descriptor.replacen(from, to, 1);
-        let at = 512 + descriptor.find(place).expect(place);
+        let at = 512 + descriptor.find(position).expect(position);
         let text = failure(open_bytes(Build { descriptor, ..Build::default() }.bytes(), &READ));
         let cause = format!("{what} at offset {at} ({at:#x}): {rest}");
         assert!(text.contains(&format!(": {cause}")), "{text}\nis not\n{cause}");

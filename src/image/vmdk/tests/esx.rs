@@ -129,7 +129,7 @@ fn a_copy_on_write_disk_without_a_descriptor_is_read_when_it_says_what_its_paren
     let image = open_named("/t/disk.dsk", base.clone()).unwrap();
     assert_eq!((image.info().size, &image.info().parent, image.info().variant), (9000 * 512, &None, Variant::Dynamic));
     let delta = failure(open_named("/t/disk-000001-delta.vmdk", base));
-    assert!(delta.contains("disk-000001.vmdk; put that file beside it"), "{delta}");
+    assert!(delta.contains("disk-000001.vmdk; put that file next to it"), "{delta}");
     let mut child = cowd();
     put(&mut child, 32, b"/vmfs/disk.vmdk");
     put(&mut child, 1124, b"a description");
@@ -205,11 +205,11 @@ fn a_space_efficient_extent_is_read_as_by_qemu() {
     assert_eq!(run(4097), Run { extent: Extent::Zero, len: 8187 });
     assert_eq!(run(4099), Run { extent: Extent::Stored { file: 1, offset: SE_GRAINS as u64 + 4101 }, len: 8187 });
     let given = failure(open(MemFile::new("/t/disk-000001-sesparse.vmdk", sesparse()), &READ));
-    assert!(given.contains("disk-000001.vmdk; put that file beside it"), "{given}");
+    assert!(given.contains("disk-000001.vmdk; put that file next to it"), "{given}");
 }
 
 #[test]
-fn a_grain_number_has_its_low_bits_in_front() {
+fn grain_index_has_its_low_bits_first() {
     let mut bytes = sesparse();
     // Grain 4096 of the area, which begins 16 MiB after its start.
     put64(&mut bytes, SE_TABLES, 3 << 60 | 1);

@@ -200,7 +200,7 @@ fn an_extent_given_instead_of_its_descriptor_is_refused() {
     }
     std::fs::write(path("lost-flat.vmdk"), flat(5, 8)).unwrap();
     let error = crate::image::open(&path("lost-flat.vmdk"), READ).err().unwrap().to_string();
-    assert!(error.contains("lost.vmdk; put that file beside it"), "{error}");
+    assert!(error.contains("lost.vmdk; put that file next to it"), "{error}");
     std::fs::write(path("other.vmdk"), sparse()).unwrap();
     let error = crate::image::open(&path("other.vmdk"), READ).err().unwrap().to_string();
     assert!(error.contains("find the descriptor, a small .vmdk file"), "{error}");

@@ -1,4 +1,4 @@
-//! Streams: compressed grains between markers, and the header behind them.
+//! Streams: compressed grains between markers, and the header after them.
 
 use super::*;
 use crate::disk::testing::all;
@@ -127,7 +127,7 @@ fn markers_must_belong_to_their_grain() {
     let stream = good();
     let at = stream.markers[1];
     for (skip, new, cause) in [
-        (0, 25, format!("place in the marker of VMDK grain 3 at offset {at} ({at:#x}): expected sector 24, found 25")),
+        (0, 25, format!("offset in the marker of VMDK grain 3 at offset {at} ({at:#x}): expected sector 24, found 25")),
         (
             8,
             0,
@@ -153,7 +153,7 @@ fn markers_must_belong_to_their_grain() {
     // Two entries that share a grain.
     let mut bytes = stream.bytes.clone();
     bytes.copy_within(stream.table..stream.table + 4, stream.table + 12);
-    assert!(read(bytes).unwrap_err().contains("place in the marker of VMDK grain 3"));
+    assert!(read(bytes).unwrap_err().contains("offset in the marker of VMDK grain 3"));
 }
 
 #[test]

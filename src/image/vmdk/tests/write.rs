@@ -40,7 +40,7 @@ fn without_table(build: &Build) -> Vec<u8> {
 }
 
 #[test]
-fn the_first_write_marks_the_image_and_closing_it_clears_the_mark() {
+fn first_write_sets_the_dirty_flag_and_close_clears_it() {
     let file = MemFile::new("/t/a.vmdk", Build::default().bytes());
     let disk = alone(file.clone(), true);
     let start = file.bytes();
@@ -51,7 +51,7 @@ fn the_first_write_marks_the_image_and_closing_it_clears_the_mark() {
     let ops = file.ops();
     let data = ops.iter().position(|op| matches!(op, Op::SetLen(_))).unwrap();
     let sync = ops.iter().position(|op| matches!(op, Op::Sync)).unwrap();
-    assert!(sync < data, "the marks are on the disk before the data");
+    assert!(sync < data, "the flags are on the disk before the data");
     let marked = file.bytes();
     assert_eq!((marked[8], marked[72]), (1, 1), "in use, without redundant tables");
     let info = alone(file.clone(), false).links()[0].info().clone();
@@ -160,7 +160,7 @@ fn an_extent_does_not_grow_beyond_2_tib() {
         }
     }
     let mut bytes = Build { flags: 1, ..Build::default() }.bytes();
-    // Grains begin behind the end: no place before it is free.
+    // Grains begin after the end: no position before it is free.
     bytes[64..72].fill(0xFF);
     let file = Arc::new(Long(MemFile::new("/t/a.vmdk", bytes)));
     let disk = ChainDisk::new(vec![open(file, &WRITE).unwrap()], Vec::new());
