@@ -10,6 +10,7 @@ use crate::lock::Prober;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
 use crate::storage::Allowed;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::path::Path;
 use uuid::Uuid;
 
@@ -33,10 +34,26 @@ pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &
     };
     let forest = Forest::new(registry);
     let mut media = MediaList::new(registry);
-    let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
+    let mut machines: Vec<MachineReport> =
+        chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
     let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
     let problems = registry.problems.iter().map(|e| error_kind::message(e)).collect();
-    Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
+    let mut media = media.finish(&forest, examine);
+    let (uuids, names) = (repeated(machines.iter().filter_map(|m| m.uuid)), repeated(machines.iter().map(|m| &m.name)));
+    let is_copy: Vec<bool> = machines
+        .iter()
+        .map(|machine| machine.uuid.is_some_and(|uuid| uuids.contains(&uuid)) || names.contains(&machine.name))
+        .collect();
+    machines.iter_mut().zip(is_copy).for_each(|(machine, is_copy)| machine.is_copy = is_copy);
+    let uuids = repeated(media.iter().map(|medium| medium.uuid));
+    media.iter_mut().for_each(|medium| medium.is_copy = uuids.contains(&medium.uuid));
+    Ok(Report { machines, media, problems, unattached })
+}
+
+/// The values that come more than once.
+fn repeated<T: Copy + Eq + Hash>(values: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut seen = HashSet::new();
+    values.filter(|value| !seen.insert(*value)).collect()
 }
 
 fn report_on(
@@ -63,6 +80,7 @@ fn report_on(
         attachments: Vec::new(),
         trees: Vec::new(),
         attached: Vec::new(),
+        is_copy: false,
     };
     let Ok(machine) = &entry.machine else { return unreadable };
     let trees = trees(machine, &entry.path, registry, forest, media);

@@ -137,5 +137,6 @@ fn unknown(uuid: Uuid, device: DeviceKind) -> MediumReport {
         parent: None,
         children: Vec::new(),
         used_by: Vec::new(),
+        is_copy: false,
     }
 }

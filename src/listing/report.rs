@@ -62,6 +62,9 @@ pub struct MachineReport {
     /// The media in `attachments`, by their place in [`Report::media`].
     #[serde(skip)]
     pub(super) attached: Vec<Option<usize>>,
+    /// Whether another listed machine has the same UUID or name, so that only the path tells them apart.
+    #[serde(skip)]
+    pub(super) is_copy: bool,
 }
 
 /// The state of a machine, as far as its settings tell.
@@ -164,6 +167,9 @@ pub struct MediumReport {
     pub children: Vec<Uuid>,
     /// Where it is attached.
     pub used_by: Vec<UseReport>,
+    /// Whether another listed medium has the same UUID, so that only the path tells them apart.
+    #[serde(skip)]
+    pub(super) is_copy: bool,
 }
 
 /// The state of a medium, in upstream's words.

@@ -90,11 +90,12 @@ pub enum Error {
     #[error("What was written to the disk is not durable")]
     Flush(#[source] Box<disk::Error>),
     /// As [`Flush`](Error::Flush), asked for through the mount; it stays mounted.
-    #[error("What was written to the disk mounted on {} is not durable, so it stays mounted; mend the cause and try \
-             again, or give up what was written with umount", path.display())]
+    #[error("What was written to the disk mounted on {} is not durable, so it stays mounted; {advice}", path.display())]
     NotDurable {
         /// The mount point.
         path: PathBuf,
+        /// What to do next.
+        advice: &'static str,
         /// Why: what the process that serves it says, else what the kernel says.
         source: io::Error,
     },

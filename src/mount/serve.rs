@@ -212,7 +212,7 @@ impl Mounted {
     }
 
     fn flush(&self) {
-        // A failure is logged there, and the next flush tries again.
+        // The flusher or the disk has logged a failure.
         let _ = self.flusher.flush_written();
     }
 

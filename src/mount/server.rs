@@ -3,7 +3,7 @@
 use super::flush::Flusher;
 use super::process::Process;
 use super::splice::{self, Pipe};
-use super::{FAILURE_ATTRIBUTE, PID_ATTRIBUTE, STARTED_ATTRIBUTE, file};
+use super::{FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, STARTED_ATTRIBUTE, file};
 use crate::disk::Disk;
 use crate::view::{self, Attributes, DirEntry, Kind, ROOT, View};
 use fuser::{FileAttr, FileType, FopenFlags, INodeNo};
@@ -150,7 +150,10 @@ impl Server {
         let own = match name.to_str() {
             Some(PID_ATTRIBUTE) => Some(self.process.pid.to_string()),
             Some(STARTED_ATTRIBUTE) => Some(self.process.started.to_string()),
-            Some(FAILURE_ATTRIBUTE) => self.flusher.failure(),
+            Some(FAILURE_ATTRIBUTE) => self.flusher.failure().map(|failure| failure.message),
+            Some(LOSS_ATTRIBUTE) => {
+                self.flusher.failure().filter(|failure| failure.is_loss).map(|failure| failure.message)
+            }
             _ => None,
         };
         match own {
@@ -164,7 +167,9 @@ impl Server {
         let mut names = self.view.xattr_names(inode).map_err(errno)?;
         if inode == ROOT {
             names.extend([PID_ATTRIBUTE, STARTED_ATTRIBUTE].map(OsString::from));
-            names.extend(self.flusher.failure().map(|_| FAILURE_ATTRIBUTE.into()));
+            let failure = self.flusher.failure();
+            names.extend(failure.as_ref().map(|_| FAILURE_ATTRIBUTE.into()));
+            names.extend(failure.filter(|failure| failure.is_loss).map(|_| LOSS_ATTRIBUTE.into()));
         }
         Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect())
     }

@@ -1,7 +1,7 @@
 //! `--unmount`: ends a mount from outside and waits until its data is durable and its process gone.
 
 use super::process::Process;
-use super::{Error, FAILURE_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
+use super::{Error, FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io;
@@ -52,9 +52,17 @@ pub fn unmount(directory: &Path) -> Result<()> {
         Served::Private => return as_owner(&point, &entry),
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
-        let reason = xattr::get(&point, FAILURE_ATTRIBUTE).ok().flatten();
+        let get = |name| xattr::get(&point, name).ok().flatten();
+        let advice = match get(LOSS_ATTRIBUTE) {
+            Some(_) => {
+                "flushing again cannot help: copy what you need from it, then give up what was written with umount"
+            }
+            None => "correct the cause and try again, or give up what was written with umount",
+        };
+        let reason = get(FAILURE_ATTRIBUTE);
         let reason = reason.map(|reason| io::Error::other(String::from_utf8_lossy(&reason).into_owned()));
-        return Err(Error::NotDurable { path: point, source: reason.unwrap_or(source) });
+        let source = reason.unwrap_or(source);
+        return Err(Error::NotDurable { path: point, advice, source });
     }
     attach::detach(&point, false)?;
     wait_for(process, &point);

@@ -3,13 +3,14 @@
 
 use super::media::{Forest, outside};
 use super::nearness::Scope;
-use super::place::{self, Place};
+use super::place::{self, Place, SettingsTree};
 use super::settings::GlobalFile;
 use super::uses::Uses;
 use super::xml::ParsedMedium;
 use super::{Error, MachineEntry, Registry, Result, copies, directory, location, settings};
 use crate::crypt::Passwords;
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -30,7 +31,7 @@ impl Registry {
     }
 
     /// Loads what a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its copy; a machine's
-    /// `.vbox` file; or any other directory, of which all `.vbox` files are loaded.
+    /// `.vbox` file; or any other directory, of which each `VirtualBox.xml` and `.vbox` file is loaded, a machine once.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and
@@ -45,18 +46,13 @@ impl Registry {
             Place::GlobalFile(file) => {
                 let mut loader = Loader::new(Scope::new(Scope::home_of(file.parent().unwrap_or(&file)), true));
                 let global = settings::read_global_file(&file, &mut loader.forest.problems)?;
-                Ok(loader.load_global(global, passwords))
+                let directory = loader.add_global(global, passwords);
+                Ok(loader.finish(directory))
             }
             Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
-            Place::Machines { files, cut } => {
-                let mut loader = Loader::new(Scope::new(path, true));
-                if cut {
-                    loader.forest.problems.push(Error::TooMany { path: path.to_path_buf() });
-                }
-                for path in files {
-                    loader.add_found_file(path, passwords);
-                }
-                Ok(loader.finish(path.to_path_buf()))
+            Place::Tree(tree) => {
+                let homes = tree.directories.iter().map(|directory| Scope::home_of(directory).to_path_buf()).collect();
+                Loader::new(Scope::new(path, true).with_homes(homes)).load_tree(path, tree, passwords)
             }
         }
     }
@@ -112,11 +108,43 @@ impl Loader {
 
     fn load_directory(mut self, directory: &Path, passwords: &Passwords) -> Result<Registry> {
         let global = settings::read_global(directory, &mut self.forest.problems)?;
-        Ok(self.load_global(global, passwords))
+        let directory = self.add_global(global, passwords);
+        Ok(self.finish(directory))
     }
 
-    /// Loads the machines that a `VirtualBox.xml` names.
-    fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
+    /// Loads all settings below the directory that the user gave. What cannot be read is a problem, unless nothing else
+    /// is there.
+    fn load_tree(mut self, root: &Path, tree: SettingsTree, passwords: &Passwords) -> Result<Registry> {
+        if tree.cut {
+            self.forest.problems.push(Error::TooMany { path: root.to_path_buf() });
+        }
+        let mut unreadable = Vec::new();
+        for directory in &tree.directories {
+            match settings::read_global(directory, &mut self.forest.problems) {
+                Ok(global) => {
+                    self.add_global(global, passwords);
+                }
+                Err(error) => unreadable.push(error),
+            }
+        }
+        // By path, because backups may share files by hard links.
+        let mut seen = HashSet::new();
+        let mut is_new = |path: &Path| seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()));
+        self.machines.retain(|entry| is_new(&entry.path));
+        for path in tree.machines {
+            if is_new(&path) {
+                self.add_found_file(path, passwords);
+            }
+        }
+        if unreadable.len() == tree.directories.len() && self.machines.is_empty() && !unreadable.is_empty() {
+            return Err(unreadable.swap_remove(0));
+        }
+        self.forest.problems.append(&mut unreadable);
+        Ok(self.finish(root.to_path_buf()))
+    }
+
+    /// Adds the machines and media that a `VirtualBox.xml` names, and returns its directory.
+    fn add_global(&mut self, file: GlobalFile, passwords: &Passwords) -> PathBuf {
         let GlobalFile { path, global, copy } = file;
         let directory = path.parent().unwrap_or(&path).to_path_buf();
         self.outdated.extend(copy);
@@ -132,7 +160,7 @@ impl Loader {
             let found = renamed.find(&self.forest.scope, &directory, written, found, passwords);
             self.add_machine(found);
         }
-        self.finish(directory)
+        directory
     }
 
     /// Adds a machine whose file lay somewhere below the directory that the user gave.
@@ -222,7 +250,7 @@ fn find_all(scope: &Scope, directory: &Path, entries: &[(Uuid, String)], passwor
 fn find(scope: &Scope, directory: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
     let path = location::absolute(directory, written);
     let read = |path: &Path| settings::read_machine(path, Some(uuid), passwords);
-    let is_inside = scope.contains(&path);
+    let is_inside = scope.is_near(directory, &path);
     let file = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
     if !matches!(file, Err(Error::Missing { .. })) {
         return Found { uuid, path, file, registered: None };
@@ -286,10 +314,13 @@ impl Renamed {
                 [] => {}
             }
         }
-        if let Some(found) = read_first(scope.elsewhere(directory, written), &path, uuid, passwords) {
+        let in_other_home = scope.contains(&path) && !scope.is_near(directory, &path);
+        if !(in_other_home && copies::is_any_there(&path))
+            && let Some(found) = read_first(scope.elsewhere(directory, written), &path, uuid, passwords)
+        {
             return found;
         }
-        let file = match scope.contains(&path) {
+        let file = match scope.is_near(directory, &path) {
             true => file,
             false => settings::read_machine(&path, Some(uuid), passwords),
         };
@@ -300,7 +331,7 @@ impl Renamed {
     fn files_in(&mut self, place: &Path) -> &HashMap<Uuid, Vec<PathBuf>> {
         self.0.entry(place.to_path_buf()).or_insert_with(|| {
             let mut by_uuid: HashMap<Uuid, Vec<PathBuf>> = HashMap::new();
-            for file in place::machine_files(place, 1).map(|(files, _)| files).unwrap_or_default() {
+            for file in place::settings_in(place, 1).unwrap_or_default().machines {
                 if let Ok(uuid) = settings::machine_uuid(&file) {
                     by_uuid.entry(uuid).or_default().push(file);
                 }

@@ -47,7 +47,13 @@ impl Forest {
             let registered = place(directory, &medium);
             let known = self.media.find_near(medium.uuid, &file);
             ids.push(match known {
-                Some(id) if self.is_at(id, &registered) && self.media.get(id).parent == parent => id,
+                Some(id)
+                    if self.is_at(id, &registered)
+                        && self.media.get(id).parent == parent
+                        && self.scope.is_near(directory, &registered) =>
+                {
+                    id
+                }
                 _ => {
                     let (location, problem) = self.locate(directory, &medium, &registered);
                     match known.and_then(|id| self.compare(id, &location, parent, &file)) {
@@ -103,7 +109,7 @@ impl Forest {
     /// The file of a medium: where it is registered, unless it is not there or the user pointed elsewhere. And what is
     /// to be said of that.
     fn locate(&mut self, directory: &Path, medium: &ParsedMedium, registered: &Path) -> (PathBuf, Option<Error>) {
-        if !is_file_format(&medium.format) || self.scope.contains(registered) && registered.exists() {
+        if !is_file_format(&medium.format) || self.scope.is_near(directory, registered) && registered.exists() {
             return (registered.to_path_buf(), None);
         }
         let mut search = Search { medium, choice: Choice::new(), like: None };
@@ -158,7 +164,7 @@ impl Forest {
         }
         // A name may have been changed, or be in another form of Unicode.
         let expected = match location::parts(written).last() {
-            Some(name) if is_absolute && !self.scope.contains(registered) => directory.join(name),
+            Some(name) if is_absolute && !self.scope.is_near(directory, registered) => directory.join(name),
             _ => registered.to_path_buf(),
         };
         search.offer_alike(nearness::alike(&expected));
@@ -171,7 +177,8 @@ impl Forest {
         for place in places {
             search.offer_by_uuid(self.near.images(&place));
         }
-        if search.choice.is_decided() || !is_absolute {
+        let in_other_home = self.scope.contains(registered) && registered.exists();
+        if search.choice.is_decided() || !is_absolute || in_other_home {
             return;
         }
         for path in self.scope.elsewhere(directory, written) {

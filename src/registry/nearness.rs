@@ -122,6 +122,8 @@ pub(super) struct Scope {
     real: PathBuf,
     /// Whether the user gave it, so that what lies outside of it may belong to another copy.
     given: bool,
+    /// The homes inside of `root` that have settings of their own: each may be a copy of another.
+    homes: Vec<PathBuf>,
     /// Directories, and what they are without symbolic links.
     directories: Mutex<HashMap<PathBuf, PathBuf>>,
     /// Where tails of paths begin, and whether there is such a file or directory.
@@ -149,6 +151,17 @@ impl Scope {
     /// What the user gave; none for the registry that is read by default.
     pub(super) fn given(&self) -> Option<&Path> {
         self.given.then_some(&*self.root)
+    }
+
+    /// With homes inside of it.
+    pub(super) fn with_homes(self, homes: Vec<PathBuf>) -> Self {
+        Self { homes, ..self }
+    }
+
+    /// Whether a path is inside, and in the same home as the settings in `dir` where those lie in a home.
+    pub(super) fn is_near(&self, dir: &Path, path: &Path) -> bool {
+        let home = self.homes.iter().filter(|home| dir.starts_with(home)).max_by_key(|home| home.components().count());
+        self.contains(path) && home.is_none_or(|home| path.starts_with(home))
     }
 
     /// Whether a path, all symbolic links followed, leads to where the user pointed. Everything does when the user

@@ -19,6 +19,11 @@ pub(super) fn is_global_name(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GLOBAL))
 }
 
+/// Whether a file is `VirtualBox.xml`.
+pub(super) fn is_global(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == GLOBAL)
+}
+
 /// Whether a directory has `VirtualBox.xml` or a copy of it.
 pub(super) fn are_in(directory: &Path) -> bool {
     copies::is_any_there(&directory.join(GLOBAL))
@@ -56,7 +61,7 @@ pub(super) fn read_global(directory: &Path, problems: &mut Vec<Error>) -> Result
 /// [`Error::Io`] and what is wrong with the file.
 pub(super) fn read_global_file(path: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
     let (global, copy) = copies::read_newest(path, |path| parse(path, parse_global))?;
-    let is_copy = path.file_name().is_none_or(|name| name != GLOBAL);
+    let is_copy = !is_global(path);
     if copy.is_none() && !is_copy {
         problems.extend(emptied(path, &global));
     }

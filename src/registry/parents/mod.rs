@@ -16,8 +16,8 @@ use crate::image::{ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 use hint::Hint;
-pub(super) use next_to::NextTo;
 use next_to::places;
+pub(super) use next_to::{NextTo, correct};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -40,7 +40,9 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         links.set_found_by(by);
         match source {
             Source::Registered(registry, id) => {
-                for (at, link) in registry.links_from(id)?.into_iter().enumerate() {
+                let mut registered = registry.links_from(id)?;
+                correct(&mut registered, identify, &mut search.notes);
+                for (at, link) in registered.into_iter().enumerate() {
                     let is_parent = at == 0;
                     links.push(if is_parent { Link { far, rivals: rivals.clone(), ..link } } else { link })?;
                 }

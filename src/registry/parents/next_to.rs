@@ -3,7 +3,7 @@
 use super::compare;
 use crate::image::{ImageInfo, ParentLink};
 use crate::registry::nearness::{Identity, Rank};
-use crate::registry::{Error, Identify, Result};
+use crate::registry::{Error, Identify, Link, Result};
 use crate::storage::local::Devices;
 use std::collections::HashMap;
 use std::fs;
@@ -73,6 +73,36 @@ impl<'a> NextTo<'a> {
             self.directories.insert(directory.to_path_buf(), found);
         }
         self.directories.get(directory).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Replaces the path of each link whose file has another UUID than the registered one by that of the only image near it
+/// that has the registered one. Without such an image the link stays, and opening it reports the other UUID.
+pub(in crate::registry) fn correct(links: &mut [Link], identify: &Identify<'_>, notes: &mut Vec<String>) {
+    let mut near = NextTo::new(identify);
+    for link in links {
+        let Some(uuid) = link.registered_uuid else { continue };
+        let found = identify(&link.path, Devices::Refused).ok().and_then(|info| info.uuid);
+        let Some(found) = found.filter(|found| *found != uuid) else { continue };
+        let mut paths = Vec::new();
+        for (_, step) in places(&link.path).iter().filter(|(rank, _)| *rank <= Rank::Machine) {
+            let same = step.iter().flat_map(|directory| {
+                let images = near.images(directory).iter().filter(|image| image.uuid == Some(uuid));
+                images.map(|image| image.path.clone()).collect::<Vec<_>>()
+            });
+            paths.extend(same);
+            if !paths.is_empty() {
+                break;
+            }
+        }
+        if let [path] = &*paths {
+            notes.push(format!(
+                "{} has the UUID {found}, not {uuid} as registered; {} has it and is used instead",
+                link.path.display(),
+                path.display()
+            ));
+            link.path.clone_from(path);
+        }
     }
 }
 

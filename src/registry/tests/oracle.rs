@@ -93,7 +93,7 @@ fn reported_machines(text: &str) -> Vec<String> {
     let mut controller = String::new();
     let mut in_snapshots = false;
     for line in text.lines() {
-        for label in ["Name", "Groups", "UUID", "Config file", "Snapshot directory", "State"] {
+        for label in ["Name", "Groups", "UUID", "Config file", "Snapshot folder", "State"] {
             facts.extend(value(line, label).map(|value| format!("{label} {value}")));
         }
         if line.starts_with('#')
@@ -126,7 +126,7 @@ fn known_machines(registry: &Registry) -> Vec<String> {
         facts.push(format!("Groups {}", machine.groups.join(",")));
         facts.push(format!("UUID {}", machine.uuid));
         facts.push(file);
-        facts.push(format!("Snapshot directory {}", machine.snapshot_directory.display()));
+        facts.push(format!("Snapshot folder {}", machine.snapshot_directory.display()));
         let since = machine.last_state_change.trim_end_matches('Z');
         assert_eq!(machine.state, MachineState::PoweredOff);
         facts.push(format!("State powered off (since {since}.000000000)"));

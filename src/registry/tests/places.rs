@@ -101,3 +101,77 @@ fn what_has_no_settings_is_said() {
     lab.write("disk.vdi", vdi(1, 0));
     assert_eq!(load_from(lab.path("disk.vdi")).unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+/// A home with a registry that names its machine "vm" at an absolute path of the live host.
+fn put_home(lab: &Lab, home: &str, live: &str, n: u128) {
+    let entry = format!("<MachineEntry uuid=\"{{{}}}\" src=\"{live}/VMs/vm/vm.vbox\"/>", uuid(n));
+    let global = lab.global().replace("<MachineRegistry>", &format!("<MachineRegistry>{entry}"));
+    let disk = disk(n + 1, &format!("{live}/VMs/vm/vm.vdi"), "");
+    lab.write(
+        &format!("{home}/.config/VirtualBox/VirtualBox.xml"),
+        global.replace("</Global>", &(media(&disk) + "</Global>")),
+    );
+    lab.write(&format!("{home}/VMs/vm/vm.vbox"), machine(n, "vm", "", &attached(&[n + 1])));
+    lab.write(&format!("{home}/VMs/vm/vm.vdi"), vdi(n + 1, 0));
+}
+
+fn machine_paths(lab: &Lab, registry: &Registry) -> Vec<String> {
+    registry.machines.iter().map(|entry| lab.bare(&entry.path.display().to_string())).collect()
+}
+
+fn medium_paths(lab: &Lab, registry: &Registry) -> Vec<String> {
+    registry.media.iter().map(|(_, medium)| lab.bare(&medium.location.display().to_string())).collect()
+}
+
+#[test]
+fn reads_the_registry_of_each_home_in_a_directory() {
+    let lab = Lab::new();
+    put_home(&lab, "ann", "/gone/ann", 10);
+    put_home(&lab, "deep/bob", "/gone/bob", 20);
+    lab.write("stray/stray.vbox", machine(30, "stray", "", ""));
+    let registry = load_from(lab.path("")).unwrap();
+    // The media are registered by the homes, not by the machines.
+    let expected = ["ann/VMs/vm/vm.vdi", "deep/bob/VMs/vm/vm.vdi"];
+    assert_eq!(medium_paths(&lab, &registry), expected);
+    let expected = ["ann/VMs/vm/vm.vbox", "deep/bob/VMs/vm/vm.vbox", "stray/stray.vbox"];
+    assert_eq!(machine_paths(&lab, &registry), expected);
+    let found = problems(&registry);
+    assert!(found.iter().all(|problem| problem.contains("/gone/")), "{found:?}");
+}
+
+#[test]
+fn each_home_has_its_own_copy_of_a_machine() {
+    let lab = Lab::new();
+    let live = lab.path("ann");
+    for home in ["ann", "bob"] {
+        put_home(&lab, home, live.to_str().unwrap(), 10);
+    }
+    let registry = load_from(lab.path("")).unwrap();
+    assert_eq!(machine_paths(&lab, &registry), ["ann/VMs/vm/vm.vbox", "bob/VMs/vm/vm.vbox"]);
+    assert_eq!(medium_paths(&lab, &registry), ["ann/VMs/vm/vm.vdi", "bob/VMs/vm/vm.vdi"]);
+    // What a home does not have is that of the other.
+    fs::remove_dir_all(lab.path("bob/VMs")).unwrap();
+    let registry = load_from(lab.path("")).unwrap();
+    assert_eq!(machine_paths(&lab, &registry), ["ann/VMs/vm/vm.vbox"]);
+    assert_eq!(medium_paths(&lab, &registry), ["ann/VMs/vm/vm.vdi"]);
+}
+
+#[test]
+fn lists_a_machine_of_a_home_once_when_only_its_copy_is_left() {
+    let lab = Lab::new();
+    put_home(&lab, "ann", "/gone/ann", 10);
+    fs::rename(lab.path("ann/VMs/vm/vm.vbox"), lab.path("ann/VMs/vm/vm.vbox-prev")).unwrap();
+    assert_eq!(machine_paths(&lab, &load_from(lab.path("")).unwrap()), ["ann/VMs/vm/vm.vbox"]);
+}
+
+#[test]
+fn reports_the_home_whose_registry_cannot_be_read() {
+    let lab = Lab::new();
+    put_home(&lab, "ann", "/gone/ann", 10);
+    let torn = lab.write("bob/.VirtualBox/VirtualBox.xml", "<Virtual");
+    let registry = load_from(lab.path("")).unwrap();
+    assert_eq!(machine_names(&registry), ["vm"]);
+    assert!(problems(&registry).iter().any(|problem| problem.contains(torn.to_str().unwrap())));
+    fs::remove_dir_all(lab.path("ann")).unwrap();
+    assert_eq!(load_from(lab.path("")).unwrap_err().kind(), ErrorKind::Corrupt);
+}
