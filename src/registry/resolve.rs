@@ -1,4 +1,4 @@
-//! What an argument of the command line means: a medium's UUID, or the path of an image.
+//! Resolves an argument of the command line: the UUID of a medium, or the path of an image.
 
 use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 /// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
 /// `current`; without hyphens, it is a path where there is such a file, and else a UUID. The parents of a registered image are those of the registry; those of any other are found by its header:
-/// in the registry, by the header's own hints, or beside the file.
+/// in the registry, by the header's own hints, or next to the file.
 ///
 /// # Errors
-/// [`Error::NotFound`], which says what `what` is instead where it names a machine or a snapshot; [`Error::Chain`];
+/// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];
 /// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
 pub fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
     resolve_allowing(registry, what, current, &Allowed::NONE)

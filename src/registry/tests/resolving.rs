@@ -1,10 +1,10 @@
-//! What an argument of the command line means.
+//! Resolving arguments of the command line.
 
 use super::*;
 use crate::error_kind::ErrorKind;
 use std::path::Path;
 
-/// A machine with two disks and a snapshot, its images in place.
+/// A machine with two disks and a snapshot, with its images.
 fn lab() -> (Lab, Registry) {
     let mut lab = Lab::new();
     let snapshot = format!("<Snapshot uuid=\"{}\" name=\"fresh\">{}</Snapshot>", uuid(20), attached(&[1]));
@@ -175,7 +175,7 @@ fn without_a_registry_headers_are_followed() {
     let (lab, _) = lab();
     let chain = resolve(None, "vm/Snapshots/2.vdi", &lab.path("")).unwrap();
     assert_eq!(names(&chain), ["2.vdi", "base.vdi"]);
-    assert_eq!(chain.links[0].found_by, "its UUID, beside the file");
+    assert_eq!(chain.links[0].found_by, "its UUID, next to the file");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a path that a user gives for the settings is: VirtualBox's directory or a file in it, somebody's home in a backup,
+//! Classifies the path that a user gives for the settings: VirtualBox's directory or a file in it, somebody's home in a backup,
 //! a machine's file, or a directory of homes and machines.
 
 use super::directory::{self, Platform};
@@ -8,15 +8,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Directories that are looked into at most for `.vbox` files.
+/// The most directories that are searched for settings.
 const MAX_DIRECTORIES: usize = 20_000;
 
-/// How deep below the given directory they are looked for. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
+/// The depth of the search below the given directory. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
 const DEEPEST: usize = 8;
 
-/// Where settings are.
+/// A source of settings.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SettingsSource {
     /// A directory with `VirtualBox.xml` or a copy of it.
     Directory(PathBuf),
     /// `VirtualBox.xml`, or a copy of it whose name begins so.
@@ -38,11 +38,11 @@ pub(super) struct SettingsTree {
     pub(super) cut: bool,
 }
 
-impl Place {
-    /// Finds out what `path` is.
+impl SettingsSource {
+    /// Classifies `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a directory without any settings.
+    /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
         let is_directory = match fs::metadata(path) {
@@ -84,7 +84,7 @@ pub(super) fn settings_in(directory: &Path, deepest: usize) -> io::Result<Settin
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if depth == 0 => return Err(e),
-            // Directories of other users: what can be read is shown.
+            // A directory of another user: show what can be read.
             Err(e) => {
                 log::debug!("Cannot look into {}: {e}", directory.display());
                 continue;

@@ -1,4 +1,4 @@
-//! What a path that is given for the settings may be.
+//! The kinds of paths that can be given for the settings.
 
 use super::*;
 use crate::error_kind::ErrorKind;
@@ -12,27 +12,27 @@ fn machine_names(registry: &Registry) -> Vec<String> {
     registry.machines.iter().map(|entry| entry.name().into_owned()).collect()
 }
 
-/// A registry in `place` that has the machine "vm".
-fn put_registry(lab: &Lab, place: &str) {
+/// A registry in `directory` that has the machine "vm".
+fn put_registry(lab: &Lab, directory: &str) {
     let entry = format!("<MachineEntry uuid=\"{{{}}}\" src=\"vm/vm.vbox\"/>", uuid(10));
     let global = lab.global().replace("<MachineRegistry>", &format!("<MachineRegistry>{entry}"));
-    lab.write(&format!("{place}/VirtualBox.xml"), global);
-    lab.write(&format!("{place}/vm/vm.vbox"), machine(10, "vm", "", ""));
+    lab.write(&format!("{directory}/VirtualBox.xml"), global);
+    lab.write(&format!("{directory}/vm/vm.vbox"), machine(10, "vm", "", ""));
 }
 
 #[test]
-fn a_home_that_was_copied_has_the_directory_where_its_host_cached_it() {
-    for place in [".", ".VirtualBox", ".config/VirtualBox", "Library/VirtualBox"] {
+fn finds_the_settings_directory_of_a_copied_home() {
+    for directory in [".", ".VirtualBox", ".config/VirtualBox", "Library/VirtualBox"] {
         let lab = Lab::new();
-        put_registry(&lab, place);
+        put_registry(&lab, directory);
         let registry = load_from(lab.path("")).unwrap();
-        assert_eq!((machine_names(&registry), problems(&registry)), (vec!["vm".to_owned()], Vec::new()), "{place}");
-        assert_eq!(registry.directory, location::normalize(&lab.path(place)));
+        assert_eq!((machine_names(&registry), problems(&registry)), (vec!["vm".to_owned()], Vec::new()), "{directory}");
+        assert_eq!(registry.directory, location::normalize(&lab.path(directory)));
     }
 }
 
 #[test]
-fn the_file_itself_may_be_given_or_its_copy() {
+fn accepts_the_settings_file_or_its_copy() {
     let lab = Lab::new();
     put_registry(&lab, ".");
     let registry = load_from(lab.path("VirtualBox.xml")).unwrap();
@@ -50,7 +50,7 @@ fn the_file_itself_may_be_given_or_its_copy() {
 }
 
 #[test]
-fn of_a_directory_without_a_registry_all_machines_are_found() {
+fn finds_all_machines_in_a_directory_without_registry() {
     let lab = Lab::new();
     lab.write("web/front/front.vbox", machine(10, "front", "", &(media(&disk(1, "a.vdi", "")) + &attached(&[1]))));
     lab.write("back/back.vbox", machine(11, "back", "", &attached(&[1])));
@@ -74,9 +74,9 @@ fn of_a_directory_without_a_registry_all_machines_are_found() {
 }
 
 #[test]
-fn machines_are_looked_for_eight_directories_deep() {
+fn searches_eight_levels_for_machines() {
     let lab = Lab::new();
-    // Deeper than it is looked.
+    // Below the depth of the search.
     lab.write("1/2/3/4/5/6/7/8/9/deep.vbox", machine(10, "deep", "", ""));
     let error = load_from(lab.path("")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -85,7 +85,7 @@ fn machines_are_looked_for_eight_directories_deep() {
 }
 
 #[test]
-fn what_has_no_settings_is_said() {
+fn reports_a_path_without_settings() {
     let lab = Lab::new();
     let error = load_from(lab.path("none")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
