@@ -14,8 +14,10 @@ use std::hash::Hash;
 use std::path::Path;
 use uuid::Uuid;
 
-/// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
-/// [`Registry::find_machine`] understands it. `prober` tells who holds the images, `allowed` which files images may name that lie elsewhere. Every image file that is shown is opened once, to read its header.
+/// Gathers the listing of a registry: all machines and media, or the machine that `wanted` names as
+/// [`Registry::find_machine`] understands it. `prober` reports who holds the images; `allowed` are the
+/// files that images may name although they lie elsewhere. Every image file that is shown is opened once, to read its
+/// header.
 ///
 /// # Errors
 /// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
@@ -50,7 +52,7 @@ pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &
     Ok(Report { machines, media, problems, unattached })
 }
 
-/// The values that come more than once.
+/// The values that occur more than once.
 fn repeated<T: Copy + Eq + Hash>(values: impl Iterator<Item = T>) -> HashSet<T> {
     let mut seen = HashSet::new();
     values.filter(|value| !seen.insert(*value)).collect()
@@ -84,7 +86,7 @@ fn report_on(
     };
     let Ok(machine) = &entry.machine else { return unreadable };
     let trees = trees(machine, &entry.path, registry, forest, media);
-    let place = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
+    let index = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
     MachineReport {
         state: match machine.state {
             registry::MachineState::PoweredOff => MachineState::OffOrRunning,
@@ -100,7 +102,7 @@ fn report_on(
         current_state_modified: machine.current_state_modified,
         snapshots: snapshots(machine),
         attachments: attachments(&machine.attachments),
-        attached: machine.attachments.iter().map(place).collect(),
+        attached: machine.attachments.iter().map(index).collect(),
         trees,
         ..unreadable
     }

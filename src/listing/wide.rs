@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 256;
 
 /// Writes the wide form.
 pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Result<()> {
-    // Made twice rather than kept: of tens of thousands they take more memory than the report.
+    // Made twice rather than stored: tens of thousands take more memory than the report.
     let layout = Layout::choose(&|look| parts(report).for_each(|items| rows(&items).for_each(&mut *look)), style);
     for (line, tone) in layout.heading().iter().zip([Tone::Heading, Tone::Plain]) {
         writeln!(out, "{}", style.paint(tone, line))?;
