@@ -1,4 +1,4 @@
-//! FUSE's requests, answered from the view.
+//! Answers the requests of FUSE from the view.
 
 use super::flush::Flusher;
 use super::process::Process;
@@ -120,7 +120,7 @@ impl Server {
         })
     }
 
-    /// Passes the entries of a directory from an offset on to `add`, until it says that there is no more room.
+    /// Passes the entries of a directory from an offset on to `add`, until it returns that it is full.
     pub(super) fn list(
         &self,
         directory: u64,
@@ -197,11 +197,11 @@ impl Server {
     }
 }
 
-/// Does what a request wants. A mistake in this program must not leave the request without an answer, nor the session
+/// Does what a request wants. A bug in this program must not leave the request without an answer, nor the session
 /// without the thread.
 pub(super) fn answer<T>(work: impl FnOnce() -> Result<T, Errno>) -> Result<T, fuser::Errno> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        log::error!("A request could not be answered because of a mistake in this program; please report it");
+        log::error!("A request could not be answered because of a bug in this program; please report it");
         Err(Errno::EIO)
     });
     done.map_err(fuser_errno)
@@ -236,7 +236,7 @@ pub(super) fn attr(attributes: &Attributes) -> FileAttr {
     }
 }
 
-/// What a directory's entry alone says of a file.
+/// The attributes that a directory entry alone gives.
 pub(super) fn unknown_attr(inode: u64, kind: Kind) -> FileAttr {
     FileAttr {
         ino: INodeNo(inode),

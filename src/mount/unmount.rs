@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The first pause between two looks at the process that is to end; it doubles up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(100);
-/// When the user is told that it takes a while.
+/// When the user is informed of the wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// By whom a mount is served.
@@ -23,7 +23,7 @@ enum Served {
     By(Process),
     /// By nobody: the process was killed.
     Dead,
-    /// It tells nobody but the user who mounted it.
+    /// Only the user who mounted it may ask.
     Private,
 }
 
@@ -101,7 +101,7 @@ fn attribute(point: &Path, name: &str) -> io::Result<u64> {
 /// Root may not look into a user's mount; a process of that user may.
 fn as_owner(point: &Path, entry: &table::Entry) -> Result<()> {
     let (Some(uid), Some(gid)) = (entry.number("user_id"), entry.number("group_id")) else {
-        return Err(Error::io(point, "find who mounted")(io::Error::other("the mount table does not say")));
+        return Err(Error::io(point, "find who mounted")(io::Error::other("the mount table has no user")));
     };
     let program = std::env::current_exe().map_err(Error::io(point, "start another process to unmount"))?;
     let mut command = Command::new(program);
