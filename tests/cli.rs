@@ -300,3 +300,44 @@ fn a_copy_of_the_settings_is_used_for_reading_and_not_for_writing() {
     let other = run(registry.program().args(["-l", "-i", "9706b379-412c-49ab-a268-2947746740fa"]));
     assert_eq!((other.status.code(), text(&other.stderr)), (Some(0), String::new()));
 }
+
+#[test]
+fn listings_tell_copies_apart_by_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = |uuid: u32, name: &str| {
+        let uuid = |n: u32| format!("{{00000000-0000-0000-0000-{:012}}}", uuid + n);
+        format!(
+            "<VirtualBox version=\"1.19-linux\"><Machine uuid=\"{0}\" name=\"{name}\" snapshotFolder=\"Snapshots\">\
+             <MediaRegistry><HardDisks><HardDisk uuid=\"{1}\" location=\"d.vdi\" format=\"VDI\"/></HardDisks>\
+             </MediaRegistry><Hardware><StorageControllers><StorageController name=\"SATA\" type=\"AHCI\">\
+             <AttachedDevice type=\"HardDisk\" port=\"0\" device=\"0\"><Image uuid=\"{1}\"/></AttachedDevice>\
+             </StorageController></StorageControllers></Hardware></Machine></VirtualBox>",
+            uuid(0),
+            uuid(1)
+        )
+    };
+    // A copy, and another machine of the same name.
+    for (at, uuid, name) in [("a", 10, "twin"), ("b", 10, "twin"), ("c", 30, "twin"), ("d", 40, "single")] {
+        let home = directory.path().join(at);
+        fs::create_dir(&home).unwrap();
+        fs::write(home.join("m.vbox"), settings(uuid, name)).unwrap();
+        fs::write(home.join("d.vdi"), "no image").unwrap();
+    }
+    for form in ["-l", "-lw", "-lv"] {
+        let output =
+            run(Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).args([form, "--settings"]).arg(directory.path()));
+        let listing = text(&output.stdout);
+        // What a problem says of a path is not what tells copies apart.
+        let has = |path: &str| {
+            let path = directory.path().join(path).display().to_string();
+            listing.lines().any(|line| line.trim().trim_start_matches("Path:").trim_matches([' ', '|']) == path)
+        };
+        for path in ["a/m.vbox", "b/m.vbox", "c/m.vbox", "a/d.vdi", "b/d.vdi"] {
+            assert!(has(path), "{form}: {path}: {listing}");
+        }
+        // Others are shown as before.
+        for path in ["d/m.vbox", "c/d.vdi", "d/d.vdi"] {
+            assert_eq!(has(path), form == "-lv", "{form}: {path}: {listing}");
+        }
+    }
+}

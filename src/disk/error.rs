@@ -24,9 +24,9 @@ pub enum Error {
     /// The disk was opened read-only.
     #[error("The disk is open read-only; use --rw to write")]
     ReadOnly,
-    /// A flush failed before, so some of what was written may be lost, and no later flush can find out.
-    #[error("What was written to {} may be lost, because it could not be flushed before ({reason}); unmount it, check \
-             the disk that holds it, and write again", path.display())]
+    /// A flush failed before, so some of what was written may be lost, and no later flush can tell.
+    #[error("What was written to {} since the last flush may be lost, because it could not be flushed ({reason}), and \
+             nothing more is written to it; unmount it, check the disk that holds it, and write again", path.display())]
     Lost {
         /// The image's file that could not be flushed.
         path: PathBuf,
@@ -91,6 +91,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether writes may be lost for good, so that no later flush can succeed. The disk logs this once per image.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Image(image::Error::Unsynced { .. }))
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -146,16 +146,22 @@ impl ChainDisk {
 
     /// Does something that may flush, unless a flush failed before.
     fn watched(&self, action: impl FnOnce() -> Result<()>) -> Result<()> {
-        if let Some((path, reason)) = self.write.lost.get() {
-            return Err(Error::Lost { path: path.clone(), reason: reason.clone() });
+        if let Some(lost) = self.lost() {
+            return Err(lost);
         }
         action().inspect_err(|error| {
             if let Error::Image(image::Error::Unsynced { path, source }) = error
                 && self.write.lost.set((path.clone(), source.to_string())).is_ok()
             {
-                log::error!("{}; what was written since the last flush may be lost", message(error));
+                self.lost().iter().for_each(|lost| log::error!("{}", message(lost)));
             }
         })
+    }
+
+    /// The error of everything that comes after a failed flush.
+    fn lost(&self) -> Option<Error> {
+        let (path, reason) = self.write.lost.get()?.clone();
+        Some(Error::Lost { path, reason })
     }
 
     pub(super) fn write_range(&self, offset: u64, buf: &[u8]) -> Result<()> {

@@ -4,7 +4,7 @@ use super::style::{Style, Tone};
 use super::text::{printable, wrap};
 use std::io::{self, Write};
 
-/// The least room for a value beside its label. With less, values are not wrapped but left to the terminal.
+/// The fewest columns for a value after its label. With fewer, values are not wrapped but left to the terminal.
 const NARROWEST: usize = 10;
 
 /// Writes fields, all values at the same column.
@@ -26,11 +26,11 @@ impl<'a> Block<'a> {
     /// A field for reading: wrapped on a narrow terminal. Its lines stay lines.
     pub(super) fn text(&mut self, label: &str, value: &str, tone: Tone) -> io::Result<()> {
         let start = self.indent + self.label;
-        let room = self.style.width.map(|width| width.saturating_sub(start)).filter(|room| *room >= NARROWEST);
+        let columns = self.style.width.map(|width| width.saturating_sub(start)).filter(|columns| *columns >= NARROWEST);
         let mut label = label;
         for line in value.lines() {
             let line = printable(line);
-            let lines = room.map_or_else(|| vec![line.to_string()], |room| wrap(&line, room));
+            let lines = columns.map_or_else(|| vec![line.to_string()], |columns| wrap(&line, columns));
             for line in lines {
                 self.line(label, &line, tone)?;
                 label = "";
@@ -39,7 +39,7 @@ impl<'a> Block<'a> {
         Ok(())
     }
 
-    /// A field for copying, such as a UUID or a path: never broken. When there is no room beside the label it goes to
+    /// A field for copying, such as a UUID or a path: never broken. When it does not fit after the label it goes to
     /// the next line.
     pub(super) fn solid(&mut self, label: &str, value: &str, tone: Tone) -> io::Result<()> {
         let value = printable(value);

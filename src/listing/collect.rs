@@ -10,11 +10,14 @@ use crate::lock::Prober;
 use crate::registry::{self, Attachment, DeviceKind, Machine, MachineEntry, MediumId, Registry};
 use crate::storage::Allowed;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::path::Path;
 use uuid::Uuid;
 
-/// Gathers what a listing says of a registry: all machines and media, or the machine that `wanted` names as
-/// [`Registry::find_machine`] understands it. `prober` tells who holds the images, `allowed` which files images may name that lie elsewhere. Every image file that is shown is opened once, to read its header.
+/// Gathers the listing of a registry: all machines and media, or the machine that `wanted` names as
+/// [`Registry::find_machine`] understands it. `prober` reports who holds the images; `allowed` are the
+/// files that images may name although they lie elsewhere. Every image file that is shown is opened once, to read its
+/// header.
 ///
 /// # Errors
 /// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
@@ -33,10 +36,26 @@ pub(super) fn collect_with(registry: &Registry, wanted: Option<&str>, examine: &
     };
     let forest = Forest::new(registry);
     let mut media = MediaList::new(registry);
-    let machines = chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
+    let mut machines: Vec<MachineReport> =
+        chosen.iter().map(|entry| report_on(entry, registry, &forest, &mut media)).collect();
     let unattached = if wanted.is_none() { unattached(registry, &forest, &mut media) } else { Vec::new() };
     let problems = registry.problems.iter().map(|e| error_kind::message(e)).collect();
-    Ok(Report { machines, media: media.finish(&forest, examine), problems, unattached })
+    let mut media = media.finish(&forest, examine);
+    let (uuids, names) = (repeated(machines.iter().filter_map(|m| m.uuid)), repeated(machines.iter().map(|m| &m.name)));
+    let is_copy: Vec<bool> = machines
+        .iter()
+        .map(|machine| machine.uuid.is_some_and(|uuid| uuids.contains(&uuid)) || names.contains(&machine.name))
+        .collect();
+    machines.iter_mut().zip(is_copy).for_each(|(machine, is_copy)| machine.is_copy = is_copy);
+    let uuids = repeated(media.iter().map(|medium| medium.uuid));
+    media.iter_mut().for_each(|medium| medium.is_copy = uuids.contains(&medium.uuid));
+    Ok(Report { machines, media, problems, unattached })
+}
+
+/// The values that occur more than once.
+fn repeated<T: Copy + Eq + Hash>(values: impl Iterator<Item = T>) -> HashSet<T> {
+    let mut seen = HashSet::new();
+    values.filter(|value| !seen.insert(*value)).collect()
 }
 
 fn report_on(
@@ -63,10 +82,11 @@ fn report_on(
         attachments: Vec::new(),
         trees: Vec::new(),
         attached: Vec::new(),
+        is_copy: false,
     };
     let Ok(machine) = &entry.machine else { return unreadable };
     let trees = trees(machine, &entry.path, registry, forest, media);
-    let place = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
+    let index = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
     MachineReport {
         state: match machine.state {
             registry::MachineState::PoweredOff => MachineState::OffOrRunning,
@@ -82,7 +102,7 @@ fn report_on(
         current_state_modified: machine.current_state_modified,
         snapshots: snapshots(machine),
         attachments: attachments(&machine.attachments),
-        attached: machine.attachments.iter().map(place).collect(),
+        attached: machine.attachments.iter().map(index).collect(),
         trees,
         ..unreadable
     }

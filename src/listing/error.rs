@@ -1,10 +1,10 @@
-//! What can go wrong with a listing.
+//! Errors of listings.
 
 use crate::error_kind::ErrorKind;
 use crate::registry;
 use std::io;
 
-/// A failure. What is wrong with a machine or a medium is no failure of its listing: it is shown.
+/// A failure. A problem of a machine or medium is not a failure of its listing: it is shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -32,7 +32,7 @@ impl Error {
         }
     }
 
-    /// Whether it only says that the reader of the output has gone.
+    /// Whether it only means that the reader has closed the pipe.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Write(e) if e.kind() == io::ErrorKind::BrokenPipe)

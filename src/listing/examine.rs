@@ -1,4 +1,4 @@
-//! What the image files themselves tell: their size, the disk's, and whether they can be used.
+//! Facts from the image files themselves: their size, the size of the disk, and whether they can be used.
 
 use super::report::MediumState;
 use crate::error_kind;
@@ -16,7 +16,7 @@ use std::thread;
 /// The facts about one medium.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
-    /// Bytes of its files: 0 when there is none, none when that cannot be found out.
+    /// Bytes of its files: 0 without files, `None` when unknown.
     pub(super) size_on_disk: Option<u64>,
     /// Bytes of the disk.
     pub(super) capacity: Option<u64>,
@@ -45,7 +45,7 @@ pub(super) fn all(media: &[Option<&Medium>], prober: &lock::Prober, allowed: &Al
     })
 }
 
-/// What there is to say of a medium that no settings file has.
+/// The facts about a medium that no settings file registers.
 pub(super) fn unregistered() -> Facts {
     let problem =
         "It is attached, but no settings file registers it; look for the settings of the machine that owns it";
@@ -103,7 +103,7 @@ fn contradiction(medium: &Medium, info: &ImageInfo) -> Option<String> {
             Format::Raw => "no image of a known format; restore it from a backup".to_owned(),
             other => format!("{other}; find the right file"),
         };
-        return Some(format!("The registry says that it is {}, but its content is {content}", medium.format));
+        return Some(format!("It is registered as {}, but its content is {content}", medium.format));
     }
     let found = info.uuid.filter(|found| *found != medium.uuid)?;
     Some(format!("The registry gives it the UUID {}, but its header has {found}; find the right file", medium.uuid))
@@ -173,17 +173,14 @@ mod tests {
         );
         let found = facts(&Build::default().bytes(), "VMDK");
         assert_eq!(found.state, MediumState::NoAccess);
-        assert_eq!(
-            found.problem.unwrap(),
-            "The registry says that it is VMDK, but its content is VDI; find the right file"
-        );
+        assert_eq!(found.problem.unwrap(), "It is registered as VMDK, but its content is VDI; find the right file");
         let found = facts(&[0; 4096], "VDI");
         assert_eq!(found.state, MediumState::NoAccess);
-        assert!(found.problem.unwrap().starts_with("The registry says that it is VDI, but its content is no image"));
+        assert!(found.problem.unwrap().starts_with("It is registered as VDI, but its content is no image"));
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_access_and_says_why() {
+    fn explains_no_access_to_an_unreadable_image() {
         let found = facts(&Build::default().bytes()[..80], "VDI");
         assert_eq!((found.state, found.capacity), (MediumState::NoAccess, None));
         assert!(found.problem.unwrap().contains(" is corrupt: "));
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_there_all_the_same() {
+    fn lists_unsupported_images_as_created() {
         let found = facts(&Build { version: 0x0009_0000, ..Build::default() }.bytes(), "VDI");
         assert_eq!((found.size_on_disk, found.capacity, found.state), (Some(1024), None, MediumState::Created));
         assert!(found.problem.is_some());

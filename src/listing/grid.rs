@@ -13,7 +13,7 @@ pub(super) type Cells = Vec<String>;
 #[derive(Debug)]
 pub(super) struct Columns {
     widths: Vec<usize>,
-    /// Those whose cells end at the same place; the others' begin there.
+    /// The columns that are aligned right; the others are aligned left.
     right: &'static [usize],
 }
 
@@ -23,7 +23,7 @@ impl Columns {
         Self { widths: Vec::new(), right }
     }
 
-    /// Makes room for a row.
+    /// Widens the columns to fit a row.
     pub(super) fn fit(&mut self, row: &[String]) {
         self.widths.resize(self.widths.len().max(row.len()), 1);
         for (widest, cell) in self.widths.iter_mut().zip(row) {
@@ -41,7 +41,7 @@ impl Columns {
         self.widths.iter().map(|width| "-".repeat(*width)).collect()
     }
 
-    /// The lines of rows that there is room for, without blanks at their ends.
+    /// The lines of rows that the columns fit, without trailing blanks.
     pub(super) fn lines(&self, rows: Vec<Cells>) -> Vec<String> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);

@@ -1,12 +1,12 @@
 //! JSON.
 
 use super::Result;
-use super::text::is_obeyed;
+use super::text::is_interpreted;
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
-/// Writes a report as JSON, indented, with a line end. Characters that a terminal would obey are escaped.
+/// Writes a report as JSON, indented, with a line end. Characters that a terminal interprets are escaped.
 ///
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
@@ -31,7 +31,7 @@ macro_rules! as_indented {
 impl Formatter for Sanitized {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_obeyed(*c)) {
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_interpreted(*c)) {
             write!(out, "{}\\u{:04x}", &rest[..at], u32::from(c))?;
             rest = &rest[at + c.len_utf8()..];
         }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_finds_nothing_to_obey() {
+    fn escapes_what_a_terminal_interprets() {
         let mut out = Vec::new();
         write_json(&mut out, &["a\x1b[2J", "\u{9b}2J \u{202e}", "日本"]).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -7,7 +7,7 @@ use super::tree::{Node, Tree};
 
 /// How many snapshots are named before the rest is only counted.
 const NAMED: usize = 3;
-/// Marks what the machine's current state has attached.
+/// The label of what the machine's current state has attached.
 const CURRENT: &str = "(current state)";
 /// Stands for an empty name.
 const NO_NAME: &str = "(no name)";

@@ -1,4 +1,4 @@
-//! Laying out the rows of the wide form in the room there is.
+//! Lays out the rows of the wide form in the width of the terminal.
 
 use super::grid::{Cells, Columns, GAP};
 use super::style::Style;
@@ -8,12 +8,12 @@ use super::text::{fit, width};
 const UUID_WIDTH: usize = 36;
 /// The least width to cut names to before the UUIDs move to lines of their own.
 const LEAST_NAME: usize = 30;
-/// The greatest width of a name, room or not: a hostile one would widen every row.
+/// The greatest width of a name on any terminal: a hostile one would widen every row.
 const LONGEST_NAME: usize = 255;
 /// Size and capacity: their digits are aligned.
 const RIGHT: &[usize] = &[1, 2];
 
-/// A row before it is known how much room it has.
+/// A row before its width is known.
 pub(super) struct Row {
     /// The part of the tree before its first line.
     pub(super) branch: String,
@@ -51,10 +51,10 @@ impl Layout {
     /// The layout that shows the most of all rows within the width of the terminal.
     pub(super) fn choose(each: &EachRow<'_>, style: Style) -> Self {
         let natural = Self::new(Form::OneLine(LONGEST_NAME), each);
-        let Some(room) = style.width else { return natural };
+        let Some(available) = style.width else { return natural };
         let widths = natural.columns.widths();
         let details: usize = widths[1..5].iter().map(|width| width + GAP).sum();
-        let name = room.saturating_sub(details + GAP + UUID_WIDTH);
+        let name = available.saturating_sub(details + GAP + UUID_WIDTH);
         if widths[0] <= name {
             return natural;
         }
@@ -62,10 +62,10 @@ impl Layout {
         each(&mut |row| stem = stem.max(width(&row.stem)));
         let form = if name >= LEAST_NAME {
             Form::OneLine(name)
-        } else if room.saturating_sub(details) >= stem + UUID_WIDTH {
-            Form::TwoLines(room - details)
+        } else if available.saturating_sub(details) >= stem + UUID_WIDTH {
+            Form::TwoLines(available - details)
         } else {
-            Form::ThreeLines(room)
+            Form::ThreeLines(available)
         };
         Self::new(form, each)
     }
@@ -79,7 +79,7 @@ impl Layout {
         Self { form, columns }
     }
 
-    /// The heading and the rule below it; nothing when there is no room for columns.
+    /// The heading and the rule below it; nothing when columns do not fit.
     pub(super) fn heading(&self) -> Vec<String> {
         self.form.heading().map_or_else(Vec::new, |heading| self.columns.lines(vec![heading, self.columns.rule()]))
     }
@@ -106,28 +106,28 @@ impl Form {
 
     fn cells(self, row: &Row) -> Cells {
         let Row { branch, stem, name, details, uuid } = row;
-        let name = |room: usize| {
-            let room = room.min(LONGEST_NAME).saturating_sub(width(branch)).max(1);
-            format!("{branch}{}", fit(name, room))
+        let name = |available: usize| {
+            let available = available.min(LONGEST_NAME).saturating_sub(width(branch)).max(1);
+            format!("{branch}{}", fit(name, available))
         };
         match self {
-            Self::OneLine(room) => {
-                let mut cells = vec![name(room)];
+            Self::OneLine(available) => {
+                let mut cells = vec![name(available)];
                 cells.extend(details.iter().cloned());
                 cells.push(uuid.clone());
                 cells
             }
-            Self::TwoLines(room) => {
-                let mut cells = vec![format!("{}\n{stem}{uuid}", name(room))];
+            Self::TwoLines(available) => {
+                let mut cells = vec![format!("{}\n{stem}{uuid}", name(available))];
                 cells.extend(details.iter().cloned());
                 cells
             }
-            Self::ThreeLines(room) => {
+            Self::ThreeLines(available) => {
                 let details = details.iter().map(|d| d.trim()).filter(|d| !d.is_empty()).collect::<Vec<_>>().join(" ");
                 let details = if details.is_empty() { details } else { format!("{stem}{details}\n") };
-                // The UUID is not cut, so the tree beside it is.
-                let stem = &stem[..stem.len().min(room.saturating_sub(UUID_WIDTH))];
-                vec![format!("{}\n{details}{stem}{uuid}", name(room))]
+                // The UUID is not cut, so the tree before it is.
+                let stem = &stem[..stem.len().min(available.saturating_sub(UUID_WIDTH))];
+                vec![format!("{}\n{details}{stem}{uuid}", name(available))]
             }
         }
     }

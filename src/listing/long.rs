@@ -148,15 +148,15 @@ fn write_drives(
     report: &Report,
     style: Style,
 ) -> Result<()> {
-    for (attachment, place) in machine.attachments.iter().zip(&machine.attached) {
+    for (attachment, index) in machine.attachments.iter().zip(&machine.attached) {
         if attachment.kind == DeviceKind::HardDisk {
             continue;
         }
         let mut block = Block::new(out, style, 4, short::MEDIUM_LABEL);
-        let node = removable.iter().find(|node| Some(node.medium) == *place);
+        let node = removable.iter().find(|node| Some(node.medium) == *index);
         match (node, &attachment.host_drive) {
             (Some(node), _) => {
-                // Who has the current state in view need not be told that it is used by it only.
+                // A use by nothing but the current state is already clear from the drive.
                 let uses = label::own_uses(node, machine).filter(|_| !node.uses.snapshots.is_empty());
                 write_removable(&mut block, attachment.kind, &report.media[node.medium], uses)?;
             }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use uuid::Uuid;
 
-/// What a place in the list stands for.
+/// An entry of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Entry {
     Registered(MediumId),
@@ -16,40 +16,40 @@ enum Entry {
     Unknown(Uuid, DeviceKind),
 }
 
-/// Collects media and gives each a place.
+/// Collects media and gives each an index.
 pub(super) struct MediaList<'a> {
     registry: &'a Registry,
     entries: Vec<Entry>,
-    places: HashMap<Entry, usize>,
+    indexes: HashMap<Entry, usize>,
 }
 
 impl<'a> MediaList<'a> {
     /// An empty list.
     pub(super) fn new(registry: &'a Registry) -> Self {
-        Self { registry, entries: Vec::new(), places: HashMap::new() }
+        Self { registry, entries: Vec::new(), indexes: HashMap::new() }
     }
 
-    /// The place of a medium.
+    /// The index of a medium.
     pub(super) fn add(&mut self, id: MediumId) -> usize {
-        self.place(Entry::Registered(id))
+        self.index_of(Entry::Registered(id))
     }
 
-    /// The place of a medium that a machine with these settings has attached under a UUID.
+    /// The index of a medium that a machine with these settings has attached under a UUID.
     pub(super) fn add_attached(&mut self, uuid: Uuid, kind: DeviceKind, settings: &Path) -> usize {
         match self.registry.media.find_near(uuid, settings) {
             Some(id) => self.add(id),
-            None => self.place(Entry::Unknown(uuid, kind)),
+            None => self.index_of(Entry::Unknown(uuid, kind)),
         }
     }
 
-    fn place(&mut self, entry: Entry) -> usize {
-        *self.places.entry(entry).or_insert_with(|| {
+    fn index_of(&mut self, entry: Entry) -> usize {
+        *self.indexes.entry(entry).or_insert_with(|| {
             self.entries.push(entry);
             self.entries.len() - 1
         })
     }
 
-    /// Examines all media and reports them in the order of their places.
+    /// Examines all media and reports them in the order of their indexes.
     pub(super) fn finish(self, forest: &Forest<'_>, examine: &Examine<'_>) -> Vec<MediumReport> {
         let media: Vec<Option<&Medium>> = self.entries.iter().map(|entry| self.medium(*entry)).collect();
         let facts = examine(&media);
@@ -79,7 +79,7 @@ impl<'a> MediaList<'a> {
         report
     }
 
-    /// What the registry says of a medium, facts about its file left out.
+    /// The report of a medium from the registry, without the facts about its file.
     fn registered(&self, id: MediumId, forest: &Forest<'_>) -> MediumReport {
         let media = &self.registry.media;
         let medium = media.get(id);
@@ -99,7 +99,7 @@ impl<'a> MediaList<'a> {
         }
     }
 
-    /// The uses of a medium, in a vector without spare room: of most media there is one.
+    /// The uses of a medium, in a vector without spare capacity: most media have one.
     fn use_reports(&self, uses: &[Use]) -> Vec<UseReport> {
         let mut reports = Vec::with_capacity(uses.len());
         reports.extend(uses.iter().filter_map(|one| self.use_report(*one)));
@@ -118,7 +118,7 @@ impl<'a> MediaList<'a> {
     }
 }
 
-/// A medium that only its UUID is known of.
+/// A medium of which only the UUID is known.
 fn unknown(uuid: Uuid, device: DeviceKind) -> MediumReport {
     MediumReport {
         uuid,
@@ -137,5 +137,6 @@ fn unknown(uuid: Uuid, device: DeviceKind) -> MediumReport {
         parent: None,
         children: Vec::new(),
         used_by: Vec::new(),
+        is_copy: false,
     }
 }

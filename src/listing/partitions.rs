@@ -35,7 +35,7 @@ pub struct DiskReport {
     pub scheme: &'static str,
     /// Bytes of the sectors that the table counts in.
     pub sector_size: u32,
-    /// What the whole disk holds, also beside its partitions; `null` for nothing known.
+    /// The content of the whole disk, also next to its partitions; `null` for nothing known.
     pub filesystem: Option<ContentReport>,
     /// The partitions.
     pub partitions: Vec<PartitionReport>,
@@ -69,7 +69,7 @@ pub struct PartitionReport {
     pub index: usize,
     /// The number that Linux gives it; 0 for none.
     pub linux_number: u32,
-    /// Whether it is marked as bootable.
+    /// Whether it has the bootable flag.
     pub boot: bool,
     /// The first sector.
     pub start: u64,
@@ -79,7 +79,7 @@ pub struct PartitionReport {
     pub size: u64,
     /// The first byte on the disk.
     pub offset: u64,
-    /// What the table says it is, in upstream's words where it has some.
+    /// The type in the table, by upstream's name where it has one.
     #[serde(rename = "type")]
     pub kind: Cow<'static, str>,
     /// The label that the table gives it; empty for none.
@@ -90,7 +90,7 @@ pub struct PartitionReport {
 
 impl DiskReport {
     /// The report on the disk of a chain that has `size` bytes. `contents` are those of the table's volumes, and
-    /// behind them that of the whole disk.
+    /// after them that of the whole disk.
     #[must_use]
     pub fn new(chain: &Chain, size: u64, table: &Table, contents: &[Content]) -> Self {
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
@@ -168,9 +168,9 @@ pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) ->
     } else {
         let contents = contents(disk);
         let next_to = joined(rows(disk), &contents);
-        // The name is cut before anything else, but not to less than can be told apart.
+        // The name is cut before anything else, but stays distinguishable.
         let name = width(&base_name(disk)).min(LEAST_NAME);
-        if style.width.is_none_or(|room| total(&next_to) + name <= room) {
+        if style.width.is_none_or(|columns| total(&next_to) + name <= columns) {
             write_table(out, named(next_to, disk, style), RIGHT, style)?;
         } else {
             // Neither a UUID nor a number is ever cut.
@@ -226,7 +226,7 @@ fn total(rows: &[Cells]) -> usize {
     columns(rows, RIGHT).widths().iter().map(|width| GAP + width).sum::<usize>().saturating_sub(GAP)
 }
 
-/// Rows with those of another table beside them.
+/// Rows with those of another table next to them.
 fn joined(rows: Vec<Cells>, more: &[Cells]) -> Vec<Cells> {
     rows.into_iter().zip(more).map(|(row, more)| row.into_iter().chain(more.iter().cloned()).collect()).collect()
 }
@@ -274,18 +274,18 @@ fn rows(disk: &DiskReport) -> Vec<Cells> {
     std::iter::once(heading).chain(disk.partitions.iter().map(row)).collect()
 }
 
-/// Puts the disk's name before the numbers in the first column, cut to the room that the others leave.
+/// Puts the disk's name before the numbers in the first column, cut to the columns that the others leave.
 fn named(mut rows: Vec<Cells>, disk: &DiskReport, style: Style) -> Vec<Cells> {
     let others: usize = columns(&rows, RIGHT).widths()[1..].iter().map(|width| GAP + width).sum();
-    let room = style.width.map_or(usize::MAX, |columns| columns.saturating_sub(others));
+    let free = style.width.map_or(usize::MAX, |columns| columns.saturating_sub(others));
     let name = base_name(disk);
     for row in rows.iter_mut().skip(1) {
-        row[0] = format!("{}{}", fit(&name, room.saturating_sub(width(&row[0])).max(LEAST_NAME)), row[0]);
+        row[0] = format!("{}{}", fit(&name, free.saturating_sub(width(&row[0])).max(LEAST_NAME)), row[0]);
     }
     rows
 }
 
-/// The name of the base image's file, harmless.
+/// The name of the base image's file, sanitized.
 fn base_name(disk: &DiskReport) -> String {
     let name = Path::new(&disk.base).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     printable(&name).into_owned()

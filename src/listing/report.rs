@@ -1,4 +1,4 @@
-//! What a listing says, as plain data. Serialized, these are the objects of the JSON output: the names of their fields
+//! The content of a listing as plain data. Serialized, these are the objects of the JSON output: the names of their fields
 //! stay as they are.
 //!
 //! Sizes are bytes, paths are absolute. A field that does not apply is `null`.
@@ -26,7 +26,7 @@ pub struct Report {
 /// A machine.
 #[derive(Debug, Serialize)]
 pub struct MachineReport {
-    /// The UUID; `null` where nothing but a settings file says it that cannot be read.
+    /// The UUID; `null` when only a settings file that cannot be read has it.
     pub uuid: Option<Uuid>,
     /// The name. For a machine whose settings cannot be read, the name of its settings file.
     pub name: String,
@@ -59,16 +59,19 @@ pub struct MachineReport {
     /// The trees of the hard disks that are attached, in the current state or in a snapshot; then DVDs and floppies.
     #[serde(skip)]
     pub(super) trees: Vec<Tree>,
-    /// The media in `attachments`, by their place in [`Report::media`].
+    /// The media in `attachments`, as indexes into [`Report::media`].
     #[serde(skip)]
     pub(super) attached: Vec<Option<usize>>,
+    /// Whether another listed machine has the same UUID or name, so that only the path distinguishes them.
+    #[serde(skip)]
+    pub(super) is_copy: bool,
 }
 
-/// The state of a machine, as far as its settings tell.
+/// The state of a machine according to its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineState {
-    /// Powered off or running: the settings of a running machine do not tell.
+    /// Powered off or running: the settings do not distinguish them.
     OffOrRunning,
     /// There is a saved state.
     Saved,
@@ -150,7 +153,7 @@ pub struct MediumReport {
     pub description: String,
     /// The id of the key that the medium is encrypted with.
     pub encryption_key: Option<String>,
-    /// The bytes that its files take; `null` when they cannot be examined, 0 when there is none.
+    /// The bytes that its files take; `null` when they cannot be examined, 0 without files.
     pub size_on_disk: Option<u64>,
     /// The bytes of the disk that the guest sees; `null` when the image cannot be read.
     pub capacity: Option<u64>,
@@ -164,6 +167,9 @@ pub struct MediumReport {
     pub children: Vec<Uuid>,
     /// Where it is attached.
     pub used_by: Vec<UseReport>,
+    /// Whether another listed medium has the same UUID, so that only the path distinguishes them.
+    #[serde(skip)]
+    pub(super) is_copy: bool,
 }
 
 /// The state of a medium, in upstream's words.

@@ -47,6 +47,9 @@ fn write_machine(out: &mut dyn Write, machine: &MachineReport, style: Style) -> 
     let mut block = Block::new(out, style, 0, MACHINE_LABEL);
     block.text("VM:", &label::machine(machine), Tone::Heading)?;
     block.solid("UUID:", &label::uuid(machine), Tone::Plain)?;
+    if machine.is_copy {
+        block.solid("Path:", &machine.path, Tone::Plain)?;
+    }
     match machine.state {
         MachineState::OffOrRunning => {}
         MachineState::Saved => block.text("State:", "saved", Tone::Plain)?,
@@ -97,6 +100,9 @@ fn write_medium(
 ) -> Result<()> {
     let mut block = begin_medium(out, node, machine, medium, style)?;
     block.text("Desc:", &medium.description, Tone::Plain)?;
+    if medium.is_copy && !medium.path.is_empty() {
+        block.solid("Path:", &medium.path, Tone::Plain)?;
+    }
     let size = medium.size_on_disk.map_or_else(|| "-".to_owned(), scaled);
     block.text("Size:", &size, Tone::Plain)?;
     let capacity = medium.capacity.map_or_else(|| "-".to_owned(), scaled);

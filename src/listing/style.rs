@@ -11,7 +11,7 @@ pub struct Style {
     pub color: bool,
 }
 
-/// What a line says, which decides its colour.
+/// The meaning of a line, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     /// As it is.

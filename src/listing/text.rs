@@ -1,25 +1,25 @@
-//! Text as a terminal shows it: made harmless, measured, cut, and wrapped.
+//! Text as a terminal shows it: sanitized, measured, cut, and wrapped.
 
 use std::borrow::Cow;
 use std::mem;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-/// Words of up to so many columns are not broken, room or not: a UUID in braces has that many, and a broken one cannot
+/// Words of up to so many columns are never broken: a UUID in braces has that many, and a broken one cannot
 /// be copied.
 const UNBROKEN: usize = 38;
 /// Stands for what was cut off.
 const CUT: &str = "…";
 
-/// The text without anything that a terminal would obey: control characters, and those that turn the direction of the
+/// The text without anything that a terminal interprets: control characters, and those that turn the direction of the
 /// text around, are shown as escapes.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_obeyed) {
+    if !text.contains(is_interpreted) {
         return Cow::Borrowed(text);
     }
     let mut sanitized = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if is_obeyed(c) {
+        if is_interpreted(c) {
             sanitized.extend(c.escape_default());
         } else {
             sanitized.push(c);
@@ -30,7 +30,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 
 /// Whether a terminal acts on a character instead of showing it. Line and paragraph separators, and overrides,
 /// embeddings and isolates of text direction count, joiners within emoji and scripts do not.
-pub(super) fn is_obeyed(c: char) -> bool {
+pub(super) fn is_interpreted(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -92,7 +92,7 @@ pub(super) fn scaled(bytes: u64) -> String {
     format!("{}.{}{}", bytes / unit, bytes % unit * 10 / unit, UNITS[exponent as usize])
 }
 
-/// [`scaled`], or `-` in its place, for a size that is not known.
+/// [`scaled`], or `-` for a size that is not known.
 pub(super) fn scaled_or_none(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "- ".to_owned(), scaled)
 }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn escapes_what_a_terminal_interprets() {
         assert_eq!(printable("a\x1b[31mb\x07\u{9b}c\nd\te"), r"a\u{1b}[31mb\u{7}\u{9b}c\nd\te");
         assert_eq!(printable("x\u{202e}gpj.exe"), r"x\u{202e}gpj.exe");
         let sanitized = "ünï 日本 👩‍👩‍👧 e\u{301} \u{200e}";

@@ -23,7 +23,7 @@ pub(super) struct Tree {
 /// A medium in a tree.
 #[derive(Debug)]
 pub(super) struct Node {
-    /// Its place in [`Report::media`](super::Report::media).
+    /// Its index in [`Report::media`](super::Report::media).
     pub(super) medium: usize,
     /// 0 for the base.
     pub(super) level: usize,
@@ -38,7 +38,7 @@ pub(super) struct Node {
 /// Where one machine has a medium attached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Uses {
-    /// The snapshots, by their place in the machine's list.
+    /// The snapshots, as indexes into the machine's list.
     pub(super) snapshots: Vec<usize>,
     /// Whether the current state does.
     pub(super) current: bool,

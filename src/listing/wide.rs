@@ -28,7 +28,7 @@ const AT_A_TIME: usize = 256;
 
 /// Writes the wide form.
 pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Result<()> {
-    // Made twice rather than kept: of tens of thousands they take more memory than the report.
+    // Made twice rather than stored: tens of thousands take more memory than the report.
     let layout = Layout::choose(&|look| parts(report).for_each(|items| rows(&items).for_each(&mut *look)), style);
     for (line, tone) in layout.heading().iter().zip([Tone::Heading, Tone::Plain]) {
         writeln!(out, "{}", style.paint(tone, line))?;
@@ -113,10 +113,18 @@ fn push_machine(items: &mut Vec<Item>, machine: &MachineReport) {
     let details = [String::new(), String::new(), String::new(), state.to_owned()];
     let uuid = label::uuid(machine);
     items.push(Item::Row(Row { branch: String::new(), stem: String::new(), name, details, uuid }, tone));
+    if machine.is_copy {
+        items.push(path_of_copy("    ".to_owned(), &machine.path));
+    }
     if let Some(error) = &machine.error {
         let text = printable(error).into_owned();
         items.push(Item::Remark { stem: "    ".to_owned(), text, tone: Tone::Problem });
     }
+}
+
+/// The path of a machine or medium that has copies.
+fn path_of_copy(stem: String, path: &str) -> Item {
+    Item::Remark { stem, text: printable(path).into_owned(), tone: Tone::Plain }
 }
 
 fn push_trees(items: &mut Vec<Item>, trees: &[Tree], machine: Option<&MachineReport>, report: &Report) {
@@ -149,12 +157,16 @@ fn push_medium(
         medium.state.name().to_owned(),
     ];
     let problem = medium.problem.as_ref().filter(|_| medium.state == MediumState::NoAccess);
+    let below = format!("{stem}   ");
     let remark = problem.map(|problem| Item::Remark {
-        stem: format!("{stem}   "),
+        stem: below.clone(),
         text: printable(problem).into_owned(),
         tone: Tone::Problem,
     });
     let row = Row { branch, stem, name: label::row(node, machine, medium), details, uuid: medium.uuid.to_string() };
     items.push(Item::Row(row, label::tone(medium, node.uses.current)));
+    if medium.is_copy && !medium.path.is_empty() {
+        items.push(path_of_copy(below, &medium.path));
+    }
     items.extend(remark);
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in this room.
+//! Errors of locking.
 
 use super::{Holder, Mode, User};
 use crate::error_kind::ErrorKind;
@@ -25,7 +25,7 @@ pub enum Error {
     },
     /// Nothing keeps another writer away.
     #[error(
-        "{} cannot be locked for writing: there can be no lock file beside it, its file system has no locks, and there is no \
+        "{} cannot be locked for writing: there can be no lock file next to it, its file system has no locks, and there is no \
          directory for lock files; set XDG_RUNTIME_DIR to one that only you can write",
         path.display()
     )]
@@ -48,7 +48,7 @@ pub enum Error {
         mode: Mode,
         /// Who holds it, of those that left a record.
         holders: Vec<Holder>,
-        /// Who holds it, as the kernel says, when there is no record.
+        /// Who holds it according to the kernel, when there is no record.
         processes: Vec<User>,
     },
     /// A program that takes no locks, such as a virtual machine, has the image open.

@@ -1,7 +1,7 @@
 //! The lock file: what its bytes mean, and how processes meet on one that comes and goes.
 //!
-//! A lock file has a line of text that says what it is, and a [record](super::record) per holder. The locks are on
-//! bytes far behind, which the file never has, because some file systems (SMB) keep others from reading locked bytes:
+//! A lock file has a line of text that identifies it, and a [record](super::record) per holder. The locks are on
+//! bytes far past its end, because some file systems (SMB) keep others from reading locked bytes:
 //!
 //! | bytes | lock |
 //! |---|---|
@@ -45,7 +45,7 @@ const MAX_ATTEMPTS: usize = 1000;
 pub(super) struct LockFile {
     file: File,
     path: PathBuf,
-    place: Place,
+    entry: DirectoryEntry,
     writable: bool,
     /// The first byte of the slot that is ours.
     slot: Option<off_t>,
@@ -57,7 +57,7 @@ impl LockFile {
     ///
     /// Fails also when the file is something else, or its file system has no locks.
     pub(super) fn open(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<Self> {
-        let place = Place::of(path)?;
+        let entry = DirectoryEntry::of(path)?;
         for _ in 0..MAX_ATTEMPTS {
             let (file, writable) = match open_existing(path, owned_as) {
                 Ok(opened) => opened,
@@ -68,8 +68,8 @@ impl LockFile {
                 Err(e) => return Err(e),
             };
             // Not given: somebody is about to remove the file.
-            if ofd::try_lock(&file, Mode::Read, &PRESENCE)? && place.has(&file)? {
-                return Ok(Self { file, path: path.to_path_buf(), place, writable, slot: None });
+            if ofd::try_lock(&file, Mode::Read, &PRESENCE)? && entry.has(&file)? {
+                return Ok(Self { file, path: path.to_path_buf(), entry, writable, slot: None });
             }
             std::thread::yield_now();
         }
@@ -115,8 +115,8 @@ impl LockFile {
         // Of several that leave at once, each sees the others until the last one is here.
         ofd::unlock(&self.file, &PRESENCE)?;
         if self.writable && ofd::try_lock(&self.file, Mode::Write, &PRESENCE)? {
-            if self.place.has(&self.file)? {
-                self.place.remove()?;
+            if self.entry.has(&self.file)? {
+                self.entry.remove()?;
             }
             ofd::unlock(&self.file, &PRESENCE)?;
         }
@@ -133,7 +133,7 @@ impl Drop for LockFile {
     }
 }
 
-/// Who holds the lock of the lock file at `path`, as its records say. None when nobody does, or there is no such file.
+/// Who holds the lock of the lock file at `path`, from its records. `None` when nobody does or the file does not exist.
 pub(super) fn holders(path: &Path, image: &fs::Metadata) -> io::Result<Option<(Mode, Vec<Holder>)>> {
     let file = match open_checked(path, image, false) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -173,7 +173,7 @@ fn record_place(slot: off_t) -> u64 {
     RECORDS + u64::try_from(slot - SLOTS.start).unwrap_or(0) * record::SIZE as u64
 }
 
-/// Opens for writing too where that is allowed; says whether it was.
+/// Opens for writing too where that is allowed, and returns whether it was.
 fn open_existing(path: &Path, image: &fs::Metadata) -> io::Result<(File, bool)> {
     match open_checked(path, image, true) {
         Ok(file) => Ok((file, true)),
@@ -222,14 +222,14 @@ fn create(path: &Path, permissions: u32, owned_as: &fs::Metadata) -> io::Result<
     Ok(file)
 }
 
-/// A name in a directory. The directory is kept open: when the lock is given back, something may be mounted over it.
+/// A name in a directory. The directory is kept open: something may be mounted over it before the lock is released.
 #[derive(Debug)]
-struct Place {
+struct DirectoryEntry {
     dir: File,
     name: OsString,
 }
 
-impl Place {
+impl DirectoryEntry {
     fn of(path: &Path) -> io::Result<Self> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());

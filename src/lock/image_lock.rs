@@ -1,8 +1,8 @@
-//! The second lock: `flock` on the image file itself. Lock files in different directories (one user can write beside the
+//! The second lock: `flock` on the image file itself. Lock files in different directories (one user can write next to the
 //! image, another cannot) do not meet; the image they share does.
 
 use super::Mode;
-use super::place::Target;
+use super::target::Target;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -10,11 +10,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::Duration;
 
-/// udev locks a block device for a moment when it changes, so one refusal says little.
+/// udev locks a block device for a moment when it changes, so one refusal proves little.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// File systems (SMB, CIFS, SMB2) on which a lock of the image would keep our own other opens of it from reading and
+/// File systems (SMB, CIFS, SMB2) on which a lock of the image would keep other opens of it by this program from reading and
 /// writing. Source: Linux `include/uapi/linux/magic.h`.
 const MANDATORY: [i128; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
 
@@ -76,7 +76,7 @@ impl Flock {
     }
 }
 
-/// The locks that are held on this machine. Empty where the kernel does not tell. It gives them a page at a time, so of
+/// The locks that are held on this machine. Empty where the kernel does not list them. It gives them a page at a time, so of
 /// a long table that changes meanwhile a line may be missed: good for messages and listings, not for decisions.
 pub(super) fn flocks() -> Vec<Flock> {
     File::open("/proc/locks").and_then(read_table).map(|text| parse(&text)).unwrap_or_default()
@@ -112,10 +112,10 @@ fn parse(text: &str) -> Vec<Flock> {
             _ => return None,
         };
         let pid = words.next()?.parse().ok()?;
-        let mut place = words.next()?.split(':');
-        let mut device_part = || u64::from_str_radix(place.next()?, 16).ok();
+        let mut file = words.next()?.split(':');
+        let mut device_part = || u64::from_str_radix(file.next()?, 16).ok();
         let device = nix::sys::stat::makedev(device_part()?, device_part()?);
-        Some(Flock { mode, pid, device, inode: place.next()?.parse().ok()? })
+        Some(Flock { mode, pid, device, inode: file.next()?.parse().ok()? })
     };
     text.lines().filter_map(line).collect()
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proc_locks_is_understood() {
+    fn parses_proc_locks() {
         let text = "1: FLOCK  ADVISORY  WRITE 123 08:1f:9175074 0 EOF\n\
                     1: -> FLOCK  ADVISORY  WRITE 124 08:1f:9175074 0 EOF\n\
                     2: OFDLCK ADVISORY  READ -1 00:06:1028 0 EOF\n\

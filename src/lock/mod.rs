@@ -5,7 +5,7 @@
 //!
 //! The kernel holds the locks, so a process that dies leaves none behind. There are two, and both must be got:
 //!
-//! * on a lock file beside the image, `.NAME.vboximg-lock`, where each holder leaves a record of itself for the
+//! * on a lock file next to the image, `.NAME.vboximg-lock`, where each holder leaves a record of itself for the
 //!   messages of others. Where that cannot be made it is in the user's runtime directory.
 //! * on the image itself, for those whose lock files are in different directories.
 
@@ -15,8 +15,8 @@ pub mod users;
 mod file;
 mod image_lock;
 mod ofd;
-mod place;
 mod record;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +25,6 @@ pub use users::{Search, User, check_writable, users};
 
 use file::LockFile;
 use image_lock::{Flock, Outcome};
-use place::Target;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
@@ -35,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::SystemTime;
+use target::Target;
 
 /// How often taking a lock starts again because its holder was gone when asked for its name.
 const MAX_ATTEMPTS: usize = 5;
@@ -48,7 +48,7 @@ pub enum Mode {
     Write,
 }
 
-/// Who holds a lock, as its record says. For messages only: the kernel's lock is the truth.
+/// Who holds a lock, from its record. For messages only: the kernel's lock is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Read or write.
@@ -92,7 +92,7 @@ pub enum State {
 pub struct Guard {
     /// None where the image's file system has no such lock.
     image: Option<File>,
-    /// None where it can be neither beside the image nor in a directory of the user's own.
+    /// `None` where it can be neither next to the image nor in a directory of the user.
     _lock_file: Option<LockFile>,
 }
 
@@ -188,10 +188,10 @@ fn open_lock_file(target: &Target, mode: Mode) -> Result<Option<LockFile>> {
         match LockFile::open(&path, target.lock_file_permissions(), &target.attributes) {
             Ok(file) if mode == Mode::Write && !file.writable() => return Err(Error::ForeignLockFile { path }),
             Ok(file) => return Ok(Some(file)),
-            Err(e) => log::debug!("No lock file beside {}: {e}", target.path.display()),
+            Err(e) => log::debug!("No lock file next to {}: {e}", target.path.display()),
         }
     }
-    let Some(directory) = place::make_runtime_directory() else { return Ok(None) };
+    let Some(directory) = target::make_runtime_directory() else { return Ok(None) };
     let attributes = directory.metadata().map_err(|e| Error::io(&directory, "read the attributes of", e))?;
     let path = directory.join(target.name_in_runtime());
     match LockFile::open(&path, 0o600, &attributes) {
@@ -206,7 +206,7 @@ fn open_lock_file(target: &Target, mode: Mode) -> Result<Option<LockFile>> {
 /// The kernel's table of locks, which is read by a thread of its own: the kernel takes some ten milliseconds for it.
 type Table = LazyLock<Vec<Flock>, Box<dyn FnOnce() -> Vec<Flock> + Send>>;
 
-/// Tells who holds images now, for many images: what the kernel says of the whole machine is read once.
+/// Reports who holds images now, for many images: the kernel's table for the whole machine is read once.
 #[derive(Debug)]
 pub struct Prober {
     flocks: Table,
@@ -219,12 +219,12 @@ impl Prober {
     #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
     pub fn new() -> Self {
         let reading = thread::spawn(image_lock::flocks);
-        // What the kernel does not tell is an empty table.
+        // A table that the kernel does not provide counts as empty.
         Self::with(Box::new(move || reading.join().unwrap_or_default()))
     }
 
-    /// Looks at lock files only, those beside images and those in the user's runtime directory. Enough where no mount of
-    /// this program is seen: the kernel's table tells no more than who holds an image through a lock file in another
+    /// Checks lock files only, those next to images and those in the user's runtime directory. Enough where no mount of
+    /// this program is seen: the kernel's table adds only who holds an image through a lock file in another
     /// user's runtime directory.
     #[must_use]
     pub fn of_lock_files() -> Self {
@@ -232,7 +232,7 @@ impl Prober {
     }
 
     fn with(flocks: Box<dyn FnOnce() -> Vec<Flock> + Send>) -> Self {
-        Self { flocks: LazyLock::new(flocks), runtime_directory: place::look_into_runtime_directory() }
+        Self { flocks: LazyLock::new(flocks), runtime_directory: target::look_into_runtime_directory() }
     }
 
     /// As [`state`].

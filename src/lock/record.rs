@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 /// Bytes of a record in the lock file; unused ones are NUL.
 pub(super) const SIZE: usize = 1024;
-/// Bytes of a host name that are kept.
+/// The most bytes of a host name that are recorded.
 const MAX_HOST: usize = 255;
-/// Bytes of a mount point that are kept. With the other lines it stays below [`SIZE`].
+/// The most bytes of a mount point that are recorded. With the other lines it stays below [`SIZE`].
 const MAX_MOUNT_POINT: usize = 600;
 
 /// The record of a holder: lines of a word, a space and a value.
@@ -34,7 +34,7 @@ pub(super) fn encode(holder: &Holder) -> Vec<u8> {
     bytes
 }
 
-/// The holder that a record tells of; none when it is empty or not a record.
+/// The holder in a record; `None` when it is empty or not a record.
 pub(super) fn decode(bytes: &[u8]) -> Option<Holder> {
     let used = bytes.split(|b| *b == 0).next()?;
     let text = std::str::from_utf8(used).ok()?;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_comes_back() {
+    fn parses_what_it_wrote() {
         for mount_point in [Some("/mnt/with space"), None] {
             let holder = Holder { mount_point: mount_point.map(PathBuf::from), ..holder("") };
             let bytes = encode(&holder);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_and_lines_stay_out() {
+    fn escapes_control_characters_and_line_ends() {
         let read = decode(&encode(&holder("/mnt\nmode read\u{1b}[31m"))).unwrap();
         assert_eq!(read.mode, Mode::Write);
         assert_eq!(read.mount_point, Some(PathBuf::from("/mnt\u{fffd}mode read\u{fffd}[31m")));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_cut() {
+    fn truncates_long_values() {
         let mut long = holder(&"/ü".repeat(2000));
         long.host = "h".repeat(9000);
         let read = decode(&encode(&long)).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_no_record() {
+    fn ignores_garbage() {
         let good = encode(&holder("/mnt"));
         assert!(decode(&good).is_some());
         for bad in [

@@ -28,7 +28,7 @@ fn lock_file_of(image: &Path) -> PathBuf {
     Target::find(image).unwrap().next_to().unwrap()
 }
 
-/// Waits for what the kernel's table of locks says while other tests change it, which is not always all.
+/// Retries until the kernel's table of locks is complete, which it may not be while other tests change it.
 pub(super) fn eventually(holds: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !holds() {
@@ -83,7 +83,7 @@ impl HolderProcess {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut lines = output.by_ref().lines().map(|line| line.unwrap());
         let report = lines.find_map(|line| line.split_once(REPORT).map(|(_, text)| text.to_owned()));
-        let report = report.expect("the holder process says how it went");
+        let report = report.expect("the holder process reports its result");
         Self { child, report, _output: output }
     }
 
@@ -142,7 +142,7 @@ fn many_read_or_one_writes() {
 }
 
 #[test]
-fn the_loser_is_reported_who_holds_it() {
+fn reports_the_holder_of_a_lock() {
     let (_directory, image) = directory_with_image();
     let writer = HolderProcess::start(&image, Mode::Write);
     for mode in [Mode::Read, Mode::Write] {
@@ -222,7 +222,7 @@ fn other_names_of_an_image_meet() {
     let writer = HolderProcess::start(&image, Mode::Write);
     let Err(Error::Locked { holders, .. }) = acquire(&symbolic, Mode::Read, None) else { panic!("it is locked") };
     assert_eq!(holders[0].pid, writer.child.id());
-    // The lock file is another one, so the image's own lock is met, of which the kernel tells the process.
+    // The lock file is another one, so the image's own lock is met, whose process the kernel reports.
     let named = format!("is locked for writing by process {} (", writer.child.id());
     eventually(|| acquire(&hard, Mode::Read, None).unwrap_err().to_string().contains(&named));
     eventually(|| state(&hard).unwrap() == State::Write(None));
@@ -371,7 +371,7 @@ fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
     let path = lock_file_of(&image);
     let guard = acquire(&image, Mode::Read, None).unwrap();
     assert!(path.exists());
-    // Another directory in its place, as after a mount.
+    // Another directory at its path, as after a mount.
     let hidden = tempfile::tempdir_in(directory.path().parent().unwrap()).unwrap();
     let moved = hidden.path().join("moved");
     fs::rename(directory.path(), &moved).unwrap();

@@ -1,7 +1,7 @@
 //! Which other processes have an image open. VirtualBox and most others take no lock that we could ask for, but the
-//! kernel tells what each process of ours (or, for root, each process) has open.
+//! kernel lists what each process of the user (or, for root, each process) has open.
 
-use super::place::Target;
+use super::target::Target;
 use super::{Error, Result};
 use crate::storage::{FileIdentity, file_identity};
 use nix::fcntl::OFlag;
@@ -81,7 +81,7 @@ pub(super) fn process(pid: u32, writes: bool, path: &Path) -> User {
     User { pid, name: program_name(pid), writes, path: path.to_path_buf() }
 }
 
-/// A search for processes that have certain images open. The images are looked at when it is made, so that it may be
+/// A search for processes that have certain images open. The images are identified when it is made, so that it may be
 /// used when something is mounted over their directory.
 pub struct Search {
     images: HashMap<FileIdentity, PathBuf>,
@@ -108,7 +108,7 @@ impl Search {
     #[must_use]
     pub fn users(&self) -> Vec<User> {
         let ourselves = std::process::id();
-        // Processes come and go while they are looked at, and others are not ours to see: what cannot be read is skipped.
+        // Processes come and go during the search, and those of other users are hidden: what cannot be read is skipped.
         let processes: Vec<u32> = entries(Path::new("/proc"))
             .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
             .filter(|pid| *pid != ourselves)
@@ -124,7 +124,7 @@ impl Search {
         })
     }
 
-    /// What to tell somebody who reads the images while another process may write one of them.
+    /// The warning for a reader of the images while another process may write one of them.
     #[must_use]
     pub fn warning_for_reading(&self) -> Option<String> {
         let Some(writer) = self.users().into_iter().find(|user| user.writes) else {
@@ -169,7 +169,7 @@ impl Search {
     fn mapped_in(&self, pid: u32, found: &mut Vec<User>) {
         let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return };
         for mapping in maps.split(|b| *b == b'\n').filter_map(Mapping::parse) {
-            // Some file systems tell another device or inode here than elsewhere.
+            // Some file systems report another device or inode here than elsewhere.
             let by_path = || {
                 let path = Path::new(OsStr::from_bytes(mapping.path));
                 self.names.contains(path.file_name()?).then(|| file_identity(path)).flatten()
@@ -181,7 +181,7 @@ impl Search {
         }
     }
 
-    /// The image behind `/proc/PID/fd/N`, a link that leads to `target`.
+    /// The image of `/proc/PID/fd/N`, a link that leads to `target`.
     fn find(&self, target: &Path, link: &Path) -> Option<&PathBuf> {
         let other_name = || target.file_name().is_none_or(|name| !self.names.contains(name));
         // Sockets, pipes and the like have names such as `pipe:[123]`.
@@ -227,7 +227,7 @@ impl<'a> Mapping<'a> {
     }
 }
 
-/// Whether `/proc/PID/fdinfo/N` says that the file is open for writing. Source: Linux `proc_pid_fdinfo(5)`: a line
+/// Whether `/proc/PID/fdinfo/N` reports the file as open for writing. Source: Linux `proc_pid_fdinfo(5)`: a line
 /// `flags:` with the octal flags of `open(2)`.
 fn may_write(fdinfo: &Path) -> bool {
     let Ok(text) = fs::read_to_string(fdinfo) else { return false };
@@ -237,7 +237,7 @@ fn may_write(fdinfo: &Path) -> bool {
     access != OFlag::O_RDONLY
 }
 
-/// The file name of a machine's program, however it says that it was started, or else the name that the process was
+/// The file name of a machine's program, however it was started, or else the name that the process was
 /// started with; the kernel's name of the process, which has at most 15 bytes, when that is not known.
 fn program_name(pid: u32) -> String {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// What the mount table shows as the source unless `-o fsname` says otherwise.
+/// What the mount table shows as the source unless `-o fsname` sets another.
 const SOURCE: &str = "vboximg-mount";
 /// The file system subtype, which makes the type `fuse.vboximg-mount`.
 const SUBTYPE: &str = "vboximg-mount";
@@ -59,7 +59,7 @@ pub(super) fn attach(
 /// Serves until nothing is mounted any more.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub(super) fn run(session: Session<Server>) -> io::Result<()> {
     session.run().or_else(|e| match e.raw_os_error().map(Errno::from_raw) {
         // It ended just while a request was received.
@@ -183,7 +183,7 @@ mod tests {
     use crate::error_kind::message;
 
     #[test]
-    fn says_what_helps() {
+    fn errors_advise_what_to_do() {
         let explained = |source| message(&explain(Path::new("/mnt"), source));
         assert!(explained(io::Error::from(Errno::EACCES)).ends_with("/dev/fuse must be there and open to you"));
         // As the start of a program that is not there fails.
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_to_do_without_the_device() {
+    fn advises_when_there_is_no_device() {
         let nowhere = check_device(Path::new("/nonexistent")).unwrap_err();
         assert_eq!(nowhere.kind(), crate::error_kind::ErrorKind::Io);
         for error in [nowhere, check_device(Path::new("/dev/null")).unwrap_err()] {

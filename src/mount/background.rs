@@ -11,7 +11,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// The first argument of the second process, which tells it that it is one. Not for users.
+/// The first argument of the daemon child. Not for users.
 const FLAG: &str = "--in-background";
 /// The line that the second process writes to its standard output when the mount answers.
 const READY: &str = "mounted";
@@ -29,10 +29,10 @@ pub fn take_flag(arguments: &mut Vec<OsString>) -> bool {
 /// for its messages until then. Returns 0 when it mounted, else its exit code.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Background`] when it ended without saying why.
+/// [`Error::Io`]; [`Error::Background`] when it ended without an error.
 pub fn run_again(arguments: &[OsString]) -> Result<u8> {
     let this = Path::new("/proc/self/exe");
-    let program = std::env::current_exe().map_err(Error::io(this, "find the program behind"))?;
+    let program = std::env::current_exe().map_err(Error::io(this, "find the program of"))?;
     let mut command = Command::new(&program);
     if let Some((name, rest)) = arguments.split_first() {
         command.arg0(name).arg(FLAG).args(rest);
@@ -40,7 +40,7 @@ pub fn run_again(arguments: &[OsString]) -> Result<u8> {
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(Error::io(&program, "start"))?;
     let mut answer = String::new();
     if let Some(output) = child.stdout.take() {
-        // An answer that cannot be read is none.
+        // An unreadable answer counts as no answer.
         let _ = BufReader::new(output).read_line(&mut answer);
     }
     if answer.trim_end() == READY {
@@ -58,7 +58,7 @@ pub fn run_again(arguments: &[OsString]) -> Result<u8> {
 pub fn follow_first() -> Result<()> {
     let first = Path::new("the first process");
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Error::io(first, "follow"))?;
-    // It may have ended before: then nobody reads what we say.
+    // It may have ended before, and then nobody reads this.
     let output = io::stdout();
     let mut polled = [PollFd::new(&output, PollFlags::empty())];
     rustix::event::poll(&mut polled, Some(&Timespec::default())).map_err(Error::io(first, "look for"))?;
@@ -78,7 +78,7 @@ fn failure(status: ExitStatus) -> Result<u8> {
     Err(Error::Background { how })
 }
 
-/// In the second process: leaves the terminal's session and lets the first process go, which says that all is well.
+/// In the daemon child: leaves the terminal's session and lets the first process exit with success.
 ///
 /// # Errors
 /// [`Error::Io`] when the first process is gone or `/dev/null` cannot be opened.
@@ -86,7 +86,7 @@ pub fn detach() -> Result<()> {
     let path = Path::new("/dev/null");
     let null = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io(path, "open"))?;
     let give_up = |e: nix::errno::Errno| Error::io(path, "leave the terminal for")(io::Error::from(e));
-    // From here on the first process is missed where it should be told.
+    // From here on the first process can no longer report an error.
     nix::sys::prctl::set_pdeathsig(None).map_err(give_up)?;
     nix::unistd::setsid().map_err(give_up)?;
     std::env::set_current_dir("/").map_err(Error::io("/".as_ref(), "change to"))?;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_before_the_mount_is_a_failure() {
+    fn fails_when_the_child_ends_before_the_mount() {
         let end = |status| failure(ExitStatus::from_raw(status));
         assert_eq!(end(7 << 8).unwrap(), 7);
         for (status, how) in [(0, "without an error"), (9, "by signal 9")] {

@@ -1,4 +1,4 @@
-//! What can go wrong with mounting and unmounting.
+//! Errors of mounting and unmounting.
 
 use crate::error_kind::ErrorKind;
 use crate::{disk, view};
@@ -47,7 +47,7 @@ pub enum Error {
              or mount without --root, allow_root and allow_other"
     )]
     OthersNotAllowed,
-    /// The process in the background ended without saying why.
+    /// The process in the background ended without an error.
     #[error("The process in the background ended {how} before the disk was mounted; try again with --foreground")]
     Background {
         /// Completes "ended ... before".
@@ -76,7 +76,7 @@ pub enum Error {
         /// The mount point.
         path: PathBuf,
     },
-    /// What should be mounted cannot be looked at.
+    /// The content to mount cannot be read.
     #[error(transparent)]
     View(#[from] view::Error),
     /// Somebody aborted the mount's connection with the kernel.
@@ -90,12 +90,13 @@ pub enum Error {
     #[error("What was written to the disk is not durable")]
     Flush(#[source] Box<disk::Error>),
     /// As [`Flush`](Error::Flush), asked for through the mount; it stays mounted.
-    #[error("What was written to the disk mounted on {} is not durable, so it stays mounted; mend the cause and try \
-             again, or give up what was written with umount", path.display())]
+    #[error("What was written to the disk mounted on {} is not durable, so it stays mounted; {advice}", path.display())]
     NotDurable {
         /// The mount point.
         path: PathBuf,
-        /// Why: what the process that serves it says, else what the kernel says.
+        /// What to do next.
+        advice: &'static str,
+        /// Why: the error of the process that serves it, or else that of the kernel.
         source: io::Error,
     },
 }

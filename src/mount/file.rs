@@ -59,9 +59,12 @@ pub(super) fn view_errno(error: &view::Error) -> Errno {
     }
 }
 
-/// The errno of a disk's error, which is logged in full: the errno is all that the program will hear of it.
+/// The errno of a disk's error. The error is logged in full, because the program gets nothing but the errno; a loss was
+/// logged by the disk, once and not for each request.
 pub(super) fn errno(error: &disk::Error) -> Errno {
-    log::error!("{}", message(error));
+    if !error.is_loss() {
+        log::error!("{}", message(error));
+    }
     let mut cause = error.source();
     while let Some(inner) = cause {
         let code = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);

@@ -12,8 +12,15 @@ pub(super) struct Flusher {
     written: AtomicU64,
     /// Those of them that were followed by a flush.
     flushed: AtomicU64,
-    /// Why the last flush failed, if it did.
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// Why the last flush failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// Whether writes may be lost, so that no later flush succeeds.
+    pub(super) is_loss: bool,
 }
 
 impl Flusher {
@@ -43,23 +50,24 @@ impl Flusher {
     }
 
     /// Why the last flush failed, if it did.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A failure is logged when it is a new one: it comes back every few seconds until something changes.
+    /// Logs a failure only when it is a new one, because it comes back every few seconds until something changes. The
+    /// disk itself logs a loss.
     fn after(&self, flush: impl Fn(&dyn Disk) -> disk::Result<()>) -> disk::Result<()> {
         // A write that comes during the flush may not be part of it.
         let before = self.written.load(Ordering::Acquire);
         // Each of them, also after the failure of another.
         let done = self.disks.iter().map(|disk| flush(&**disk)).fold(Ok(()), Result::and);
-        let failure = done.as_ref().err().map(|e| message(e));
+        let failure = done.as_ref().err().map(|e| Failure { message: message(e), is_loss: e.is_loss() });
         let last = {
             let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *last, failure.clone())
         };
-        if let Some(failure) = failure.filter(|failure| last.as_ref() != Some(failure)) {
-            log::error!("What was written to the disk is not durable: {failure}");
+        if let Some(failure) = failure.filter(|failure| !failure.is_loss && last.as_ref() != Some(failure)) {
+            log::error!("What was written to the disk is not durable yet: {}", failure.message);
         }
         done?;
         self.flushed.fetch_max(before, Ordering::AcqRel);
@@ -81,7 +89,7 @@ mod tests {
         flusher.written();
         disk.fail(Some(5));
         let failed = flusher.flush_written().unwrap_err();
-        assert_eq!(flusher.failure(), Some(message(&failed)));
+        assert_eq!(flusher.failure(), Some(Failure { message: message(&failed), is_loss: false }));
         disk.fail(None);
         flusher.flush_written().unwrap();
         assert_eq!(flusher.failure(), None);

@@ -30,8 +30,8 @@ pub(super) fn mount(point: &Path, options: &str) -> io::Result<OwnedFd> {
     // Else its end of the socket would stay open here, and its failure never be seen.
     drop(command);
     let device = receive(&ours);
-    let said = child.wait_with_output()?;
-    device?.ok_or_else(|| io::Error::other(String::from_utf8_lossy(&said.stderr).trim().to_owned()))
+    let output = child.wait_with_output()?;
+    device?.ok_or_else(|| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The descriptor that comes through a socket; none when it is closed without one.

@@ -34,3 +34,5 @@ pub const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
 pub const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
 /// The one that holds why the last flush failed, while it is so.
 pub const FAILURE_ATTRIBUTE: &str = "user.vboximg-mount.failure";
+/// The one that exists, with the same value, when writes may be lost and no later flush can succeed.
+pub const LOSS_ATTRIBUTE: &str = "user.vboximg-mount.loss";

@@ -43,7 +43,7 @@ const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fs
 
 /// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter for
 /// a disk. They are those of mount(8), fstab(5) and systemd.mount(5), and of other FUSE programs. No device and no set-id
-/// bit of the mount counts, whatever `dev` and `suid` say, which libfuse's mount.fuse(8) always passes.
+/// bit of the mount counts, whatever `dev` and `suid` are, which libfuse's mount.fuse(8) always passes.
 const IGNORED: &[&str] = &[
     "async",
     "async_read",
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_has_an_effect() {
+    fn accepts_options_that_have_an_effect() {
         let options = parse("allow_other,,noexec,sync,nonempty,fsname=my disk,uid=7,gid=8,umask=027").unwrap();
         let expected = Options {
             writable: false,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_what_other_programs_take() {
+    fn ignores_options_of_other_programs() {
         let words = IGNORED.join(",");
         let values = IGNORED_WITH_VALUE.iter().map(|name| format!("{name}=1")).collect::<Vec<_>>().join(",");
         let others = "x-systemd.automount,x-systemd.requires=a.service,X-mount.mkdir,rw,ro";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_know() {
+    fn refuses_unknown_options() {
         for word in [
             "remount",
             "auto_unmount",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Point`] for what is no directory, is not empty (unless `nonempty`), or has one of our mounts already;
-/// [`Error::Io`] when it is not there or cannot be looked at.
+/// [`Error::Io`] when it does not exist or cannot be examined.
 pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
     let path = table::canonical(point)?;
     let refuse = |reason| Err(Error::Point { path: path.clone(), reason });
@@ -33,7 +33,7 @@ pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether something is mounted there, or a kernel older than 5.8 does not tell. The mount table would, but it takes the
+/// Whether something is mounted there, or a kernel older than 5.8 does not report it. The mount table would, but it takes the
 /// kernel a tenth of a millisecond to write one, and more on hosts with many mounts.
 fn may_be_mounted(path: &Path) -> bool {
     let root = StatxAttributes::MOUNT_ROOT;
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn wants_an_empty_directory() {
+    fn requires_an_empty_directory() {
         let directory = tempfile::tempdir().unwrap();
         let inside = directory.path().join("inside");
         assert!(reason(&inside).starts_with(&format!("Cannot find {}", inside.display())));

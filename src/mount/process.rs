@@ -1,4 +1,4 @@
-//! A process, told apart from a later one with the same number.
+//! A process, distinguished from a later one with the same id.
 
 use super::{Error, Result};
 use std::fs::File;
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_an_malformed_name() {
+    fn parses_a_malformed_name() {
         let stat = b"77 (a ) S 1) R 1 77 77 0 -1 4194304 90 0 0 0 1 2 0 0 20 0 1 0 123456 9 9 9\n";
         assert_eq!(parse(stat), Some((b'R', 123_456)));
         assert_eq!(parse(b"77 (a) R 1 2"), None);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_living() {
+    fn detects_whether_a_process_runs() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let text = std::fs::read(format!("/proc/{}/stat", child.id())).unwrap();
         let process = Process { pid: child.id(), started: parse(&text).unwrap().1 };

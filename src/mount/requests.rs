@@ -24,19 +24,19 @@ const MAX_BACKGROUND: u16 = 64;
 /// The longest name of any file system that is shown, in bytes.
 const NAME_MAX: u32 = 255;
 
-/// What is asked of the kernel where it has it.
+/// The features that are requested where the kernel has them.
 const WANTED: InitFlags = InitFlags::FUSE_DO_READDIRPLUS
     .union(InitFlags::FUSE_READDIRPLUS_AUTO)
     .union(InitFlags::FUSE_ASYNC_DIO)
     .union(InitFlags::FUSE_PARALLEL_DIROPS)
     .union(InitFlags::FUSE_CACHE_SYMLINKS)
-    // Saves a question for the security attributes before each write.
+    // Saves a request for the security attributes before each write.
     .union(InitFlags::FUSE_HANDLE_KILLPRIV_V2)
     .union(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP);
 
 impl Filesystem for Server {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Numbers out of the kernel's bounds are not taken, and the defaults hold.
+        // Values out of the kernel's bounds are rejected, and the defaults stay.
         let _ = config.set_max_write(MAX_WRITE);
         let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.add_capabilities(WANTED & config.capabilities());
@@ -243,7 +243,7 @@ impl Filesystem for Server {
     ) {
         let listed = answer(|| {
             self.list(inode.0, offset, &mut |DirEntry { name, inode, kind, next }| {
-                // What cannot be looked at has a name all the same; asking for its attributes says what is wrong.
+                // An entry without attributes still has a name; asking for its attributes reports the error.
                 let (attr, ttl) = match self.view.attributes(inode) {
                     Ok(attributes) => (attr(&attributes), self.ttl()),
                     Err(_) => (unknown_attr(inode, kind), Duration::ZERO),

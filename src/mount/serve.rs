@@ -36,7 +36,7 @@ impl Stopper {
     /// Unmounts; open files stay usable, and the mount ends with the last one. Called again, it flushes and ends the
     /// mount at once.
     pub fn stop(&self) {
-        // An error says that it has ended already.
+        // An error means that it has ended already.
         let _ = self.0.send(Event::Stop);
     }
 }
@@ -101,7 +101,7 @@ fn start(
     let session = attach::attach(&point, options, server)?;
     let sender = stopper.0.clone();
     let session = thread::Builder::new().name("session".to_owned()).spawn(move || {
-        // An error says that nobody waits for the end any more.
+        // An error means that nobody waits for the end any more.
         let _ = sender.send(Event::Ended(attach::run(session)));
     });
     let stop = || signals.map_or(Ok(()), |signals| stop_on_signals(signals, stopper.clone()));
@@ -212,7 +212,7 @@ impl Mounted {
     }
 
     fn flush(&self) {
-        // A failure is logged there, and the next flush tries again.
+        // The flusher or the disk has logged a failure.
         let _ = self.flusher.flush_written();
     }
 

@@ -1,9 +1,9 @@
-//! FUSE's requests, answered from the view.
+//! Answers the requests of FUSE from the view.
 
 use super::flush::Flusher;
 use super::process::Process;
 use super::splice::{self, Pipe};
-use super::{FAILURE_ATTRIBUTE, PID_ATTRIBUTE, STARTED_ATTRIBUTE, file};
+use super::{FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, STARTED_ATTRIBUTE, file};
 use crate::disk::Disk;
 use crate::view::{self, Attributes, DirEntry, Kind, ROOT, View};
 use fuser::{FileAttr, FileType, FopenFlags, INodeNo};
@@ -118,7 +118,7 @@ impl Server {
         })
     }
 
-    /// Passes the entries of a directory from an offset on to `add`, until it says that there is no more room.
+    /// Passes the entries of a directory from an offset on to `add`, until it returns that it is full.
     pub(super) fn list(
         &self,
         directory: u64,
@@ -148,7 +148,10 @@ impl Server {
         let own = match name.to_str() {
             Some(PID_ATTRIBUTE) => Some(self.process.pid.to_string()),
             Some(STARTED_ATTRIBUTE) => Some(self.process.started.to_string()),
-            Some(FAILURE_ATTRIBUTE) => self.flusher.failure(),
+            Some(FAILURE_ATTRIBUTE) => self.flusher.failure().map(|failure| failure.message),
+            Some(LOSS_ATTRIBUTE) => {
+                self.flusher.failure().filter(|failure| failure.is_loss).map(|failure| failure.message)
+            }
             _ => None,
         };
         match own {
@@ -162,7 +165,9 @@ impl Server {
         let mut names = self.view.xattr_names(inode).map_err(errno)?;
         if inode == ROOT {
             names.extend([PID_ATTRIBUTE, STARTED_ATTRIBUTE].map(OsString::from));
-            names.extend(self.flusher.failure().map(|_| FAILURE_ATTRIBUTE.into()));
+            let failure = self.flusher.failure();
+            names.extend(failure.as_ref().map(|_| FAILURE_ATTRIBUTE.into()));
+            names.extend(failure.filter(|failure| failure.is_loss).map(|_| LOSS_ATTRIBUTE.into()));
         }
         Ok(names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect())
     }
@@ -190,11 +195,11 @@ impl Server {
     }
 }
 
-/// Does what a request wants. A mistake in this program must not leave the request without an answer, nor the session
+/// Does what a request wants. A bug in this program must not leave the request without an answer, nor the session
 /// without the thread.
 pub(super) fn answer<T>(work: impl FnOnce() -> Result<T, Errno>) -> Result<T, fuser::Errno> {
     let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        log::error!("A request could not be answered because of a mistake in this program; please report it");
+        log::error!("A request could not be answered because of a bug in this program; please report it");
         Err(Errno::EIO)
     });
     done.map_err(fuser_errno)
@@ -229,7 +234,7 @@ pub(super) fn attr(attributes: &Attributes) -> FileAttr {
     }
 }
 
-/// What a directory's entry alone says of a file.
+/// The attributes that a directory entry alone gives.
 pub(super) fn unknown_attr(inode: u64, kind: Kind) -> FileAttr {
     FileAttr {
         ino: INodeNo(inode),

@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 
 /// The size of a pipe that every user may have, in bytes.
 const PIPE: usize = 1 << 20;
-/// A pipe has a slot for each stretch of at most this many bytes within a page.
+/// A pipe has a slot for each segment of at most this many bytes within a page.
 const PAGE: u64 = 4096;
 /// Bytes of `fuse_out_header`: <https://docs.kernel.org/filesystems/fuse/fuse.html>, `include/uapi/linux/fuse.h`.
 const HEADER: usize = 16;

@@ -70,7 +70,7 @@ fn last_at(text: &[u8], point: &Path) -> Option<Entry> {
     text.rsplit(|byte| *byte == b'\n').filter(is_there).find_map(parse_line)
 }
 
-/// Parses the table's text; lines that are not as proc(5) says are passed over.
+/// Parses the table's text; lines that do not follow proc(5) are skipped.
 fn parse(text: &[u8]) -> Vec<Entry> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
 }

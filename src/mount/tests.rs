@@ -92,7 +92,7 @@ fn a_failing_disk_is_an_error_and_not_zeros() {
 }
 
 #[test]
-fn a_flush_that_fails_is_reported_and_tried_again() {
+fn reports_a_failed_flush_and_retries_it() {
     let mut scene = Scene::new(true);
     let file = scene.open(true);
     file.write_all_at(b"abc", 100).unwrap();
@@ -146,7 +146,7 @@ fn fsync_of_the_directory_flushes() {
 }
 
 #[test]
-fn a_flush_that_fails_is_named_by_the_mount_until_one_works() {
+fn exposes_the_failure_of_a_flush_until_one_succeeds() {
     let scene = Scene::new(true);
     let failure = || xattr::get(&scene.point, FAILURE_ATTRIBUTE).unwrap().map(|text| String::from_utf8(text).unwrap());
     let is_listed = || xattr::list(&scene.point).unwrap().any(|name| name == FAILURE_ATTRIBUTE);
@@ -174,7 +174,7 @@ fn closing_a_file_flushes_what_was_written() {
 }
 
 #[test]
-fn a_last_flush_that_fails_is_the_mount_s_failure() {
+fn serve_fails_when_the_last_flush_fails() {
     let mut scene = Scene::new(true);
     scene.disk.fail(Some(libc::EIO));
     let error = scene.end().unwrap_err();

@@ -1,7 +1,7 @@
 //! `--unmount`: ends a mount from outside and waits until its data is durable and its process gone.
 
 use super::process::Process;
-use super::{Error, FAILURE_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
+use super::{Error, FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
 use nix::errno::Errno;
 use std::fs::File;
 use std::io;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The first pause between two looks at the process that is to end; it doubles up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(100);
-/// When the user is told that it takes a while.
+/// When the user is informed of the wait.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// By whom a mount is served.
@@ -23,7 +23,7 @@ enum Served {
     By(Process),
     /// By nobody: the process was killed.
     Dead,
-    /// It tells nobody but the user who mounted it.
+    /// Only the user who mounted it may ask.
     Private,
 }
 
@@ -52,9 +52,17 @@ pub fn unmount(directory: &Path) -> Result<()> {
         Served::Private => return as_owner(&point, &entry),
     };
     if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
-        let reason = xattr::get(&point, FAILURE_ATTRIBUTE).ok().flatten();
+        let get = |name| xattr::get(&point, name).ok().flatten();
+        let advice = match get(LOSS_ATTRIBUTE) {
+            Some(_) => {
+                "flushing again cannot help: copy what you need from it, then give up what was written with umount"
+            }
+            None => "correct the cause and try again, or give up what was written with umount",
+        };
+        let reason = get(FAILURE_ATTRIBUTE);
         let reason = reason.map(|reason| io::Error::other(String::from_utf8_lossy(&reason).into_owned()));
-        return Err(Error::NotDurable { path: point, source: reason.unwrap_or(source) });
+        let source = reason.unwrap_or(source);
+        return Err(Error::NotDurable { path: point, advice, source });
     }
     attach::detach(&point, false)?;
     wait_for(process, &point);
@@ -93,7 +101,7 @@ fn attribute(point: &Path, name: &str) -> io::Result<u64> {
 /// Root may not look into a user's mount; a process of that user may.
 fn as_owner(point: &Path, entry: &table::Entry) -> Result<()> {
     let (Some(uid), Some(gid)) = (entry.number("user_id"), entry.number("group_id")) else {
-        return Err(Error::io(point, "find who mounted")(io::Error::other("the mount table does not say")));
+        return Err(Error::io(point, "find who mounted")(io::Error::other("the mount table has no user")));
     };
     let program = std::env::current_exe().map_err(Error::io(point, "start another process to unmount"))?;
     let mut command = Command::new(program);

@@ -1,14 +1,14 @@
-//! What a medium on the command line means: the images from the leaf to the base.
+//! The images that a medium on the command line consists of, from the leaf to the base.
 
 use super::{Error, MachineState, Medium, MediumId, MediumKind, Registry, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Links of the longest chain that is followed. VirtualBox itself stops at 300.
+/// The most links of a chain that is followed. VirtualBox itself stops at 300.
 pub const MAX_LINKS: usize = 1024;
 
-/// One image of a chain and what is stated about it elsewhere than in its own header.
+/// One image of a chain and what is recorded about it outside of its own header.
 #[derive(Debug, Clone, Default)]
 pub struct Link {
     /// The image's path, absolute.
@@ -19,17 +19,17 @@ pub struct Link {
     pub registered_format: Option<String>,
     /// The format that the child's header states, such as qcow2's backing format `raw`; it decides where given.
     pub stated_format: Option<String>,
-    /// How the parent of this link was found: `the registry`, `the header's hint ...`, `next_to the file`; for `-v`.
+    /// How the parent of this link was found: `the registry`, `the header's hint ...`, `its UUID, next to the file`; for `-v`.
     /// Empty for a base.
     pub found_by: String,
     /// Whether this link is a parent that does not lie where its child does: neither near it, nor under what the user
     /// gave. It may be of another copy of the machine.
     pub far: bool,
-    /// Other files that could be this parent as well.
+    /// Other files that could also be this parent.
     pub rivals: Vec<PathBuf>,
 }
 
-/// The images of a disk, leaf first, and what the registry says of the leaf.
+/// The images of a disk, leaf first, and what the registry records about the leaf.
 #[derive(Debug, Clone)]
 pub struct Chain {
     /// Leaf to base; at least one and at most [`MAX_LINKS`].

@@ -91,7 +91,7 @@ pub fn choose(
         return Err(error);
     }
     let looked = match &*candidates {
-        [] => "the home directory is not known, so there is no place to look".to_owned(),
+        [] => "the home directory is not known, so there is nowhere to look".to_owned(),
         directories => {
             let names: Vec<String> = directories.iter().map(|directory| directory.display().to_string()).collect();
             format!("there is no directory {}", names.join(" and no directory "))
@@ -103,7 +103,7 @@ pub fn choose(
     })
 }
 
-/// Adds to an error that says where no settings are that of the user who ran `sudo` are elsewhere. `user` is their name.
+/// Adds to an error about missing settings where those of the user who ran `sudo` are. `user` is their name.
 pub(super) fn name_invoking_user(error: Error, user: Option<OsString>) -> Error {
     let user = user.map(|user| user.to_string_lossy().into_owned()).filter(|user| !user.is_empty() && user != "root");
     match (error, user) {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_with_settings_goes_before_one_without() {
+    fn prefers_a_directory_with_settings() {
         let all = || vec![PathBuf::from("/old"), PathBuf::from("/new")];
         let new = |path: &Path| path == Path::new("/new");
         assert_eq!(choose(all(), new, |_| Ok(true)).unwrap(), Path::new("/new"));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_may_not_be_seen_is_not_said_to_be_missing() {
+    fn does_not_report_an_unreadable_directory_as_missing() {
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
         let all = || vec![PathBuf::from("/hidden"), PathBuf::from("/seen")];
         let error = choose(all(), |_| false, |_| Err(denied())).unwrap_err();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn under_sudo_the_settings_of_the_invoking_user_are_named() {
+    fn names_the_settings_of_the_user_who_ran_sudo() {
         let error = |user: &str| {
             let error = look(Platform::Unix, &[], &[]).unwrap_err();
             name_invoking_user(error, Some(OsString::from(user))).to_string()
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_found_names_every_place() {
+    fn names_every_directory_that_was_tried() {
         let error = look(Platform::Unix, &[("XDG_CONFIG_HOME", "/xdg")], &[]).unwrap_err();
         assert_eq!(
             error.to_string(),

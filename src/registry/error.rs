@@ -108,7 +108,7 @@ pub enum Error {
         what: String,
         /// What it could mean.
         candidates: String,
-        /// What tells them apart, to complete "give ...".
+        /// What distinguishes them; completes "give ...".
         how: &'static str,
     },
     /// A UUID that is registered for two different things.
@@ -177,7 +177,7 @@ pub enum Error {
         given: PathBuf,
     },
     /// A machine that is there twice: a copy.
-    #[error("{what} is there more than once: {} and {}; tell them apart by these paths", first.display(), second.display())]
+    #[error("{what} is there more than once: {} and {}; use these paths to distinguish them", first.display(), second.display())]
     Copies {
         /// The machine.
         what: String,

@@ -1,4 +1,4 @@
-//! Finding a machine by what the user calls it, and saying what a name or UUID is that is no medium.
+//! Finds a machine by the name that the user gives, and explains a name or UUID that is not that of a medium.
 
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
@@ -52,7 +52,7 @@ impl Registry {
         }
     }
 
-    /// A machine of several that have one name. Copies have one UUID too, and are told apart by their paths.
+    /// Describes one of several machines with the same name. Copies have the same UUID too and differ by path.
     fn describe_among(&self, index: usize, others: &[usize]) -> String {
         let entry = &self.machines[index];
         let same = others.iter().filter(|other| self.machines[**other].uuid == entry.uuid).count();

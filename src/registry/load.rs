@@ -1,22 +1,23 @@
-//! Loads a whole registry: first all files are read, then the media are put together, because a medium may be
-//! registered in another machine's file than the one that uses it.
+//! Loads a whole registry. All files are read before the media are joined, because a medium may be registered in the
+//! file of a machine other than the one that uses it.
 
 use super::media::{Forest, outside};
 use super::nearness::Scope;
-use super::place::{self, Place};
 use super::settings::GlobalFile;
+use super::settings_source::{SettingsSource, SettingsTree, settings_in};
 use super::uses::Uses;
 use super::xml::ParsedMedium;
 use super::{Error, MachineEntry, Registry, Result, copies, directory, location, settings};
 use crate::crypt::Passwords;
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Settings files that are worth a thread.
+/// The number of settings files that justifies another thread.
 const ENTRIES_PER_THREAD: usize = 64;
 
-/// Threads that read settings files at most.
+/// The most threads that read settings files.
 const MAX_THREADS: usize = 8;
 
 impl Registry {
@@ -29,51 +30,46 @@ impl Registry {
         registry.map_err(|error| directory::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
 
-    /// Loads what a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its copy; a machine's
-    /// `.vbox` file; or any other directory, of which all `.vbox` files are loaded.
+    /// Loads the settings that a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its copy; a machine's
+    /// `.vbox` file; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded, a machine once.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and
     /// [`Registry::load_machine_file`].
     pub fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = &*absolute(path)?;
-        match Place::of(path)? {
-            Place::Directory(directory) => {
+        match SettingsSource::of(path)? {
+            SettingsSource::Directory(directory) => {
                 let root = if directory == *path { Scope::home_of(&directory) } else { path };
                 Loader::new(Scope::new(root, true)).load_directory(&directory, passwords)
             }
-            Place::GlobalFile(file) => {
+            SettingsSource::GlobalFile(file) => {
                 let mut loader = Loader::new(Scope::new(Scope::home_of(file.parent().unwrap_or(&file)), true));
                 let global = settings::read_global_file(&file, &mut loader.forest.problems)?;
-                Ok(loader.load_global(global, passwords))
+                let directory = loader.add_global(global, passwords);
+                Ok(loader.finish(directory))
             }
-            Place::MachineFile(file) => Self::load_machine_file(&file, passwords),
-            Place::Machines { files, cut } => {
-                let mut loader = Loader::new(Scope::new(path, true));
-                if cut {
-                    loader.forest.problems.push(Error::TooMany { path: path.to_path_buf() });
-                }
-                for path in files {
-                    loader.add_found_file(path, passwords);
-                }
-                Ok(loader.finish(path.to_path_buf()))
+            SettingsSource::MachineFile(file) => Self::load_machine_file(&file, passwords),
+            SettingsSource::Tree(tree) => {
+                let homes = tree.directories.iter().map(|directory| Scope::home_of(directory).to_path_buf()).collect();
+                Loader::new(Scope::new(path, true).with_homes(homes)).load_tree(path, tree, passwords)
             }
         }
     }
 
     /// Loads `VirtualBox.xml` in `directory` and the machines that it names. Encrypted machines are opened when
-    /// their password is known; nobody is asked. A machine that cannot be read is listed with its error; other things
-    /// that are wrong are in [`Registry::problems`].
+    /// their password is known; the user is not prompted. A machine that cannot be read is listed with its error; other
+    /// problems are in [`Registry::problems`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no `VirtualBox.xml` nor a copy of it; what is wrong with it when neither
+    /// [`Error::NotFound`] when there is neither a `VirtualBox.xml` nor a copy of it; the error of `VirtualBox.xml` when neither
     /// can be used.
     pub fn load(directory: &Path, passwords: &Passwords) -> Result<Self> {
         let directory = absolute(directory)?;
         Loader::new(Scope::new(Scope::home_of(&directory), false)).load_directory(&directory, passwords)
     }
 
-    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. The password of an encrypted one is asked for.
+    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. Prompts for the password of an encrypted one.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -112,18 +108,50 @@ impl Loader {
 
     fn load_directory(mut self, directory: &Path, passwords: &Passwords) -> Result<Registry> {
         let global = settings::read_global(directory, &mut self.forest.problems)?;
-        Ok(self.load_global(global, passwords))
+        let directory = self.add_global(global, passwords);
+        Ok(self.finish(directory))
     }
 
-    /// Loads the machines that a `VirtualBox.xml` names.
-    fn load_global(mut self, file: GlobalFile, passwords: &Passwords) -> Registry {
+    /// Loads all settings below the directory that the user gave. What cannot be read is a problem, unless nothing else
+    /// is there.
+    fn load_tree(mut self, root: &Path, tree: SettingsTree, passwords: &Passwords) -> Result<Registry> {
+        if tree.cut {
+            self.forest.problems.push(Error::TooMany { path: root.to_path_buf() });
+        }
+        let mut unreadable = Vec::new();
+        for directory in &tree.directories {
+            match settings::read_global(directory, &mut self.forest.problems) {
+                Ok(global) => {
+                    self.add_global(global, passwords);
+                }
+                Err(error) => unreadable.push(error),
+            }
+        }
+        // By path, because backups may share files by hard links.
+        let mut seen = HashSet::new();
+        let mut is_new = |path: &Path| seen.insert(fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()));
+        self.machines.retain(|entry| is_new(&entry.path));
+        for path in tree.machines {
+            if is_new(&path) {
+                self.add_found_file(path, passwords);
+            }
+        }
+        if unreadable.len() == tree.directories.len() && self.machines.is_empty() && !unreadable.is_empty() {
+            return Err(unreadable.swap_remove(0));
+        }
+        self.forest.problems.append(&mut unreadable);
+        Ok(self.finish(root.to_path_buf()))
+    }
+
+    /// Adds the machines and media that a `VirtualBox.xml` names, and returns its directory.
+    fn add_global(&mut self, file: GlobalFile, passwords: &Passwords) -> PathBuf {
         let GlobalFile { path, global, copy } = file;
         let directory = path.parent().unwrap_or(&path).to_path_buf();
         self.outdated.extend(copy);
         self.files.push((path, global.media));
         self.machines.reserve_exact(global.machines.len());
         let mut entries = global.machines;
-        // Said twice, it is one machine all the same.
+        // An entry that is repeated is one machine.
         let mut seen = HashSet::new();
         entries.retain(|entry| seen.insert(entry.clone()));
         let found = find_all(&self.forest.scope, &directory, &entries, passwords);
@@ -132,10 +160,10 @@ impl Loader {
             let found = renamed.find(&self.forest.scope, &directory, written, found, passwords);
             self.add_machine(found);
         }
-        self.finish(directory)
+        directory
     }
 
-    /// Adds a machine whose file lay somewhere below the directory that the user gave.
+    /// Adds a machine whose file was found below the directory that the user gave.
     fn add_found_file(&mut self, path: PathBuf, passwords: &Passwords) {
         let (uuid, file) = match settings::machine_uuid(&path) {
             Ok(uuid) => (uuid, settings::read_machine(&path, Some(uuid), passwords)),
@@ -154,7 +182,7 @@ impl Loader {
             let what = format!("The machine {:?}", parsed.machine.name);
             self.forest.problems.extend(outside(&self.forest.scope, &what, &path));
             match registered {
-                // Two are there, and the user pointed at one of them.
+                // Both exist, and the user pointed at one of them.
                 Some(registered) if registered.exists() => {
                     log::info!("{what} is registered at {}; {} is nearer", registered.display(), path.display());
                 }
@@ -199,8 +227,8 @@ struct Found {
     registered: Option<PathBuf>,
 }
 
-/// Reads the files of all machines, in their order, in several parts. Thousands are read on several threads, which hides the time that
-/// each waits for the disk.
+/// Reads the files of all machines, in order and in several batches. Thousands are read on several threads, which hides
+/// the latency of the disk.
 fn find_all(scope: &Scope, directory: &Path, entries: &[(Uuid, String)], passwords: &Passwords) -> Vec<Vec<Found>> {
     let wanted = entries.len().div_ceil(ENTRIES_PER_THREAD).min(MAX_THREADS);
     let size = entries.len().div_ceil(wanted.max(1)).max(1);
@@ -222,12 +250,12 @@ fn find_all(scope: &Scope, directory: &Path, entries: &[(Uuid, String)], passwor
 fn find(scope: &Scope, directory: &Path, uuid: Uuid, written: &str, passwords: &Passwords) -> Found {
     let path = location::absolute(directory, written);
     let read = |path: &Path| settings::read_machine(path, Some(uuid), passwords);
-    let is_inside = scope.contains(&path);
+    let is_inside = scope.is_near(directory, &path);
     let file = if is_inside { read(&path) } else { Err(missing(&path, "look for its settings file")) };
     if !matches!(file, Err(Error::Missing { .. })) {
         return Found { uuid, path, file, registered: None };
     }
-    // It may have moved together with the settings directory, or be a copy.
+    // It may have moved along with the settings directory, or be a copy.
     read_first(scope.copies(directory, written), &path, uuid, passwords).unwrap_or(Found {
         uuid,
         file,
@@ -262,14 +290,16 @@ impl Renamed {
             return found;
         }
         let Found { uuid, path, file, .. } = found;
-        // One that was put aside under another name is not meant.
+        // A file that was set aside under another name does not count.
         let is_named = |file: &Path| {
             file.file_name() == path.file_name() || file.file_stem() == file.parent().and_then(Path::file_name)
         };
-        let mut places = scope.directories_around(directory, written);
-        places.extend(path.ancestors().nth(2).filter(|place| scope.contains(&place.join("x"))).map(Path::to_path_buf));
-        for place in places {
-            let same = self.files_in(&place).get(&uuid).map_or(&[] as &[PathBuf], Vec::as_slice);
+        let mut directories = scope.directories_around(directory, written);
+        directories.extend(
+            path.ancestors().nth(2).filter(|directory| scope.contains(&directory.join("x"))).map(Path::to_path_buf),
+        );
+        for directory in directories {
+            let same = self.files_in(&directory).get(&uuid).map_or(&[] as &[PathBuf], Vec::as_slice);
             match *same.iter().filter(|file| is_named(file)).collect::<Vec<_>>() {
                 [same] => {
                     let file = settings::read_machine(same, Some(uuid), passwords);
@@ -286,10 +316,13 @@ impl Renamed {
                 [] => {}
             }
         }
-        if let Some(found) = read_first(scope.elsewhere(directory, written), &path, uuid, passwords) {
+        let in_other_home = scope.contains(&path) && !scope.is_near(directory, &path);
+        if !(in_other_home && copies::is_any_there(&path))
+            && let Some(found) = read_first(scope.elsewhere(directory, written), &path, uuid, passwords)
+        {
             return found;
         }
-        let file = match scope.contains(&path) {
+        let file = match scope.is_near(directory, &path) {
             true => file,
             false => settings::read_machine(&path, Some(uuid), passwords),
         };
@@ -297,10 +330,10 @@ impl Renamed {
     }
 
     /// The machines' files in a directory and those in it.
-    fn files_in(&mut self, place: &Path) -> &HashMap<Uuid, Vec<PathBuf>> {
-        self.0.entry(place.to_path_buf()).or_insert_with(|| {
+    fn files_in(&mut self, directory: &Path) -> &HashMap<Uuid, Vec<PathBuf>> {
+        self.0.entry(directory.to_path_buf()).or_insert_with(|| {
             let mut by_uuid: HashMap<Uuid, Vec<PathBuf>> = HashMap::new();
-            for file in place::machine_files(place, 1).map(|(files, _)| files).unwrap_or_default() {
+            for file in settings_in(directory, 1).unwrap_or_default().machines {
                 if let Ok(uuid) = settings::machine_uuid(&file) {
                     by_uuid.entry(uuid).or_default().push(file);
                 }
@@ -310,7 +343,7 @@ impl Renamed {
     }
 }
 
-/// The machines that are there more than once.
+/// The problems of machines that are listed more than once.
 fn duplicates(machines: &[MachineEntry]) -> Vec<Error> {
     let mut seen: HashMap<Uuid, &Path> = HashMap::new();
     let mut problems = Vec::new();

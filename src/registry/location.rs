@@ -15,7 +15,7 @@ pub(super) fn is_absolute(written: &str) -> bool {
     written.starts_with('/') || is_windows_absolute(written)
 }
 
-/// The path that is meant by what a file in `directory` says. Absolute paths of Windows stay as they are; they are no
+/// The path that a file in `directory` means by `written`. Absolute paths of Windows stay as they are; they are no
 /// paths here. The separators of Windows are taken for ours unless a file of exactly that name is there.
 pub(super) fn absolute(directory: &Path, written: &str) -> PathBuf {
     if is_windows_absolute(written) {
@@ -59,7 +59,7 @@ pub(super) fn parts(written: &str) -> Vec<&str> {
 
 /// Where a file may be now that was at the absolute path `written` when its host still ran, seen from a file in
 /// `directory` that came along: a whole disk or home directory may have been copied, or a machine's directory. Best first.
-/// Nothing says that such a file is the right one; its identity must be checked.
+/// Such a file need not be the right one, so its identity must be checked.
 pub(super) fn relocations(directory: &Path, written: &str) -> Vec<PathBuf> {
     let parts = parts(written);
     let tail = |from: usize| parts.get(from..).unwrap_or_default().iter().collect::<PathBuf>();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_that_was_written_is_not_searched_again() {
+    fn does_not_search_the_written_path_again() {
         let all = relocations(Path::new("/home/joe/X"), "/home/joe/X/X.vdi");
         assert!(!all.contains(&PathBuf::from("/home/joe/X/X.vdi")), "{all:?}");
         assert!(relocations(Path::new("/a"), "/").is_empty());

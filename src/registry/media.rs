@@ -1,4 +1,4 @@
-//! Puts the media of all settings files together into one forest.
+//! Joins the media of all settings files into one forest.
 
 use super::model::is_file_format;
 use super::nearness::{self, Candidate, Choice, Identity, Rank, Scope};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Headers that are read at most to find the files of a registry that are not where it says.
+/// The most headers that are read to find files that are not where they are registered.
 const MAX_HEADERS: usize = 1 << 16;
 
-/// The forest while it grows.
+/// The forest under construction.
 pub(super) struct Forest {
     pub(super) media: Media,
     pub(super) problems: Vec<Error>,
@@ -44,10 +44,16 @@ impl Forest {
         let mut ids: Vec<MediumId> = Vec::with_capacity(parsed.len());
         for medium in parsed {
             let parent = medium.parent.map(|index| ids[index]);
-            let registered = place(directory, &medium);
+            let registered = registered_path(directory, &medium);
             let known = self.media.find_near(medium.uuid, &file);
             ids.push(match known {
-                Some(id) if self.is_at(id, &registered) && self.media.get(id).parent == parent => id,
+                Some(id)
+                    if self.is_at(id, &registered)
+                        && self.media.get(id).parent == parent
+                        && self.scope.is_near(directory, &registered) =>
+                {
+                    id
+                }
                 _ => {
                     let (location, problem) = self.locate(directory, &medium, &registered);
                     match known.and_then(|id| self.compare(id, &location, parent, &file)) {
@@ -100,10 +106,10 @@ impl Forest {
         id
     }
 
-    /// The file of a medium: where it is registered, unless it is not there or the user pointed elsewhere. And what is
-    /// to be said of that.
+    /// The file of a medium: where it is registered, unless it is not there or the user pointed elsewhere. Returns
+    /// a problem to report as well.
     fn locate(&mut self, directory: &Path, medium: &ParsedMedium, registered: &Path) -> (PathBuf, Option<Error>) {
-        if !is_file_format(&medium.format) || self.scope.contains(registered) && registered.exists() {
+        if !is_file_format(&medium.format) || self.scope.is_near(directory, registered) && registered.exists() {
             return (registered.to_path_buf(), None);
         }
         let mut search = Search { medium, choice: Choice::new(), like: None };
@@ -136,7 +142,7 @@ impl Forest {
             Err(equal) => {
                 let names: Vec<String> = equal.iter().map(|path| path.display().to_string()).collect();
                 let problem = missing(format!(
-                    "{} have its UUID, and nothing says which one is meant; give the path of one",
+                    "{} have its UUID, and none of them is nearer; give the path of one",
                     names.join(" and ")
                 ));
                 // None of them, and not the one of another copy either.
@@ -158,20 +164,21 @@ impl Forest {
         }
         // A name may have been changed, or be in another form of Unicode.
         let expected = match location::parts(written).last() {
-            Some(name) if is_absolute && !self.scope.contains(registered) => directory.join(name),
+            Some(name) if is_absolute && !self.scope.is_near(directory, registered) => directory.join(name),
             _ => registered.to_path_buf(),
         };
         search.offer_alike(nearness::alike(&expected));
-        let mut places = vec![
+        let mut directories = vec![
             expected.parent().unwrap_or(directory).to_path_buf(),
             directory.to_path_buf(),
             directory.join("Snapshots"),
         ];
-        places.dedup();
-        for place in places {
-            search.offer_by_uuid(self.near.images(&place));
+        directories.dedup();
+        for directory in directories {
+            search.offer_by_uuid(self.near.images(&directory));
         }
-        if search.choice.is_decided() || !is_absolute {
+        let in_other_home = self.scope.contains(registered) && registered.exists();
+        if search.choice.is_decided() || !is_absolute || in_other_home {
             return;
         }
         for path in self.scope.elsewhere(directory, written) {
@@ -198,8 +205,8 @@ impl Forest {
             return Some(id);
         }
         let mut choice = Choice::new();
-        for place in [file.parent()?, &machine.snapshot_directory] {
-            let same = self.near.images(place).iter().filter(|info| info.uuid == Some(uuid));
+        for directory in [file.parent()?, &machine.snapshot_directory] {
+            let same = self.near.images(directory).iter().filter(|info| info.uuid == Some(uuid));
             let same = same.map(|info| candidate(info.path.clone(), Rank::Machine, Identity::Uuid, info.clone()));
             choice.offer(same.collect::<Vec<_>>());
         }
@@ -235,7 +242,7 @@ impl Forest {
     /// is there. None when each has an image of its own: a copy, which has its own media.
     fn compare(&mut self, id: MediumId, location: &Path, parent: Option<MediumId>, file: &Path) -> Option<MediumId> {
         let known = self.media.get(id);
-        // A backup may share files with another by hard links, so their paths tell copies apart.
+        // A backup may share files with another by hard links, so only their paths distinguish copies.
         let both = fs::canonicalize(&known.location).ok().zip(fs::canonicalize(location).ok());
         let is_same = both.as_ref().map_or(known.location == location, |(first, second)| first == second);
         if is_same && known.parent == parent {
@@ -317,8 +324,8 @@ pub(super) fn outside(scope: &Scope, what: &str, path: &Path) -> Option<Error> {
     Some(Error::Outside { what: what.to_owned(), path: path.to_path_buf(), given: given.to_path_buf() })
 }
 
-/// Where a medium is registered to be.
-fn place(directory: &Path, parsed: &ParsedMedium) -> PathBuf {
+/// The path that a medium is registered at.
+fn registered_path(directory: &Path, parsed: &ParsedMedium) -> PathBuf {
     if is_file_format(&parsed.format) {
         location::absolute(directory, &parsed.location)
     } else {

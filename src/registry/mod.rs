@@ -1,6 +1,6 @@
-//! VirtualBox's settings files as plain data, and what a name, UUID or path on the command line means.
+//! VirtualBox's settings files as plain data, and the resolution of names, UUIDs and paths from the command line.
 //!
-//! Knows nothing of the bytes in images beyond the UUIDs that [`crate::image::identify`] reads from their headers.
+//! Of the images this module uses only the identity that [`crate::image::identify`] reads from their headers.
 //! VirtualBox's files are read and never written.
 
 pub mod chain;
@@ -16,10 +16,10 @@ mod location;
 mod media;
 mod nearness;
 mod parents;
-mod place;
 mod policy;
 mod resolve;
 mod settings;
+mod settings_source;
 mod xml;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Everything that VirtualBox's settings files say, after all of them were read.
+/// The content of all of VirtualBox's settings files.
 #[derive(Debug)]
 pub struct Registry {
     /// The settings directory, absolute.
@@ -20,9 +20,9 @@ pub struct Registry {
     pub machines: Vec<MachineEntry>,
     /// All media of the global and the machines' registries.
     pub media: Media,
-    /// What was wrong but stops nothing, such as two media with one UUID.
+    /// Problems that prevent nothing, such as two media with the same UUID.
     pub problems: Vec<Error>,
-    /// The copies of settings files that were read instead of them, which may not know of the last changes.
+    /// The copies that were read in place of settings files. They may lack the last changes.
     pub outdated: Vec<PathBuf>,
     /// Who uses which medium.
     pub(super) uses: Uses,
@@ -33,11 +33,11 @@ pub struct Registry {
 /// A registered machine, whether or not its settings could be read.
 #[derive(Debug)]
 pub struct MachineEntry {
-    /// The UUID that `VirtualBox.xml` gives. Nil where only the machine's own file would say it, and cannot be read.
+    /// The UUID that `VirtualBox.xml` gives. Nil when only the machine's own file has it and that file cannot be read.
     pub uuid: Uuid,
     /// Its `.vbox` file, absolute.
     pub path: PathBuf,
-    /// What the file says, or why it could not be read.
+    /// The content of the file, or why it could not be read.
     pub machine: Result<Machine, Error>,
 }
 
@@ -61,14 +61,14 @@ impl MachineEntry {
     }
 }
 
-/// The state that a settings file records. A running machine looks as one that is powered off.
+/// The state that a settings file records. A running machine looks like one that is powered off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineState {
     /// Powered off, or running.
     PoweredOff,
-    /// There is a saved state: its disks must not be changed. Also when a resume from it was aborted.
+    /// It has a saved state, so its disks must not be changed; also after a resume from it was aborted.
     Saved,
-    /// VirtualBox found it gone without a shutdown.
+    /// It ended without a shutdown.
     Aborted,
 }
 
@@ -81,7 +81,7 @@ pub struct Machine {
     pub name: String,
     /// VirtualBox's id of the guest system, such as `Linux_64`.
     pub os_type: String,
-    /// The description; empty when there is none.
+    /// The description; may be empty.
     pub description: String,
     /// The groups, such as `/lab/empty`; `/` when the file names none.
     pub groups: Vec<String>,
@@ -110,7 +110,7 @@ pub struct Snapshot {
     pub uuid: Uuid,
     /// The name that the user gave.
     pub name: String,
-    /// The description; empty when there is none.
+    /// The description; may be empty.
     pub description: String,
     /// When it was taken, as written.
     pub time_stamp: String,
@@ -122,7 +122,7 @@ pub struct Snapshot {
     pub attachments: Vec<Attachment>,
 }
 
-/// What kind of device or medium.
+/// The kind of a device or medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceKind {
     /// A hard disk.
@@ -159,7 +159,7 @@ pub struct MediumId(pub usize);
 pub enum MediumKind {
     /// Part of snapshots.
     Normal,
-    /// Never written; a difference is thrown away at power-on.
+    /// Never written; a differencing image is discarded at power-on.
     Immutable,
     /// Not part of snapshots.
     Writethrough,
@@ -172,7 +172,7 @@ pub enum MediumKind {
 }
 
 impl MediumKind {
-    /// The word of upstream's listing.
+    /// The name in upstream's listing.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -191,8 +191,8 @@ impl MediumKind {
 pub struct Medium {
     /// The UUID that the registry gives.
     pub uuid: Uuid,
-    /// The image's path, absolute. As it is registered for media that are no files (iSCSI), and for paths of Windows
-    /// (`C:\...`) that were not found here.
+    /// The image's path, absolute. As registered for media that are not files (iSCSI), and for paths of Windows
+    /// (`C:\...`) that were not found on this host.
     pub location: PathBuf,
     /// The format as the registry writes it, such as `VDI`.
     pub format: String,
@@ -202,7 +202,7 @@ pub struct Medium {
     pub kind: MediumKind,
     /// Whether VirtualBox empties it at power-on (a difference of an immutable medium).
     pub auto_reset: bool,
-    /// The description; empty when there is none.
+    /// The description; may be empty.
     pub description: String,
     /// Properties, such as `CRYPT/KeyId`.
     pub properties: BTreeMap<String, String>,
@@ -221,7 +221,7 @@ impl Medium {
         location::file_name(&self.location)
     }
 
-    /// Why the location is no path of this host; none when it is one.
+    /// The error for a location that is not a path of this host; `None` when it is one.
     #[must_use]
     pub fn foreign(&self) -> Option<Error> {
         location::is_windows_absolute(&self.location.to_string_lossy()).then(|| Error::Missing {
@@ -305,13 +305,13 @@ impl Media {
         self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
     }
 
-    /// Makes room for so many more media.
+    /// Reserves capacity for `count` more media.
     pub(super) fn reserve(&mut self, count: usize) {
         self.list.reserve_exact(count);
         self.by_uuid.reserve(count);
     }
 
-    /// Adds a medium with its place in the forest. Its parent must be there already, so there are no cycles.
+    /// Adds a medium below its parent, which must have been added before, so there are no cycles.
     pub(super) fn add(&mut self, medium: Medium) -> MediumId {
         let id = MediumId(self.list.len());
         if let Some(parent) = medium.parent {

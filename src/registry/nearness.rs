@@ -1,8 +1,8 @@
 //! Whose copy is meant: the one rule for machines, media and parents.
 //!
-//! A backup or a copied machine has the UUIDs of the live one, and names the live one's absolute paths. Identity says
+//! A backup or a copied machine has the UUIDs of the live one, and names the live one's absolute paths. Identity decides
 //! which files qualify, and nearness which of them is meant: what lies next to the file that names it, in its machine's
-//! directory, elsewhere under what the user gave, where the user's registry says, and absolute paths last.
+//! directory, elsewhere under what the user gave, then the user's registry, and absolute paths last.
 
 use super::location;
 use super::resolve::file_id;
@@ -28,13 +28,13 @@ pub(super) enum Rank {
     Machine,
     /// Elsewhere under what the user gave, or in the image's own tree.
     Given,
-    /// Where the user's own registry says.
+    /// At the path in the user's own registry.
     Registry,
     /// At an absolute path that leads elsewhere.
     Absolute,
 }
 
-/// How a file's header compares to what is said of the file that is looked for, the surest first.
+/// How a file's header compares to the identity that is wanted, the surest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Identity {
     /// All ids are the expected ones, and one of them changes with the content.
@@ -99,7 +99,7 @@ impl<T> Choice<T> {
     /// The file that is meant: of the surest identity, and of those the nearest.
     ///
     /// # Errors
-    /// The paths of several that are equally sure and near, when nothing says that they have the same content.
+    /// The paths of several that are equally sure and near, when they may differ in content.
     pub(super) fn take(self) -> Result<Option<Chosen<T>>, Vec<PathBuf>> {
         let mut offered = self.offered;
         // The first of those that are equally sure.
@@ -122,6 +122,8 @@ pub(super) struct Scope {
     real: PathBuf,
     /// Whether the user gave it, so that what lies outside of it may belong to another copy.
     given: bool,
+    /// The homes inside of `root` that have settings of their own: each may be a copy of another.
+    homes: Vec<PathBuf>,
     /// Directories, and what they are without symbolic links.
     directories: Mutex<HashMap<PathBuf, PathBuf>>,
     /// Where tails of paths begin, and whether there is such a file or directory.
@@ -151,6 +153,17 @@ impl Scope {
         self.given.then_some(&*self.root)
     }
 
+    /// With homes inside of it.
+    pub(super) fn with_homes(self, homes: Vec<PathBuf>) -> Self {
+        Self { homes, ..self }
+    }
+
+    /// Whether a path is inside, and in the same home as the settings in `dir` where those lie in a home.
+    pub(super) fn is_near(&self, dir: &Path, path: &Path) -> bool {
+        let home = self.homes.iter().filter(|home| dir.starts_with(home)).max_by_key(|home| home.components().count());
+        self.contains(path) && home.is_none_or(|home| path.starts_with(home))
+    }
+
     /// Whether a path, all symbolic links followed, leads to where the user pointed. Everything does when the user
     /// pointed nowhere.
     pub(super) fn contains(&self, path: &Path) -> bool {
@@ -163,7 +176,7 @@ impl Scope {
         path.parent().is_some_and(|directory| self.real_path(directory).starts_with(&self.real))
     }
 
-    /// A directory without symbolic links. Each of its ancestors is looked at once, and need not be there.
+    /// A directory without symbolic links. Each of its ancestors is checked once, and need not exist.
     fn real_path(&self, directory: &Path) -> PathBuf {
         if let Some(known) = lock(&self.directories).get(directory) {
             return known.clone();

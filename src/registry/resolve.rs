@@ -1,6 +1,6 @@
-//! What an argument of the command line means: a medium's UUID, or the path of an image.
+//! Resolves an argument of the command line: the UUID of a medium, or the path of an image.
 
-use super::parents::follow;
+use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, settings};
 use crate::image;
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 /// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
 /// `current`; without hyphens, it is a path where there is such a file, and else a UUID. The parents of a registered image are those of the registry; those of any other are found by its header:
-/// in the registry, by the header's own hints, or beside the file.
+/// in the registry, by the header's own hints, or next to the file.
 ///
 /// # Errors
-/// [`Error::NotFound`], which says what `what` is instead where it names a machine or a snapshot; [`Error::Chain`];
+/// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];
 /// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
 pub fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
     resolve_allowing(registry, what, current, &Allowed::NONE)
@@ -44,7 +44,7 @@ pub(super) fn resolve_with(
     identify: &Identify<'_>,
 ) -> Result<Chain> {
     if let Some(uuid) = what.to_str().and_then(parse_uuid) {
-        return by_uuid(registry, uuid);
+        return by_uuid(registry, uuid, identify);
     }
     if what.is_empty() {
         let hint = "it is empty; give the UUID of a medium, or the path of an image".to_owned();
@@ -57,7 +57,7 @@ pub(super) fn resolve_with(
         Ok(real) => by_path(registry, &path, &real, identify),
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             match what.to_str().and_then(parse_bare_uuid) {
-                Some(uuid) => by_uuid(registry, uuid),
+                Some(uuid) => by_uuid(registry, uuid, identify),
                 None => Err(unknown(registry, what, &path)),
             }
         }
@@ -65,13 +65,17 @@ pub(super) fn resolve_with(
     }
 }
 
-fn by_uuid(registry: Option<&Registry>, uuid: Uuid) -> Result<Chain> {
+fn by_uuid(registry: Option<&Registry>, uuid: Uuid, identify: &Identify<'_>) -> Result<Chain> {
     let not_found = |hint| Error::NotFound { what: format!("The medium {uuid}"), hint };
     let Some(registry) = registry else {
         return Err(not_found("there is no registry to look it up in; give the path of the image".to_owned()));
     };
     match *registry.media.find_all(uuid) {
-        [id] => registry.chain_of_medium(id),
+        [id] => {
+            let mut chain = registry.chain_of_medium(id)?;
+            correct(&mut chain.links, identify, &mut chain.notes);
+            Ok(chain)
+        }
         [_, _, ..] => Err(registry.several(uuid)),
         [] => Err(match (registry.explain_uuid(uuid), registry.encrypted()) {
             (Some(hint), _) => not_found(hint),
@@ -110,7 +114,9 @@ fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Ide
     if let Some((registry, id)) = registry.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
         log::debug!("{} is registered as {}", real.display(), registry.media.get(id).uuid);
         // The user gave the very image, wherever it lies.
-        return registry.chain_of_medium(id).map(|chain| Chain { outside: None, ..chain });
+        let mut chain = Chain { outside: None, ..registry.chain_of_medium(id)? };
+        correct(&mut chain.links[1..], identify, &mut chain.notes);
+        return Ok(chain);
     }
     // Settings begin with a line of text, so any probe would take them for a raw disk.
     if let Some(hint) = explain_settings(real) {

@@ -1,6 +1,6 @@
 //! Reading the settings files themselves.
 
-use super::xml::{Encrypted, Global, ParseError, ParsedMachine, Version, parse_global, parse_machine, parse_unsealed};
+use super::xml::{Encrypted, Global, ParseError, ParsedMachine, Version, parse_decrypted, parse_global, parse_machine};
 use super::{Error, Result, copies, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
 use std::fs::{self, File};
@@ -19,12 +19,17 @@ pub(super) fn is_global_name(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GLOBAL))
 }
 
+/// Whether a file is `VirtualBox.xml`.
+pub(super) fn is_global(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == GLOBAL)
+}
+
 /// Whether a directory has `VirtualBox.xml` or a copy of it.
 pub(super) fn are_in(directory: &Path) -> bool {
     copies::is_any_there(&directory.join(GLOBAL))
 }
 
-/// What `VirtualBox.xml` says, and which copy of it was used instead.
+/// The content of `VirtualBox.xml`, and the copy that was read in its place.
 pub(super) struct GlobalFile {
     pub(super) path: PathBuf,
     pub(super) global: Global,
@@ -56,7 +61,7 @@ pub(super) fn read_global(directory: &Path, problems: &mut Vec<Error>) -> Result
 /// [`Error::Io`] and what is wrong with the file.
 pub(super) fn read_global_file(path: &Path, problems: &mut Vec<Error>) -> Result<GlobalFile> {
     let (global, copy) = copies::read_newest(path, |path| parse(path, parse_global))?;
-    let is_copy = path.file_name().is_none_or(|name| name != GLOBAL);
+    let is_copy = !is_global(path);
     if copy.is_none() && !is_copy {
         problems.extend(emptied(path, &global));
     }
@@ -94,9 +99,9 @@ pub(super) fn machine_uuid(path: &Path) -> Result<Uuid> {
     copies::read_newest(path, read_uuid).map(|(uuid, _)| uuid).map_err(|error| or_missing(path, error))
 }
 
-/// A machine's settings as they were read.
+/// A machine's settings.
 pub(super) struct MachineFile {
-    /// What they say, with paths made absolute.
+    /// Their content, with absolute paths.
     pub(super) parsed: ParsedMachine,
     /// The copy that was read because the file itself is lost, and why.
     pub(super) copy: Option<(PathBuf, Error)>,
@@ -112,7 +117,7 @@ pub(super) struct MachineFile {
 pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Passwords) -> Result<MachineFile> {
     let read_one = |path: &Path| match parse_machine(&read(path)?) {
         Err(ParseError::Encrypted(encrypted)) if expected.is_none() || passwords.has(&encrypted.key_id) => {
-            unseal(path, &encrypted, passwords)
+            decrypt(path, &encrypted, passwords)
         }
         other => other.map_err(|cause| cause.in_file(path)),
     };
@@ -131,12 +136,12 @@ pub(super) fn read_machine(path: &Path, expected: Option<Uuid>, passwords: &Pass
     Ok(MachineFile { parsed, copy })
 }
 
-fn unseal(path: &Path, encrypted: &Encrypted, passwords: &Passwords) -> Result<ParsedMachine> {
+fn decrypt(path: &Path, encrypted: &Encrypted, passwords: &Passwords) -> Result<ParsedMachine> {
     let what = path.display().to_string();
     let store = KeyStore::parse(&encrypted.key_store, Cipher::Gcm, &what)?;
     let key = store.unlock(&passwords.get(&what, &encrypted.key_id)?, &encrypted.key_id)?;
     let machine = decrypt_machine(&encrypted.text, &key, encrypted.uuid, &what)?;
-    parse_unsealed(&machine, &encrypted.version).map_err(|cause| cause.in_file(path))
+    parse_decrypted(&machine, &encrypted.version).map_err(|cause| cause.in_file(path))
 }
 
 /// The directory for snapshots. Before VirtualBox 4.0 a machine's file could lie in a directory with those of others, and

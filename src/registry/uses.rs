@@ -4,7 +4,7 @@ use super::{Attachment, Error, MachineEntry, Media, MediumId, Registry};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
-/// A place where a medium is attached.
+/// An attachment of a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Use {
     /// The machine: an index into [`Registry::machines`].

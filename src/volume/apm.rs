@@ -57,7 +57,7 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Option<Table>> {
 ///
 /// The descriptor states the size. Optical disks may have two maps, one in blocks of 2048 and one in blocks of 512
 /// bytes, and old ones state 2048 but have only the latter; then entry 4 of it is where the first of the other would be.
-/// That is told by its type. Without a descriptor, the map must begin with its own entry.
+/// Its type distinguishes the two. Without a descriptor, the map must begin with its own entry.
 fn find(disk: &dyn Disk) -> Result<Option<(u32, Entry)>> {
     let mut descriptor = [0; 4];
     if disk.size() < 2 * ENTRY_LEN as u64 {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_maps_that_of_the_stated_size_is_read() {
+    fn prefers_the_map_of_the_stated_block_size() {
         for (stated, offset) in [(512_u16, 72 * 512), (2048, 100 * 2048)] {
             let mut disk = disk_of(stated, &[]);
             put_map(&mut disk, 512, 3, &USUAL[..3]);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_in_smaller_blocks_than_stated_is_read() {
+    fn reads_a_map_in_smaller_blocks_than_stated() {
         let mut disk = disk_of(2048, &[]);
         put_map(&mut disk, 512, 4, &USUAL);
         assert_eq!(volumes(&read_table(&disk).unwrap())[1], (4, 200 * 512, 20480, "Apple_UFS"));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_counts_are_notes() {
+    fn notes_wrong_counts() {
         let mut disk = disk_of(512, &USUAL);
         disk.put(512 + 4, &9_u32.to_be_bytes());
         let table = read_table(&disk).unwrap();

@@ -119,7 +119,7 @@ fn read_label(disk: &dyn Disk, offset: u64) -> Result<Option<Label>> {
     Ok(known(Label::parse(&Fields::new("BSD disk label", &sector, offset))))
 }
 
-/// What was parsed; a label that breaks its rules is none.
+/// The parsed label; `None` for one that is malformed.
 fn known<T>(parsed: Result<Option<T>, ParseError>) -> Option<T> {
     parsed.unwrap_or_else(|cause| {
         log::debug!("No BSD disk label: {cause}");
@@ -257,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn a_label_of_other_sizes_is_read() {
+    fn reads_labels_of_other_sizes() {
         let table = read_table(&disk_of(&[(2, 8); 22], 4096)).unwrap();
         assert_eq!((table.sector_size, table.volumes.len(), table.volumes[0].offset), (4096, 22, 8192));
     }
 
     #[test]
-    fn what_breaks_the_rules_of_a_label_is_none() {
+    fn ignores_malformed_labels() {
         for at in [0, 132, 137, 148] {
             let mut disk = disk_of(&[(16, 100); 8], 512);
             disk.corrupt(512 + at);

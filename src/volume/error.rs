@@ -3,7 +3,7 @@
 use crate::disk;
 use crate::error_kind::ErrorKind;
 
-/// A failure. What a table says wrongly is no failure but a note in [`Table`](super::Table).
+/// A failure. An error in a table is not a failure but a note in [`Table`](super::Table).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -4,7 +4,7 @@
 //!
 //! Crate `gpt` parses entries of the usual size, once all numbers of the header are checked: it allocates what the header
 //! states, and panics on entries of another size. Those, sectors other than its two, and finding the one of two tables
-//! that is sound are done here.
+//! that is valid are done here.
 
 use super::list::{Partition, VolumeList};
 use super::mbr::Entry;
@@ -30,64 +30,64 @@ const PRIMARY: u64 = 1;
 pub(super) enum Found {
     /// None.
     Absent,
-    /// One that cannot be trusted; why.
+    /// One that is corrupt, and why.
     Corrupt(String),
     /// One, from the primary or the backup.
     Table(Table),
 }
 
-/// Reads the GPT of a disk. `protective` is the entry of the boot record that says that there is one.
+/// Reads the GPT of a disk. `protective` is the entry of the boot record that announces it.
 pub(super) fn read(disk: &dyn Disk, protective: Option<Entry>) -> Result<Found> {
     let own = disk.sector_size();
     let mut sizes = vec![own];
     sizes.extend([512, 4096].into_iter().filter(|size| *size != own));
     let mut primary_faults = Vec::new();
-    let mut backup_places = Vec::new();
+    let mut backups = Vec::new();
     for sector_size in sizes {
-        let primary = Place { sector_size, lba: PRIMARY };
+        let primary = HeaderLocation { sector_size, lba: PRIMARY };
         match primary.read(disk)? {
-            Read::Sound(array) => return Ok(Found::Table(array.table(disk, None))),
+            Read::Valid(array) => return Ok(Found::Table(array.table(disk, None))),
             Read::Corrupt { cause, alternate } => {
                 primary_faults.push(cause);
-                backup_places.push(Place { sector_size, lba: alternate });
+                backups.push(HeaderLocation { sector_size, lba: alternate });
             }
             Read::Absent => {}
         }
         let end_of_protected = protective.map(|e| u64::from(e.first_lba) + u64::from(e.sectors));
         let ends = [Some(disk.size() / u64::from(sector_size)), end_of_protected];
         let lasts = ends.into_iter().flatten().filter_map(|end| end.checked_sub(1));
-        backup_places.extend(lasts.map(|lba| Place { sector_size, lba }));
+        backups.extend(lasts.map(|lba| HeaderLocation { sector_size, lba }));
     }
     if primary_faults.is_empty() && protective.is_none() {
         return Ok(Found::Absent);
     }
     let why = primary_faults.first().map_or_else(|| "there is none at sector 1".to_owned(), ParseError::to_string);
-    for place in backup_places {
-        if let Read::Sound(array) = place.read(disk)? {
+    for backup in backups {
+        if let Read::Valid(array) = backup.read(disk)? {
             let note = format!(
                 "The primary GPT is corrupt ({why}); its backup at sector {} was used. Repair it in the guest",
-                place.lba
+                backup.lba
             );
             return Ok(Found::Table(array.table(disk, Some(note))));
         }
     }
     Ok(Found::Corrupt(format!(
-        "The GPT is corrupt and has no sound backup ({why}); use the whole disk, or repair a copy of it with gdisk"
+        "The GPT is corrupt and has no valid backup ({why}); use the whole disk, or repair a copy of it with gdisk"
     )))
 }
 
-/// Where a header may be.
+/// A possible location of a header.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct HeaderLocation {
     sector_size: u32,
     lba: u64,
 }
 
-/// What is at a [`Place`].
+/// What is at a [`HeaderLocation`].
 enum Read {
     Absent,
     Corrupt { cause: ParseError, alternate: u64 },
-    Sound(EntryArray),
+    Valid(EntryArray),
 }
 
 /// The fields of a header that are needed.
@@ -100,18 +100,18 @@ struct Header {
     partition_entry_array_crc32: u32,
 }
 
-/// The entries of a header, with all checksums right.
+/// The entries of a header whose checksums are all valid.
 struct EntryArray {
     sector_size: u32,
     entry_size: usize,
     /// The sector of the header.
     header: Vec<u8>,
     entries: Vec<u8>,
-    /// Where they begin on the disk, in bytes.
+    /// Their offset on the disk, in bytes.
     offset: u64,
 }
 
-impl Place {
+impl HeaderLocation {
     fn read(self, disk: &dyn Disk) -> Result<Read> {
         let size = u64::from(self.sector_size);
         let Some(offset) = self.lba.checked_mul(size) else { return Ok(Read::Absent) };
@@ -129,7 +129,7 @@ impl Place {
             Err(cause) => return Ok(Read::Corrupt { cause, alternate: fields.u64_le(32).unwrap_or(0) }),
         };
         Ok(match header.read_entries(disk, &fields, self.sector_size)? {
-            Ok(array) => Read::Sound(array),
+            Ok(array) => Read::Valid(array),
             Err(cause) => Read::Corrupt { cause, alternate: header.alternate_lba },
         })
     }
@@ -191,8 +191,8 @@ impl Header {
             )));
         }
         let lba = self.partition_entry_lba;
-        let place = lba.checked_mul(u64::from(sector_size));
-        let Some(offset) = place.filter(|at| at.checked_add(len).is_some_and(|end| end <= disk.size())) else {
+        let offset = lba.checked_mul(u64::from(sector_size));
+        let Some(offset) = offset.filter(|at| at.checked_add(len).is_some_and(|end| end <= disk.size())) else {
             let expected = format_args!("{len} bytes within the disk of {} bytes", disk.size());
             return Ok(Err(ParseError::corrupt(fields.offset(72), "GPT PartitionEntryLBA", expected, lba)));
         };
@@ -219,8 +219,8 @@ impl EntryArray {
             partitions.into_iter().for_each(|partition| list.push(partition));
             return list.into_table(Scheme::Gpt);
         }
-        let places = (self.offset..).step_by(self.entry_size);
-        for ((raw, offset), number) in self.entries.chunks_exact(self.entry_size).zip(places).zip(1..) {
+        let offsets = (self.offset..).step_by(self.entry_size);
+        for ((raw, offset), number) in self.entries.chunks_exact(self.entry_size).zip(offsets).zip(1..) {
             match parse_entry(&Fields::new("GPT partition entry", raw, offset), number) {
                 Ok(Some(partition)) => list.push(partition),
                 Ok(None) => {}
@@ -373,7 +373,7 @@ mod tests {
     const USUAL: [(u64, u64); 2] = [(40 * 512, 10 * 512), (50 * 512, 50 * 512)];
 
     #[test]
-    fn every_entry_and_header_size_of_the_specification_is_read() {
+    fn reads_every_entry_and_header_size_of_the_specification() {
         for entry_size in [128, 256, 512, 1024, 4096] {
             for header_size in [92, 96, 512] {
                 let writer = Writer { entry_size, header_size, entry_count: 4, ..Writer::default() };
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_field_of_the_primary_is_named_and_the_backup_used() {
+    fn names_the_corrupt_field_of_the_primary_and_uses_the_backup() {
         let cases: [(&str, usize, &[u8], &str); 7] = [
             ("HeaderSize", 12, &91_u32.to_le_bytes(), "expected 92 to 512, found 91"),
             ("HeaderSize", 12, &u32::MAX.to_le_bytes(), "expected 92 to 512, found 4294967295"),
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_entry_of_the_primary_is_not_believed() {
+    fn uses_the_backup_when_an_entry_of_the_primary_is_corrupt() {
         let mut disk = Writer::default().disk();
         disk.corrupt(1024 + 40);
         let table = read_table(&disk).unwrap();
@@ -424,12 +424,12 @@ mod tests {
     }
 
     #[test]
-    fn two_corrupt_copies_are_a_note_and_no_volumes() {
+    fn notes_two_corrupt_copies_and_lists_no_volumes() {
         let mut disk = Writer::default().disk();
         corrupt_both(&mut disk);
         let table = read_table(&disk).unwrap();
         assert_eq!(ranges(&table), []);
-        assert!(table.notes[0].starts_with("The GPT is corrupt and has no sound backup (GPT HeaderCRC32"));
+        assert!(table.notes[0].starts_with("The GPT is corrupt and has no valid backup (GPT HeaderCRC32"));
         assert_eq!(table.notes.len(), 1);
     }
 
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backup_is_found_where_the_disk_ended_before_it_was_enlarged() {
+    fn finds_the_backup_at_the_former_end_of_an_enlarged_disk() {
         let mut disk = Writer::default().disk().resized(4 * SIZE);
         disk.put(512, &[0; 512]);
         let table = read_table(&disk).unwrap();
@@ -475,14 +475,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gpt_is_read_though_the_boot_record_was_wiped() {
+    fn reads_a_gpt_whose_boot_record_was_wiped() {
         let mut disk = Writer::default().disk();
         disk.put(446, &[0; 66]);
         assert_eq!(ranges(&read_table(&disk).unwrap()), USUAL);
     }
 
     #[test]
-    fn of_a_hybrid_with_a_corrupt_gpt_the_boot_record_is_left() {
+    fn falls_back_to_the_boot_record_of_a_hybrid_with_a_corrupt_gpt() {
         let mut disk = Writer::default().disk();
         disk.put(462, &[0, 0, 0, 0, 0x83, 0, 0, 0, 40, 0, 0, 0, 10, 0, 0, 0]);
         assert_eq!(read_table(&disk).unwrap().scheme, Scheme::Gpt);

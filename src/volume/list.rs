@@ -17,7 +17,7 @@ pub(super) struct Partition {
     pub(super) type_name: Cow<'static, str>,
     /// Its label.
     pub(super) name: String,
-    /// Whether it is marked as bootable.
+    /// Whether it has the bootable flag.
     pub(super) bootable: bool,
 }
 

@@ -96,7 +96,7 @@ impl Record {
         Some(Self(record))
     }
 
-    /// The entry that says that the disk has a GPT.
+    /// The entry that announces a GPT.
     pub(super) fn protective(&self) -> Option<Entry> {
         self.0.into_iter().find(|e| e.kind == PROTECTIVE)
     }
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn boot_code_is_no_partition_table() {
+    fn does_not_take_boot_code_for_a_partition_table() {
         let mut disk = disk_of(&[]);
         disk.put(0x1BE, b"Invalid system disk. Replace the disk, and then press any key...");
         disk.put(0x1FE, &[0x55, 0xAA]);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_flags_are_forgiven_where_the_partitions_make_sense() {
+    fn tolerates_malformed_flags_where_the_partitions_make_sense() {
         let table = read_table(&disk_of(&[(0, &[(0x01, 0x83, 10, 20), (0, 0x83, 30, 20)])])).unwrap();
         assert_eq!(volumes(&table), [(1, 10, 20), (2, 30, 20)]);
         let table = read_table(&disk_of(&[(0, &[(0x01, 0x83, 10, 21), (0, 0x83, 30, 20)])])).unwrap();
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_and_no_table_are_no_errors() {
+    fn accepts_an_empty_table_and_no_table() {
         let table = read_table(&disk_of(&[(0, &[])])).unwrap();
         assert_eq!((table.scheme, table.volumes.len()), (Scheme::Mbr, 0));
         for size in [0, 1, 511, 512, 513, 1024, 1 << 30] {

@@ -1,8 +1,8 @@
 //! Partition tables: named ranges of a disk.
 //!
 //! Four schemes are known: DOS partition tables with extended partitions ([`mbr`]) and tables inside of their partitions
-//! ([`slice`]), GUID partition tables ([`gpt`]), BSD disk labels ([`bsd`]) and Apple partition maps ([`apm`]). What a
-//! table says wrongly never stops a disk from being used: it becomes a note.
+//! ([`slice`]), GUID partition tables ([`gpt`]), BSD disk labels ([`bsd`]) and Apple partition maps ([`apm`]). An
+//! error in a table never prevents the use of a disk: it becomes a note.
 
 mod apm;
 pub(crate) mod boot_sector;
@@ -39,11 +39,11 @@ pub struct Volume {
     pub offset: u64,
     /// The size in bytes, cut at the disk's end.
     pub size: u64,
-    /// What the table says it is, in upstream's words where it has some, such as `Linux native`.
+    /// The type in the table, by upstream's name where it has one, such as `Linux native`.
     pub type_name: Cow<'static, str>,
     /// The partition's label (GPT, APM), or its letter or number in a table inside of another partition.
     pub name: String,
-    /// Whether the table marks it as bootable (MBR).
+    /// Whether it has the bootable flag (MBR).
     pub bootable: bool,
 }
 
@@ -101,7 +101,7 @@ pub struct Table {
 
 /// Reads the partition table of a disk. A disk without one has an empty table; that is no error.
 ///
-/// Where a disk has several tables, the one that its guest goes by is used: a sound GPT, unless the boot record has
+/// Where a disk has several tables, the one that its guest uses is read: a valid GPT, unless the boot record has
 /// partitions of its own and none that protects the GPT (such a GPT is left over from an earlier use of the disk);
 /// then a BSD disk label; then the boot record; then an Apple partition map, as on Linux.
 ///

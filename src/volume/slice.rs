@@ -26,7 +26,7 @@ pub(super) struct Inner {
     pub(super) offset: u64,
     /// The size in bytes.
     pub(super) size: u64,
-    /// What the table says it is.
+    /// The type in the table.
     pub(super) type_name: &'static str,
     /// Its letter or number in the table.
     pub(super) name: String,
@@ -58,7 +58,7 @@ pub(super) fn read(disk: &dyn Disk, slice: &Slice, sector_size: u32) -> Result<O
     }
 }
 
-/// Parses a table of a slice with sectors of so many bytes; `None` when it is none.
+/// Parses a table of a slice with sectors of so many bytes; `None` when there is none.
 type Parse = fn(&Fields<'_>, &Slice, u64) -> Result<Option<Vec<Inner>>, ParseError>;
 
 /// A table in a sector of a slice, which is given to its parser as sectors of `sector_size` bytes.
@@ -89,7 +89,7 @@ fn solaris(f: &Fields<'_>, slice: &Slice, sector_size: u64) -> Result<Option<Vec
     if f.u32_le(12)? != VTOC_SANE || f.u32_le(16)? != 1 {
         return Ok(None);
     }
-    // v_nparts: 8 in old tables, whatever they say
+    // v_nparts: 8 in old tables, whatever they state
     let count = if f.u16_le(30)? > 8 { 16 } else { 8 };
     let mut inner = Vec::new();
     for number in 0..count {
@@ -168,11 +168,11 @@ mod tests {
 
     /// A disk of 4096 sectors with one slice, 3000 sectors from sector 100 on, and the volumes inside of it: Linux's
     /// number, the first sector, the sectors, the type and the name of each.
-    fn inner(kind: u8, place: u64, bytes: &[u8]) -> Vec<(u32, u64, u64, String, String)> {
+    fn inner(kind: u8, at: u64, bytes: &[u8]) -> Vec<(u32, u64, u64, String, String)> {
         let mut disk = TestDisk::new(4096 * 512, 512);
         disk.put(446, &[0x80, 0, 0, 0, kind, 0, 0, 0, 100, 0, 0, 0, 0xB8, 0x0B, 0, 0]);
         disk.put(510, &[0x55, 0xAA]);
-        disk.put(100 * 512 + place, bytes);
+        disk.put(100 * 512 + at, bytes);
         let volumes = read_table(&disk).unwrap().volumes;
         assert_eq!((volumes[0].linux_number, volumes[0].offset), (1, 100 * 512));
         let shown = |v: &crate::volume::Volume| (v.linux_number, v.offset / 512, v.size / 512);

@@ -5,7 +5,7 @@ use super::{Scheme, gpt_types, read_table, type_names};
 use std::path::Path;
 use uuid::Uuid;
 
-/// A fixture: a disk and what sfdisk says of it.
+/// A fixture: a disk and the output of sfdisk for it.
 #[derive(Clone)]
 struct Fixture {
     name: String,
@@ -46,7 +46,7 @@ impl Fixture {
         Self { name, disk, sector_size, volumes }
     }
 
-    /// What sfdisk says in the words of our volumes, containers left out.
+    /// The output of sfdisk converted to volumes, without containers.
     fn expected(&self) -> Vec<(u32, u64, u64, String, String, bool)> {
         let volumes = self.volumes.iter().filter(|v| !matches!(v.3.as_str(), "5" | "f" | "85"));
         volumes

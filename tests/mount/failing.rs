@@ -135,7 +135,7 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
     }
     // No program asks: the flush of every few seconds is the one that fails.
     for served in &served {
-        until("a flush failed", || served.says("Cannot flush"));
+        until("a flush failed", || served.says("could not be flushed"));
     }
     failing.work();
     for (served, file) in served.into_iter().zip(files) {
@@ -148,13 +148,17 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
         drop(file);
         let output = run(program().arg("--unmount").arg(&mount.point));
         assert!(!output.status.success(), "{output:?}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("flushing again cannot help") && !error.contains("try again"), "{error}");
+        let losses = fs::read_to_string(&said).unwrap();
+        assert_eq!(losses.lines().count(), 1, "one line for the lost image: {losses}");
         if is_mounted(&mount.point) {
             mount.signal("TERM");
         }
         assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said.display());
         let log = fs::read_to_string(said).unwrap();
         let image = mount.point.file_name().unwrap().to_str().unwrap().replace("raw", "img");
-        let expected = format!("failing/a.{image} may be lost, because it could not be flushed before");
+        let expected = format!("failing/a.{image} since the last flush may be lost, because it could not be flushed");
         assert!(log.contains(&expected), "{log}");
     }
 }

@@ -118,12 +118,12 @@ impl Lab {
         self.machines.push(MachineEntry { uuid: uuid(number), path, machine: Err(error) });
     }
 
-    /// What a listing of all says.
+    /// The listing of everything.
     pub(super) fn report(self) -> Report {
         self.report_on(None).unwrap()
     }
 
-    /// What a listing of one machine says.
+    /// The listing of one machine.
     pub(super) fn report_on(self, wanted: Option<&str>) -> crate::listing::Result<Report> {
         let registry = Registry::of(self.machines, self.media);
         let facts = self.facts;

@@ -182,7 +182,7 @@ fn awkward_names_keep_the_table_straight() {
 }
 
 #[test]
-fn no_line_has_blanks_at_its_end_or_a_cut_uuid_or_a_character_to_obey() {
+fn no_line_has_trailing_blanks_or_a_cut_uuid_or_a_control_character() {
     for report in [mixed().report(), awkward().report()] {
         let plain: Vec<String> = [SHORT, WIDE, LONG].iter().map(|form| text(&report, *form, PLAIN)).collect();
         for (form, plain) in [SHORT, WIDE, LONG].into_iter().zip(plain) {
@@ -191,7 +191,7 @@ fn no_line_has_blanks_at_its_end_or_a_cut_uuid_or_a_character_to_obey() {
                 assert_eq!(text.matches("5bd1e995-").count(), plain.matches("5bd1e995-").count(), "{style:?}\n{text}");
                 for line in text.lines() {
                     assert_eq!(line.trim_end(), line, "{style:?}");
-                    assert!(!line.contains(super::text::is_obeyed), "{style:?}: {line:?}");
+                    assert!(!line.contains(super::text::is_interpreted), "{style:?}: {line:?}");
                 }
             }
         }
@@ -260,7 +260,7 @@ fn ten_thousand_snapshots_are_listed() {
 }
 
 #[test]
-fn of_a_template_with_many_clones_each_machine_shows_its_own() {
+fn shows_each_machine_only_its_own_clones_of_a_template() {
     let mut lab = Lab::default();
     let template = lab.base(0x10_0000, "/vms/template.vdi", MediumKind::MultiAttach, MIB, MIB);
     let snapshot_of_template = lab.child(0x10_0001, template, MIB);
@@ -300,7 +300,7 @@ fn uses_by_many_snapshots_are_counted() {
 }
 
 #[test]
-fn encrypted_media_say_so_and_name_their_key() {
+fn shows_encrypted_media_with_their_key() {
     let mut lab = Lab::default();
     let base = lab.base(0x11, "/vms/secret.vdi", MediumKind::Normal, MIB, MIB);
     let child = lab.child(0x12, base, MIB);
@@ -335,7 +335,7 @@ fn an_image_of_an_unsupported_format_has_a_note_in_the_long_form_only() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_reported_apart() {
+fn distinguishes_a_closed_pipe_from_other_errors() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     drop(reader);
     let report = mixed().report();
@@ -402,7 +402,7 @@ fn partitions_are_a_table() {
 }
 
 #[test]
-fn a_disk_without_partitions_says_so() {
+fn reports_a_disk_without_partitions() {
     let mut empty = disk(1);
     empty.scheme = "none";
     empty.partitions.clear();

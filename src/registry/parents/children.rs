@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const DEPTH: usize = 3;
 const MAX_DIRECTORIES: usize = 256;
 
-/// Adds the images to [`Chain::children`] that lie near the leaf and name it as their parent, whatever a registry says:
+/// Adds the images to [`Chain::children`] that lie near the leaf and name it as their parent, whatever a registry has:
 /// in its directory and three levels below (`Snapshots` is one), and in the directory above. `allowed` are files that
 /// images may name although they lie elsewhere.
 pub fn find_children(chain: &mut Chain, allowed: &Allowed) {
@@ -24,7 +24,7 @@ pub fn find_children(chain: &mut Chain, allowed: &Allowed) {
 
 pub(in crate::registry) fn add_children(chain: &mut Chain, identify: &Identify<'_>) {
     let Some(leaf) = chain.links.first().and_then(|link| link.path.canonicalize().ok()) else { return };
-    // What is wrong with the leaf is said when it is opened.
+    // A problem with the leaf is reported when it is opened.
     let Ok(info) = identify(&leaf, Devices::Allowed) else { return };
     let leaf_id = file_identity(&leaf);
     let mut seen: HashSet<FileIdentity> = chain.children.iter().filter_map(|child| file_identity(child)).collect();

@@ -3,17 +3,17 @@
 use crate::registry::location;
 use std::path::{Path, PathBuf};
 
-/// The places that a hint may mean.
+/// The paths that a hint may mean.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hint {
-    /// The very place; none for a path of another host.
+    /// The very path; `None` for a path of another host.
     pub(super) direct: Option<PathBuf>,
     /// Where the file may be after the images were copied; none for a relative path, which was copied with them.
     pub(super) elsewhere: Option<Vec<PathBuf>>,
 }
 
 impl Hint {
-    /// Reads the hint of an image in `directory`, or says what it is that is never followed.
+    /// Reads the hint of an image in `directory`, or returns why it is never followed.
     pub(super) fn parse(directory: &Path, text: &str) -> Result<Self, &'static str> {
         // `\\?\C:\` is Windows' long form of `C:\`.
         let text = text.strip_prefix(r"\\?\").filter(|rest| location::is_windows_absolute(rest)).unwrap_or(text);

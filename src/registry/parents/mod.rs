@@ -1,4 +1,4 @@
-//! Follows the parents of an image that is not registered, by what the headers say.
+//! Follows the parents of an image that is not registered, by the headers.
 
 mod children;
 mod hint;
@@ -16,8 +16,8 @@ use crate::image::{ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 use hint::Hint;
-pub(super) use next_to::NextTo;
-use next_to::places;
+use next_to::directories_near;
+pub(super) use next_to::{NextTo, correct};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -40,7 +40,9 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         links.set_found_by(by);
         match source {
             Source::Registered(registry, id) => {
-                for (at, link) in registry.links_from(id)?.into_iter().enumerate() {
+                let mut registered = registry.links_from(id)?;
+                correct(&mut registered, identify, &mut search.notes);
+                for (at, link) in registered.into_iter().enumerate() {
                     let is_parent = at == 0;
                     links.push(if is_parent { Link { far, rivals: rivals.clone(), ..link } } else { link })?;
                 }
@@ -125,7 +127,7 @@ enum Source<'a> {
     File(Box<Header>),
 }
 
-/// What a parent's own header says.
+/// The content of a parent's own header.
 struct Header {
     path: PathBuf,
     uuid: Option<Uuid>,
@@ -138,14 +140,14 @@ fn not_found(child: &Path, parent: &ParentLink, tried: &[String]) -> Error {
         (None, Some(hint)) => format!("{hint:?}"),
         (None, None) => "without a name".to_owned(),
     };
-    let tried = if tried.is_empty() { "its header does not say where it is".to_owned() } else { tried.join("; ") };
+    let tried = if tried.is_empty() { "its header has no path".to_owned() } else { tried.join("; ") };
     Error::NotFound {
         what: format!("The parent {name} of {}", child.display()),
         hint: format!("{tried}; put the parent's image into the same directory"),
     }
 }
 
-/// How a file's header compares to what a child says of its parent.
+/// Compares a file's header with what a child records about its parent.
 fn compare(parent: &ParentLink, info: &ImageInfo) -> Identity {
     let same_content = parent.content_id.is_some() && parent.content_id == info.content_id;
     match (parent.uuid, info.uuid) {
@@ -166,12 +168,12 @@ fn compare(parent: &ParentLink, info: &ImageInfo) -> Identity {
     }
 }
 
-/// A place that a hint of the header may mean.
+/// A path that a hint of the header may mean.
 struct Hinted {
     rank: Rank,
     path: PathBuf,
     text: String,
-    /// Whether the hint means the very place.
+    /// Whether the hint names this very path.
     direct: bool,
 }
 
@@ -227,7 +229,7 @@ impl<'a> Search<'a> {
         tried: &mut Vec<String>,
     ) -> Result<()> {
         let hints = self.hints(child, parent, tried);
-        let places = places(child);
+        let directories = directories_near(child);
         for rank in [Rank::NextTo, Rank::Machine, Rank::Given, Rank::Registry, Rank::Absolute] {
             for hint in hints.iter().filter(|hint| hint.rank == rank) {
                 choice.offer(self.by_hint(hint, parent, tried));
@@ -235,7 +237,7 @@ impl<'a> Search<'a> {
                     return Ok(());
                 }
             }
-            for (_, step) in places.iter().filter(|(at, _)| *at == rank) {
+            for (_, step) in directories.iter().filter(|(at, _)| *at == rank) {
                 choice.offer(self.by_identity(child, parent, rank, step)?);
                 if choice.is_decided() {
                     return Ok(());
@@ -259,13 +261,13 @@ impl<'a> Search<'a> {
         child: &Path,
         parent: &ParentLink,
         rank: Rank,
-        places: &[PathBuf],
+        directories: &[PathBuf],
     ) -> Result<Vec<Candidate<Read<'a>>>> {
         let mut found = Vec::new();
-        let can_tell = parent.uuid.is_some() || parent.modification.is_some();
-        for place in places.iter().filter(|_| can_tell) {
-            for info in self.next_to.find(place, child, parent)? {
-                let by = "its UUID, beside the file".to_owned();
+        let has_identity = parent.uuid.is_some() || parent.modification.is_some();
+        for directory in directories.iter().filter(|_| has_identity) {
+            for info in self.next_to.find(directory, child, parent)? {
+                let by = "its UUID, next to the file".to_owned();
                 found.push(self.candidate(info, rank, parent, by));
             }
         }
@@ -325,20 +327,20 @@ impl<'a> Search<'a> {
         Some(Candidate { path, rank, identity, value: (Source::Registered(registry, id), BY_REGISTRY.to_owned()) })
     }
 
-    /// The places that the hints of a header may mean, best first. A relative one is meant to be near, and an absolute
-    /// one is near when it leads there.
+    /// The paths that the hints of a header may mean, best first. A relative hint is near by definition, an absolute one
+    /// when it leads to a directory near the child.
     fn hints(&self, child: &Path, parent: &ParentLink, tried: &mut Vec<String>) -> Vec<Hinted> {
         let directory = child.parent().unwrap_or(child);
-        let near: Vec<(Rank, PathBuf)> = places(child)
+        let near: Vec<(Rank, PathBuf)> = directories_near(child)
             .into_iter()
-            .flat_map(|(rank, places)| {
-                places.into_iter().filter_map(move |place| Some((rank, place.canonicalize().ok()?)))
+            .flat_map(|(rank, directories)| {
+                directories.into_iter().filter_map(move |directory| Some((rank, directory.canonicalize().ok()?)))
             })
             .collect();
         let scope = self.registry.map(|registry| &registry.scope);
         let rank_of = |path: &Path| {
-            let place = path.parent().and_then(|place| place.canonicalize().ok());
-            let rank = near.iter().find(|(_, near)| Some(near) == place.as_ref()).map(|(rank, _)| *rank);
+            let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+            let rank = near.iter().find(|(_, near)| Some(near) == parent.as_ref()).map(|(rank, _)| *rank);
             let is_given = |scope: &Scope| scope.given().is_some() && scope.contains(path);
             rank.unwrap_or(if scope.is_some_and(is_given) { Rank::Given } else { Rank::Absolute })
         };
@@ -358,14 +360,14 @@ impl<'a> Search<'a> {
                 hinted(rank, path, true)
             }));
             let copies = scope.filter(|_| !is_relative).map(|scope| scope.copies(directory, text)).unwrap_or_default();
-            // Other places are guesses, but in the image's own tree.
+            // Other paths are guesses, so they must exist.
             let guesses = copies.into_iter().chain(hint.elsewhere.unwrap_or_default()).filter(|path| path.exists());
             all.extend(guesses.map(|path| hinted(rank_of(&path).min(Rank::Given), path, false)));
         }
         all
     }
 
-    /// The file that one place of a hint means.
+    /// The file at one path of a hint.
     fn by_hint(&self, hint: &Hinted, parent: &ParentLink, tried: &mut Vec<String>) -> Option<Candidate<Read<'a>>> {
         let Hinted { rank, path, text, direct } = hint;
         let by = format!("the header's hint {text:?}");

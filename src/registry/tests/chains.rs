@@ -53,9 +53,9 @@ fn saved_states_that_have_a_medium_are_named() {
     let saved_in = |n| registry.chain_of_medium(registry.media.find(uuid(n)).unwrap()).unwrap().saved_in;
     assert_eq!(saved_in(1), ["owner (snapshot hot)"]);
     assert_eq!(saved_in(2), ["saved"]);
-    let place = |machine, snapshot| Use { machine, snapshot };
-    assert_eq!(registry.uses_of(MediumId(0)), [place(0, Some(0)), place(0, Some(1)), place(1, Some(0))]);
-    assert_eq!(registry.uses_of(MediumId(1)), [place(0, None), place(1, None)]);
+    let used = |machine, snapshot| Use { machine, snapshot };
+    assert_eq!(registry.uses_of(MediumId(0)), [used(0, Some(0)), used(0, Some(1)), used(1, Some(0))]);
+    assert_eq!(registry.uses_of(MediumId(1)), [used(0, None), used(1, None)]);
 }
 
 #[test]

@@ -52,8 +52,8 @@ fn reads_the_newest_valid_copy_of_a_lost_machine_file_however_it_is_found() {
             {
                 assert_eq!(read(&registry, &lab), expected, "{state}, {way}, {copies:?}");
                 assert_eq!(lab.bare(&registry.machines[0].path.display().to_string()), "vms/vm/vm.vbox");
-                let said = problems(&registry).iter().filter(|text| text.contains("is used and may lack")).count();
-                assert_eq!(said, 1, "{:?}", problems(&registry));
+                let reported = problems(&registry).iter().filter(|text| text.contains("is used and may lack")).count();
+                assert_eq!(reported, 1, "{:?}", problems(&registry));
             }
         }
     }

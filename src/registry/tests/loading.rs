@@ -56,8 +56,8 @@ fn locations_are_relative_to_the_file_that_holds_them() {
 fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
     let mut lab = Lab::new();
     lab.entry(10, "gone/gone.vbox");
-    lab.entry(11, "kept/kept.vbox");
-    lab.write("kept/kept.vbox-prev", "");
+    lab.entry(11, "broken/broken.vbox");
+    lab.write("broken/broken.vbox-prev", "");
     lab.machine(12, "cut", "", "");
     lab.write("cut/cut.vbox", &machine(12, "cut", "", "")[..80]);
     lab.machine(13, "flag", "aborted=\"perhaps\"", "");
@@ -68,7 +68,7 @@ fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
     let registry = lab.load_clean();
     let expected = [
         "gone/gone.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
-        "kept/kept.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
+        "broken/broken.vbox is not there: restore it from a backup, or give the paths of the machine's images".to_owned(),
         "cut/cut.vbox is broken in line 2: expected well-formed XML, found syntax error: tag not closed: `>` not found \
          before end of input; correct it, or restore it from a backup"
             .to_owned(),
@@ -87,7 +87,7 @@ fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
         assert_eq!(&lab.bare(&text), expected);
         assert_eq!(kind, if index < 2 { ErrorKind::NotFound } else { ErrorKind::Corrupt });
     }
-    assert_eq!(registry.machines[1].name(), "kept");
+    assert_eq!(registry.machines[1].name(), "broken");
     assert_eq!(registry.machines[5].machine.as_ref().unwrap().name, "good");
 }
 
@@ -228,7 +228,7 @@ fn one_uuid_for_two_machines_is_a_problem() {
     assert_eq!(
         problems(&registry).iter().map(|text| lab.bare(text)).collect::<Vec<_>>(),
         [format!(
-            "The machine {} is there more than once: vm/vm.vbox and copy/copy.vbox; tell them apart by these paths",
+            "The machine {} is there more than once: vm/vm.vbox and copy/copy.vbox; use these paths to distinguish them",
             uuid(10)
         )]
     );

@@ -292,15 +292,15 @@ fn what_lies_only_outside_of_what_was_given_is_said_and_not_written() {
 
 #[test]
 fn renamed_directories_and_names_in_other_forms_are_found_by_uuid() {
-    for (place, image) in [("vm", "A.VDI"), ("renamed", "a.vdi"), ("renamed", "b.vdi"), ("vm", "Snapshots/a.vdi")] {
+    for (directory, image) in [("vm", "A.VDI"), ("renamed", "a.vdi"), ("renamed", "b.vdi"), ("vm", "Snapshots/a.vdi")] {
         let mut lab = Lab::new();
         lab.entry(10, "/home/joe/VMs/vm/vm.vbox");
         let settings = machine(10, "vm", "", &media(&disk(1, "/home/joe/VMs/vm/a.vdi", "")));
-        lab.write(&format!("joe-2024/VMs/{place}/vm.vbox"), settings);
-        let found = lab.write(&format!("joe-2024/VMs/{place}/{image}"), vdi(1, 0));
+        lab.write(&format!("joe-2024/VMs/{directory}/vm.vbox"), settings);
+        let found = lab.write(&format!("joe-2024/VMs/{directory}/{image}"), vdi(1, 0));
         lab.write("joe-2024/.config/VirtualBox/VirtualBox.xml", lab.global());
         let registry = Registry::load_from(&lab.path("joe-2024"), &Passwords::default()).unwrap();
-        assert!(registry.machines[0].machine.is_ok(), "{place}: {:?}", registry.machines);
+        assert!(registry.machines[0].machine.is_ok(), "{directory}: {:?}", registry.machines);
         assert_eq!(registry.media.get(MediumId(0)).location, found);
     }
 }

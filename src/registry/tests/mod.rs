@@ -1,4 +1,4 @@
-//! Tests of the room on directories of settings files and VDI images that they build.
+//! Tests of the registry on directories of settings files and VDI images that they build.
 
 mod chains;
 mod copies;
@@ -7,8 +7,8 @@ mod machine_copies;
 mod moved;
 mod oracle;
 mod parents;
-mod places;
 mod resolving;
+mod settings_sources;
 
 use super::*;
 use crate::crypt::Passwords;
@@ -50,7 +50,7 @@ pub(super) fn attached(disks: &[u128]) -> String {
     )
 }
 
-/// A directory with a registry in the making.
+/// A directory with a registry under construction.
 pub(super) struct Lab {
     directory: tempfile::TempDir,
     entries: String,
@@ -109,7 +109,7 @@ impl Lab {
         registry
     }
 
-    /// `text` with the directory's name taken out.
+    /// `text` without the directory's name.
     pub(super) fn bare(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.directory.path().display()), "")
     }

@@ -1,4 +1,4 @@
-//! The registry that VirtualBox 7.2.22 wrote, held against what its own `VBoxManage list -l vms` and `hdds` said of it.
+//! The registry that VirtualBox 7.2.22 wrote, compared with the output of its own `VBoxManage list -l vms` and `hdds`.
 
 use super::*;
 use crate::crypt::Passwords;
@@ -9,8 +9,8 @@ use std::process::Command;
 fn decompress() -> tempfile::TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let shared = std::env::var_os("VBOXIMG_SHARED").map_or_else(|| root.join("../shared"), PathBuf::from);
-    let places = [root.join("fixtures/registry.tar.zst"), shared.join("oracle/registry.tar.zst")];
-    let archive = places.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("none of {places:?} is there"));
+    let paths = [root.join("fixtures/registry.tar.zst"), shared.join("oracle/registry.tar.zst")];
+    let archive = paths.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("none of {paths:?} exists"));
     let directory = tempfile::tempdir().unwrap();
     // Without the copies, which VirtualBox does not read.
     let wanted = ["*.vbox", "home/VirtualBox.xml", "expected/vms.txt", "expected/hdds.txt"];
@@ -25,7 +25,7 @@ fn expected(directory: &Path, name: &str) -> String {
     text.replace("@ROOT@", &directory.display().to_string())
 }
 
-/// The value behind `label:` when `line` has that label.
+/// The value after `label:` when `line` has that label.
 fn value<'a>(line: &'a str, label: &str) -> Option<&'a str> {
     line.strip_prefix(label)?.strip_prefix(':').map(str::trim)
 }
@@ -87,7 +87,7 @@ fn the_media_are_those_that_virtualbox_lists() {
     assert_eq!(problems(&registry), [""; 0]);
 }
 
-/// `list -l vms` with only what this room reads: one line per fact.
+/// `list -l vms` with only what this module reads: one line per fact.
 fn reported_machines(text: &str) -> Vec<String> {
     let mut facts = Vec::new();
     let mut controller = String::new();
@@ -138,9 +138,9 @@ fn known_machines(registry: &Registry) -> Vec<String> {
         for (index, snapshot) in machine.snapshots.iter().enumerate() {
             let depth = snapshot.parent.map_or(1, |parent| depths[parent] + 1);
             depths.push(depth);
-            let mark = if machine.current_snapshot == Some(index) { " *" } else { "" };
+            let flag = if machine.current_snapshot == Some(index) { " *" } else { "" };
             let indent = "   ".repeat(depth);
-            facts.push(format!("{indent}Name: {} (UUID: {}){mark}", snapshot.name, snapshot.uuid));
+            facts.push(format!("{indent}Name: {} (UUID: {}){flag}", snapshot.name, snapshot.uuid));
             if !snapshot.description.is_empty() {
                 facts.push(format!("{indent}Description: {}", snapshot.description));
             }

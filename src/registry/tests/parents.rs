@@ -111,7 +111,7 @@ fn a_parent_is_found_in_the_directories_around_the_child() {
         headers.lab.write("vm/broken.vdi", "");
         let chain = headers.resolve(child).unwrap();
         assert_eq!(names(&chain), ["a.vhd", "b.vhd"], "{parent}");
-        assert_eq!(chain.links[0].found_by, "its UUID, beside the file");
+        assert_eq!(chain.links[0].found_by, "its UUID, next to the file");
         assert_eq!(chain.uuid, Some(uuid(2)));
     }
 }

@@ -1,10 +1,10 @@
-//! What an argument of the command line means.
+//! Resolving arguments of the command line.
 
 use super::*;
 use crate::error_kind::ErrorKind;
 use std::path::Path;
 
-/// A machine with two disks and a snapshot, its images in place.
+/// A machine with two disks and a snapshot, with its images.
 fn lab() -> (Lab, Registry) {
     let mut lab = Lab::new();
     let snapshot = format!("<Snapshot uuid=\"{}\" name=\"fresh\">{}</Snapshot>", uuid(20), attached(&[1]));
@@ -175,7 +175,7 @@ fn without_a_registry_headers_are_followed() {
     let (lab, _) = lab();
     let chain = resolve(None, "vm/Snapshots/2.vdi", &lab.path("")).unwrap();
     assert_eq!(names(&chain), ["2.vdi", "base.vdi"]);
-    assert_eq!(chain.links[0].found_by, "its UUID, beside the file");
+    assert_eq!(chain.links[0].found_by, "its UUID, next to the file");
 }
 
 #[test]
@@ -187,4 +187,31 @@ fn a_parent_in_the_registry_is_taken_from_it() {
     assert_eq!(chain.links[0].found_by, "the registry");
     assert_eq!(chain.links[0].registered_uuid, None);
     assert_eq!(chain.links[1].registered_uuid, Some(uuid(2)));
+}
+
+#[test]
+fn finds_the_image_by_uuid_when_another_has_its_path() {
+    let mut lab = Lab::new();
+    lab.machine(10, "vm", "", &(media(&disk(1, "base.vdi", &disk(2, "Snapshots/child.vdi", ""))) + &attached(&[2])));
+    // The base and another disk were renamed into each other.
+    lab.write("vm/base.vdi", vdi(7, 0));
+    lab.write("vm/old.vdi", vdi(1, 0));
+    let child = lab.write("vm/Snapshots/child.vdi", vdi(2, 1));
+    let registry = lab.load_clean();
+    for what in [uuid(2).to_string(), child.display().to_string()] {
+        let chain = resolve(Some(&registry), &what, Path::new("/")).unwrap();
+        assert_eq!(names(&chain), ["child.vdi", "old.vdi"]);
+        assert_eq!(chain.notes.len(), 1);
+        assert!(chain.notes[0].contains("old.vdi has it and is used instead"), "{:?}", chain.notes);
+    }
+    let chain = resolve(Some(&registry), uuid(1).to_string(), Path::new("/")).unwrap();
+    assert_eq!(names(&chain), ["old.vdi"]);
+    // Two have it: neither is taken, and opening reports the other UUID.
+    lab.write("vm/older.vdi", vdi(1, 0));
+    let chain = resolve(Some(&registry), uuid(1).to_string(), Path::new("/")).unwrap();
+    assert_eq!(names(&chain), ["base.vdi"]);
+    // The very image that the user points at is never replaced.
+    fs::remove_file(lab.path("vm/older.vdi")).unwrap();
+    let chain = resolve(Some(&registry), lab.path("vm/base.vdi"), Path::new("/")).unwrap();
+    assert_eq!(names(&chain), ["base.vdi"]);
 }

@@ -129,7 +129,7 @@ fn fill(slot: Option<&mut Attachment>, name: &str, element: &Element) -> Result<
     Ok(Some(StorageRole::Leaf))
 }
 
-/// `HardDiskAttachment`: version 1.2 says `bus="ide0" device="master"`, 1.3 to 1.6 `bus="IDE" channel="0" device="0"`.
+/// `HardDiskAttachment`: version 1.2 has `bus="ide0" device="master"`, 1.3 to 1.6 `bus="IDE" channel="0" device="0"`.
 fn old_disk(element: &Element) -> Result<Attachment> {
     let bus = element.required("bus")?;
     let (controller, port, device) = match &*bus {

@@ -1,9 +1,9 @@
 //! The text of a settings file in any encoding.
 //!
-//! VirtualBox writes UTF-8 without saying so. libvirt writes ISO-8859-1, and editors save as they like, with or without a
+//! VirtualBox writes UTF-8 without declaring it. libvirt writes ISO-8859-1, and editors save as they like, with or without a
 //! byte order mark, and leave the declaration as it was. The crate `encoding_rs` decodes, with the labels of the
 //! [Encoding Standard](https://encoding.spec.whatwg.org/), where ISO-8859-1 is windows-1252. quick-xml's own decoding
-//! does not take UTF-16 without a mark, and its errors do not say where.
+//! does not accept UTF-16 without a byte order mark, and its errors have no position.
 
 use super::{ParseError, Result};
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
@@ -25,8 +25,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
         });
     }
     let mut decoder = encoding.new_decoder_without_bom_handling();
-    let room = decoder.max_utf8_buffer_length_without_replacement(bytes.len());
-    let mut text = String::with_capacity(room.unwrap_or(bytes.len()));
+    let capacity = decoder.max_utf8_buffer_length_without_replacement(bytes.len());
+    let mut text = String::with_capacity(capacity.unwrap_or(bytes.len()));
     match decoder.decode_to_string_without_replacement(bytes, &mut text, true) {
         (DecoderResult::InputEmpty, _) => Ok(Cow::Owned(text)),
         (_, read) => {
@@ -43,8 +43,8 @@ fn broken(before: &[u8], encoding: &'static Encoding, found: String) -> ParseErr
 
 /// The encoding of a file, and its bytes without a byte order mark. What the bytes show goes before what they declare.
 fn choose(bytes: &[u8]) -> Result<(&'static Encoding, &[u8])> {
-    if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
-        return Ok((encoding, &bytes[mark..]));
+    if let Some((encoding, bom_len)) = Encoding::for_bom(bytes) {
+        return Ok((encoding, &bytes[bom_len..]));
     }
     match *bytes {
         [b'<', 0, next, 0, ..] if next != 0 => return Ok((UTF_16LE, bytes)),
@@ -59,7 +59,7 @@ fn choose(bytes: &[u8]) -> Result<(&'static Encoding, &[u8])> {
             None => {
                 let label = String::from_utf8_lossy(label);
                 Err(ParseError::Unsupported(format!(
-                    "it says that it is in {label}, which is not known; save it as UTF-8"
+                    "it declares the encoding {label}, which is not known; save it as UTF-8"
                 )))
             }
         },
@@ -67,7 +67,7 @@ fn choose(bytes: &[u8]) -> Result<(&'static Encoding, &[u8])> {
     }
 }
 
-/// The encoding of bytes that do not say it: windows-1252 where they are not UTF-8, unless some of them only make sense as
+/// The encoding of bytes that do not declare one: windows-1252 where they are not UTF-8, unless some of them only make sense as
 /// UTF-8, so that the others are corrupt.
 fn guess(bytes: &[u8]) -> &'static Encoding {
     let is_text = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().is_ascii();
@@ -125,8 +125,8 @@ mod tests {
             let text = DECLARED.replace("LABEL", label);
             for bytes in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
                 assert_eq!(decode(&utf16(&text, bytes)).unwrap(), text, "{label}");
-                let marked = [&bytes(0xFEFF), &*utf16(&text, bytes)].concat();
-                assert_eq!(decode(&marked).unwrap(), text, "{label}");
+                let with_bom = [&bytes(0xFEFF), &*utf16(&text, bytes)].concat();
+                assert_eq!(decode(&with_bom).unwrap(), text, "{label}");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::reader::{Element, Visitor, walk};
 use super::{ParseError, ParsedMedium, Result};
 use uuid::Uuid;
 
-/// What `VirtualBox.xml` says.
+/// The content of `VirtualBox.xml`.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Global {
     /// The machines' UUIDs and settings files as written, in the order of the file.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// What a machine's settings file says.
+/// The content of a machine's settings file.
 #[derive(Debug)]
 pub(in crate::registry) struct ParsedMachine {
     /// The machine; its paths are as written, and an empty snapshot directory means the default.
@@ -39,7 +39,7 @@ pub(in crate::registry) fn parse_machine(bytes: &[u8]) -> Result<ParsedMachine> 
 ///
 /// # Errors
 /// As [`parse_machine`], with lines counted in the decrypted text.
-pub(in crate::registry) fn parse_unsealed(machine: &[u8], version: &str) -> Result<ParsedMachine> {
+pub(in crate::registry) fn parse_decrypted(machine: &[u8], version: &str) -> Result<ParsedMachine> {
     let declaration_end = machine.windows(2).position(|two| two == b"?>").filter(|_| machine.starts_with(b"<?xml"));
     let root = format!("<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"{version}-any\">");
     let mut whole = Zeroizing::new(Vec::with_capacity(machine.len() + root.len() + 16));

@@ -6,7 +6,7 @@ use crate::registry::{DeviceKind, MediumKind};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// A registered medium as its element says it, with locations as written.
+/// A registered medium as its element describes it, with locations as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::registry) struct ParsedMedium {
     pub(in crate::registry) uuid: Uuid,
@@ -77,7 +77,7 @@ impl MediaList {
         }
         match name {
             "HardDisk" | "DiffHardDisk" => return self.add(element, DeviceKind::HardDisk, Some(index)).map(Some),
-            // Before version 1.4 the element inside says what kind of image it is.
+            // Before version 1.4 the element inside gives the kind of image.
             "VirtualDiskImage" => medium.set_file("VDI", element)?,
             "VMDKImage" => medium.set_file("VMDK", element)?,
             "VHDImage" => medium.set_file("VHD", element)?,

@@ -2,7 +2,7 @@
 //!
 //! The elements and attributes are those that VirtualBox's own reader knows (`src/VBox/Main/xml/Settings.cpp`), for
 //! the settings versions 1.2 to 1.21 (VirtualBox 1.5 to 7.2). Where an element moved between versions it is accepted
-//! at its old and its new place whatever the version says.
+//! at its old and its new position, whatever the version is.
 
 mod attachments;
 mod encoding;
@@ -12,7 +12,7 @@ mod media;
 mod reader;
 
 pub(super) use global::{Global, parse_global};
-pub(super) use machine::{ParsedMachine, parse_machine, parse_unsealed};
+pub(super) use machine::{ParsedMachine, parse_decrypted, parse_machine};
 pub(super) use media::ParsedMedium;
 
 use super::Error;
@@ -36,7 +36,7 @@ pub(super) enum ParseError {
     Encrypted(Box<Encrypted>),
 }
 
-/// `MachineEncrypted`, in the place of `Machine`.
+/// `MachineEncrypted`, which replaces `Machine`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Encrypted {
     pub(super) uuid: Uuid,

@@ -33,7 +33,7 @@ pub(super) trait Visitor {
     /// An element begins inside of `parent`, or at the root. Without an answer its whole subtree is ignored.
     fn start(&mut self, parent: Option<&Self::Role>, element: &Element) -> Result<Option<Self::Role>>;
 
-    /// A piece of the text of an element.
+    /// A segment of the text of an element.
     fn text(&mut self, role: &Self::Role, text: &str);
 
     /// An element that was not ignored ends.
@@ -43,7 +43,7 @@ pub(super) trait Visitor {
 /// Shows all elements of a document to `visitor`.
 ///
 /// # Errors
-/// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor says so; [`ParseError::Unsupported`]
+/// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor rejects it; [`ParseError::Unsupported`]
 /// when its encoding is not known.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
     let document = &*decode(bytes)?;
@@ -298,7 +298,7 @@ impl<'a> Element<'a> {
             .transpose()
     }
 
-    /// Checks that this is the root element of a settings file, and says which version.
+    /// Checks that this is the root element of a settings file, and returns its version.
     pub(super) fn root_version(&self) -> Result<Version> {
         if self.name() != ROOT {
             return Err(self.broken("the root element VirtualBox", format!("<{}>", shorten(self.name()))));

@@ -8,7 +8,7 @@ use crate::registry::{Attachment, DeviceKind};
 use std::fs;
 use std::path::Path;
 
-/// The last three digits tell the UUIDs of a sample apart.
+/// The UUIDs of a sample differ in their last three digits.
 fn short(uuid: Uuid) -> String {
     uuid.to_string()[33..].to_owned()
 }
@@ -68,9 +68,9 @@ fn machine_lines(bytes: &[u8]) -> String {
     lines += &format!("snapshots in {:?}, state in {:?}\n", machine.snapshot_directory, machine.state_file);
     lines += &slot_lines(&machine.attachments);
     for (index, snapshot) in machine.snapshots.iter().enumerate() {
-        let mark = if machine.current_snapshot == Some(index) { "*" } else { "" };
+        let flag = if machine.current_snapshot == Some(index) { "*" } else { "" };
         lines += &format!(
-            "{index}{mark} of {:?}: {:?} {} {} online {} {:?}\n",
+            "{index}{flag} of {:?}: {:?} {} {} online {} {:?}\n",
             snapshot.parent,
             snapshot.name,
             short(snapshot.uuid),

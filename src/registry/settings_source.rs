@@ -1,41 +1,48 @@
-//! What a path that a user gives for the settings is: VirtualBox's directory or a file in it, somebody's home in a backup,
-//! a machine's file, or a directory of machines.
+//! Classifies the path that a user gives for the settings: VirtualBox's directory or a file in it, somebody's home in a backup,
+//! a machine's file, or a directory of homes and machines.
 
 use super::directory::{self, Platform};
 use super::{Error, Result, copies, settings};
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Directories that are looked into at most for `.vbox` files.
+/// The most directories that are searched for settings.
 const MAX_DIRECTORIES: usize = 20_000;
 
-/// How deep below the given directory they are looked for. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
+/// The depth of the search below the given directory. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
 const DEEPEST: usize = 8;
 
-/// Where settings are.
+/// A source of settings.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SettingsSource {
     /// A directory with `VirtualBox.xml` or a copy of it.
     Directory(PathBuf),
     /// `VirtualBox.xml`, or a copy of it whose name begins so.
     GlobalFile(PathBuf),
     /// A machine's file.
     MachineFile(PathBuf),
-    /// Machines' files that no `VirtualBox.xml` names.
-    Machines {
-        /// The files, sorted.
-        files: Vec<PathBuf>,
-        /// Whether there were too many directories to look into all of them.
-        cut: bool,
-    },
+    /// A directory of homes and machines.
+    Tree(SettingsTree),
 }
 
-impl Place {
-    /// Finds out what `path` is.
+/// The settings in a directory and below it, sorted.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct SettingsTree {
+    /// The directories with `VirtualBox.xml` or a copy of it.
+    pub(super) directories: Vec<PathBuf>,
+    /// The `.vbox` files.
+    pub(super) machines: Vec<PathBuf>,
+    /// Whether there were too many directories to look into all of them.
+    pub(super) cut: bool,
+}
+
+impl SettingsSource {
+    /// Classifies `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there or cannot be read; [`Error::NotFound`] for a directory without any settings.
+    /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
         let is_directory = match fs::metadata(path) {
@@ -53,8 +60,8 @@ impl Place {
         if let Some(directory) = directories.find(|directory| settings::are_in(directory)) {
             return Ok(Self::Directory(directory));
         }
-        let (files, cut) = machine_files(path, DEEPEST).map_err(failed)?;
-        if files.is_empty() {
+        let tree = settings_in(path, DEEPEST).map_err(failed)?;
+        if tree.machines.is_empty() && tree.directories.is_empty() {
             return Err(Error::NotFound {
                 what: path.display().to_string(),
                 hint:
@@ -62,21 +69,22 @@ impl Place {
                         .to_owned(),
             });
         }
-        Ok(Self::Machines { files, cut })
+        Ok(Self::Tree(tree))
     }
 }
 
-/// The `.vbox` files in a directory and at most `deepest` below, sorted, and whether some may be missing. A file of which
-/// only copies are left is one of them. Links to directories are not followed.
-pub(super) fn machine_files(directory: &Path, deepest: usize) -> io::Result<(Vec<PathBuf>, bool)> {
-    let mut files = Vec::new();
-    let mut waiting = vec![(directory.to_owned(), 0)];
+/// The settings in a directory and at most `deepest` levels below it. A file of which only copies are left counts.
+/// Links to directories are not followed.
+pub(super) fn settings_in(directory: &Path, deepest: usize) -> io::Result<SettingsTree> {
+    let mut tree = SettingsTree::default();
+    // The shallow ones first, so that a limit cuts off the deep ones of all homes and not whole homes.
+    let mut waiting = VecDeque::from([(directory.to_owned(), 0)]);
     let mut left = MAX_DIRECTORIES;
-    while let Some((directory, depth)) = waiting.pop() {
+    while let Some((directory, depth)) = waiting.pop_front() {
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if depth == 0 => return Err(e),
-            // Directories of other users: what can be read is shown.
+            // A directory of another user: show what can be read.
             Err(e) => {
                 log::debug!("Cannot look into {}: {e}", directory.display());
                 continue;
@@ -87,24 +95,27 @@ pub(super) fn machine_files(directory: &Path, deepest: usize) -> io::Result<(Vec
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < deepest => {
                     if left == 0 {
-                        return Ok((sorted(files), true));
+                        tree.cut = true;
+                        continue;
                     }
                     left -= 1;
-                    waiting.push((path, depth + 1));
+                    waiting.push_back((path, depth + 1));
                 }
                 Ok(kind) if !kind.is_dir() => {
                     let file = copies::original(&path).unwrap_or(path);
-                    files.extend(Some(file).filter(|file| file.extension().is_some_and(|end| end == "vbox")));
+                    if settings::is_global(&file) {
+                        tree.directories.push(directory.clone());
+                    } else if file.extension().is_some_and(|end| end == "vbox") {
+                        tree.machines.push(file);
+                    }
                 }
                 _ => {}
             }
         }
     }
-    Ok((sorted(files), false))
-}
-
-fn sorted(mut files: Vec<PathBuf>) -> Vec<PathBuf> {
-    files.sort();
-    files.dedup();
-    files
+    for paths in [&mut tree.directories, &mut tree.machines] {
+        paths.sort();
+        paths.dedup();
+    }
+    Ok(tree)
 }

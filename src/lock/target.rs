@@ -1,4 +1,4 @@
-//! Which image a path means, and where its lock file is: beside it, or in the user's runtime directory where the image's
+//! The image that a path leads to, and where its lock file is: next to it, or in the user's runtime directory where the image's
 //! directory cannot be written.
 
 use super::{Error, Result};
@@ -33,7 +33,7 @@ impl Target {
     }
 
     /// As [`find`](Self::find), for looking only: the path may still lead through linked directories. A file that is no link
-    /// itself has the same lock file beside it whatever path led to its directory.
+    /// itself has the same lock file next to it whatever path led to its directory.
     pub(super) fn look_at(image: &Path) -> Result<Self> {
         match fs::symlink_metadata(image) {
             Ok(attributes) if attributes.is_file() => Ok(Self { path: image.to_path_buf(), attributes }),
@@ -45,7 +45,7 @@ impl Target {
         self.attributes.file_type().is_block_device()
     }
 
-    /// The lock file beside the image; none for a device, whose directory belongs to the system.
+    /// The lock file next to the image; none for a device, whose directory belongs to the system.
     pub(super) fn next_to(&self) -> Option<PathBuf> {
         if self.is_block_device() {
             return None;
