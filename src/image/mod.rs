@@ -311,7 +311,7 @@ pub trait ImageMut: Image {
     /// [`Error::Io`]; what failed is tried again by the next flush.
     fn flush(&self) -> Result<()>;
 
-    /// Flushes, and clears what [`mark_dirty`](ImageMut::touch) set where the format has a mark for "in use".
+    /// Flushes, and clears what [`mark_dirty`](ImageMut::mark_dirty) set where the format has a mark for "in use".
     ///
     /// # Errors
     /// As [`flush`](ImageMut::flush).

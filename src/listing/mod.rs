@@ -1,6 +1,6 @@
 //! Listings of machines, media and partitions.
 //!
-//! [`collect`] gathers what there is to say of a registry into a [`Report`], which [`write_machines`] writes as text in
+//! [`collect()`] gathers what there is to say of a registry into a [`Report`], which [`write_machines`] writes as text in
 //! three forms. [`DiskReport`] and [`write_partitions`] do the same for the partitions of a disk. [`write_json`] writes
 //! either as JSON.
 
