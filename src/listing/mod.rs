@@ -1,6 +1,6 @@
 //! Listings of machines, media and partitions.
 //!
-//! [`collect`] gathers a [`Report`] from a registry, which [`write_machines`] writes as text in
+//! [`collect()`] gathers a [`Report`] from a registry, which [`write_machines`] writes as text in
 //! three forms. [`DiskReport`] and [`write_partitions`] do the same for the partitions of a disk. [`write_json`] writes
 //! either as JSON.
 

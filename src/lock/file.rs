@@ -1,6 +1,6 @@
 //! The lock file: what its bytes mean, and how processes meet on one that comes and goes.
 //!
-//! A lock file has a line of text that identifies it, and a [record](super::record) per holder. The locks are on
+//! A lock file has a line of text that identifies it, and a [record] per holder. The locks are on
 //! bytes far past its end, because some file systems (SMB) keep others from reading locked bytes:
 //!
 //! | bytes | lock |

@@ -1,7 +1,7 @@
 //! Advisory locks on images, as VirtualBox's LockRead and LockWrite; and who else uses an image without a lock.
 //!
 //! VirtualBox itself keeps its locks in the memory of its service and puts none on the disk, so these hold among the
-//! processes of this program only; [`users`] looks for all others.
+//! processes of this program only; [`users()`] looks for all others.
 //!
 //! The kernel holds the locks, so a process that dies leaves none behind. There are two, and both must be got:
 //!

@@ -35,7 +35,7 @@ impl Lookup {
     /// The registry, in which the machine of that name or UUID is opened if it is encrypted.
     ///
     /// # Errors
-    /// [`Error::Registry`](super::Error::Registry) when the settings cannot be read; [`Error::Crypt`](super::Error::Crypt) when the machine cannot be opened.
+    /// [`Error::Registry`] when the settings cannot be read; [`Error::Crypt`] when the machine cannot be opened.
     pub fn registry(&self, machine: Option<&str>) -> Result<Registry> {
         let registry = self.load()?;
         let named = machine.and_then(|name| registry.find_machine(name).ok());
@@ -75,8 +75,8 @@ impl Lookup {
     /// cannot be read, nobody knows what depends on the image, and it is only read.
     ///
     /// # Errors
-    /// [`Error::Registry`](super::Error::Registry) when the disk is not found or must not be written; [`Error::Crypt`](super::Error::Crypt) when its machine is
-    /// encrypted and cannot be opened.
+    /// [`Error::Registry`] when the disk is not found or must not be written; [`Error::Crypt`] when its machine is encrypted
+    /// and cannot be opened.
     pub fn chain(&self, image: &OsStr, writable: bool) -> Result<Found> {
         let is_uuid = image.to_str().is_some_and(registry::is_uuid);
         let optional = self.settings.is_none() && !is_uuid;
