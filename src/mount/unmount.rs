@@ -51,7 +51,7 @@ pub fn unmount(directory: &Path) -> Result<()> {
         }
         Served::Private => return as_owner(&point, &entry),
     };
-    if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
+    if let Err(source) = File::open(&point).and_then(|file| file.sync_all()) {
         let reason = xattr::get(&point, FAILURE_ATTRIBUTE).ok().flatten();
         let reason = reason.map(|reason| io::Error::other(String::from_utf8_lossy(&reason).into_owned()));
         return Err(Error::NotDurable { path: point, source: reason.unwrap_or(source) });

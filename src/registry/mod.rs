@@ -14,12 +14,14 @@ mod find;
 mod load;
 mod location;
 mod media;
+mod named;
 mod nearness;
 mod parents;
 mod place;
 mod policy;
 mod resolve;
 mod settings;
+mod state;
 mod xml;
 
 #[cfg(test)]
