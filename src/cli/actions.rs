@@ -64,7 +64,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 
 fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
     let open = open_disks(arguments, &lookup(arguments)?, DiskOptions::default())?;
-    let reports: Vec<DiskReport> = open.disks.iter().map(|(_, disk)| report_on(disk)).collect();
+    let reports: Vec<DiskReport> = open.disks.iter().map(|(slot, disk)| report_on(slot.clone(), disk)).collect();
     print(|out| match (arguments.json, &reports[..]) {
         (true, [report]) => listing::write_json(out, report),
         (true, reports) => listing::write_json(out, &reports),
@@ -74,10 +74,10 @@ fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
     })
 }
 
-fn report_on(disk: &OpenDisk) -> DiskReport {
+fn report_on(slot: Option<String>, disk: &OpenDisk) -> DiskReport {
     let mut contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
     contents.extend(disk.whole_content());
-    DiskReport::new(&disk.chain, disk.disk.size(), &disk.table, &contents)
+    DiskReport { slot, ..DiskReport::new(&disk.chain, disk.disk.size(), &disk.table, &contents) }
 }
 
 /// Writes to standard output through a buffer.

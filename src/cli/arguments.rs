@@ -2,12 +2,13 @@
 
 use super::spelling;
 use crate::crypt::PasswordFile;
-use crate::open::Which;
+use crate::open::{Which, parse_time};
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, ValueHint};
+use clap::{ArgAction, ArgGroup, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const WHAT: &str = "What to do";
 const DISK: &str = "Which disk";
@@ -42,6 +43,7 @@ Nothing can be written without --rw.";
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
+    group = ArgGroup::new("which").args(["image", "vm"]),
     max_term_width = 100
 )]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
@@ -52,7 +54,7 @@ pub(super) struct Arguments {
 
     /// Unmount, and return when what was written is durable
     #[arg(short, long, value_name = "MOUNT_POINT", value_hint = ValueHint::DirPath, help_heading = WHAT,
-          conflicts_with_all = ["list", "image", "words"])]
+          conflicts_with_all = ["list", "which", "words"])]
     pub(super) unmount: Option<PathBuf>,
 
     /// Where to mount the disk: an empty directory. Without --image the disk is before it, as mount(8) and fstab have them
@@ -68,18 +70,34 @@ pub(super) struct Arguments {
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = WHAT)]
     version: Option<bool>,
 
-    /// The disk or snapshot: the UUID of a medium, or the path of an image file
+    /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may be
+    /// cut to 4 digits or more
     #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) image: Option<OsString>,
+
+    /// The machine that has the disk: its name or UUID. With --list alone, only this machine. A machine with several disks
+    /// is mounted whole
+    #[arg(long, value_name = "MACHINE", help_heading = DISK)]
+    pub(super) vm: Option<String>,
+
+    /// The snapshot of the machine: its name or UUID, or current. With --image, the one that the image file itself has, by
+    /// its name or id (QCOW, Parallels)
+    #[arg(long, value_name = "SNAPSHOT", help_heading = DISK)]
+    pub(super) snapshot: Option<String>,
+
+    /// The newest snapshot of the machine at that time: 2026-11-23, 2026-11-23T13:49:19Z, "2 days ago"
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "vm",
+          conflicts_with_all = ["snapshot", "image"], help_heading = DISK)]
+    at: Option<SystemTime>,
+
+    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base
+    #[arg(long, value_name = "DISK", requires = "vm", conflicts_with = "image", help_heading = DISK)]
+    disk: Option<String>,
 
     /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
     /// machines, or a single .vbox file
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
     pub(super) settings: Option<PathBuf>,
-
-    /// Only this machine: its UUID or its name
-    #[arg(long, value_name = "MACHINE", requires = "list", conflicts_with = "words", help_heading = LISTS)]
-    pub(super) vm: Option<String>,
 
     /// One line for each disk and snapshot
     #[arg(short, long, requires = "list", conflicts_with = "words", help_heading = LISTS)]
@@ -93,12 +111,8 @@ pub(super) struct Arguments {
     #[arg(short, long, help_heading = LISTS)]
     pub(super) verbose: bool,
 
-    /// The snapshot that the image file itself has, by its name or id (QCOW, Parallels)
-    #[arg(long, value_name = "NAME", help_heading = DISK)]
-    pub(super) snapshot: Option<String>,
-
     /// Read this device where an image names it: a VMDK of a whole disk or of partitions
-    #[arg(long = "allow-device", value_name = "PATH", value_hint = ValueHint::FilePath, requires = "image",
+    #[arg(long = "allow-device", value_name = "PATH", value_hint = ValueHint::FilePath, requires = "which",
           help_heading = DISK)]
     pub(super) allowed_devices: Vec<PathBuf>,
 
@@ -182,7 +196,8 @@ impl Arguments {
     /// The disk that they name.
     pub(super) fn which(&self) -> Which {
         let image = self.image.clone().or_else(|| self.source_word().cloned());
-        Which { image, snapshot: self.snapshot.clone() }
+        let Self { vm: machine, snapshot, at, disk, .. } = self;
+        Which { image, machine: machine.clone(), snapshot: snapshot.clone(), at: *at, disk: disk.clone() }
     }
 
     /// What stands before the mount point, as mount(8) has it.
@@ -200,22 +215,24 @@ impl Arguments {
             return Ok(Action::Unmount { point });
         }
         let word = |at: usize| self.words.get(at).map(OsString::as_os_str);
-        match (self.image.as_deref(), word(0), word(1)) {
-            (None, ..) if self.list && self.snapshot.is_some() => missing("whose snapshot? Give the disk with --image"),
-            (None, ..) if self.list => Ok(Action::ListMachines),
-            (Some(_), ..) if self.list => Ok(Action::ListVolumes),
-            (Some(_), Some(_), Some(_)) => {
-                let message = "a disk is given twice: with --image, and before the mount point";
+        let is_named = self.image.is_some() || self.vm.is_some();
+        let of_machine = self.snapshot.is_some() || self.at.is_some() || self.disk.is_some();
+        match (is_named, word(0), word(1)) {
+            (false, ..) if self.list && of_machine => {
+                missing("whose snapshot? Give the disk with --image, or the machine with --vm")
+            }
+            _ if self.list && (self.image.is_some() || of_machine) => Ok(Action::ListVolumes),
+            _ if self.list => Ok(Action::ListMachines),
+            (true, Some(_), Some(_)) => {
+                let message = "a disk is given twice: with --image or --vm, and before the mount point";
                 Err(Self::command().error(ErrorKind::ArgumentConflict, message))
             }
-            (Some(_), Some(point), None) | (None, Some(_), Some(point)) => {
-                Ok(Action::Mount { point: Path::new(point) })
+            (true, Some(point), None) | (false, Some(_), Some(point)) => Ok(Action::Mount { point: Path::new(point) }),
+            (true, None, _) => missing("where should the disk be mounted? Give a directory, or --list"),
+            (false, Some(_), None) => {
+                missing("which disk should be mounted? Give it with --image or --vm, or before the mount point")
             }
-            (Some(_), None, _) => missing("where should the disk be mounted? Give a directory, or --list"),
-            (None, Some(_), None) => {
-                missing("which disk should be mounted? Give it with --image, or before the mount point")
-            }
-            (None, None, _) => missing("what should be done? Give --list, --image or --unmount"),
+            (false, None, _) => missing("what should be done? Give --list, --image, --vm or --unmount"),
         }
     }
 }

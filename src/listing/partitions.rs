@@ -23,6 +23,9 @@ const RIGHT: &[usize] = &[2, 3, 4, 5];
 /// are. Sizes are bytes, paths are absolute.
 #[derive(Debug, Serialize)]
 pub struct DiskReport {
+    /// The slot of the machine that the disk is in, where those of a machine are listed together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
     /// The base image.
     pub base: String,
     /// The image that was asked for, when it is not the base.
@@ -131,6 +134,7 @@ impl DiskReport {
             )
         });
         Self {
+            slot: None,
             base: images.last().map(name).unwrap_or_default(),
             diff: images.first().filter(|_| images.len() > 1).map(name),
             uuid,
@@ -151,6 +155,9 @@ impl DiskReport {
 pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) -> Result<()> {
     writeln!(out, "\n{}\n", style.paint(Tone::Heading, "Virtual disk image:"))?;
     let mut block = Block::new(out, style, 3, 6);
+    if let Some(slot) = &disk.slot {
+        block.text("Slot:", slot, Tone::Plain)?;
+    }
     block.solid("Base:", &disk.base, Tone::Plain)?;
     if let Some(diff) = &disk.diff {
         block.solid("Diff:", diff, Tone::Plain)?;

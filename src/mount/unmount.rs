@@ -51,7 +51,7 @@ pub fn unmount(directory: &Path) -> Result<()> {
         }
         Served::Private => return as_owner(&point, &entry),
     };
-    if let Err(source) = File::open(point.join("vhdd")).and_then(|file| file.sync_all()) {
+    if let Err(source) = File::open(&point).and_then(|file| file.sync_all()) {
         let get = |name| xattr::get(&point, name).ok().flatten();
         let advice = match get(LOSS_ATTRIBUTE) {
             Some(_) => {

@@ -100,13 +100,30 @@ impl Lookup {
                 None => break found,
             }
         };
-        let outdated = registry.as_ref().and_then(|registry| registry.outdated_for(chain.as_ref().ok()?));
+        let chain = self.checked(registry.as_ref(), chain, image, writable, &mut warnings)?;
+        Ok(Found { chain, warnings })
+    }
+
+    /// A chain that was found in a registry, with what a user should know of it added to the warnings.
+    ///
+    /// # Errors
+    /// As [`chain`](Self::chain).
+    pub(super) fn checked(
+        &self,
+        registry: Option<&Registry>,
+        chain: registry::Result<Chain>,
+        image: &OsStr,
+        writable: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Chain> {
+        let outdated = registry.and_then(|registry| registry.outdated_for(chain.as_ref().ok()?));
         let concerns = |problem: &&registry::Error| match problem {
             // What was not found may be in what the copy lacks.
             registry::Error::Copy { path, .. } => chain.is_err() || outdated == Some(path),
             problem => concerns_all(problem),
         };
-        warnings.extend(shortened(registry.iter().flat_map(|registry| &registry.problems).filter(concerns)));
+        let problems = registry.iter().flat_map(|registry| &registry.problems).filter(concerns);
+        add_new(warnings, shortened(problems));
         // An error says less than what may be the reason for it.
         let chain = chain.inspect_err(|_| warnings.iter().for_each(|warning| log::warn!("{warning}")))?;
         if let Some(path) = outdated.filter(|_| writable) {
@@ -118,8 +135,8 @@ impl Lookup {
             return Err(registry::Error::NotWrittenOutside { path, given }.into());
         }
         disk::check_names(&chain, &self.allowed)?;
-        warnings.extend(chain.outside_note().into_iter().chain(chain.notes.iter().cloned()));
-        Ok(Found { chain, warnings })
+        add_new(warnings, chain.outside_note().into_iter().chain(chain.notes.iter().cloned()));
+        Ok(chain)
     }
 
     /// The encrypted machine without which what was found may be wrong.
@@ -171,6 +188,15 @@ pub fn shortened<'a>(problems: impl IntoIterator<Item = &'a registry::Error>) ->
         texts.push(format!("The settings have {more} more problems; -l --json has them all"));
     }
     texts
+}
+
+/// Adds what has not been said of another disk.
+fn add_new(warnings: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
+    for warning in more {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
 }
 
 /// Whether any disk may be another than the one that is meant, or be missing.

@@ -8,10 +8,12 @@ mod contents;
 mod disk;
 mod error;
 mod lookup;
+mod time;
 mod which;
 
 pub use contents::{Guest, VolumeContent};
 pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Found, Lookup, failure, shortened};
+pub use time::parse_time;
 pub use which::{OpenDisks, Selection, Which, of_slot};

@@ -1,41 +1,29 @@
 //! Finds a machine by the name that the user gives, and explains a name or UUID that is not that of a medium.
 
-use super::xml::{parse_bare_uuid, parse_uuid};
+use super::named::{self, Named, list};
 use super::{Attachment, DeviceKind, Error, MachineEntry, Registry, Result, Snapshot};
 use crate::error_kind::message;
 use std::fs;
 use std::path::Path;
 use uuid::Uuid;
 
-/// Names, UUIDs or disks that one message shows at most.
-const SHOWN: usize = 8;
-
-/// From which similarity on, between 0 and 1, a name may be a mistyped other one.
-const SIMILAR: f64 = 0.6;
-
 impl Registry {
     /// The machine with a UUID (in any case, with or without braces and hyphens), a name, or the path of its settings
     /// file, as an index into [`Registry::machines`]. Where no name is exactly the same, one that differs only in case
-    /// will do.
+    /// will do, and else the beginning of a UUID.
     ///
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name or UUID.
     pub fn find_machine(&self, what: &str) -> Result<usize> {
-        let by_uuid = |uuid: Uuid| self.machines_where(|entry| entry.uuid == uuid && !uuid.is_nil());
-        let lower = what.to_lowercase();
-        let looks: [&dyn Fn() -> Vec<usize>; 5] = [
-            &|| parse_uuid(what).map(by_uuid).unwrap_or_default(),
-            &|| self.machines_where(|entry| entry.name() == what),
-            &|| self.machines_where(|entry| entry.name().to_lowercase() == lower),
-            &|| parse_bare_uuid(what).map(by_uuid).unwrap_or_default(),
-            &|| self.machines_at(what),
-        ];
-        let found = looks.iter().map(|look| look()).find(|found| !found.is_empty()).unwrap_or_default();
+        let mut found = named::find(self.machines.iter(), what);
+        if found.is_empty() {
+            found = self.machines_at(what);
+        }
         match *found {
             [index] => Ok(index),
             [] => Err(self.no_machine(what)),
             _ => Err(Error::Ambiguous {
-                what: format!("The machine name {what:?}"),
+                what: format!("The machine {what:?}"),
                 candidates: list(found.iter().map(|index| self.describe_among(*index, &found))),
                 how: "the UUID, or the .vbox file with --settings",
             }),
@@ -56,7 +44,8 @@ impl Registry {
     fn describe_among(&self, index: usize, others: &[usize]) -> String {
         let entry = &self.machines[index];
         let same = others.iter().filter(|other| self.machines[**other].uuid == entry.uuid).count();
-        if same > 1 { format!("{} in {}", describe(entry), entry.path.display()) } else { describe(entry) }
+        let described = entry.describe();
+        if same > 1 { format!("{described} in {}", entry.path.display()) } else { described }
     }
 
     fn machines_where(&self, is: impl Fn(&MachineEntry) -> bool) -> Vec<usize> {
@@ -65,20 +54,11 @@ impl Registry {
     }
 
     fn no_machine(&self, what: &str) -> Error {
-        let lower = what.to_lowercase();
-        let mut near: Vec<(f64, &MachineEntry)> = self
-            .machines
-            .iter()
-            .map(|entry| (similarity(&lower, &entry.name().to_lowercase()), entry))
-            .filter(|(score, _)| *score >= SIMILAR)
-            .collect();
-        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         let hint = if self.machines.is_empty() {
             format!("the registry in {} has no machines", self.directory.display())
-        } else if near.is_empty() {
-            format!("the machines are {}", list(self.machines.iter().map(describe)))
         } else {
-            format!("similar names are {}", list(near.into_iter().map(|(_, entry)| describe(entry))))
+            named::did_you_mean(self.machines.iter(), what)
+                .unwrap_or_else(|| format!("the machines are {}", list(self.machines.iter().map(Named::describe))))
         };
         Error::NotFound { what: format!("The machine {what:?}"), hint }
     }
@@ -88,9 +68,13 @@ impl Registry {
         self.explain("UUID", |entry| entry.uuid == uuid, |snapshot| snapshot.uuid == uuid)
     }
 
-    /// What a name is that no image has: a machine or a snapshot, and which media it has.
+    /// What a name, or the beginning of a UUID, is that no image has: a machine or a snapshot, and which media it has.
     pub(super) fn explain_name(&self, name: &str) -> Option<String> {
-        self.explain("name", |entry| entry.name() == name, |snapshot| snapshot.name == name)
+        self.explain("name", |entry| entry.name() == name, |snapshot| snapshot.name == name).or_else(|| {
+            let digits = named::digits(name)?;
+            let begins = |uuid: Uuid| named::begins_with(uuid, &digits);
+            self.explain("UUID", |entry| begins(entry.uuid), |snapshot| begins(snapshot.uuid))
+        })
     }
 
     /// The machines whose settings are encrypted and could not be opened, with their keys.
@@ -109,13 +93,6 @@ impl Registry {
         });
         let text = list(unreadable);
         (!text.is_empty()).then(|| format!("it may be of a machine whose settings cannot be read: {text}"))
-    }
-
-    /// The registered media whose files have a name.
-    pub(super) fn explain_file(&self, name: &str) -> Option<String> {
-        let media = self.media.iter().map(|(_, medium)| medium).filter(|medium| medium.file_name() == name);
-        let text = list(media.map(|medium| format!("{} ({})", medium.uuid, medium.location.display())));
-        (!text.is_empty()).then(|| format!("there is no such file here; media of that name are {text}"))
     }
 
     fn explain(
@@ -145,7 +122,9 @@ impl Registry {
                 format!("the snapshot {:?} of the machine {:?}, which has {disks}", one.name, machine.name)
             }));
         }
-        (!found.is_empty()).then(|| format!("it is the {what} of {}; give one of the disks", list(found)))
+        (!found.is_empty()).then(|| {
+            format!("it is the {what} of {}; give one of the disks, or name it by --vm and --snapshot", list(found))
+        })
     }
 
     /// The hard disks among the `attachments` in a settings file, as a user may name them.
@@ -160,26 +139,4 @@ impl Registry {
         let text = list(named);
         if text.is_empty() { "no disks".to_owned() } else { format!("the disks {text}") }
     }
-}
-
-fn describe(entry: &MachineEntry) -> String {
-    if entry.uuid.is_nil() {
-        return format!("{:?} in {}", entry.name(), entry.path.display());
-    }
-    format!("{:?} ({})", entry.name(), entry.uuid)
-}
-
-fn list(items: impl IntoIterator<Item = String>) -> String {
-    let mut items = items.into_iter();
-    let mut text = items.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
-    let rest = items.count();
-    if rest > 0 {
-        text.push_str(&format!(" and {rest} more"));
-    }
-    text
-}
-
-fn similarity(asked: &str, name: &str) -> f64 {
-    let part = !asked.is_empty() && (name.contains(asked) || !name.is_empty() && asked.contains(name));
-    if part { 1.0 } else { strsim::normalized_damerau_levenshtein(asked, name) }
 }

@@ -14,12 +14,14 @@ mod find;
 mod load;
 mod location;
 mod media;
+mod named;
 mod nearness;
 mod parents;
 mod policy;
 mod resolve;
 mod settings;
 mod settings_source;
+mod state;
 mod xml;
 
 #[cfg(test)]
@@ -33,7 +35,7 @@ pub use model::{
 };
 pub use parents::find_children;
 pub use policy::check_writable;
-pub use resolve::{resolve, resolve_allowing};
+pub use resolve::{correct_chain, resolve, resolve_allowing};
 pub use uses::Use;
 
 use crate::image::{self, ImageInfo};

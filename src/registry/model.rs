@@ -301,7 +301,7 @@ impl Media {
     }
 
     /// All media with their ids, a parent before its children.
-    pub fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> {
+    pub fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> + Clone {
         self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
     }
 

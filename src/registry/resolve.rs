@@ -1,8 +1,8 @@
-//! Resolves an argument of the command line: the UUID of a medium, or the path of an image.
+//! Resolves an argument of the command line: a medium's UUID or file name, or the path of an image.
 
 use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
-use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, settings};
+use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, settings};
 use crate::image;
 use crate::storage::Allowed;
 pub(super) use crate::storage::file_identity as file_id;
@@ -13,8 +13,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
-/// `current`; without hyphens, it is a path where there is such a file, and else a UUID. The parents of a registered image are those of the registry; those of any other are found by its header:
-/// in the registry, by the header's own hints, or next to the file.
+/// `current`. Where there is no such file it may be a UUID without hyphens, the file name of one registered medium, or the
+/// beginning of a UUID. The parents of a registered image are those of the registry; those of any other are found by its
+/// header: in the registry, by the header's own hints, or next to the file.
 ///
 /// # Errors
 /// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];
@@ -58,7 +59,7 @@ pub(super) fn resolve_with(
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             match what.to_str().and_then(parse_bare_uuid) {
                 Some(uuid) => by_uuid(registry, uuid, identify),
-                None => Err(unknown(registry, what, &path)),
+                None => by_name(registry, what, &path, identify),
             }
         }
         Err(source) => Err(Error::Io { path, action: "find", source }),
@@ -71,11 +72,7 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid, identify: &Identify<'_>) -> 
         return Err(not_found("there is no registry to look it up in; give the path of the image".to_owned()));
     };
     match *registry.media.find_all(uuid) {
-        [id] => {
-            let mut chain = registry.chain_of_medium(id)?;
-            correct(&mut chain.links, identify, &mut chain.notes);
-            Ok(chain)
-        }
+        [id] => registered(registry, id, identify),
         [_, _, ..] => Err(registry.several(uuid)),
         [] => Err(match (registry.explain_uuid(uuid), registry.encrypted()) {
             (Some(hint), _) => not_found(hint),
@@ -91,6 +88,36 @@ fn by_uuid(registry: Option<&Registry>, uuid: Uuid, identify: &Identify<'_>) -> 
     }
 }
 
+/// The chain of the registered medium whose file has that name, or whose UUID begins so.
+fn by_name(registry: Option<&Registry>, what: &OsStr, path: &Path, identify: &Identify<'_>) -> Result<Chain> {
+    let (Some(registry), Some(name)) = (registry, what.to_str()) else { return Err(unknown(registry, what, path)) };
+    let media = || registry.media.iter().map(|(_, medium)| medium);
+    match *named::find(media(), name) {
+        [index] => registered(registry, MediumId(index), identify),
+        [] => match registry.encrypted().filter(|_| named::digits(name).is_some()) {
+            Some(machines) => Err(Error::Hidden { what: format!("The medium {name}"), machines }),
+            None => Err(unknown(Some(registry), what, path)),
+        },
+        ref several => {
+            let candidates = several.iter().map(|index| registry.media.get(MediumId(*index)));
+            Err(named::ambiguous(format!("The image {name:?}"), candidates, "the UUID or the path of one"))
+        }
+    }
+}
+
+fn registered(registry: &Registry, id: MediumId, identify: &Identify<'_>) -> Result<Chain> {
+    let mut chain = registry.chain_of_medium(id)?;
+    correct(&mut chain.links, identify, &mut chain.notes);
+    Ok(chain)
+}
+
+/// Replaces the links of a registered chain whose files are other images than registered by those with the right UUIDs
+/// next to them, as [`resolve`] does, and adds a note for each.
+pub fn correct_chain(chain: &mut Chain, allowed: &Allowed) {
+    let identify = |path: &Path, devices| image::identify_allowing(path, devices, allowed);
+    correct(&mut chain.links, &identify, &mut chain.notes);
+}
+
 /// The machine or snapshot that has the name `what`.
 fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
     registry?.explain_name(what.to_str()?)
@@ -98,15 +125,15 @@ fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
 
 /// The error for what is neither a UUID nor a file.
 fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
-    let file = || registry?.explain_file(what.to_str()?);
     let chain = || {
         let hint = "chains of IPRT's file systems are not read here; give the path of the image, and -g for its files";
         what.as_encoded_bytes().starts_with(b":iprtvfs:").then(|| hint.to_owned())
     };
-    let hint = explain(registry, what)
-        .or_else(file)
-        .or_else(chain)
-        .unwrap_or_else(|| format!("there is no file {}, and it is no UUID", path.display()));
+    let hint = explain(registry, what).or_else(chain).unwrap_or_else(|| {
+        let near = || named::did_you_mean(registry?.media.iter().map(|(_, medium)| medium), what.to_str()?);
+        let near = near().map_or_else(String::new, |near| format!("; {near}"));
+        format!("there is no file {}, and it is no UUID{near}", path.display())
+    });
     Error::NotFound { what: format!("The image {:?}", what.to_string_lossy()), hint }
 }
 
