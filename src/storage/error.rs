@@ -20,6 +20,18 @@ impl ParseError {
     }
 }
 
+/// Adds the file to what a parser of bytes returns.
+pub(crate) trait InFile<T> {
+    /// The value, or the error that names the file too.
+    fn in_file(self, path: &Path) -> Result<T>;
+}
+
+impl<T> InFile<T> for Result<T, ParseError> {
+    fn in_file(self, path: &Path) -> Result<T> {
+        self.map_err(|cause| cause.in_file(path))
+    }
+}
+
 /// What helps with a corrupt file, besides a backup. It completes the message of [`Error::Corrupt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rescue {

@@ -14,6 +14,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::Storage;
 use sector::{Layout, SYNC, USER};
 
@@ -52,7 +53,7 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
         let expected = format_args!("at most {MAX_SHEET} bytes");
         return Err(ParseError::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
     };
-    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|cause| cause.in_file(path))?;
+    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).in_file(path)?;
     let in_sheet = |cause: ParseError| cause.in_file(path);
 
     let is_data = |track: &sheet::Track| !matches!(track.mode.name.as_str(), "AUDIO" | "CDG");
@@ -147,7 +148,7 @@ impl Image for Cue {
         let mut sectors = vec![0; out.len().div_ceil(USER).saturating_mul(stride)];
         storage::read_exact(&**file, &mut sectors, first, "CD sectors")?;
         for ((sector, at), out) in sectors.chunks(stride).zip((first..).step_by(stride)).zip(out.chunks_mut(USER)) {
-            self.layout.user(sector, at, out).map_err(|cause| cause.in_file(file.path()))?;
+            self.layout.user(sector, at, out).in_file(file.path())?;
         }
         Ok(())
     }

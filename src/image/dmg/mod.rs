@@ -15,6 +15,7 @@ mod trailer;
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use chunks::Chunks;
 use plist::Table;
@@ -53,7 +54,7 @@ fn cut(sample: &Sample) -> bool {
 /// # Errors
 /// As [`open`].
 pub fn identify(file: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let trailer = find_trailer(sample).map_err(|cause| cause.in_file(&sample.path))?;
+    let trailer = find_trailer(sample).in_file(&sample.path)?;
     match trailer.disk_size {
         Some(size) => Ok(info(sample, size)),
         None => Ok(Tables::read(file, sample)?.info(sample)),
@@ -70,11 +71,11 @@ struct Tables {
 impl Tables {
     fn read(file: &File, sample: &Sample) -> Result<Self> {
         let in_file = |cause: ParseError| cause.in_file(&sample.path);
-        let trailer = find_trailer(sample).map_err(in_file)?;
+        let trailer = find_trailer(sample).in_file(&sample.path)?;
         let mut xml = vec![0; trailer.xml_length];
         storage::read_exact(&**file, &mut xml, trailer.xml_offset, "UDIF property list")?;
-        let list = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
-        let chunks = Chunks::parse(&list, &trailer).map_err(in_file)?;
+        let list = plist::tables(&xml, trailer.xml_offset).in_file(&sample.path)?;
+        let chunks = Chunks::parse(&list, &trailer).in_file(&sample.path)?;
         let size = trailer.disk_size.unwrap_or(chunks.end());
         if size == 0 || i64::try_from(size).is_err() {
             let expected = "sectors in the block tables, for the trailer states none";
@@ -130,7 +131,7 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
         info.variant = Variant::Fixed;
     }
     let checked = chunks::check_master(&list, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
-    if let Err(error) = checked.map_err(|cause| cause.in_file(&sample.path)) {
+    if let Err(error) = checked.in_file(&sample.path) {
         options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Dmg { info, files: [file.clone()], chunks }))
@@ -169,7 +170,7 @@ impl Image for Dmg {
         let Some(chunk) = self.chunks.get(cluster) else { return Err(corrupt(0, &"no such chunk")) };
         let file = &self.files[0];
         // With force the position was not checked yet, and it decides how much memory is taken.
-        chunks::check_position(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
+        chunks::check_position(chunk, storage::length(&**file)?).in_file(&self.info.path)?;
         let mut encoded = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
         storage::read_exact(&**file, &mut encoded, chunk.offset, "UDIF chunk")?;
         let decoded = decode::decode(chunk.kind, &encoded, out);

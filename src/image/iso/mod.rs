@@ -4,6 +4,7 @@
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, foreign, raw};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use std::path::Path;
 
@@ -72,7 +73,7 @@ fn check_whole(sample: &Sample) -> Result<(), ParseError> {
 /// As [`identify`]; [`super::Error::Corrupt`] for one that is shorter than its volume, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let mut info = identify(file, sample, &options.allowed)?;
-    if let Err(error) = check_whole(sample).map_err(|cause| cause.in_file(&sample.path)) {
+    if let Err(error) = check_whole(sample).in_file(&sample.path) {
         options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Iso { info, files: [file.clone()] }))

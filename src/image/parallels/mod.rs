@@ -19,6 +19,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
+use crate::storage::InFile;
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -52,7 +53,7 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
         return flat_info(sample);
     }
     bundle::refuse_chunk(&sample.path)?;
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
 
@@ -90,7 +91,7 @@ fn open_mapped(
     notes: &mut Vec<String>,
 ) -> Result<(Map, Option<Writer>)> {
     let head = storage::read_up_to(&**file, 0, header::SIZE)?;
-    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
+    let header = Header::parse(&head).in_file(file.path())?;
     check_extension(file, &header, options.writable)?;
     if header.is_in_use() {
         notes.push("The image was not closed by the program that last wrote to it".to_owned());
@@ -111,7 +112,7 @@ fn open_mapped(
 fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
     let Some(at) = header.extension else { return Ok(()) };
     let bytes = storage::read_up_to(&**file, at, extension::LOOKED_AT)?;
-    extension::check(&bytes, at).map_err(|cause| cause.in_file(file.path()))?;
+    extension::check(&bytes, at).in_file(file.path())?;
     if writable {
         let expected = "none in an image to be written: its dirty bitmaps would no longer be true";
         let found = format_args!("one at {at}");
@@ -134,7 +135,7 @@ fn flat_info(sample: &Sample) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
     if header::probe_corrupt(sample) {
         // The error is the signature's.
-        Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+        Header::parse(&sample.head).in_file(&sample.path)?;
     }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";

@@ -17,6 +17,7 @@ mod write;
 
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw};
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
@@ -141,7 +142,7 @@ impl Parts {
 fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(Map, Option<ParentLink>)> {
     let mut raw = [0; header::SIZE];
     storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-    let header = Header::parse(&raw, footer.data_offset).map_err(|cause| cause.in_file(file.path()))?;
+    let header = Header::parse(&raw, footer.data_offset).in_file(file.path())?;
     let parent = match footer.kind {
         Kind::Differencing => Some(parent::link(&**file, &header, notes)?),
         _ => None,
