@@ -1,4 +1,4 @@
-//! What can be wrong with a file: an image, or another that is read like one.
+//! Errors of files: of images, and of others that are read like them.
 
 use crate::error_kind::ErrorKind;
 use crate::ondisk::{ParseError, ParseErrorKind};
@@ -101,7 +101,7 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What the file is.
         what: String,
         /// What to do with it.
         advice: String,

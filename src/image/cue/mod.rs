@@ -1,7 +1,9 @@
-//! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors. Read-only.
+//! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors.
+//! Read-only.
 //!
-//! Sectors that are stored with their headers are decoded in groups and not reported as offsets in the file: so each sector's
-//! mode and checksum are checked when it is read, and a group is one read of the file instead of one for each 2048 bytes.
+//! Sectors that are stored with their headers are decoded in groups instead of being mapped to the file, so each
+//! sector's mode and checksum are checked when it is read, and a group is one read of the file instead of one for each
+//! 2048 bytes.
 
 mod sector;
 mod sheet;
@@ -29,7 +31,7 @@ pub fn probe(sample: &Sample) -> bool {
     sheet::probe(&sample.head)
 }
 
-/// What the sheet says.
+/// Describes the CD from its sheet.
 ///
 /// # Errors
 /// As [`open`].
@@ -100,8 +102,8 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
 }
 
-/// Whether a track begins as data tracks do: with the sync pattern of a sector, or, without the sectors' headers, with an
-/// ISO 9660 or UDF file system.
+/// Whether a track begins as data tracks do: with the sync pattern of a sector, or, without the sectors' headers, with
+/// an ISO 9660 or UDF file system.
 fn is_disk(file: &dyn Storage, start: u64, stride: u64, layout: Layout) -> Result<bool> {
     if stride == 2352 {
         return Ok(storage::read_up_to(file, start, SYNC.len())? == SYNC);

@@ -1,8 +1,8 @@
-//! Apple's disk images (UDIF, `.dmg`): chunks of raw, zero or compressed sectors, tables of them in a property list, and
-//! a trailer that says where that is. Read-only. Other images of Apple's are refused by name.
+//! Apple's disk images (UDIF, `.dmg`): chunks of raw, zero or compressed sectors, tables of them in a property list,
+//! and a trailer that locates the list. Read-only. Apple's other image formats are refused by name.
 //!
-//! At open the tables and the checksum of their checksums are checked. Compressed chunks carry checksums of their own
-//! (zlib, bzip2, LZMA), which are checked on each read; the checksums of whole partitions are not.
+//! Opening checks the tables and the checksum of their checksums. Compressed chunks carry checksums of their own (zlib,
+//! bzip2, LZMA), which are checked on each read; the checksums of whole partitions are not.
 
 mod adc;
 mod chunks;
@@ -49,7 +49,7 @@ fn cut(sample: &Sample) -> bool {
     named && !sample.len.is_multiple_of(512)
 }
 
-/// What the trailer of an image says, and its block tables where it does not state the disk's size.
+/// Describes an image from its trailer, and from its block tables where the trailer does not state the disk's size.
 ///
 /// # Errors
 /// As [`open`].
@@ -120,8 +120,9 @@ fn info(sample: &Sample, size: u64) -> ImageInfo {
 /// Opens an image.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk holds are an error here
-/// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk
+/// holds are an error here already; so are, unless `options.force` is given, sectors that none holds, and chunks past
+/// the end of the file.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let tables = Tables::read(file, sample)?;
     let mut info = tables.info(sample);

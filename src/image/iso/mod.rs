@@ -1,5 +1,4 @@
-//! Images of optical disks: the 2048-byte sectors as they are, with ISO 9660 or UDF on them. Read-only, as VirtualBox has
-//! them.
+//! Images of optical disks: plain 2048-byte sectors with ISO 9660 or UDF on them. Read-only, as in VirtualBox.
 
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, foreign, raw};
 use crate::ondisk::ParseError;
@@ -28,7 +27,7 @@ pub fn probe(sample: &Sample) -> bool {
         && (named || sample.len.is_multiple_of(SECTOR))
 }
 
-/// What the volume descriptor says.
+/// Describes an image from its volume descriptor.
 ///
 /// # Errors
 /// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD

@@ -40,7 +40,7 @@ pub fn probe_flat(sample: &Sample) -> bool {
     sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdd"))
 }
 
-/// What the header of an image or the descriptor of a bundle says.
+/// Describes an image from its header or a bundle from its descriptor.
 ///
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a part
@@ -60,9 +60,9 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// Opens an image or a bundle.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file that a bundle names and
-/// that lies elsewhere. All maps are checked: clusters past the end of the file or sharing bytes are an error here
-/// already, unless `options.force` is given.
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file
+/// that a bundle names and that lies elsewhere. All maps are checked: clusters past the end of the file or sharing
+/// bytes are an error here already, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     if bundle::probe(sample) {
         return Ok(Box::new(bundle::open(file, options)?));

@@ -1,5 +1,5 @@
-//! The check of a whole image before it is written: every cluster that something points to is counted, and has one
-//! owner where that owner may overwrite it.
+//! Checks a whole image before it is written: every referenced cluster is counted, and a cluster that may be
+//! overwritten has exactly one owner.
 
 use super::entry::{Compressed, Entry, table};
 use super::header::Header;

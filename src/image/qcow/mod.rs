@@ -62,7 +62,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     }
 }
 
-/// What the header of a QCOW image says.
+/// Describes a QCOW image from its header.
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
@@ -137,8 +137,8 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a snapshot that is not there, an
-/// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole map
-/// is checked before an image is opened for writing.
+/// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole
+/// map is checked before an image is opened for writing.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     match parse(&sample.head).in_file(&sample.path)? {
         Parsed::V1(header) => v1::open(file, header, options),

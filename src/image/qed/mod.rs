@@ -20,7 +20,7 @@ pub fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, &MAGIC)
 }
 
-/// What the header of a QED says.
+/// Describes a QED from its header.
 ///
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).

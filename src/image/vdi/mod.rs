@@ -33,7 +33,7 @@ pub fn is_titled(sample: &Sample) -> bool {
     sample.starts_with(0, b"<<< ") && probe(sample)
 }
 
-/// What the header of a VDI says.
+/// Describes a VDI from its header.
 ///
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].

@@ -167,7 +167,7 @@ impl Log<'_> {
             end += entry.length;
             entries.push(entry);
         }
-        // An entry that did not fit the sequence is looked at again, as the start of another one.
+        // An entry that did not fit the sequence is tried again, as the start of another one.
         Ok((entries, end.max(start + SECTOR as u64)))
     }
 

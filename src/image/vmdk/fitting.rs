@@ -1,4 +1,4 @@
-//! Whether a file can only be an extent that is missing under its name.
+//! Decides whether a file must be the extent that is missing under its own name.
 
 use super::cowd::{self, CowdHeader};
 use super::descriptor::{Descriptor, ExtentKind, ExtentLine, is_descriptor};
