@@ -1,4 +1,4 @@
-//! What can go wrong with encrypted disks and machines. No message ever holds a password or a key.
+//! Errors of encrypted disks and machines. No message ever contains a password or a key.
 
 use crate::error_kind::ErrorKind;
 

@@ -1,6 +1,6 @@
-//! VirtualBox's key stores: version 1 of disks (property `CRYPT/KeyStore` of the base medium) and version 2 of
-//! machines (attribute `keyStore` of `MachineEncrypted`). Field names are ours, as the source publishes none; the
-//! layout was seen in what VirtualBox 7.2.22 writes. All numbers are little-endian.
+//! VirtualBox's key stores: version 1 of disks (property `CRYPT/KeyStore` of the base medium) and version 2 of machines
+//! (attribute `keyStore` of `MachineEncrypted`). The field names are our own, as none are published; the layout was
+//! derived from files by VirtualBox 7.2.22. All numbers are little-endian.
 
 use super::sectors::unwrap_key;
 use super::{Error, Result};

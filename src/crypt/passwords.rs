@@ -1,5 +1,5 @@
-//! Where passwords come from: files, standard input, and a prompt. Never the command line itself, which other users
-//! of the machine can read.
+//! The sources of passwords: files, standard input, and a prompt. Never the command line itself, which other users of
+//! the machine can read.
 
 use super::{Error, Key, Result};
 use std::collections::HashMap;
@@ -41,7 +41,7 @@ impl FromStr for PasswordFile {
 /// Asks the user for the password of a key: `(what, key id)`.
 pub type Prompt = Box<dyn Fn(&str, &str) -> io::Result<Key> + Send + Sync>;
 
-/// The passwords that a user gives, each read once and kept until dropped, when they are wiped.
+/// The passwords that a user gives, each read once and cached until dropped, when they are wiped.
 #[derive(Default)]
 pub struct Passwords {
     files: Vec<PasswordFile>,
@@ -122,7 +122,7 @@ fn read_file(path: &Path) -> io::Result<Key> {
     first_line(File::open(path)?)
 }
 
-/// The first line without its end, as VirtualBox's own tools read a password file. What comes after it is not waited for.
+/// The first line without its end, as VirtualBox's own tools read a password file. Nothing after it is waited for.
 fn first_line(mut source: impl Read) -> io::Result<Key> {
     // All at once: growing would leave copies in freed memory.
     let mut bytes = Key::new(vec![0; MAX_PASSWORD + 1]);

@@ -1,8 +1,8 @@
-//! AES-XTS over the 512-byte sectors of a disk, each by its number on the disk ("plain64"), and over wrapped keys.
+//! AES-XTS over the 512-byte sectors of a disk, each by its index on the disk ("plain64"), and over wrapped keys.
 //!
 //! The mode is that of IEEE 1619-2007: a block is xored with its tweak before and after AES; a sector's first tweak is
-//! its number, encrypted with the second key, and each next one is the last one doubled in GF(2^128). No block waits
-//! for the one before, so many are given to the `aes` crate at once, which keeps the processor's AES units busy.
+//! its index, encrypted with the second key, and each following one is its predecessor doubled in GF(2^128). Blocks are
+//! independent, so many are passed to the `aes` crate at once, which keeps the processor's AES units busy.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256, Block};

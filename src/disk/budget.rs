@@ -1,4 +1,4 @@
-//! Memory that many readers share.
+//! A memory budget shared by many readers.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

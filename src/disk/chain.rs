@@ -74,7 +74,7 @@ impl ChainDisk {
         &self.links
     }
 
-    /// What the user should know of the chain, a sentence each.
+    /// Warnings about the chain, a sentence each.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -1,10 +1,10 @@
 //! A disk as its guest sees it, over one whose bytes are encrypted sector by sector.
 //!
-//! Requests are decrypted by the threads that answer them, several at once, without any lock. To cut one request in
-//! segments for more threads does not pay: 128 KiB take 30 microseconds, a thread's start as long (`benches/crypt.rs`).
+//! Requests are decrypted concurrently by the threads that answer them, without any lock. Splitting one request across
+//! threads does not pay: 128 KiB take 30 microseconds, as long as starting a thread (`benches/crypt.rs`).
 //!
-//! VirtualBox's filter sits above the whole chain and takes what the chain answers, blocks that were never written
-//! included: those read as decrypted zeros, bytes without meaning that no guest looks at. So do they here.
+//! VirtualBox's filter sits above the whole chain and decrypts all that the chain returns, including blocks that were
+//! never written: those read as decrypted zeros, meaningless bytes that guests never read. It is the same here.
 
 use super::slice::check_range;
 use super::{Disk, Result, Span};

@@ -1,4 +1,4 @@
-//! What can go wrong with a disk.
+//! Errors of disks.
 
 use crate::error_kind::ErrorKind;
 use crate::image;

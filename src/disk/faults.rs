@@ -1,4 +1,4 @@
-//! Every format on a disk that fails for a while.
+//! Every format on storage that fails temporarily.
 
 use super::testing::all;
 use super::{ChainDisk, Disk, Error};

@@ -1,5 +1,5 @@
-//! The merged answer of all links, region by region, in a bounded cache: the depth of a chain costs at the first touch
-//! of a region, not at each read.
+//! The merged answer of all links, region by region, in a bounded cache: the depth of a chain costs time on the first
+//! access to a region, not on each read.
 
 use super::Result;
 use crate::image::{Extent, Image};
@@ -47,7 +47,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Takes `next` in when it goes on where this segment ends.
+    /// Extends the segment by `next` if that continues it.
     pub(super) fn join(&mut self, next: Chunk) -> bool {
         // A part of a cluster is decoded as it is; joining only matters for what is read from files.
         let follows = !matches!(self.source, Source::Encoded { .. }) && self.source.advance(self.len) == next.source;

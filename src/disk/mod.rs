@@ -82,11 +82,11 @@ pub trait Disk: Send + Sync {
     /// Fills `buf` from `offset` on.
     ///
     /// # Errors
-    /// [`Error::PastEnd`] when the range leaves the disk; whatever the images say.
+    /// [`Error::PastEnd`] when the range leaves the disk; errors of the images.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 
     /// Where `len` bytes from `offset` on lie, if all of them lie as they are in files of this machine and stay there:
-    /// for handing them on without a copy. `None` says nothing but that [`read_at`](Disk::read_at) is to be used.
+    /// for handing them on without a copy. `None` means only that [`read_at`](Disk::read_at) has to be used.
     fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
         let _ = (offset, len);
         None
@@ -95,13 +95,13 @@ pub trait Disk: Send + Sync {
     /// Whether data or zeros begin at `offset`, which is below the size, and how far at least.
     ///
     /// # Errors
-    /// Whatever the images say.
+    /// Errors of the images.
     fn span(&self, offset: u64) -> Result<Span>;
 
     /// Writes all of `buf` at `offset`. Durable after [`flush`](Disk::flush).
     ///
     /// # Errors
-    /// [`Error::ReadOnly`], [`Error::PastEnd`]; whatever the images say.
+    /// [`Error::ReadOnly`], [`Error::PastEnd`]; errors of the images.
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let _ = (offset, buf);
         Err(Error::ReadOnly)
@@ -119,7 +119,7 @@ pub trait Disk: Send + Sync {
     /// Returns when everything written is durable.
     ///
     /// # Errors
-    /// Whatever the images say. What could not be written is tried again by the next flush; once the system could not
+    /// Errors of the images. What could not be written is tried again by the next flush; once the system could not
     /// bring a file to its disk, all later writes and flushes fail with [`Error::Lost`].
     fn flush(&self) -> Result<()> {
         Ok(())

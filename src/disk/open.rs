@@ -28,8 +28,8 @@ pub struct OpenMode {
 /// Opens all images of a chain and checks their identities.
 ///
 /// # Errors
-/// What an image says; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`];
-/// [`Error::ParentChanged`] for a writable open without force.
+/// Errors of the images; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`]; [`Error::ParentChanged`] for
+/// a writable open without force.
 pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     let mut images: Vec<Box<dyn Image>> = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
@@ -49,8 +49,8 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     Ok(ChainDisk::new(images, warnings))
 }
 
-/// Refuses a chain in which only a name in an image leads to a parent elsewhere: before anything is locked, since a lock
-/// leaves a file next to the image. [`open_chain`] checks again what it opens.
+/// Refuses a chain in which only a name in an image leads to a parent elsewhere: before anything is locked, since a
+/// lock leaves a file next to the image. [`open_chain`] checks again what it opens.
 ///
 /// # Errors
 /// [`image::Error::Elsewhere`].
@@ -117,13 +117,14 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
     Ok(image)
 }
 
-/// A child that says its parent is raw means it: guest bytes that look like an image header must not be followed.
+/// A parent that the child declares raw is never probed: guest bytes that look like an image header must not be
+/// followed.
 fn stated_format(link: &Link) -> Option<Format> {
     let stated = link.stated_format.as_deref()?;
     stated.eq_ignore_ascii_case("raw").then_some(Format::Raw)
 }
 
-/// Holds the header against what the registry says of the image.
+/// Checks the header against the registry.
 fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
     let differs = |what: &str, expected: String, found: String| {
         Err(Error::Identity { path: link.path.clone(), what: what.to_owned(), expected, found })

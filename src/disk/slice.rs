@@ -1,4 +1,4 @@
-//! A range of a disk as a disk: a volume.
+//! A volume: a range of a disk as a disk.
 
 use super::{Disk, Error, Part, Result, Span};
 use std::sync::Arc;

@@ -62,8 +62,8 @@ pub(crate) fn all(disk: &dyn Disk) -> Vec<u8> {
     bytes
 }
 
-/// Threads write positions of their own again and again, `len` bytes each, read them back, flush now and then, and discard
-/// them if they are to.
+/// Threads write positions of their own again and again, `len` bytes each, read them back, flush now and then, and
+/// discard them if they are to.
 pub(crate) fn write_from_threads(
     disk: &ChainDisk,
     positions: impl IntoIterator<Item = u64>,

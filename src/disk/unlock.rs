@@ -1,4 +1,4 @@
-//! Opening what is encrypted with the passwords that the user gives.
+//! Unlocking encrypted disks with the passwords that the user gives.
 
 use super::{Decrypted, Disk};
 use crate::crypt::{self, Cipher, KeyStore, Passwords, SectorCipher};

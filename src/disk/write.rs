@@ -1,8 +1,8 @@
 //! The chain as one flat disk: writing. Only the leaf changes.
 //!
 //! Bytes that the leaf stores already are overwritten in place. Others get whole units of the leaf's allocation: the
-//! units' old bytes from the chain around the new ones are written to the new position, and then the map points to it.
-//! The map stays in memory until a flush has brought the data to the disk.
+//! units' old bytes from the chain around the new ones are written to the new space, and then the map points to it. The
+//! map stays in memory until a flush has brought the data to the disk.
 
 use super::flat::{Source, resolve};
 use super::slice::check_range;
@@ -327,8 +327,8 @@ impl ChainDisk {
         self.watched(|| self.flush_writer(writer))
     }
 
-    /// Flushes, with the right to do so held. After that the positions of units that were replaced may be used again, so
-    /// a read that began before must not trust them.
+    /// Flushes, with the right to do so held. After that the positions of units that were replaced may be used again,
+    /// so a read that began before must not trust them.
     fn flush_writer(&self, writer: &dyn ImageMut) -> Result<()> {
         self.flat.forget_moved(0, 0);
         Ok(writer.flush()?)

@@ -1,5 +1,5 @@
-//! Devices that an image names, as the VMDK of a whole disk or of partitions does. Whoever made the image chose the name,
-//! and opening a device may already do something to it, so the user must allow each.
+//! Devices that an image names, as the VMDK of a whole disk or of partitions does. Whoever made the image chose the
+//! name, and opening a device may already do something to it, so the user must allow each.
 
 use super::{Error, Result};
 use crate::storage::File;

@@ -1,4 +1,4 @@
-//! Files that an image names and that are not there under that name: found by what they are, where that is sure.
+//! Finds files that an image names but that exist under another name, when their content leaves no doubt.
 
 use super::{Error, Result};
 use crate::error_kind::ErrorKind;
@@ -25,8 +25,8 @@ pub(super) type Fits<'a> = &'a dyn Fn(&File, Nearness) -> Result<bool>;
 /// Names of near misses that a message lists.
 const SHOWN: usize = 3;
 
-/// As [`local::open_named`]. Where nothing is there, a file whose name differs in case or Unicode form is opened when it
-/// is the only one that fits, and else one with another name and the same extension.
+/// As [`local::open_named`]. Where nothing is there, a file whose name differs in case or Unicode form is opened when
+/// it is the only one that fits, and else one with another name and the same extension.
 ///
 /// # Errors
 /// As [`local::open_named`]; the error for a missing file names the near misses.

@@ -1,7 +1,7 @@
 //! One image file: its header, its identity, and the map from offsets of the disk to offsets of the file.
 //!
-//! A format translates, it does not read: [`Image::extent`] says what holds the bytes at an offset, and the
-//! [`disk`](crate::disk) module does all guest I/O. No format knows that chains exist.
+//! A format only translates: [`Image::extent`] returns what holds the bytes at an offset, and the [`disk`](crate::disk)
+//! module does all guest I/O. Formats do not know about chains.
 
 mod alloc;
 pub mod device;
@@ -47,7 +47,7 @@ pub enum Extent {
         /// Bytes from the start of that file.
         offset: u64,
     },
-    /// Zeros, whatever the parent says.
+    /// Zeros, even if the parent has data.
     Zero,
     /// Ask the parent; zeros in a base.
     Absent,
@@ -140,13 +140,13 @@ pub struct ParentLink {
     /// File names that the header gives for the parent, best first, as written. Relative ones are relative to the
     /// child's directory. Never trusted without an identity check where the format has an identity.
     pub hints: Vec<String>,
-    /// The format that the header says the parent has, as it writes it, such as qcow2's backing format.
+    /// The format that the header states for the parent, as written, such as qcow2's backing format.
     pub format: Option<String>,
 }
 
 impl ParentLink {
-    /// Whether an image's header has the identity that is stated here, so that it is the one meant wherever it lies. A
-    /// content id that programs give to every new disk does not identify one.
+    /// Whether an image has the identity that is stated here, so that it is the right one wherever it is. A content id
+    /// that programs give to every new disk does not identify one.
     #[must_use]
     pub fn identifies(&self, image: &ImageInfo) -> bool {
         const OF_NEW_DISKS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
@@ -241,7 +241,7 @@ pub trait Image: Send + Sync {
         Err(ParseError::corrupt(cluster, "compressed cluster", "none in this format", cluster).in_file(&info.path))
     }
 
-    /// The way to write; none for an image opened read-only or of a format that cannot be written.
+    /// The interface for writing; `None` for an image opened read-only or of a format that cannot be written.
     fn writer(&self) -> Option<&dyn ImageMut> {
         None
     }
@@ -297,8 +297,8 @@ pub trait ImageMut: Image {
         let _ = (offset, runs);
     }
 
-    /// Makes the map point to `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data is
-    /// written, or `Zero`. Whole units.
+    /// Makes the map point to `runs` from `offset` on: `Stored` runs from [`allocate`](ImageMut::allocate) whose data
+    /// is written, or `Zero`. Whole units.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`].

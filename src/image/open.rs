@@ -1,4 +1,4 @@
-//! The one way to open an image: by content, never by extension alone.
+//! Opening and identifying images: by content, never by extension alone.
 
 use super::drivers::Driver;
 use super::{Error, Image, ImageInfo, OpenOptions, Rescue, Result, Sample, parallels, vdi};
@@ -49,8 +49,8 @@ pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     (driver.open)(&file, &sample, &options)
 }
 
-/// Images are files; only the bundles of Parallels are directories, which cannot be opened, and their descriptor stands for
-/// them.
+/// Images are files; only the bundles of Parallels are directories, which cannot be opened, and their descriptor stands
+/// for them.
 fn open_local(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<File> {
     open(path).or_else(|error| match parallels::descriptor_in(path) {
         Some(descriptor) => open(&descriptor),
@@ -58,7 +58,7 @@ fn open_local(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<File>
     })
 }
 
-/// What the header of an image says, without reading its map. Cheap: for listings and for following parents.
+/// Describes an image from its header, without reading its map. Cheap: for listings and for following parents.
 ///
 /// # Errors
 /// As [`open`].

@@ -19,7 +19,7 @@ pub struct OpenOptions {
     pub allowed: Allowed,
     /// Open a corrupt image as far as it can be read; reads of what is missing fail. Never together with `writable`.
     pub force: bool,
-    /// Take it for this format whatever the content looks like: the user or the child's header says so.
+    /// Open it as this format without probing: the user or the child's header states it.
     pub format: Option<Format>,
     /// Show this internal snapshot (qcow2: its name or id; a Parallels bundle: its GUID) instead of the current state;
     /// only for reading.
@@ -44,7 +44,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Makes a note of corruption that the image is to be opened with, or else returns it.
+    /// Turns corruption into a note when the image is to be opened anyway, or else returns it.
     pub(super) fn tolerate(&self, corrupt: Error, notes: &mut Vec<String>) -> Result<()> {
         if !self.force || self.writable {
             return Err(corrupt);

@@ -10,7 +10,7 @@ pub fn probe(_: &Sample) -> bool {
     true
 }
 
-/// What a raw image is taken for: a disk as long as the file.
+/// Describes a raw image: a disk as long as the file.
 ///
 /// # Errors
 /// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;

@@ -1,4 +1,4 @@
-//! Sector bitmaps: one bit says whether a sector is stored in this image.
+//! Sector bitmaps: one bit states whether a sector is stored in this image.
 
 use std::ops::Range;
 

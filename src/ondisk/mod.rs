@@ -1,7 +1,7 @@
 //! Reading on-disk structures from bytes. Nothing here does I/O.
 //!
 //! * [`fields`]: fields of a structure by name and offset
-//! * [`ParseError`]: what a parser found wrong, before it is known in which file
+//! * [`ParseError`]: the error of parsers, which does not name the file yet
 //! * [`bitmap`], [`blocks`]: sector bitmaps, and ranges cut at the edges of blocks
 //! * [`calendar`], [`utf16`]: dates and names as file systems store them
 //! * [`xml`], [`zstd`]: documents and compressed blocks that formats carry

@@ -1,4 +1,4 @@
-//! What a parser found wrong.
+//! The error of parsers.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum ParseErrorKind {
     Unsupported,
 }
 
-/// What a parser found wrong, before it is known in which file: parsers take bytes, not files.
+/// A structure that could not be parsed. The file is not named yet: parsers take bytes, not files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// Corruption or unknown feature.
@@ -27,7 +27,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// Damage: `what` at `offset` should be `expected` and is `found`.
+    /// Corruption: `what` at `offset` should be `expected` and is `found`.
     pub fn corrupt(
         offset: u64,
         what: impl Into<String>,

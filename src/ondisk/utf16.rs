@@ -1,4 +1,4 @@
-//! Names in UTF-16, as Windows' file systems have them.
+//! Names in UTF-16, as in Windows' file systems.
 
 /// UTF-16 as UTF-8; a surrogate without its partner, which Windows allows in names, as three bytes of its own (WTF-8),
 /// so that different names stay different.

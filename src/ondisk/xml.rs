@@ -8,7 +8,7 @@ use quick_xml::events::{BytesRef, Event};
 /// Elements within elements, at most.
 const MAX_DEPTH: usize = 64;
 
-/// What a walk comes by.
+/// An event of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     /// An element begins.
@@ -17,7 +17,7 @@ pub(crate) enum Step<'a> {
     Close(&'a str),
 }
 
-/// Where a walk is: the elements around it, and the offset in the file.
+/// The position of a walk: the enclosing elements, and the offset in the file.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     names: Vec<String>,

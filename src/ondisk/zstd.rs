@@ -1,5 +1,5 @@
-//! zstd frames (<https://www.rfc-editor.org/rfc/rfc8878>), as images and guests' file systems have them: one frame to a
-//! block, whose size is known.
+//! zstd frames (<https://www.rfc-editor.org/rfc/rfc8878>) as used in images and guests' file systems: one frame per
+//! block, of known size.
 //!
 //! They are decompressed by zstd's own library, which is five times as fast as the crate ruzstd and has been fuzzed for
 //! years.
@@ -15,7 +15,7 @@ const WINDOW_LOG_MAX: u32 = 24;
 /// Memory that a thread keeps for the next frame, in bytes: what is always needed, and a window of a common block.
 const CACHED: usize = 1 << 20;
 
-/// What a frame gave.
+/// The result of decompressing a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// Bytes that are decompressed.
@@ -31,8 +31,8 @@ thread_local! {
     static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// Decompresses the frame that `compressed` begins with into `out`, up to its end or that of `out`. What follows the frame is
-/// not looked at.
+/// Decompresses the frame that `compressed` begins with into `out`, up to its end or that of `out`. What follows the
+/// frame is not looked at.
 ///
 /// # Errors
 /// What is wrong with the frame, to follow "found".
@@ -63,7 +63,8 @@ fn decompress_with(context: &mut DCtx, compressed: &[u8], out: &mut [u8]) -> Res
     Ok(Frame { len, compressed: input.pos(), has_more: more > 0 })
 }
 
-/// Decompresses until `out` is full, the frame ends or its bytes do. Tells how many bytes there were, and whether it ended.
+/// Decompresses until `out` is full, the frame ends or its bytes do. Tells how many bytes there were, and whether it
+/// ended.
 fn fill(context: &mut DCtx, input: &mut InBuffer, out: &mut [u8]) -> Result<(usize, bool), String> {
     let mut output = OutBuffer::around(out);
     loop {

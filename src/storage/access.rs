@@ -1,4 +1,4 @@
-//! What the bytes of an image lie on. Formats know files only through [`Storage`].
+//! Access to the bytes of an image. Formats know files only through [`Storage`].
 
 use super::{Error, Result};
 use crate::ondisk::ParseError;
@@ -24,16 +24,16 @@ pub trait Storage: Send + Sync + Debug {
     /// The file's length now.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn length(&self) -> io::Result<u64>;
 
     /// Reads as many bytes as there are from `offset` on, up to the buffer's length; 0 at the end of the file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// The file of this machine that it is, for handing its bytes on without a copy; none when it is something else.
+    /// The file of this machine that it is, for passing its bytes on without a copy; `None` when there is none.
     fn local(&self) -> Option<&std::fs::File> {
         None
     }
@@ -41,32 +41,32 @@ pub trait Storage: Send + Sync + Debug {
     /// Writes all bytes at `offset`, growing the file when they run past its end.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
     /// Sets the length; new bytes read as zeros.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Returns when all that was written and the length are on the disk.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn sync(&self) -> io::Result<()>;
 
     /// Makes a range within the file read as zeros, giving its space back where the file system can.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
 
     /// What the file system stores at `offset`, which is before the end of the file. A file system that does not
     /// know answers data to the end.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The error of the operating system.
     fn segment(&self, offset: u64) -> io::Result<Segment>;
 }
 

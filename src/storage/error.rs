@@ -1,4 +1,4 @@
-//! What can be wrong with a file: an image, or another that is read like one.
+//! Errors of files: of images, and of others that are read like them.
 
 use crate::error_kind::ErrorKind;
 use crate::ondisk::{ParseError, ParseErrorKind};
@@ -17,6 +17,18 @@ impl ParseError {
             ParseErrorKind::Corrupt => Error::Corrupt { path, cause, rescue: Rescue::Backup },
             ParseErrorKind::Unsupported => Error::Unsupported { path, cause },
         }
+    }
+}
+
+/// Adds the file to what a parser of bytes returns.
+pub(crate) trait InFile<T> {
+    /// The value, or the error that names the file too.
+    fn in_file(self, path: &Path) -> Result<T>;
+}
+
+impl<T> InFile<T> for Result<T, ParseError> {
+    fn in_file(self, path: &Path) -> Result<T> {
+        self.map_err(|cause| cause.in_file(path))
     }
 }
 
@@ -89,7 +101,7 @@ pub enum Error {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// What the file is.
         what: String,
         /// What to do with it.
         advice: String,

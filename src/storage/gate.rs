@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 /// How often the kernel is asked again that could not resolve a name because something was renamed meanwhile.
 const ATTEMPTS: usize = 64;
 
-/// File systems whose files are the kernel's own state (`statfs(2)`): proc, sysfs, debugfs, tracefs, securityfs, cgroup,
-/// cgroup2, efivarfs, pstore, bpf, configfs, selinux, smack, binfmt_misc.
+/// File systems whose files are the kernel's own state (`statfs(2)`): proc, sysfs, debugfs, tracefs, securityfs,
+/// cgroup, cgroup2, efivarfs, pstore, bpf, configfs, selinux, smack, binfmt_misc.
 const KERNEL_FILE_SYSTEMS: [u32; 14] = [
     0x9fa0,
     0x6265_6572,
@@ -252,7 +252,7 @@ fn descriptor_path(file: &impl AsFd) -> String {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
 }
 
-/// Where the kernel says that an open file is.
+/// The path of an open file, from the kernel.
 fn real_path(path: &Path, file: &impl AsFd) -> Result<PathBuf> {
     let read = rustix::fs::readlink(descriptor_path(file), Vec::new());
     let read = read.map_err(|e| Error::io(path, "find out through /proc where it is:", e))?;

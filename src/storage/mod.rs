@@ -12,6 +12,7 @@ pub mod near;
 pub(crate) mod testing;
 
 pub use access::{File, Segment, Storage, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
+pub(crate) use error::InFile;
 pub use error::{Error, Rescue, Result};
 pub use gate::{Allowed, Policy};
 

@@ -1,4 +1,4 @@
-//! Files whose names are nearly one that leads nowhere: in another case or Unicode form, or with another name.
+//! Candidates for a file that is missing under its name: names in another case or Unicode form, or other names.
 
 use super::gate::directory_of;
 use std::ffi::OsStr;
@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
-/// Files of one directory that are looked at as candidates for another name.
+/// The number of files of a directory that are considered as candidates for another name.
 const MAX_OTHERS: usize = 1024;
 
-/// Candidates for a missing file, as paths from the directory of the file that names it. Nothing says yet that one of
+/// Candidates for a missing file, as paths from the directory of the file that names it. Nothing proves yet that one of
 /// them is meant.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Near {

@@ -1,4 +1,4 @@
-//! A file in memory for tests, which records what was done to it so that a crash can be played at any moment.
+//! A file in memory for tests, which records what was done to it so that a crash can be replayed at any moment.
 
 use crate::storage::{Segment, Storage};
 use std::io;

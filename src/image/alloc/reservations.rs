@@ -1,18 +1,18 @@
-//! Blocks that get their space whole and are filled in parts, by several writers at once.
+//! Blocks whose space is reserved at once and filled in parts, by several concurrent writers.
 
 use std::collections::{HashMap, HashSet};
 
 /// Blocks whose space the map does not point to yet, and what is known of the bytes in it.
 #[derive(Debug, Default)]
 pub(in crate::image) struct Reservations {
-    /// Where blocks have their space that have no map entry yet.
+    /// The space of blocks without a map entry.
     positions: HashMap<u64, u64>,
     /// Blocks that got their space since the image was opened: what was not written there is zero.
     fresh: HashSet<u64>,
 }
 
 impl Reservations {
-    /// Where a block without a map entry has its space.
+    /// The space of a block without a map entry.
     pub(in crate::image) fn position(&self, block: u64) -> Option<u64> {
         self.positions.get(&block).copied()
     }

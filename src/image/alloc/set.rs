@@ -1,4 +1,4 @@
-//! A set of units of a file, a bit for each.
+//! A set of units of a file, as a bit map.
 
 use crate::image::Result;
 use crate::ondisk::ParseError;
@@ -97,7 +97,7 @@ impl UnitSet {
         last.map_or(0, |index| (index as u64 + 1) * 64 - u64::from(self.bits[index].leading_zeros()))
     }
 
-    /// The units of both sets, which have the same length; none when there is one that both have.
+    /// The union of two sets of the same length; `None` when they intersect.
     pub(in crate::image) fn merged(mut self, other: &Self) -> Option<Self> {
         let mut common = 0;
         for (word, other) in self.bits.iter_mut().zip(&other.bits) {

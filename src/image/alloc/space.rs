@@ -31,7 +31,8 @@ pub(in crate::image) enum Grant {
 /// The space of a file, in units of one size.
 ///
 /// A unit is free, reserved ([`take`](Self::take)), in use ([`commit`](Self::commit)) or pending free
-/// ([`leave`](Self::leave)): the map in memory does not point to it any more, but the one on the disk may, until a flush.
+/// ([`leave`](Self::leave)): the map in memory does not point to it any more, but the one on the disk may, until a
+/// flush.
 #[derive(Debug)]
 pub(in crate::image) struct Space {
     /// Where unit 0 begins in the file, in bytes.
@@ -74,7 +75,7 @@ impl Space {
         self.size
     }
 
-    /// The units that a range of the file meets. What lies before unit 0 is left out.
+    /// The units that a range of the file overlaps, without what lies before unit 0.
     fn units(&self, positions: &Range<u64>) -> Range<u64> {
         let from_base = |position: u64| position.saturating_sub(self.base);
         from_base(positions.start) / self.size..from_base(positions.end).div_ceil(self.size)
@@ -159,8 +160,8 @@ impl Space {
         Ok(Grant::Positions(units.iter().map(|unit| self.position(*unit)).collect()))
     }
 
-    /// Reserves `count` units that follow each other and read as zeros, for metadata or for zeros that the format cannot
-    /// say otherwise. Returns where they begin.
+    /// Reserves `count` units that follow each other and read as zeros, for metadata or for zeros that the format
+    /// cannot say otherwise. Returns where they begin.
     pub(in crate::image) fn reserve_zeros(
         &mut self,
         count: u64,

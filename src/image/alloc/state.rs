@@ -1,4 +1,4 @@
-//! What a flush has to do, and whether the file says that it is in use.
+//! What the next flush has to do, and whether the file is flagged as in use.
 
 use crate::image::Result;
 use crate::storage;

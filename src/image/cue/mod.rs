@@ -1,7 +1,9 @@
-//! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors. Read-only.
+//! CD images that a cue sheet describes. The disk is the first data track: 2048 bytes of each of its sectors.
+//! Read-only.
 //!
-//! Sectors that are stored with their headers are decoded in groups and not reported as offsets in the file: so each sector's
-//! mode and checksum are checked when it is read, and a group is one read of the file instead of one for each 2048 bytes.
+//! Sectors that are stored with their headers are decoded in groups instead of being mapped to the file, so each
+//! sector's mode and checksum are checked when it is read, and a group is one read of the file instead of one for each
+//! 2048 bytes.
 
 mod sector;
 mod sheet;
@@ -14,6 +16,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::Storage;
 use sector::{Layout, SYNC, USER};
 
@@ -28,7 +31,7 @@ pub fn probe(sample: &Sample) -> bool {
     sheet::probe(&sample.head)
 }
 
-/// What the sheet says.
+/// Describes the CD from its sheet.
 ///
 /// # Errors
 /// As [`open`].
@@ -52,7 +55,7 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
         let expected = format_args!("at most {MAX_SHEET} bytes");
         return Err(ParseError::unsupported(0, "cue sheet", expected, format_args!("{sheet_len} bytes")).in_file(path));
     };
-    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).map_err(|cause| cause.in_file(path))?;
+    let files = sheet::parse(&storage::read_up_to(&**file, 0, len)?).in_file(path)?;
     let in_sheet = |cause: ParseError| cause.in_file(path);
 
     let is_data = |track: &sheet::Track| !matches!(track.mode.name.as_str(), "AUDIO" | "CDG");
@@ -99,8 +102,8 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
 }
 
-/// Whether a track begins as data tracks do: with the sync pattern of a sector, or, without the sectors' headers, with an
-/// ISO 9660 or UDF file system.
+/// Whether a track begins as data tracks do: with the sync pattern of a sector, or, without the sectors' headers, with
+/// an ISO 9660 or UDF file system.
 fn is_disk(file: &dyn Storage, start: u64, stride: u64, layout: Layout) -> Result<bool> {
     if stride == 2352 {
         return Ok(storage::read_up_to(file, start, SYNC.len())? == SYNC);
@@ -147,7 +150,7 @@ impl Image for Cue {
         let mut sectors = vec![0; out.len().div_ceil(USER).saturating_mul(stride)];
         storage::read_exact(&**file, &mut sectors, first, "CD sectors")?;
         for ((sector, at), out) in sectors.chunks(stride).zip((first..).step_by(stride)).zip(out.chunks_mut(USER)) {
-            self.layout.user(sector, at, out).map_err(|cause| cause.in_file(file.path()))?;
+            self.layout.user(sector, at, out).in_file(file.path())?;
         }
         Ok(())
     }

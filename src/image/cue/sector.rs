@@ -1,5 +1,5 @@
-//! The sectors of a CD as they are stored with their headers: which part of each is the user's data, and whether it is
-//! whole. The layouts are those of ECMA-130, clause 14 and annex A, and of the CD-ROM XA extension to it.
+//! CD sectors that are stored with their headers: locates the user data in each and verifies it. The layouts are those
+//! of ECMA-130, clause 14 and annex A, and of the CD-ROM XA extension to it.
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -86,7 +86,8 @@ fn check_form(f: &Fields<'_>, at: usize) -> Result<usize, ParseError> {
     Ok(at + 8)
 }
 
-/// Checks the error detection code at `at` of the bytes between it and `from`. Programs that make images may leave it 0.
+/// Checks the error detection code at `at` of the bytes between it and `from`. Programs that make images may leave it
+/// 0.
 fn check_sum(f: &Fields<'_>, from: usize, at: usize) -> Result<(), ParseError> {
     let expected = f.u32_le(at)?;
     let found = edc(f.bytes(from, at - from)?);

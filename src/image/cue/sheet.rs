@@ -1,5 +1,5 @@
-//! The text of a cue sheet: which files hold which tracks. The commands are those of CDRWIN's user guide, as described in
-//! <https://www.gnu.org/software/ccd2cue/manual/html_node/CUE-sheet-format.html>.
+//! The text of a cue sheet: which files hold which tracks. The commands are those of CDRWIN's user guide, as described
+//! in <https://www.gnu.org/software/ccd2cue/manual/html_node/CUE-sheet-format.html>.
 
 use crate::ondisk::ParseError;
 

@@ -1,8 +1,8 @@
-//! Apple's disk images (UDIF, `.dmg`): chunks of raw, zero or compressed sectors, tables of them in a property list, and
-//! a trailer that says where that is. Read-only. Other images of Apple's are refused by name.
+//! Apple's disk images (UDIF, `.dmg`): chunks of raw, zero or compressed sectors, tables of them in a property list,
+//! and a trailer that locates the list. Read-only. Apple's other image formats are refused by name.
 //!
-//! At open the tables and the checksum of their checksums are checked. Compressed chunks carry checksums of their own
-//! (zlib, bzip2, LZMA), which are checked on each read; the checksums of whole partitions are not.
+//! Opening checks the tables and the checksum of their checksums. Compressed chunks carry checksums of their own (zlib,
+//! bzip2, LZMA), which are checked on each read; the checksums of whole partitions are not.
 
 mod adc;
 mod chunks;
@@ -15,6 +15,7 @@ mod trailer;
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use chunks::Chunks;
 use plist::Table;
@@ -48,12 +49,12 @@ fn cut(sample: &Sample) -> bool {
     named && !sample.len.is_multiple_of(512)
 }
 
-/// What the trailer of an image says, and its block tables where it does not state the disk's size.
+/// Describes an image from its trailer, and from its block tables where the trailer does not state the disk's size.
 ///
 /// # Errors
 /// As [`open`].
 pub fn identify(file: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let trailer = find_trailer(sample).map_err(|cause| cause.in_file(&sample.path))?;
+    let trailer = find_trailer(sample).in_file(&sample.path)?;
     match trailer.disk_size {
         Some(size) => Ok(info(sample, size)),
         None => Ok(Tables::read(file, sample)?.info(sample)),
@@ -70,11 +71,11 @@ struct Tables {
 impl Tables {
     fn read(file: &File, sample: &Sample) -> Result<Self> {
         let in_file = |cause: ParseError| cause.in_file(&sample.path);
-        let trailer = find_trailer(sample).map_err(in_file)?;
+        let trailer = find_trailer(sample).in_file(&sample.path)?;
         let mut xml = vec![0; trailer.xml_length];
         storage::read_exact(&**file, &mut xml, trailer.xml_offset, "UDIF property list")?;
-        let list = plist::tables(&xml, trailer.xml_offset).map_err(in_file)?;
-        let chunks = Chunks::parse(&list, &trailer).map_err(in_file)?;
+        let list = plist::tables(&xml, trailer.xml_offset).in_file(&sample.path)?;
+        let chunks = Chunks::parse(&list, &trailer).in_file(&sample.path)?;
         let size = trailer.disk_size.unwrap_or(chunks.end());
         if size == 0 || i64::try_from(size).is_err() {
             let expected = "sectors in the block tables, for the trailer states none";
@@ -119,8 +120,9 @@ fn info(sample: &Sample, size: u64) -> ImageInfo {
 /// Opens an image.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk holds are an error here
-/// already; so are, unless `options.force` is given, sectors that none holds, and chunks past the end of the file.
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk
+/// holds are an error here already; so are, unless `options.force` is given, sectors that none holds, and chunks past
+/// the end of the file.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let tables = Tables::read(file, sample)?;
     let mut info = tables.info(sample);
@@ -130,7 +132,7 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
         info.variant = Variant::Fixed;
     }
     let checked = chunks::check_master(&list, &trailer).and_then(|()| chunks.check(&trailer, sample.len));
-    if let Err(error) = checked.map_err(|cause| cause.in_file(&sample.path)) {
+    if let Err(error) = checked.in_file(&sample.path) {
         options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Dmg { info, files: [file.clone()], chunks }))
@@ -169,7 +171,7 @@ impl Image for Dmg {
         let Some(chunk) = self.chunks.get(cluster) else { return Err(corrupt(0, &"no such chunk")) };
         let file = &self.files[0];
         // With force the position was not checked yet, and it decides how much memory is taken.
-        chunks::check_position(chunk, storage::length(&**file)?).map_err(|cause| cause.in_file(&self.info.path))?;
+        chunks::check_position(chunk, storage::length(&**file)?).in_file(&self.info.path)?;
         let mut encoded = vec![0; usize::try_from(chunk.stored).unwrap_or(usize::MAX)];
         storage::read_exact(&**file, &mut encoded, chunk.offset, "UDIF chunk")?;
         let decoded = decode::decode(chunk.kind, &encoded, out);

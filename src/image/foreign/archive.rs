@@ -79,7 +79,7 @@ fn is_gzip(head: &[u8]) -> bool {
         let mut len = 0;
         loop {
             match decoder.read(&mut out[len..]) {
-                // The end of the file, with its checksum, or as much as is looked at.
+                // The end of the file, with its checksum, or as much as is examined.
                 Ok(0) => return true,
                 Ok(read) => len += read,
                 // A name or data that are longer than the sample.

@@ -1,9 +1,9 @@
-//! Files that are known and are not the image of a disk: archives, descriptions of machines, images of other programs.
-//! Shown as they lie there they would be a disk of garbage.
+//! Known files that are not disk images: archives, descriptions of machines, images of other programs. Taken for raw
+//! images they would show garbage.
 //!
-//! A disk may begin with any bytes, so a signature alone decides only where it is long; after a short one there must be
-//! what its format has there (a checksum, a frame that decodes). The signatures are those that `file(1)` knows. A crate
-//! such as infer compares the short ones only.
+//! A disk may begin with any bytes, so only a long signature decides alone; a short one must be followed by what its
+//! format requires (a checksum, a frame that decodes). The signatures are those that `file(1)` knows. A crate such as
+//! infer compares the short ones only.
 
 mod archive;
 mod optical;

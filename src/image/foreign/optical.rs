@@ -1,4 +1,4 @@
-//! Images of CDs that are not their 2048-byte sectors as they are.
+//! Images of CDs in other layouts than plain 2048-byte sectors.
 
 use super::Kind;
 use crate::image::Sample;

@@ -1,9 +1,9 @@
-//! Images of optical disks: the 2048-byte sectors as they are, with ISO 9660 or UDF on them. Read-only, as VirtualBox has
-//! them.
+//! Images of optical disks: plain 2048-byte sectors with ISO 9660 or UDF on them. Read-only, as in VirtualBox.
 
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, foreign, raw};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub fn probe(sample: &Sample) -> bool {
         && (named || sample.len.is_multiple_of(SECTOR))
 }
 
-/// What the volume descriptor says.
+/// Describes an image from its volume descriptor.
 ///
 /// # Errors
 /// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD
@@ -72,7 +72,7 @@ fn check_whole(sample: &Sample) -> Result<(), ParseError> {
 /// As [`identify`]; [`super::Error::Corrupt`] for one that is shorter than its volume, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let mut info = identify(file, sample, &options.allowed)?;
-    if let Err(error) = check_whole(sample).map_err(|cause| cause.in_file(&sample.path)) {
+    if let Err(error) = check_whole(sample).in_file(&sample.path) {
         options.tolerate(error, &mut info.notes)?;
     }
     Ok(Box::new(Iso { info, files: [file.clone()] }))

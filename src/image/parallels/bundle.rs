@@ -9,6 +9,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::local::{self, Devices};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -58,11 +59,11 @@ pub(super) fn probe(sample: &Sample) -> bool {
 /// What the descriptor says.
 pub(super) fn identify(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
     let descriptor = read(file)?;
-    let chain = descriptor.chain(None).map_err(|cause| cause.in_file(file.path()))?;
+    let chain = descriptor.chain(None).in_file(file.path())?;
     let mut stored_size = storage::length(&**file)?;
     for storage in &descriptor.storages {
         for guid in &chain {
-            let image = storage.image(*guid).map_err(|cause| cause.in_file(file.path()))?;
+            let image = storage.image(*guid).in_file(file.path())?;
             let part = local::open_named(file.path(), &image.name, false, allowed)?;
             stored_size = stored_size.saturating_add(storage::length(&*part)?);
         }
@@ -80,14 +81,14 @@ fn read(file: &File) -> Result<Descriptor> {
     };
     let bytes = storage::read_up_to(&**file, 0, len)?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    Descriptor::parse(text).map_err(|cause| cause.in_file(file.path()))
+    Descriptor::parse(text).in_file(file.path())
 }
 
 fn info(path: &Path, descriptor: &Descriptor, chain: &[Uuid], stored_size: u64) -> Result<ImageInfo> {
     let mut variant = Variant::Fixed;
     let top = chain.first().copied().unwrap_or_default();
     for storage in &descriptor.storages {
-        let image = storage.image(top).map_err(|cause| cause.in_file(path))?;
+        let image = storage.image(top).in_file(path)?;
         if image.kind == Kind::Compressed {
             variant = Variant::Dynamic;
         }
@@ -101,7 +102,7 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let path = file.path();
     let descriptor = read(file)?;
     let snapshot = options.snapshot.as_deref().map(|name| snapshot_guid(path, &descriptor, name)).transpose()?;
-    let chain = descriptor.chain(snapshot).map_err(|cause| cause.in_file(path))?;
+    let chain = descriptor.chain(snapshot).in_file(path)?;
     let top = chain.first().copied().unwrap_or_default();
     if options.writable && (snapshot.is_some() || descriptor.has_children(top)) {
         let reason = format!("{top} is a snapshot, and other states of the disk depend on it; open it read-only");
@@ -111,7 +112,7 @@ pub(super) fn open(file: &File, options: &OpenOptions) -> Result<Parallels> {
     let mut parts = Vec::new();
     for storage in &descriptor.storages {
         let images = chain.iter().map(|guid| storage.image(*guid)).collect::<Result<Vec<_>, _>>();
-        let images = images.map_err(|cause| cause.in_file(path))?;
+        let images = images.in_file(path)?;
         parts.push(opening.part(storage.start, storage.end, &images)?);
     }
     let Opening { files, notes, .. } = opening;

@@ -1,4 +1,4 @@
-//! `DiskDescriptor.xml`, which says of which files a Parallels bundle consists. Element names are those of QEMU's
+//! `DiskDescriptor.xml`, which lists the files of a Parallels bundle. Element names are those of QEMU's
 //! `docs/interop/prl-xml.rst` (<https://gitlab.com/qemu-project/qemu/-/blob/master/docs/interop/prl-xml.rst>).
 
 use crate::ondisk::ParseError;

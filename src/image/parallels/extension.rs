@@ -1,5 +1,5 @@
-//! The format extension: features that were added to the format later, among them dirty bitmaps. They say nothing about
-//! the disk's bytes unless marked as necessary. From QEMU's `docs/interop/parallels.txt`.
+//! The format extension: features that were added to the format later, among them dirty bitmaps. They do not affect the
+//! disk's bytes unless flagged as necessary. From QEMU's `docs/interop/parallels.txt`.
 
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -15,7 +15,7 @@ const DIRTY_BITMAP: u64 = 0x2038_5FAE_252C_B34A;
 /// `flags` of a feature without which the image must not be opened.
 const NECESSARY: u64 = 1;
 
-/// Bytes of the cluster that are looked at: it begins with the features.
+/// Bytes of the cluster that are examined: it begins with the features.
 pub(super) const LOOKED_AT: usize = 64 << 10;
 
 /// Checks that no necessary feature is unknown. `bytes` begin `at` bytes into the file.

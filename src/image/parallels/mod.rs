@@ -19,6 +19,7 @@ use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
+use crate::storage::InFile;
 use header::Header;
 use map::Map;
 use part::{Layer, Part};
@@ -39,7 +40,7 @@ pub fn probe_flat(sample: &Sample) -> bool {
     sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdd"))
 }
 
-/// What the header of an image or the descriptor of a bundle says.
+/// Describes an image from its header or a bundle from its descriptor.
 ///
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a part
@@ -52,16 +53,16 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
         return flat_info(sample);
     }
     bundle::refuse_chunk(&sample.path)?;
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
 
 /// Opens an image or a bundle.
 ///
 /// # Errors
-/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file that a bundle names and
-/// that lies elsewhere. All maps are checked: clusters past the end of the file or sharing bytes are an error here
-/// already, unless `options.force` is given.
+/// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file
+/// that a bundle names and that lies elsewhere. All maps are checked: clusters past the end of the file or sharing
+/// bytes are an error here already, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     if bundle::probe(sample) {
         return Ok(Box::new(bundle::open(file, options)?));
@@ -90,7 +91,7 @@ fn open_mapped(
     notes: &mut Vec<String>,
 ) -> Result<(Map, Option<Writer>)> {
     let head = storage::read_up_to(&**file, 0, header::SIZE)?;
-    let header = Header::parse(&head).map_err(|cause| cause.in_file(file.path()))?;
+    let header = Header::parse(&head).in_file(file.path())?;
     check_extension(file, &header, options.writable)?;
     if header.is_in_use() {
         notes.push("The image was not closed by the program that last wrote to it".to_owned());
@@ -111,7 +112,7 @@ fn open_mapped(
 fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
     let Some(at) = header.extension else { return Ok(()) };
     let bytes = storage::read_up_to(&**file, at, extension::LOOKED_AT)?;
-    extension::check(&bytes, at).map_err(|cause| cause.in_file(file.path()))?;
+    extension::check(&bytes, at).in_file(file.path())?;
     if writable {
         let expected = "none in an image to be written: its dirty bitmaps would no longer be true";
         let found = format_args!("one at {at}");
@@ -134,7 +135,7 @@ fn flat_info(sample: &Sample) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
     if header::probe_corrupt(sample) {
         // The error is the signature's.
-        Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+        Header::parse(&sample.head).in_file(&sample.path)?;
     }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";

@@ -1,5 +1,5 @@
-//! The check of a whole image before it is written: every cluster that something points to is counted, and has one
-//! owner where that owner may overwrite it.
+//! Checks a whole image before it is written: every referenced cluster is counted, and a cluster that may be
+//! overwritten has exactly one owner.
 
 use super::entry::{Compressed, Entry, table};
 use super::header::Header;
@@ -10,6 +10,7 @@ use crate::image::alloc::UnitSet;
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 
 /// Entries of a level 1 table read at once.
 const L1_CHUNK: u64 = 8192;
@@ -121,7 +122,7 @@ impl Check<'_> {
             for (skip, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
                 let at = offset + (index + skip as u64) * 8;
                 let entry = table(u64::from_be_bytes(*raw), self.header, at);
-                if let Some((position, own)) = entry.map_err(|cause| cause.in_file(self.file.path()))? {
+                if let Some((position, own)) = entry.in_file(self.file.path())? {
                     self.level_2(at, position, current && own, &mut l2)?;
                 }
             }
@@ -141,7 +142,7 @@ impl Check<'_> {
         let entry_size = usize::try_from(self.header.entry_size()).unwrap_or(16);
         for (index, raw) in buffer.chunks_exact(entry_size).enumerate() {
             let entry_at = position + (index * entry_size) as u64;
-            let entry = Entry::decode(raw, self.header, entry_at).map_err(|cause| cause.in_file(self.file.path()))?;
+            let entry = Entry::decode(raw, self.header, entry_at).in_file(self.file.path())?;
             self.data(entry_at, entry, own)?;
         }
         Ok(())

@@ -4,8 +4,8 @@ use super::header::Compression;
 use crate::ondisk::{ParseError, zstd};
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// Decompresses `compressed`, which lies at `offset` in the file, to exactly the length of `out`. Bytes after the end of
-/// the compressed stream are ignored: its length is stored in whole sectors.
+/// Decompresses `compressed`, which lies at `offset` in the file, to exactly the length of `out`. Bytes after the end
+/// of the compressed stream are ignored: its length is stored in whole sectors.
 ///
 /// # Errors
 /// [`ParseError`] when the stream is corrupt, or does not hold exactly that many bytes.

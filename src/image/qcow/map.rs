@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const L2_CACHE: usize = 4 << 20;
 /// Bytes of the level 1 table cached in memory.
 const L1_CACHE: usize = 1 << 20;
-/// Bytes of level 2 entries looked at together.
+/// Bytes of level 2 entries examined together.
 const BATCH: usize = 4096;
-/// Level 2 tables looked at together, most of which may be missing.
+/// Level 2 tables examined together, most of which may be missing.
 const TABLES: u64 = 1024;
 
 /// The map of the current state or of a snapshot.

@@ -24,6 +24,7 @@ use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, 
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::local;
 use crate::storage::{Allowed, gate};
 use entry::Compressed;
@@ -61,12 +62,12 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     }
 }
 
-/// What the header of a QCOW image says.
+/// Describes a QCOW image from its header.
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
 pub fn identify(_: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
-    match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
+    match parse(&sample.head).in_file(&sample.path)? {
         Parsed::V1(header) => header.info(&sample.path, sample.len),
         Parsed::V2(header) => {
             let data =
@@ -136,10 +137,10 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a snapshot that is not there, an
-/// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole map
-/// is checked before an image is opened for writing.
+/// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole
+/// map is checked before an image is opened for writing.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    match parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))? {
+    match parse(&sample.head).in_file(&sample.path)? {
         Parsed::V1(header) => v1::open(file, header, options),
         Parsed::V2(header) => Ok(Box::new(Qcow::open(file, *header, options)?)),
     }
@@ -230,8 +231,7 @@ impl Image for Qcow {
         // At most two clusters of 2 MiB; the file may end within the last sector.
         let len = usize::try_from(encoded.len).unwrap_or(0);
         let bytes = storage::read_up_to(&*self.files[0], encoded.offset, len)?;
-        compressed::decode(self.map.header.compression, &bytes, encoded.offset, out)
-            .map_err(|cause| cause.in_file(&self.info.path))
+        compressed::decode(self.map.header.compression, &bytes, encoded.offset, out).in_file(&self.info.path)
     }
 
     fn writer(&self) -> Option<&dyn ImageMut> {

@@ -6,6 +6,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 
 /// QEMU's bound of the table, in bytes.
 const MAX_TABLE: u64 = 64 << 20;
@@ -53,9 +54,9 @@ fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
     let mut fixed = [0; FIXED];
     storage::read_exact(&**file, &mut fixed, at, "QCOW2 snapshot table entry")?;
     let f = Fields::new("QCOW2 snapshot table entry", &fixed, at);
-    let number = |at| f.u16_be(at).map(usize::from).map_err(cause);
+    let number = |at| f.u16_be(at).map(usize::from).in_file(file.path());
     let (id_len, name_len) = (number(12)?, number(14)?);
-    let extra = f.u32_be(36).map_err(cause)?;
+    let extra = f.u32_be(36).in_file(file.path())?;
     let extra_len = usize::try_from(extra).ok().filter(|len| *len <= MAX_EXTRA);
     let extra_len = extra_len.ok_or_else(|| {
         let expected = format_args!("at most {MAX_EXTRA}");
@@ -64,7 +65,7 @@ fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
     let mut rest = vec![0; extra_len + id_len + name_len];
     storage::read_exact(&**file, &mut rest, at + FIXED as u64, "QCOW2 snapshot table entry")?;
     let snapshot =
-        parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64)).map_err(cause)?;
+        parse(header, &f, &Fields::new("QCOW2 snapshot table entry", &rest, at + FIXED as u64)).in_file(file.path())?;
     Ok((snapshot, (FIXED + rest.len()).next_multiple_of(8) as u64))
 }
 

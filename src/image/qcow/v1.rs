@@ -10,6 +10,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 use std::path::Path;
 
 /// Bytes of the header.
@@ -129,5 +130,5 @@ fn decode(file: &File, shape: Shape, entry: u64, out: &mut [u8]) -> Result<()> {
     let len = usize::try_from(entry >> offset_bits).unwrap_or(0);
     let mut encoded = vec![0; len];
     storage::read_exact(&**file, &mut encoded, offset, "compressed QCOW cluster")?;
-    compressed::decode(Compression::Zlib, &encoded, offset, out).map_err(|cause| cause.in_file(file.path()))
+    compressed::decode(Compression::Zlib, &encoded, offset, out).in_file(file.path())
 }

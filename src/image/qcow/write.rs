@@ -1,8 +1,8 @@
 //! Allocating, discarding and flushing.
 //!
-//! The order that keeps the image whole at any moment, each on the disk before the next: data; refcounts of new
-//! clusters; level 2 tables; the level 1 table; refcounts of clusters that nothing points to any more. Whatever is
-//! lost in between is a cluster that is counted and not used, never one that is used and not counted.
+//! This order keeps the image consistent at any moment; each is on the disk before the next: data; refcounts of new
+//! clusters; level 2 tables; the level 1 table; refcounts of clusters that are no longer referenced. A crash in between
+//! leaks clusters that are counted and unused, and never leaves one in use that is not counted.
 
 use super::Qcow;
 use super::check::compressed_clusters;

@@ -5,6 +5,7 @@ pub mod header;
 use super::two_level::{Dialect, Shape, TwoLevel};
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Sample, Variant, qcow};
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, NEED_CHECK};
 use std::path::Path;
@@ -19,12 +20,12 @@ pub fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, &MAGIC)
 }
 
-/// What the header of a QED says.
+/// Describes a QED from its header.
 ///
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
 pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     info(&sample.path, &header, sample.len)
 }
 
@@ -52,7 +53,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 /// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
 /// [`Error::Unsupported`](super::Error::Unsupported).
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let info = info(&sample.path, &header, sample.len)?;
     let entries = header.table_entries();
     let shape = Shape {

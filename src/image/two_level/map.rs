@@ -15,7 +15,7 @@ const L1_CACHE: usize = 1 << 20;
 const SECTOR: u64 = 512;
 /// Entries examined together.
 const BATCH: usize = 512;
-/// Level 2 tables looked at together, most of which may be missing.
+/// Level 2 tables examined together, most of which may be missing.
 const TABLES: usize = 1024;
 /// Bytes of a table read at once when all of it is checked.
 const CHECK_CHUNK: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! Images with a map of two levels and no count of references: version 1 of QCOW, and QED.
+//! Images with a two-level map and no refcounts: QCOW version 1, and QED.
 
 mod map;
 #[cfg(test)]

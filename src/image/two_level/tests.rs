@@ -288,7 +288,8 @@ fn qemu_check(bytes: &[u8]) -> i32 {
     code
 }
 
-/// Every moment of one history: QEMU finds no error but space that nothing points to, which the next session gives back.
+/// Every moment of one history: QEMU finds no error but space that nothing points to, which the next session gives
+/// back.
 #[test]
 fn qemu_finds_no_error_in_a_qed_after_a_crash_at_any_moment() {
     use crate::disk::Disk;

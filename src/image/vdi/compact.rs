@@ -1,8 +1,8 @@
 //! Filling the holes that discards leave in the data area.
 //!
-//! VirtualBox puts a new block at the index `cBlocksAllocated` and refuses an image where that exceeds `cBlocks`, so
-//! an image with unused indices below it could not be filled any more. As VirtualBox does on a discard, the last
-//! blocks are moved into the holes and the file is cut after the last one.
+//! VirtualBox puts a new block at the index `cBlocksAllocated` and refuses an image where that exceeds `cBlocks`, so an
+//! image with unused indices below it could never be filled. As VirtualBox does on a discard, the last blocks are moved
+//! into the holes and the file is cut after the last one.
 
 use super::Vdi;
 use super::map::Entry;

@@ -157,7 +157,7 @@ impl Map {
     }
 
     /// How many blocks of the data area lie in the file with all of their bytes: a map entry below this, and below the
-    /// values that are no index, is sound.
+    /// values that are no index, is valid.
     fn whole_blocks(&self) -> u32 {
         let header = &self.header;
         let first_end = header.data_at(0) + u64::from(header.block_size);
@@ -166,8 +166,8 @@ impl Map {
         u32::try_from(whole).unwrap_or(u32::MAX).min(header.blocks).min(BLOCK_ZERO)
     }
 
-    /// Checks every entry: each block lies in the file and is used once only.
-    /// Returns the indices of the data area that the map uses.
+    /// Checks every entry: each block lies in the file and is used only once. Returns the indices of the data area that
+    /// the map uses.
     pub(super) fn check(&self) -> Result<UnitSet> {
         let blocks = u64::from(self.header.blocks);
         if blocks < CHECK_TOGETHER {

@@ -12,6 +12,7 @@ mod tests;
 mod write;
 
 use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant};
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use header::{Header, Kind, SIGNATURE, SIGNATURE_AT};
 use map::Map;
@@ -32,12 +33,12 @@ pub fn is_titled(sample: &Sample) -> bool {
     sample.starts_with(0, b"<<< ") && probe(sample)
 }
 
-/// What the header of a VDI says.
+/// Describes a VDI from its header.
 ///
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     Ok(info(&sample.path, &header, sample.len))
 }
 
@@ -87,7 +88,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. The whole map is checked: blocks
 /// past the end of the file or used twice are an error here already, unless `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let header = Header::parse(&sample.head).map_err(|cause| cause.in_file(&sample.path))?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let mut info = info(&sample.path, &header, sample.len);
     let mut map = Map::new(file.clone(), header)?;
     let used = match map.check() {

@@ -1,9 +1,9 @@
 //! Allocating, discarding and flushing.
 //!
-//! The order that keeps the image whole at any moment: data and a sync, then the header's `cBlocksAllocated` (VirtualBox
-//! gives out that index next, so it must never lag behind the map), a sync, then the map, and a sync. The first sync is
-//! the long one; were it left out, a process that is killed would often leave blocks that count and are not in the map,
-//! which harms nothing and is an error to `qemu-img check` all the same.
+//! This order keeps the image consistent at any moment: data and a sync, then the header's `cBlocksAllocated`
+//! (VirtualBox allocates that index next, so it must never lag behind the map), a sync, then the map, and a sync. The
+//! first sync is the slow one. Without it, a killed process would often leave blocks that are counted but not mapped,
+//! which is harmless but an error to `qemu-img check`.
 
 use super::Vdi;
 use super::header::{Header, Kind};

@@ -1,4 +1,4 @@
-//! Which footer counts: the one at the end of the file, or its copy at the start; and whether it fits the file.
+//! Selects the valid footer, at the end of the file or its copy at the start, and checks it against the file.
 
 use super::footer::{self, COOKIE, Footer, Kind};
 use super::header::SECTOR;
@@ -81,8 +81,8 @@ fn are_of_two_disks(footer: &Footer, copy: &Footer, end: &End) -> bool {
     !fits && position(footer) != position(copy) && (footer.kind != copy.kind || footer.unique_id != copy.unique_id)
 }
 
-/// A footer of which only the checksum is wrong, `cause`. It is sure where nothing else contradicts it: a fixed disk that
-/// ends where the footer begins, or two copies that are the same.
+/// A footer of which only the checksum is wrong, `cause`. It is sure where nothing else contradicts it: a fixed disk
+/// that ends where the footer begins, or two copies that are the same.
 fn unsummed(last: Option<&[u8]>, first: &[u8], end: End, cause: &ParseError) -> Option<Found> {
     let parse = |bytes: &[u8], base| Footer::parse_unsummed(bytes, base).ok();
     let found = |footer, end, sure| Found { footer, end, doubt: Some(Doubt { cause: cause.clone(), sure }) };

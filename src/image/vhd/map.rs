@@ -16,7 +16,7 @@ const UNUSED: u32 = 0xFFFF_FFFF;
 const CACHE: usize = 8 << 20;
 /// Entries examined together: a run of unused blocks never spans more blocks than this.
 const BATCH: usize = 1024;
-/// Bytes of a bitmap looked at together.
+/// Bytes of a bitmap examined together.
 const BITMAP_CHUNK: usize = 512;
 /// Bytes of the table read at once when all of it is checked.
 const CHECK_CHUNK: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! Microsoft's first virtual hard disks, by Virtual PC, Hyper-V, VirtualBox and others: fixed, dynamic, differencing.
 //!
-//! A fixed one is the disk's bytes and a footer. The others begin with a copy of the footer and a header; a table has
+//! A fixed image is the disk's bytes and a footer. The others begin with a copy of the footer and a header; a table has
 //! one 32-bit entry per block of the disk, and a block is a bitmap of its sectors and then their bytes.
 
 mod find;
@@ -17,6 +17,7 @@ mod write;
 
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw};
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
@@ -32,7 +33,7 @@ pub fn probe(sample: &Sample) -> bool {
         || sample.starts_with(0, COOKIE)
 }
 
-/// What the headers of a VHD say.
+/// Describes a VHD from its headers.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
@@ -44,8 +45,8 @@ pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
-/// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force` is
-/// given.
+/// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force`
+/// is given.
 pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let mut parts = Parts::read(file)?;
     parts.settle_doubt(options)?;
@@ -86,7 +87,8 @@ impl Parts {
             let size = match find::check_fixed(&footer, &end, &mut notes) {
                 Ok(()) => size::fixed(&footer, file)?,
                 Err(cause) => {
-                    // Of the disk that the footer is of, or of another one that it was appended to: only these are sure.
+                    // Of the disk that the footer is of, or of another one that it was appended to: only these are
+                    // sure.
                     let left = end.data_end - end.data_end % SECTOR;
                     if left == 0 {
                         return Err(cause.in_file(file.path()));
@@ -141,7 +143,7 @@ impl Parts {
 fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(Map, Option<ParentLink>)> {
     let mut raw = [0; header::SIZE];
     storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-    let header = Header::parse(&raw, footer.data_offset).map_err(|cause| cause.in_file(file.path()))?;
+    let header = Header::parse(&raw, footer.data_offset).in_file(file.path())?;
     let parent = match footer.kind {
         Kind::Differencing => Some(parent::link(&**file, &header, notes)?),
         _ => None,

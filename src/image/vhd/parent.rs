@@ -1,4 +1,4 @@
-//! What a differencing VHD says of its parent.
+//! The parent of a differencing VHD, from its header.
 
 use super::header::{Header, Locator, text};
 use crate::image::{ParentLink, Result};
@@ -11,7 +11,7 @@ use crate::storage::Storage;
 const CODES: [&[u8; 4]; 5] = [b"W2ru", b"Wi2r", b"W2ku", b"Wi2k", b"MacX"];
 /// 2000-01-01 00:00 UTC, from which the format counts, in seconds since the Unix epoch.
 const EPOCH: u64 = 946_684_800;
-/// Longer names are not looked at.
+/// Longer names are ignored.
 const MAX_NAME: u32 = 64 << 10;
 
 /// The parent that the header names. A name that cannot be read is left out, with a sentence in `notes`: names only

@@ -1,4 +1,4 @@
-//! How large the disk is: two fields of the footer state it, and programs disagree which one holds.
+//! The size of the disk: two fields of the footer state it, and programs disagree on which one is right.
 
 use super::footer::Footer;
 use super::map::Map;
@@ -7,9 +7,9 @@ use crate::storage;
 use crate::storage::File;
 
 /// Programs for which the geometry is the disk. Virtual PC and Virtual Server show a guest whole cylinders only, and
-/// QEMU followed them until it got a signature of its own (`qem2`) for images where it does not; see the table of creators
-/// in its `block/vpc.c` (<https://gitlab.com/qemu-project/qemu/-/blob/master/block/vpc.c>). All others, VirtualBox
-/// among them, go by the current size.
+/// QEMU followed them until it got a signature of its own (`qem2`) for images where it does not; see the table of
+/// creators in its `block/vpc.c` (<https://gitlab.com/qemu-project/qemu/-/blob/master/block/vpc.c>). All others,
+/// VirtualBox among them, go by the current size.
 const BY_GEOMETRY: [&[u8; 4]; 3] = [b"vpc ", b"vs  ", b"qemu"];
 /// Cylinders, heads and sectors per track at which the geometry ends: larger disks have this one too.
 const LARGEST: (u16, u8, u8) = (65535, 16, 255);

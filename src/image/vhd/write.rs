@@ -1,8 +1,8 @@
 //! Allocating, discarding and flushing.
 //!
-//! A new block goes where the footer is. So that the file never lacks one, the footer is first written after the new
-//! block and brought to the disk. Data reaches the disk before the bits and table entries that point to it; of those
-//! any may come first: a bit without an entry is not looked at, an entry without bits shows what was there before.
+//! A new block replaces the footer. So that the file always has one, the footer is first written after the new block
+//! and synced. Data reaches the disk before the bits and table entries that point to it. The order of those does not
+//! matter: a bit without an entry is ignored, and an entry without bits shows the previous content.
 
 use super::footer::{self, Footer};
 use super::header::SECTOR;

@@ -1,4 +1,4 @@
-//! The block allocation table: which entry is which, and what it says. [MS-VHDX] section 2.5.
+//! The block allocation table: the order and the meaning of its entries. [MS-VHDX] section 2.5.
 
 use super::metadata::Metadata;
 use crate::ondisk::ParseError;

@@ -15,6 +15,38 @@ pub(super) const SECTOR: usize = 4096;
 pub(super) const ENTRY_HEADER: usize = 64;
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: usize = 32;
+/// Offsets of the fields of an entry's header ([MS-VHDX] 2.3.1.1).
+mod entry_field {
+    pub(super) const SIGNATURE: usize = 0;
+    pub(super) const ENTRY_LENGTH: usize = 8;
+    pub(super) const TAIL: usize = 12;
+    pub(super) const SEQUENCE_NUMBER: usize = 16;
+    pub(super) const DESCRIPTOR_COUNT: usize = 24;
+    pub(super) const LOG_GUID: usize = 32;
+    pub(super) const FLUSHED_FILE_OFFSET: usize = 48;
+    pub(super) const LAST_FILE_OFFSET: usize = 56;
+}
+
+/// Offsets of the fields of a zero or data descriptor ([MS-VHDX] 2.3.1.2 and 2.3.1.3).
+mod descriptor_field {
+    pub(super) const SIGNATURE: usize = 0;
+    /// Of a data descriptor: the sector's last 4 bytes.
+    pub(super) const TRAILING_BYTES: usize = 4;
+    /// Of a data descriptor: the sector's first 8 bytes.
+    pub(super) const LEADING_BYTES: usize = 8;
+    /// Of a zero descriptor.
+    pub(super) const ZERO_LENGTH: usize = 8;
+    pub(super) const FILE_OFFSET: usize = 16;
+    pub(super) const SEQUENCE_NUMBER: usize = 24;
+}
+
+/// Offsets of the fields of a data sector ([MS-VHDX] 2.3.1.4); between them is the data.
+mod sector_field {
+    pub(super) const SIGNATURE: usize = 0;
+    pub(super) const SEQUENCE_HIGH: usize = 4;
+    pub(super) const SEQUENCE_LOW: usize = super::SECTOR - 4;
+}
+
 /// Logs that have to be replayed are held in memory, so larger ones are refused. Hyper-V makes them 1 MiB.
 const MAX_LOG: u32 = 64 << 20;
 /// How many times the log's length may be read for entries that then prove wrong.
@@ -135,7 +167,7 @@ impl Log<'_> {
             end += entry.length;
             entries.push(entry);
         }
-        // An entry that did not fit the sequence is looked at again, as the start of another one.
+        // An entry that did not fit the sequence is tried again, as the start of another one.
         Ok((entries, end.max(start + SECTOR as u64)))
     }
 
@@ -169,10 +201,10 @@ impl Log<'_> {
 /// already that it is not an entry of this log.
 fn entry_length(head: &[u8], guid: Uuid, log_length: u64) -> Result<Option<usize>, ParseError> {
     let f = Fields::new("VHDX log entry", head, 0);
-    let length = f.u32_le(8)?;
-    let sectors = u64::from(f.u32_le(12)?) | u64::from(length);
-    let valid = f.bytes(0, 4)? == b"loge"
-        && f.uuid_le(32)? == guid
+    let length = f.u32_le(entry_field::ENTRY_LENGTH)?;
+    let sectors = u64::from(f.u32_le(entry_field::TAIL)?) | u64::from(length);
+    let valid = f.bytes(entry_field::SIGNATURE, 4)? == b"loge"
+        && f.uuid_le(entry_field::LOG_GUID)? == guid
         && length > 0
         && sectors.is_multiple_of(SECTOR as u64)
         && u64::from(length) <= log_length;
@@ -183,22 +215,22 @@ fn entry_length(head: &[u8], guid: Uuid, log_length: u64) -> Result<Option<usize
 fn parse(bytes: &[u8], at: u64) -> Option<Entry> {
     let f = Fields::new("VHDX log entry", bytes, at);
     checksum::check(&f, "VHDX log entry checksum").ok()?;
-    let sequence = f.u64_le(16).ok().filter(|sequence| *sequence > 0)?;
-    let count = f.u32_le(24).ok()? as usize;
+    let sequence = f.u64_le(entry_field::SEQUENCE_NUMBER).ok().filter(|sequence| *sequence > 0)?;
+    let count = f.u32_le(entry_field::DESCRIPTOR_COUNT).ok()? as usize;
     let descriptors = count.checked_mul(DESCRIPTOR)?.checked_add(ENTRY_HEADER)?.next_multiple_of(SECTOR);
     let mut sectors = bytes.get(descriptors..)?.as_chunks::<SECTOR>().0.iter();
     let mut changes = Vec::with_capacity(count);
-    for number in 0..count {
-        changes.push(change(&f, ENTRY_HEADER + DESCRIPTOR * number, sequence, &mut sectors)?);
+    for index in 0..count {
+        changes.push(change(&f, ENTRY_HEADER + DESCRIPTOR * index, sequence, &mut sectors)?);
     }
     sectors.next().is_none().then_some(())?;
     let entry = Entry {
         at,
         length: bytes.len() as u64,
-        tail: u64::from(f.u32_le(12).ok()?),
+        tail: u64::from(f.u32_le(entry_field::TAIL).ok()?),
         sequence,
-        flushed_file_offset: f.u64_le(48).ok()?,
-        last_file_offset: f.u64_le(56).ok()?,
+        flushed_file_offset: f.u64_le(entry_field::FLUSHED_FILE_OFFSET).ok()?,
+        last_file_offset: f.u64_le(entry_field::LAST_FILE_OFFSET).ok()?,
         changes,
     };
     i64::try_from(entry.last_file_offset).is_ok().then_some(entry)
@@ -211,14 +243,15 @@ fn change<'a>(
     sequence: u64,
     sectors: &mut impl Iterator<Item = &'a [u8; SECTOR]>,
 ) -> Option<Change> {
-    let (middle, offset) = (f.bytes(at + 8, 8).ok()?, f.u64_le(at + 16).ok()?);
-    let whole = |number: u64| number.is_multiple_of(SECTOR as u64);
-    if f.u64_le(at + 24).ok()? != sequence || !whole(offset) {
+    let (middle, offset) =
+        (f.bytes(at + descriptor_field::LEADING_BYTES, 8).ok()?, f.u64_le(at + descriptor_field::FILE_OFFSET).ok()?);
+    let whole = |bytes: u64| bytes.is_multiple_of(SECTOR as u64);
+    if f.u64_le(at + descriptor_field::SEQUENCE_NUMBER).ok()? != sequence || !whole(offset) {
         return None;
     }
-    match f.bytes(at, 4).ok()? {
+    match f.bytes(at + descriptor_field::SIGNATURE, 4).ok()? {
         b"zero" => {
-            let length = f.u64_le(at + 8).ok()?;
+            let length = f.u64_le(at + descriptor_field::ZERO_LENGTH).ok()?;
             i64::try_from(offset.checked_add(length)?).ok()?;
             whole(length).then_some(Change::Zero { offset, length })
         }
@@ -226,15 +259,16 @@ fn change<'a>(
             i64::try_from(offset.checked_add(SECTOR as u64)?).ok()?;
             let sector = sectors.next()?;
             let s = Fields::new("VHDX log data sector", sector, 0);
-            let high = u64::from(s.u32_le(4).ok()?) << 32;
-            let low = u64::from(s.u32_le(SECTOR - 4).ok()?);
-            if s.bytes(0, 4).ok()? != b"data" || (high | low) != sequence {
+            let high = u64::from(s.u32_le(sector_field::SEQUENCE_HIGH).ok()?) << 32;
+            let low = u64::from(s.u32_le(sector_field::SEQUENCE_LOW).ok()?);
+            if s.bytes(sector_field::SIGNATURE, 4).ok()? != b"data" || (high | low) != sequence {
                 return None;
             }
             // LeadingBytes and TrailingBytes stand where the signature and the sequence number are.
             let mut bytes = Box::new(*sector);
             bytes[..8].copy_from_slice(middle);
-            bytes[SECTOR - 4..].copy_from_slice(f.bytes(at + 4, 4).ok()?);
+            bytes[sector_field::SEQUENCE_LOW..]
+                .copy_from_slice(f.bytes(at + descriptor_field::TRAILING_BYTES, 4).ok()?);
             Some(Change::Data { offset, bytes })
         }
         _ => None,

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const CACHE: usize = 4 << 20;
 /// Entries examined together: a run of blocks that are not there never spans more than this.
 const BATCH: u64 = 512;
-/// Bytes of a bitmap looked at together.
+/// Bytes of a bitmap examined together.
 const BITMAP_CHUNK: u64 = 512;
 /// Bytes of the table read at once when all of it is checked.
 const CHECK_CHUNK: usize = 1 << 20;
@@ -106,8 +106,8 @@ impl Map {
         Ok(position)
     }
 
-    /// Changes the entry of the bitmap block with a block's bits, on the disk too: an entry of a block that is partially
-    /// present must not get there first.
+    /// Changes the entry of the bitmap block with a block's bits, on the disk too: an entry of a block that is
+    /// partially present must not get there first.
     pub(super) fn set_bitmap(&self, block: u64, position: u64) -> Result<()> {
         let (at, entry) = (self.entry_at(self.layout.bitmap(block)), encode_bitmap(position).to_le_bytes());
         let file = &**self.cache.file();

@@ -6,6 +6,7 @@ use crate::image::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
+use crate::storage::InFile;
 use crate::storage::Storage;
 use uuid::{Uuid, uuid};
 
@@ -120,7 +121,7 @@ pub(super) fn read(file: &dyn Storage, region: Region) -> Result<Metadata> {
     let in_file = |cause: ParseError| cause.in_file(file.path());
     let mut bytes = vec![0; TABLE];
     storage::read_exact(file, &mut bytes, region.offset, "VHDX metadata table")?;
-    let table = Table::parse(&bytes, region).map_err(in_file)?;
+    let table = Table::parse(&bytes, region).in_file(file.path())?;
     let item = |item: Option<Item>, name: &'static str| {
         let item = item.ok_or_else(|| {
             in_file(ParseError::corrupt(region.offset, "VHDX metadata table", format_args!("the {name}"), "none"))
@@ -130,14 +131,14 @@ pub(super) fn read(file: &dyn Storage, region: Region) -> Result<Metadata> {
         Ok::<_, crate::image::Error>((bytes, region.offset + u64::from(item.offset)))
     };
     let (bytes, base) = item(table.file_parameters, "VHDX file parameters")?;
-    let (block_size, flags) = file_parameters(&bytes, base).map_err(in_file)?;
+    let (block_size, flags) = file_parameters(&bytes, base).in_file(file.path())?;
     let (bytes, base) = item(table.logical_sector, "VHDX logical sector size")?;
-    let logical_sector = sector_size(&bytes, base).map_err(in_file)?;
+    let logical_sector = sector_size(&bytes, base).in_file(file.path())?;
     let (bytes, base) = item(table.disk_size, "VHDX virtual disk size")?;
-    let disk_size = disk_size(&bytes, base, logical_sector).map_err(in_file)?;
+    let disk_size = disk_size(&bytes, base, logical_sector).in_file(file.path())?;
     let parent = if flags & 2 == 2 {
         let (bytes, base) = item(table.parent_locator, "VHDX parent locator")?;
-        Some(Locator::parse(&bytes, base).map_err(in_file)?)
+        Some(Locator::parse(&bytes, base).in_file(file.path())?)
     } else {
         None
     };

@@ -1,7 +1,7 @@
 //! Hyper-V's second virtual hard disks: fixed, dynamic, differencing.
 //!
 //! Two headers, a log, and two regions: the metadata and a table with one 64-bit entry per block of the disk. In
-//! differencing disks bitmaps state which sectors of a block are there. Everything lies at multiples of 1 MiB.
+//! differencing disks, bitmaps state which sectors of a block are present. Everything is aligned to 1 MiB.
 
 mod bat;
 mod checksum;
@@ -37,7 +37,7 @@ pub fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, b"vhdxfile")
 }
 
-/// What the headers and the metadata of a VHDX say.
+/// Describes a VHDX from its headers and metadata.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].

@@ -1,9 +1,9 @@
 //! Allocating, discarding and flushing.
 //!
-//! New blocks go where nothing is, or to the end of the file. A flush brings the data to the disk, then the sector
-//! bitmaps, then the table. Not by way of the log, as the specification wants it: VirtualBox opens no image whose log is
-//! not empty, so a crash would leave one that it refuses. An entry lies in one sector, which disks write as a whole, and
-//! in this order nothing points to what may not be there.
+//! New blocks fill free space, or extend the file. A flush writes the data, then the sector bitmaps, then the table,
+//! and waits for the disk after each. The log is not used, although the specification requires it: VirtualBox refuses
+//! images whose log is not empty, so a crash would leave an unusable one. A table entry lies in one sector, which disks
+//! write atomically, and in this order nothing points to data that may be missing.
 
 use super::Vhdx;
 use super::bat::Payload;

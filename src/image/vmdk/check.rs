@@ -1,5 +1,5 @@
-//! Checking all grain tables of a sparse extent: each grain lies in the file, apart from all else, and belongs to one
-//! offset in the disk only. Redundant tables are compared with the first ones.
+//! Checking all grain tables of a sparse extent: each grain lies in the file, overlaps nothing, and is used only once.
+//! Redundant tables are compared with the first ones.
 
 use super::directory::Corrupt;
 use super::geometry::SECTOR;

@@ -13,10 +13,10 @@ pub(super) const MAGIC: &[u8] = b"COWD";
 pub(super) const HEADER: usize = 2048;
 /// Entries of a grain table.
 const TABLE_ENTRIES: u32 = 4096;
-/// A disk with more cylinders than this is none; the bytes are the parent's name then.
+/// With more cylinders than this the bytes are no geometry but the parent's name.
 const MAX_CYLINDERS: u32 = 0x00FF_FFFF;
 
-/// What a header of its own, without a descriptor, says about a parent.
+/// The parent as the header states it, when there is no descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parent {
     /// The disk is a base: it has a geometry instead of a parent.

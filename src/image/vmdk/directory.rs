@@ -1,4 +1,4 @@
-//! Reading the grain directories of a sparse extent. Where the first is corrupt, the redundant one stands in.
+//! Reading the grain directories of a sparse extent. Where the first is corrupt, the redundant one is used.
 
 use super::geometry::SECTOR;
 use super::grains::{Grain, Grains};

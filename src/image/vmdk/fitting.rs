@@ -1,4 +1,4 @@
-//! Whether a file can only be an extent that is missing under its name.
+//! Decides whether a file must be the extent that is missing under its own name.
 
 use super::cowd::{self, CowdHeader};
 use super::descriptor::{Descriptor, ExtentKind, ExtentLine, is_descriptor};
@@ -8,9 +8,9 @@ use super::outline::Outline;
 use super::sesparse::{self, ConstHeader};
 use crate::image::Result;
 use crate::image::fitting::Nearness;
-use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::local;
 use crate::storage::local::Devices;
 use crate::storage::{FileIdentity, file_identity, gate};
@@ -30,7 +30,6 @@ pub(super) fn fits(
     file: &File,
     nearness: Nearness,
 ) -> Result<bool> {
-    let cause = |cause: ParseError| cause.in_file(file.path());
     let head = storage::read_up_to(&**file, 0, cowd::HEADER)?;
     let (has, wants) = if matches!(line.kind, ExtentKind::Flat | ExtentKind::Vmfs) {
         let sparse = [header::MAGIC, cowd::MAGIC, &sesparse::MAGIC.to_le_bytes()].iter().any(|m| head.starts_with(m));
@@ -42,11 +41,11 @@ pub(super) fn fits(
         let ends = same_file.map(|other| other.offset.saturating_add(other.sectors).saturating_mul(SECTOR));
         (storage::length(&**file)?, ends.max().unwrap_or(u64::MAX))
     } else if line.kind == ExtentKind::SeSparse {
-        (ConstHeader::parse(&head).map_err(cause)?.capacity, line.sectors)
+        (ConstHeader::parse(&head).in_file(file.path())?.capacity, line.sectors)
     } else if head.starts_with(cowd::MAGIC) {
-        (CowdHeader::parse(&head).map_err(cause)?.capacity, line.sectors)
+        (CowdHeader::parse(&head).in_file(file.path())?.capacity, line.sectors)
     } else {
-        let header = SparseHeader::parse(&head, 0).map_err(cause)?;
+        let header = SparseHeader::parse(&head, 0).in_file(file.path())?;
         // One with a descriptor is a disk of its own.
         let alone = !header.descriptor.is_empty();
         (if alone { 0 } else { header.capacity }, line.sectors)

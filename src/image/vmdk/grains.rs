@@ -1,5 +1,5 @@
 //! The map of a sparse extent: a grain directory of grain tables of grains. Hosted sparse extents and copy-on-write
-//! disks have the same, with numbers of their own.
+//! disks share it, with different sizes.
 
 use super::geometry::{Geometry, SECTOR};
 use crate::image::{Error, Result};

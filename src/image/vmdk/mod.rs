@@ -1,6 +1,6 @@
 //! VMDK: VMware's disks, as VMware, VirtualBox and QEMU write them.
 //!
-//! A descriptor, text in a file of its own or within a sparse extent, lists the extents that make up the disk one after
+//! A descriptor, text in a separate file or within a sparse extent, lists the extents that make up the disk one after
 //! the other: files with the disk's bytes as they are, or sparse ones with a map of grains.
 
 mod check;
@@ -45,8 +45,8 @@ pub fn probe(sample: &Sample) -> bool {
         || descriptor::is_descriptor(&sample.head)
 }
 
-/// Whether a file that no format claims has the name of a flat extent of a VMDK. Its bytes are a part of a disk at best,
-/// so it is refused when it is opened.
+/// Whether a file that no format claims has the name of a flat extent of a VMDK. Its bytes are a part of a disk at
+/// best, so it is refused when it is opened.
 #[must_use]
 pub fn probe_flat(sample: &Sample) -> bool {
     outline::descriptor_name(&sample.path).is_some()
@@ -57,7 +57,7 @@ fn refuse_flat(sample: &Sample) -> Result<()> {
     if probe_flat(sample) && !probe(sample) { Err(outline::without_descriptor(&sample.path)) } else { Ok(()) }
 }
 
-/// What descriptor and headers of a VMDK say; no map is read.
+/// Describes a VMDK from its descriptor and headers; no map is read.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
@@ -73,8 +73,9 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// Opens a VMDK and all its extents.
 ///
 /// # Errors
-/// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains past the end of their file, sharing bytes with others or with
-/// tables are an error here already, unless `options.force` is given.
+/// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains
+/// past the end of their file, sharing bytes with others or with tables are an error here already, unless
+/// `options.force` is given.
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     refuse_flat(sample)?;
     let devices = NamedDevices::Allowed(&options.allowed_devices);

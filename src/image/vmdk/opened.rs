@@ -12,6 +12,7 @@ use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::FileIdentity;
+use crate::storage::InFile;
 use crate::storage::{File, Storage};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -136,7 +137,7 @@ impl Opened {
             format: Format::Vmdk,
             variant: self.variant(),
             details: self.details(),
-            size: descriptor.size(self.base).map_err(|cause| cause.in_file(path))?,
+            size: descriptor.size(self.base).in_file(path)?,
             sector_size: 512,
             block_size: grain.unwrap_or(0),
             uuid: descriptor.uuid,
@@ -195,16 +196,16 @@ impl Opening<'_> {
         let head = storage::read_up_to(&**storage, 0, cowd::HEADER)?;
         let cause = |cause: ParseError| cause.in_file(storage.path());
         let (head, capacity) = if line.kind == ExtentKind::SeSparse {
-            let header = ConstHeader::parse(&head).map_err(cause)?;
+            let header = ConstHeader::parse(&head).in_file(storage.path())?;
             let capacity = header.capacity;
             (Head::SeSparse { file, header }, capacity)
         } else if head.starts_with(cowd::MAGIC) {
-            let header = CowdHeader::parse(&head).map_err(cause)?;
+            let header = CowdHeader::parse(&head).in_file(storage.path())?;
             let capacity = header.capacity;
             (Head::Cowd { file, header }, capacity)
         } else {
             let (header, base) = sparse_header(storage, &head)?;
-            let geometry = header.geometry(base).map_err(cause)?;
+            let geometry = header.geometry(base).in_file(storage.path())?;
             let capacity = header.capacity;
             (Head::Sparse { file, header, geometry }, capacity)
         };

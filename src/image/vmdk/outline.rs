@@ -8,6 +8,7 @@ use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 use std::path::Path;
 
 /// The main file and what it says of the others.
@@ -27,10 +28,9 @@ impl Outline {
     /// # Errors
     /// `Corrupt`, `Unsupported`; `Refused` for an extent without a descriptor.
     pub(super) fn read(main: &File) -> Result<Self> {
-        let cause = |cause: ParseError| cause.in_file(main.path());
         let head = storage::read_up_to(&**main, 0, cowd::HEADER)?;
         if head.starts_with(cowd::MAGIC) {
-            let header = CowdHeader::parse(&head).map_err(cause)?;
+            let header = CowdHeader::parse(&head).in_file(main.path())?;
             let descriptor = bare(&header, main.path())?;
             return Ok(Self { main: main.clone(), descriptor, base: 0, embedded: true });
         }
@@ -38,7 +38,7 @@ impl Outline {
             return Err(without_descriptor(main.path()));
         }
         let (text, base, embedded) = if head.starts_with(header::MAGIC) {
-            let header = SparseHeader::parse(&head, 0).map_err(cause)?;
+            let header = SparseHeader::parse(&head, 0).in_file(main.path())?;
             if header.descriptor.is_empty() {
                 return Err(without_descriptor(main.path()));
             }
@@ -47,8 +47,8 @@ impl Outline {
         } else {
             (read_text(main, 0, storage::length(&**main)?)?, 0, false)
         };
-        let descriptor = Descriptor::parse(&text, base).map_err(cause)?;
-        descriptor.size(base).map_err(cause)?;
+        let descriptor = Descriptor::parse(&text, base).in_file(main.path())?;
+        descriptor.size(base).in_file(main.path())?;
         Ok(Self { main: main.clone(), descriptor, base, embedded })
     }
 }
@@ -88,7 +88,7 @@ fn bare(header: &CowdHeader, path: &Path) -> Result<Descriptor> {
         comment: header.description.clone(),
         ..Descriptor::default()
     };
-    descriptor.size(0).map_err(|cause| cause.in_file(path))?;
+    descriptor.size(0).in_file(path)?;
     Ok(descriptor)
 }
 

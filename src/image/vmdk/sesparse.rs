@@ -9,6 +9,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::storage;
 use crate::storage::File;
+use crate::storage::InFile;
 use crate::storage::meta::MetaCache;
 
 /// `magic` of the constant header.
@@ -137,7 +138,7 @@ impl SeSparse {
     pub(super) fn new(file: File, header: ConstHeader, cache: usize) -> Result<Self> {
         let mut volatile = [0; 512];
         storage::read_exact(&*file, &mut volatile, header.volatile_at, "SESPARSE volatile header")?;
-        header.check_volatile(&volatile).map_err(|cause| cause.in_file(file.path()))?;
+        header.check_volatile(&volatile).in_file(file.path())?;
         let file_len = storage::length(&*file)?;
         let directory_end = header.directory_at.saturating_add(header.directory_len);
         if directory_end > file_len {

@@ -1,9 +1,9 @@
 //! Allocating in a sparse extent.
 //!
-//! Two things keep the extent whole at any moment. Data is on the disk before the grain table that points to it, and a
-//! new grain table before the directory. And while the extent is in use its header says that there are no redundant
-//! tables: two tables cannot change in one moment, and VirtualBox refuses an extent whose tables differ. They are
-//! brought up to date, and the header says so again, when the extent is closed.
+//! Two rules keep the extent consistent at any moment. Data is on the disk before the grain table that points to it,
+//! and a new grain table before the directory. And while the extent is in use, its header states that there are no
+//! redundant tables: two tables cannot change atomically, and VirtualBox refuses an extent whose tables differ. They
+//! are updated, and announced in the header again, when the extent is closed.
 
 use super::geometry::SECTOR;
 use super::grains::{Grain, Grains, ZERO_GRAIN};

@@ -68,7 +68,7 @@ impl Grains {
     }
 }
 
-/// Decompresses a zlib stream; how many bytes it gave, or why it is none that fits.
+/// Decompresses a zlib stream; returns the number of bytes, or what is wrong with it.
 fn inflate(data: &[u8], out: &mut [u8]) -> std::result::Result<usize, String> {
     let mut stream = Decompress::new(true);
     match stream.decompress(data, out, FlushDecompress::Finish) {

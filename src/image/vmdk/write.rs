@@ -1,4 +1,5 @@
-//! Writing to a VMDK: to all its extents that can be written, and to the descriptor, which says that the disk changes.
+//! Writing to a VMDK: to all its extents that can be written, and to the descriptor, which records that the disk
+//! changes.
 
 use super::Vmdk;
 use super::descriptor::{Access, Descriptor, ExtentKind};

@@ -178,7 +178,7 @@ fn an_extension_is_read_past_and_never_written_past() {
     assert!(text.contains("necessary feature of the Parallels image at offset 4632 (0x1218): expected dirty bitmaps, found 0x0000000000000005"), "{text}");
     let text = open_bytes(with(0x2038_5FAE_252C_B34A, 0), &WRITE).err().unwrap().to_string();
     assert!(text.contains("dirty bitmaps would no longer be true, found one at 4608"), "{text}");
-    // A feature longer than what is looked at ends the look, not the program.
+    // A feature longer than the bytes examined ends the search, not the program.
     let mut long = with(5, 0);
     long[4648..4652].fill(0xFF);
     assert!(message(long).contains("Parallels format extension at offset 4608"));

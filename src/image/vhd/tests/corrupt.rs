@@ -1,4 +1,4 @@
-//! Damage: the exact error, and never a panic.
+//! Corruption: the exact error, and never a panic.
 
 use super::*;
 use crate::disk::ChainDisk;

@@ -208,7 +208,7 @@ fn a_log_that_is_too_long_to_hold_is_refused() {
     assert!(text.contains("VHDX log at offset 1048576 (0x100000): expected 1 to 67108864 bytes for a log that is not empty, found 68157440"), "{text}");
 }
 
-/// Each sector of the log claims to be an entry as long as all of it, and is none.
+/// Each sector of the log claims to be an entry as long as the whole log, but is invalid.
 #[test]
 fn a_log_full_of_torn_entries_does_not_take_forever() {
     let mut bytes = logged(&[]);

@@ -1,7 +1,7 @@
-//! The descriptor: the text that says what a VMDK is made of, in a file of its own or within a sparse extent.
+//! The descriptor: the text that lists what a VMDK consists of, in a separate file or within a sparse extent.
 //!
-//! VMware's "Virtual Disk Format 5.0" gives the grammar; VMware itself takes the sections in any order, so that is done
-//! here too. VirtualBox's keys are those of `src/VBox/Storage/VMDK.cpp`
+//! VMware's "Virtual Disk Format 5.0" gives the grammar; as in VMware itself, the sections may come in any order.
+//! VirtualBox's keys are those of `src/VBox/Storage/VMDK.cpp`
 //! (<https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Storage/VMDK.cpp>).
 
 mod line;

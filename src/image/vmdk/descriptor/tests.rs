@@ -1,4 +1,4 @@
-//! Descriptors as the field writes them.
+//! Descriptors as they are found in the wild.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The sparse extents of ESX, which no program at hand writes: built byte by byte, and read by QEMU too.
+//! The sparse extents of ESX, which no available program writes: built byte by byte, and cross-checked with QEMU.
 
 use super::*;
 use crate::disk::ChainDisk;

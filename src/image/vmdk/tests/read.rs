@@ -1,4 +1,4 @@
-//! What good images say.
+//! Valid images.
 
 use super::*;
 

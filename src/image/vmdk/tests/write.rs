@@ -176,7 +176,8 @@ fn lab<'a>(leaf: &'a [u8], over: bool, open: &'a dyn Fn(Arc<MemFile>, bool) -> C
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The writable open after the crash compares the two sets of tables as VirtualBox does, and refuses any difference.
+    /// The writable open after the crash compares the two sets of tables as VirtualBox does, and refuses any
+    /// difference.
     #[test]
     fn a_base_is_an_array_also_after_a_crash(steps in steps(24576, 3 * 4096), crash in crash(), flags in prop_oneof![Just(1), Just(3), Just(7)]) {
         let build = Build { flags, ..Build::default() };
