@@ -207,7 +207,7 @@ fn the_background_keeps_nothing_of_the_terminal() {
     // `output` reads to the end of both pipes, so it would never return if the process kept one of them.
     let mount = scene.mount(&["-v"]);
     for fd in ["0", "1", "2"] {
-        // The first process is told over standard output, which is let go right after.
+        // The first process is notified over standard output, which is closed right after.
         let target = || fs::read_link(format!("/proc/{}/fd/{fd}", mount.pid)).unwrap();
         until("it lets the terminal go", || target() == std::path::Path::new("/dev/null"));
     }

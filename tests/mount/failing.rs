@@ -26,7 +26,7 @@ impl Drop for Memory {
     }
 }
 
-/// A file system on a loop device whose file has no room for more: what is written to it is lost after `write` has
+/// A file system on a loop device whose file cannot grow: what is written to it is lost after `write` has
 /// succeeded, and the second `fsync` succeeds too, as with a disk that fails for a while.
 struct Failing {
     point: PathBuf,
@@ -80,34 +80,34 @@ fn create(path: &Path, format: &str, options: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A mount in the foreground, with what it says in a file.
+/// A mount in the foreground, with its log in a file.
 struct Served {
     child: Child,
     mount: Mount,
-    said: PathBuf,
+    log_path: PathBuf,
 }
 
 impl Served {
     fn new(directory: &Path, image: &Path, name: &str) -> Self {
-        let (point, said) = (directory.join(name), directory.join(format!("{name}.log")));
+        let (point, log_path) = (directory.join(name), directory.join(format!("{name}.log")));
         fs::create_dir(&point).unwrap();
         let mut command = program();
-        command.args(["-f", "--rw", "-i"]).arg(image).arg(&point).stderr(File::create(&said).unwrap());
+        command.args(["-f", "--rw", "-i"]).arg(image).arg(&point).stderr(File::create(&log_path).unwrap());
         let child = command.spawn().unwrap();
         until("it is mounted", || is_mounted(&point));
-        Self { mount: Mount { point, pid: child.id() }, child, said }
+        Self { mount: Mount { point, pid: child.id() }, child, log_path }
     }
 
-    fn says(&self, what: &str) -> bool {
-        fs::read_to_string(&self.said).unwrap().contains(what)
+    fn logged(&self, what: &str) -> bool {
+        fs::read_to_string(&self.log_path).unwrap().contains(what)
     }
 }
 
 /// PostgreSQL's lesson: after one `fsync` failed, the next one succeeds although the data are gone.
 #[test]
-fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
+fn never_reports_success_after_a_failed_flush() {
     if !is_root() {
-        return skip("what_a_failed_flush_lost_is_never_said_to_be_safe", "root, to mount a file system that fails");
+        return skip("never_reports_success_after_a_failed_flush", "root, to mount a file system that fails");
     }
     let directory = TempDir::with_prefix("vboximg-mount-").unwrap();
     let failing = Failing::new(directory.path());
@@ -135,14 +135,14 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
     }
     // No program asks: the flush of every few seconds is the one that fails.
     for served in &served {
-        until("a flush failed", || served.says("could not be flushed"));
+        until("a flush failed", || served.logged("could not be flushed"));
     }
     failing.work();
     for (served, file) in served.into_iter().zip(files) {
-        let Served { mut child, mount, said } = served;
+        let Served { mut child, mount, log_path } = served;
         for _ in 0..2 {
             let error = file.sync_all().unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{}", said.display());
+            assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{}", log_path.display());
         }
         assert_eq!(file.write_all_at(b"more", 0).unwrap_err().raw_os_error(), Some(nix::libc::EIO));
         drop(file);
@@ -150,24 +150,24 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
         assert!(!output.status.success(), "{output:?}");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("flushing again cannot help") && !error.contains("try again"), "{error}");
-        let losses = fs::read_to_string(&said).unwrap();
+        let losses = fs::read_to_string(&log_path).unwrap();
         assert_eq!(losses.lines().count(), 1, "one line for the lost image: {losses}");
         if is_mounted(&mount.point) {
             mount.signal("TERM");
         }
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{}", said.display());
-        let log = fs::read_to_string(said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{}", log_path.display());
+        let log = fs::read_to_string(log_path).unwrap();
         let image = mount.point.file_name().unwrap().to_str().unwrap().replace("raw", "img");
         let expected = format!("failing/a.{image} since the last flush may be lost, because it could not be flushed");
         assert!(log.contains(&expected), "{log}");
     }
 }
 
-/// A full disk is `ENOSPC`, never another error, and all can be written when there is room again.
+/// A full disk is `ENOSPC`, never another error, and all can be written when there is space again.
 #[test]
-fn a_full_disk_is_reported_as_such_and_all_is_written_when_it_has_room() {
+fn reports_a_full_disk_and_writes_all_when_it_has_space() {
     if !is_root() {
-        return skip("a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room", "root, to mount a small disk");
+        return skip("reports_a_full_disk_and_writes_all_when_it_has_space", "root, to mount a small disk");
     }
     let formats = [
         ("vdi", "vdi", ""),

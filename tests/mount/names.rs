@@ -1,4 +1,4 @@
-//! Names that stand in images: what they lead to, and what the user must say.
+//! File names inside images: what they lead to, and what the user must allow.
 
 use crate::scene::{Mount, Scene, ok, program, run, text};
 use std::fs;
@@ -72,7 +72,7 @@ fn a_file_elsewhere_is_shown_only_when_the_user_allows_it() {
 }
 
 #[test]
-fn a_file_next_to_the_image_or_below_needs_no_word() {
+fn follows_names_next_to_the_image_or_below() {
     let scene = Scene::new();
     base(&scene);
     let vm = scene.directory().join("vm");
@@ -85,7 +85,7 @@ fn a_file_next_to_the_image_or_below_needs_no_word() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_never_opened() {
+fn never_opens_anything_but_regular_files() {
     let scene = Scene::new();
     base(&scene);
     let pipe = scene.directory().join("vm/pipe");
@@ -100,7 +100,7 @@ fn what_is_no_regular_file_is_never_opened() {
     }
 }
 
-/// VirtualBox names the parent of an image in `Snapshots` by an absolute path; its UUID says that it is the one.
+/// VirtualBox names the parent of an image in `Snapshots` by an absolute path; its UUID identifies it.
 #[test]
 fn a_parent_elsewhere_is_known_by_its_identity() {
     let scene = Scene::new();

@@ -1,4 +1,4 @@
-//! What is refused before anything is mounted: the message, the exit code, and that nothing stays behind.
+//! What is refused before anything is mounted: the message, the exit code, and that nothing is left over.
 
 use crate::scene::{Scene, is_mounted, is_root, program, run, skip};
 use std::fs;
@@ -13,7 +13,7 @@ fn assert_refused(scene: &Scene, output: &Output, code: i32, message: &str) {
 }
 
 #[test]
-fn bad_mount_points() {
+fn refuses_bad_mount_points() {
     let scene = Scene::new();
     let on = |path: &str| run(program().arg("-i").arg(scene.image()).arg(path).current_dir(scene.directory()));
     assert_refused(&scene, &on("none"), 3, "/none: No such file or directory");
@@ -28,14 +28,14 @@ fn bad_mount_points() {
 }
 
 #[test]
-fn bad_options() {
+fn refuses_bad_options() {
     let scene = Scene::new();
     assert_refused(&scene, &scene.try_mount(&["-o", "uid=1,colour"]), 2, "option colour is not known; known are ro,");
     assert_refused(&scene, &scene.try_mount(&["--rw", "-o", "ro"]), 2, "option ro contradicts --rw");
 }
 
 #[test]
-fn missing_images() {
+fn refuses_missing_images() {
     let scene = Scene::new();
     fs::remove_file(scene.image()).unwrap();
     for foreground in [&["-f"][..], &[]] {
@@ -44,7 +44,7 @@ fn missing_images() {
 }
 
 #[test]
-fn a_registry_that_cannot_be_read() {
+fn refuses_an_unreadable_registry() {
     let scene = Scene::new();
     let settings = scene.directory().join("VirtualBox.xml");
     fs::write(settings, "<VirtualBox").unwrap();
@@ -74,9 +74,9 @@ fn a_word_about_rw_as_a_mount_option() {
 }
 
 #[test]
-fn without_the_kernels_fuse_it_says_what_to_do() {
+fn advises_when_the_kernel_has_no_fuse() {
     if !is_root() {
-        return skip("without_the_kernels_fuse_it_says_what_to_do", "root");
+        return skip("advises_when_the_kernel_has_no_fuse", "root");
     }
     let scene = Scene::new();
     let script =

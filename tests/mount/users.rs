@@ -94,7 +94,7 @@ fn root_unmounts_what_a_user_mounted() {
 }
 
 #[test]
-fn nobody_unmounts_what_root_mounted() {
+fn users_cannot_unmount_what_root_mounted() {
     if !can_run("nobody_unmounts_what_root_mounted") {
         return;
     }
@@ -118,8 +118,8 @@ fn nobody_unmounts_what_root_mounted() {
 }
 
 #[test]
-fn without_its_helper_a_user_is_reported_what_to_install() {
-    if !can_run("without_its_helper_a_user_is_told_what_to_install") {
+fn advises_what_to_install_without_the_helper() {
+    if !can_run("advises_what_to_install_without_the_helper") {
         return;
     }
     let scene = Scene::new();

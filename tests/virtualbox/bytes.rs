@@ -1,7 +1,7 @@
 //! The bytes of every medium.
 
 use crate::common::Fixture;
-use crate::scene::{Mount, Said, sha256};
+use crate::scene::{Mount, Printed, sha256};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -11,7 +11,7 @@ const HUGE: &str = "a931f7a4-54f9-4a19-b1c2-43ccdc72add7";
 const LOST: &str = "5adc5b05-5b61-4926-a796-5236d616b679";
 
 #[test]
-fn every_medium_has_the_bytes_that_the_real_program_showed() {
+fn reads_the_bytes_that_the_real_program_showed() {
     let fixture = Fixture::registry();
     let mut compared = 0;
     for medium in fixture.expected_media() {
@@ -44,7 +44,7 @@ fn a_disk_without_partition_table_is_mounted_and_copied_sparsely() {
 #[test]
 fn a_lost_image_is_named() {
     let fixture = Fixture::registry();
-    let Err(Said { code, out, err }) = Mount::new(fixture.program().args(["-i", LOST])) else {
+    let Err(Printed { code, out, err }) = Mount::new(fixture.program().args(["-i", LOST])) else {
         panic!("a lost image was mounted")
     };
     let path = fixture.machine_file("lost disk/gone.vdi");
@@ -59,7 +59,7 @@ fn a_snapshots_file_is_mounted_by_its_path_too() {
     let expected = fixture.expected_media().into_iter().find(|m| m.uuid.starts_with("84f9a618")).unwrap().disk.unwrap();
     let machine = fixture.machine_file("alpine tree");
     let path = "Snapshots/{84f9a618-d725-458c-abef-1e3187cd1d2a}.vdi";
-    // By the registry, and, where there is none, by the headers of the files beside it.
+    // By the registry, and, where there is none, by the headers of the files next to it.
     for home in [fixture.home(), fixture.root().join("expected")] {
         let mut command = fixture.program();
         command.env("VBOX_USER_HOME", home).current_dir(&machine).arg(format!("--image={path}"));

@@ -2,7 +2,7 @@
 
 use crate::common::Fixture;
 use crate::common::ended::ended;
-use crate::scene::{Mount, Said, assert_golden, memory_of, said, sha256, wait_until};
+use crate::scene::{Mount, Printed, assert_golden, memory_of, printed, sha256, wait_until};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
 use std::fs;
 use std::io::Write;
@@ -22,7 +22,7 @@ fn every_encrypted_medium_has_its_bytes_volumes_and_files() {
         let disk = fs::read(mount.file("vhdd")).unwrap();
         assert_eq!(disk.len() as u64, size, "{uuid}");
         assert_eq!(sha256(&mount.file("vhdd")), sum, "{uuid}");
-        let list = said(sealed.open_for(&uuid).args(["-l", "--json", "-i", &uuid])).out;
+        let list = printed(sealed.open_for(&uuid).args(["-l", "--json", "-i", &uuid])).out;
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         for volume in list["partitions"].as_array().unwrap() {
             let number = |name: &str| usize::try_from(volume[name].as_u64().unwrap()).unwrap();
@@ -35,7 +35,7 @@ fn every_encrypted_medium_has_its_bytes_volumes_and_files() {
         assert_eq!(fs::read_to_string(etc.join("hostname")).unwrap(), "sealed\n", "{uuid}");
         let mut file = fs::read(etc.join("numbers")).unwrap();
         if uuid == VMDK_LEAF {
-            // Where a mark was written to the volume after the snapshot, which met this file.
+            // Overwritten in the volume after the snapshot.
             let at = file.windows(MARK.len()).position(|window| window == MARK).unwrap();
             file[at..at + MARK.len()].copy_from_slice(&numbers.as_bytes()[at..at + MARK.len()]);
         }
@@ -57,16 +57,16 @@ fn without_a_password_everything_is_listed_with_its_key() {
         ("encrypted-json.txt", "-l --json"),
         ("encrypted-machine.txt", "-l --vm vault"),
     ] {
-        assert_golden(name, sealed.root(), &said(sealed.program().args(arguments.split(' '))));
+        assert_golden(name, sealed.root(), &printed(sealed.program().args(arguments.split(' '))));
     }
 }
 
 #[test]
 fn with_its_password_a_machine_is_listed_like_any_other() {
     let Some(sealed) = Sealed::new() else { return };
-    assert_golden("encrypted-open.txt", sealed.root(), &said(sealed.open().args(["-l", "-w"])));
+    assert_golden("encrypted-open.txt", sealed.root(), &printed(sealed.open().args(["-l", "-w"])));
     let settings = sealed.machine_file("vault/vault.vbox");
-    let one = said(sealed.open().args(["-lw", "--settings"]).arg(settings));
+    let one = printed(sealed.open().args(["-lw", "--settings"]).arg(settings));
     assert_eq!(one.code, Some(0), "{one:?}");
     assert!(one.out.contains(VAULT_DISK) && !one.out.contains(VDI_LEAF), "{one:?}");
 }
@@ -97,7 +97,7 @@ fn passwords_come_from_files_per_key_the_environment_and_standard_input() {
     Mount::new(&mut environment()).unwrap_or_else(|e| panic!("{e:?}")).unmount();
     // The option goes before the environment.
     let wrong = format!("seal256={wrong}");
-    let Err(Said { code, .. }) = Mount::new(environment().args(["--password-file", &wrong])) else { panic!("mounted") };
+    let Err(Printed { code, .. }) = Mount::new(environment().args(["--password-file", &wrong])) else { panic!("mounted") };
     assert_eq!(code, Some(8));
 }
 
@@ -115,14 +115,14 @@ fn a_pipe_gives_the_password_and_need_not_end() {
     assert!(ended(&mut child).success());
     drop(pipe);
     assert!(fs::metadata(point.path().join("vol1")).is_ok());
-    let ended = said(sealed.program().arg("-u").arg(point.path()));
+    let ended = printed(sealed.program().arg("-u").arg(point.path()));
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
-/// An image file does not say that it is encrypted: the disk of a machine that cannot be looked into must not be shown
+/// An image file has no sign of its encryption: the disk of a machine that cannot be opened must not be shown
 /// as it lies there.
 #[test]
-fn a_disk_of_an_encrypted_machine_is_not_shown_encrypted() {
+fn refuses_the_disk_of_a_locked_machine() {
     let Some(sealed) = Sealed::new() else { return };
     let disk = sealed.machine_file("vault/vault.vdi");
     for (name, what) in [
@@ -130,20 +130,20 @@ fn a_disk_of_an_encrypted_machine_is_not_shown_encrypted() {
         ("encrypted-disk-by-uuid.txt", VAULT_DISK),
         ("encrypted-machine-as-image.txt", "vault"),
     ] {
-        assert_golden(name, sealed.root(), &said(sealed.program().args(["-l", "-i", what])));
+        assert_golden(name, sealed.root(), &printed(sealed.program().args(["-l", "-i", what])));
     }
-    let open = said(sealed.open().args(["-l", "-i"]).arg(&disk));
+    let open = printed(sealed.open().args(["-l", "-i"]).arg(&disk));
     assert!(open.code == Some(0) && open.out.contains("vault.vdi(1)"), "{open:?}");
 }
 
-/// The list is whole, and the status says that something is wrong.
+/// The list is complete, and the exit status reports the error.
 #[test]
 fn a_wrong_password_of_a_listed_machine_is_an_error() {
     let Some(sealed) = Sealed::new() else { return };
     let wrong = sealed.write("wrong", "incorrect horse\n").display().to_string();
     for file in [&*wrong, "/nowhere"] {
         for form in ["-l", "-lw", "-lv", "--list"] {
-            let all = said(sealed.program().args([form, "--password-file", file]));
+            let all = printed(sealed.program().args([form, "--password-file", file]));
             assert_eq!(all.code, Some(8), "{all:?}");
             assert!(all.out.contains(VDI_LEAF) && all.err.contains("\"vault-id\""), "{all:?}");
         }
@@ -151,20 +151,20 @@ fn a_wrong_password_of_a_listed_machine_is_an_error() {
         for arguments in
             [["--vm", "sealed", "--password-file", file], ["--vm", "vault", "--password-file", "other=wrong"]]
         {
-            let one = said(sealed.program().arg("-l").args(arguments));
+            let one = printed(sealed.program().arg("-l").args(arguments));
             assert_eq!((one.code, one.err.as_str()), (Some(0), ""), "{arguments:?}: {one:?}");
         }
     }
 }
 
 #[test]
-fn a_registry_without_encryption_asks_for_nothing() {
+fn does_not_ask_for_passwords_without_encryption() {
     let fixture = Fixture::registry();
-    let answer = said(fixture.program().args(["-l", "--password-file", "/nowhere"]));
+    let answer = printed(fixture.program().args(["-l", "--password-file", "/nowhere"]));
     assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""));
 }
 
-/// Nothing secret is said, however much is said.
+/// Secrets are never printed, however verbose the output.
 #[test]
 fn no_log_and_no_lock_file_has_the_password_or_key() {
     let Some(sealed) = Sealed::new() else { return };
@@ -183,7 +183,7 @@ fn no_log_and_no_lock_file_has_the_password_or_key() {
         }
     }
     assert_eq!(lock_files, 1);
-    assert_eq!(said(sealed.program().arg("-u").arg(point.path())).code, Some(0));
+    assert_eq!(printed(sealed.program().arg("-u").arg(point.path())).code, Some(0));
     let output = child.wait_with_output().unwrap();
     let all = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(all.contains("Opening medium chain") && all.len() > 1000, "{all}");
@@ -210,7 +210,7 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
         // What is known to be there is found, and so would be the password.
         let has = |text: &[u8]| memory.windows(text.len()).any(|window| window == text);
         let found = (has(point.path().to_str().unwrap().as_bytes()), has(PASSWORD.as_bytes()));
-        assert_eq!(said(sealed.program().arg("-u").arg(point.path())).code, Some(0));
+        assert_eq!(printed(sealed.program().arg("-u").arg(point.path())).code, Some(0));
         assert!(ended(&mut child).success());
         assert_eq!(found, (true, false), "{uuid}");
     }

@@ -1,6 +1,6 @@
-//! Wrong and missing passwords and corrupt key stores: all that the program says, and its exit code.
+//! Wrong and missing passwords and corrupt key stores: the output of the program, and its exit code.
 
-use crate::scene::{Mount, Said, assert_golden, said};
+use crate::scene::{Mount, Printed, assert_golden, printed};
 use crate::sealed::{Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +10,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-/// What the program says when it is to mount, and must not.
-fn refusal(command: &mut Command) -> Said {
+/// The output of a mount that must be refused.
+fn refusal(command: &mut Command) -> Printed {
     match Mount::new(command) {
-        Err(said) => said,
+        Err(printed) => printed,
         Ok(_) => panic!("it was mounted"),
     }
 }
@@ -49,24 +49,24 @@ fn a_wrong_password_is_named_by_key() {
     }
     for list in ["-lw", "-l --vm vault"] {
         let options: Vec<&str> = list.split(' ').chain(["--password-file", "longer"]).collect();
-        writeln!(all, "=== {}\n{}", options.join(" "), said(sealed.program().args(options))).unwrap();
+        writeln!(all, "=== {}\n{}", options.join(" "), printed(sealed.program().args(options))).unwrap();
     }
     assert_golden("encrypted-wrong-password.txt", sealed.root(), &all);
 }
 
-/// Where the value of an attribute is that follows `mark`.
-fn value_after(text: &str, mark: &str) -> Range<usize> {
-    let start = text.find(mark).unwrap_or_else(|| panic!("no {mark}")) + mark.len();
+/// The range of the value that follows `prefix`.
+fn value_after(text: &str, prefix: &str) -> Range<usize> {
+    let start = text.find(prefix).unwrap_or_else(|| panic!("no {prefix}")) + prefix.len();
     start..start + text[start..].find('"').unwrap()
 }
 
 /// Changes the bytes of a key store in a settings file.
-fn doctor(settings: &Path, mark: &str, change: impl FnOnce(&mut Vec<u8>)) {
+fn doctor(settings: &Path, prefix: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut text = fs::read_to_string(settings).unwrap();
-    let place = value_after(&text, mark);
-    let mut bytes = STANDARD.decode(text[place.clone()].replace("&#10;", "")).unwrap();
+    let range = value_after(&text, prefix);
+    let mut bytes = STANDARD.decode(text[range.clone()].replace("&#10;", "")).unwrap();
     change(&mut bytes);
-    text.replace_range(place, &STANDARD.encode(bytes));
+    text.replace_range(range, &STANDARD.encode(bytes));
     fs::write(settings, text).unwrap();
 }
 
@@ -79,7 +79,7 @@ fn put(at: usize, new: &[u8]) -> impl Fn(&mut Vec<u8>) {
 fn every_corrupt_field_of_a_key_store_is_named() {
     let Some(sealed) = Sealed::new() else { return };
     let (disks, machine) = (sealed.machine_file("sealed/sealed.vbox"), sealed.machine_file("vault/vault.vbox"));
-    let (disk_mark, machine_mark) = ("\"CRYPT/KeyStore\" value=\"", "keyStore=\"");
+    let (disk_prefix, machine_prefix) = ("\"CRYPT/KeyStore\" value=\"", "keyStore=\"");
     let originals = [&disks, &machine].map(|path| fs::read(path).unwrap());
     let billion = 1_000_000_000_u32.to_le_bytes();
     // Field, offsets in versions 1 and 2, new bytes.
@@ -101,8 +101,8 @@ fn every_corrupt_field_of_a_key_store_is_named() {
     let mut all = String::new();
     let mut record = |what: &str, options: &[&str]| {
         let uuid = options.last().unwrap();
-        let said = refusal(sealed.open_for(uuid).args(options));
-        writeln!(all, "=== {what}\n{said}").unwrap();
+        let printed = refusal(sealed.open_for(uuid).args(options));
+        writeln!(all, "=== {what}\n{printed}").unwrap();
         for (path, original) in [&disks, &machine].into_iter().zip(&originals) {
             fs::write(path, original).unwrap();
         }
@@ -110,32 +110,32 @@ fn every_corrupt_field_of_a_key_store_is_named() {
     let settings = machine.to_str().unwrap();
     let vault = ["--settings", settings, "-i", VAULT_DISK];
     for (what, at_1, at_2, new) in fields {
-        doctor(&disks, disk_mark, put(at_1, new));
+        doctor(&disks, disk_prefix, put(at_1, new));
         record(&format!("disk: {what}"), &["-i", VDI_LEAF]);
-        doctor(&machine, machine_mark, put(at_2, new));
+        doctor(&machine, machine_prefix, put(at_2, new));
         record(&format!("machine: {what}"), &vault);
     }
     for (what, size) in [("empty", 0), ("cut in the magic", 3), ("cut in a field", 160), ("a byte short", 249)] {
-        doctor(&disks, disk_mark, |bytes| bytes.truncate(size));
+        doctor(&disks, disk_prefix, |bytes| bytes.truncate(size));
         record(&format!("disk: {what}"), &["-i", VDI_LEAF]);
-        doctor(&machine, machine_mark, |bytes| bytes.truncate(size + 2));
+        doctor(&machine, machine_prefix, |bytes| bytes.truncate(size + 2));
         record(&format!("machine: {what}"), &vault);
     }
-    doctor(&disks, disk_mark, |bytes| bytes.resize(400, 0));
+    doctor(&disks, disk_prefix, |bytes| bytes.resize(400, 0));
     record("disk: longer", &["-i", VDI_LEAF]);
-    doctor(&disks, disk_mark, |bytes| bytes.resize(1 << 20, 0));
+    doctor(&disks, disk_prefix, |bytes| bytes.resize(1 << 20, 0));
     record("disk: a mebibyte", &["-i", VDI_LEAF]);
-    for (path, mark, options) in [(&disks, disk_mark, &["-i", VDI_LEAF][..]), (&machine, machine_mark, &vault)] {
+    for (path, prefix, options) in [(&disks, disk_prefix, &["-i", VDI_LEAF][..]), (&machine, machine_prefix, &vault)] {
         for (what, new) in [("base64 with another character", "U0N$"), ("base64 that is cut", "U0NOR")] {
             let mut text = fs::read_to_string(path).unwrap();
-            let place = value_after(&text, mark);
-            text.replace_range(place, new);
+            let range = value_after(&text, prefix);
+            text.replace_range(range, new);
             fs::write(path, text).unwrap();
             record(what, options);
         }
     }
     // What only the password's check can see is a wrong password.
-    doctor(&disks, disk_mark, |bytes| bytes[200] ^= 1);
+    doctor(&disks, disk_prefix, |bytes| bytes[200] ^= 1);
     record("disk: a bit of the wrapped key", &["-i", VDI_LEAF]);
     // The settings themselves, and the UUID that they are bound to.
     let text = String::from_utf8(originals[1].clone()).unwrap();

@@ -82,14 +82,14 @@ fn what_was_written_is_read_and_all_else_is_as_it_was() {
 fn what_was_written_is_encrypted_in_the_image() {
     let Some(sealed) = Sealed::new() else { return };
     let image = sealed.machine_file(&format!("sealed/Snapshots/{{{VDI_LEAF}}}.vdi"));
-    let mark = b"a mark that no ciphertext has";
+    let marker = b"a text that no ciphertext has";
     let mount = sealed.mount(&["--rw"], VDI_LEAF);
     let vhdd = OpenOptions::new().write(true).open(mount.file("vhdd")).unwrap();
-    [1000, 300_000, 4_700_000].into_iter().for_each(|at| vhdd.write_all_at(mark, at).unwrap());
+    [1000, 300_000, 4_700_000].into_iter().for_each(|at| vhdd.write_all_at(marker, at).unwrap());
     drop(vhdd);
     mount.unmount();
     let bytes = fs::read(image).unwrap();
-    assert!(!bytes.windows(mark.len()).any(|window| window == mark));
+    assert!(!bytes.windows(marker.len()).any(|window| window == marker));
 }
 
 /// The real VirtualBox's service, which keeps the password of a machine while it lives.
@@ -103,7 +103,7 @@ impl<'a> Service<'a> {
     fn new(reference: &'a Path, home: &Path) -> Self {
         let home = Path::new("/").join(home.strip_prefix(reference).unwrap());
         let mut command = Self::command(reference, &home);
-        // Without the option to end by itself it stays until it is told to.
+        // Without the option to end by itself it stays until it is stopped.
         let child = command.arg("VBoxSVC").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let socket = reference.join(format!("tmp/.vbox-{}-ipc/ipcd", Self::socket_id()));
         wait_until(|| socket.exists());

@@ -1,4 +1,4 @@
-//! Images that a killed writer leaves, at each moment of its life: what VirtualBox and QEMU say of them.
+//! Images that a killed writer leaves, at each moment of its life: how VirtualBox and QEMU judge them.
 
 use crate::lab::recorder::Recorder;
 use crate::lab::{Reference, chain};
@@ -11,7 +11,7 @@ use vboximg_mount::image::open::open_file;
 
 const SIZE: u64 = 6 << 20;
 
-/// What `qemu-img check` says: 0, or 3 for space that nothing points to.
+/// The status of `qemu-img check`: 0, or 3 for space that nothing points to.
 fn checked(path: &Path, format: &str) -> i32 {
     let output = Command::new("qemu-img").args(["check", "-f", format]).arg(path).output().unwrap();
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
@@ -37,7 +37,7 @@ fn kill_at_each_moment(reference: Option<&Reference>, path: &Path, format: &str,
         let what = format!("{format} after {moment} operations");
         let flushed = states.iter().rposition(|(then, _)| *then <= moment).unwrap();
         let possible = &states[flushed..states.len().min(flushed + 2)];
-        // What was discarded may be zeros already in a file that keeps its places.
+        // What was discarded may be zeros already in a file whose blocks stay allocated.
         let good = |bytes: &[u8]| possible.iter().any(|(_, state)| bytes[1 << 20..] == state[1 << 20..]);
         if let Some(reference) = reference {
             assert!(good(&reference.bytes(name, theirs)), "VirtualBox: {what}");
@@ -47,7 +47,7 @@ fn kill_at_each_moment(reference: Option<&Reference>, path: &Path, format: &str,
             continue;
         }
         let code = checked(path, format);
-        // To QEMU, a Parallels image that says that it is in use and a VDI that counts unused blocks have errors.
+        // To QEMU, a Parallels image that is flagged as in use and a VDI that counts unused blocks have errors.
         assert!(matches!(code, 0 | 3) || ["parallels", "vdi"].contains(&format) && code == 2, "{code}: {what}");
         chain(&[path], true).close().unwrap();
         // Lost space of a QCOW2 stays counted.

@@ -1,10 +1,10 @@
 //! The listings: whole, against golden files, and their content against what the real program printed.
 
 use crate::common::Fixture;
-use crate::scene::{self, Said, said};
+use crate::scene::{self, Printed, printed};
 
 fn assert_golden(name: &str, fixture: &Fixture, arguments: &[&str]) {
-    scene::assert_golden(name, fixture.root(), &said(fixture.program().args(arguments)));
+    scene::assert_golden(name, fixture.root(), &printed(fixture.program().args(arguments)));
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn one_machine_by_uuid_and_by_name() {
 #[test]
 fn as_json() {
     let fixture = Fixture::registry();
-    let Said { code, out, err } = said(fixture.program().args(["-l", "--json"]));
+    let Printed { code, out, err } = printed(fixture.program().args(["-l", "--json"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["machines"].as_array().unwrap().len(), 9);
@@ -57,7 +57,7 @@ fn rows(listing: &str) -> Vec<Vec<String>> {
             let formats = ["VDI", "VMDK", "VHD", "Parallels", "QCOW", "QED"];
             let format = words.iter().find(|word| formats.contains(word)).filter(|_| medium);
             let state = words.iter().find(|word| ["created", "no-access"].contains(word)).filter(|_| medium);
-            // The first word that is a size: behind the name, before the capacity that only ours has.
+            // The first word that is a size: after the name, before the capacity, which only this program prints.
             let is_size =
                 |w: &&&str| w.contains('.') && w.trim_end_matches(['K', 'M', 'G', 'T']).parse::<f64>().is_ok();
             let size = words.iter().find(is_size).filter(|_| medium);
@@ -71,7 +71,7 @@ fn rows(listing: &str) -> Vec<Vec<String>> {
 fn the_wide_listing_has_the_machines_media_sizes_and_states_of_the_real_one_in_its_order() {
     let fixture = Fixture::registry();
     let theirs = rows(&fixture.expected("list-lw.txt"));
-    let mut ours = rows(&said(fixture.program().arg("-lw")).out);
+    let mut ours = rows(&printed(fixture.program().arg("-lw")).out);
     // The machine without its settings file, which the real program leaves out.
     assert_eq!(ours.pop().unwrap(), ["496ccc83-5025-4292-9671-84ed19f49516"]);
     assert_eq!(theirs.len(), 39);
@@ -96,7 +96,7 @@ fn every_partition_of_every_medium_is_listed() {
     let mut compared = 0;
     for medium in fixture.expected_media().into_iter().filter(|medium| medium.disk.is_some()) {
         let theirs = partitions(&fixture.expected(&format!("volumes.{}.txt", medium.uuid)));
-        let answer = said(fixture.program().args(["-l", "-i", &medium.uuid]));
+        let answer = printed(fixture.program().args(["-l", "-i", &medium.uuid]));
         assert_eq!(answer.code, Some(0), "{}: {}", medium.uuid, answer.err);
         // VirtualBox left some VMDKs marked as not closed, and empties the child of an immutable disk.
         let known = ["It was not closed cleanly", "because its base is immutable"];
@@ -120,10 +120,10 @@ fn a_partition_table_whole() {
 }
 
 #[test]
-fn a_reader_that_stops_early_is_no_failure() {
+fn succeeds_when_the_reader_stops_early() {
     let fixture = Fixture::registry();
     let script = format!("set -o pipefail; '{}' -lv | head -n 1", env!("CARGO_BIN_EXE_vboximg-mount"));
     let mut command = std::process::Command::new("bash");
-    let answer = said(command.env("VBOX_USER_HOME", fixture.home()).args(["-c", &script]));
+    let answer = printed(command.env("VBOX_USER_HOME", fixture.home()).args(["-c", &script]));
     assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""));
 }

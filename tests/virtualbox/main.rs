@@ -1,5 +1,5 @@
 //! The registry that the real VirtualBox wrote: every medium's bytes, partitions and row in the listings, and what the
-//! real tools say of what was written.
+//! real tools report about what was written.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,7 +1,7 @@
 //! Passwords that are typed: on a terminal of the test's own, which `script` (Debian: bsdutils) makes.
 
 use crate::common::ended::ended;
-use crate::scene::{said, wait_until};
+use crate::scene::{printed, wait_until};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_LEAF};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use std::fs;
@@ -73,7 +73,7 @@ impl Terminal {
 }
 
 fn unmount(sealed: &Sealed, point: &Path) {
-    let ended = said(sealed.program().arg("-u").arg(point));
+    let ended = printed(sealed.program().arg("-u").arg(point));
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
 

@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 
 /// What the program printed, and its exit code.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct Printed {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-pub(crate) fn said(command: &mut Command) -> Said {
+pub(crate) fn printed(command: &mut Command) -> Printed {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints UTF-8");
-    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+    Printed { code: status.code(), out: text(stdout), err: text(stderr) }
 }
 
 /// Golden files are written anew where this variable is set. Look at the difference before committing it.
 const UPDATE: &str = "UPDATE_GOLDEN";
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for Printed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "exit {:?}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
     }
 }
 
-/// Asserts that the program said what the golden file `name` has, with `@ROOT@` for the directory of the registry.
-pub(crate) fn assert_golden(name: &str, root: &Path, said: &impl std::fmt::Display) {
-    let text = said.to_string().replace(root.to_str().unwrap(), "@ROOT@");
+/// Asserts that the program printed the golden file `name`, with `@ROOT@` for the directory of the registry.
+pub(crate) fn assert_golden(name: &str, root: &Path, printed: &impl std::fmt::Display) {
+    let text = printed.to_string().replace(root.to_str().unwrap(), "@ROOT@");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/virtualbox").join(name);
     if std::env::var_os(UPDATE).is_some() {
         std::fs::write(&path, &text).unwrap();
@@ -79,9 +79,9 @@ pub(crate) struct Mount {
 
 impl Mount {
     /// Mounts with `command`, which has all arguments but the mount point.
-    pub(crate) fn new(command: &mut Command) -> Result<Self, Said> {
+    pub(crate) fn new(command: &mut Command) -> Result<Self, Printed> {
         let point = tempfile::Builder::new().prefix("vboximg-point-").tempdir().unwrap();
-        let answer = said(command.arg(point.path()));
+        let answer = printed(command.arg(point.path()));
         if answer.code != Some(0) {
             return Err(answer);
         }
@@ -93,10 +93,10 @@ impl Mount {
         self.point.path().join(name)
     }
 
-    /// Unmounts, and checks that it is said to have worked.
+    /// Unmounts, and checks that it succeeds.
     pub(crate) fn unmount(self) {
-        let answer = said((self.program)().arg("-u").arg(self.point.path()));
-        assert_eq!(answer, Said { code: Some(0), out: String::new(), err: String::new() });
+        let answer = printed((self.program)().arg("-u").arg(self.point.path()));
+        assert_eq!(answer, Printed { code: Some(0), out: String::new(), err: String::new() });
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// None, which is said, where `../shared` is missing.
+    /// `None`, which is reported, where `../shared` is missing.
     pub(crate) fn new() -> Option<Self> {
         Self::in_directory(&std::env::temp_dir())
     }

@@ -2,7 +2,7 @@
 
 use crate::common::Fixture;
 use crate::lab::skipped;
-use crate::scene::{Mount, Said, said, sha256};
+use crate::scene::{Mount, Printed, printed, sha256};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn media_that_others_depend_on_are_not_written_to() {
         ("47ba473e-4a94-4b5d-9bfe-61a542bb7192", "would no longer fit it"),
         ("17e58de6-ab7d-4a1f-8baf-b6339ba9d9ec", "would no longer fit it"),
     ] {
-        let Err(Said { code, err, .. }) = Mount::new(fixture.program().args(["--rw", "-i", uuid])) else {
+        let Err(Printed { code, err, .. }) = Mount::new(fixture.program().args(["--rw", "-i", uuid])) else {
             panic!("{uuid} was mounted for writing")
         };
         assert_eq!(code, Some(6), "{err}");
@@ -76,7 +76,7 @@ fn one_writer_or_many_readers() {
     assert_eq!(loser.code, Some(7), "{}", loser.err);
     assert!(loser.err.contains("is locked for writing by process "), "{}", loser.err);
     assert!(loser.err.contains(writer.file("").to_str().unwrap().trim_end_matches('/')), "{}", loser.err);
-    let listing = said(fixture.program().arg("-lw")).out;
+    let listing = printed(fixture.program().arg("-lw")).out;
     let row = |uuid: &str| listing.lines().find(|line| line.contains(uuid)).unwrap_or_default().to_owned();
     assert!(row(LEAF).contains("wlock"), "{listing}");
     assert!(row("7cbdf0db").contains("rlock"), "{listing}");
@@ -89,7 +89,7 @@ fn one_writer_or_many_readers() {
     assert_eq!(loser.code, Some(7), "{}", loser.err);
     first.unmount();
     second.unmount();
-    assert!(!said(fixture.program().arg("-lw")).out.contains("lock  "));
+    assert!(!printed(fixture.program().arg("-lw")).out.contains("lock  "));
 }
 
 /// What the real VirtualBox reads of a medium of a registry that lies in its own directory.
