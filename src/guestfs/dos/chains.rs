@@ -104,7 +104,7 @@ impl Chains {
                     let expected = "a cluster that the chain does not have yet";
                     let what = format!("link of cluster {:#x}", walk.last);
                     let found = format!("{to:#x}, a loop");
-                    Err(ParseError::corrupt(self.table.place(walk.last), what, expected, found).into())
+                    Err(ParseError::corrupt(self.table.entry_offset(walk.last), what, expected, found).into())
                 }
             };
         }
@@ -123,7 +123,7 @@ impl Chains {
         let walk = self.walk(first, needed)?;
         let what = format!("chain of clusters from {first:#x} on");
         let found = format!("its end after {}", walk.len);
-        Ok(ParseError::corrupt(self.table.place(walk.last), what, format!("{needed} clusters"), found).into())
+        Ok(ParseError::corrupt(self.table.entry_offset(walk.last), what, format!("{needed} clusters"), found).into())
     }
 
     fn walk(&self, first: u32, needed: u64) -> Result<Arc<Walk>> {

@@ -104,7 +104,7 @@ impl Table {
     }
 
     /// The offset of a cluster's entry on the volume in bytes.
-    pub(in crate::guestfs) fn place(&self, cluster: u32) -> u64 {
+    pub(in crate::guestfs) fn entry_offset(&self, cluster: u32) -> u64 {
         self.at.saturating_add(self.width.entry_offset(cluster))
     }
 
@@ -121,7 +121,12 @@ impl Table {
             _ => format!("{value:#x}"),
         };
         let expected = format!("a cluster from {FIRST_CLUSTER} to {:#x} or the chain's end", self.end() - 1);
-        Error::from(ParseError::corrupt(self.place(cluster), format!("link of cluster {cluster:#x}"), expected, found))
+        Error::from(ParseError::corrupt(
+            self.entry_offset(cluster),
+            format!("link of cluster {cluster:#x}"),
+            expected,
+            found,
+        ))
     }
 }
 
@@ -139,17 +144,17 @@ impl Cursor<'_> {
     /// [`Error::Corrupt`] when the table has no such entry; any error of the disk.
     pub(in crate::guestfs) fn value(&mut self, cluster: u32) -> Result<u32> {
         let table = self.table;
-        let place = table.width.entry_offset(cluster);
+        let offset = table.width.entry_offset(cluster);
         let len: usize = if matches!(table.width, Width::Fat12 | Width::Fat16) { 2 } else { 4 };
-        if place + len as u64 > table.len {
+        if offset + len as u64 > table.len {
             let expected = format!("within {} bytes", table.len);
-            return Err(ParseError::corrupt(table.at, "place of a cluster's link", expected, place).into());
+            return Err(ParseError::corrupt(table.at, "offset of a cluster's link", expected, offset).into());
         }
-        let buffered = place.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        let buffered = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
         let skip = match buffered.filter(|skip| skip + len <= self.window.len()) {
             Some(skip) => skip,
             None => {
-                let start = place - place % WINDOW;
+                let start = offset - offset % WINDOW;
                 let fill = (WINDOW + OVERLAP).min(table.len - start);
                 self.window.resize(usize::try_from(fill).unwrap_or(0), 0);
                 if let Err(e) = table.blocks.read_at(table.at.saturating_add(start), &mut self.window) {
@@ -157,7 +162,7 @@ impl Cursor<'_> {
                     return Err(e.into());
                 }
                 self.start = start;
-                usize::try_from(place % WINDOW).unwrap_or(0)
+                usize::try_from(offset % WINDOW).unwrap_or(0)
             }
         };
         let mut raw = [0; 4];

@@ -70,10 +70,10 @@ fn region(volume: &dyn Disk, at: u64, sector: Option<u64>) -> Result<Boot> {
     let mut first = [0; 512];
     volume.read_at(at, &mut first)?;
     let f = Fields::new("boot sector", &first, at);
-    let mark = f.bytes(3, 8)?;
-    if mark != NAME {
+    let name = f.bytes(3, 8)?;
+    if name != NAME {
         return Err(
-            ParseError::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(mark)).into()
+            ParseError::corrupt(at + 3, "name in the boot sector", "EXFAT", String::from_utf8_lossy(name)).into()
         );
     }
     let shift = u32::from(f.u8(108)?); // BytesPerSectorShift

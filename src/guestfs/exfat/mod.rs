@@ -193,7 +193,9 @@ impl GuestFs for Exfat {
         };
         match self.heap.locate(self.location(&file, at)?, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(valid).min(len) }),
-            None => Err(ParseError::corrupt(at, "place in a file", format_args!("below {}", file.size), offset).into()),
+            None => {
+                Err(ParseError::corrupt(at, "offset in a file", format_args!("below {}", file.size), offset).into())
+            }
         }
     }
 }

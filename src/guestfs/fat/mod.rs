@@ -194,7 +194,7 @@ impl GuestFs for Fat {
         let (location, size) = self.file(file)?;
         match self.heap.locate(location, offset)? {
             Some((at, run)) => Ok(FileRun { extent: FileExtent::Stored(at), len: run.min(len.max(1)) }),
-            None => Err(ParseError::corrupt(0, "place in a file", format!("below {size}"), offset).into()),
+            None => Err(ParseError::corrupt(0, "offset in a file", format!("below {size}"), offset).into()),
         }
     }
 }

@@ -155,7 +155,7 @@ impl HfsPlus {
         if fork.blocks > self.header.blocks {
             let what = format!("blocks of the {}", kind.name());
             let expected = format!("at most {}", self.header.blocks);
-            return Err(ParseError::corrupt(self.source.part.start, what, expected, fork.blocks).into());
+            return Err(ParseError::corrupt(self.source.bounds.start, what, expected, fork.blocks).into());
         }
         let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
         let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
@@ -212,7 +212,7 @@ impl HfsPlus {
         if u64::from(number) >= tree.nodes {
             let expected = format!("below {}", tree.nodes);
             return Err(
-                ParseError::corrupt(self.source.part.start, format!("node of the {name}"), expected, number).into()
+                ParseError::corrupt(self.source.bounds.start, format!("node of the {name}"), expected, number).into()
             );
         }
         let size = u64::from(self.header.block_size);
@@ -223,7 +223,7 @@ impl HfsPlus {
             let offset = start + done as u64;
             let (extent, within) = find(&tree.extents, 0, offset / size).ok_or_else(|| {
                 let expected = format!("a block for its byte {offset}");
-                ParseError::corrupt(self.source.part.start, format!("extents of the {name}"), expected, "the end")
+                ParseError::corrupt(self.source.bounds.start, format!("extents of the {name}"), expected, "the end")
             })?;
             let chunk = self.chunk(extent, within, offset % size)?;
             let now = usize::try_from(chunk.len).unwrap_or(usize::MAX).min(bytes.len() - done);
@@ -231,7 +231,7 @@ impl HfsPlus {
             first = first.or(Some(chunk.at));
             done += now;
         }
-        Ok(Node { number, at: self.source.part.start + first.unwrap_or(0), bytes, name })
+        Ok(Node { number, at: self.source.bounds.start + first.unwrap_or(0), bytes, name })
     }
 
     pub(super) fn node(&self, tree: &Tree, number: u32) -> Result<Arc<Node>> {
@@ -344,7 +344,7 @@ impl HfsPlus {
             }
             if next == remembered {
                 let what = format!("chain of leaves of the {}, to node {next}", tree.kind.name());
-                return Err(ParseError::corrupt(self.source.part.start, what, "an end", "a circle").into());
+                return Err(ParseError::corrupt(self.source.bounds.start, what, "an end", "a circle").into());
             }
             steps += 1;
             if steps == limit {

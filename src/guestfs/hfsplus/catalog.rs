@@ -218,7 +218,7 @@ impl HfsPlus {
             }
         })?;
         found.ok_or_else(|| {
-            let at = self.source.part.start;
+            let at = self.source.bounds.start;
             failed.unwrap_or_else(|| {
                 Error::from(ParseError::corrupt(at, "catalog", "a record of the root directory", "none"))
             })
@@ -258,9 +258,9 @@ impl HfsPlus {
 
     /// The record of a node; for a hard link, that of its target.
     pub(super) fn item(&self, node: Node) -> Result<Item> {
-        let place = record_id(node)?;
-        let leaf = self.leaf(&self.catalog, place.node)?;
-        let record = leaf.record(place.record, None)?;
+        let id = record_id(node)?;
+        let leaf = self.leaf(&self.catalog, id.node)?;
+        let record = leaf.record(id.record, None)?;
         let item = Item::parse(&record, self.header.block_size)?;
         let item =
             item.ok_or_else(|| ParseError::corrupt(record.at, "record of a node", "a file or directory", "a thread"))?;

@@ -25,7 +25,7 @@ impl HfsPlus {
             let what = format!("extents of a fork of file {}", owned.file);
             Error::from(ParseError::corrupt(at, what, format_args!("one for its block {block}"), "none"))
         };
-        let start = self.source.part.start;
+        let start = self.source.bounds.start;
         let wanted = (owned.file, fork, u32::try_from(block).map_err(|_| missing(start))?);
         let tree = self.extents.as_ref().ok_or_else(|| missing(start))?;
         let found = self.last(tree, &|raw| Ok(key(raw)?.cmp(&wanted)), |record| {

@@ -146,7 +146,7 @@ pub(super) fn bounds(volume: &dyn Disk) -> Result<Bounds> {
     // It may be truncated, but not before the end of its header.
     let left = volume.size().saturating_sub(start).min(size);
     if left < AT + SIZE as u64 {
-        let expected = format!("a part of the volume of {} bytes", volume.size());
+        let expected = format!("a range within the volume of {} bytes", volume.size());
         let found = format!("{size} bytes from {start} on");
         return Err(ParseError::corrupt(f.offset(126), "embedded volume", expected, found).into());
     }
@@ -155,8 +155,8 @@ pub(super) fn bounds(volume: &dyn Disk) -> Result<Bounds> {
 
 impl Header {
     /// Parses the [`SIZE`] bytes at [`AT`] of the file system.
-    pub(super) fn parse(bytes: &[u8], part: Bounds) -> Result<Self> {
-        let f = Fields::new("volume header", bytes, part.start + AT);
+    pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Self> {
+        let f = Fields::new("volume header", bytes, bounds.start + AT);
         let signature = f.u16_be(0)?;
         if !matches!(signature, HFS_PLUS | HFSX) {
             let found = format!("{signature:#x}");

@@ -135,27 +135,27 @@ struct Replayed {
 fn read(source: &Source, info: u64) -> Result<Replayed> {
     let mut raw = [0; INFO];
     source.read(info, &mut raw)?;
-    let base = source.part.start;
+    let base = source.bounds.start;
     let f = Fields::new("journal info block", &raw, base + info);
     let flags = f.u32_be(0)?;
     if flags & IN_FS == 0 {
         return Err(
-            ParseError::corrupt(base + info, "place of the journal", "on this volume", "on another device").into()
+            ParseError::corrupt(base + info, "location of the journal", "on this volume", "on another device").into()
         );
     }
     if flags & NEED_INIT != 0 {
         return Ok(Replayed::default());
     }
-    let (at, room) = (f.u64_be(36)?, f.u64_be(44)?);
+    let (at, available) = (f.u64_be(36)?, f.u64_be(44)?);
     let mut raw = [0; HEADER];
     source.read(at, &mut raw)?;
     let f = Fields::new("journal header", &raw, base.saturating_add(at));
     let little = f.u32_le(4)? == ENDIAN;
     let n = Numbers { f, little };
-    let marks = (n.u32(0)?, n.u32(4)?);
-    if marks != (MAGIC, ENDIAN) {
+    let magic = (n.u32(0)?, n.u32(4)?);
+    if magic != (MAGIC, ENDIAN) {
         let expected = format!("{MAGIC:#x} and {ENDIAN:#x}");
-        let found = format!("{:#x} and {:#x}", marks.0, marks.1);
+        let found = format!("{:#x} and {:#x}", magic.0, magic.1);
         return Err(ParseError::corrupt(f.offset(0), "magic numbers of the journal", expected, found).into());
     }
     let (start, end, size) = (n.u64(8)?, n.u64(16)?, n.u64(24)?);
@@ -170,7 +170,7 @@ fn read(source: &Source, info: u64) -> Result<Replayed> {
     let list = usize::try_from(n.u32(32)?).unwrap_or(usize::MAX);
     let header = u64::from(n.u32(40)?);
     let inside = |position: u64| (header..=size).contains(&position);
-    let valid = header >= SECTOR && header % SECTOR == 0 && size <= room && inside(start) && inside(end);
+    let valid = header >= SECTOR && header % SECTOR == 0 && size <= available && inside(start) && inside(end);
     if !valid || !(LIST_SUM..=1 << 20).contains(&list) || list as u64 > size - header {
         let found = format!("{start} to {end} of {size} bytes, {header} of header, {list} of lists");
         return Err(ParseError::corrupt(f.offset(8), "numbers of the journal", "ones that fit together", found).into());
@@ -317,9 +317,9 @@ impl Journal<'_> {
             }
             // Block numbers are in sectors of the header's size.
             let to = number.checked_mul(self.header);
-            let to = to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.part.size));
+            let to = to.filter(|to| to.checked_add(size.into()).is_some_and(|end| end <= self.source.bounds.size));
             let Some(to) = to else {
-                let expected = format!("within {} bytes", self.source.part.size);
+                let expected = format!("within {} bytes", self.source.bounds.size);
                 return Err(bad("offset of a block", expected, number.to_string()));
             };
             blocks.push((to, bytes));
@@ -329,7 +329,7 @@ impl Journal<'_> {
 
     /// Converts a position in the journal to an offset on the volume.
     fn byte(&self, position: u64) -> u64 {
-        self.source.part.start.saturating_add(self.at.saturating_add(position))
+        self.source.bounds.start.saturating_add(self.at.saturating_add(position))
     }
 }
 

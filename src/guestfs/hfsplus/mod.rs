@@ -133,8 +133,8 @@ impl HfsPlus {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
-        let part = header::bounds(&*volume)?;
-        let mut source = Source { volume, part, overlay: journal::Overlay::default() };
+        let bounds = header::bounds(&*volume)?;
+        let mut source = Source { volume, bounds, overlay: journal::Overlay::default() };
         let mut header = read_header(&source)?;
         let (mut notes, mut replayed) = (Vec::new(), false);
         if let Some(block) = header.journal {
@@ -150,7 +150,7 @@ impl HfsPlus {
         if header.inconsistent {
             notes.push("It is marked as inconsistent; check it with Disk Utility within the guest".to_owned());
         }
-        notes.extend(shortage(header.least_size(), source.part.size));
+        notes.extend(shortage(header.least_size(), source.bounds.size));
         let none = || Tree::none(btree::Kind::Catalog);
         let mut fs = Self {
             facts: Facts::default(),
@@ -286,7 +286,7 @@ impl HfsPlus {
 fn read_header(source: &Source) -> Result<Header> {
     let mut bytes = [0; header::SIZE];
     source.read(header::AT, &mut bytes)?;
-    Header::parse(&bytes, source.part)
+    Header::parse(&bytes, source.bounds)
 }
 
 /// The Finder's information without the fields that macOS hides: the time when a file was added to its directory, a
@@ -355,7 +355,7 @@ impl GuestFs for HfsPlus {
         let extent = if self.source.overlay.touches(chunk.at, len) {
             FileExtent::Decoded
         } else {
-            FileExtent::Stored(self.source.part.start + chunk.at)
+            FileExtent::Stored(self.source.bounds.start + chunk.at)
         };
         Ok(FileRun { extent, len })
     }

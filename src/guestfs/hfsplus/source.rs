@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// A volume, or the range of it that holds the file system.
 pub(super) struct Source {
     pub(super) volume: Arc<dyn Disk>,
-    pub(super) part: Bounds,
+    pub(super) bounds: Bounds,
     pub(super) overlay: Overlay,
 }
 
@@ -19,13 +19,17 @@ impl Source {
     /// Fills `buf` with the bytes from byte `at` of the file system on.
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let end = at.checked_add(buf.len() as u64);
-        if end.is_none_or(|end| end > self.part.size) {
-            let expected = format!("one within {} bytes (the volume may be cut short)", self.part.size);
-            return Err(
-                ParseError::corrupt(self.part.start, "place of a block", expected, format_args!("byte {at}")).into()
-            );
+        if end.is_none_or(|end| end > self.bounds.size) {
+            let expected = format!("one within {} bytes (the volume may be cut short)", self.bounds.size);
+            return Err(ParseError::corrupt(
+                self.bounds.start,
+                "offset of a block",
+                expected,
+                format_args!("byte {at}"),
+            )
+            .into());
         }
-        self.volume.read_at(self.part.start + at, buf)?;
+        self.volume.read_at(self.bounds.start + at, buf)?;
         self.overlay.patch(at, buf);
         Ok(())
     }
@@ -69,7 +73,7 @@ impl HfsPlus {
         if end > u64::from(self.header.blocks) {
             let expected = format!("blocks below {}", self.header.blocks);
             let found = format!("{} from {} on", extent.count, extent.start);
-            return Err(ParseError::corrupt(self.source.part.start, "extent of a file", expected, found).into());
+            return Err(ParseError::corrupt(self.source.bounds.start, "extent of a file", expected, found).into());
         }
         let size = u64::from(self.header.block_size);
         let at = (u64::from(extent.start) + within) * size + skip;
@@ -93,7 +97,7 @@ impl HfsPlus {
         if end > owned.fork.size {
             let what = format!("size of a fork of file {}", owned.file);
             let expected = format!("at least {end} bytes");
-            return Err(ParseError::corrupt(self.source.part.start, what, expected, owned.fork.size).into());
+            return Err(ParseError::corrupt(self.source.bounds.start, what, expected, owned.fork.size).into());
         }
         let mut done = 0;
         while done < buf.len() {

@@ -1,7 +1,7 @@
 //! Directories: sequences of directory records (ECMA-119, 6.8).
 
 use super::record::Record;
-use super::{Iso, MAX_PARTS, kind, names, next_sector};
+use super::{Iso, MAX_EXTENTS, kind, names, next_sector};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use std::ops::ControlFlow;
@@ -54,7 +54,7 @@ impl Iso {
     fn whole_record(&self, at: u64) -> Result<Option<(Record, u64)>> {
         let Some(first) = self.record(at)? else { return Ok(None) };
         let mut last = first.clone();
-        for _ in 0..MAX_PARTS {
+        for _ in 0..MAX_EXTENTS {
             if !last.has_more() || last.is_directory() {
                 break;
             }

@@ -36,7 +36,7 @@ const FILES_CACHED: usize = 16 << 10;
 /// Decompressed blocks of compressed files, at most 1 MiB each.
 const BLOCKS_CACHED: usize = 32;
 /// The most extents of a file. An extent has up to 4 GiB, so this is far above real ones.
-const MAX_PARTS: usize = 16 << 10;
+const MAX_EXTENTS: usize = 16 << 10;
 
 /// An opened file system.
 pub struct Iso {
@@ -192,7 +192,7 @@ impl Iso {
     /// Collects the extents of a file, one for each of its records.
     fn find_extents(&self, opened: &mut Opened) -> Result<()> {
         let mut record = opened.record.clone();
-        for _ in 0..MAX_PARTS {
+        for _ in 0..MAX_EXTENTS {
             let (at, len) = (record.data_at(self.block_size()), u64::from(record.data_len));
             // The location of an empty extent is meaningless.
             if len > 0 {
@@ -207,7 +207,7 @@ impl Iso {
             record = self.next_record(&record)?;
         }
         let what = "extents of a file";
-        Err(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_PARTS}"), "more").into())
+        Err(ParseError::corrupt(opened.record.at, what, format_args!("at most {MAX_EXTENTS}"), "more").into())
     }
 
     /// Reads the next record of a file that continues.
@@ -221,7 +221,7 @@ impl Iso {
             next => next,
         };
         next.filter(|next| next.identifier == record.identifier && !next.is_directory()).ok_or_else(|| {
-            Error::from(ParseError::corrupt(at, "next part of a file", "a record with the same name", "none"))
+            Error::from(ParseError::corrupt(at, "next extent of a file", "a record with the same name", "none"))
         })
     }
 

@@ -93,7 +93,7 @@ fn reads_file_with_several_extents() {
     }
     let opened = open(disc(2048, &[], &[record(b"BIG", 30, 2048, 0x80, &[]), record(b"OTHER", 28, 10, 0, &[])]));
     assert_eq!(names(&opened.1), ["BIG", "OTHER"]);
-    assert!(content(&opened, "BIG").unwrap_err().to_string().contains("next part of a file"));
+    assert!(content(&opened, "BIG").unwrap_err().to_string().contains("next extent of a file"));
     assert_eq!(content(&opened, "OTHER").unwrap(), vec![112; 10]);
 }
 

@@ -79,7 +79,7 @@ impl Ntfs {
         let record = self.record(number)?;
         let bad = |what: &str, expected: String, found: String| {
             Error::from(ParseError::corrupt(
-                self.record_place(number),
+                self.record_offset(number),
                 format!("{what} of file record {number}"),
                 expected,
                 found,

@@ -52,7 +52,7 @@ impl Ntfs {
         let Some(blocks) = directory.stream(kind::INDEX_ALLOCATION, &NAMES)? else { return Ok(()) };
         let bitmap = directory.stream(kind::BITMAP, &NAMES)?.ok_or_else(|| {
             let what = format!("bitmap of the index blocks of directory {}", directory.number);
-            ParseError::corrupt(self.record_place(directory.number), what, "one", "none")
+            ParseError::corrupt(self.record_offset(directory.number), what, "one", "none")
         })?;
         let bitmap = self.small_stream(&bitmap, directory.number)?;
         let count = (bitmap.len() as u64 * 8).min(blocks.size() / block_size as u64);
@@ -88,7 +88,7 @@ impl Ntfs {
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("index", bytes, at);
         let word =
-            |place: usize| f.u32_le(place).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(Error::from);
+            |position: usize| f.u32_le(position).map(|n| usize::try_from(n).unwrap_or(usize::MAX)).map_err(Error::from);
         let end = header.saturating_add(word(header + 4)?);
         if end > bytes.len() {
             let cause = ParseError::corrupt(
@@ -99,27 +99,29 @@ impl Ntfs {
             );
             return Err(cause.into());
         }
-        let mut place = header.saturating_add(word(header)?);
-        while place + 16 <= end {
-            let len = usize::from(f.u16_le(place + 8)?);
-            if len < 16 || !len.is_multiple_of(8) || len > end - place {
-                let expected = format!("a multiple of 8 from 16 to {}", end - place);
-                return Err(ParseError::corrupt(f.offset(place + 8), "length of an index entry", expected, len).into());
+        let mut position = header.saturating_add(word(header)?);
+        while position + 16 <= end {
+            let len = usize::from(f.u16_le(position + 8)?);
+            if len < 16 || !len.is_multiple_of(8) || len > end - position {
+                let expected = format!("a multiple of 8 from 16 to {}", end - position);
+                return Err(
+                    ParseError::corrupt(f.offset(position + 8), "length of an index entry", expected, len).into()
+                );
             }
-            if f.u16_le(place + 12)? & LAST != 0 {
+            if f.u16_le(position + 12)? & LAST != 0 {
                 break;
             }
-            let next = block << BLOCK_SHIFT | (place + len) as u64;
-            let part = Fields::new("name", f.bytes(place, len)?, f.offset(place));
-            let reported = match self.entry(&part, next) {
-                Ok(Some(entry)) if place >= skip => each(entry),
-                Err(error) if place >= skip => skip_over(error),
+            let next = block << BLOCK_SHIFT | (position + len) as u64;
+            let raw = Fields::new("name", f.bytes(position, len)?, f.offset(position));
+            let reported = match self.entry(&raw, next) {
+                Ok(Some(entry)) if position >= skip => each(entry),
+                Err(error) if position >= skip => skip_over(error),
                 _ => ControlFlow::Continue(()),
             };
             if reported.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            place += len;
+            position += len;
         }
         Ok(ControlFlow::Continue(()))
     }

@@ -50,21 +50,21 @@ impl Ntfs {
             return Ok(None);
         }
         let mut head = [0; HEADER];
-        let place = self.read_stream(stream, at, &mut head)?;
+        let volume_at = self.read_stream(stream, at, &mut head)?;
         let Some(signature) = SIGNATURES.into_iter().find(|signature| head.starts_with(*signature)) else {
             return Ok(None);
         };
-        let size = Fields::new("restart page", &head, place).u32_le(16)?;
+        let size = Fields::new("restart page", &head, volume_at).u32_le(16)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if !(512..=MAX_PAGE).contains(&size) || !size.is_power_of_two() {
-            let cause = ParseError::corrupt(place + 16, "size of a restart page", "512 to 65536", size);
+            let cause = ParseError::corrupt(volume_at + 16, "size of a restart page", "512 to 65536", size);
             return Err(cause.into());
         }
         let mut page = vec![0; size];
         self.read_stream(stream, at, &mut page)?;
         let read = |mut page: Vec<u8>| -> Result<(u64, bool), ParseError> {
-            apply_fixups(&mut page, place, signature)?;
-            let f = Fields::new("restart page", &page, place);
+            apply_fixups(&mut page, volume_at, signature)?;
+            let f = Fields::new("restart page", &page, volume_at);
             let area = usize::from(f.u16_le(24)?);
             let (client, flags) = (f.u16_le(area + 12)?, f.u16_le(area + 14)?);
             Ok((f.u64_le(area)?, client != NO_CLIENT && flags & CLEAN == 0))

@@ -111,7 +111,7 @@ impl Ntfs {
                 self.mft = runs;
                 Ok(())
             }
-            _ => Err(ParseError::corrupt(self.record_place(MFT), "file table", "a stream in clusters", "none").into()),
+            _ => Err(ParseError::corrupt(self.record_offset(MFT), "file table", "a stream in clusters", "none").into()),
         }
     }
 
@@ -171,7 +171,7 @@ impl Ntfs {
     }
 
     /// The offset of a file record on the volume, for messages.
-    fn record_place(&self, number: u64) -> u64 {
+    fn record_offset(&self, number: u64) -> u64 {
         let byte = number.saturating_mul(self.boot.record as u64);
         let run = self.mft.find(byte / self.boot.cluster);
         run.and_then(|run| Some((run.lcn?, run.first))).map_or(0, |(lcn, first)| {
@@ -185,7 +185,7 @@ impl Ntfs {
             .checked_mul(self.boot.record as u64)
             .ok_or_else(|| ParseError::corrupt(0, "number of a file record", "one within the file table", number))?;
         self.read_runs(&self.mft, byte, &mut bytes)?;
-        Record::parse(bytes, self.record_place(number)).map_err(Error::from)
+        Record::parse(bytes, self.record_offset(number)).map_err(Error::from)
     }
 
     /// Fills `buf` with the bytes of runs from `offset` on. Returns the offset of the first byte on the volume.

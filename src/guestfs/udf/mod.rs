@@ -101,7 +101,7 @@ impl Udf {
         udf.root = udf.find_root()?;
         let root = udf.opened(udf.root())?;
         if root.entry.attributes.kind != NodeKind::Directory {
-            let at = udf.place(udf.root)?.0;
+            let at = udf.locate(udf.root)?.0;
             return Err(
                 ParseError::corrupt(at, "type of the root directory", "a directory", root.entry.file_type).into()
             );
@@ -139,7 +139,7 @@ impl Udf {
 
     /// Reads a block of metadata, and returns its offset on the volume too.
     fn block(&self, address: Address) -> Result<(Vec<u8>, u64)> {
-        let at = self.place(address)?.0;
+        let at = self.locate(address)?.0;
         Ok((self.bytes(at, self.block_size(), "block")?, at))
     }
 
@@ -196,10 +196,10 @@ impl Udf {
         let block = u64::from(recorded.block) + skip / size;
         let block = u32::try_from(block)
             .map_err(|_| ParseError::corrupt(entry.descriptors_at, "block of a file", "a number of 32 bits", block))?;
-        let (place, count) = self.place(Address { block, ..recorded })?;
+        let (at, count) = self.locate(Address { block, ..recorded })?;
         let within = skip % size;
         let len = left.min(count.saturating_mul(size) - within);
-        Ok(FileRun { extent: FileExtent::Stored(place + within), len })
+        Ok(FileRun { extent: FileExtent::Stored(at + within), len })
     }
 
     /// Fills `buf` with a file's bytes from `offset` on. Returns the offset of the first one on the volume.

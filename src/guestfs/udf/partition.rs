@@ -72,7 +72,7 @@ impl Udf {
     }
 
     /// Maps a block to its offset on the volume in bytes, with the number of contiguous blocks.
-    pub(super) fn place(&self, address: Address) -> Result<(u64, u64)> {
+    pub(super) fn locate(&self, address: Address) -> Result<(u64, u64)> {
         let Address { partition, block } = address;
         let bad = |expected: String| {
             let what = format!("block of partition {partition}");
@@ -97,7 +97,7 @@ impl Udf {
                 let mapped = usize::try_from(block).ok().and_then(|index| table.get(index).copied());
                 let mapped = mapped.filter(|mapped| *mapped != UNUSED);
                 let block = mapped.ok_or_else(|| bad("one in the virtual allocation table".to_owned()))?;
-                return Ok((self.place(Address { partition: *partition, block })?.0, 1));
+                return Ok((self.locate(Address { partition: *partition, block })?.0, 1));
             }
             Some(Blocks::Metadata { partition, extents }) => {
                 let index = extents.partition_point(|(first, ..)| *first <= at).checked_sub(1);
@@ -105,7 +105,7 @@ impl Udf {
                 let (first, count, block) = extent.ok_or_else(|| bad("one in the metadata file".to_owned()))?;
                 let skip = at - first;
                 let block = u32::try_from(u64::from(block) + skip).unwrap_or(u32::MAX);
-                let (offset, follow) = self.place(Address { partition: *partition, block })?;
+                let (offset, follow) = self.locate(Address { partition: *partition, block })?;
                 return Ok((offset, follow.min(count - skip)));
             }
         };
@@ -150,10 +150,10 @@ impl Udf {
         }
         let mut moved = Vec::new();
         for entry in 0..count {
-            let (original, place) = (f.u32_le(56 + entry * 8), f.u32_le(60 + entry * 8));
-            let (original, place) = (original?, place?);
+            let (original, target) = (f.u32_le(56 + entry * 8), f.u32_le(60 + entry * 8));
+            let (original, target) = (original?, target?);
             if original < SPARING_FREE {
-                moved.push((original, place));
+                moved.push((original, target));
             }
         }
         moved.sort_unstable();
@@ -194,7 +194,7 @@ impl Udf {
         let most = MAX_VIRTUAL.min(self.blocks.size() / self.block_size() * 4 + (64 << 10));
         if size > most {
             let what = "size of the virtual allocation table";
-            return Err(ParseError::corrupt(self.place(address)?.0, what, format_args!("at most {most}"), size).into());
+            return Err(ParseError::corrupt(self.locate(address)?.0, what, format_args!("at most {most}"), size).into());
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let file = Opened { entry: entry.clone(), extents: self.extents(address, entry)? };
@@ -229,7 +229,7 @@ impl Udf {
     fn metadata_file(&self, address: Address, kind: u8) -> Result<Vec<(u64, u64, u32)>> {
         let entry = self.read_entry(address)?;
         if entry.file_type != kind {
-            let at = self.place(address)?.0;
+            let at = self.locate(address)?.0;
             return Err(
                 ParseError::corrupt(at + TAG as u64 + 11, "type of the metadata file", kind, entry.file_type).into()
             );

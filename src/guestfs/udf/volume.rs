@@ -137,10 +137,10 @@ impl Volume {
 
     fn of_sequence(disk: &dyn Disk, block_size: u32, extent: Extent) -> Result<Self> {
         let sequence = Sequence::read(disk, block_size, extent)?;
-        let place = u64::from(extent.location) * u64::from(block_size);
+        let offset = u64::from(extent.location) * u64::from(block_size);
         let missing = |what: &str| {
             let expected = format!("a {what} descriptor");
-            Error::from(ParseError::corrupt(place, "volume descriptors", expected, "none"))
+            Error::from(ParseError::corrupt(offset, "volume descriptors", expected, "none"))
         };
         let (_, logical, at) = sequence.logical.as_ref().ok_or_else(|| missing("logical volume"))?;
         let f = Fields::new("logical volume descriptor", logical, *at);
@@ -183,8 +183,8 @@ impl Volume {
         for _ in 0..maps {
             let len = usize::from(*table.get(at + 1).unwrap_or(&0));
             let raw = table.get(at..at + len).filter(|raw| raw.len() >= 6).ok_or_else(|| {
-                let place = f.offset(440 + at);
-                ParseError::corrupt(place, "length of a partition map", format_args!("from 6 to {}", table.len()), len)
+                let offset = f.offset(440 + at);
+                ParseError::corrupt(offset, "length of a partition map", format_args!("from 6 to {}", table.len()), len)
             })?;
             partitions.push(partition(raw, f.offset(440 + at))?);
             at += len;

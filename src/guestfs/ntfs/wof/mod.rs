@@ -115,19 +115,14 @@ impl Ntfs {
             return Err(bad("chunk table", expected, format!("up to {end}")));
         };
         let mut bytes = vec![0; usize::try_from(compressed_len).unwrap_or(0)];
-        let place = self.read_stream(compressed, start, &mut bytes)?;
+        let volume_at = self.read_stream(compressed, start, &mut bytes)?;
         let bytes: Arc<[u8]> = if compressed_len == len {
             bytes.into()
         } else {
             let mut out = vec![0; usize::try_from(len).unwrap_or(0)];
             algorithm.decompress(&bytes, &mut out).ok_or_else(|| {
                 let what = format!("chunk {index} of the compressed file with record {record}");
-                Error::from(ParseError::corrupt(
-                    place,
-                    what,
-                    format_args!("{algorithm:?}"),
-                    "bytes that do not decompress",
-                ))
+                ParseError::corrupt(volume_at, what, format_args!("{algorithm:?}"), "bytes that do not decompress")
             })?;
             out.into()
         };
