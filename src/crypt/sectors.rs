@@ -67,8 +67,8 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit> Xts<C> {
         let unit = unit / BLOCK;
         let (blocks, _) = Block::slice_as_chunks_mut(bytes);
         let mut tweaks = [0; BATCH * SECTOR / BLOCK];
-        for (batch, number) in blocks.chunks_mut(BATCH * unit).zip((first..).step_by(BATCH)) {
-            self.fill(&mut tweaks, unit, number);
+        for (batch, index) in blocks.chunks_mut(BATCH * unit).zip((first..).step_by(BATCH)) {
+            self.fill(&mut tweaks, unit, index);
             xor(batch, &tweaks);
             aes(&self.data, batch);
             xor(batch, &tweaks);
@@ -78,8 +78,8 @@ impl<C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit> Xts<C> {
     /// Computes the tweaks of a batch of units of `unit` blocks.
     fn fill(&self, tweaks: &mut [u128], unit: usize, first: u64) {
         let mut starts = [Block::default(); BATCH];
-        for (start, number) in starts.iter_mut().zip(first..) {
-            *start = u128::from(number).to_le_bytes().into();
+        for (start, index) in starts.iter_mut().zip(first..) {
+            *start = u128::from(index).to_le_bytes().into();
         }
         self.tweak.encrypt_blocks(&mut starts);
         for (unit, start) in tweaks.chunks_exact_mut(unit).zip(starts) {

@@ -31,7 +31,7 @@ impl Budget {
         Taken { budget: self, bytes }
     }
 
-    /// A number is right even when a thread panicked.
+    /// The counter is right even when a thread panicked.
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -88,15 +88,15 @@ impl ChainDisk {
         self.leaf().writer().ok_or(Error::ReadOnly)
     }
 
-    /// Calls `each` with the segments of a range in order, joined across regions, and where in the range each begins.
+    /// Calls `each` with the chunks of a range in order, joined across regions, and where in the range each begins.
     fn chunks(&self, offset: u64, len: u64, each: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()> {
         let end = offset + len;
         let mut at = offset;
         let mut open: Option<(u64, Chunk)> = None;
         while at < end {
-            let number = at / REGION;
-            let mut start = number * REGION;
-            let region = match self.flat.region(&self.links, self.size, number) {
+            let index = at / REGION;
+            let mut start = index * REGION;
+            let region = match self.flat.region(&self.links, self.size, index) {
                 Ok(region) => region,
                 // A part of it cannot be read, which need not be in the range.
                 Err(_) => {
@@ -125,7 +125,7 @@ impl ChainDisk {
         open.map_or(Ok(()), |(begin, last)| each(begin, last))
     }
 
-    /// Fills `buf` with the bytes of a segment of the same length.
+    /// Fills `buf` with the bytes of a chunk of the same length.
     pub(super) fn read_chunk(&self, source: Source, buf: &mut [u8]) -> Result<()> {
         match source {
             Source::Zero => buf.fill(0),
@@ -190,7 +190,7 @@ impl Disk for ChainDisk {
         check_range(offset, buf.len() as u64, self.size)?;
         self.flat.stable(|| {
             self.chunks(offset, buf.len() as u64, &mut |begin, chunk| {
-                // A segment lies within the buffer, so its numbers fit.
+                // A chunk lies within the buffer, so its offsets fit.
                 let begin = usize::try_from(begin).unwrap_or(usize::MAX);
                 let len = usize::try_from(chunk.len).unwrap_or(usize::MAX);
                 self.read_chunk(chunk.source, &mut buf[begin..][..len])

@@ -47,7 +47,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Extends the segment by `next` if that continues it.
+    /// Extends the chunk by `next` if that continues it.
     pub(super) fn join(&mut self, next: Chunk) -> bool {
         // A part of a cluster is decoded as it is; joining only matters for what is read from files.
         let follows = !matches!(self.source, Source::Encoded { .. }) && self.source.advance(self.len) == next.source;
@@ -72,7 +72,7 @@ pub(super) struct Flat {
     regions: Cache<u64, Arc<[Chunk]>, ByRuns>,
     /// Counts changes of the map; see [`Flat::region`].
     changes: AtomicU64,
-    /// Counts the changes after which the position of a segment may come to hold other bytes of the disk.
+    /// Counts the changes after which the position of a chunk may come to hold other bytes of the disk.
     moved: AtomicU64,
     /// Held for reading over putting a region in, for writing over taking some out.
     gate: RwLock<()>,
@@ -94,18 +94,18 @@ impl Flat {
         }
     }
 
-    /// The segments of a region of a disk of `size` bytes.
-    pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, number: u64) -> Result<Arc<[Chunk]>> {
-        if let Some(chunks) = self.regions.get(&number) {
+    /// The chunks of a region of a disk of `size` bytes.
+    pub(super) fn region(&self, links: &[Box<dyn Image>], size: u64, index: u64) -> Result<Arc<[Chunk]>> {
+        if let Some(chunks) = self.regions.get(&index) {
             return Ok(chunks);
         }
         let changes = self.changes.load(Ordering::Acquire);
-        let start = number * REGION;
+        let start = index * REGION;
         let chunks = merge(links, start, REGION.min(size - start))?;
         // An answer from before a change must not be cached after it.
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if self.changes.load(Ordering::Acquire) == changes {
-            self.regions.insert(number, chunks.clone());
+            self.regions.insert(index, chunks.clone());
         }
         Ok(chunks)
     }
@@ -136,13 +136,13 @@ impl Flat {
             self.regions.clear();
             return;
         }
-        for number in first..last {
-            self.regions.remove(&number);
+        for index in first..last {
+            self.regions.remove(&index);
         }
     }
 }
 
-/// The segments of a range of the disk.
+/// The chunks of a range of the disk.
 pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Arc<[Chunk]>> {
     let (mut at, end) = (offset, offset + len);
     let mut chunks: Vec<Chunk> = Vec::new();

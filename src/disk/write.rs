@@ -94,8 +94,8 @@ impl Range {
 
 impl ChainDisk {
     fn stripe(&self, width: u64, offset: u64) -> MutexGuard<'_, ()> {
-        let number = offset / width % STRIPES as u64;
-        let lock = &self.write.stripes[usize::try_from(number).unwrap_or(0)];
+        let stripe = offset / width % STRIPES as u64;
+        let lock = &self.write.stripes[usize::try_from(stripe).unwrap_or(0)];
         lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

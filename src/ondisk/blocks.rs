@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A part of a range that lies in one block.
 pub(crate) struct Part {
-    /// The block's number.
+    /// The index of the block.
     pub(crate) block: u64,
     /// Bytes from the start of the block.
     pub(crate) within: Range<u64>,

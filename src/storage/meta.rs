@@ -73,9 +73,9 @@ impl MetaCache {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.checked_add(done as u64).ok_or_else(|| self.ends(offset, what, buf.len()))?;
-            let (number, skip) = self.split(at);
+            let (index, skip) = self.split(at);
             let len = (self.page - skip).min(buf.len() - done);
-            self.with_page(number, |page| {
+            self.with_page(index, |page| {
                 let end = (skip + len).min(page.valid);
                 let have = end.saturating_sub(skip);
                 buf[done..done + have].copy_from_slice(&page.bytes[skip..skip + have]);
@@ -101,15 +101,15 @@ impl MetaCache {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut done = 0;
         while done < bytes.len() {
-            let (number, skip) = self.split(offset.saturating_add(done as u64));
+            let (index, skip) = self.split(offset.saturating_add(done as u64));
             let len = (self.page - skip).min(bytes.len() - done);
             let chunk = &bytes[done..done + len];
             // The page may be dropped between reading and changing it, so it is looked up again under one lock.
             loop {
-                self.with_page(number, |_| ())?;
+                self.with_page(index, |_| ())?;
                 let mut state = self.lock();
                 let state = &mut *state;
-                if let Some(page) = state.pages.get_mut(&number) {
+                if let Some(page) = state.pages.get_mut(&index) {
                     page.bytes[skip..skip + len].copy_from_slice(chunk);
                     page.valid = page.valid.max(skip + len);
                     let (from, to) = page.dirty.unwrap_or_else(|| {
@@ -137,19 +137,19 @@ impl MetaCache {
     /// # Errors
     /// [`Error::Io`](super::Error::Io); what was not written stays changed.
     pub fn write_back(&self) -> Result<()> {
-        let mut numbers: Vec<u64> = {
+        let mut indices: Vec<u64> = {
             let state = self.lock();
             state.pages.iter().filter(|(_, p)| p.dirty.is_some()).map(|(n, _)| *n).collect()
         };
-        numbers.sort_unstable();
-        for number in numbers {
+        indices.sort_unstable();
+        for index in indices {
             // Held over the write: a change to this page meanwhile would otherwise be marked as written.
             let mut state = self.lock();
             let state = &mut *state;
-            if let Some(page) = state.pages.get_mut(&number)
+            if let Some(page) = state.pages.get_mut(&index)
                 && let Some((from, to)) = page.dirty
             {
-                storage::write_all(&*self.file, &page.bytes[from..to], self.start_of(number) + from as u64)?;
+                storage::write_all(&*self.file, &page.bytes[from..to], self.start_of(index) + from as u64)?;
                 page.dirty = None;
                 state.dirty -= 1;
             }
@@ -169,14 +169,14 @@ impl MetaCache {
         Ok(())
     }
 
-    fn with_page<T>(&self, number: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
+    fn with_page<T>(&self, index: u64, f: impl FnOnce(&mut Page) -> T) -> Result<T> {
         let mut f = Some(f);
         loop {
             let changes = {
                 let mut state = self.lock();
                 state.clock += 1;
                 let clock = state.clock;
-                if let Some(page) = state.pages.get_mut(&number) {
+                if let Some(page) = state.pages.get_mut(&index) {
                     page.used = clock;
                     if let Some(f) = f.take() {
                         return Ok(f(page));
@@ -184,7 +184,7 @@ impl MetaCache {
                 }
                 state.changes
             };
-            let bytes = storage::read_up_to(&*self.file, self.start_of(number), self.page)?;
+            let bytes = storage::read_up_to(&*self.file, self.start_of(index), self.page)?;
             let mut state = self.lock();
             if state.changes != changes {
                 continue;
@@ -193,7 +193,7 @@ impl MetaCache {
             let mut full = bytes;
             full.resize(self.page, 0);
             let used = state.clock;
-            state.pages.entry(number).or_insert_with(|| Page {
+            state.pages.entry(index).or_insert_with(|| Page {
                 bytes: full.into_boxed_slice(),
                 valid,
                 dirty: None,
@@ -222,8 +222,8 @@ impl MetaCache {
         (offset / page, usize::try_from(offset % page).unwrap_or(0))
     }
 
-    fn start_of(&self, number: u64) -> u64 {
-        number * self.page as u64
+    fn start_of(&self, index: u64) -> u64 {
+        index * self.page as u64
     }
 }
 

@@ -31,7 +31,7 @@ pub(in crate::image) enum Grant {
 /// The space of a file, in units of one size.
 ///
 /// A unit is free, reserved ([`take`](Self::take)), in use ([`commit`](Self::commit)) or pending free
-/// ([`leave`](Self::leave)): the map in memory does not point to it any more, but the one on the disk may, until a
+/// ([`free_after_flush`](Self::free_after_flush)): the map in memory does not point to it any more, but the one on the disk may, until a
 /// flush.
 #[derive(Debug)]
 pub(in crate::image) struct Space {
@@ -207,7 +207,7 @@ impl Space {
     }
 
     /// The map in memory does not point to the units of a range of the file any more: they are free after a flush.
-    pub(in crate::image) fn leave(&mut self, positions: &Range<u64>) {
+    pub(in crate::image) fn free_after_flush(&mut self, positions: &Range<u64>) {
         self.pending_free.push(self.units(positions));
     }
 
@@ -296,7 +296,7 @@ mod tests {
         let file = MemFile::new("/t/a", vec![9; 140]);
         let mut space = space(&[0, 1, 2, 3], 4, 4);
         assert_eq!(space.take(1), Taken::Full);
-        space.leave(&(110..130));
+        space.free_after_flush(&(110..130));
         assert_eq!(space.take(1), Taken::FlushFirst);
         space.flushed(&*file);
         assert_eq!(file.bytes()[105..135], [[9; 5].as_slice(), &[0; 20], &[9; 5]].concat());

@@ -13,16 +13,16 @@ pub(in crate::image) struct State {
     /// Something was written since the last flush.
     written: AtomicBool,
     /// The file says, on the disk, that it is in use or changed.
-    marked: Mutex<bool>,
+    dirty: Mutex<bool>,
 }
 
 impl State {
-    /// Before something is written. The first time, `mark` records in the file, durably, that it changes.
-    pub(in crate::image) fn mark_dirty(&self, mark: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*marked {
-            mark()?;
-            *marked = true;
+    /// Before something is written. The first time, `record` records in the file, durably, that it changes.
+    pub(in crate::image) fn mark_dirty(&self, record: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*dirty {
+            record()?;
+            *dirty = true;
         }
         self.written.store(true, Ordering::Release);
         Ok(())
@@ -37,12 +37,12 @@ impl State {
         Ok(())
     }
 
-    /// Calls `unmark` if the file says that it is in use.
-    pub(in crate::image) fn close(&self, unmark: impl FnOnce() -> Result<()>) -> Result<()> {
-        let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
-        if *marked {
-            unmark()?;
-            *marked = false;
+    /// Calls `clear` if the file says that it is in use.
+    pub(in crate::image) fn close(&self, clear: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        if *dirty {
+            clear()?;
+            *dirty = false;
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// The first byte of the disk after the chunk. The numbers were checked when it was made.
+    /// The first byte of the disk after the chunk. The values were checked when it was made.
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
     }
@@ -138,22 +138,22 @@ impl Chunks {
         self.list.iter().any(|chunk| !matches!(chunk.kind, Kind::Zero | Kind::Raw))
     }
 
-    /// The chunk of a number, as [`Extent::Encoded`] has it.
-    pub(super) fn get(&self, number: u64) -> Option<&Chunk> {
-        self.list.get(usize::try_from(number).ok()?)
+    /// The chunk with an index, as [`Extent::Encoded`] has it.
+    pub(super) fn get(&self, index: u64) -> Option<&Chunk> {
+        self.list.get(usize::try_from(index).ok()?)
     }
 
     /// What holds the bytes of the disk from `offset` on; none when no chunk does.
     pub(super) fn extent(&self, offset: u64, len: u64) -> Option<Run> {
         let after = self.list.partition_point(|chunk| chunk.start <= offset);
-        let number = after.checked_sub(1)?;
-        let chunk = self.list.get(number)?;
+        let index = after.checked_sub(1)?;
+        let chunk = self.list.get(index)?;
         let skip = offset - chunk.start;
         let left = chunk.len.checked_sub(skip).filter(|left| *left > 0)?;
         let extent = match chunk.kind {
             Kind::Zero => Extent::Zero,
             Kind::Raw => Extent::Stored { file: 0, offset: chunk.offset + skip },
-            _ => Extent::Encoded { cluster: number as u64, skip, size: chunk.len },
+            _ => Extent::Encoded { cluster: index as u64, skip, size: chunk.len },
         };
         Some(Run { extent, len: len.min(left) })
     }
@@ -202,8 +202,8 @@ fn parse_table(table: &Table, trailer: &Trailer, list: &mut Vec<Chunk>) -> Resul
     }
     let (first_sector, data_offset) = (f.u64_be(8)?, f.u64_be(24)?);
     let count = f.u32_be(FIRST_CHUNK - 4)?;
-    for number in 0..count as usize {
-        let at = number.saturating_mul(CHUNK).saturating_add(FIRST_CHUNK);
+    for index in 0..count as usize {
+        let at = index.saturating_mul(CHUNK).saturating_add(FIRST_CHUNK);
         let entry = Fields::new("chunk of a UDIF block table", f.bytes(at, CHUNK)?, table.at);
         let base = [trailer.data_fork_offset, data_offset];
         list.extend(parse_chunk(&entry, first_sector, base)?);

@@ -179,7 +179,7 @@ impl Opening<'_> {
     fn layer(&mut self, image: &ImageFile, len: u64, top: bool) -> Result<(Layer, Option<super::Writer>)> {
         let options = OpenOptions { writable: self.options.writable && top, ..self.options.clone() };
         let file = local::open_named(self.path, &image.name, options.writable, &options.allowed)?;
-        let number = self.files.len();
+        let file_index = self.files.len();
         self.files.push(file.clone());
         match image.kind {
             Kind::Plain => {
@@ -189,10 +189,10 @@ impl Opening<'_> {
                         ParseError::corrupt(0, "plain file of a Parallels bundle", format_args!("{len} bytes"), found);
                     return Err(cause.in_file(file.path()));
                 }
-                Ok((Layer::Plain(number), None))
+                Ok((Layer::Plain(file_index), None))
             }
             Kind::Compressed => {
-                let (map, writer) = open_mapped(&file, number, &options, &mut self.notes)?;
+                let (map, writer) = open_mapped(&file, file_index, &options, &mut self.notes)?;
                 if map.header.disk_size != len {
                     let expected = format_args!("{len}, as the descriptor says");
                     let what = "bytes of the Parallels disk";

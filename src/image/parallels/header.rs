@@ -23,7 +23,7 @@ pub(super) const FLAG_EMPTY: u32 = 1;
 const MAX_ENTRIES: u32 = 1 << 26;
 const SECTOR: u64 = 512;
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     /// The map counts in clusters, not in sectors: the magic is [`MAGIC_EXT`].

@@ -23,12 +23,12 @@ pub(super) struct Map {
     pub(super) cache: MetaCache,
     /// The file's length in bytes; grows as clusters are allocated.
     pub(super) file_len: AtomicU64,
-    /// The file's number among the image's files.
+    /// The file's index in [`Image::files`](crate::image::Image::files).
     pub(super) file: usize,
 }
 
 impl Map {
-    pub(super) fn new(file: File, number: usize, header: Header) -> Result<Self> {
+    pub(super) fn new(file: File, file_index: usize, header: Header) -> Result<Self> {
         let file_len = storage::length(&*file)?;
         if file_len < header.map_end() {
             return Err(ParseError::corrupt(
@@ -44,7 +44,7 @@ impl Map {
             let cause = ParseError::corrupt(48, "offset of the Parallels data", expected, header.data_offset);
             return Err(cause.in_file(file.path()));
         }
-        Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len), file: number })
+        Ok(Self { header, cache: MetaCache::new(file, CACHE), file_len: AtomicU64::new(file_len), file: file_index })
     }
 
     pub(super) fn storage(&self) -> &File {
@@ -62,7 +62,7 @@ impl Map {
         self.check_entry(cluster, u32::from_le_bytes(raw))
     }
 
-    /// Changes the entry of a cluster in memory; the raw number is one of [`raw`](Self::raw) or 0.
+    /// Changes the entry of a cluster in memory; the raw value is one of [`raw`](Self::raw) or 0.
     pub(super) fn set(&self, cluster: u64, raw: u32) -> Result<()> {
         self.cache.write(self.header.entry_at(cluster), &raw.to_le_bytes())
     }

@@ -83,10 +83,10 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
     Ok(Box::new(Parallels { info, files: vec![file.clone()], parts: vec![part], unit }))
 }
 
-/// Opens a file that has a header, the one with index `number` of the image's files, and checks its map.
+/// Opens a file that has a header, the one with index `file_index` of the image's files, and checks its map.
 fn open_mapped(
     file: &File,
-    number: usize,
+    file_index: usize,
     options: &OpenOptions,
     notes: &mut Vec<String>,
 ) -> Result<(Map, Option<Writer>)> {
@@ -96,7 +96,7 @@ fn open_mapped(
     if header.is_in_use() {
         notes.push("The image was not closed by the program that last wrote to it".to_owned());
     }
-    let map = Map::new(file.clone(), number, header)?;
+    let map = Map::new(file.clone(), file_index, header)?;
     match map.check() {
         Ok(positions) => {
             let writer = options.writable.then(|| Writer::new(&map, &positions));

@@ -48,7 +48,7 @@ impl Part {
             match map.position(cluster)? {
                 Some(position) if self.below.is_empty() => {
                     map.set(cluster, 0)?;
-                    writer.space().leave(&(position..position + map.header.cluster));
+                    writer.space().free_after_flush(&(position..position + map.header.cluster));
                 }
                 Some(position) => storage::zero(&**map.storage(), position, map.header.bytes_of_cluster(cluster))?,
                 None => self.hide(map, writer, cluster)?,

@@ -133,7 +133,7 @@ fn halves(bitmap: u64) -> (u32, u32) {
 
 impl Plain {
     /// What holds the bytes from `skip` bytes after the cluster's start on, and up to which byte of the cluster that
-    /// is the answer at least. The file of the data has the number `file`.
+    /// is the answer at least. The file of the data has the index `file`.
     pub(super) fn extent(&self, header: &Header, skip: u64, file: usize) -> (Extent, u64) {
         let size = if header.extended() { header.cluster_size() / SUBCLUSTERS } else { header.cluster_size() };
         let bit = 1 << (skip / size % SUBCLUSTERS);

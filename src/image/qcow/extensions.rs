@@ -76,7 +76,7 @@ impl Extensions {
     #[must_use]
     pub fn names_of(&self, mask: u64) -> String {
         let name_of = |bit: u8| {
-            let name = self.feature_names.iter().find(|(number, _)| *number == bit);
+            let name = self.feature_names.iter().find(|(named, _)| *named == bit);
             name.map_or_else(|| format!("bit {bit}"), |(_, name)| format!("bit {bit} ({name})"))
         };
         let bits: Vec<String> = (0..64).filter(|bit| mask >> bit & 1 == 1).map(name_of).collect();

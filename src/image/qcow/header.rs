@@ -51,7 +51,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// `version`: 2 or 3.

@@ -54,8 +54,8 @@ fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
     let mut fixed = [0; FIXED];
     storage::read_exact(&**file, &mut fixed, at, "QCOW2 snapshot table entry")?;
     let f = Fields::new("QCOW2 snapshot table entry", &fixed, at);
-    let number = |at| f.u16_be(at).map(usize::from).in_file(file.path());
-    let (id_len, name_len) = (number(12)?, number(14)?);
+    let length = |at| f.u16_be(at).map(usize::from).in_file(file.path());
+    let (id_len, name_len) = (length(12)?, length(14)?);
     let extra = f.u32_be(36).in_file(file.path())?;
     let extra_len = usize::try_from(extra).ok().filter(|len| *len <= MAX_EXTRA);
     let extra_len = extra_len.ok_or_else(|| {

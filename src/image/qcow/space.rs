@@ -76,7 +76,7 @@ impl Space {
     }
 
     /// Takes a reference away with the next [`give_back`](Self::give_back).
-    pub(super) fn leave(&mut self, cluster: u64) {
+    pub(super) fn free_after_flush(&mut self, cluster: u64) {
         self.pending_free.push(cluster);
     }
 

@@ -20,7 +20,7 @@ const MAX_NAME: u32 = 1023;
 
 const DIALECT: Dialect = Dialect { name: "QCOW", big_endian: true, zero: None, compressed: 1 << 63, aligned: false };
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     /// The backing file's name at `backing_file_offset`, as written.

@@ -112,7 +112,7 @@ impl Qcow {
         space.reference(cluster)?;
         self.map.l1.write(self.map.l1_entry_at(offset), &own_table(table).to_be_bytes())?;
         if let Some(table) = old {
-            space.leave(table >> self.map.header.cluster_bits);
+            space.free_after_flush(table >> self.map.header.cluster_bits);
         }
         Ok(table)
     }
@@ -131,11 +131,11 @@ impl Qcow {
         self.map.set_entry(at, entry)?;
         match old {
             Entry::Compressed(descriptor) => {
-                compressed_clusters(descriptor, &self.map.header).for_each(|cluster| space.leave(cluster));
+                compressed_clusters(descriptor, &self.map.header).for_each(|cluster| space.free_after_flush(cluster));
             }
             Entry::Plain(plain) => {
                 if let Some(host) = plain.host.filter(|_| !self.has_data_file()) {
-                    space.leave(host >> self.map.header.cluster_bits);
+                    space.free_after_flush(host >> self.map.header.cluster_bits);
                 }
             }
         }

@@ -24,7 +24,7 @@ pub const NEED_CHECK: u64 = 1 << 1;
 /// `features`: the backing file is raw, whatever it looks like.
 pub const BACKING_RAW: u64 = 1 << 2;
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// `cluster_size` in bytes: a power of two from 4 KiB to 64 MiB.

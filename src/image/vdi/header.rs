@@ -29,7 +29,7 @@ pub enum Kind {
     Diff,
 }
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// `u32Version`: major in the upper half, minor in the lower.

@@ -33,7 +33,7 @@ fn message(bytes: Vec<u8>) -> String {
 fn title_does_not_change_what_identify_reports() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.vdi");
-    let said = |bytes: &[u8]| {
+    let identified = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
         crate::image::identify(&path, Devices::Refused).map_err(|error| crate::error_kind::message(&error))
     };
@@ -43,11 +43,11 @@ fn title_does_not_change_what_identify_reports() {
         for len in [80, 400, 512, titled.len()] {
             let titled = &titled[..titled.len().min(len)];
             let bare = [&[0; 13][..], &titled[13..]].concat();
-            assert_eq!(said(titled), said(&bare), "{len}");
+            assert_eq!(identified(titled), identified(&bare), "{len}");
         }
-        assert_eq!(said(&titled), Ok(crate::image::open(&path, OpenOptions::default()).unwrap().info().clone()));
+        assert_eq!(identified(&titled), Ok(crate::image::open(&path, OpenOptions::default()).unwrap().info().clone()));
         let as_vmdk = [&b"version=1\n..."[..], &titled[13..]].concat();
-        assert!(said(&as_vmdk).is_err(), "the text of a VMDK counts for more than a VDI's signature");
+        assert!(identified(&as_vmdk).is_err(), "the text of a VMDK counts for more than a VDI's signature");
     }
 }
 

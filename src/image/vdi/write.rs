@@ -139,7 +139,7 @@ impl ImageMut for Vdi {
                 }
                 Entry::Index(index) => {
                     self.map.set(block, Entry::Zero)?;
-                    writer.space().leave(&block_range(header, index));
+                    writer.space().free_after_flush(&block_range(header, index));
                 }
                 Entry::Free => self.map.set(block, Entry::Zero)?,
                 Entry::Zero => {}

@@ -29,12 +29,12 @@ impl Layout {
         Self { blocks, chunk_ratio, entries }
     }
 
-    /// The number of a payload block's entry.
+    /// The index of a payload block's entry.
     pub(super) fn payload(&self, block: u64) -> u64 {
         block + block / self.chunk_ratio
     }
 
-    /// The number of the entry of the bitmap block with a payload block's bits.
+    /// The index of the entry of the bitmap block with a payload block's bits.
     pub(super) fn bitmap(&self, block: u64) -> u64 {
         block / self.chunk_ratio * (self.chunk_ratio + 1) + self.chunk_ratio
     }

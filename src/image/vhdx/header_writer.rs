@@ -34,7 +34,7 @@ impl HeaderWriter {
     }
 
     /// Records that the file and the disk's data change. On the disk when this returns.
-    pub(super) fn mark(&mut self) -> Result<()> {
+    pub(super) fn announce_data_write(&mut self) -> Result<()> {
         self.update(|header| {
             header.file_write = Uuid::new_v4();
             header.data_write = Uuid::new_v4();
@@ -43,7 +43,7 @@ impl HeaderWriter {
     }
 
     /// Records that the file changes, but not what the disk shows. On the disk when this returns.
-    pub(super) fn mark_file(&mut self) -> Result<()> {
+    pub(super) fn announce_file_write(&mut self) -> Result<()> {
         self.update(|header| header.file_write = Uuid::new_v4())?;
         storage::sync(&*self.file)
     }

@@ -247,7 +247,7 @@ impl Map {
         Ok(used)
     }
 
-    /// Calls `each` with the number and the value of every entry.
+    /// Calls `each` with the index and the value of every entry.
     fn each_entry(&self, each: &mut dyn FnMut(u64, u64) -> Result<()>) -> Result<()> {
         let mut chunk = vec![0; CHECK_CHUNK];
         let mut entry = 0;
@@ -262,7 +262,7 @@ impl Map {
         Ok(())
     }
 
-    /// Takes what entries of blocks that are not there name: their program may keep it for them.
+    /// Takes what entries of blocks that are not there name: their program may reserve it for them.
     pub(super) fn claim_named(&self, space: &mut Space) -> Result<()> {
         self.each_entry(&mut |_, raw| {
             let position = position_in(raw);
@@ -306,7 +306,7 @@ impl Map {
     }
 }
 
-/// Numbers here are bounded by the sizes of blocks, bitmaps and segments, so they fit.
-fn count(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+/// Values here are bounded by the sizes of blocks, bitmaps and segments, so they fit.
+fn count(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }

@@ -83,7 +83,7 @@ fn replay_in_file(file: &File) -> Result<bool> {
     let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), &OpenOptions::default())?;
     Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
     let mut headers = HeaderWriter::new(file.clone(), header, slot);
-    headers.mark_file()?;
+    headers.announce_file_write()?;
     replay::write_back(&**file, &replay)?;
     headers.empty_log()?;
     Ok(true)

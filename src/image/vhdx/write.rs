@@ -129,7 +129,7 @@ impl Vhdx {
             Payload::Full(position) if self.map.metadata.leave_allocated => self.clear(position, part.len()),
             Payload::Full(position) => {
                 self.map.set_payload(part.block, Payload::Zero)?;
-                blocks.space.leave(&(position..position + self.map.block_size()));
+                blocks.space.free_after_flush(&(position..position + self.map.block_size()));
                 Ok(())
             }
             _ => Ok(()),
@@ -153,7 +153,7 @@ impl ImageMut for Vhdx {
 
     fn mark_dirty(&self) -> Result<()> {
         let writer = self.state()?;
-        writer.state.mark_dirty(|| writer.headers.lock().unwrap_or_else(PoisonError::into_inner).mark())
+        writer.state.mark_dirty(|| writer.headers.lock().unwrap_or_else(PoisonError::into_inner).announce_data_write())
     }
 
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {

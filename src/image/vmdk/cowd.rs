@@ -27,7 +27,7 @@ pub(super) enum Parent {
     Unknown,
 }
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CowdHeader {
     /// `numSectors`.

@@ -34,7 +34,7 @@ const NEWLINES: &[u8] = b"\n \r\n";
 /// Most entries of a grain table; the specification has 512.
 const MAX_TABLE_ENTRIES: u32 = 1 << 16;
 
-/// A header whose numbers were checked against each other, but not against the file's length.
+/// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SparseHeader {
     /// `version`: 1, 2 or 3.

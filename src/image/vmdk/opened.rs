@@ -302,10 +302,10 @@ impl Opening<'_> {
 
     fn add(&mut self, file: File, identity: Identity, known: Known) -> Result<Option<usize>> {
         self.stored_size = self.stored_size.saturating_add(storage::length(&*file)?);
-        let number = known.file;
+        let index = known.file;
         self.files.push(file);
         self.known.insert(identity, known);
-        Ok(Some(number))
+        Ok(Some(index))
     }
 }
 

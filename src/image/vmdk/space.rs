@@ -73,7 +73,7 @@ impl SparseWriter {
     }
 
     /// Says in the header, in memory only, that the extent is in use, or that it is closed.
-    pub(super) fn mark(&self, grains: &Grains, in_use: bool) -> Result<()> {
+    pub(super) fn set_in_use(&self, grains: &Grains, in_use: bool) -> Result<()> {
         let flags = if in_use { self.flags & !FLAG_REDUNDANT } else { self.flags };
         grains.cache.write(FLAGS_AT, &flags.to_le_bytes())?;
         grains.cache.write(UNCLEAN_SHUTDOWN_AT, &[u8::from(in_use)])
@@ -126,7 +126,7 @@ impl SparseWriter {
         match (grains.grain(index)?, entry) {
             (Grain::At(at), Some(entry)) => {
                 self.set(grains, index, entry)?;
-                self.changes().space.leave(&(at..at + grains.geometry.grain));
+                self.changes().space.free_after_flush(&(at..at + grains.geometry.grain));
                 Ok(())
             }
             (Grain::At(at), None) => zero(grains, at),
@@ -181,7 +181,7 @@ impl SparseWriter {
         }
         storage::sync(&**grains.file())?;
         changes.changed.clear();
-        self.mark(grains, false)?;
+        self.set_in_use(grains, false)?;
         grains.cache.write_through()
     }
 }
@@ -216,8 +216,8 @@ impl Changes {
     /// Copies a grain table to its redundant one, in memory.
     fn copy_table(&mut self, grains: &Grains, table: u64) -> Result<()> {
         let Grain::At(from) = grains.table(table) else { return Ok(()) };
-        let number = usize::try_from(table).unwrap_or(usize::MAX);
-        let entry = grains.redundant.get(number).map_or(0, |entry| entry.load(Ordering::Acquire));
+        let index = usize::try_from(table).unwrap_or(usize::MAX);
+        let entry = grains.redundant.get(index).map_or(0, |entry| entry.load(Ordering::Acquire));
         let to = match Grain::decode(entry, grains.geometry.zero_grains) {
             Grain::At(to) => to,
             _ => {

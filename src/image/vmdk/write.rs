@@ -170,7 +170,7 @@ impl Vmdk {
     fn mark_in_use(&self, writer: &Writer) -> Result<()> {
         let mut changes = writer.descriptor.changes();
         for (Sparse { file, grains, .. }, space) in self.sparse_writers() {
-            space.mark(grains, true)?;
+            space.set_in_use(grains, true)?;
             if *file == 0 {
                 // The cache may hold the descriptor's bytes too.
                 for (at, text) in changes.drain(..) {
