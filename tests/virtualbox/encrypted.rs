@@ -97,7 +97,9 @@ fn passwords_come_from_files_per_key_the_environment_and_standard_input() {
     Mount::new(&mut environment()).unwrap_or_else(|e| panic!("{e:?}")).unmount();
     // The option goes before the environment.
     let wrong = format!("seal256={wrong}");
-    let Err(Printed { code, .. }) = Mount::new(environment().args(["--password-file", &wrong])) else { panic!("mounted") };
+    let Err(Printed { code, .. }) = Mount::new(environment().args(["--password-file", &wrong])) else {
+        panic!("mounted")
+    };
     assert_eq!(code, Some(8));
 }
 
