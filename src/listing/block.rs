@@ -1,4 +1,4 @@
-//! Blocks of fields: a label and a value to a line.
+//! Blocks of fields, each a line with a label and a value.
 
 use super::style::{Style, Tone};
 use super::text::{printable, wrap};

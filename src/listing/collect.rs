@@ -1,4 +1,4 @@
-//! Gathering a report from a registry.
+//! Gathers a report from a registry.
 
 use super::Result;
 use super::examine::{self, Examine};

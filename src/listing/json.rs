@@ -1,4 +1,4 @@
-//! JSON.
+//! Reports as JSON.
 
 use super::Result;
 use super::text::is_interpreted;

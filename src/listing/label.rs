@@ -1,4 +1,4 @@
-//! What the media in a machine's trees are called: by the snapshots that have them.
+//! The labels of machines and media: media in a machine's trees are named after the snapshots that have them.
 
 use super::report::{MachineReport, MediumReport, MediumState, UseReport};
 use super::style::Tone;

@@ -1,4 +1,4 @@
-//! The long form: all that is known, in blocks as in the short form.
+//! The long form: everything that is known, in blocks as in the short form.
 
 use super::Result;
 use super::block::Block;

@@ -1,5 +1,5 @@
-//! The content of a listing as plain data. Serialized, these are the objects of the JSON output: the names of their fields
-//! stay as they are.
+//! The content of a listing as plain data. Serialized, these are the objects of the JSON output: the names of their
+//! fields stay as they are.
 //!
 //! Sizes are bytes, paths are absolute. A field that does not apply is `null`.
 

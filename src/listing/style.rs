@@ -1,4 +1,4 @@
-//! How the output is to look.
+//! The width and colours of the output.
 
 use std::borrow::Cow;
 

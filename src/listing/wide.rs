@@ -1,4 +1,4 @@
-//! The wide form: one table, a row for each machine and each medium, in which the media hang as trees.
+//! The wide form: one table, with a row for each machine and each medium, where the media form trees.
 
 use super::Result;
 use super::label;

@@ -1,4 +1,4 @@
-//! The lock file: what its bytes mean, and how processes meet on one that comes and goes.
+//! The lock file: its layout, and how processes agree on one that is created and removed.
 //!
 //! A lock file has a line of text that identifies it, and a [record] per holder. The locks are on
 //! bytes far past its end, because some file systems (SMB) keep others from reading locked bytes:
@@ -9,8 +9,8 @@
 //! | [`PRESENCE`] | shared by all who use this lock file; exclusive for who removes it |
 //! | [`SLOTS`] | one byte per record: of the holder that wrote it |
 //!
-//! The file is removed by the last holder that can. Whoever opened it meanwhile finds, once it holds `PRESENCE`, that
-//! the path no longer leads to its file, and starts again.
+//! The last holder removes the file if it can. A process that opened it in the meantime notices, once it holds
+//! `PRESENCE`, that the path no longer leads to its file, and starts over.
 
 use super::ofd::{self, Bytes};
 use super::record;
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 const TITLE: &[u8] = b"Lock file of vboximg-mount, version 1\n";
 /// Where the records begin, in bytes.
 const RECORDS: u64 = 1024;
-/// How many holders can leave a record. More of them get the lock all the same.
+/// How many holders can leave a record. More of them still get the lock.
 const SLOT_COUNT: off_t = 4096;
 
 const MAIN: Bytes = 0x4000_0000..0x4000_0001;
@@ -184,9 +184,9 @@ fn open_existing(path: &Path, image: &fs::Metadata) -> io::Result<(File, bool)> 
     }
 }
 
-/// Opens a file that is there and checks that it is a lock file. Its directory may be in the hands of somebody who wants
-/// us to write into a file of their choice, or to wait for them: no symbolic link is followed, a file with other content is
-/// left alone, and so is what another user put into a directory that all may write, such as `/tmp`.
+/// Opens a file that is there and checks that it is a lock file. Its directory may be in the hands of somebody who
+/// wants us to write into a file of their choice, or to wait for them: no symbolic link is followed, a file with other
+/// content is left alone, and so is what another user put into a directory that all may write, such as `/tmp`.
 fn open_checked(path: &Path, image: &fs::Metadata, writable: bool) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(writable).custom_flags(flags.bits()).open(path)?;
@@ -203,8 +203,8 @@ fn open_checked(path: &Path, image: &fs::Metadata, writable: bool) -> io::Result
     }
 }
 
-/// Whether a lock file's owner may keep others from the image. In a directory with the sticky bit only those may who could
-/// replace the image there; in others, whoever may write to the directory.
+/// Whether a lock file's owner may keep others from the image. In a directory with the sticky bit only those may who
+/// could replace the image there; in others, whoever may write to the directory.
 fn is_trusted(path: &Path, owner: u32, image: &fs::Metadata) -> io::Result<bool> {
     let directory = path.parent().unwrap_or(path).metadata()?;
     let is_shared = directory.mode() & 0o1000 != 0 && directory.mode() & 0o022 != 0;

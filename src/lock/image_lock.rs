@@ -1,5 +1,5 @@
-//! The second lock: `flock` on the image file itself. Lock files in different directories (one user can write next to the
-//! image, another cannot) do not meet; the image they share does.
+//! The second lock: `flock` on the image file itself. Lock files in different directories (one user can write next to
+//! the image, another cannot) do not exclude each other; a lock on the shared image does.
 
 use super::Mode;
 use super::target::Target;
@@ -14,8 +14,8 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// File systems (SMB, CIFS, SMB2) on which a lock of the image would keep other opens of it by this program from reading and
-/// writing. Source: Linux `include/uapi/linux/magic.h`.
+/// File systems (SMB, CIFS, SMB2) on which a lock of the image would keep other opens of it by this program from
+/// reading and writing. Source: Linux `include/uapi/linux/magic.h`.
 const MANDATORY: [i128; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
 
 /// What came of trying to lock the image itself.
@@ -76,14 +76,14 @@ impl Flock {
     }
 }
 
-/// The locks that are held on this machine. Empty where the kernel does not list them. It gives them a page at a time, so of
-/// a long table that changes meanwhile a line may be missed: good for messages and listings, not for decisions.
+/// The locks that are held on this machine. Empty where the kernel does not list them. It gives them a page at a time,
+/// so of a long table that changes meanwhile a line may be missed: good for messages and listings, not for decisions.
 pub(super) fn flocks() -> Vec<Flock> {
     File::open("/proc/locks").and_then(read_table).map(|text| parse(&text)).unwrap_or_default()
 }
 
-/// Reads the table. The kernel fills at most a page at once, with whole lines, and waits for all processors each time; so
-/// when much of a page is left, nothing more is asked for.
+/// Reads the table. The kernel fills at most a page at once, with whole lines, and waits for all processors each time;
+/// so when much of a page is left, nothing more is asked for.
 fn read_table(mut table: File) -> io::Result<String> {
     const PAGE: usize = 4096;
     const LINE: usize = 256;

@@ -1,9 +1,9 @@
 //! Advisory locks on images, as VirtualBox's LockRead and LockWrite; and who else uses an image without a lock.
 //!
-//! VirtualBox itself keeps its locks in the memory of its service and puts none on the disk, so these hold among the
-//! processes of this program only; [`users()`] looks for all others.
+//! VirtualBox itself keeps its locks in the memory of its service and puts none on the disk, so these exclude only the
+//! processes of this program; [`users()`] finds all others.
 //!
-//! The kernel holds the locks, so a process that dies leaves none behind. There are two, and both must be got:
+//! The kernel holds the locks, so none outlives its process. There are two, and both must be acquired:
 //!
 //! * on a lock file next to the image, `.NAME.vboximg-lock`, where each holder leaves a record of itself for the
 //!   messages of others. Where that cannot be made it is in the user's runtime directory.

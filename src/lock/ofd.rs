@@ -1,5 +1,5 @@
 //! Open file description locks: byte-range locks that belong to an open file, not to a process, so that two opens in
-//! one process conflict as well, and that the kernel takes away with the last reference to that open file.
+//! one process conflict as well, and that the kernel releases with the last reference to that open file.
 //!
 //! Source: Linux `fcntl(2)`, section "Open file description locks (non-POSIX)".
 

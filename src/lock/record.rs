@@ -1,5 +1,5 @@
-//! What a holder writes about itself into the lock file. For messages only: the kernel's lock is the truth, and this
-//! text may be stale, cut or forged.
+//! The record of itself that a holder writes into the lock file. For messages only: the kernel's lock is the truth, and
+//! this text may be stale, cut or forged.
 
 use super::{Holder, Mode};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The image that a path leads to, and where its lock file is: next to it, or in the user's runtime directory where the image's
-//! directory cannot be written.
+//! The image that a path leads to, and where its lock file is: next to it, or in the user's runtime directory where the
+//! image's directory cannot be written.
 
 use super::{Error, Result};
 use directories::BaseDirs;
@@ -32,8 +32,8 @@ impl Target {
         Ok(Self { path, attributes })
     }
 
-    /// As [`find`](Self::find), for looking only: the path may still lead through linked directories. A file that is no link
-    /// itself has the same lock file next to it whatever path led to its directory.
+    /// As [`find`](Self::find), for looking only: the path may still lead through linked directories. A file that is no
+    /// link itself has the same lock file next to it whatever path led to its directory.
     pub(super) fn look_at(image: &Path) -> Result<Self> {
         match fs::symlink_metadata(image) {
             Ok(attributes) if attributes.is_file() => Ok(Self { path: image.to_path_buf(), attributes }),
@@ -94,8 +94,8 @@ pub(super) fn look_into_runtime_directory() -> Option<(PathBuf, HashSet<OsString
     Some((directory, names))
 }
 
-/// Root's is in `/run`, as that of any daemon: root's environment may be that of the user who ran `sudo`. Directories that
-/// all users share, such as `/tmp`, are never used: whoever comes first has the name there.
+/// Root's is in `/run`, as that of any daemon: root's environment may be that of the user who ran `sudo`. Directories
+/// that all users share, such as `/tmp`, are never used: whoever comes first has the name there.
 fn runtime_directory() -> Option<PathBuf> {
     let user = geteuid();
     if user.is_root() {

@@ -214,7 +214,7 @@ fn a_chain_is_locked_whole_or_not_at_all() {
 }
 
 #[test]
-fn other_names_of_an_image_meet() {
+fn other_names_of_an_image_conflict() {
     let (directory, image) = directory_with_image();
     let (symbolic, hard) = (directory.path().join("symbolic.vdi"), directory.path().join("hard.vdi"));
     symlink(&image, &symbolic).unwrap();
@@ -222,7 +222,7 @@ fn other_names_of_an_image_meet() {
     let writer = HolderProcess::start(&image, Mode::Write);
     let Err(Error::Locked { holders, .. }) = acquire(&symbolic, Mode::Read, None) else { panic!("it is locked") };
     assert_eq!(holders[0].pid, writer.child.id());
-    // The lock file is another one, so the image's own lock is met, whose process the kernel reports.
+    // The lock file is another one, so the lock of the image itself conflicts, whose process the kernel reports.
     let named = format!("is locked for writing by process {} (", writer.child.id());
     eventually(|| acquire(&hard, Mode::Read, None).unwrap_err().to_string().contains(&named));
     eventually(|| state(&hard).unwrap() == State::Write(None));
@@ -269,7 +269,7 @@ fn the_lock_file_of_another_user_does_for_reading() {
 }
 
 #[test]
-fn garbage_in_the_lock_file_is_sanitized() {
+fn sanitizes_garbage_in_the_lock_file() {
     let (_directory, image) = directory_with_image();
     let holder = HolderProcess::start(&image, Mode::Write);
     let lock_file = lock_file_of(&image);
@@ -288,7 +288,7 @@ fn garbage_in_the_lock_file_is_sanitized() {
 }
 
 #[test]
-fn a_file_of_something_else_is_left_alone() {
+fn leaves_a_foreign_file_alone() {
     let (directory, image) = directory_with_image();
     let own = tempfile::tempdir().unwrap();
     let victim = directory.path().join("victim");
@@ -342,7 +342,7 @@ fn hundreds_of_readers_are_listed() {
 
 /// On the lock file alone: the lock on the image itself would hide that two processes locked different files.
 #[test]
-fn writers_that_come_and_go_never_meet() {
+fn writers_that_come_and_go_never_overlap() {
     let (_directory, image) = directory_with_image();
     let (path, attributes) = (lock_file_of(&image), image.metadata().unwrap());
     let (inside, times) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -366,7 +366,7 @@ fn writers_that_come_and_go_never_meet() {
 }
 
 #[test]
-fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
+fn removes_the_lock_file_even_when_something_is_mounted_over_it() {
     let (directory, image) = directory_with_image();
     let path = lock_file_of(&image);
     let guard = acquire(&image, Mode::Read, None).unwrap();
@@ -383,7 +383,7 @@ fn the_lock_file_goes_also_when_something_is_mounted_over_it() {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_not_found() {
+fn reports_a_missing_image() {
     let (directory, _) = directory_with_image();
     let missing = directory.path().join("missing.vdi");
     let refused = acquire(&missing, Mode::Read, None).unwrap_err();
@@ -437,7 +437,7 @@ fn devices_are_locked_and_claimed() {
 }
 
 #[test]
-fn what_another_user_put_into_a_shared_directory_stops_nothing() {
+fn ignores_what_another_user_put_into_a_shared_directory() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Which other processes have an image open. VirtualBox and most others take no lock that we could ask for, but the
+//! Which other processes have an image open. VirtualBox and most others take no lock that could be queried, but the
 //! kernel lists what each process of the user (or, for root, each process) has open.
 
 use super::target::Target;
@@ -88,7 +88,7 @@ pub struct Search {
     /// Their file names.
     names: HashSet<OsString>,
     /// None of them has several names. What has another name is then not one of them, and need not be asked for its
-    /// attributes: that takes time, and for ever on a network file system that is gone.
+    /// attributes: that takes time, and never ends on a network file system that is gone.
     one_name_each: bool,
 }
 

@@ -28,8 +28,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// less of a busy machine's time, and let slow reads of the host's disk hold up the others.
 const THREADS: usize = 8;
 
-/// Mounts on `point` and shakes hands with the kernel for the server that `server` makes of a duplicate of the session's
-/// descriptor.
+/// Mounts on `point` and shakes hands with the kernel for the server that `server` makes of a duplicate of the
+/// session's descriptor.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::OthersNotAllowed`].
@@ -168,8 +168,8 @@ fn try_detach(point: &Path, lazily: bool) -> io::Result<()> {
     }
 }
 
-/// Lets the kernel read ahead 512 KiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on it:
-/// more does not stay in the processor's caches until it is read.
+/// Lets the kernel read ahead 512 KiB instead of 128 KiB on a device, where we are allowed to. Only speed depends on
+/// it: more does not stay in the processor's caches until it is read.
 pub(super) fn read_far_ahead((major, minor): (u64, u64)) {
     let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
     if let Err(e) = std::fs::write(&path, "512") {

@@ -1,5 +1,5 @@
-//! Going to the background, without `fork`: the program starts itself again, and the first process waits until the
-//! second one has mounted or failed.
+//! Moves to the background without `fork`: the program starts itself as a daemon child, and the first process waits
+//! until the child has mounted or failed.
 
 use super::{Error, Result};
 use nix::sys::signal::Signal;

@@ -1,4 +1,4 @@
-//! Making what was written durable, and knowing whether there is something to make durable.
+//! Makes writes durable, and tracks whether any are not.
 
 use crate::disk::{self, Disk};
 use crate::error_kind::message;
@@ -33,12 +33,12 @@ impl Flusher {
         self.written.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns when all that was written is durable.
+    /// Returns when all writes are durable.
     pub(super) fn flush(&self) -> disk::Result<()> {
         self.after(|disk| disk.flush())
     }
 
-    /// As [`flush`](Self::flush), without asking the disks when nothing was written since the last one that worked.
+    /// As [`flush`](Self::flush), but does nothing when nothing was written since the last successful flush.
     pub(super) fn flush_written(&self) -> disk::Result<()> {
         let clean = self.flushed.load(Ordering::Acquire) == self.written.load(Ordering::Acquire);
         if clean { Ok(()) } else { self.flush() }

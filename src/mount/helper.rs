@@ -1,4 +1,4 @@
-//! `fusermount3`, which mounts and unmounts for users who may not.
+//! `fusermount3`, which mounts and unmounts on behalf of ordinary users.
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::ffi::OsString;

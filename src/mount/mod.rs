@@ -1,8 +1,8 @@
 //! A [view](crate::view) over FUSE.
 //!
-//! `server` and `requests` answer the kernel, through the crate `fuser`; `splice` is what the crate lacks; `attach` mounts.
-//! [`mount`] puts a [`View`](crate::view::View) on a directory, [`Mounted::serve`] keeps it there until it is
-//! unmounted, and [`unmount()`] ends the mount of another process.
+//! `server` and `requests` answer the kernel, through the crate `fuser`; `splice` adds replies from files, which the
+//! crate lacks; `attach` mounts. [`mount`] puts a [`View`](crate::view::View) on a directory, [`Mounted::serve`]
+//! keeps it there until it is unmounted, and [`unmount()`] ends the mount of another process.
 
 mod attach;
 pub mod background;

@@ -41,9 +41,9 @@ pub struct Options {
 /// Options that have an effect, for the message on an unknown one.
 const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL";
 
-/// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter for
-/// a disk. They are those of mount(8), fstab(5) and systemd.mount(5), and of other FUSE programs. No device and no set-id
-/// bit of the mount counts, whatever `dev` and `suid` are, which libfuse's mount.fuse(8) always passes.
+/// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter
+/// for a disk. They are those of mount(8), fstab(5) and systemd.mount(5), and of other FUSE programs. No device and no
+/// set-id bit of the mount counts, whatever `dev` and `suid` are, which libfuse's mount.fuse(8) always passes.
 const IGNORED: &[&str] = &[
     "async",
     "async_read",

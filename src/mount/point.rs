@@ -1,4 +1,4 @@
-//! Whether a directory can be mounted on.
+//! Checks whether a directory can be mounted on.
 
 use super::{Error, Result, table};
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
@@ -33,8 +33,8 @@ pub(super) fn check(point: &Path, nonempty: bool) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether something is mounted there, or a kernel older than 5.8 does not report it. The mount table would, but it takes the
-/// kernel a tenth of a millisecond to write one, and more on hosts with many mounts.
+/// Whether something is mounted there, or a kernel older than 5.8 does not report it. The mount table would, but it
+/// takes the kernel a tenth of a millisecond to write one, and more on hosts with many mounts.
 fn may_be_mounted(path: &Path) -> bool {
     let root = StatxAttributes::MOUNT_ROOT;
     let seen = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::empty());

@@ -85,7 +85,7 @@ impl Filesystem for Server {
             || uid.is_some_and(|uid| uid != attributes.uid)
             || gid.is_some_and(|gid| gid != attributes.gid);
         // A disk keeps its size. Opening with O_TRUNC, as `dd` and `cp` do, comes as size 0 without a handle and
-        // changes nothing, as with a block device. Times are the image's; setting them is passed over, other than for
+        // changes nothing, as with a block device. Times are the image's; setting them is ignored, except for
         // the guest's files.
         let resized = size.is_some_and(|size| size != attributes.size && (size != 0 || handle.is_some()));
         if changed || resized {

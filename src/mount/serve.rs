@@ -1,4 +1,4 @@
-//! Serving a mount from its start to its end: readiness, signals, regular flushes, the last flush.
+//! Serves a mount from start to end: readiness, signals, periodic flushes, the last flush.
 
 use super::flush::Flusher;
 use super::process::{self, Process};
@@ -135,7 +135,7 @@ fn is_ignored(signal: i32) -> bool {
 fn first_answer(point: &Path) -> Result<Option<(u64, u64)>> {
     let (sender, answer) = mpsc::channel();
     let path = point.to_path_buf();
-    // On a thread of its own: without an answer it would wait for ever.
+    // On a thread of its own: without an answer it would block forever.
     thread::spawn(move || {
         let seen = std::fs::metadata(path.join("vhdd")).map(|_| ());
         let _ = sender.send(seen);
@@ -159,7 +159,7 @@ impl Mounted {
         self.stopper.clone()
     }
 
-    /// Serves until the mount has ended, by whomever, and closes the disk. What is written is made durable every few
+    /// Serves until the mount is unmounted by anyone, and closes the disk. What is written is made durable every few
     /// seconds besides.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! Answering a read from files, without copying the bytes through this process.
+//! Replies to a read from files, without copying the bytes through this process.
 //!
-//! The crate `fuser` answers a read from memory only. Here the answer's header is made by hand, and splice(2) moves it
-//! and the pages of the host's cache through a pipe to the kernel, over a duplicate of the session's descriptor. The
-//! duplicate is the same open file, so the kernel takes the answer as the session's. (Descriptors made by
-//! `FUSE_DEV_IOC_CLONE` have queues of their own, so this does not go together with `clone_fd`.)
+//! The crate `fuser` replies to a read from memory only. This module builds the header of the reply, and splice(2)
+//! moves it and the pages of the host's cache through a pipe to the kernel, over a duplicate of the session's
+//! descriptor. The duplicate is the same open file, so the kernel accepts the reply as the session's. (Descriptors made
+//! by `FUSE_DEV_IOC_CLONE` have queues of their own, so this does not go together with `clone_fd`.)
 
 use crate::disk::Part;
 use rustix::pipe::{PipeFlags, SpliceFlags};

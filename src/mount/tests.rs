@@ -1,4 +1,4 @@
-//! A disk in memory, mounted for real: what happens when it fails. (What the program does with images is in `tests/`.)
+//! Mounts of a disk in memory that fails on demand. (The tests of mounted images are in `tests/`.)
 
 use super::{Error, FAILURE_ATTRIBUTE, OnSignal, Options, Stopper, mount, table};
 use crate::disk::memory::MemoryDisk;

@@ -1,4 +1,4 @@
-//! `--unmount`: ends a mount from outside and waits until its data is durable and its process gone.
+//! `--unmount`: ends a mount from outside and waits until its data is durable and its process has exited.
 
 use super::process::Process;
 use super::{Error, FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};

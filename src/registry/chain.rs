@@ -19,8 +19,8 @@ pub struct Link {
     pub registered_format: Option<String>,
     /// The format that the child's header states, such as qcow2's backing format `raw`; it decides where given.
     pub stated_format: Option<String>,
-    /// How the parent of this link was found: `the registry`, `the header's hint ...`, `its UUID, next to the file`; for `-v`.
-    /// Empty for a base.
+    /// How the parent of this link was found: `the registry`, `the header's hint ...`, `its UUID, next to the file`;
+    /// for `-v`. Empty for a base.
     pub found_by: String,
     /// Whether this link is a parent that does not lie where its child does: neither near it, nor under what the user
     /// gave. It may be of another copy of the machine.

@@ -1,18 +1,18 @@
-//! The copies that VirtualBox leaves of a settings file, and which of them is read instead of one that is lost.
+//! Chooses among the copies that VirtualBox leaves of a settings file when the file itself is lost.
 //!
 //! VirtualBox writes a new file as `NAME-tmp`, renames `NAME` to `NAME-prev` and then `NAME-tmp` to `NAME`
-//! ([`XmlFileWriter::write`](https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Runtime/r3/xml.cpp)). A crash on the
-//! way leaves a missing `NAME`, or one whose blocks never reached the disk: empty, cut, or full of NULs.
+//! ([`XmlFileWriter::write`](https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Runtime/r3/xml.cpp)). A crash in
+//! between leaves a missing `NAME`, or one whose blocks never reached the disk: empty, cut, or full of NULs.
 
 use super::{Chain, Error, Registry, Result, settings};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the names of copies end with, the newest copy first.
+/// The suffixes of copies, the newest copy first.
 const SUFFIXES: [&str; 2] = ["-tmp", PREVIOUS];
 
-/// What the name of the copy from before the last change ends with.
+/// The suffix of the copy from before the last change.
 const PREVIOUS: &str = "-prev";
 
 /// The copy from before the last change.
@@ -20,13 +20,13 @@ pub(super) fn previous(path: &Path) -> PathBuf {
     with_suffix(path, PREVIOUS)
 }
 
-/// The settings file that `path` is a copy of, by its name; none when it is no copy.
+/// The settings file that `path` is a copy of, by its name; `None` when it is not a copy.
 pub(super) fn original(path: &Path) -> Option<PathBuf> {
     let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
     SUFFIXES.iter().find_map(|suffix| Some(parent.join(name.strip_suffix(suffix)?)))
 }
 
-/// Whether a settings file or a copy of it is there.
+/// Whether a settings file or a copy of it exists.
 pub(super) fn is_any_there(path: &Path) -> bool {
     path.exists() || copies(path).any(|copy| copy.exists())
 }
@@ -41,7 +41,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What `read` makes of a settings file or, where that is missing or broken, of its newest copy that is neither. The
+/// Calls `read` on a settings file or, when that is missing or broken, on its newest copy that is neither. The
 /// second value is the copy that was read, and [why](Error::Copy).
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub(super) fn read_newest<T>(path: &Path, read: impl Fn(&Path) -> Result<T>) -> 
     Err(lost)
 }
 
-/// Whether a file could not be read because it is not there.
+/// Whether a file could not be read because it does not exist.
 pub(super) fn is_missing(error: &Error) -> bool {
     match error {
         Error::Missing { .. } => true,

@@ -1,4 +1,4 @@
-//! Where VirtualBox keeps its settings.
+//! Finds VirtualBox's settings directory.
 //!
 //! The order is that of `com::GetVBoxUserHomeDirectory` (VirtualBox, `src/VBox/Main/glue/com.cpp`): the environment,
 //! then the first directory that exists. Where none exists VirtualBox creates the last one; nothing is created here.
@@ -36,8 +36,8 @@ impl Platform {
     }
 }
 
-/// The directories that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative ones
-/// are relative to `current`. `home` is the user's home, or profile directory on Windows.
+/// The directories that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative
+/// ones are relative to `current`. `home` is the user's home, or profile directory on Windows.
 #[must_use]
 pub fn candidates(
     platform: Platform,

@@ -1,4 +1,4 @@
-//! What can go wrong with the registry.
+//! Errors of the registry.
 
 use crate::error_kind::ErrorKind;
 use crate::{crypt, image};

@@ -30,8 +30,9 @@ impl Registry {
         registry.map_err(|error| directory::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
 
-    /// Loads the settings that a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its copy; a machine's
-    /// `.vbox` file; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded, a machine once.
+    /// Loads the settings that a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its
+    /// copy; a machine's `.vbox` file; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded,
+    /// a machine once.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and
@@ -62,14 +63,15 @@ impl Registry {
     /// problems are in [`Registry::problems`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is neither a `VirtualBox.xml` nor a copy of it; the error of `VirtualBox.xml` when neither
-    /// can be used.
+    /// [`Error::NotFound`] when there is neither a `VirtualBox.xml` nor a copy of it; the error of `VirtualBox.xml`
+    /// when neither can be used.
     pub fn load(directory: &Path, passwords: &Passwords) -> Result<Self> {
         let directory = absolute(directory)?;
         Loader::new(Scope::new(Scope::home_of(&directory), false)).load_directory(&directory, passwords)
     }
 
-    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. Prompts for the password of an encrypted one.
+    /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. Prompts for the password of an encrypted
+    /// one.
     ///
     /// # Errors
     /// What is wrong with the file.

@@ -1,4 +1,4 @@
-//! Paths as settings files and image headers write them: for any host, and perhaps for one that is gone.
+//! Paths in settings files and image headers, which may be for another host.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(super) fn absolute(directory: &Path, written: &str) -> PathBuf {
     if written.contains('\\') && !path.exists() { normalize(&directory.join(written.replace('\\', "/"))) } else { path }
 }
 
-/// The last part of a path of this host or of Windows; all of it where it has no such part.
+/// The last component of a path of this host or of Windows; the whole path when it has none.
 pub(super) fn file_name(path: &Path) -> String {
     let text = path.to_string_lossy();
     if is_windows_absolute(&text) {
@@ -34,7 +34,7 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| text.to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Takes `.` and `..` out, as VirtualBox does: by the text alone.
+/// Removes `.` and `..` lexically, as VirtualBox does.
 pub(super) fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -58,8 +58,8 @@ pub(super) fn parts(written: &str) -> Vec<&str> {
 }
 
 /// Where a file may be now that was at the absolute path `written` when its host still ran, seen from a file in
-/// `directory` that came along: a whole disk or home directory may have been copied, or a machine's directory. Best first.
-/// Such a file need not be the right one, so its identity must be checked.
+/// `directory` that came along: a whole disk or home directory may have been copied, or a machine's directory. Best
+/// first. Such a file need not be the right one, so its identity must be checked.
 pub(super) fn relocations(directory: &Path, written: &str) -> Vec<PathBuf> {
     let parts = parts(written);
     let tail = |from: usize| parts.get(from..).unwrap_or_default().iter().collect::<PathBuf>();

@@ -1,4 +1,4 @@
-//! Machines, snapshots and media as plain data, resolved.
+//! Machines, snapshots and media as plain, resolved data.
 
 use super::nearness::Scope;
 use super::uses::Uses;

@@ -1,8 +1,8 @@
-//! Whose copy is meant: the one rule for machines, media and parents.
+//! Chooses among copies: the one rule for machines, media and parents.
 //!
-//! A backup or a copied machine has the UUIDs of the live one, and names the live one's absolute paths. Identity decides
-//! which files qualify, and nearness which of them is meant: what lies next to the file that names it, in its machine's
-//! directory, elsewhere under what the user gave, then the user's registry, and absolute paths last.
+//! A backup or a copied machine has the UUIDs of the live one, and names the live one's absolute paths. Identity
+//! decides which files qualify, and nearness which of them is meant: what lies next to the file that names it, in its
+//! machine's directory, elsewhere under what the user gave, then the user's registry, and absolute paths last.
 
 use super::location;
 use super::resolve::file_id;
@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use unicode_normalization::UnicodeNormalization;
 
-/// Directories above a settings file in which copies are looked for at most, and names at the end of a path.
+/// The most directories above a settings file that are searched for copies, and the most components of a path that are
+/// tried.
 const MAX_LEVELS: usize = 32;
 
-/// Names that one directory has for a path at most, up to case and Unicode form.
+/// The most names in a directory that are considered equal up to case and Unicode form.
 const MAX_NAMES: usize = 16;
 
 /// How far a file lies from the one that names it, nearest first.
@@ -252,7 +253,8 @@ fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The files whose paths differ from `path` in nothing but case and Unicode's forms, below the part of it that is there.
+/// The files whose paths differ from `path` in nothing but case and Unicode's forms, below the part of it that is
+/// there.
 pub(super) fn alike(path: &Path) -> Vec<PathBuf> {
     let Some(there) = path.ancestors().find(|ancestor| ancestor.is_dir()) else { return Vec::new() };
     let Ok(rest) = path.strip_prefix(there) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! What may be mounted for writing.
+//! Decides which media may be mounted for writing.
 
 use super::{Chain, Error, MediumKind, Result};
 
@@ -10,8 +10,8 @@ const NAMES: usize = 3;
 /// Whether the leaf of a chain may be written to: nothing else may depend on its bytes. No option overrides this.
 ///
 /// # Errors
-/// [`Error::NotWritten`] for a medium that has children, is attached to a machine in saved state, or is of a kind that is
-/// never written.
+/// [`Error::NotWritten`] for a medium that has children, is attached to a machine in saved state, or is of a kind that
+/// is never written.
 pub fn check_writable(chain: &Chain) -> Result<()> {
     let cached = "writes go to a difference that each machine has of its own; mount that one, or a clone";
     let reason = if !chain.children.is_empty() {

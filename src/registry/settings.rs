@@ -1,4 +1,4 @@
-//! Reading the settings files themselves.
+//! Reads the settings files themselves.
 
 use super::xml::{Encrypted, Global, ParseError, ParsedMachine, Version, parse_decrypted, parse_global, parse_machine};
 use super::{Error, Result, copies, location};
@@ -107,8 +107,8 @@ pub(super) struct MachineFile {
     pub(super) copy: Option<(PathBuf, Error)>,
 }
 
-/// Reads a machine's settings file or, where it is missing or broken, its newest copy. `expected` is the UUID that it is
-/// registered with; without it the user named the file. An encrypted one is opened when its password is known or the
+/// Reads a machine's settings file or, where it is missing or broken, its newest copy. `expected` is the UUID that it
+/// is registered with; without it the user named the file. An encrypted one is opened when its password is known or the
 /// user, who named it, can be asked.
 ///
 /// # Errors
@@ -144,8 +144,8 @@ fn decrypt(path: &Path, encrypted: &Encrypted, passwords: &Passwords) -> Result<
     parse_decrypted(&machine, &encrypted.version).map_err(|cause| cause.in_file(path))
 }
 
-/// The directory for snapshots. Before VirtualBox 4.0 a machine's file could lie in a directory with those of others, and
-/// the default was then a directory of the machine's UUID.
+/// The directory for snapshots. Before VirtualBox 4.0 a machine's file could lie in a directory with those of others,
+/// and the default was then a directory of the machine's UUID.
 fn snapshot_directory(path: &Path, directory: &Path, written: &Path, version: Version, uuid: Uuid) -> PathBuf {
     if !written.as_os_str().is_empty() {
         return location::absolute(directory, &written.to_string_lossy());

@@ -1,5 +1,5 @@
-//! Classifies the path that a user gives for the settings: VirtualBox's directory or a file in it, somebody's home in a backup,
-//! a machine's file, or a directory of homes and machines.
+//! Classifies the path that a user gives for the settings: VirtualBox's directory or a file in it, somebody's home in a
+//! backup, a machine's file, or a directory of homes and machines.
 
 use super::directory::{self, Platform};
 use super::{Error, Result, copies, settings};
@@ -42,7 +42,8 @@ impl SettingsSource {
     /// Classifies `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any settings.
+    /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any
+    /// settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
         let is_directory = match fs::metadata(path) {

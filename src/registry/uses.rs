@@ -1,4 +1,4 @@
-//! Which machines and snapshots use which medium.
+//! Records which machines and snapshots use which medium.
 
 use super::{Attachment, Error, MachineEntry, Media, MediumId, Registry};
 use std::collections::{HashMap, HashSet};

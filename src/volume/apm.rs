@@ -56,8 +56,8 @@ pub(super) fn read(disk: &dyn Disk) -> Result<Option<Table>> {
 /// The size of the blocks that the map counts in, and its first entry.
 ///
 /// The descriptor states the size. Optical disks may have two maps, one in blocks of 2048 and one in blocks of 512
-/// bytes, and old ones state 2048 but have only the latter; then entry 4 of it is where the first of the other would be.
-/// Its type distinguishes the two. Without a descriptor, the map must begin with its own entry.
+/// bytes, and old ones state 2048 but have only the latter; then entry 4 of it is where the first of the other would
+/// be. Its type distinguishes the two. Without a descriptor, the map must begin with its own entry.
 fn find(disk: &dyn Disk) -> Result<Option<(u32, Entry)>> {
     let mut descriptor = [0; 4];
     if disk.size() < 2 * ENTRY_LEN as u64 {

@@ -1,4 +1,4 @@
-//! Telling a file system's boot sector from a partition table: both end in 55 AA.
+//! Distinguishes the boot sector of a file system from a partition table: both end in 55 AA.
 
 use super::BOOT_RECORD;
 

@@ -1,4 +1,4 @@
-//! What can go wrong with a partition table.
+//! Errors of reading partition tables.
 
 use crate::disk;
 use crate::error_kind::ErrorKind;

@@ -2,9 +2,9 @@
 //!
 //! The layout is that of the UEFI Specification 2.10, chapter 5.3 "GUID Partition Table (GPT) Disk Layout".
 //!
-//! Crate `gpt` parses entries of the usual size, once all numbers of the header are checked: it allocates what the header
-//! states, and panics on entries of another size. Those, sectors other than its two, and finding the one of two tables
-//! that is valid are done here.
+//! Crate `gpt` parses entries of the usual size, once all fields of the header are checked: it allocates what the
+//! header states, and panics on entries of another size. This module handles those, other sector sizes, and the choice
+//! of the valid one of two tables.
 
 use super::list::{Partition, VolumeList};
 use super::mbr::Entry;

@@ -1,6 +1,6 @@
-//! The names of GPT partition types: the types that crate `gpt` knows, and others of the
-//! [Discoverable Partitions Specification](https://uapi-group.org/specifications/specs/discoverable_partitions_specification/)
-//! and of util-linux (`sfdisk --list-types`) that it lacks. Upstream's words where it has some, else those of util-linux.
+//! The names of GPT partition types: the types that crate `gpt` knows, and others of the [Discoverable Partitions
+//! Specification](https://uapi-group.org/specifications/specs/discoverable_partitions_specification/) and of util-linux
+//! (`sfdisk --list-types`) that it lacks. Upstream's names where it has some, otherwise those of util-linux.
 
 use super::type_names::UNKNOWN;
 use gpt::partition_types as types;

@@ -1,4 +1,4 @@
-//! Gathering the volumes of a table.
+//! Collects the volumes of a table.
 
 use super::slice::Inner;
 use super::{Scheme, Table, Volume};

@@ -1,6 +1,6 @@
 //! DOS partition tables: the master boot record and the chains of extended boot records.
 //!
-//! The layout is as every PC since DOS 3.3 has it; <https://wiki.osdev.org/MBR_(x86)> and
+//! The layout is that of every PC since DOS 3.3; <https://wiki.osdev.org/MBR_(x86)> and
 //! <https://en.wikipedia.org/wiki/Extended_boot_record> describe it.
 
 use super::list::{Partition, VolumeList};

@@ -1,8 +1,8 @@
 //! Partition tables: named ranges of a disk.
 //!
-//! Four schemes are known: DOS partition tables with extended partitions ([`mbr`]) and tables inside of their partitions
-//! ([`mod@slice`]), GUID partition tables ([`gpt`]), BSD disk labels ([`bsd`]) and Apple partition maps ([`apm`]). An
-//! error in a table never prevents the use of a disk: it becomes a note.
+//! Four schemes are known: DOS partition tables with extended partitions ([`mbr`]) and tables inside of their
+//! partitions ([`mod@slice`]), GUID partition tables ([`gpt`]), BSD disk labels ([`bsd`]) and Apple partition maps
+//! ([`apm`]). An error in a table never prevents the use of a disk: it becomes a note.
 
 mod apm;
 pub(crate) mod boot_sector;

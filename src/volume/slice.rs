@@ -1,5 +1,5 @@
 //! Tables inside of a primary partition of a boot record: BSD disk labels, Solaris' table of contents, the
-//! subpartitions of Minix and the slices of UnixWare. What is taken for a partition, and in which order, is as in
+//! subpartitions of Minix and the slices of UnixWare. Partitions and their order are those of
 //! Linux' `block/partitions/msdos.c`.
 
 use super::bsd::{self, Flavour};

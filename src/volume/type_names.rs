@@ -1,4 +1,4 @@
-//! The names of the types of partitions: upstream's words (its `RTDvmVolumeTypeGetDescr`) where it has some.
+//! The names of partition types: upstream's (its `RTDvmVolumeTypeGetDescr`) where it has some.
 
 use super::bsd::Flavour;
 

@@ -1,5 +1,5 @@
-//! Whole listings, compared with the texts in `tests/golden/listing`. Run with `UPDATE_GOLDEN=1` to write them anew,
-//! and read the difference.
+//! Whole listings, compared with the texts in `tests/golden/listing`. Run with `UPDATE_GOLDEN=1` to rewrite them,
+//! and review the difference.
 
 mod drives;
 mod lab;

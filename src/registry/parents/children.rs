@@ -1,4 +1,4 @@
-//! Images near an image that name it as their parent, which writing to it would break.
+//! Finds images near an image that name it as their parent. Writing to it would corrupt them.
 
 use super::hint::Hint;
 use super::next_to::{MAX_HEADERS, is_image};

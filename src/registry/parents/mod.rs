@@ -327,8 +327,8 @@ impl<'a> Search<'a> {
         Some(Candidate { path, rank, identity, value: (Source::Registered(registry, id), BY_REGISTRY.to_owned()) })
     }
 
-    /// The paths that the hints of a header may mean, best first. A relative hint is near by definition, an absolute one
-    /// when it leads to a directory near the child.
+    /// The paths that the hints of a header may mean, best first. A relative hint is near by definition, an absolute
+    /// one when it leads to a directory near the child.
     fn hints(&self, child: &Path, parent: &ParentLink, tried: &mut Vec<String>) -> Vec<Hinted> {
         let directory = child.parent().unwrap_or(child);
         let near: Vec<(Rank, PathBuf)> = directories_near(child)

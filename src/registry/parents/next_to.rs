@@ -120,9 +120,9 @@ pub(super) fn is_image(path: &Path) -> bool {
     EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
 }
 
-/// The directories that may hold the parent of an image, nearest first: VirtualBox keeps a machine's base images in its directory and the
-/// differencing ones in `Snapshots` below it; a base may also be in another machine's directory. The directories of one step
-/// are equally near.
+/// The directories that may hold the parent of an image, nearest first: VirtualBox keeps a machine's base images in its
+/// directory and the differencing ones in `Snapshots` below it; a base may also be in another machine's directory. The
+/// directories of one step are equally near.
 pub(super) fn directories_near(child: &Path) -> Vec<(Rank, Vec<PathBuf>)> {
     let Some(directory) = child.parent() else { return Vec::new() };
     let mut directories = vec![(Rank::NextTo, vec![directory.to_path_buf()])];

@@ -4,7 +4,7 @@ use super::*;
 use crate::error_kind::ErrorKind;
 
 #[test]
-fn a_chain_is_leaf_to_base_with_what_the_registry_says() {
+fn a_chain_lists_leaf_to_base_with_facts_from_the_registry() {
     let mut lab = Lab::new();
     let key = "<Property name=\"CRYPT/KeyId\" value=\"k1\"/>";
     let tree = disk(2, "2.vdi", &(disk(3, "3.vdi", "") + &disk(4, "4.vdi", "")));
@@ -38,7 +38,7 @@ fn a_base_keeps_its_kind_and_a_reset_difference_is_normal_with_a_note() {
 }
 
 #[test]
-fn saved_states_that_have_a_medium_are_named() {
+fn names_saved_states_that_have_a_medium() {
     let mut lab = Lab::new();
     let snapshot = |n: u128, name: &str, state: &str, inside: &str| {
         format!("<Snapshot uuid=\"{}\" name=\"{name}\" {state}>{}{inside}</Snapshot>", uuid(n), attached(&[1]))
@@ -59,7 +59,7 @@ fn saved_states_that_have_a_medium_are_named() {
 }
 
 #[test]
-fn an_iscsi_disk_is_listed_and_not_opened() {
+fn lists_but_does_not_open_an_iscsi_disk() {
     let mut lab = Lab::new();
     let target = disk(1, "iscsi://10.0.0.7/iqn/1", "").replace("VDI", "iSCSI");
     lab.machine(10, "vm", "", &(media(&target) + &attached(&[1])));
@@ -88,7 +88,7 @@ fn four_machines() -> (Lab, Registry) {
 }
 
 #[test]
-fn a_machine_is_found_by_uuid_and_name() {
+fn finds_a_machine_by_uuid_and_name() {
     let (_lab, registry) = four_machines();
     let bare = uuid(11).to_string();
     let simple = uuid(11).simple().to_string();
@@ -116,7 +116,7 @@ fn a_name_that_several_have_is_ambiguous() {
 }
 
 #[test]
-fn copies_of_a_machine_are_reported_apart_by_their_files() {
+fn distinguishes_copies_of_a_machine_by_their_files() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", "");
     lab.entry(10, "copy/vm.vbox");
@@ -149,7 +149,7 @@ fn a_name_may_look_like_a_uuid() {
 }
 
 #[test]
-fn similar_names_are_offered() {
+fn suggests_similar_names() {
     let (_lab, registry) = four_machines();
     let hint = |what| {
         let error = registry.find_machine(what).unwrap_err();

@@ -1,4 +1,4 @@
-//! Loading whole registries: what is broken stops nothing else.
+//! Loading whole registries, in which a broken file does not prevent the rest.
 
 use super::*;
 use crate::crypt::Passwords;
@@ -53,7 +53,7 @@ fn locations_are_relative_to_the_file_that_holds_them() {
 }
 
 #[test]
-fn a_missing_or_broken_machine_is_listed_with_its_error_and_stops_nothing() {
+fn lists_missing_and_broken_machines_with_their_errors() {
     let mut lab = Lab::new();
     lab.entry(10, "gone/gone.vbox");
     lab.entry(11, "broken/broken.vbox");
@@ -108,7 +108,7 @@ fn an_encrypted_machine_is_listed_with_its_key() {
 }
 
 #[test]
-fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
+fn reads_the_previous_copy_when_virtualbox_xml_is_unusable() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", "");
     let good = lab.global();
@@ -131,7 +131,7 @@ fn the_previous_copy_of_virtualbox_xml_is_used_where_the_file_is_of_no_use() {
 }
 
 #[test]
-fn without_a_usable_copy_the_error_of_the_file_itself_counts() {
+fn reports_the_error_of_the_file_itself_without_a_usable_copy() {
     let lab = Lab::new();
     let load = || Registry::load(lab.directory.path(), &Passwords::default()).unwrap_err();
     let error = load();
@@ -149,7 +149,7 @@ fn without_a_usable_copy_the_error_of_the_file_itself_counts() {
 }
 
 #[test]
-fn only_regular_files_of_sensible_size_are_read() {
+fn reads_only_regular_files_of_sensible_size() {
     let lab = Lab::new();
     let path = lab.path("VirtualBox.xml");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -165,7 +165,7 @@ fn only_regular_files_of_sensible_size_are_read() {
 }
 
 #[test]
-fn one_medium_in_two_files_is_no_problem_while_they_agree() {
+fn accepts_a_medium_in_two_files_that_agree() {
     let mut lab = Lab::new();
     lab.global_media(&disk(1, "vm/base.vdi", &disk(2, "vm/2.vdi", "")));
     lab.machine(10, "vm", "", &media(&disk(1, "base.vdi", &disk(3, "3.vdi", ""))));
@@ -177,7 +177,7 @@ fn one_medium_in_two_files_is_no_problem_while_they_agree() {
 }
 
 #[test]
-fn one_uuid_for_two_media_is_a_problem_and_the_first_counts() {
+fn reports_two_media_with_the_same_uuid_and_uses_the_first() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", &media(&disk(1, "a.vdi", &disk(2, "b.vdi", ""))));
     // A copy of the directory, and an entry that turns child and parent round.
@@ -207,7 +207,7 @@ fn one_uuid_for_two_media_is_a_problem_and_the_first_counts() {
 }
 
 #[test]
-fn of_two_media_with_one_uuid_the_one_that_is_there_is_used() {
+fn prefers_the_existing_one_of_two_media_with_the_same_uuid() {
     let mut lab = Lab::new();
     lab.machine(10, "gone", "", &media(&disk(1, "a.vdi", "")));
     lab.machine(11, "copy", "", &media(&disk(1, "a.vdi", "")));
@@ -219,7 +219,7 @@ fn of_two_media_with_one_uuid_the_one_that_is_there_is_used() {
 }
 
 #[test]
-fn one_uuid_for_two_machines_is_a_problem() {
+fn reports_two_machines_with_the_same_uuid() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", "");
     lab.entry(10, "copy/copy.vbox");
@@ -238,7 +238,7 @@ fn one_uuid_for_two_machines_is_a_problem() {
 }
 
 #[test]
-fn a_medium_that_nothing_registers_is_a_problem_once() {
+fn reports_an_unregistered_medium_once() {
     let mut lab = Lab::new();
     let snapshot = format!("<Snapshot uuid=\"{}\" name=\"s\">{}</Snapshot>", uuid(20), attached(&[1]));
     let current = format!("currentSnapshot=\"{}\"", uuid(20));
@@ -255,7 +255,7 @@ fn a_medium_that_nothing_registers_is_a_problem_once() {
 }
 
 #[test]
-fn a_wrong_current_snapshot_is_a_problem() {
+fn reports_a_wrong_current_snapshot() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", &format!("currentSnapshot=\"{}\"", uuid(20)), "");
     let text = problems(&lab.load()).join("\n");
@@ -263,7 +263,7 @@ fn a_wrong_current_snapshot_is_a_problem() {
 }
 
 #[test]
-fn a_single_machine_file_is_loaded_without_a_registry() {
+fn loads_a_single_machine_file_without_a_registry() {
     let lab = Lab::new();
     let body = media(&disk(1, "base.vdi", &disk(2, "Snapshots/2.vdi", ""))) + &attached(&[2]);
     let path = lab.write("vm/vm.vbox", machine(10, "vm", "stateFile=\"Snapshots/now.sav\"", &body));
@@ -281,7 +281,7 @@ fn a_single_machine_file_is_loaded_without_a_registry() {
 }
 
 #[test]
-fn the_default_snapshot_directory_depends_on_the_version_and_the_place() {
+fn the_default_snapshot_directory_depends_on_version_and_path() {
     let lab = Lab::new();
     let directory = |name: &str, version: &str| {
         let text = machine(10, "vm", "", "").replace("snapshotFolder=\"Snapshots\"", "").replace("1.19-linux", version);
@@ -296,7 +296,7 @@ fn the_default_snapshot_directory_depends_on_the_version_and_the_place() {
 }
 
 #[test]
-fn windows_separators_resolve_here() {
+fn resolves_windows_separators() {
     let mut lab = Lab::new();
     lab.entry(10, "Machines\\vm\\vm.vbox");
     let body = media(&disk(1, "base.vdi", &disk(2, "Snapshots\\2.vdi", "")));

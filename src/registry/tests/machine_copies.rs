@@ -1,4 +1,4 @@
-//! Two copies of one machine on one host, in each format: which one a chain is made of.
+//! Two copies of a machine on one host, in each format, and the one that a chain uses.
 
 use super::*;
 use crate::disk::{Disk, OpenMode, open_chain};
@@ -28,8 +28,9 @@ const WRITE_FORCE: OpenMode = OpenMode {
     allowed_devices: Vec::new(),
 };
 
-/// A base with UUID 1 and a child of it with UUID 3 in `directory`. The base is full of `fill`, and in the state `state`:
-/// another one has other modification ids. The child's header names the base in the live machine's directory `live`.
+/// A base with UUID 1 and a child of it with UUID 3 in `directory`. The base is full of `fill`, and in the state
+/// `state`: another one has other modification ids. The child's header names the base in the live machine's directory
+/// `live`.
 type Make = fn(directory: &Path, live: &Path, fill: u8, state: u8);
 
 fn write(path: PathBuf, bytes: &[u8]) {
@@ -194,7 +195,7 @@ fn a_base_of_the_live_machine_that_changed_is_refused_and_never_written_over() {
 }
 
 #[test]
-fn the_unchanged_base_goes_before_a_nearer_one_that_changed() {
+fn prefers_the_unchanged_base_to_a_nearer_changed_one() {
     for (end, make) in FORMATS.into_iter().filter(|(end, _)| *end != "vhd") {
         let copies = Copies::new(end, make, 20);
         make(&copies.lab.path("other"), &copies.lab.path("live/x"), b'O', 40);
@@ -212,7 +213,7 @@ fn the_unchanged_base_goes_before_a_nearer_one_that_changed() {
 }
 
 #[test]
-fn two_bases_that_both_changed_are_both_named() {
+fn names_both_bases_when_both_changed() {
     for (end, make) in FORMATS.into_iter().filter(|(end, _)| *end != "vhd") {
         let copies = Copies::new(end, make, 30);
         make(&copies.lab.path("other"), &copies.lab.path("live/x"), b'O', 40);
@@ -227,7 +228,7 @@ fn two_bases_that_both_changed_are_both_named() {
 }
 
 #[test]
-fn a_disk_that_nothing_registers_is_found_by_its_uuid_with_its_parent() {
+fn finds_an_unregistered_disk_and_its_parent_by_uuid() {
     let mut lab = Lab::new();
     let snapshot = format!("<Snapshot uuid=\"{}\" name=\"s\">{}</Snapshot>", uuid(20), attached(&[1]));
     let current = format!("currentSnapshot=\"{}\"", uuid(20));
@@ -246,7 +247,7 @@ fn a_disk_that_nothing_registers_is_found_by_its_uuid_with_its_parent() {
 }
 
 #[test]
-fn copies_under_one_directory_have_media_of_their_own() {
+fn copies_under_one_directory_have_their_own_media() {
     let lab = Lab::new();
     for copy in ["2024/ann", "2025/ann"] {
         let disks = disk(1, "/home/ann/vm/a.vdi", &disk(2, "Snapshots/2.vdi", ""));
@@ -268,7 +269,7 @@ fn copies_under_one_directory_have_media_of_their_own() {
 }
 
 #[test]
-fn what_lies_only_outside_of_what_was_given_is_said_and_not_written() {
+fn reads_but_never_writes_images_outside_of_the_given_path() {
     let lab = Lab::new();
     let far = lab.write("live/a.vdi", vdi(1, 0));
     let disks = disk(1, &far.display().to_string(), "");
@@ -291,7 +292,7 @@ fn what_lies_only_outside_of_what_was_given_is_said_and_not_written() {
 }
 
 #[test]
-fn renamed_directories_and_names_in_other_forms_are_found_by_uuid() {
+fn finds_images_with_renamed_paths_by_uuid() {
     for (directory, image) in [("vm", "A.VDI"), ("renamed", "a.vdi"), ("renamed", "b.vdi"), ("vm", "Snapshots/a.vdi")] {
         let mut lab = Lab::new();
         lab.entry(10, "/home/joe/VMs/vm/vm.vbox");

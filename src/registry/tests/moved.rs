@@ -1,10 +1,10 @@
-//! Registries of a host that is gone: absolute paths that fit it and not this one.
+//! Registries of another host, whose absolute paths do not fit this one.
 
 use super::*;
 use crate::crypt::Passwords;
 
 #[test]
-fn a_home_directory_in_a_backup_is_found_again_by_uuids() {
+fn finds_the_images_of_a_home_in_a_backup_by_uuid() {
     let mut lab = Lab::new();
     lab.entry(10, "/home/joe/VirtualBox VMs/vm/vm.vbox");
     let disks = disk(1, "/home/joe/VirtualBox VMs/vm/base.vdi", &disk(2, "Snapshots/2.vdi", ""));
@@ -33,7 +33,7 @@ fn a_home_directory_in_a_backup_is_found_again_by_uuids() {
 }
 
 #[test]
-fn a_disk_of_windows_is_found_again_by_uuids() {
+fn finds_the_images_of_a_windows_disk_by_uuid() {
     let mut lab = Lab::new();
     lab.entry(10, r"C:\Users\joe\VMs\vm\vm.vbox");
     lab.write(
@@ -92,7 +92,7 @@ fn a_moved_medium_in_two_files_that_agree_is_one_medium() {
 }
 
 #[test]
-fn paths_that_exist_are_used_as_they_are() {
+fn uses_existing_paths_unchanged() {
     let mut lab = Lab::new();
     let there = lab.write("far/a.vdi", vdi(1, 0));
     lab.write("vm/a.vdi", vdi(1, 0));
@@ -101,7 +101,7 @@ fn paths_that_exist_are_used_as_they_are() {
 }
 
 #[test]
-fn a_path_of_windows_that_is_not_found_is_refused_and_never_looked_for_here() {
+fn refuses_a_windows_path_that_is_not_found() {
     let mut lab = Lab::new();
     lab.machine(10, "vm", "", &media(&disk(1, r"D:\disks\a.vdi", "")));
     let registry = lab.load_clean();

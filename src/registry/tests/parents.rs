@@ -95,7 +95,7 @@ impl Headers {
 }
 
 #[test]
-fn a_parent_is_found_in_the_directories_around_the_child() {
+fn finds_a_parent_in_the_directories_around_the_child() {
     for (child, parent) in [
         ("vm/a.vhd", "vm/b.vhd"),
         ("vm/Snapshots/a.vhd", "vm/b.vhd"),
@@ -117,7 +117,7 @@ fn a_parent_is_found_in_the_directories_around_the_child() {
 }
 
 #[test]
-fn a_hint_is_followed_when_the_identity_is_right() {
+fn follows_a_hint_with_the_right_identity() {
     for hint in ["../far/b.vhd", r"..\far\b.vhd"] {
         let mut headers = Headers::new();
         headers.add("vm/a.vhd", 2, Some(by_hint(Some(1), &[hint])));
@@ -130,7 +130,7 @@ fn a_hint_is_followed_when_the_identity_is_right() {
 }
 
 #[test]
-fn a_hint_of_another_host_is_looked_for_here_by_identity() {
+fn resolves_a_hint_of_another_host_by_identity() {
     for hint in [r"C:\old\vm\b.vhd", "/old/vm/b.vhd"] {
         let mut headers = Headers::new();
         headers.add("vm/a.vhd", 2, Some(by_hint(Some(1), &[hint])));
@@ -142,7 +142,7 @@ fn a_hint_of_another_host_is_looked_for_here_by_identity() {
 }
 
 #[test]
-fn formats_without_identity_are_found_by_name_in_the_image_s_own_tree() {
+fn finds_formats_without_identity_by_name_in_the_images_own_tree() {
     let mut headers = Headers::new();
     headers.add("vm/a.qcow2", 0, Some(by_hint(None, &["b.qcow2"])));
     headers.add("vm/b.qcow2", 0, None);
@@ -166,7 +166,7 @@ fn formats_without_identity_are_found_by_name_in_the_image_s_own_tree() {
 }
 
 #[test]
-fn a_parent_stated_raw_is_not_asked_for_a_header() {
+fn does_not_read_the_header_of_a_parent_stated_raw() {
     let mut headers = Headers::new();
     let link = ParentLink { format: Some("raw".to_owned()), ..by_hint(None, &["b.img"]) };
     headers.add("vm/a.qcow2", 0, Some(link));
@@ -177,7 +177,7 @@ fn a_parent_stated_raw_is_not_asked_for_a_header() {
 }
 
 #[test]
-fn all_that_was_tried_is_said() {
+fn reports_everything_that_was_tried() {
     let mut headers = Headers::new();
     let hints = ["/dev/sda", "json:{}", "no.vhd", "b.vhd", "c.vhd", "notes.vhd"];
     headers.add("vm/a.vhd", 2, Some(by_hint(Some(1), &hints)));
@@ -233,7 +233,7 @@ fn three_hundred_links_are_followed_and_1025_are_not() {
 }
 
 #[test]
-fn of_several_copies_the_unchanged_one_is_the_parent() {
+fn chooses_the_unchanged_copy_as_the_parent() {
     let mut headers = Headers::new();
     let link = ParentLink { modification: Some(uuid(50)), ..by_uuid(1) };
     headers.add("a.vhd", 2, Some(link));
@@ -256,7 +256,7 @@ fn of_several_copies_the_unchanged_one_is_the_parent() {
 }
 
 #[test]
-fn a_directory_of_too_many_images_is_not_read_to_the_end() {
+fn stops_reading_a_directory_of_too_many_images() {
     let mut headers = Headers::new();
     headers.add("a.vhd", 2, Some(by_uuid(1)));
     for n in 0..4096 {
@@ -272,7 +272,7 @@ fn a_directory_of_too_many_images_is_not_read_to_the_end() {
 }
 
 #[test]
-fn children_next_to_the_image_are_found() {
+fn finds_children_next_to_the_image() {
     let mut headers = Headers::new();
     headers.add("vm/base.vhd", 1, None);
     headers.add("vm/clone.vhd", 2, Some(by_uuid(1)));

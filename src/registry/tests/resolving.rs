@@ -48,7 +48,7 @@ fn a_uuid_wins_over_a_file_of_that_name_and_without_hyphens_it_is_a_file() {
 }
 
 #[test]
-fn a_registered_file_is_known_under_all_its_names() {
+fn recognizes_a_registered_file_under_all_its_names() {
     let (lab, registry) = lab();
     let real = lab.path("vm/Snapshots/2.vdi");
     std::os::unix::fs::symlink(&real, lab.path("link.vdi")).unwrap();
@@ -80,7 +80,7 @@ fn a_file_that_is_not_registered_has_no_registered_identity() {
 }
 
 #[test]
-fn a_machine_or_snapshot_is_no_medium_but_its_media_are_offered() {
+fn suggests_the_media_of_a_machine_or_snapshot() {
     let (lab, registry) = lab();
     let current = lab.path("");
     let [one, two, three] = [uuid(1), uuid(2), uuid(3)];
@@ -110,7 +110,7 @@ fn a_machine_or_snapshot_is_no_medium_but_its_media_are_offered() {
 }
 
 #[test]
-fn what_is_nothing_says_where_it_was_looked_for() {
+fn reports_where_an_unknown_name_was_searched() {
     let (lab, registry) = lab();
     let current = lab.path("vm");
     assert_eq!(
@@ -138,7 +138,7 @@ fn what_is_nothing_says_where_it_was_looked_for() {
 
 /// Any text is a raw disk, and nobody means that one.
 #[test]
-fn settings_are_no_images() {
+fn refuses_settings_files_as_images() {
     let (lab, registry) = lab();
     for name in ["vm.vbox", "vm.vbox-prev", "vm.vbox-tmp", "VM.VBOX"] {
         lab.write(&format!("vm/{name}"), " ".repeat(1024));
@@ -164,14 +164,14 @@ fn what_is_not_found_may_be_of_a_machine_that_cannot_be_read() {
 }
 
 #[test]
-fn a_directory_is_refused_by_the_image_room() {
+fn refuses_a_directory() {
     let (lab, registry) = lab();
     let error = resolve(Some(&registry), "vm/Snapshots", &lab.path("")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
 }
 
 #[test]
-fn without_a_registry_headers_are_followed() {
+fn follows_headers_without_a_registry() {
     let (lab, _) = lab();
     let chain = resolve(None, "vm/Snapshots/2.vdi", &lab.path("")).unwrap();
     assert_eq!(names(&chain), ["2.vdi", "base.vdi"]);
@@ -179,7 +179,7 @@ fn without_a_registry_headers_are_followed() {
 }
 
 #[test]
-fn a_parent_in_the_registry_is_taken_from_it() {
+fn takes_a_registered_parent_from_the_registry() {
     let (lab, registry) = lab();
     lab.write("loose/child.vdi", vdi(9, 2));
     let chain = resolve(Some(&registry), "loose/child.vdi", &lab.path("")).unwrap();

@@ -1,4 +1,4 @@
-//! What is attached to a machine or was attached at a snapshot.
+//! The attachments of a machine or a snapshot.
 //!
 //! Since version 1.9 all is under `StorageControllers`; before, DVD and floppy drives were elements of `Hardware`, and
 //! before 1.7 hard disks were in `HardDiskAttachments`.

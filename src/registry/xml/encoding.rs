@@ -1,9 +1,9 @@
 //! The text of a settings file in any encoding.
 //!
-//! VirtualBox writes UTF-8 without declaring it. libvirt writes ISO-8859-1, and editors save as they like, with or without a
-//! byte order mark, and leave the declaration as it was. The crate `encoding_rs` decodes, with the labels of the
-//! [Encoding Standard](https://encoding.spec.whatwg.org/), where ISO-8859-1 is windows-1252. quick-xml's own decoding
-//! does not accept UTF-16 without a byte order mark, and its errors have no position.
+//! VirtualBox writes UTF-8 without declaring it. libvirt writes ISO-8859-1, and editors save in any encoding, with or
+//! without a byte order mark, and leave the declaration unchanged. The crate `encoding_rs` decodes, with the labels of
+//! the [Encoding Standard](https://encoding.spec.whatwg.org/), where ISO-8859-1 is windows-1252. quick-xml's own
+//! decoding does not accept UTF-16 without a byte order mark, and its errors have no position.
 
 use super::{ParseError, Result};
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
@@ -15,7 +15,8 @@ const DECLARATION: usize = 1024;
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors
-/// [`ParseError::Broken`] where the bytes are not of their encoding; [`ParseError::Unsupported`] for one that is not known.
+/// [`ParseError::Broken`] where the bytes are not of their encoding; [`ParseError::Unsupported`] for one that is not
+/// known.
 pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>> {
     let (encoding, bytes) = choose(bytes)?;
     if encoding == UTF_8 {
@@ -67,8 +68,8 @@ fn choose(bytes: &[u8]) -> Result<(&'static Encoding, &[u8])> {
     }
 }
 
-/// The encoding of bytes that do not declare one: windows-1252 where they are not UTF-8, unless some of them only make sense as
-/// UTF-8, so that the others are corrupt.
+/// The encoding of bytes that do not declare one: windows-1252 where they are not UTF-8, unless some of them only make
+/// sense as UTF-8, so that the others are corrupt.
 fn guess(bytes: &[u8]) -> &'static Encoding {
     let is_text = |chunk: std::str::Utf8Chunk<'_>| chunk.valid().is_ascii();
     if std::str::from_utf8(bytes).is_err() && bytes.utf8_chunks().all(is_text) { WINDOWS_1252 } else { UTF_8 }

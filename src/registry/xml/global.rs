@@ -1,4 +1,4 @@
-//! `VirtualBox.xml`: which machines there are, and the global media registry.
+//! `VirtualBox.xml`: the registered machines and the global media registry.
 
 use super::media::{MediaList, MediaRole};
 use super::reader::{Element, Visitor, walk};

@@ -1,4 +1,4 @@
-//! Walks XML without recursion: quick-xml's events drive a visitor, which keeps what each open element means to it.
+//! Walks XML without recursion: quick-xml's events drive a visitor, which keeps a state for each open element.
 
 use super::encoding::decode;
 use super::{ParseError, Result, Version, parse_uuid};
@@ -43,8 +43,8 @@ pub(super) trait Visitor {
 /// Shows all elements of a document to `visitor`.
 ///
 /// # Errors
-/// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor rejects it; [`ParseError::Unsupported`]
-/// when its encoding is not known.
+/// [`ParseError::Broken`] when it is not well-formed, has a document type, or the visitor rejects it;
+/// [`ParseError::Unsupported`] when its encoding is not known.
 pub(super) fn walk<V: Visitor>(bytes: &[u8], visitor: &mut V) -> Result<()> {
     let document = &*decode(bytes)?;
     let names = NamespaceResolver::default();
