@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub(crate) mod ended;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! Images on disks that fail or are full for a while.
 
-use crate::scene::{Mount, is_mounted, is_root, noise, ok, program, run, skip, text, unmount_lazily, until};
+use crate::scene::{Mount, is_mounted, is_root, noise, ok, program, run, text, unmount_lazily, until};
+use crate::support::needs;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -106,9 +107,7 @@ impl Served {
 /// PostgreSQL's lesson: after one `fsync` failed, the next one succeeds although the data are gone.
 #[test]
 fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
-    if !is_root() {
-        return skip("what_a_failed_flush_lost_is_never_said_to_be_safe", "root, to mount a file system that fails");
-    }
+    needs!(is_root(), "root, to mount a file system that fails");
     let directory = TempDir::with_prefix("vboximg-mount-").unwrap();
     let failing = Failing::new(directory.path());
     let formats = ["raw", "vdi", "qcow2", "vmdk", "vpc", "parallels", "qed", "qcow"];
@@ -162,9 +161,7 @@ fn what_a_failed_flush_lost_is_never_said_to_be_safe() {
 /// A full disk is `ENOSPC`, never another error, and all can be written when there is room again.
 #[test]
 fn a_full_disk_is_reported_as_such_and_all_is_written_when_it_has_room() {
-    if !is_root() {
-        return skip("a_full_disk_is_told_as_such_and_all_is_written_when_it_has_room", "root, to mount a small disk");
-    }
+    needs!(is_root(), "root, to mount a small disk");
     let formats = [
         ("vdi", "vdi", ""),
         ("vmdk", "vmdk", ""),
