@@ -27,10 +27,10 @@ const SEEDS: [(&str, &str); 7] = [
     ("parallels", "qemu-img create -q -f parallels a 2M; write a parallels"),
     (
         "guestfs",
-        "mkdir ../tree; echo file > ../tree/file; ln -s file ../tree/link; mkdir ../tree/inner; seq 9999 > ../tree/inner/more
+        "mkdir ../tree; echo file > ../tree/file; ln -s file ../tree/link; mkdir ../tree/inner; seq 999 > ../tree/inner/more
          make() { truncate -s $1 $2; shift; \"${@:2}\" $1 >/dev/null; }
-         make 256K ext4 mkfs.ext4 -q -b 1024 -N 32 -J size=1 -d ../tree || make 2M ext4 mkfs.ext4 -q -b 1024 -N 32 -d ../tree
-         make 64K ext2 mkfs.ext2 -q -N 32 -d ../tree
+         make 4M ext4 mkfs.ext4 -q -b 1024 -N 32 -J size=1 -d ../tree
+         make 128K ext2 mkfs.ext2 -q -N 32 -d ../tree
          make 1M ntfs mkfs.ntfs -q -F -Q; ntfscp -qf ntfs ../tree/file file
          make 128K fat12 mkfs.vfat; mcopy -i fat12 ../tree/file ::file
          make 512K exfat mkfs.exfat -q -b 4096

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// The packed registry. See `fixtures/README.md`.
 const REGISTRY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/registry.tar.zst");
 
-/// An decompressed registry, and what the real tools said of it. Removed when dropped.
+/// A decompressed registry, and what the real tools said of it. Removed when dropped.
 pub(crate) struct Fixture {
     directory: TempDir,
 }
