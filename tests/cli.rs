@@ -1,12 +1,14 @@
 //! The command line on the registry that the real VirtualBox wrote: what it prints where, exit codes, refusals.
 
 mod common;
+mod support;
 
-use common::{Fixture, ended::ended};
+use common::Fixture;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use support::ended;
 
 /// The disk of "alpine tree" as it is now: four VDI images.
 const LEAF: &str = "6ae26a8c-9c16-432b-a7e4-20863223d4e6";

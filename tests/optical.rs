@@ -2,6 +2,7 @@
 
 mod lab;
 mod qemu;
+mod support;
 
 use lab::{chain, open, run};
 use qemu::assert_reads;

@@ -1,5 +1,7 @@
 #!/bin/bash
-# Installs the Debian packages that the tests use and this machine lacks. Says which; does nothing when none is missing.
+# Installs the Debian packages that the tests use and this machine lacks. Prints which; does nothing when none is missing.
+#
+# usage: setup.sh [PACKAGE...]   these packages only
 set -euo pipefail
 
 packages=(
@@ -42,6 +44,8 @@ packages=(
   zstd           # decompresses the fixtures
 )
 
+[ $# = 0 ] || packages=("$@")
+
 missing=()
 for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
@@ -49,11 +53,17 @@ for package in "${packages[@]}"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-echo "Installing what the tests need: ${missing[*]}"
+echo "Installing ${missing[*]}"
 if [ "$(id -u)" != 0 ]; then
   echo "This needs root: run 'sudo apt-get install ${missing[*]}' and start again" >&2
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get -q update
-apt-get -qy install --no-install-recommends "${missing[@]}"
+# Another process may use the package manager: wait for it. `update` knows no timeout for its lock of the lists.
+wait=(-o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
+for attempt in $(seq 60); do
+  if apt-get -q "${wait[@]}" update; then break; fi
+  [ "$attempt" -lt 60 ] || exit 1
+  sleep 5
+done
+apt-get -qy "${wait[@]}" install --no-install-recommends "${missing[@]}"

@@ -3,13 +3,15 @@
 mod common;
 mod lab;
 mod qemu;
+mod support;
 
 use common::Fixture;
 use lab::recorder::Recorder;
 use lab::{Reference, assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, directory, qemu, qemu_io, sample, scribble, sha256, text};
+use qemu::{Numbers, all, assert_reads, directory, qemu, qemu_io, sample, scribble, text};
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::sha256;
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::image::open::open_file;
 use vboximg_mount::image::{Format, OpenOptions, Variant};

@@ -2,6 +2,7 @@
 
 mod lab;
 mod qemu;
+mod support;
 
 use lab::recorder::Recorder;
 use lab::{Reference, assert_same_file, chain, open};

@@ -3,12 +3,14 @@
 mod common;
 mod lab;
 mod qemu;
+mod support;
 
 use lab::{assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, qemu, scribble, sha256};
+use qemu::{Numbers, all, assert_reads, qemu, scribble};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use support::sha256;
 use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::image::{self, Format, OpenOptions, Variant};
 

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub(crate) mod ended;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +10,7 @@ use tempfile::TempDir;
 /// The packed registry. See `fixtures/README.md`.
 const REGISTRY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/registry.tar.zst");
 
-/// An decompressed registry, and what the real tools said of it. Removed when dropped.
+/// A decompressed registry, and what the real tools said of it. Removed when dropped.
 pub(crate) struct Fixture {
     directory: TempDir,
 }

@@ -3,8 +3,7 @@
 
 use crate::corrupt;
 use crate::qemu;
-use crate::qemu::sha256;
-use crate::shell::disk;
+use crate::support::{disk, sha256};
 use crate::tree::ours;
 use ferrosys::apfs::{FormatOptions, VolumeName, VolumeRequest, format_to};
 use ferrosys::{Metadata, Timestamp, TreeBuilder};

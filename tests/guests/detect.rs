@@ -3,24 +3,11 @@
 //!
 //! Needs root (a loop device for pvcreate) and the tools of `setup.sh`; fails loudly without.
 
+use crate::support::{disk, sh};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
 use tempfile::TempDir;
-use vboximg_mount::disk::{ChainDisk, Disk};
 use vboximg_mount::guestfs::{self, Content};
-
-/// Runs a shell script in a directory, where it creates `image`.
-fn sh(directory: &Path, script: &str) -> String {
-    let done = Command::new("bash").args(["-euc", script]).current_dir(directory).output().expect("bash runs");
-    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
-
-fn disk(image: &Path) -> Arc<dyn Disk> {
-    let image = vboximg_mount::image::open(image, Default::default()).unwrap();
-    Arc::new(ChainDisk::new(vec![image], Vec::new()))
-}
 
 /// The type in blkid, its name here, and a script that creates `image`.
 const KINDS: [(&str, &str, &str); 52] = [

@@ -3,7 +3,7 @@
 //! Needs root (loop devices), exfatprogs and exfat-fuse; fails loudly without.
 
 use crate::corrupt;
-use crate::shell::{disk, sh};
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::ops::ControlFlow;

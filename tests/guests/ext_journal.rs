@@ -4,7 +4,8 @@
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
 use crate::corrupt;
-use crate::mounted::{LOOP, Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{LOOP, disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::os::unix::fs::FileExt;

@@ -4,7 +4,7 @@
 //! Needs dosfstools, mtools, 7zip and qemu-utils; fails loudly without.
 
 use crate::corrupt;
-use crate::shell::{disk, sh};
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::ops::ControlFlow;

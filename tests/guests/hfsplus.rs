@@ -5,7 +5,7 @@
 
 use crate::corrupt;
 use crate::qemu;
-use crate::shell::{disk, sh};
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::collections::BTreeMap;

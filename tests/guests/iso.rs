@@ -6,7 +6,7 @@
 use crate::corrupt;
 use crate::disc;
 use crate::disc::plain;
-use crate::shell::{disk, sh};
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::fs;

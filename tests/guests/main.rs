@@ -22,10 +22,10 @@ mod ntfs;
 mod one_bad;
 #[path = "../qemu/mod.rs"]
 mod qemu;
-#[path = "../tree/shell.rs"]
-mod shell;
 mod short;
 mod squashfs;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../tree/mod.rs"]
 mod tree;
 mod udf;

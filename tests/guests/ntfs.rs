@@ -3,25 +3,16 @@
 //! Needs root and ntfs-3g; fails loudly without.
 
 use crate::corrupt;
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use vboximg_mount::disk::{ChainDisk, Disk};
+use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ntfs::Ntfs;
 use vboximg_mount::guestfs::read;
-
-fn sh(directory: &Path, script: &str) {
-    let done = Command::new("bash").args(["-euc", script, "sh"]).arg(directory).output().expect("bash runs");
-    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
-}
-
-fn disk(image: &Path) -> Arc<dyn Disk> {
-    let image = vboximg_mount::image::open(image, Default::default()).unwrap();
-    Arc::new(ChainDisk::new(vec![image], Vec::new()))
-}
 
 fn open(image: &Path) -> (Arc<dyn Disk>, Ntfs) {
     let disk = disk(image);

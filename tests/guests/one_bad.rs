@@ -3,7 +3,8 @@
 //!
 //! Needs root (loop devices), the mkfs programs and ntfs-3g; fails loudly without.
 
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{disk, sh};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::process::Command;

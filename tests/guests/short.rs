@@ -3,7 +3,7 @@
 //!
 //! Needs root (loop devices) and the tools of `setup.sh`; fails loudly without.
 
-use crate::shell::{disk, sh};
+use crate::support::{disk, sh};
 use std::path::Path;
 use std::sync::Arc;
 use vboximg_mount::disk::{Disk, Slice};

@@ -4,7 +4,8 @@
 //! Needs root (loop devices) and squashfs-tools; fails loudly without.
 
 use crate::corrupt;
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;

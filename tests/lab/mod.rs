@@ -6,21 +6,21 @@
 
 pub(crate) mod recorder;
 
+use crate::support::provided;
 use nix::unistd::{Whence, lseek};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vboximg_mount::disk::{ChainDisk, Disk, Span};
 use vboximg_mount::image::{self, Image, OpenOptions};
 
-/// Says that a test did nothing, so that a person sees it.
-pub(crate) fn skipped(why: &str) {
-    // Not eprintln, which the test harness catches.
-    let mut terminal = std::io::stderr();
-    writeln!(terminal, "SKIPPED: {why}").unwrap();
+/// The directory of the real VirtualBox; none where there is none.
+pub(crate) fn reference() -> Option<PathBuf> {
+    let root = std::env::var_os("VBOXIMG_REFERENCE").map(PathBuf::from);
+    provided(root.is_some(), "the real VirtualBox, in a directory that VBOXIMG_REFERENCE names");
+    root
 }
 
 /// The directory of the real VirtualBox.
@@ -32,11 +32,7 @@ pub(crate) struct Reference {
 impl Reference {
     /// With a directory of its own, `name`, that the real VirtualBox sees too; none where there is no VirtualBox.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        let Some(root) = std::env::var_os("VBOXIMG_REFERENCE") else {
-            skipped("there is no VirtualBox; set VBOXIMG_REFERENCE");
-            return None;
-        };
-        let reference = Self { root: root.into(), directory: format!("/lab/test-{name}") };
+        let reference = Self { root: reference()?, directory: format!("/lab/test-{name}") };
         let _ = fs::remove_dir_all(reference.outside());
         fs::create_dir_all(reference.outside()).unwrap();
         Some(reference)

@@ -1,6 +1,7 @@
 //! How a mount ends.
 
-use crate::scene::{Mount, Scene, ended, is_mounted, is_root, ok, program, run, skip, until};
+use crate::scene::{Mount, Scene, ended, is_mounted, is_root, ok, program, run, until};
+use crate::support::needs;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -167,9 +168,7 @@ fn a_killed_process_leaves_what_unmount_removes() {
 /// `umount -f` of a mount in use aborts the connection as `/sys/fs/fuse/connections/N/abort` does, and leaves the mount.
 #[test]
 fn an_aborted_connection_is_cleaned_up() {
-    if !is_root() {
-        return skip("an_aborted_connection_is_cleaned_up", "root, to abort the connection");
-    }
+    needs!(is_root(), "root, to abort the connection");
     let scene = Scene::new();
     let (mut child, mount) = scene.mount_in_foreground(&["--rw"]);
     let file = OpenOptions::new().read(true).write(true).open(mount.file("vhdd")).unwrap();

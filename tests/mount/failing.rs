@@ -1,6 +1,7 @@
 //! Images on disks that fail or are full for a while.
 
-use crate::scene::{Mount, is_mounted, is_root, noise, ok, program, run, skip, text, unmount_lazily, until};
+use crate::scene::{Mount, is_mounted, is_root, noise, ok, program, run, text, unmount_lazily, until};
+use crate::support::needs;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -106,9 +107,7 @@ impl Served {
 /// PostgreSQL's lesson: after one `fsync` failed, the next one succeeds although the data are gone.
 #[test]
 fn never_reports_success_after_a_failed_flush() {
-    if !is_root() {
-        return skip("never_reports_success_after_a_failed_flush", "root, to mount a file system that fails");
-    }
+    needs!(is_root(), "root, to mount a file system that fails");
     let directory = TempDir::with_prefix("vboximg-mount-").unwrap();
     let failing = Failing::new(directory.path());
     let formats = ["raw", "vdi", "qcow2", "vmdk", "vpc", "parallels", "qed", "qcow"];
@@ -166,9 +165,7 @@ fn never_reports_success_after_a_failed_flush() {
 /// A full disk is `ENOSPC`, never another error, and all can be written when there is space again.
 #[test]
 fn reports_a_full_disk_and_writes_all_when_it_has_space() {
-    if !is_root() {
-        return skip("reports_a_full_disk_and_writes_all_when_it_has_space", "root, to mount a small disk");
-    }
+    needs!(is_root(), "root, to mount a small disk");
     let formats = [
         ("vdi", "vdi", ""),
         ("vmdk", "vmdk", ""),

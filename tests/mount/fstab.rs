@@ -1,6 +1,7 @@
 //! Mounts that mount(8) makes: by its type, by fstab, and by the words that it passes on.
 
-use crate::scene::{Scene, is_mounted, is_root, program, run, skip};
+use crate::scene::{Scene, is_mounted, is_root, program, run};
+use crate::support::needs;
 use std::fs;
 use std::process::Command;
 
@@ -28,9 +29,7 @@ fn takes_a_source_and_a_mount_point_with_the_options_of_fstab() {
 /// In a mount namespace, where the program is in a directory that mount.fuse(8) searches.
 #[test]
 fn mount_and_umount_know_the_type() {
-    if !is_root() {
-        return skip("mount_and_umount_know_the_type", "root");
-    }
+    needs!(is_root(), "root");
     let scene = Scene::new();
     let image = scene.image();
     let (image, point) = (image.display(), scene.point());

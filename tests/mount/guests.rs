@@ -22,7 +22,7 @@ setfacl -m u:1234:rwx,g:77:r data; setfacl -d -m u:55:rx many; setfacl -m o::0 d
 "#;
 
 /// `mount -o loop` that takes a device atomically.
-const LOOP: &str = include_str!("../common/loop.sh");
+const LOOP: &str = include_str!("../support/loop.sh");
 
 /// An ext4 image, mounted by the kernel as `kernel` and by the program as `mnt`.
 struct Both {

@@ -1,6 +1,7 @@
 //! Images whose files name others, and what large compressed ones cost.
 
-use crate::scene::{Mount, Scene, is_mounted, is_root, noise, ok, program, run, skip, text};
+use crate::scene::{Mount, Scene, is_mounted, is_root, noise, ok, program, run, text};
+use crate::support::needs;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
@@ -64,9 +65,7 @@ impl Drop for Device {
 
 #[test]
 fn reads_a_named_device_only_when_it_is_allowed() {
-    if !is_root() {
-        return skip("reads_a_named_device_only_when_it_is_allowed", "root, for a loop device");
-    }
+    needs!(is_root(), "root, for a loop device");
     let scene = Scene::new();
     let data = noise(1 << 20, 7);
     let disk = scene.directory().join("device.img");

@@ -11,5 +11,7 @@ mod names;
 mod reading;
 mod refusals;
 mod scene;
+#[path = "../support/mod.rs"]
+mod support;
 mod users;
 mod writing;

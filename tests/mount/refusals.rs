@@ -1,6 +1,7 @@
 //! What is refused before anything is mounted: the message, the exit code, and that nothing is left over.
 
-use crate::scene::{Scene, is_mounted, is_root, program, run, skip};
+use crate::scene::{Scene, is_mounted, is_root, program, run};
+use crate::support::needs;
 use std::fs;
 use std::process::{Command, Output};
 
@@ -75,9 +76,7 @@ fn a_word_about_rw_as_a_mount_option() {
 
 #[test]
 fn advises_when_the_kernel_has_no_fuse() {
-    if !is_root() {
-        return skip("advises_when_the_kernel_has_no_fuse", "root");
-    }
+    needs!(is_root(), "root");
     let scene = Scene::new();
     let script =
         format!("mount --bind /dev/null /dev/fuse && exec {} -i disk.img mnt", env!("CARGO_BIN_EXE_vboximg-mount"));

@@ -1,23 +1,17 @@
 //! What the tests share: an image with two volumes, the program, and mounts that never outlive their test.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-#[path = "../common/ended.rs"]
-mod ended;
-pub(crate) use ended::ended;
+pub(crate) use crate::support::{ended, is_root, until};
 
 /// Bytes of the image.
 pub(crate) const SIZE: u64 = 32 << 20;
 /// Start and size of its two volumes, in bytes. The second one is logical.
 pub(crate) const VOLUMES: [(u64, u64); 2] = [(1 << 20, 16 << 20), (20 << 20, 8 << 20)];
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with an image and a mount point. What is still mounted there when it is dropped is removed.
 pub(crate) struct Scene {
@@ -209,15 +203,6 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Waits for something that must come true.
-pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// The line of the mount table for a mount point.
 pub(crate) fn mount_line(point: &Path) -> Option<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -232,16 +217,4 @@ pub(crate) fn is_mounted(point: &Path) -> bool {
 pub(crate) fn is_running(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
-}
-
-pub(crate) fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Says that a test does not run here, past the capture of output, so that nobody takes it for a success. With
-/// `VBOXIMG_TESTS_REQUIRE_ALL` set it is a failure.
-pub(crate) fn skip(test: &str, missing: &str) {
-    assert!(std::env::var_os("VBOXIMG_TESTS_REQUIRE_ALL").is_none(), "{test} needs {missing}");
-    let line = format!("SKIPPED {test}: it needs {missing}\n");
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Mounting as an ordinary user, where the tests run as root. (Where they do not, all the others do that.)
 
-use crate::scene::{Scene, is_root, run, skip};
+use crate::scene::{Scene, is_root, run};
+use crate::support::needs;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
@@ -41,18 +42,9 @@ fn assert_ok(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
-fn can_run(test: &str) -> bool {
-    if !is_root() {
-        skip(test, "root, to become another user");
-    }
-    is_root()
-}
-
 #[test]
 fn an_ordinary_user_mounts_and_writes() {
-    if !can_run("an_ordinary_user_mounts_and_writes") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,
@@ -78,9 +70,7 @@ fn an_ordinary_user_mounts_and_writes() {
 
 #[test]
 fn root_unmounts_what_a_user_mounted() {
-    if !can_run("root_unmounts_what_a_user_mounted") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,
@@ -95,9 +85,7 @@ fn root_unmounts_what_a_user_mounted() {
 
 #[test]
 fn users_cannot_unmount_what_root_mounted() {
-    if !can_run("nobody_unmounts_what_root_mounted") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,
@@ -119,9 +107,7 @@ fn users_cannot_unmount_what_root_mounted() {
 
 #[test]
 fn advises_what_to_install_without_the_helper() {
-    if !can_run("advises_what_to_install_without_the_helper") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,
@@ -140,9 +126,7 @@ fn advises_what_to_install_without_the_helper() {
 
 #[test]
 fn what_a_user_may_only_read_is_not_opened_for_writing() {
-    if !can_run("what_a_user_may_only_read_is_not_opened_for_writing") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(&scene, "", "chown 0:0 $I; chmod 444 $I; as_user $B --rw -i $I $M");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -152,9 +136,7 @@ fn what_a_user_may_only_read_is_not_opened_for_writing() {
 
 #[test]
 fn letting_others_in_needs_the_administrator() {
-    if !can_run("letting_others_in_needs_the_administrator") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(&scene, "", "as_user $B --root -i $I $M");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -164,9 +146,7 @@ fn letting_others_in_needs_the_administrator() {
 
 #[test]
 fn root_or_everybody_can_be_let_in() {
-    if !can_run("root_or_everybody_can_be_let_in") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let others = "setpriv --reuid 1 --regid 1 --clear-groups";
     let scene = Scene::new();
     let output = script(
@@ -189,9 +169,7 @@ fn root_or_everybody_can_be_let_in() {
 
 #[test]
 fn an_ordinary_user_copies_files_of_the_guests_root() {
-    if !can_run("an_ordinary_user_copies_files_of_the_guests_root") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,
@@ -223,9 +201,7 @@ fn an_ordinary_user_copies_files_of_the_guests_root() {
 /// Where the image's directory is closed to the user, the lock file is in a directory that only the user looks into.
 #[test]
 fn a_listing_shows_what_another_user_has_locked() {
-    if !can_run("a_listing_shows_what_another_user_has_locked") {
-        return;
-    }
+    needs!(is_root(), "root, to become another user");
     let scene = Scene::new();
     let output = script(
         &scene,

@@ -1,6 +1,7 @@
 //! A mount with `--rw`.
 
-use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, skip, text, until};
+use crate::scene::{Mount, SIZE, Scene, VOLUMES, is_root, mount_line, noise, ok, run, text, until};
+use crate::support::needs;
 use nix::fcntl::FallocateFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -194,9 +195,7 @@ impl Drop for Loop {
 
 #[test]
 fn the_kernel_mounts_a_volume() {
-    if !is_root() || !Path::new("/dev/loop-control").exists() {
-        return skip("the_kernel_mounts_a_volume", "root and loop devices");
-    }
+    needs!(is_root() && Path::new("/dev/loop-control").exists(), "root and loop devices");
     let scene = Scene::new();
     let inner = scene.directory().join("inner");
     fs::create_dir(&inner).unwrap();

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::io::Write;
+use crate::support::{provided, sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vboximg_mount::disk::{ChainDisk, Disk};
@@ -164,44 +164,31 @@ pub(crate) fn check(path: &Path, format: &str) {
     assert!(out.contains("No errors were found"), "{}: {out}", path.display());
 }
 
-/// The file `name` of the directory of samples and of what VirtualBox made; none, with a word that no test harness hides,
-/// where there is no such file.
+/// The file `name` of the samples and the encrypted registry, which are not in this repository; none where it is missing.
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    // Not eprintln, which the test harness catches.
-    let mut terminal = std::io::stderr();
-    writeln!(terminal, "SKIPPED: {} is missing; set VBOXIMG_SHARED", path.display()).unwrap();
-    None
+    provided(path.exists(), &format!("{} (VBOXIMG_SHARED names the directory)", path.display())).then_some(path)
 }
 
 /// The image `name` that VirtualBox made, decompressed into `directory`, and the SHA-256 that its disk has.
-pub(crate) fn by_virtualbox(directory: &Path, name: &str) -> Option<(PathBuf, String)> {
-    let compressed = shared("oracle/registry.tar.zst")?;
+pub(crate) fn by_virtualbox(directory: &Path, name: &str) -> (PathBuf, String) {
+    let compressed = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/registry.tar.zst");
     let inside = format!("home/Machines/odd formats/{name}");
     let mut tar = Command::new("tar");
-    tar.args(["--zstd", "-xf"]).arg(compressed).arg("-C").arg(directory).args([&inside, "expected/media.tsv"]);
+    tar.args(["--zstd", "-xf", compressed, "-C"]).arg(directory).args([&inside, "expected/media.tsv"]);
     assert!(tar.status().unwrap_or_else(|e| panic!("tar: {e}")).success(), "tar with zstd decompresses {inside}");
     // Made of the same disk as this one, of which VirtualBox reported the sum.
     let media = std::fs::read_to_string(directory.join("expected/media.tsv")).unwrap();
     let line = media.lines().find(|line| line.ends_with("esx import/flat.vmdk")).unwrap();
     let sum = line.split_whitespace().nth(2).unwrap();
-    Some((directory.join(inside), sum.to_owned()))
+    (directory.join(inside), sum.to_owned())
 }
 
 /// Asserts that the disk of an image has a SHA-256.
 pub(crate) fn assert_sum(path: &Path, sum: &str) {
     assert_eq!(sha256(&all(&open(path, OpenOptions::default()))), sum, "{}", path.display());
-}
-
-/// The SHA-256 of bytes in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The file with the bytes of a packed sample, in `directory`.

@@ -1,6 +1,6 @@
 //! Whole trees as seen by the kernel and by this program, for comparison.
 
-use sha2::{Digest, Sha256};
+use crate::support::sha256;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -23,7 +23,7 @@ pub(crate) fn kernel(root: &Path) -> Walk {
             let meta = path.symlink_metadata().unwrap();
             let kind = meta.file_type();
             let content = if kind.is_file() {
-                digest(&std::fs::read(&path).unwrap())
+                sha256(&std::fs::read(&path).unwrap())
             } else if kind.is_symlink() {
                 String::from_utf8_lossy(std::fs::read_link(&path).unwrap().as_os_str().as_bytes()).into_owned()
             } else if kind.is_char_device() || kind.is_block_device() {
@@ -68,10 +68,6 @@ fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Reads the same tree through a reader of this program.
 pub(crate) fn ours<F: GuestFs>(opened: &(Arc<dyn Disk>, F)) -> Walk {
     let (disk, fs) = opened;
@@ -113,7 +109,7 @@ fn describe(disk: &dyn Disk, fs: &dyn GuestFs, node: Node, path: &str) -> String
             let mut bytes = vec![0; usize::try_from(attributes.size).unwrap() + 1];
             let got = read::read(fs, disk, node, &attributes, 0, &mut bytes).unwrap_or_else(|e| panic!("{path}: {e}"));
             bytes.truncate(got);
-            (0o100_000, digest(&bytes))
+            (0o100_000, sha256(&bytes))
         }
         NodeKind::Symlink => (0o120_000, String::from_utf8_lossy(&fs.read_link(node).unwrap()).into_owned()),
         NodeKind::Directory => (0o040_000, String::new()),

@@ -1,24 +1,12 @@
 //! File systems created by their own mkfs and filled through the kernel.
 
+use crate::support::{disk, sh};
 use crate::tree::{Walk, kernel, ours};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use vboximg_mount::disk::{ChainDisk, Disk};
+use vboximg_mount::disk::Disk;
 use vboximg_mount::guestfs::GuestFs;
-
-/// `mount -o loop` that takes a device atomically.
-pub(crate) const LOOP: &str = include_str!("../common/loop.sh");
-
-/// Runs a shell script with `$1` as its directory. Panics when it fails.
-pub(crate) fn sh(directory: &Path, script: &str) {
-    let done = Command::new("bash")
-        .args(["-euc", &format!("{LOOP}{script}"), "sh"])
-        .arg(directory)
-        .output()
-        .expect("bash runs");
-    assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
-}
 
 /// A mounted image, unmounted when dropped.
 pub(crate) struct Mounted {
@@ -62,12 +50,6 @@ impl Drop for Mounted {
             let _ = Command::new("umount").arg(&mount).status();
         }
     }
-}
-
-/// Opens an image as a disk.
-pub(crate) fn disk(image: &Path) -> Arc<dyn Disk> {
-    let image = vboximg_mount::image::open(image, Default::default()).unwrap();
-    Arc::new(ChainDisk::new(vec![image], Vec::new()))
 }
 
 /// Creates a tree with everything that is hard to read.

@@ -1,7 +1,8 @@
 //! The bytes of every medium.
 
 use crate::common::Fixture;
-use crate::scene::{Mount, Printed, sha256};
+use crate::scene::{Mount, Printed};
+use crate::support::sha256_of;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
@@ -18,7 +19,7 @@ fn reads_the_bytes_that_the_real_program_showed() {
         let Some(disk) = medium.disk else { continue };
         let mount = Mount::new(fixture.program().args(["-i", &medium.uuid])).unwrap_or_else(|e| panic!("{e:?}"));
         assert_eq!(std::fs::metadata(mount.file("vhdd")).unwrap().len(), disk.size, "{}", medium.uuid);
-        assert_eq!(sha256(&mount.file("vhdd")), disk.sha256, "{}", medium.uuid);
+        assert_eq!(sha256_of(&mount.file("vhdd")), disk.sha256, "{}", medium.uuid);
         mount.unmount();
         compared += 1;
     }
@@ -64,7 +65,7 @@ fn a_snapshots_file_is_mounted_by_its_path_too() {
         let mut command = fixture.program();
         command.env("VBOX_USER_HOME", home).current_dir(&machine).arg(format!("--image={path}"));
         let mount = Mount::new(&mut command).unwrap_or_else(|e| panic!("{e:?}"));
-        assert_eq!(sha256(&mount.file("vhdd")), expected.sha256);
+        assert_eq!(sha256_of(&mount.file("vhdd")), expected.sha256);
         let link = std::fs::read_link(mount.file("{84f9a618-d725-458c-abef-1e3187cd1d2a}.vdi")).unwrap();
         assert_eq!(link, machine.join(path));
         mount.unmount();

@@ -1,9 +1,9 @@
 //! Reading encrypted disks and machines: their bytes, their lists, and where passwords come from.
 
 use crate::common::Fixture;
-use crate::common::ended::ended;
-use crate::scene::{Mount, Printed, assert_golden, memory_of, printed, sha256, wait_until};
+use crate::scene::{Mount, Printed, assert_golden, memory_of, printed};
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_BASE, VDI_LEAF, VMDK_LEAF};
+use crate::support::{ended, is_root, needs, sha256_of, until};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +21,7 @@ fn every_encrypted_medium_has_its_bytes_volumes_and_files() {
         let mount = sealed.mount(&["-g"], &uuid);
         let disk = fs::read(mount.file("vhdd")).unwrap();
         assert_eq!(disk.len() as u64, size, "{uuid}");
-        assert_eq!(sha256(&mount.file("vhdd")), sum, "{uuid}");
+        assert_eq!(sha256_of(&mount.file("vhdd")), sum, "{uuid}");
         let list = printed(sealed.open_for(&uuid).args(["-l", "--json", "-i", &uuid])).out;
         let list: serde_json::Value = serde_json::from_str(&list).unwrap();
         for volume in list["partitions"].as_array().unwrap() {
@@ -174,7 +174,7 @@ fn no_log_and_no_lock_file_has_the_password_or_key() {
     let mut command = sealed.open_for(VDI_LEAF);
     command.args(["-v", "-d", "--rw", "-i", VDI_LEAF]).arg(point.path());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+    until("it is mounted", || fs::metadata(point.path().join("vol1")).is_ok());
     fs::read(point.path().join("vhdd")).unwrap();
     let directory = sealed.machine_file("sealed/Snapshots");
     let mut lock_files = 0;
@@ -196,9 +196,7 @@ fn no_log_and_no_lock_file_has_the_password_or_key() {
 #[test]
 fn the_memory_of_a_mount_does_not_hold_the_password() {
     let Some(sealed) = Sealed::new() else { return };
-    if !nix::unistd::geteuid().is_root() {
-        return crate::lab::skipped("only root may read the memory of the program");
-    }
+    needs!(is_root(), "root, to read the memory of the program");
     for uuid in [VDI_BASE, VAULT_DISK] {
         let point = tempfile::tempdir().unwrap();
         // Not through `setsid`: the number of the child is to be the program's.
@@ -206,7 +204,7 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
         command.env("VBOX_USER_HOME", sealed.home()).args(["-f", "--password-file", "-", "-i", uuid]).arg(point.path());
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
-        wait_until(|| fs::metadata(point.path().join("vol1")).is_ok());
+        until("it is mounted", || fs::metadata(point.path().join("vol1")).is_ok());
         let memory = memory_of(child.id());
         assert!(memory.len() > 100_000);
         // What is known to be there is found, and so would be the password.
@@ -222,9 +220,7 @@ fn the_memory_of_a_mount_does_not_hold_the_password() {
 #[test]
 fn a_process_that_gets_a_password_leaves_no_core() {
     let Some(sealed) = Sealed::new() else { return };
-    if !nix::unistd::geteuid().is_root() {
-        return crate::lab::skipped("only root may become another user");
-    }
+    needs!(is_root(), "root, to become another user");
     let program = sealed.root().join("program");
     fs::copy(env!("CARGO_BIN_EXE_vboximg-mount"), &program).unwrap();
     assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(sealed.root()).status().unwrap().success());
@@ -233,7 +229,7 @@ fn a_process_that_gets_a_password_leaves_no_core() {
     command.args(["-lw", "--vm", "vault", "--password-file", "-"]).env("VBOX_USER_HOME", sealed.home());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let of_process = |name: &str| format!("/proc/{}/{name}", child.id());
-    wait_until(|| {
+    until("it is so", || {
         let name = fs::read_to_string(of_process("comm")).unwrap();
         name == "program\n" && fs::metadata(of_process("maps")).unwrap().uid() == 0
     });

@@ -1,8 +1,8 @@
 //! Writing to encrypted disks, and what the real VirtualBox reads of it.
 
-use crate::lab::skipped;
-use crate::scene::{sha256, wait_until};
+use crate::lab::reference;
 use crate::sealed::{Sealed, VAULT_DISK, VDI_LEAF, VMDK_LEAF};
+use crate::support::{sha256_of, until};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn what_was_written_is_read_and_all_else_is_as_it_was() {
     let children = [VDI_LEAF, VMDK_LEAF, VAULT_DISK];
     for (uuid, _, sum) in sealed.media().into_iter().filter(|(uuid, ..)| !children.contains(&uuid.as_str())) {
         let mount = sealed.mount(&[], &uuid);
-        assert_eq!(sha256(&mount.file("vhdd")), sum, "{uuid}");
+        assert_eq!(sha256_of(&mount.file("vhdd")), sum, "{uuid}");
         mount.unmount();
     }
 }
@@ -106,7 +106,7 @@ impl<'a> Service<'a> {
         // Without the option to end by itself it stays until it is stopped.
         let child = command.arg("VBoxSVC").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let socket = reference.join(format!("tmp/.vbox-{}-ipc/ipcd", Self::socket_id()));
-        wait_until(|| socket.exists());
+        until("its socket is there", || socket.exists());
         // It takes its name a moment later. Who asks for it before starts another one, which would forget the password.
         thread::sleep(Duration::from_secs(1));
         Self { child, reference, home }
@@ -157,9 +157,7 @@ impl Drop for Service<'_> {
 
 #[test]
 fn the_real_virtualbox_reads_what_was_written_encrypted() {
-    let Some(reference) = std::env::var_os("VBOXIMG_REFERENCE").map(PathBuf::from) else {
-        return skipped("VBOXIMG_REFERENCE does not name a directory with the real VirtualBox");
-    };
+    let Some(reference) = reference() else { return };
     let Some(sealed) = Sealed::in_directory(&reference.join("lab")) else { return };
     let written = WRITABLE.map(|uuid| write(&sealed, uuid));
     // A machine under load may meet the moment that the service is not there for; wrong bytes get no second try.

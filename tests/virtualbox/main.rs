@@ -18,4 +18,6 @@ mod listings;
 mod prompt;
 mod scene;
 mod sealed;
+#[path = "../support/mod.rs"]
+mod support;
 mod writing;

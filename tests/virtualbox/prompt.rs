@@ -1,8 +1,8 @@
 //! Passwords that are typed: on a terminal of the test's own, which `script` (Debian: bsdutils) makes.
 
-use crate::common::ended::ended;
-use crate::scene::{printed, wait_until};
+use crate::scene::printed;
 use crate::sealed::{PASSWORD, Sealed, VAULT_DISK, VDI_LEAF};
+use crate::support::{ended, until};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use std::fs;
 use std::io::{Read, Write};
@@ -48,7 +48,7 @@ impl Terminal {
     }
 
     fn wait_for(&self, text: &str) {
-        wait_until(|| self.shown().contains(text));
+        until("the text is shown", || self.shown().contains(text));
     }
 
     fn press(&mut self, keys: &str) {
@@ -111,7 +111,7 @@ fn a_mount_in_the_foreground_asks_too() {
     let mut terminal = Terminal::new(&sealed, &format!("\"$PROGRAM\" -f -i {VDI_LEAF} mnt; echo code $?"));
     terminal.wait_for("Password of the key ");
     terminal.press(&format!("{PASSWORD}\n"));
-    wait_until(|| fs::metadata(point.join("vol1")).is_ok());
+    until("it is mounted", || fs::metadata(point.join("vol1")).is_ok());
     unmount(&sealed, &point);
     let shown = terminal.end();
     assert!(shown.ends_with(": \ncode 0\n"), "{shown}");
@@ -201,7 +201,7 @@ fn a_question_ends_with_its_terminal() {
             terminal.wait_for("Password of the key ");
             assert!(!processes(&sealed).is_empty(), "{action}");
             terminal.close();
-            wait_until(|| processes(&sealed).is_empty());
+            until("the processes are gone", || processes(&sealed).is_empty());
         }
     }
 }
@@ -215,10 +215,10 @@ fn a_key_derivation_ends_with_its_terminal() {
         let mut terminal = Terminal::new(&sealed, &format!("\"$PROGRAM\" {action}; true"));
         terminal.wait_for("Password of the key ");
         terminal.press(&format!("{PASSWORD}\n"));
-        wait_until(|| terminal.shown().ends_with(": \r\n"));
+        until("it asks", || terminal.shown().ends_with(": \r\n"));
         assert!(!processes(&sealed).is_empty(), "{action}: {}", terminal.shown());
         terminal.close();
-        wait_until(|| processes(&sealed).is_empty());
+        until("the processes are gone", || processes(&sealed).is_empty());
     }
 }
 
@@ -247,14 +247,14 @@ fn a_killed_first_process_takes_the_second_along() {
     command.args(["--password-file", "-", "-i", VDI_LEAF, "mnt"]).current_dir(sealed.root());
     let mut first = command.env("VBOX_USER_HOME", sealed.home()).stdin(Stdio::piped()).spawn().unwrap();
     let children = format!("/proc/{0}/task/{0}/children", first.id());
-    wait_until(|| fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
+    until("it has a child", || fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
     let second = fs::read_to_string(&children).unwrap().trim().to_owned();
     let waits = || fs::read_to_string(format!("/proc/{second}/wchan")).is_ok_and(|call| call.contains("pipe_read"));
-    wait_until(waits);
+    until("it waits", waits);
     first.kill().unwrap();
     first.wait().unwrap();
     let stat = format!("/proc/{second}/stat");
-    wait_until(|| fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
+    until("the child is gone", || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z ")));
     drop(first.stdin);
     assert_eq!(fs::read_dir(sealed.root().join("mnt")).unwrap().count(), 0);
 }

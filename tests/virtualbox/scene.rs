@@ -1,12 +1,9 @@
 //! Running the program, and mounts that never outlive their test.
 
-use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 /// What the program printed, and its exit code.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,18 +37,6 @@ pub(crate) fn assert_golden(name: &str, root: &Path, printed: &impl std::fmt::Di
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     assert_eq!(text, golden, "{name} ({UPDATE}=1 writes it anew)");
-}
-
-/// Waits until something is so.
-///
-/// # Panics
-/// When it is not so after half a minute.
-pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// All that a process may write to in its memory.
@@ -106,19 +91,5 @@ impl Drop for Mount {
         if mounts.contains(self.point.path().to_str().unwrap_or_default()) {
             let _ = (self.program)().arg("-u").arg(self.point.path()).output();
         }
-    }
-}
-
-/// The SHA-256 of a file, in lower-case hexadecimal.
-pub(crate) fn sha256(path: &Path) -> String {
-    let mut file = File::open(path).unwrap();
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let len = file.read(&mut chunk).unwrap();
-        if len == 0 {
-            return hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        }
-        hash.update(&chunk[..len]);
     }
 }

@@ -1,18 +1,19 @@
 //! Writing to media of the registry.
 
 use crate::common::Fixture;
-use crate::lab::skipped;
-use crate::scene::{Mount, Printed, printed, sha256};
+use crate::lab::reference;
+use crate::scene::{Mount, Printed, printed};
+use crate::support::sha256_of;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The current state of "alpine tree": a difference on a difference on a base.
 const LEAF: &str = "6ae26a8c-9c16-432b-a7e4-20863223d4e6";
 
 /// `mount -o loop` that takes a device atomically.
-const LOOP: &str = include_str!("../common/loop.sh");
+const LOOP: &str = include_str!("../support/loop.sh");
 
 fn sh(script: &str, arguments: &[&Path]) {
     let done = Command::new("bash")
@@ -105,9 +106,7 @@ fn read_by_virtualbox(reference: &Path, home: &Path, uuid: &str) -> Vec<u8> {
 /// Every format that can be written, in chains with snapshots where the registry has them.
 #[test]
 fn the_real_virtualbox_reads_what_was_written() {
-    let Some(reference) = std::env::var_os("VBOXIMG_REFERENCE").map(PathBuf::from) else {
-        return skipped("VBOXIMG_REFERENCE does not name a directory with the real VirtualBox");
-    };
+    let Some(reference) = reference() else { return };
     let fixture = Fixture::registry();
     let lab = tempfile::Builder::new().prefix("oracle-").tempdir_in(reference.join("lab")).unwrap();
     sh("cp -a --sparse=always \"$1\" \"$2\"", &[&fixture.home(), lab.path()]);
@@ -141,7 +140,7 @@ fn the_real_virtualbox_reads_what_was_written() {
         let mount = Mount::new(&mut command).unwrap_or_else(|e| panic!("{uuid}: {e:?}"));
         let theirs = lab.path().join("theirs");
         File::create(&theirs).unwrap().write_all_at(&read_by_virtualbox(&reference, &home, uuid), 0).unwrap();
-        assert_eq!(sha256(&mount.file("vhdd")), sha256(&theirs), "{uuid}");
+        assert_eq!(sha256_of(&mount.file("vhdd")), sha256_of(&theirs), "{uuid}");
         mount.unmount();
     }
 }

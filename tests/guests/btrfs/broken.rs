@@ -2,7 +2,8 @@
 
 use super::btrfs;
 use crate::corrupt;
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{disk, sh};
 use crate::tree::{self, kernel, ours};
 use std::sync::Arc;
 use vboximg_mount::disk::Disk;

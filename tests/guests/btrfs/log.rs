@@ -1,7 +1,8 @@
 //! The log of what programs synced, replayed as the kernel does.
 
 use super::btrfs;
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{disk, sh};
 use crate::tree::{self, Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 

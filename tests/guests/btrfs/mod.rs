@@ -5,7 +5,8 @@
 mod broken;
 mod log;
 
-use crate::mounted::{Mounted, disk, sh};
+use crate::mounted::Mounted;
+use crate::support::{disk, sh};
 use crate::tree;
 use crate::tree::{Walk, kernel, ours};
 use broken::open_error;

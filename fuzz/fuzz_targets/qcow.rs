@@ -1,0 +1,6 @@
+//! Opens bytes as a Qcow image and reads of its disk.
+#![no_main]
+
+use vboximg_mount::image::Format;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vboximg_mount_fuzz::image(bytes, Format::Qcow));
