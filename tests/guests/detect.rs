@@ -163,7 +163,7 @@ END
 "#;
 
 #[test]
-fn volumes_are_named_as_blkid_names_them() {
+fn names_volumes_as_blkid() {
     let directory = tempfile::tempdir().unwrap();
     let mut wrong = Vec::new();
     for (theirs, ours, script) in KINDS {
@@ -185,7 +185,7 @@ fn volumes_are_named_as_blkid_names_them() {
 
 /// The mark of ext is two bytes long, and another file system may have them there by chance; blkid names neither then.
 #[test]
-fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
+fn identifies_a_fat_with_the_magic_of_ext_in_its_table() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -197,7 +197,7 @@ fn a_fat_with_the_mark_of_ext_in_its_table_is_a_fat() {
 }
 
 #[test]
-fn any_short_volume_is_nothing_known() {
+fn identifies_nothing_in_short_volumes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     for size in [512, 1024, 4096, 5000, 66_000, 263_000] {
@@ -233,7 +233,7 @@ fn partitioned() -> TempDir {
 }
 
 #[test]
-fn a_listing_says_what_each_partition_holds() {
+fn lists_what_each_partition_holds() {
     let directory = partitioned();
     let text = listing(directory.path(), &["-l", "-i", "image"]);
     let rows: Vec<Vec<&str>> =
@@ -263,7 +263,7 @@ fn a_listing_says_what_each_partition_holds() {
 }
 
 #[test]
-fn a_listing_says_what_a_whole_disk_holds() {
+fn lists_what_a_whole_disk_holds() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "truncate -s 20M image; mkfs.ext4 -q -L data -U 5bd1e995-77a6-4c08-9f3e-0000000000aa image");
     let text = listing(directory.path(), &["-l", "-i", "image"]);
@@ -275,7 +275,7 @@ fn a_listing_says_what_a_whole_disk_holds() {
 }
 
 #[test]
-fn a_mount_says_what_each_volume_holds() {
+fn reports_what_each_volume_holds_on_mounting() {
     let directory = partitioned();
     std::fs::create_dir(directory.path().join("mnt")).unwrap();
     let output = program(directory.path(), &["-v", "-g", "-i", "image", "mnt"]);

@@ -43,7 +43,7 @@ fn volume(image: &Path) -> Arc<dyn Disk> {
     }
 }
 
-/// Reads a file in pieces of 4 KiB, as the kernel does where larger ones fail: `None` for those that cannot be read.
+/// Reads a file in chunks of 4 KiB, as the kernel does where larger ones fail: `None` for those that cannot be read.
 fn parts(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>> {
     let node = fs.lookup(fs.root(), name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{name} is there"));
     let attributes = fs.attributes(node).unwrap();
@@ -60,7 +60,7 @@ fn parts(fs: &dyn GuestFs, volume: &dyn Disk, name: &str) -> Vec<Option<Vec<u8>>
 }
 
 #[test]
-fn a_volume_cut_short_shows_all_that_it_has() {
+fn shows_all_that_a_truncated_volume_has() {
     for (kind, script) in KINDS {
         let directory = tempfile::tempdir().unwrap();
         sh(

@@ -5,7 +5,7 @@ use crate::ondisk::ParseError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-/// The most readers that are kept for later; more are made when more are needed at once.
+/// The most readers that are retained; more are made when more are needed at once.
 const CACHED: usize = 8;
 
 /// Readers that one thread at a time can use, made when needed.
@@ -18,17 +18,18 @@ impl<T: Send> Pool<T> {
     /// A pool with one reader, made now.
     ///
     /// # Errors
-    /// What `make` says.
+    /// The error of `make`.
     pub fn new(make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Result<Self> {
         let pool = Self { idle: Mutex::new(Vec::new()), make: Box::new(make) };
         pool.with(|_| Ok(()))?;
         Ok(pool)
     }
 
-    /// Lends a reader to `work`. One that panics, as a crate may on corruption that it did not expect, is not used again.
+    /// Lends a reader to `work`. One that panics, as a crate may on corruption that it did not expect, is not used
+    /// again.
     ///
     /// # Errors
-    /// What `work` says; [`Error::Corrupt`] after a panic; what making a reader says.
+    /// The errors of `work` and of making a reader; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (reader, result) = guarded(|| {
@@ -44,10 +45,10 @@ impl<T: Send> Pool<T> {
     }
 }
 
-/// Does `work`, in which a crate may panic on corruption that it did not expect.
+/// Runs `work`, in which a crate may panic on unexpected corruption.
 ///
 /// # Errors
-/// What `work` says; [`Error::Corrupt`] after a panic.
+/// The error of `work`; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
 pub fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let cause = ParseError::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");

@@ -9,9 +9,9 @@ use std::sync::Arc;
 /// Bytes of a cached block. Metadata is small and scattered.
 const BLOCK: usize = 16 << 10;
 const BLOCK_U64: u64 = BLOCK as u64;
-/// Bytes of blocks kept in memory, for one volume.
+/// Bytes of blocks to cache, for one volume.
 const CACHE: u64 = 8 << 20;
-/// Reads of at least this many bytes are of data and pass the cache by.
+/// Reads of at least this many bytes are of data and bypass the cache.
 const LARGE: usize = 4 * BLOCK;
 
 #[derive(Clone)]
@@ -23,7 +23,7 @@ impl Weighter<u64, Arc<[u8]>> for ByLength {
     }
 }
 
-/// The bytes of a volume, some of them kept in memory. For metadata: large reads go straight to the disk.
+/// The bytes of a volume, some of them cached. For metadata: large reads go straight to the disk.
 pub struct Blocks {
     disk: Arc<dyn Disk>,
     cache: Cache<u64, Arc<[u8]>, ByLength>,
@@ -45,7 +45,7 @@ impl Blocks {
     /// Fills `buf` from `offset` on.
     ///
     /// # Errors
-    /// [`disk::Error::PastEnd`] when the range leaves the volume; what the disk says.
+    /// [`disk::Error::PastEnd`] when the range leaves the volume; disk errors.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> disk::Result<()> {
         let inside = offset.checked_add(buf.len() as u64).is_some_and(|end| end <= self.size());
         if buf.len() >= LARGE || !inside {

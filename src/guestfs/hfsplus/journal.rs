@@ -3,10 +3,10 @@
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#Journal>). What is in the journal has the byte
 //! order of the machine that wrote it.
 use super::source::Source;
+use crate::guestfs::overlay::Overlay;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
-use std::collections::BTreeMap;
 
 /// Bytes of blocks that are kept in memory at most.
 const MAX_BYTES: usize = 256 << 20;
@@ -29,34 +29,6 @@ const BLOCKS_SUMMED: u32 = 1;
 const FIRST: u32 = 2;
 /// In place of a block's number: it is no longer metadata.
 const KILLED: u64 = u64::MAX;
-
-/// Bytes that are newer than the volume's, by sector.
-#[derive(Default)]
-pub(super) struct Overlay(BTreeMap<u64, [u8; 512]>);
-
-impl Overlay {
-    /// Puts the newer bytes into those that were read from byte `at` on.
-    pub(super) fn patch(&self, at: u64, bytes: &mut [u8]) {
-        let end = at.saturating_add(bytes.len() as u64);
-        for (number, sector) in self.0.range(at / SECTOR..end.div_ceil(SECTOR)) {
-            let start = number * SECTOR;
-            let (from, to) = (start.max(at), (start + SECTOR).min(end));
-            let index = |place: u64, base: u64| usize::try_from(place - base).unwrap_or(0);
-            bytes[index(from, at)..index(to, at)].copy_from_slice(&sector[index(from, start)..index(to, start)]);
-        }
-    }
-
-    /// Whether a range has newer bytes.
-    pub(super) fn touches(&self, at: u64, len: u64) -> bool {
-        self.0.range(at / SECTOR..at.saturating_add(len).div_ceil(SECTOR)).next().is_some()
-    }
-
-    fn insert(&mut self, at: u64, bytes: &[u8]) {
-        for (number, sector) in (at / SECTOR..).zip(bytes.as_chunks::<512>().0) {
-            self.0.insert(number, *sector);
-        }
-    }
-}
 
 /// Numbers in the byte order of the journal's writer.
 struct Numbers<'a> {

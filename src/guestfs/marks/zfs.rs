@@ -3,7 +3,7 @@
 
 use super::Scan;
 use crate::guestfs::Result;
-use crate::guestfs::detect::Content;
+use crate::guestfs::content::Content;
 use crate::ondisk::fields::Fields;
 
 /// Where the list begins, packed by XDR, and where the ring.
