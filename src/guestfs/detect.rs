@@ -1,50 +1,9 @@
 //! What a volume holds, by its content: file systems that can be read here, and others by name.
 
-use super::iso::{self, Iso};
-use super::udf::{self, Udf};
-use super::{Error, GuestFs, Result, signatures};
+use super::{Content, GuestFs, Result, signatures};
 use crate::disk::Disk;
 use crate::error_kind::message;
-use std::fmt;
 use std::sync::Arc;
-
-/// What a volume holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
-    /// The type, such as `ext4` or `LUKS2`; empty when nothing known is there.
-    pub type_name: String,
-    /// The label; empty when it has none or it is encrypted.
-    pub label: String,
-    /// The UUID or serial number, as the system's own tools write it; empty when it has none.
-    pub uuid: String,
-    /// What a user should know, a sentence each: corruption, how to go on with what cannot be read here.
-    pub notes: Vec<String>,
-}
-
-impl Content {
-    pub(super) fn named(type_name: &str) -> Self {
-        Self { type_name: type_name.to_owned(), ..Self::default() }
-    }
-
-    /// Whether nothing known is there.
-    #[must_use]
-    pub fn is_unknown(&self) -> bool {
-        self.type_name.is_empty()
-    }
-}
-
-impl fmt::Display for Content {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_unknown() { "nothing known" } else { &self.type_name })?;
-        if !self.label.is_empty() {
-            write!(f, " {:?}", self.label)?;
-        }
-        if !self.uuid.is_empty() {
-            write!(f, " {}", self.uuid)?;
-        }
-        Ok(())
-    }
-}
 
 /// Identifies what a volume holds by its signatures alone.
 ///
@@ -72,14 +31,14 @@ pub fn identify(volume: &Arc<dyn Disk>) -> Content {
         true => notes.iter().map(|e| message(e)).collect(),
         false => notes.iter().map(|e| format!("{}: {}", content.type_name, message(e))).collect(),
     };
-    // What could not be opened is named with the reason; the others are only named.
+    // A failure to open says more than general advice.
     if content.notes.is_empty() {
         content.notes.extend(way_on(&content.type_name).map(str::to_owned));
     }
     content
 }
 
-/// What the reader of a file system says of it.
+/// What the reader of a file system reports of it.
 #[must_use]
 pub fn of_reader(fs: &dyn GuestFs) -> Content {
     let facts = fs.facts();
@@ -91,7 +50,7 @@ pub fn of_reader(fs: &dyn GuestFs) -> Content {
     }
 }
 
-/// How to go on with a content that hides another one.
+/// How to read a content that wraps another one.
 fn way_on(type_name: &str) -> Option<&'static str> {
     Some(match type_name {
         "LUKS1" | "LUKS2" => {
@@ -120,28 +79,4 @@ pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
         Some(open) => open(volume),
         None => Ok(None),
     }
-}
-
-/// Opens the file system of an optical disk; `None` when a volume is none. Of one that has both, UDF is taken, as
-/// Windows and Linux do, and ISO 9660 where that is corrupt.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_optical(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
-    let mut failed = None;
-    if udf::probe(&**volume)? {
-        match Udf::open(volume.clone()) {
-            Ok(udf) => return Ok(Some(Box::new(udf))),
-            Err(error @ Error::Disk(_)) => return Err(error),
-            Err(error) => failed = Some(error),
-        }
-    }
-    if iso::probe(&**volume)? {
-        let mut iso = Iso::open(volume.clone())?;
-        if let Some(error) = failed {
-            iso.note(format!("Its ISO 9660 file system is shown in place of UDF: {error}"));
-        }
-        return Ok(Some(Box::new(iso)));
-    }
-    failed.map_or(Ok(None), Err)
 }

@@ -12,7 +12,8 @@ pub enum Error {
     /// The disk below.
     #[error(transparent)]
     Disk(Box<disk::Error>),
-    /// The file system breaks its own rules: what is wrong, with offsets from the start of the volume. Whoever shows it names the file system.
+    /// The file system breaks its own rules: what is wrong, with offsets from the start of the volume. Callers name the
+    /// file system.
     #[error("The file system is corrupt: {0}; check it from within the guest")]
     Corrupt(Box<ParseError>),
     /// The file system uses a feature that cannot be read here, given by name.

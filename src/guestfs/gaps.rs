@@ -1,6 +1,6 @@
-//! Listings that go on behind what is corrupt. One entry that cannot be read takes no other entry down: a reader passes
-//! over it and tells all others; at the end the listing says that it is incomplete, so that nothing is left out in
-//! silence. A name that no program can use is shown escaped. What there was is logged, once for each directory.
+//! Listings that continue after corrupt entries. A reader skips an entry that cannot be read and lists all others; at
+//! its end the listing reports that it is incomplete, so that nothing is left out silently. A name that no program can
+//! use is shown escaped. The first problem of each directory is logged.
 
 use super::{Entry, Error, Node, Result};
 use crate::error_kind::message;
@@ -10,11 +10,11 @@ use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Directories whose gaps are kept in memory. A listing comes in parts, and only its end tells.
+/// Directories whose gaps are remembered. A listing comes in several calls, and only the last one reports them.
 const DIRECTORIES: usize = 4096;
-/// Gaps of one listing; after that many it ends, so that it ends in time.
+/// The most gaps of one listing, which bounds its time.
 const MOST: usize = 64 << 10;
-/// Directories that are warned of; a hostile image could have any number.
+/// The most directories to warn about; a hostile image could have any number.
 const WARNED: usize = 100;
 /// The longest name that the kernel takes (`FUSE_NAME_MAX`).
 const NAME_MAX: usize = 1024;
@@ -27,7 +27,7 @@ pub(super) struct Gaps {
     warned: Mutex<HashSet<Node>>,
 }
 
-/// Something with an entry of a directory.
+/// Something that holds an entry of a directory.
 pub(super) trait Listed {
     fn entry(&mut self) -> &mut Entry;
 }
@@ -38,7 +38,7 @@ impl Listed for Entry {
     }
 }
 
-/// Takes what a reader passes over; breaks off when that is enough.
+/// Receives what a reader skips; breaks off when that is enough.
 pub(super) type Skip<'a> = &'a mut dyn FnMut(Error) -> ControlFlow<()>;
 
 impl Gaps {
@@ -47,18 +47,18 @@ impl Gaps {
         Self { type_name, known: Cache::new(DIRECTORIES), warned: Mutex::default() }
     }
 
-    /// Lists a directory from a place on (0 is the start) by `tell`, which tells `each` the entries and skips what
-    /// cannot be read. Names become usable on the way.
+    /// Lists a directory from a position on (0 is the start) by `emit`, which passes the entries to `each` and skips
+    /// what cannot be read. Names become usable on the way.
     ///
     /// # Errors
-    /// [`Error::Incomplete`] at the end when this or an earlier part of the listing has gaps, or `tell` failed after an
-    /// entry; what `tell` says before.
+    /// [`Error::Incomplete`] at the end when this or an earlier segment of the listing has gaps, or `emit` failed after
+    /// an entry; the error of `emit` before.
     pub(super) fn list<T: Listed>(
         &self,
         directory: Node,
         from: u64,
         each: &mut dyn FnMut(T) -> ControlFlow<()>,
-        tell: impl FnOnce(&mut dyn FnMut(T) -> ControlFlow<()>, Skip<'_>) -> Result<()>,
+        emit: impl FnOnce(&mut dyn FnMut(T) -> ControlFlow<()>, Skip<'_>) -> Result<()>,
     ) -> Result<()> {
         if from == 0 {
             self.known.remove(&directory);
@@ -70,7 +70,7 @@ impl Gaps {
                 self.known.insert(directory, Arc::new(error));
             }
         };
-        let reported = tell(
+        let reported = emit(
             &mut |mut reported| {
                 let name = &mut reported.entry().name;
                 if let Some(escaped) = escaped(name) {

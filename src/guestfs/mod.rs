@@ -1,10 +1,11 @@
 //! File systems inside a volume, read-only, behind one trait. A directory per file system.
 //!
-//! A file is runs: a reader answers where a file's bytes are on the volume, and [`read`] gets them from the disk. Only
-//! data that has no place of its own (inline, compressed) is decoded by its reader.
+//! A file is a sequence of runs: a reader returns where a file's bytes are on the volume, and [`read`] gets them from
+//! the disk. Only data without an extent on the volume (inline, compressed) is decoded by its reader.
 
 pub mod apfs;
 pub mod btrfs;
+mod content;
 pub mod detect;
 mod dos;
 pub mod error;
@@ -17,19 +18,22 @@ pub mod hfsplus;
 pub mod iso;
 mod names;
 pub mod ntfs;
+pub mod optical;
+mod overlay;
 pub mod read;
 mod signatures;
 pub mod squashfs;
 pub mod udf;
 pub mod xfs;
 
-pub use detect::{Content, detect, identify};
+pub use content::Content;
+pub use detect::{detect, identify};
 pub use error::{Error, Result};
 
 use crate::ondisk::Time;
 use std::ops::ControlFlow;
 
-/// The reader's own number of a file or directory, such as an inode number. Stable as long as the volume is open.
+/// A reader's id of a file or directory, such as an inode number. Stable as long as the volume is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Node(pub u64);
 
@@ -53,7 +57,7 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// What the kind bits of a POSIX mode say, of which nothing else may be above the permission bits.
+    /// The kind in the upper bits of a POSIX mode, of which nothing else may be above the permission bits.
     fn of_mode(mode: u32) -> Option<Self> {
         Some(match mode >> 12 {
             0x1 => Self::Fifo,
@@ -67,7 +71,8 @@ impl NodeKind {
         })
     }
 
-    /// What an entry of a directory says with the numbers of Linux' `FT_REG_FILE` and so on, as ext, XFS and btrfs do.
+    /// The kind in an entry of a directory, with the values of Linux' `FT_REG_FILE` and so on, as ext, XFS and btrfs
+    /// do.
     fn of_entry(file_type: u8) -> Option<Self> {
         Some(match file_type {
             1 => Self::File,
@@ -135,7 +140,7 @@ impl Attributes {
     };
 }
 
-/// A name in a directory. `.` and `..` are not told.
+/// A name in a directory. `.` and `..` are not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name's bytes: UTF-8 where the file system knows the encoding, else as stored. Never empty, never with `/`
@@ -145,12 +150,12 @@ pub struct Entry {
     pub node: Node,
     /// What that is.
     pub kind: NodeKind,
-    /// The place after this entry: given to [`GuestFs::read_directory`], the listing goes on with the next one. Larger
-    /// than 0, and the same in every listing.
+    /// The position after this entry: given to [`GuestFs::read_directory`], the listing goes on with the next one.
+    /// Larger than 0, and the same in every listing.
     pub next: u64,
 }
 
-/// What holds a stretch of a file.
+/// What holds a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileExtent {
     /// The bytes as they are, from this byte of the volume on.
@@ -170,7 +175,7 @@ pub struct FileRun {
     pub len: u64,
 }
 
-/// What the file system says of itself.
+/// What the file system reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Its type, such as `ext4`.
@@ -179,7 +184,7 @@ pub struct Facts {
     pub label: String,
     /// Its UUID or serial number as its own tools write it; empty when it has none.
     pub uuid: String,
-    /// Whether files have owners and modes of their own; else those shown are made up.
+    /// Whether files have stored owners and modes; else those shown are made up.
     pub has_owners: bool,
     /// Bytes of a block.
     pub block_size: u32,
@@ -207,16 +212,17 @@ fn shortage(stated: u64, size: u64) -> Option<String> {
 /// A file system opened on a volume. All methods may be called from several threads at once, with any node that a
 /// directory or [`root`](GuestFs::root) gave. Corruption is an error, never a panic, a hang or unbounded memory.
 pub trait GuestFs: Send + Sync {
-    /// What it says of itself.
+    /// What it reports of itself.
     fn facts(&self) -> &Facts;
 
     /// The top directory.
     fn root(&self) -> Node;
 
-    /// The node that has a name in a directory; `None` when there is none. `.` and `..` are not asked for.
+    /// The node that has a name in a directory; `None` when there is none. Callers do not pass `.` or `..`.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] for a name that may be among those that cannot be read.
+    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] for a name that may be among those that cannot be
+    /// read.
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>>;
 
     /// The attributes of a node.
@@ -225,10 +231,11 @@ pub trait GuestFs: Send + Sync {
     /// Corruption.
     fn attributes(&self, node: Node) -> Result<Attributes>;
 
-    /// Tells the entries of a directory from a place on (0 is the start) until `each` breaks off or there are no more.
+    /// Lists the entries of a directory from a position on (0 is the start) until `each` breaks off or there are no
+    /// more.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] once all entries were told that can be read.
+    /// [`Error::NotDirectory`]; corruption; [`Error::Incomplete`] once all entries were listed that can be read.
     fn read_directory(&self, directory: Node, from: u64, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<()>;
 
     /// What holds a file's bytes from `offset` on, for at most `len` bytes. `offset` is below the file's size. A run
@@ -238,8 +245,8 @@ pub trait GuestFs: Send + Sync {
     /// [`Error::NotFile`]; corruption.
     fn extent(&self, file: Node, offset: u64, len: u64) -> Result<FileRun>;
 
-    /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run. Not for file
-    /// systems whose files all have places.
+    /// Fills `buf` with a file's bytes from `offset` on, all of them within a [`FileExtent::Decoded`] run. File systems
+    /// whose files all have extents need not implement it.
     ///
     /// # Errors
     /// [`Error::NotFile`]; corruption.
@@ -247,8 +254,8 @@ pub trait GuestFs: Send + Sync {
         Err(Error::NotFile)
     }
 
-    /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones. Not for file
-    /// systems without links.
+    /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones. File systems
+    /// without links need not implement it.
     ///
     /// # Errors
     /// [`Error::NotSymlink`]; corruption.

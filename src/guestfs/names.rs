@@ -1,5 +1,5 @@
-//! The names of directories, kept for looking them up, for file systems whose directories have no index, or one that is no
-//! quicker than a listing.
+//! A cache of the names of directories, for file systems whose directories have no index, or one that is no faster than
+//! a listing.
 
 use super::{Entry, Error, Node, Result};
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes of names kept in memory, for one file system.
+/// Bytes of names to cache, for one file system.
 const CACHE: u64 = 32 << 20;
-/// The most bytes of a directory that is kept beside them: millions of names.
+/// The most bytes of a directory that is cached next to them: millions of names.
 const LARGE: u64 = 512 << 20;
 /// Directories expected in that.
 const DIRECTORIES: usize = 256;
@@ -46,14 +46,14 @@ impl Weighter<Node, Arc<Directory>> for BySize {
 /// The names of the directories that were used last.
 pub(super) struct Names {
     cached: Cache<Node, Arc<Directory>, BySize>,
-    /// The last directory that is too large for others beside it.
+    /// The last directory that is too large for others next to it.
     large: Mutex<Option<(Node, Arc<Directory>)>>,
     /// The most bytes that it may have.
     most: u64,
 }
 
 impl Names {
-    /// None yet.
+    /// An empty cache.
     pub(super) fn new() -> Self {
         // One shard: a directory may take half of all.
         let options =
@@ -68,9 +68,9 @@ impl Names {
         self.cached.get(&node).or_else(|| large().filter(|(of, _)| *of == node).map(|(_, directory)| directory))
     }
 
-    /// The node that has a name in a directory, whose entries `list` tells. Of several entries with the same name the
-    /// first counts. A directory that is too large to be kept is searched each time. A name that is not among those of a
-    /// directory whose other entries cannot be read is an error.
+    /// The node that has a name in a directory, whose entries `list` returns. Of several entries with the same name the
+    /// first counts. A directory that is too large to be cached is searched each time. A name that is not among those
+    /// of a directory whose other entries cannot be read is an error.
     pub(super) fn lookup(
         &self,
         directory: Node,
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(names.lookup(Node(3), &name(59_000), unused).unwrap(), Some(Node(59_000)));
         assert_eq!(names.lookup(Node(4), &name(7), entries(70_000)).unwrap(), Some(Node(7)));
         assert_eq!(names.lookup(Node(4), &name(69_000), unused).unwrap(), Some(Node(69_000)));
-        assert_eq!(names.lookup(Node(1), &name(9), unused).unwrap(), Some(Node(9)), "beside a large one");
+        assert_eq!(names.lookup(Node(1), &name(9), unused).unwrap(), Some(Node(9)), "next to a large one");
         for _ in 0..2 {
             assert_eq!(names.lookup(Node(2), &name(99_000), entries(100_000)).unwrap(), Some(Node(99_000)));
             assert_eq!(names.lookup(Node(2), &name(3), entries(100_000)).unwrap(), Some(Node(3)));

@@ -3,11 +3,11 @@
 use super::{Attributes, Error, FileExtent, GuestFs, Node, NodeKind, Result};
 use crate::disk::{Disk, Part};
 
-/// Fills `buf` with a file's bytes from `offset` on and tells how many there were: fewer at the end of the file.
-/// `attributes` are the file's, which the caller mostly has at hand.
+/// Fills `buf` with a file's bytes from `offset` on and returns how many there were: fewer at the end of the file.
+/// `attributes` are the file's, which the caller mostly has already.
 ///
 /// # Errors
-/// [`Error::NotFile`]; corruption; what the disk says.
+/// [`Error::NotFile`]; corruption; disk errors.
 pub fn read(
     fs: &dyn GuestFs,
     volume: &dyn Disk,
@@ -56,8 +56,8 @@ pub fn read(
     Ok(len)
 }
 
-/// Where a file's bytes lie, as [`Disk::parts`] has it: for at most `len` bytes from `offset` on, up to the end of the
-/// file. `None` when some of them do not lie in files as they are, and when it is no file.
+/// Where a file's bytes lie, as [`Disk::parts`] returns it: for at most `len` bytes from `offset` on, up to the end of
+/// the file. `None` when some of them do not lie in files as they are, and when it is no file.
 #[must_use]
 pub fn parts(
     fs: &dyn GuestFs,
@@ -76,19 +76,19 @@ pub fn parts(
     while at < end {
         let run = fs.extent(file, at, end - at).ok()?;
         let len = run.len.min(end - at);
-        let FileExtent::Stored(place) = run.extent else { return None };
-        parts.extend(volume.parts(place, len)?);
+        let FileExtent::Stored(start) = run.extent else { return None };
+        parts.extend(volume.parts(start, len)?);
         at += len;
     }
     Some(parts)
 }
 
-/// The most runs that one search looks at, so that no request takes for ever.
+/// The most runs that one search looks at, which bounds the time of a request.
 const SEARCHED: usize = 1 << 20;
 
-/// Where the next data, or the next hole, of a file is, at `offset` or after it; `None` for no more data. The file's end
-/// is a hole. A search that takes too many steps ends early with an answer that is safe: zeros taken for data, never
-/// the reverse.
+/// Where the next data, or the next hole, of a file is, at `offset` or after it; `None` for no more data. The file's
+/// end is a hole. A search that takes too many steps ends early with a safe answer: zeros reported as data,
+/// never the reverse.
 ///
 /// # Errors
 /// [`Error::NotFile`]; corruption.

@@ -81,7 +81,7 @@ type Opened = (Box<dyn GuestFs>, Arc<dyn Disk>);
 /// optical disk, whose file system is that of the whole disk.
 fn open(disk: &Arc<dyn Disk>, volume: &Arc<dyn Disk>, hybrid: bool) -> guestfs::Result<Option<Opened>> {
     Ok(match guestfs::detect::open(volume.clone())? {
-        None if hybrid => guestfs::detect::open_optical(disk)?.map(|fs| (fs, disk.clone())),
+        None if hybrid => guestfs::optical::open(disk)?.map(|fs| (fs, disk.clone())),
         found => found.map(|fs| (fs, volume.clone())),
     })
 }

@@ -31,7 +31,7 @@ fn bytes(fs: &Apfs, disk: &dyn Disk, path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn containers_by_macos_read_as_dissect_reads_them() {
+fn reads_containers_by_macos_as_dissect() {
     let dir = tempfile::tempdir().unwrap();
     for (name, label, count) in [
         ("case_insensitive", "Case Insensitive", 11),
@@ -126,7 +126,7 @@ fn formatted(dir: &Path, volumes: &[&str], files: usize) -> Arc<dyn Disk> {
 }
 
 #[test]
-fn one_volume_is_the_root_and_several_are_directories() {
+fn shows_one_volume_as_the_root_and_several_as_directories() {
     let dir = tempfile::tempdir().unwrap();
     let disk = formatted(dir.path(), &["Data"], 4000);
     let opened = (disk.clone(), Apfs::open(disk).unwrap());
@@ -149,7 +149,7 @@ fn one_volume_is_the_root_and_several_are_directories() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let dir = tempfile::tempdir().unwrap();
     corrupt::survive("APFS", formatted(dir.path(), &["Data", "Other"], 450), Apfs::open);
 }

@@ -11,7 +11,7 @@ use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ext::Ext;
 
 #[test]
-fn every_version_and_feature_set_reads_as_the_kernel_shows_it() {
+fn reads_every_version_and_feature_set_as_the_kernel() {
     let kinds = [
         "mkfs.ext4 -q -F",
         "mkfs.ext2 -q -F",
@@ -38,7 +38,7 @@ fn every_version_and_feature_set_reads_as_the_kernel_shows_it() {
 }
 
 #[test]
-fn a_copy_of_a_mounted_file_system_is_replayed() {
+fn replays_the_journal_of_a_copy_taken_while_mounted() {
     for mkfs in ["mkfs.ext4 -q -F", "mkfs.ext3 -q -F -b 1024", "mkfs.ext4 -q -F -O ^metadata_csum,^64bit -b 2048"] {
         let mounted = Mounted::new(mkfs, "80M");
         mounted.fill();
@@ -58,7 +58,7 @@ fn a_copy_of_a_mounted_file_system_is_replayed() {
 
 /// Whatever the form of the journal, the blocks that it has are those that the kernel takes from it.
 #[test]
-fn every_form_of_the_journal_is_replayed() {
+fn replays_every_journal_format() {
     for features in ["64bit", "^64bit"] {
         for form in ["", "-c -v 2", "-c -v 3"] {
             let directory = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ jc
 
 /// Blocks larger than the kernel's pages, and features that not every kernel has: mkfs itself puts the files in.
 #[test]
-fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
+fn reads_what_the_kernel_does_not_mount() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -135,7 +135,7 @@ fn what_the_kernel_does_not_mount_reads_as_what_mkfs_put_in() {
 }
 
 #[test]
-fn what_the_guest_encrypted_is_refused_by_name() {
+fn refuses_files_encrypted_by_the_guest() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O encrypt", "40M");
     sh(
         mounted.directory.path(),
@@ -164,7 +164,7 @@ fn what_the_guest_encrypted_is_refused_by_name() {
 }
 
 #[test]
-fn a_journal_on_another_device_is_reported() {
+fn reports_a_journal_on_another_device() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -182,7 +182,7 @@ fn a_journal_on_another_device_is_reported() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     // Without checksums corruption reaches the parsers.
     for mkfs in ["mkfs.ext4 -q -F -O ^metadata_csum -b 1024", "mkfs.ext4 -q -F", "mkfs.ext2 -q -F -b 1024"] {
         let mounted = Mounted::new(mkfs, "40M");

@@ -1,5 +1,5 @@
 //! Journals of ext4 that are whole, cut short or corrupt: what the kernel replays is what we show, and what the kernel
-//! refuses to mount we refuse too, or show without and say so.
+//! refuses to mount we refuse too, or show without and report that.
 //!
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
@@ -14,7 +14,7 @@ use std::process::Command;
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::ext::Ext;
 
-/// A journal whose blocks are one behind the other on the volume.
+/// A journal whose blocks are one after the other on the volume.
 struct Journal {
     block_size: usize,
     /// In bytes of the image.
@@ -44,7 +44,7 @@ impl Journal {
         };
         let start = bmap(0);
         let blocks = usize::try_from(u32_be(image, start * block_size + 16)).unwrap();
-        assert_eq!(bmap(blocks - 1), start + blocks - 1, "the journal is in pieces");
+        assert_eq!(bmap(blocks - 1), start + blocks - 1, "the journal is fragmented");
         Self { block_size, start: start * block_size, blocks }
     }
 
@@ -81,7 +81,7 @@ fn replayed(directory: &Path, image: &[u8]) -> Option<Walk> {
     Some(walk)
 }
 
-/// What we show of an image, and what we say of it.
+/// What we show of an image, and our note on it.
 fn shown(directory: &Path, image: &[u8]) -> Result<(Walk, String), String> {
     std::fs::write(directory.join("copy"), image).unwrap();
     let disk = disk(&directory.join("copy"));
@@ -105,19 +105,19 @@ fn corrupt_each(what: &str, directory: &Path, image: &[u8]) {
     let journal = Journal::of(directory, image, "dirty");
     let headers = journal.headers(image);
     let last = headers.iter().filter(|block| block.kind == 2).map(|block| block.sequence).max().unwrap();
-    let mut places = vec![("superblock of the journal", journal.start + 0x44)];
+    let mut offsets = vec![("superblock of the journal", journal.start + 0x44)];
     for sequence in [last, last - 1] {
         let of_kind =
             |kind| headers.iter().find(move |block| block.sequence == sequence && block.kind == kind).map(|b| b.at);
         let (descriptor, commit) = (of_kind(1).unwrap(), of_kind(2).unwrap());
-        places.push(("descriptor", descriptor + 18));
-        places.push(("data", descriptor + journal.block_size + 77));
-        places.push(("commit block", commit + 18));
-        places.push(("end of a commit block", commit + journal.block_size - 1));
-        places.extend(of_kind(5).map(|at| ("revoke block", at + 18)));
+        offsets.push(("descriptor", descriptor + 18));
+        offsets.push(("data", descriptor + journal.block_size + 77));
+        offsets.push(("commit block", commit + 18));
+        offsets.push(("end of a commit block", commit + journal.block_size - 1));
+        offsets.extend(of_kind(5).map(|at| ("revoke block", at + 18)));
     }
     let (mut refused, mut same) = (0, 0);
-    for (name, at) in places {
+    for (name, at) in offsets {
         let what = format!("{what}: {name} at {at:#x}");
         let mut corrupt = image.to_vec();
         corrupt[at] ^= 0x10;
@@ -130,8 +130,8 @@ fn corrupt_each(what: &str, directory: &Path, image: &[u8]) {
                 assert!(e.contains("checksum"), "{what}: {e}");
                 refused += 1;
             }
-            (None, Ok((_, note))) => panic!("{what}: the kernel refuses it, we say {note:?}"),
-            (Some(_), Err(e)) => panic!("{what}: the kernel mounts it, we say {e}"),
+            (None, Ok((_, note))) => panic!("{what}: the kernel refuses it, we report {note:?}"),
+            (Some(_), Err(e)) => panic!("{what}: the kernel mounts it, we report {e}"),
         }
     }
     println!("{what}: {refused} refused, {same} the same");
@@ -139,7 +139,7 @@ fn corrupt_each(what: &str, directory: &Path, image: &[u8]) {
 }
 
 #[test]
-fn checksums_end_the_replay_where_the_kernel_ends_it() {
+fn ends_the_replay_at_a_bad_checksum_as_the_kernel() {
     for (mkfs, options) in [
         ("mkfs.ext4 -q -F -b 1024", "rw"),
         ("mkfs.ext4 -q -F", "journal_async_commit,data=writeback"),
@@ -188,7 +188,7 @@ fn churned(mounted: &Mounted, seed: u32, steps: u32, each: &str) -> Vec<u8> {
 }
 
 #[test]
-fn fast_commits_are_replayed() {
+fn replays_fast_commits() {
     for (mkfs, each) in [("mkfs.ext4 -q -F -O fast_commit -b 1024", "each"), ("mkfs.ext4 -q -F -O fast_commit", "")] {
         let mounted = Mounted::new(mkfs, "80M");
         // Others for looking further than a suite has time for.
@@ -205,7 +205,7 @@ fn fast_commits_are_replayed() {
 
 /// Data that outgrew its inode, for which the kernel's own replay shows other bytes than were synced.
 #[test]
-fn what_fast_commits_cannot_tell_is_reported() {
+fn reports_what_fast_commits_do_not_hold() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit,inline_data -I 512", "80M");
     let image = churned(&mounted, 1, 40, "each");
     let (ours, note) = shown(mounted.directory.path(), &image).unwrap();
@@ -213,7 +213,7 @@ fn what_fast_commits_cannot_tell_is_reported() {
     assert!(ours.contains_key("a/x") && ours.contains_key("c/hard"));
 }
 
-/// Where the tags of fast commits are in an image: place, `fc_tag` and length.
+/// Where the tags of fast commits are in an image: offset, `fc_tag` and length.
 fn tags(image: &[u8]) -> Vec<(usize, u16, usize)> {
     let number = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
     // The newest list of all: the head of transaction 4 or so, at the start of a block.
@@ -231,7 +231,7 @@ fn tags(image: &[u8]) -> Vec<(usize, u16, usize)> {
 }
 
 #[test]
-fn corrupt_fast_commits_end_where_the_kernel_ends_them_or_are_reported() {
+fn ends_at_corrupt_fast_commits_as_the_kernel_or_reports_them() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit -b 1024", "80M");
     let image = churned(&mounted, 3, 30, "each");
     let tags = tags(&image);
@@ -266,13 +266,13 @@ fn corrupt_fast_commits_end_where_the_kernel_ends_them_or_are_reported() {
             }
         }
     }
-    println!("{reported} told, {same} the same");
-    assert!(reported > 0 && same > 2, "{reported} told, {same} the same");
+    println!("{reported} reported, {same} the same");
+    assert!(reported > 0 && same > 2, "{reported} reported, {same} the same");
 }
 
 /// A file that was open when it lost its name, in a fast commit with others: the kernel gives up with such a journal.
 #[test]
-fn a_file_that_was_open_when_it_was_deleted_is_gone() {
+fn hides_a_file_that_was_deleted_while_open() {
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit", "80M");
     let directory = mounted.directory.path();
     sh(directory, BEFORE);
@@ -296,8 +296,8 @@ END
 }
 
 #[test]
-fn corrupt_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
-    // The sums of metadata hide the parsers behind them, so there are none.
+fn survives_corruption_in_a_journal() {
+    // The sums of metadata keep the parsers from being reached, so there are none.
     let mounted = Mounted::new("mkfs.ext4 -q -F -O fast_commit,^metadata_csum -b 1024", "80M");
     let image = churned(&mounted, 5, 30, "each");
     let journal = Journal::of(mounted.directory.path(), &image, "dirty");
@@ -322,7 +322,7 @@ fn corrupt_in_a_journal_is_an_error_or_data_never_a_panic_or_a_hang() {
                 corrupt[at + 4 + random(len.min(24))] ^= 1 << random(8);
             }
         }
-        // Mended, so that what is corrupt is taken for sound.
+        // Mended, so that what is corrupt is taken for valid.
         mend(&mut corrupt, &tags);
         if round % 2 == 0 {
             corrupt[journal.start + random(journal.block_size * 40)] ^= 1 << random(8);

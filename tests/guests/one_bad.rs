@@ -30,7 +30,7 @@ fn boxed<F: GuestFs + 'static>(fs: F) -> Box<dyn GuestFs> {
 /// An image and its bytes as they were made.
 struct Image {
     mounted: Mounted,
-    sound: Vec<u8>,
+    valid: Vec<u8>,
     open: Open,
 }
 
@@ -46,20 +46,20 @@ impl Image {
         let mounted = Mounted::new(mkfs, size);
         sh(mounted.directory.path(), FILL);
         sh(mounted.directory.path(), "umount $1/m");
-        let sound = std::fs::read(mounted.path("image")).unwrap();
-        Self { mounted, sound, open }
+        let valid = std::fs::read(mounted.path("image")).unwrap();
+        Self { mounted, valid, open }
     }
 
     /// Reads a directory of the image after a change.
     fn seen(&self, directory: &str, change: impl FnOnce(&mut Vec<u8>)) -> Seen {
-        let mut bytes = self.sound.clone();
+        let mut bytes = self.valid.clone();
         change(&mut bytes);
-        assert!(bytes != self.sound, "nothing was changed");
+        assert!(bytes != self.valid, "nothing was changed");
         std::fs::write(self.mounted.path("image"), bytes).unwrap();
         let disk = disk(&self.mounted.path("image"));
         let fs = (self.open)(disk.clone()).unwrap_or_else(|e| panic!("{e}"));
         let node = fs.lookup(fs.root(), directory.as_bytes()).unwrap().unwrap();
-        // As the kernel asks: in parts, and from the place after the last entry on.
+        // As the kernel asks: in segments, and from the position after the last entry on.
         let (mut names, mut from) = (Vec::new(), 0);
         let reported = loop {
             let mut part = 0;
@@ -140,7 +140,7 @@ impl Seen {
     }
 }
 
-/// Where a piece of an image is.
+/// The offset of some bytes in an image.
 fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
     from + bytes[from..].windows(what.len()).position(|part| part == what).expect("it is there")
 }
@@ -320,8 +320,8 @@ fn squashfs() {
         dir.path(),
         "cd $1; for i in $(seq 601 3000); do echo $i > m/many/a-file-$i; done; mksquashfs m image -noI >/dev/null",
     );
-    let sound = std::fs::read(dir.path().join("image")).unwrap();
-    let image = Image { mounted: Mounted { directory: dir }, sound, open: |disk| Squashfs::open(disk).map(boxed) };
+    let valid = std::fs::read(dir.path().join("image")).unwrap();
+    let image = Image { mounted: Mounted { directory: dir }, valid, open: |disk| Squashfs::open(disk).map(boxed) };
     let table =
         |bytes: &[u8], at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
     let seen = image.seen("many", |bytes| {

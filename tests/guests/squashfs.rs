@@ -11,7 +11,7 @@ use crate::tree::{Walk, kernel, ours};
 use vboximg_mount::guestfs::GuestFs;
 use vboximg_mount::guestfs::squashfs::Squashfs;
 
-/// What squashfs has forms of its own for: blocks and fragments, packed and not, long inodes, indexed directories.
+/// What squashfs has forms of its own for: blocks and fragments, compressed and not, long inodes, indexed directories.
 const MORE: &str = r#"
 cd "$1/m"
 mkdir wide sizes; seq -f 'wide/folder-with-a-longer-name-%.0f' 1 700 | xargs mkdir
@@ -26,7 +26,7 @@ setfattr -n trusted.dev -v d dev-c; setfattr -n trusted.p -v p pipe; setfattr -n
 for i in 1 2 3 4 5 6 7 8 9; do setfattr -n user.same -v "$(printf 'shared%.0s' $(seq 99))" sizes/text-$i; setfattr -n user.own-$i -v $i sizes/text-$i; done
 "#;
 
-/// A directory `m` with what is to be packed.
+/// A directory `m` with what is to be compressed.
 fn source() -> Mounted {
     let source = Mounted { directory: tempfile::tempdir().unwrap() };
     sh(source.directory.path(), "mkdir $1/m");
@@ -49,7 +49,7 @@ fn compressed(source: &Mounted, options: &str) -> (Walk, Walk) {
 }
 
 #[test]
-fn every_layout_reads_as_the_kernel_shows_it() {
+fn reads_every_layout_as_the_kernel() {
     let source = source();
     let kinds = [
         "-comp gzip",
@@ -71,7 +71,7 @@ fn every_layout_reads_as_the_kernel_shows_it() {
 }
 
 #[test]
-fn ten_thousand_files_in_a_directory() {
+fn reads_a_directory_of_ten_thousand_files() {
     let source = Mounted { directory: tempfile::tempdir().unwrap() };
     sh(
         source.directory.path(),
@@ -83,7 +83,7 @@ fn ten_thousand_files_in_a_directory() {
 }
 
 #[test]
-fn lzma_reads_as_unsquashfs_takes_it_out() {
+fn reads_lzma_as_unsquashfs() {
     let source = source();
     sh(
         source.directory.path(),
@@ -99,7 +99,7 @@ fn lzma_reads_as_unsquashfs_takes_it_out() {
 }
 
 #[test]
-fn what_is_cut_short_is_an_error() {
+fn refuses_truncated_images() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "cd $1; mkdir src; seq 1 90000 > src/file; mksquashfs src image -quiet -no-progress -nopad");
     let image = directory.path().join("image");
@@ -113,7 +113,7 @@ fn what_is_cut_short_is_an_error() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "mkdir $1/m");
     sh(directory.path(), corrupt::FILL);
@@ -121,7 +121,7 @@ fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
         directory.path(),
         "cd $1/m; head -c 300000 /dev/urandom > noise; seq 1 90000 > text; mkdir wide; seq -f 'wide/d%.0f' 1 500 | xargs mkdir",
     );
-    // Metadata that is not packed lets corruption reach the parsers, not only the compressors.
+    // Metadata that is not compressed lets corruption reach the parsers, not only the compressors.
     for options in ["-noI -noId -noX -b 4096", "-comp lzo -noF", "-comp zstd"] {
         let options = format!("{options} -quiet -no-progress -noappend");
         sh(directory.path(), &format!("cd $1; mksquashfs m image {options}"));

@@ -67,7 +67,7 @@ fn comparable(walk: Walk) -> Walk {
 }
 
 #[test]
-fn version_5_reads_as_the_kernel_shows_it() {
+fn reads_version_5_as_the_kernel() {
     let kinds = [
         "mkfs.xfs -q",
         "mkfs.xfs -q -b size=1024 -m bigtime=1,inobtcount=1 -d agcount=7",
@@ -109,7 +109,7 @@ END
 "#;
 
 #[test]
-fn a_copy_of_a_mounted_file_system_is_replayed() {
+fn replays_the_journal_of_a_copy_taken_while_mounted() {
     for changes in [CHANGES, AROUND] {
         let mounted = Mounted::new("mkfs.xfs -q -d agcount=5", "400M");
         mounted.fill();
@@ -144,7 +144,7 @@ cd ..; xfs_io -x -c 'shutdown -f' m; umount m
 /// Up to eight records at the end may never have been written whole. Corruption before those is no such thing: the kernel
 /// does not mount it, and a part of the journal would mix old and new.
 #[test]
-fn a_corrupt_journal_ends_where_the_kernel_ends_it() {
+fn ends_the_replay_of_a_corrupt_journal_as_the_kernel() {
     let mounted = Mounted::new("mkfs.xfs -q", "320M");
     let directory = mounted.directory.path();
     sh(directory, RECORDS);
@@ -186,16 +186,16 @@ fn a_corrupt_journal_ends_where_the_kernel_ends_it() {
             .current_dir(directory)
             .output()
             .unwrap();
-        let place = records.iter().filter(|record| **record > at).count();
+        let count = records.iter().filter(|record| **record > at).count();
         if mount.status.success() {
             sh(directory, r#"cd "$1"; mount -o remount,ro m"#);
             let theirs = kernel(&mounted.path("m"));
             sh(directory, r#"umount "$1/m""#);
-            tree::assert_same(&format!("{place} records after the corruption: {note}"), &theirs, &walk);
+            tree::assert_same(&format!("{count} records after the corruption: {note}"), &theirs, &walk);
             same += 1;
         } else {
-            assert!(note.contains("its journal cannot be replayed (journal record at offset "), "{place}: {note}");
-            assert!(note.contains("recent changes may be missing"), "{place}: {note}");
+            assert!(note.contains("its journal cannot be replayed (journal record at offset "), "{count}: {note}");
+            assert!(note.contains("recent changes may be missing"), "{count}: {note}");
             reported += 1;
         }
     }
@@ -211,24 +211,24 @@ head -c 30000000 /dev/urandom > src/large; : > src/empty; ln -s ../few/1 src/sub
 python3 - > proto <<'END'
 import os
 print("none\n0 0\nd--755 0 0")
-def tell(directory, depth):
+def show(directory, depth):
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
         if os.path.islink(path):
             print(" " * depth + name, "l--777 3 4", os.readlink(path))
         elif os.path.isdir(path):
             print(" " * depth + name, "d--750 1 2")
-            tell(path, depth + 1)
+            show(path, depth + 1)
             print(" " * depth + "$")
         else:
             print(" " * depth + name, "---640 5 6", path)
-tell("src", 1)
+show("src", 1)
 print(" dev b--600 7 8 8 17\n pipe p--600 7 8\n$")
 END
 "#;
 
 #[test]
-fn version_4_reads_as_what_mkfs_put_in() {
+fn reads_version_4() {
     let kinds = [
         "-m crc=0",
         "-m crc=0 -n ftype=0 -i attr=1,projid32bit=0",
@@ -272,7 +272,7 @@ fn without_times(walk: Walk) -> Walk {
     walk.into_iter().map(|(name, text)| (name, keep(text))).collect()
 }
 
-/// Sets a field of an image with xfs_db and tells how it opens, or how its file `name` reads.
+/// Sets a field of an image with xfs_db and returns how it opens, or how its file `name` reads.
 fn changed(directory: &std::path::Path, commands: &str, name: &str) -> String {
     sh(directory, &format!("cd $1; cp image changed; xfs_db -x {commands} changed"));
     let disk = disk(&directory.join("changed"));
@@ -288,7 +288,7 @@ fn changed(directory: &std::path::Path, commands: &str, name: &str) -> String {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_name() {
+fn refuses_unsupported_features_by_name() {
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
     sh(mounted.directory.path(), "cd $1; echo x > m/file; stat -c %i m/file > number; umount m");
     let directory = mounted.directory.path();
@@ -308,7 +308,7 @@ fn what_cannot_be_read_is_refused_by_name() {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
     sh(mounted.directory.path(), corrupt::FILL);
     sh(

@@ -1,9 +1,9 @@
-//! APFS, by the crate ferrosys: it read all that macOS had written into the images of the project dissect.apfs as that
-//! project does, content packed in every form, attributes and a converted HFS+ volume among it, and it holds every
-//! object against its checksum.
+//! APFS, read by the crate ferrosys. It verifies the checksum of every object, and reads the images of the project
+//! dissect.apfs, which macOS wrote, exactly as that project does, including every compression, attributes and a
+//! converted HFS+ volume.
 //!
-//! A container has volumes of its own. One that has a single volume is shown as that; of several, each is a directory.
-//! Names are shown as they are stored.
+//! A container with one volume is shown as that volume; with several, each volume is a directory. Names are shown as
+//! stored.
 
 mod volume;
 
@@ -20,8 +20,8 @@ use uuid::Uuid;
 use volume::Volume;
 
 const TYPE: &str = "APFS";
-/// Bits of a node's number that are the inode's; above them is the number of the volume, from 1. The directory that has
-/// the volumes is 0.
+/// Low bits of a node, which hold the inode number; above them is the index of the volume, from 1. The directory of
+/// volumes is 0.
 const INODE_BITS: u32 = 48;
 /// The largest value of an attribute that is read into memory: a resource fork may be one.
 const MAX_ATTRIBUTE: u64 = 16 << 20;
@@ -34,11 +34,11 @@ pub struct Apfs {
     facts: Facts,
 }
 
-/// What the crate says, in our words.
+/// Converts the crate's error.
 fn failed(error: ReadError) -> Error {
     match error {
         ReadError::Io { kind: std::io::ErrorKind::UnexpectedEof, .. } => {
-            corrupt("blocks within the volume (it may be cut short)", "one behind its end")
+            corrupt("blocks within the volume (it may be cut short)", "one past its end")
         }
         ReadError::Io { kind, message, .. } => {
             let error = std::io::Error::new(kind, message);
@@ -66,10 +66,10 @@ impl Apfs {
     /// Opens the container of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`] also when no volume in it can be read; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`] also when no volume in it can be read; disk errors.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let blocks = Arc::new(Blocks::new(disk));
-        // The crate may panic on what it did not expect, as a reader of a pool may.
+        // The crate may panic on corruption, here as in a pool.
         let container = super::foreign::guarded(|| {
             Container::open_with(Stream::new(blocks.clone()), &volume::options()).map_err(failed)
         })?;
@@ -105,7 +105,7 @@ impl Apfs {
         };
         let mut names = HashMap::new();
         for (index, volume) in volumes.iter_mut().enumerate() {
-            // Two may have the same.
+            // Two volumes may have the same name.
             while names.contains_key(&volume.name) {
                 volume.name.extend_from_slice(b"~");
             }
@@ -114,7 +114,7 @@ impl Apfs {
         Ok(Self { volumes, names, facts })
     }
 
-    /// The volume and the inode of a node; none for the directory that has the volumes.
+    /// The volume and the inode number of a node; `None` for the directory of volumes.
     fn find(&self, node: Node) -> Result<Option<(&Volume, usize, u64)>> {
         let number = usize::try_from(node.0 >> INODE_BITS).unwrap_or(usize::MAX);
         let Some(index) = number.checked_sub(1) else { return Ok(None) };

@@ -15,12 +15,13 @@ use std::sync::Arc;
 /// The inode of a volume's root directory.
 pub(super) const ROOT: u64 = 2;
 const NODES_CACHED: usize = 16 << 10;
-/// Directories whose names are in memory, and bytes of those. A directory is listed from memory, so the bytes are for large ones.
+/// Directories whose names are cached, and the bytes of those. Listing needs the whole directory in memory, so the
+/// bytes allow for large ones.
 const DIRECTORIES_CACHED: usize = 64;
 const NAMES_CACHED: u64 = 256 << 20;
 /// The largest value that an extended attribute can have in the kernel's interface.
 const MAX_VALUE: usize = 65_536;
-/// How Linux programs see the attributes.
+/// The namespace under which Linux programs see the attributes.
 const NAMESPACE: &[u8] = b"user.";
 
 /// A volume that can be read.
@@ -49,12 +50,12 @@ struct ByNames;
 
 impl Weighter<u64, Arc<Directory>> for ByNames {
     fn weight(&self, _key: &u64, directory: &Arc<Directory>) -> u64 {
-        // A name is there twice, with what the map and the list take for it.
+        // A name is stored twice, with the overhead of the map and the list.
         directory.entries.iter().map(|entry| 120 + 2 * entry.name.len() as u64).sum::<u64>() + 64
     }
 }
 
-/// A cache in one piece, so that a large directory finds room in it.
+/// An unsharded cache, so that a large directory fits.
 fn directories() -> Cache<u64, Arc<Directory>, ByNames> {
     let mut options = OptionsBuilder::new();
     let options = options.estimated_items_capacity(DIRECTORIES_CACHED).weight_capacity(NAMES_CACHED).shards(1).build();

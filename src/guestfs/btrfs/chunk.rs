@@ -16,7 +16,7 @@ const STRIPE: usize = 32;
 /// More chunks than 256 TiB of them have.
 const MAX_CHUNKS: usize = 1 << 20;
 
-/// The bits of `type` that tell how a chunk is spread over devices.
+/// The bits of `type` that encode how a chunk is spread over devices.
 const PROFILES: [(u64, &str); 8] = [
     (1 << 3, "RAID0"),
     (1 << 4, "RAID1"),
@@ -43,7 +43,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Parses a chunk and tells how many bytes it takes.
+    /// Parses a chunk and returns how many bytes it takes.
     fn parse(f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<(Self, usize), ParseError> {
         let bad = |at: usize, what: &str, expected: String, found: String| {
             ParseError::corrupt(f.offset(at), format!("{what} of the chunk at {}", key.offset), expected, found)
@@ -70,7 +70,7 @@ impl Chunk {
             }
             if offset.checked_add(length).is_none_or(|end| end > sb.device_size) {
                 let expected = format!("within {} bytes", sb.device_size);
-                return Err(bad(stripe + 8, "place", expected, format!("{length} bytes at {offset}")));
+                return Err(bad(stripe + 8, "offset", expected, format!("{length} bytes at {offset}")));
             }
             copies.push(offset);
         }
@@ -93,7 +93,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// The chunks that the superblock tells of, which the tree of chunks is in.
+    /// The chunks that the superblock lists, which the tree of chunks is in.
     pub(super) fn of_superblock(sb: &Superblock) -> Result<Self> {
         let f = Fields::new("system chunks in the superblock", &sb.system_chunks, sb.at + 0x32B);
         let mut chunks = Self { map: BTreeMap::new(), devices: sb.num_devices };
@@ -105,7 +105,7 @@ impl Chunks {
         Ok(chunks)
     }
 
-    /// Adds the chunk whose item has this key and begins at byte `at` of `f`; tells how many bytes the item has.
+    /// Adds the chunk whose item has this key and begins at byte `at` of `f`; returns how many bytes the item has.
     pub(super) fn add(&mut self, f: &Fields<'_>, at: usize, key: Key, sb: &Superblock) -> Result<usize> {
         if key.kind != kind::CHUNK_ITEM {
             return Err(ParseError::corrupt(f.offset(at), "key of a chunk", kind::CHUNK_ITEM, key).into());

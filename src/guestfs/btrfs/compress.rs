@@ -1,6 +1,6 @@
 //! Decompressing compressed extents: zlib and zstd streams, and LZO in segments
-//! (<https://btrfs.readthedocs.io/en/latest/Compression.html>). What packs does so only up to the end of the file; the
-//! rest of the extent is zeros.
+//! (<https://btrfs.readthedocs.io/en/latest/Compression.html>). Only data up to the end of
+//! the file is compressed; the rest of the extent is zeros.
 
 use crate::ondisk::zstd;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -8,7 +8,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// Bytes of a length in LZO extents.
 const LENGTH: usize = 4;
 
-/// How an extent is packed (`compression`).
+/// How an extent is compressed (`compression`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Compression {
     Zlib,
@@ -33,7 +33,7 @@ impl Compression {
         let done = match self {
             Self::Zlib => inflate(compressed, out),
             Self::Lzo => unlzo(compressed, sector, out),
-            // As the kernel does: what follows the frame, and what it has behind the end of the extent, is passed over.
+            // As the kernel does: what follows the frame, and what it has after the end of the extent, is passed over.
             Self::Zstd => zstd::decompress(compressed, out).map(|_| ()),
         };
         done.map_err(|found| format!("{found} in its {} stream", self.name()))

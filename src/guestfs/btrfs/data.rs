@@ -1,9 +1,9 @@
-//! Files' bytes. Field names and offsets are those of
+//! The bytes of files. Field names and offsets are those of
 //! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`EXTENT_DATA`, `EXTENT_CSUM`).
 //!
-//! Data has a checksum for every sector. What has one is given out only after it fits, from another copy if need be:
-//! such runs are [`FileExtent::Decoded`](crate::guestfs::FileExtent), whatever they are on the volume, and read straight
-//! into the caller's buffer all the same. Files without checksums (`nodatasum`, `nodatacow`) are stored runs.
+//! Every sector of data has a checksum and is returned only after that matches, from another copy if need be: such runs
+//! are [`FileExtent::Decoded`](crate::guestfs::FileExtent), whatever they are on the volume, and read
+//! straight into the caller's buffer all the same. Files without checksums (`nodatasum`, `nodatacow`) are stored runs.
 
 use super::checksum::Sum;
 use super::compress::Compression;
@@ -18,10 +18,10 @@ use std::sync::Arc;
 /// Bytes of an extent before inline data, and of one that is elsewhere.
 const HEAD: usize = 21;
 pub(super) const SIZE: usize = 53;
-/// The largest packed extent, packed or not. Those that are written have 128 KiB at most.
+/// The largest compressed extent, compressed or not. Those that are written have 128 KiB at most.
 const MAX_COMPRESSED: u64 = 1 << 20;
 
-/// An extent that is packed as a whole.
+/// An extent that is compressed as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Compressed {
     logical: u64,
@@ -39,11 +39,11 @@ impl Weighter<Compressed, Arc<[u8]>> for ByLength {
     }
 }
 
-/// What holds a stretch of a file.
+/// What holds a range of a file.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Zero,
-    /// The bytes from this one of the item on, which may be packed.
+    /// The bytes from this one of the item on, which may be compressed.
     Inline(Item, Option<Compression>),
     /// The bytes at this logical address.
     Plain(u64),
@@ -51,7 +51,7 @@ pub(super) enum Content {
     Compressed(Compressed, u64),
 }
 
-/// A stretch of a file and what holds it.
+/// A range of a file and what holds it.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub(super) start: u64,
@@ -60,7 +60,7 @@ pub(super) struct Segment {
     pub(super) content: Content,
 }
 
-/// The extent of a file that an item tells of.
+/// The extent of a file that an item describes.
 fn parse(item: &Item) -> Result<Segment> {
     let f = item.fields()?;
     let (inode, start) = (item.key.objectid, item.key.offset);
@@ -87,7 +87,7 @@ fn parse(item: &Item) -> Result<Segment> {
     let kind = f.u8(20)?;
     if kind == 0 {
         if start != 0 {
-            return Err(bad(20, "place", "0, as it is inline".to_owned(), start.to_string()));
+            return Err(bad(20, "offset", "0, as it is inline".to_owned(), start.to_string()));
         }
         let end = if compression.is_some() { decompressed } else { f.len().saturating_sub(HEAD) as u64 };
         return Ok(Segment { start, end, content: Content::Inline(item.clone(), compression) });
@@ -98,7 +98,7 @@ fn parse(item: &Item) -> Result<Segment> {
     let end = end.ok_or_else(|| bad(45, "length", "at least 1".to_owned(), count.to_string()))?;
     let hole = logical == 0 || kind == 2;
     if !hole && skip.checked_add(count).is_none_or(|end| end > whole) {
-        return Err(bad(37, "part", format!("within {whole} bytes"), format!("{count} bytes at {skip}")));
+        return Err(bad(37, "range", format!("within {whole} bytes"), format!("{count} bytes at {skip}")));
     }
     let content = match (kind, compression) {
         (1 | 2, _) if hole => Content::Zero,
@@ -106,18 +106,18 @@ fn parse(item: &Item) -> Result<Segment> {
         (1, Some(compression)) if (1..=MAX_COMPRESSED).contains(&len) => {
             Content::Compressed(Compressed { logical, len, decompressed, compression }, skip)
         }
-        (1, Some(_)) => return Err(bad(29, "packed length", format!("1 to {MAX_COMPRESSED}"), len.to_string())),
+        (1, Some(_)) => return Err(bad(29, "compressed length", format!("1 to {MAX_COMPRESSED}"), len.to_string())),
         _ => return Err(bad(20, "type", "0 to 2".to_owned(), kind.to_string())),
     };
     Ok(Segment { start, end, content })
 }
 
 impl Btrfs {
-    /// The stretch of a file that byte `offset` is in.
+    /// The range of a file that byte `offset` is in.
     pub(super) fn segment(&self, tree: &Tree, inode: u64, offset: u64) -> Result<Segment> {
         let key = Key::new(inode, kind::EXTENT_DATA, offset);
         let mut cursor = self.nodes.cursor(tree, key)?;
-        // Where no extent says otherwise there are zeros.
+        // Zeros where there is no extent.
         let mut hole = Segment { start: offset, end: u64::MAX, content: Content::Zero };
         while let Some(item) = cursor.next()? {
             let ours = (item.key.objectid, item.key.kind) == (key.objectid, key.kind);
@@ -172,21 +172,21 @@ impl Btrfs {
         Ok(())
     }
 
-    /// The bytes of a packed extent. Readers that want the same one at once wait for the first of them.
+    /// The bytes of a compressed extent. Readers that want the same one at once wait for the first of them.
     fn decompressed(&self, compressed: &Compressed, file: &Opened) -> Result<Arc<[u8]>> {
         self.decompressed.get_or_insert_with(compressed, || {
             let mut stored = vec![0; usize::try_from(compressed.len).unwrap_or(0)];
             self.read_data(compressed.logical, &mut stored, file.inode.has_sums, file.number)?;
-            let place = self.nodes.chunks.copies(compressed.logical, compressed.len)?.next().unwrap_or(0);
-            Ok(self.decompress(compressed.compression, &stored, compressed.decompressed, place)?.into())
+            let offset = self.nodes.chunks.copies(compressed.logical, compressed.len)?.next().unwrap_or(0);
+            Ok(self.decompress(compressed.compression, &stored, compressed.decompressed, offset)?.into())
         })
     }
 
-    fn decompress(&self, compression: Compression, stored: &[u8], len: u64, place: u64) -> Result<Vec<u8>> {
+    fn decompress(&self, compression: Compression, stored: &[u8], len: u64, offset: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let sector = usize::try_from(self.sb.sector_size).unwrap_or(1);
         compression.decompress(stored, sector, &mut bytes).map_err(|found| {
-            ParseError::corrupt(place, "compressed extent", format_args!("{len} bytes when decompressed"), found)
+            ParseError::corrupt(offset, "compressed extent", format_args!("{len} bytes when decompressed"), found)
         })?;
         Ok(bytes)
     }
@@ -196,9 +196,9 @@ impl Btrfs {
         if !has_sums {
             let copies: Vec<u64> = self.nodes.chunks.copies(logical, buf.len() as u64)?.collect();
             // Of a volume that is cut short, the first may be missing.
-            let inside = |place: &&u64| place.saturating_add(buf.len() as u64) <= self.nodes.volume.size();
-            let place = copies.iter().find(inside).or(copies.first()).copied().unwrap_or(u64::MAX);
-            return Ok(self.nodes.volume.read_at(place, buf)?);
+            let inside = |offset: &&u64| offset.saturating_add(buf.len() as u64) <= self.nodes.volume.size();
+            let offset = copies.iter().find(inside).or(copies.first()).copied().unwrap_or(u64::MAX);
+            return Ok(self.nodes.volume.read_at(offset, buf)?);
         }
         let size = usize::try_from(self.sb.sector_size).unwrap_or(1);
         let (mut at, mut rest) = (logical, buf);
@@ -240,9 +240,9 @@ impl Btrfs {
                 continue;
             }
             first?;
-            let place = copies.first().map_or(0, |copy| copy + skip);
+            let offset = copies.first().map_or(0, |copy| copy + skip);
             let what = format!("checksum of data of inode {inode}");
-            return Err(ParseError::corrupt(place, what, Sum::stored(stated), found).into());
+            return Err(ParseError::corrupt(offset, what, Sum::stored(stated), found).into());
         }
         if repaired > 0 {
             log::warn!("{repaired} corrupt sectors of inode {inode} are read from their other copy");
@@ -250,7 +250,7 @@ impl Btrfs {
         Ok(())
     }
 
-    /// The checksums of `count` sectors, one behind the other.
+    /// The checksums of `count` sectors, one after the other.
     fn sums(&self, logical: u64, count: usize, inode: u64) -> Result<Vec<u8>> {
         let (size, sector) = (self.nodes.checksum.size(), u64::from(self.sb.sector_size));
         let mut sums = Vec::with_capacity(count * size);
@@ -293,11 +293,11 @@ impl Btrfs {
 }
 
 /// Fills `out` with the bytes from `from` on.
-fn copy(bytes: &[u8], from: u64, out: &mut [u8], place: u64) -> Result<()> {
+fn copy(bytes: &[u8], from: u64, out: &mut [u8], offset: u64) -> Result<()> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let part = from.checked_add(out.len()).and_then(|end| bytes.get(from..end)).ok_or_else(|| {
         let expected = format!("{} bytes", from.saturating_add(out.len()));
-        ParseError::corrupt(place, "data of an extent", expected, bytes.len())
+        ParseError::corrupt(offset, "data of an extent", expected, bytes.len())
     })?;
     out.copy_from_slice(part);
     Ok(())

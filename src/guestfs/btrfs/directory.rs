@@ -2,7 +2,7 @@
 //! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`DIR_ITEM`, `DIR_INDEX`, `XATTR_ITEM`).
 
 use super::node::{KEY, Key};
-use super::number::Place;
+use super::number::Location;
 use super::tree::Item;
 use super::{Btrfs, kind, objectid};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
@@ -53,19 +53,19 @@ pub(super) fn name_hash(name: &[u8]) -> u64 {
 }
 
 impl Btrfs {
-    /// A directory's place.
-    fn directory(&self, node: Node) -> Result<Place> {
-        let place = self.place(node)?;
-        if !place.absent && self.inode(place)?.attributes.kind != NodeKind::Directory {
+    /// A directory's location.
+    fn directory(&self, node: Node) -> Result<Location> {
+        let location = self.location(node)?;
+        if !location.absent && self.inode(location)?.attributes.kind != NodeKind::Directory {
             return Err(Error::NotDirectory);
         }
-        Ok(place)
+        Ok(location)
     }
 
     /// The node that has a name in a directory.
     pub(super) fn find(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
-        let place = self.directory(directory)?;
-        if place.absent {
+        let location = self.directory(directory)?;
+        if location.absent {
             return Ok(None);
         }
         if may_be_escaped(name) {
@@ -74,13 +74,13 @@ impl Btrfs {
         if name.len() > NAME_MAX {
             return Ok(None);
         }
-        let tree = self.subvolume(place.subvolume)?.tree;
-        let Some(item) = self.nodes.get(&tree, Key::new(place.inode, kind::DIR_ITEM, name_hash(name)))? else {
+        let tree = self.subvolume(location.subvolume)?.tree;
+        let Some(item) = self.nodes.get(&tree, Key::new(location.inode, kind::DIR_ITEM, name_hash(name)))? else {
             return Ok(None);
         };
         for entry in dir_items(&item)? {
             if entry.name == name {
-                return Ok(Some(self.named(place, &entry, &item)?.0));
+                return Ok(Some(self.named(location, &entry, &item)?.0));
             }
         }
         Ok(None)
@@ -107,22 +107,22 @@ impl Btrfs {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         skip: Skip<'_>,
     ) -> Result<()> {
-        let place = self.directory(directory)?;
-        if place.absent {
+        let location = self.directory(directory)?;
+        if location.absent {
             return Ok(());
         }
-        let tree = self.subvolume(place.subvolume)?.tree;
-        self.nodes.readable_items(&tree, Key::new(place.inode, kind::DIR_INDEX, from), &mut |item| {
+        let tree = self.subvolume(location.subvolume)?.tree;
+        self.nodes.readable_items(&tree, Key::new(location.inode, kind::DIR_INDEX, from), &mut |item| {
             let item = match item {
                 Ok(item) => item,
                 Err(error) => return skip(error),
             };
-            let (next, entries) = match self.dir_item(place, item) {
+            let (next, entries) = match self.dir_item(location, item) {
                 Ok(found) => found,
                 Err(error) => return skip(error),
             };
             for entry in entries {
-                let reported = match self.named(place, &entry, item) {
+                let reported = match self.named(location, &entry, item) {
                     Ok((node, kind)) => each(Entry { name: entry.name.to_vec(), node, kind, next }),
                     Err(error) => skip(error),
                 };
@@ -134,8 +134,8 @@ impl Btrfs {
         })
     }
 
-    /// The entries of an item of a directory, and the place after them.
-    fn dir_item<'a>(&self, directory: Place, item: &'a Item) -> Result<(u64, Vec<DirItem<'a>>)> {
+    /// The entries of an item of a directory, and the location after them.
+    fn dir_item<'a>(&self, directory: Location, item: &'a Item) -> Result<(u64, Vec<DirItem<'a>>)> {
         // Programs see places as signed numbers.
         let next = item.key.offset.checked_add(1).filter(|next| i64::try_from(*next).is_ok()).ok_or_else(|| {
             let what = format!("index in the directory with inode {}", directory.inode);
@@ -145,7 +145,7 @@ impl Btrfs {
     }
 
     /// What an entry of a directory names.
-    fn named(&self, directory: Place, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
+    fn named(&self, directory: Location, entry: &DirItem<'_>, item: &Item) -> Result<(Node, NodeKind)> {
         if entry.kind & ENCRYPTED != 0 {
             let what = format!("the names in the directory with inode {} are encrypted by the guest", directory.inode);
             return Err(Error::Unsupported(what));
@@ -153,35 +153,35 @@ impl Btrfs {
         let bad = |what: &str, expected: &str, found: String| {
             Error::from(ParseError::corrupt(item.at(), what, expected, found))
         };
-        let place = match entry.location {
-            Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Place { inode, absent: false, ..directory },
+        let location = match entry.location {
+            Key { objectid: inode, kind: kind::INODE_ITEM, .. } => Location { inode, absent: false, ..directory },
             Key { objectid: id, kind: kind::ROOT_ITEM, .. } if objectid::is_subvolume(id) => {
                 match self.nested(directory.subvolume, directory.inode, entry.name, id) {
-                    Ok(Some(found)) => Place { subvolume: id, inode: found.top, absent: false },
-                    Ok(None) => Place { absent: true, ..directory },
+                    Ok(Some(found)) => Location { subvolume: id, inode: found.top, absent: false },
+                    Ok(None) => Location { absent: true, ..directory },
                     // It has a name all the same, and the number that the kernel gives to all of them.
-                    Err(_) => Place { subvolume: id, inode: objectid::FIRST_FREE, absent: false },
+                    Err(_) => Location { subvolume: id, inode: objectid::FIRST_FREE, absent: false },
                 }
             }
             other => return Err(bad("what a directory's entry names", "an inode or a subvolume", other.to_string())),
         };
         let kind = match NodeKind::of_entry(entry.kind) {
             Some(kind) => kind,
-            None if place.absent => NodeKind::Directory,
+            None if location.absent => NodeKind::Directory,
             // What is corrupt has a name all the same.
-            None => self.inode(place).map_or(NodeKind::File, |inode| inode.attributes.kind),
+            None => self.inode(location).map_or(NodeKind::File, |inode| inode.attributes.kind),
         };
-        Ok((self.numbers.node(place)?, kind))
+        Ok((self.numbers.node(location)?, kind))
     }
 
     /// Tells the extended attributes of a node.
-    pub(super) fn attribute_names(&self, place: Place) -> Result<Vec<Vec<u8>>> {
+    pub(super) fn attribute_names(&self, location: Location) -> Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
-        if place.absent {
+        if location.absent {
             return Ok(names);
         }
-        let tree = self.subvolume(place.subvolume)?.tree;
-        self.nodes.items(&tree, Key::new(place.inode, kind::XATTR_ITEM, 0), &mut |item| {
+        let tree = self.subvolume(location.subvolume)?.tree;
+        self.nodes.items(&tree, Key::new(location.inode, kind::XATTR_ITEM, 0), &mut |item| {
             for attribute in dir_items(item)? {
                 names.push(attribute.name.to_vec());
             }
@@ -191,12 +191,12 @@ impl Btrfs {
     }
 
     /// The value of an extended attribute.
-    pub(super) fn attribute(&self, place: Place, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        if place.absent {
+    pub(super) fn attribute(&self, location: Location, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        if location.absent {
             return Ok(None);
         }
-        let tree = self.subvolume(place.subvolume)?.tree;
-        let key = Key::new(place.inode, kind::XATTR_ITEM, name_hash(name));
+        let tree = self.subvolume(location.subvolume)?.tree;
+        let key = Key::new(location.inode, kind::XATTR_ITEM, name_hash(name));
         let Some(item) = self.nodes.get(&tree, key)? else { return Ok(None) };
         let all = dir_items(&item)?;
         Ok(all.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.data.to_vec()))

@@ -1,8 +1,8 @@
 //! btrfs on one device.
 //!
-//! The root is the top level of the file system, with all subvolumes and snapshots as directories where they are, whichever
-//! of them the guest mounts. Metadata and data are held against their checksums; where there are two copies, the sound
-//! one is taken. What programs synced just before the guest stopped is in a log, which is replayed in memory.
+//! The root is the top level of the file system, whichever subvolume the guest mounts; subvolumes and snapshots are
+//! directories at their paths. Metadata and data are verified against their checksums, and a valid copy is used where
+//! one is corrupt. The log, with what programs synced just before the guest stopped, is replayed in memory.
 
 mod checksum;
 mod chunk;
@@ -27,7 +27,7 @@ use data::{ByLength, Compressed, Content};
 use inode::Inode;
 use log::LoggedSums;
 use node::{Key, Tree};
-use number::{Numbers, Place};
+use number::{Location, Numbers};
 use quick_cache::sync::Cache;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -38,12 +38,12 @@ use tree::Nodes;
 const TYPE: &str = "btrfs";
 const INODES_CACHED: usize = 16 << 10;
 const SUBVOLUMES_CACHED: usize = 1024;
-/// Bytes of decompressed extents that are kept in memory.
+/// Bytes of decompressed extents that are cached.
 const DECOMPRESSED_CACHED: u64 = 16 << 20;
 /// The longest target of a symbolic link.
 const MAX_LINK: u64 = 4096;
 
-/// Numbers of trees and of what has a place of its own.
+/// Object ids of trees and of other well-known items.
 mod objectid {
     pub(super) const ROOT_TREE: u64 = 1;
     pub(super) const EXTENT_TREE: u64 = 2;
@@ -108,7 +108,7 @@ impl Btrfs {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let sb = superblock::find(&*volume)?;
         let mut chunks = Chunks::of_superblock(&sb)?;
@@ -134,7 +134,7 @@ impl Btrfs {
         btrfs.check_chunks()?;
         let log = btrfs.replay()?;
         let top = btrfs.subvolume(objectid::FS_TREE)?.top;
-        btrfs.root = btrfs.numbers.node(Place { subvolume: objectid::FS_TREE, inode: top, absent: false })?;
+        btrfs.root = btrfs.numbers.node(Location { subvolume: objectid::FS_TREE, inode: top, absent: false })?;
         btrfs.facts = btrfs.read_facts(log);
         Ok(btrfs)
     }
@@ -179,7 +179,7 @@ impl Btrfs {
     fn read_facts(&self, log: Option<String>) -> Facts {
         let sb = &self.sb;
         let mut notes: Vec<String> = log.into_iter().collect();
-        if sb.at != superblock::PLACES[0] {
+        if sb.at != superblock::OFFSETS[0] {
             notes.push(format!("Its superblock is corrupt; the copy at offset {} is used", sb.at));
         }
         if sb.num_devices > 1 {
@@ -194,10 +194,10 @@ impl Btrfs {
             notes.push("The guest found errors in it; check it from within the guest".to_owned());
         }
         notes.extend(shortage(sb.device_size, self.nodes.volume.size()));
-        // Corruption there is told of when the directories are looked at.
+        // Corruption there is reported by reading the directories.
         let default = self.default_subvolume().and_then(|id| id.map_or(Ok(None), |id| self.subvolume_path(id)));
         if let Ok(Some(path)) = default {
-            notes.push(format!("The guest mounts its directory {path} unless told otherwise"));
+            notes.push(format!("The guest mounts its directory {path} unless its mount options say otherwise"));
         }
         let blocks = sb.total_bytes / u64::from(sb.sector_size);
         Facts {
@@ -215,35 +215,35 @@ impl Btrfs {
         }
     }
 
-    fn place(&self, node: Node) -> Result<Place> {
-        let place = self.numbers.place(node);
-        place.ok_or_else(|| Error::from(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
+    fn location(&self, node: Node) -> Result<Location> {
+        let location = self.numbers.location(node);
+        location.ok_or_else(|| Error::from(ParseError::corrupt(0, "number of a node", "one that was given", node.0)))
     }
 
-    /// The inode at a place; for a subvolume that is not there, that of the directory that names it.
-    fn inode(&self, place: Place) -> Result<Inode> {
-        let known = (place.subvolume, place.inode);
+    /// The inode at a location; for a subvolume that is not there, that of the directory that names it.
+    fn inode(&self, location: Location) -> Result<Inode> {
+        let known = (location.subvolume, location.inode);
         if let Some(inode) = self.inodes.get(&known) {
             return Ok(inode);
         }
-        let tree = self.subvolume(place.subvolume)?.tree;
-        let item = self.nodes.get(&tree, Key::new(place.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
-            let what = format!("inode {} of subvolume {}", place.inode, place.subvolume);
+        let tree = self.subvolume(location.subvolume)?.tree;
+        let item = self.nodes.get(&tree, Key::new(location.inode, kind::INODE_ITEM, 0))?.ok_or_else(|| {
+            let what = format!("inode {} of subvolume {}", location.inode, location.subvolume);
             ParseError::corrupt(0, what, "an INODE_ITEM", "none")
         })?;
-        let inode = item.fields().and_then(|f| Inode::parse(&f, place.inode))?;
+        let inode = item.fields().and_then(|f| Inode::parse(&f, location.inode))?;
         self.inodes.insert(known, inode);
         Ok(inode)
     }
 
     /// The node as one of this kind; `error` when it is of another.
     fn opened(&self, node: Node, kind: NodeKind, error: Error) -> Result<Opened> {
-        let place = self.place(node)?;
-        let inode = self.inode(place)?;
-        if place.absent || inode.attributes.kind != kind {
+        let location = self.location(node)?;
+        let inode = self.inode(location)?;
+        if location.absent || inode.attributes.kind != kind {
             return Err(error);
         }
-        Ok(Opened { tree: self.subvolume(place.subvolume)?.tree, number: place.inode, inode })
+        Ok(Opened { tree: self.subvolume(location.subvolume)?.tree, number: location.inode, inode })
     }
 }
 
@@ -261,9 +261,9 @@ impl GuestFs for Btrfs {
     }
 
     fn attributes(&self, node: Node) -> Result<Attributes> {
-        let place = self.place(node)?;
-        let attributes = self.inode(place)?.attributes;
-        if place.absent {
+        let location = self.location(node)?;
+        let attributes = self.inode(location)?.attributes;
+        if location.absent {
             return Ok(Attributes { mode: 0o755, links: 1, size: 0, allocated: 0, ..attributes });
         }
         Ok(attributes)
@@ -305,10 +305,10 @@ impl GuestFs for Btrfs {
     }
 
     fn xattr_names(&self, node: Node) -> Result<Vec<Vec<u8>>> {
-        self.attribute_names(self.place(node)?)
+        self.attribute_names(self.location(node)?)
     }
 
     fn xattr(&self, node: Node, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.attribute(self.place(node)?, name)
+        self.attribute(self.location(node)?, name)
     }
 }

@@ -89,7 +89,7 @@ impl Node {
             return Err(bad(32, "UUID", "the file system's".to_owned(), "another".to_owned()));
         }
         let numbers = [
-            (48, "own place", pointer.logical, f.u64_le(48)?),
+            (48, "own offset", pointer.logical, f.u64_le(48)?),
             (80, "generation", pointer.generation, f.u64_le(80)?),
             (100, "level", pointer.level.into(), f.u8(100)?.into()),
         ];
@@ -115,7 +115,7 @@ impl Node {
             let key = self.key(index)?;
             if last.is_some_and(|last| key <= last) {
                 let expected = format!("one above {}", last.unwrap_or(key));
-                return Err(ParseError::corrupt(self.place(index), "key in a node", expected, key));
+                return Err(ParseError::corrupt(self.offset(index), "key in a node", expected, key));
             }
             last = Some(key);
             if self.level == 0 {
@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// Where on the volume an item or a pointer is.
-    pub(super) fn place(&self, index: usize) -> u64 {
+    pub(super) fn offset(&self, index: usize) -> u64 {
         self.at + self.start(index) as u64
     }
 
@@ -188,7 +188,7 @@ impl Node {
             let expected = format!("within {} bytes", self.bytes.len());
             ParseError::corrupt(
                 f.offset(at),
-                "place of an item in a node",
+                "offset of an item in a node",
                 expected,
                 format_args!("{len} from {start} on"),
             )

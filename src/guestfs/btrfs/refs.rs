@@ -1,4 +1,4 @@
-//! The names of an inode as the inode has them. Field names and offsets are those of
+//! The names of an inode, as stored with the inode. Field names and offsets are those of
 //! <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`INODE_REF`, `INODE_EXTREF`).
 
 use super::kind;

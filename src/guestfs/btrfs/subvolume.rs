@@ -1,5 +1,5 @@
-//! Subvolumes and snapshots: trees of their own, which show up as directories of others. Field names and offsets are those
-//! of <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`ROOT_ITEM`, `ROOT_REF`).
+//! Subvolumes and snapshots: separate trees, which appear as directories in others. Field names and offsets are
+//! those of <https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html> (`ROOT_ITEM`, `ROOT_REF`).
 
 use super::directory::dir_items;
 use super::node::{Key, Pointer, Tree};
@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 const REFS: usize = 216;
 /// Where `level` is.
 const LEVEL: usize = 238;
-/// Directories above a subvolume that its path is told with.
+/// Directories above a subvolume that its path is shown with.
 const MAX_DEPTH: usize = 64;
 
 /// A subvolume: its tree and its top directory.
@@ -25,7 +25,7 @@ pub(super) struct Subvolume {
 }
 
 impl Btrfs {
-    /// The newest tree with this number; none when there is none, or one that is being deleted.
+    /// The newest tree with this id; `None` when it does not exist or is being deleted.
     pub(super) fn tree(&self, id: u64) -> Result<Option<Subvolume>> {
         if let Some(known) = self.subvolumes.get(&id) {
             return Ok(known);
@@ -41,8 +41,8 @@ impl Btrfs {
             .ok_or_else(|| Error::from(ParseError::corrupt(self.sb.at, format!("tree {id}"), "a ROOT_ITEM", "none")))
     }
 
-    /// The subvolume `id` where a directory of another names it; none when it is not meant to be there, as with a name in
-    /// a snapshot for a subvolume that its original has.
+    /// The subvolume `id` where a directory of another names it; none when it is not meant to be there, as with a name
+    /// in a snapshot for a subvolume that its original has.
     pub(super) fn nested(&self, parent: u64, directory: u64, name: &[u8], id: u64) -> Result<Option<Subvolume>> {
         let Some(item) = self.nodes.get(&self.sb.root, Key::new(parent, kind::ROOT_REF, id))? else { return Ok(None) };
         let (dir, stated) = reference(&item)?;
@@ -111,7 +111,7 @@ impl Btrfs {
     }
 }
 
-/// The newest tree with this number; none when there is none, or one that is being deleted.
+/// The newest tree with this id; `None` when it does not exist or is being deleted.
 pub(super) fn find(nodes: &Nodes, root: &Tree, id: u64) -> Result<Option<Subvolume>> {
     let mut found = None;
     nodes.items(root, Key::new(id, kind::ROOT_ITEM, 0), &mut |item| {

@@ -11,7 +11,7 @@ use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// Where the superblock and its copies are.
-pub(super) const PLACES: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
+pub(super) const OFFSETS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// Where `magic` is in it.
 pub(super) const MAGIC_AT: usize = 64;
 /// `_BHRfS_M`.
@@ -98,21 +98,21 @@ fn bad(
     Error::from(ParseError::corrupt(f.offset(at), format!("{what} in the superblock"), expected, found))
 }
 
-/// The superblock at its first place, or when that is corrupt the newest of its copies.
+/// The superblock at its first offset, or when that is corrupt the newest of its copies.
 pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
     let mut first = None;
     let mut newest: Option<Superblock> = None;
-    for place in PLACES {
-        if place + SIZE as u64 > volume.size() {
+    for offset in OFFSETS {
+        if offset + SIZE as u64 > volume.size() {
             break;
         }
-        match read(volume, place) {
-            Ok(found) if place == PLACES[0] => return Ok(found),
+        match read(volume, offset) {
+            Ok(found) if offset == OFFSETS[0] => return Ok(found),
             Ok(found) if newest.as_ref().is_none_or(|known| known.generation < found.generation) => {
                 newest = Some(found)
             }
-            // What the first says counts: a feature that is not known is no corruption.
-            Err(error @ Error::Unsupported(_)) if place == PLACES[0] => return Err(error),
+            // The first one decides: a feature that is not known is no corruption.
+            Err(error @ Error::Unsupported(_)) if offset == OFFSETS[0] => return Err(error),
             Err(error) => first = first.or(Some(error)),
             Ok(_) => {}
         }
@@ -121,16 +121,16 @@ pub(super) fn find(volume: &dyn Disk) -> Result<Superblock> {
         (Some(newest), _) => Ok(newest),
         (None, Some(error)) => Err(error),
         (None, None) => {
-            let expected = format!("at least {} bytes", PLACES[0] + SIZE as u64);
+            let expected = format!("at least {} bytes", OFFSETS[0] + SIZE as u64);
             Err(ParseError::corrupt(0, "size of the volume", expected, volume.size()).into())
         }
     }
 }
 
-fn read(volume: &dyn Disk, place: u64) -> Result<Superblock> {
+fn read(volume: &dyn Disk, offset: u64) -> Result<Superblock> {
     let mut bytes = vec![0; SIZE];
-    volume.read_at(place, &mut bytes)?;
-    Superblock::parse(&bytes, place)
+    volume.read_at(offset, &mut bytes)?;
+    Superblock::parse(&bytes, offset)
 }
 
 impl Superblock {
@@ -148,7 +148,7 @@ impl Superblock {
             return Err(bad(&f, 0, "checksum", found, stated));
         }
         if f.u64_le(0x30)? != at {
-            return Err(bad(&f, 0x30, "own place", at, f.u64_le(0x30)?));
+            return Err(bad(&f, 0x30, "own offset", at, f.u64_le(0x30)?));
         }
         check_features(&f)?;
         let sb = Self::fields(&f, checksum)?;

@@ -1,5 +1,5 @@
-//! Finding items in trees. On the way down every node must fit what points to it: its place, generation and level, its
-//! first key, and no key at or above its neighbour's. So a walk always goes forward and ends.
+//! Finding items in trees. On the way down every node must match its pointer: offset, generation, level and first key,
+//! with all keys below its neighbour's. So a walk always moves forward and ends.
 
 use super::checksum::{Checksum, Sum};
 use super::chunk::Chunks;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
 
-/// Bytes of nodes that are kept in memory.
+/// Bytes of nodes that are cached.
 const CACHE: u64 = 32 << 20;
 
 #[derive(Clone)]
@@ -63,10 +63,10 @@ impl Item {
         }
     }
 
-    /// Where on the volume it is told of; 0 for one that a replay of the log made.
+    /// Its offset on the volume; 0 for one that a replay of the log made.
     pub(super) fn at(&self) -> u64 {
         match &self.data {
-            Data::Leaf(leaf, index) => leaf.place(*index),
+            Data::Leaf(leaf, index) => leaf.offset(*index),
             Data::Own(_, at) => *at,
         }
     }
@@ -86,7 +86,7 @@ impl Item {
 /// What a replay of the log makes of a tree: items that are new or changed, none for those that are gone.
 pub(super) type Overlay = BTreeMap<Key, Option<Arc<[u8]>>>;
 
-/// A place in a tree, between items.
+/// A position in a tree, between items.
 pub(super) struct Cursor<'a> {
     nodes: &'a Nodes,
     tree: Tree,
@@ -110,15 +110,15 @@ impl Nodes {
         Self { volume, chunks, checksum, uuid, size, overlays: HashMap::new(), cache }
     }
 
-    /// The node that a pointer means: from its first copy that is sound.
+    /// The node that a pointer means: from its first valid copy.
     fn node(&self, pointer: &Pointer) -> Result<Arc<Node>> {
         let key = (pointer.logical, pointer.generation);
         if let Some(node) = self.cache.get(&key).filter(|node| node.level == pointer.level) {
             return Ok(node);
         }
         let mut first: Option<Error> = None;
-        for place in self.chunks.copies(pointer.logical, self.size as u64)? {
-            match self.read(place, pointer) {
+        for offset in self.chunks.copies(pointer.logical, self.size as u64)? {
+            match self.read(offset, pointer) {
                 Ok(node) => {
                     if let Some(error) = first {
                         log::warn!("{}; its other copy is used", message(&error));
@@ -133,24 +133,24 @@ impl Nodes {
         Err(first.unwrap_or_else(|| {
             Error::from(ParseError::corrupt(
                 0,
-                "place of a node",
+                "offset of a node",
                 "a copy on this device",
                 format_args!("none of {}", key.0),
             ))
         }))
     }
 
-    fn read(&self, place: u64, pointer: &Pointer) -> Result<Node> {
+    fn read(&self, offset: u64, pointer: &Pointer) -> Result<Node> {
         let mut bytes = vec![0; self.size];
-        self.volume.read_at(place, &mut bytes)?;
+        self.volume.read_at(offset, &mut bytes)?;
         let (stated, found) = (Sum::stored(&bytes[..self.checksum.size()]), self.checksum.of(&bytes[32..]));
         if stated != found {
-            return Err(ParseError::corrupt(place, "checksum of a node", found, stated).into());
+            return Err(ParseError::corrupt(offset, "checksum of a node", found, stated).into());
         }
-        Node::parse(bytes, place, pointer, &self.uuid).map_err(Error::from)
+        Node::parse(bytes, offset, pointer, &self.uuid).map_err(Error::from)
     }
 
-    /// The place before the last item that is not above `key`; the start of the tree when there is none.
+    /// The position before the last item that is not above `key`; the start of the tree when there is none.
     pub(super) fn cursor(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
         let overlay = self.overlays.get(&tree.id);
         let mut cursor = self.stored(tree, key)?;
@@ -184,7 +184,7 @@ impl Nodes {
         Ok(cursor)
     }
 
-    /// The place of a key, as far as the root of the tree tells it.
+    /// The position of a key, as far as the root of the tree has it.
     fn at_root(&self, tree: &Tree, key: Key) -> Result<Cursor<'_>> {
         let mut cursor = Cursor {
             nodes: self,
@@ -229,7 +229,7 @@ impl Nodes {
         failed
     }
 
-    /// As [`items`](Self::items), but tells also that a node cannot be read, and goes on behind it.
+    /// As [`items`](Self::items), but also reports a node that cannot be read, and goes on after it.
     pub(super) fn readable_items(
         &self,
         tree: &Tree,
@@ -251,7 +251,7 @@ impl Nodes {
                 Ok(Some(item)) if item.key < from => ControlFlow::Continue(()),
                 Ok(Some(item)) if (item.key.objectid, item.key.kind) != (from.objectid, from.kind) => break,
                 Ok(Some(item)) => each(Ok(&item)),
-                // The pointer to the node is behind.
+                // The pointer to the node is already passed.
                 Err(error) => each(Err(error)),
             };
             if reported.is_break() {
@@ -263,7 +263,7 @@ impl Nodes {
 }
 
 impl Cursor<'_> {
-    /// The item after this place, which moves behind it.
+    /// The item after this position, which moves past it.
     pub(super) fn next(&mut self) -> Result<Option<Item>> {
         let Some(overlay) = self.overlay else { return self.next_stored() };
         loop {
@@ -339,14 +339,14 @@ impl Cursor<'_> {
     }
 }
 
-/// Holds a child against its pointer's key and that of the next pointer.
+/// Checks a child against its pointer's key and that of the next pointer.
 fn fits(child: &Node, low: Key, high: Option<Key>) -> Result<()> {
     let Some(last) = child.count().checked_sub(1) else {
         return Err(ParseError::corrupt(child.at(), "items of a node", "at least 1", 0).into());
     };
     let (first, last) = (child.key(0)?, child.key(last)?);
     if first != low {
-        return Err(ParseError::corrupt(child.place(0), "first key of a node", low, first).into());
+        return Err(ParseError::corrupt(child.offset(0), "first key of a node", low, first).into());
     }
     if let Some(high) = high.filter(|high| last >= *high) {
         return Err(ParseError::corrupt(child.at(), "last key of a node", format_args!("below {high}"), last).into());

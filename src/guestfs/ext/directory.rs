@@ -1,6 +1,6 @@
 //! Directories. An entry is `inode`, `rec_len`, `name_len`, `file_type` and the name
-//! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed directories look like blocks of
-//! unused entries, so reading all blocks in order finds all names.
+//! (<https://docs.kernel.org/filesystems/ext4/directory.html>). The index blocks of hashed directories look like blocks
+//! of unused entries, so reading all blocks in order finds all names.
 
 use super::Ext;
 use super::inode::{Inode, flags};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// `file_type` of the checksum at the end of a block.
 const TAIL: u8 = 0xDE;
-/// The first two names of a directory, which are not told.
+/// The first two names of a directory, which are not listed.
 const DOTS: [&[u8]; 2] = [b".", b".."];
 /// Bytes of an entry without its name.
 const FIXED: usize = 8;
@@ -55,8 +55,8 @@ impl Ext {
         })
     }
 
-    /// Tells the entries that a directory has on the volume. As in the kernel, a block that cannot be read is passed over,
-    /// and so is the rest of one behind an entry that makes no sense.
+    /// Lists the entries that a directory has on the volume. As in the kernel, a block that cannot be read is passed
+    /// over, and so is the rest of one after an entry that makes no sense.
     fn stored_entries(
         &self,
         directory: &Inode,
@@ -124,7 +124,7 @@ impl Ext {
         skip_over: Skip<'_>,
     ) -> Result<()> {
         let bytes = self.inline_data(directory)?;
-        // The two parts are chains of their own, as the map's end is no multiple of an entry.
+        // The two ranges are chains of their own, as the map's end is no multiple of an entry.
         let parts = [(4, bytes.len().min(super::inode::BLOCK_BYTES)), (super::inode::BLOCK_BYTES, bytes.len())];
         for (start, end) in parts {
             let Some(part) = bytes.get(start..end).filter(|part| !part.is_empty()) else { continue };
@@ -142,8 +142,8 @@ impl Ext {
         Ok(())
     }
 
-    /// Tells the entries of one block, which is at byte `at` of the volume and may be the directory's first, from its byte
-    /// `skip` on. Only the first two entries are the directory itself and the one above.
+    /// Lists the entries of one block, which is at byte `at` of the volume and may be the directory's first, from its
+    /// byte `skip` on. Only the first two entries are the directory itself and the one above.
     fn block_entries(
         &self,
         bytes: &[u8],
@@ -151,12 +151,12 @@ impl Ext {
         skip: usize,
         each: &mut dyn FnMut(Entry, usize) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let (mut place, mut dots) = (0, if is_first { DOTS.as_slice() } else { &[] });
-        while place + FIXED <= bytes.len() {
-            let raw = self.raw_entry(bytes, at, place)?;
+        let (mut offset, mut dots) = (0, if is_first { DOTS.as_slice() } else { &[] });
+        while offset + FIXED <= bytes.len() {
+            let raw = self.raw_entry(bytes, at, offset)?;
             let is_dots = dots.split_off_first().is_some_and(|expected| raw.name == *expected);
             let used = raw.inode != 0 && !(raw.file_type == TAIL && raw.name.is_empty()) && !is_dots;
-            if used && place >= skip {
+            if used && offset >= skip {
                 let node = Node(u64::from(raw.inode));
                 let kind = match NodeKind::of_entry(raw.file_type).filter(|_| self.sb.file_types) {
                     Some(kind) => kind,
@@ -168,37 +168,37 @@ impl Ext {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            place = raw.end;
+            offset = raw.end;
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    fn raw_entry<'a>(&self, bytes: &'a [u8], at: u64, place: usize) -> Result<Raw<'a>> {
+    fn raw_entry<'a>(&self, bytes: &'a [u8], at: u64, offset: usize) -> Result<Raw<'a>> {
         let f = Fields::new("directory", bytes, at);
         let read = || -> Result<Raw<'a>, ParseError> {
             // With blocks of 64 KiB a length that does not fit 16 bits is 65535 or 0; others have its upper bits below.
-            let rec_len = match usize::from(f.u16_le(place + 4)?) {
+            let rec_len = match usize::from(f.u16_le(offset + 4)?) {
                 65535 | 0 if self.sb.block_size == 65536 => 65536,
                 len if self.sb.block_size == 65536 => len & 0xFFFC | (len & 3) << 16,
                 len => len,
             };
-            let name_len = usize::from(f.u8(place + 6)?);
-            if rec_len < FIXED + name_len || !rec_len.is_multiple_of(4) || rec_len > bytes.len() - place {
-                let expected = format!("a multiple of 4 from {} to {}", FIXED + name_len, bytes.len() - place);
+            let name_len = usize::from(f.u8(offset + 6)?);
+            if rec_len < FIXED + name_len || !rec_len.is_multiple_of(4) || rec_len > bytes.len() - offset {
+                let expected = format!("a multiple of 4 from {} to {}", FIXED + name_len, bytes.len() - offset);
                 return Err(ParseError::corrupt(
-                    f.offset(place + 4),
+                    f.offset(offset + 4),
                     "length of a directory's entry",
                     expected,
                     rec_len,
                 ));
             }
-            let name = f.bytes(place + FIXED, name_len)?;
-            Ok(Raw { inode: f.u32_le(place)?, file_type: f.u8(place + 7)?, name, end: place + rec_len })
+            let name = f.bytes(offset + FIXED, name_len)?;
+            Ok(Raw { inode: f.u32_le(offset)?, file_type: f.u8(offset + 7)?, name, end: offset + rec_len })
         };
         read().map_err(Error::from)
     }
 
-    /// Holds a block of a directory against the checksum in its last 12 bytes, if it has one.
+    /// Checks a block of a directory against the checksum in its last 12 bytes, if it has one.
     fn check_directory_block(&self, directory: &Inode, bytes: &[u8], at: u64) -> Result<()> {
         let Some(seed) = directory.checksum_seed(&self.sb) else { return Ok(()) };
         let tail = bytes.len() - 12;
@@ -212,8 +212,8 @@ impl Ext {
     }
 }
 
-/// Whether a directory's block is a part of its hash index, which has no names and keeps its checksum elsewhere: the first
-/// block, and those with one unused entry that fills them.
+/// Whether a directory's block belongs to its hash index, which has no names and keeps its checksum elsewhere: the
+/// first block, and those with one unused entry that fills them.
 fn is_index(directory: &Inode, number: u64, bytes: &[u8]) -> bool {
     let unused = bytes.starts_with(&[0, 0, 0, 0]);
     let rec_len = bytes.get(4..6).map_or(0, |len| usize::from(u16::from_le_bytes([len[0], len[1]])));

@@ -1,4 +1,4 @@
-//! Block groups: where their descriptors are, and what they say. Field names and offsets are those of the kernel's
+//! Block groups: where their descriptors are, and their fields. Field names and offsets are those of the kernel's
 //! `struct ext4_group_desc` (<https://docs.kernel.org/filesystems/ext4/group_descr.html>).
 
 use super::Ext;
@@ -7,7 +7,7 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-/// Groups that are looked at when a file system is opened: 2 TiB with blocks of 4 KiB.
+/// The most groups checked on opening: 2 TiB with blocks of 4 KiB.
 const CHECKED: u64 = 16 << 10;
 
 /// What is asked of a group's descriptor.
@@ -30,7 +30,7 @@ impl Descriptor {
                 let parts = [&number, &raw[..0x1E], &[0, 0], &raw[0x20..]];
                 parts.into_iter().fold(seed, super::checksum) & 0xFFFF != stated
             }
-            // The older checksum passes its own place over.
+            // The older checksum skips its own field.
             None if sb.group_checksums => {
                 let parts = [sb.uuid.as_bytes().as_slice(), &number, &raw[..0x1E], &raw[0x20..]];
                 u32::from(parts.into_iter().fold(!0, crc16)) != stated
@@ -50,15 +50,15 @@ fn crc16(start: u16, bytes: &[u8]) -> u16 {
 
 impl Ext {
     /// The block that a group's descriptor is in, and where in it.
-    fn descriptor_place(&self, group: u64) -> (u64, usize) {
+    fn descriptor_position(&self, group: u64) -> (u64, usize) {
         let per_block = u64::from(self.sb.block_size) / u64::from(self.sb.descriptor_size);
         let index = group / per_block;
-        let place = usize::try_from(group % per_block).unwrap_or(0) * usize::from(self.sb.descriptor_size);
+        let offset = usize::try_from(group % per_block).unwrap_or(0) * usize::from(self.sb.descriptor_size);
         // With blocks of 1 KiB the superblock is block 1, also where (BIGALLOC) the first group begins with block 0.
         let superblock = u64::from(self.sb.block_size == 1024);
         let first = u64::from(self.sb.first_data_block);
         let block = match self.sb.first_meta_group {
-            // With META_BG each block of descriptors is in the first of the groups that it is for, behind that
+            // With META_BG each block of descriptors is in the first of the groups that it is for, after that
             // group's copy of the superblock if it has one.
             Some(meta) if index >= u64::from(meta) => {
                 let home = index * per_block;
@@ -68,7 +68,7 @@ impl Ext {
             }
             _ => superblock + 1 + index,
         };
-        (block, place)
+        (block, offset)
     }
 
     /// Whether a group has a copy of the superblock: 0, 1 and the powers of 3, 5 and 7 where copies are sparse, which
@@ -91,11 +91,11 @@ impl Ext {
 
     /// The descriptor of a group.
     fn descriptor(&self, number: u64) -> Result<Descriptor> {
-        let (block, place) = self.descriptor_place(number);
+        let (block, offset) = self.descriptor_position(number);
         let bytes = self.block(block, "group descriptors")?;
-        let at = self.byte_of(block).saturating_add(place as u64);
+        let at = self.byte_of(block).saturating_add(offset as u64);
         let f = Fields::new("group descriptors", &bytes, self.byte_of(block));
-        let raw = f.bytes(place, usize::from(self.sb.descriptor_size))?;
+        let raw = f.bytes(offset, usize::from(self.sb.descriptor_size))?;
         Descriptor::parse(raw, at, number, &self.sb).map_err(Error::from)
     }
 
@@ -104,7 +104,7 @@ impl Ext {
         if self.sb.checksum_seed.is_none() && !self.sb.group_checksums {
             return None;
         }
-        // What cannot be read is told by the inodes that are in it.
+        // Reading an inode of a corrupt group reports it.
         let is_suspect = |group: &u64| self.descriptor(*group).is_ok_and(|descriptor| descriptor.is_suspect);
         let mut suspect = (0..self.sb.groups().min(CHECKED)).filter(is_suspect);
         let first = suspect.next()?;

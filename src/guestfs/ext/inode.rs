@@ -25,7 +25,7 @@ pub(super) const BLOCK_BYTES: usize = 60;
 #[derive(Debug, Clone)]
 pub(super) struct Inode {
     pub(super) number: u32,
-    /// `i_generation`, a part of the checksums of what belongs to the inode.
+    /// `i_generation`, a seed of the checksums of what belongs to the inode.
     pub(super) generation: u32,
     pub(super) flags: u32,
     pub(super) attributes: Attributes,
@@ -127,7 +127,7 @@ fn seed(seed: u32, number: u32, generation: u32) -> u32 {
     super::checksum(super::checksum(seed, &number.to_le_bytes()), &generation.to_le_bytes())
 }
 
-/// Holds the inode against `i_checksum`, which counts as zero in its own sum.
+/// Checks the inode against `i_checksum`, which counts as zero in its own sum.
 fn check(
     f: &Fields<'_>,
     bytes: &[u8],

@@ -78,7 +78,7 @@ impl Ext {
         Ok(node)
     }
 
-    /// Holds a node of an extent tree against the checksum behind its last possible entry.
+    /// Checks a node of an extent tree against the checksum after its last possible entry.
     fn check_extent_node(&self, inode: &Inode, bytes: &[u8], at: u64) -> Result<()> {
         let Some(seed) = inode.checksum_seed(&self.sb) else { return Ok(()) };
         let f = Fields::new("extent tree", bytes, at);
@@ -96,34 +96,34 @@ impl Ext {
             return Ok(segment(&inode.block[..48], usize::try_from(block).unwrap_or(0)));
         }
         let mut index = block - DIRECT;
-        let mut span = per_block;
+        let mut covered = per_block;
         for level in 0..3 {
-            if index < span {
-                return self.indirect(slot(DIRECT + level)?, index, span / per_block);
+            if index < covered {
+                return self.indirect(slot(DIRECT + level)?, index, covered / per_block);
             }
-            index -= span;
-            span *= per_block;
+            index -= covered;
+            covered *= per_block;
         }
         let what = format!("block number of inode {}", inode.number);
         Err(ParseError::corrupt(0, what, "one that three levels of indirection reach", block).into())
     }
 
-    /// Follows indirect blocks; `span` is how many blocks of the file an entry of `table` stands for.
-    fn indirect(&self, table: u64, index: u64, span: u64) -> Result<Mapped> {
+    /// Follows indirect blocks; `covered` is how many blocks of the file an entry of `table` covers.
+    fn indirect(&self, table: u64, index: u64, covered: u64) -> Result<Mapped> {
         let per_block = u64::from(self.sb.block_size / 4);
-        let (mut table, mut index, mut span) = (table, index, span);
+        let (mut table, mut index, mut covered) = (table, index, covered);
         loop {
             if table == 0 {
-                return Ok(Mapped { block: None, count: span * per_block - index });
+                return Ok(Mapped { block: None, count: covered * per_block - index });
             }
             let bytes = self.block(table, "indirect block")?;
-            let slot = usize::try_from(index / span).unwrap_or(usize::MAX);
-            if span == 1 {
+            let slot = usize::try_from(index / covered).unwrap_or(usize::MAX);
+            if covered == 1 {
                 return Ok(segment(&bytes, slot));
             }
             table = bytes.as_chunks::<4>().0.get(slot).map_or(0, |raw| u64::from(u32::from_le_bytes(*raw)));
-            index %= span;
-            span /= per_block;
+            index %= covered;
+            covered /= per_block;
         }
     }
 }
@@ -159,7 +159,7 @@ impl Search {
 
     fn find(&mut self, f: &Fields<'_>, level: u16, entries: usize) -> Result<Step, ParseError> {
         let first = |i: usize| f.u32_le(12 * i).map(u64::from);
-        // Entries ascend; the first one, 1, comes behind the header.
+        // Entries ascend; the first one, 1, comes after the header.
         let (mut low, mut high) = (1, entries + 1);
         while low < high {
             let middle = usize::midpoint(low, high);

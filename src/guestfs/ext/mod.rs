@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4.
 //!
-//! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
-//! every block is taken from the newest place.
+//! A file system that was not cleanly unmounted is read through its journal, which is replayed in memory:
+//! every block is taken from its newest copy.
 
 mod directory;
 mod group;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use superblock::Superblock;
 use view::View;
 
-/// The word for all versions in messages.
+/// The name of all versions in messages.
 const TYPE: &str = "ext";
 const ROOT: u64 = 2;
 const BLOCKS_CACHED: usize = 4096;
@@ -80,7 +80,7 @@ impl Ext {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE];
         volume.read_at(superblock::AT, &mut bytes)?;
@@ -211,12 +211,12 @@ impl Ext {
 
     /// An inode whose bytes are `raw` and not those on the volume.
     fn changed_inode(&self, number: u32, raw: &[u8]) -> Result<Inode> {
-        let (block, start) = self.inode_place(number)?;
+        let (block, start) = self.inode_position(number)?;
         Inode::parse_changed(raw, self.byte_of(block) + start as u64, number, &self.sb).map_err(Error::from)
     }
 
     /// The block that an inode is in, and where in it.
-    fn inode_place(&self, number: u32) -> Result<(u64, usize)> {
+    fn inode_position(&self, number: u32) -> Result<(u64, usize)> {
         if number == 0 || number > self.sb.inodes {
             return Err(ParseError::corrupt(0, "inode number", format_args!("1 to {}", self.sb.inodes), number).into());
         }
@@ -234,7 +234,7 @@ impl Ext {
 
     /// The bytes of an inode, and where they are on the volume.
     fn raw_inode(&self, number: u32) -> Result<(u64, Vec<u8>)> {
-        let (block, start) = self.inode_place(number)?;
+        let (block, start) = self.inode_position(number)?;
         let bytes = self.block(block, "inode table")?;
         let raw = bytes.get(start..start + usize::from(self.sb.inode_size)).unwrap_or_default();
         Ok((self.byte_of(block) + start as u64, raw.to_vec()))
@@ -357,7 +357,7 @@ impl GuestFs for Ext {
             return self.inline_data(&inode);
         }
         let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
-        // A target is in the place of the map when no blocks belong to the inode, whatever its flags say.
+        // A target takes the place of the map when no blocks belong to the inode, whatever its flags say.
         let own = if inode.file_acl == 0 { 0 } else { self.sb.cluster_size };
         if inode.attributes.allocated <= own {
             let len = target.len();

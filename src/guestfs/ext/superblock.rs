@@ -60,7 +60,7 @@ pub(super) struct Superblock {
     /// `s_blocks_count`.
     pub(super) blocks: u64,
     pub(super) free_blocks: u64,
-    /// Blocks that the file system itself takes, as far as it says (`s_overhead_clusters`).
+    /// Blocks that the file system itself takes, as far as it states (`s_overhead_clusters`).
     pub(super) overhead: u64,
     pub(super) first_data_block: u32,
     pub(super) blocks_per_group: u32,

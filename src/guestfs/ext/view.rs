@@ -1,10 +1,10 @@
-//! What the file system has instead of what is on the volume, by the changes in the short form (fast commits). They
-//! tell of inodes, names and ranges of blocks, so this keeps those, and no blocks that they would be written to.
+//! Overlays the volume with the changes of fast commits. These describe inodes, names and ranges of blocks, so the
+//! overlay holds those, not the blocks that the kernel would write.
 //!
 //! The outcome is that of the kernel's `ext4_fc_replay` in `fs/ext4/fast_commit.c`, with these exceptions. Times that
-//! it sets to the moment of the replay stay as they were. It gives up with files that were open when they lost their
-//! last name, and loses directories that got the number of a deleted directory; here these are as they were synced. Data that
-//! outgrew its inode (`inline_data`), which it drops, is refused.
+//! it sets to the time of the replay are left alone. The kernel fails on files that were open when they lost their last
+//! name, and loses directories that reuse the inode number of a deleted one; this shows them as synced. Data that
+//! outgrew its inode (`inline_data`), which the kernel drops, is refused.
 
 use super::Ext;
 use super::inode::{BLOCK_BYTES, Inode, flags};
@@ -16,24 +16,24 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Places in an inode: `i_links_count`, `i_flags`, `i_block`, and `i_generation` behind it.
+/// Offsets in an inode: `i_links_count`, `i_flags`, `i_block`, and `i_generation` after it.
 const LINKS: usize = 0x1A;
 const FLAGS: usize = 0x20;
 const BLOCK: usize = 0x28;
 const GENERATION: usize = BLOCK + BLOCK_BYTES;
 /// An extent tree without entries, of which there is room for four.
 const EMPTY_TREE: [u8; 12] = [0x0A, 0xF3, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
-/// Where the listing of new names begins, behind all places in a directory's blocks.
+/// Where the listing of new names begins, after all positions in a directory's blocks.
 const ADDED: u64 = 1 << 40;
-/// Names of directories on the volume that are kept in memory at most while changes are put in.
+/// Names of directories on the volume that are retained in memory at most while changes are merged.
 const MAX_NAMES: usize = 8 << 20;
 
-/// The changes, put together.
+/// All changes, merged.
 #[derive(Debug, Default)]
 pub(super) struct View {
     /// The bytes of inodes.
     inodes: HashMap<u32, Vec<u8>>,
-    /// Stretches of files by their first block, over what the inode's map has.
+    /// Ranges of files by their first block; they take precedence over the inode's map.
     maps: HashMap<u32, BTreeMap<u64, Segment>>,
     directories: HashMap<u32, Names>,
 }
@@ -49,27 +49,27 @@ struct Segment {
 /// The names of a directory over those on the volume.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Nothing on the volume counts.
+    /// Ignore the names on the volume.
     is_new: bool,
     removed: HashSet<Vec<u8>>,
     /// In the order in which they were added.
     added: BTreeMap<u64, (Vec<u8>, u32)>,
-    /// Where in that a name is.
-    places: HashMap<Vec<u8>, u64>,
+    /// The position of each name in `added`.
+    positions: HashMap<Vec<u8>, u64>,
     next: u64,
 }
 
 impl Names {
     fn add(&mut self, name: &[u8], inode: u32) {
-        self.places.insert(name.to_vec(), self.next);
+        self.positions.insert(name.to_vec(), self.next);
         self.added.insert(self.next, (name.to_vec(), inode));
         self.next += 1;
     }
 
     fn remove(&mut self, name: &[u8]) {
-        match self.places.remove(name) {
-            Some(place) => {
-                self.added.remove(&place);
+        match self.positions.remove(name) {
+            Some(position) => {
+                self.added.remove(&position);
             }
             None => {
                 self.removed.insert(name.to_vec());
@@ -78,7 +78,7 @@ impl Names {
     }
 
     fn added(&self, name: &[u8]) -> Option<u32> {
-        self.added.get(self.places.get(name)?).map(|(_, inode)| *inode)
+        self.added.get(self.positions.get(name)?).map(|(_, inode)| *inode)
     }
 }
 
@@ -129,13 +129,13 @@ impl View {
     }
 }
 
-/// What a stretch that begins at a file's block `first` has from block `from` on.
+/// What a range that begins at a file's block `first` has from block `from` on.
 fn rest(first: u64, segment: Segment, from: u64) -> Segment {
     Segment { block: segment.block.map(|block| block + (from - first)), ..segment }
 }
 
 impl Ext {
-    /// Tells a changed directory's entries from `from` on, by `stored`, which tells those on the volume.
+    /// Passes a changed directory's entries from `from` on to `each`, with those on the volume from `stored`.
     pub(super) fn changed_entries(
         &self,
         names: &Names,
@@ -152,18 +152,18 @@ impl Ext {
                 reported
             })?;
         }
-        for (place, (name, inode)) in names.added.range(from.saturating_sub(ADDED)..) {
+        for (position, (name, inode)) in names.added.range(from.saturating_sub(ADDED)..) {
             if reported.is_break() {
                 break;
             }
             let kind = self.inode(*inode).map_or(NodeKind::File, |inode| inode.attributes.kind);
             let node = Node(u64::from(*inode));
-            reported = each(Entry { name: name.clone(), node, kind, next: ADDED + place + 1 });
+            reported = each(Entry { name: name.clone(), node, kind, next: ADDED + position + 1 });
         }
         Ok(())
     }
 
-    /// Puts changes together, in their order.
+    /// Merges changes in their order.
     pub(super) fn view(&self, changes: Vec<Change>) -> Result<View> {
         let mut apply = Apply { ext: self, view: View::default(), stored: HashMap::new(), names: 0 };
         changes.into_iter().try_for_each(|change| apply.change(change))?;
@@ -171,9 +171,9 @@ impl Ext {
     }
 }
 
-/// Changes that are being put together.
+/// Changes being merged.
 struct Apply<'a> {
-    /// As it is without them.
+    /// The file system without the changes.
     ext: &'a Ext,
     view: View,
     /// Names of directories on the volume, and how many they are.
@@ -233,7 +233,7 @@ impl Apply<'_> {
         Ok(self.view.inodes.entry(number).or_insert(raw))
     }
 
-    /// Takes all fields but the map, which the changes of ranges tell.
+    /// Takes all fields but the map, which the changes of ranges have.
     fn inode(&mut self, number: u32, new: &[u8]) -> Result<()> {
         let raw = self.raw(number)?;
         raw[..BLOCK].copy_from_slice(&new[..BLOCK]);
@@ -342,7 +342,7 @@ impl Apply<'_> {
                 names.insert(entry.name, entry.node);
                 if self.names + names.len() > MAX_NAMES { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
-            // What cannot be read stays so.
+            // An unreadable inode stays unreadable.
             if !matches!(reported, Err(Error::Incomplete(_))) {
                 reported?;
             }

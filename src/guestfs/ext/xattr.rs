@@ -49,7 +49,7 @@ impl Ext {
         Ok(Some(if is_acl(name) { acl_for_user(&value)? } else { value }))
     }
 
-    /// The bytes of a file or directory that are kept in the inode: in the map first, then in `system.data`.
+    /// The bytes of a file or directory that are stored in the inode: in the map first, then in `system.data`.
     pub(super) fn inline_data(&self, inode: &Inode) -> Result<Vec<u8>> {
         let mut bytes = inode.block.to_vec();
         if inode.attributes.size > BLOCK_BYTES as u64

@@ -9,7 +9,7 @@ mod directory;
 mod entry;
 mod facts;
 
-use super::detect::Content;
+use super::content::Content;
 use super::dos::{Heap, Location, Names, SLOT, Table, Width, date_and_time, has_date, serial, upper_case};
 use super::foreign::Blocks;
 use super::gaps::Gaps;

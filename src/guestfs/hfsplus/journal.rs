@@ -4,10 +4,10 @@
 //! the machine that wrote it.
 
 use super::source::Source;
+use crate::guestfs::overlay::Overlay;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
-use std::collections::BTreeMap;
 
 /// The most bytes of blocks held in memory.
 const MAX_BYTES: usize = 256 << 20;
@@ -30,34 +30,6 @@ const BLOCKS_SUMMED: u32 = 1;
 const FIRST: u32 = 2;
 /// Replaces a block number: the block is no longer metadata.
 const KILLED: u64 = u64::MAX;
-
-/// Sectors that are newer than those on the volume.
-#[derive(Default)]
-pub(super) struct Overlay(BTreeMap<u64, [u8; 512]>);
-
-impl Overlay {
-    /// Patches bytes read from offset `at` with newer ones.
-    pub(super) fn patch(&self, at: u64, bytes: &mut [u8]) {
-        let end = at.saturating_add(bytes.len() as u64);
-        for (number, sector) in self.0.range(at / SECTOR..end.div_ceil(SECTOR)) {
-            let start = number * SECTOR;
-            let (from, to) = (start.max(at), (start + SECTOR).min(end));
-            let index = |byte: u64, base: u64| usize::try_from(byte - base).unwrap_or(0);
-            bytes[index(from, at)..index(to, at)].copy_from_slice(&sector[index(from, start)..index(to, start)]);
-        }
-    }
-
-    /// Whether there are newer bytes in a range.
-    pub(super) fn touches(&self, at: u64, len: u64) -> bool {
-        self.0.range(at / SECTOR..at.saturating_add(len).div_ceil(SECTOR)).next().is_some()
-    }
-
-    fn insert(&mut self, at: u64, bytes: &[u8]) {
-        for (number, sector) in (at / SECTOR..).zip(bytes.as_chunks::<512>().0) {
-            self.0.insert(number, *sector);
-        }
-    }
-}
 
 /// Reads numbers in the journal's byte order.
 struct Numbers<'a> {

@@ -17,7 +17,7 @@ mod journal;
 mod names;
 mod source;
 
-use super::detect::Content;
+use super::content::Content;
 use super::gaps::Gaps;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
@@ -134,7 +134,7 @@ impl HfsPlus {
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let bounds = header::bounds(&*volume)?;
-        let mut source = Source { volume, bounds, overlay: journal::Overlay::default() };
+        let mut source = Source { volume, bounds, overlay: super::overlay::Overlay::default() };
         let mut header = read_header(&source)?;
         let (mut notes, mut replayed) = (Vec::new(), false);
         if let Some(block) = header.journal {

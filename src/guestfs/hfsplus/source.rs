@@ -2,9 +2,9 @@
 
 use super::HfsPlus;
 use super::header::{Bounds, Extent, Fork};
-use super::journal::Overlay;
 use crate::disk::Disk;
 use crate::guestfs::Result;
+use crate::guestfs::overlay::Overlay;
 use crate::ondisk::ParseError;
 use std::sync::Arc;
 

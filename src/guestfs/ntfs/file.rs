@@ -1,7 +1,7 @@
 //! Files: attributes collected from all records of a file, and its streams.
 
 use super::Ntfs;
-use super::record::{Attribute, ENCRYPTED, Record, Sizes, Value, kind, utf16};
+use super::record::{Attribute, DOS_NAME, ENCRYPTED, Record, Sizes, Value, kind, utf16};
 use super::runs::Runs;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -200,7 +200,7 @@ impl File {
     pub(super) fn visible_names(&self) -> u32 {
         let names = self.attributes.iter().filter(|a| a.kind == kind::FILE_NAME);
         let long = names.filter(|a| match &a.value {
-            Value::Resident(bytes) => bytes.get(65) != Some(&super::index::DOS_NAME),
+            Value::Resident(bytes) => bytes.get(65) != Some(&DOS_NAME),
             Value::Runs { .. } => false,
         });
         u32::try_from(long.count()).unwrap_or(u32::MAX)

@@ -4,7 +4,7 @@
 
 use super::Ntfs;
 use super::file::{File, HAS_REPARSE_POINT, SYSTEM};
-use super::record::{apply_fixups, kind};
+use super::record::{DOS_NAME, apply_fixups, kind};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -14,8 +14,6 @@ use std::ops::ControlFlow;
 
 /// "$I30", the index of names.
 const NAMES: [u16; 4] = [0x24, 0x49, 0x33, 0x30];
-/// The namespace of short DOS names, each of which accompanies a long one.
-pub(super) const DOS_NAME: u8 = 2;
 /// Bit of an entry's flags: the last entry, which has no name.
 const LAST: u16 = 2;
 /// Bit of a name's file attributes.

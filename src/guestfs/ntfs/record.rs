@@ -20,6 +20,8 @@ pub(super) mod kind {
     pub(crate) const END: u32 = 0xFFFF_FFFF;
 }
 
+/// The namespace of short names for DOS, which a long one always goes with.
+pub(super) const DOS_NAME: u8 = 2;
 /// Bits of an attribute's `flags`.
 pub(super) const COMPRESSED: u16 = 0x0001;
 pub(super) const ENCRYPTED: u16 = 0x4000;

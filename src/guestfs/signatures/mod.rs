@@ -5,7 +5,7 @@ mod table;
 mod volumes;
 mod zfs;
 
-use super::detect::Content;
+use super::content::Content;
 use super::dos::serial;
 use super::{Result, ext, iso, udf};
 use crate::disk::Disk;

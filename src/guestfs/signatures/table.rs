@@ -5,7 +5,7 @@ use super::{Scan, bcache, ext_family, hpfs, minix, optical, volumes, zfs};
 use crate::disk::Disk;
 use crate::guestfs::apfs::Apfs;
 use crate::guestfs::btrfs::Btrfs;
-use crate::guestfs::detect::{self, Content};
+use crate::guestfs::content::Content;
 use crate::guestfs::exfat::Exfat;
 use crate::guestfs::ext::Ext;
 use crate::guestfs::fat::{self, Fat};
@@ -100,7 +100,7 @@ pub(crate) const SIGNATURES: &[Signature] = &[
     // lies within the tables of a small FAT.
     with(|scan| Ok(fat::content(scan.near()))).read_by(|v| reader(Fat::open(v))),
     // Before HFS+, which hybrid disks have as well.
-    with(optical).read_by(|v| detect::open_optical(&v)),
+    with(optical).read_by(|v| crate::guestfs::optical::open(&v)),
     with(|scan| Ok(hfsplus::content(scan.near()))).read_by(|v| reader(HfsPlus::open(v))),
     with(ext_family).read_by(|v| reader(Ext::open(v))),
     // From here on, contents that are only named.

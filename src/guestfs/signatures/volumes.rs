@@ -2,7 +2,7 @@
 
 use super::{Scan, table};
 use crate::guestfs::Result;
-use crate::guestfs::detect::Content;
+use crate::guestfs::content::Content;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use crate::volume::boot_sector;

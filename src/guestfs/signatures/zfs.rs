@@ -3,7 +3,7 @@
 
 use super::Scan;
 use crate::guestfs::Result;
-use crate::guestfs::detect::Content;
+use crate::guestfs::content::Content;
 use crate::ondisk::fields::Fields;
 
 /// Offsets of the list, encoded as XDR, and of the ring.

@@ -1,19 +1,19 @@
-//! A file's blocks. They lie one behind the other, and the inode lists their sizes, so that finding one means to sum up
-//! those before it. Every so often the sum is kept.
+//! The blocks of a file. They are contiguous and the inode lists their sizes, so the offset of one is the sum of those
+//! before it. The sum is cached at regular steps.
 
 use super::Squashfs;
 use super::inode::{Content, File, Inode};
-use super::metadata::Place;
+use super::metadata::Position;
 use crate::guestfs::{Error, FileExtent, FileRun, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::{Arc, PoisonError};
 
-/// Blocks between two that the place is kept of: as many as one block of metadata lists.
+/// Blocks between two whose positions are cached: as many as one block of metadata lists.
 const STEP: u64 = 2048;
 /// Sizes that are read at once.
 const AT_ONCE: u64 = 256;
-/// Bit of a block's size: it is not packed.
+/// Bit of a block's size: it is not compressed.
 const STORED: u32 = 1 << 24;
 /// Bytes of an entry of the fragment table.
 const FRAGMENT: usize = 16;
@@ -33,7 +33,7 @@ struct Found {
     /// Where the byte is in the block once it is decompressed, and how many of the file's follow in it.
     skip: u64,
     len: u64,
-    /// Bytes that the block has of the file; none for a fragment, which other files have parts of.
+    /// Bytes that the block has of the file; none for a fragment, which other files share.
     whole: Option<u64>,
 }
 
@@ -125,12 +125,12 @@ impl Squashfs {
 
     /// A file's block `number`.
     fn own_block(&self, inode: &Inode, file: &File, number: u64) -> Result<Compressed> {
-        let (mut at_step, (mut place, mut at)) = nearest(file, number / STEP);
+        let (mut at_step, (mut position, mut at)) = nearest(file, number / STEP);
         let mut next = at_step * STEP;
         loop {
             // The last ones may be fewer, and the blocks after the wanted one are not needed.
             let count = AT_ONCE.min(number + 1 - next);
-            let sizes = self.read_metadata(&mut place, usize::try_from(4 * count).unwrap_or(0), "inodes")?;
+            let sizes = self.read_metadata(&mut position, usize::try_from(4 * count).unwrap_or(0), "inodes")?;
             let sizes: Vec<u32> = sizes.as_chunks::<4>().0.iter().map(|raw| u32::from_le_bytes(*raw)).collect();
             if next + count > number {
                 let (last, before) = sizes.split_last().unwrap_or((&0, &[]));
@@ -140,12 +140,12 @@ impl Squashfs {
             next += count;
             if next.is_multiple_of(STEP) {
                 at_step += 1;
-                remember(file, at_step, (place, at));
+                remember(file, at_step, (position, at));
             }
         }
     }
 
-    /// A block by its place and size as they are stored.
+    /// A block by its offset and size as they are stored.
     fn compressed(&self, at: u64, size: u32) -> Result<Compressed> {
         let compressed = Compressed { at, size: size & !STORED, stored: size & STORED != 0 };
         let end = at.checked_add(compressed.size.into()).filter(|end| *end <= self.sb.bytes_used);
@@ -163,21 +163,21 @@ impl Squashfs {
     }
 }
 
-/// The last of the places that are known up to step `wanted`: the list's and the block's.
-fn nearest(file: &File, wanted: u64) -> (u64, (Place, u64)) {
+/// The last of the positions that are known up to step `wanted`: the list's and the block's.
+fn nearest(file: &File, wanted: u64) -> (u64, (Position, u64)) {
     let known = file.known.lock().unwrap_or_else(PoisonError::into_inner);
     let step = usize::try_from(wanted).unwrap_or(usize::MAX).min(known.len());
     match step.checked_sub(1).and_then(|before| known.get(before)) {
-        Some(places) => (step as u64, *places),
+        Some(positions) => (step as u64, *positions),
         None => (0, (file.sizes, file.start)),
     }
 }
 
-/// Keeps the places of a step, unless another thread was faster.
-fn remember(file: &File, step: u64, places: (Place, u64)) {
+/// Caches the positions of a step, unless another thread was faster.
+fn remember(file: &File, step: u64, positions: (Position, u64)) {
     let mut known = file.known.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() as u64 + 1 == step {
-        known.push(places);
+        known.push(positions);
     }
 }
 

@@ -41,7 +41,7 @@ impl Compressor {
         }
     }
 
-    /// Decompresses a block into `out` and tells how many bytes it has.
+    /// Decompresses a block into `out` and returns how many bytes it has.
     ///
     /// # Errors
     /// When the block is corrupt, or has more bytes than `out` has room for.
@@ -62,7 +62,7 @@ fn unzstd(compressed: &[u8], out: &mut [u8]) -> Result<usize, String> {
     match compressed.len() - frame.compressed {
         _ if frame.has_more => Err("more bytes".to_owned()),
         0 => Ok(frame.len),
-        rest => Err(format!("{rest} bytes behind the frame")),
+        rest => Err(format!("{rest} bytes after the frame")),
     }
 }
 
@@ -75,7 +75,7 @@ fn fill(mut reader: impl Read, out: &mut [u8]) -> io::Result<usize> {
             more => done += more,
         }
     }
-    // Also makes the decoder look at the checksum behind the data.
+    // Also makes the decoder look at the checksum after the data.
     match reader.read(&mut [0])? {
         0 => Ok(done),
         _ => Err(io::Error::other("more bytes")),
@@ -97,7 +97,7 @@ mod tests {
         for len in 0..compressed.len() {
             assert!(Compressor::Lzo.decompress(&compressed[..len], &mut out).is_err(), "{len}");
         }
-        // From before the start, and more behind the end.
+        // From before the start, and more after the end.
         for compressed in [&[18, b'a', 32 + 6, 3 << 2, 0, 17, 0, 0][..], &[17, 0, 0, 0]] {
             assert!(Compressor::Lzo.decompress(compressed, &mut out).is_err(), "{compressed:?}");
         }

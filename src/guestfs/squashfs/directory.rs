@@ -1,10 +1,10 @@
-//! Folders: a stream of entries, sorted by name, in groups that share a header. Large ones have an index of the groups
-//! that each block of metadata begins with (the kernel's `struct squashfs_dir_header`, `squashfs_dir_entry` and
+//! Directories: a stream of entries, sorted by name, in groups that share a header. Large ones have an index of the
+//! groups that each block of metadata begins with (the kernel's `struct squashfs_dir_header`, `squashfs_dir_entry` and
 //! `squashfs_dir_index`, <https://docs.kernel.org/filesystems/squashfs.html>).
 
 use super::Squashfs;
 use super::inode::{Content, Directory, Inode, kind};
-use super::metadata::{BLOCK, Place};
+use super::metadata::{BLOCK, Position};
 use crate::guestfs::gaps::{Skip, may_be_escaped};
 use crate::guestfs::{Entry, Error, GuestFs, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -29,8 +29,8 @@ enum From<'a> {
 }
 
 impl Squashfs {
-    /// Tells the entries of a directory from its byte `from` on. Behind a part that cannot be read its index has the next
-    /// one that can.
+    /// Lists the entries of a directory from its byte `from` on. After a range that cannot be read its index has the
+    /// next one that can.
     pub(super) fn entries(
         &self,
         inode: &Inode,
@@ -61,10 +61,10 @@ impl Squashfs {
         }
     }
 
-    /// The first byte of a directory, behind byte `after`, that its index has a place for.
+    /// The first byte of a directory, after byte `after`, that its index has a position for.
     fn indexed_after(&self, directory: &Directory, after: u64) -> Option<u64> {
-        let (count, mut place) = directory.index;
-        (0..count).find_map(|_| match self.index_entry(&mut place) {
+        let (count, mut position) = directory.index;
+        (0..count).find_map(|_| match self.index_entry(&mut position) {
             Ok((index, ..)) if u64::from(index) > after => Some(Some(u64::from(index))),
             Ok(_) => None,
             Err(_) => Some(None),
@@ -102,27 +102,27 @@ impl Squashfs {
         from: From<'_>,
         each: &mut dyn FnMut(Entry, u64) -> ControlFlow<()>,
     ) -> Result<()> {
-        let (mut at, mut place) = self.start(directory, from)?;
+        let (mut at, mut position) = self.start(directory, from)?;
         while at < directory.size {
-            let header = self.read_metadata(&mut place, HEADER, "directories")?;
+            let header = self.read_metadata(&mut position, HEADER, "directories")?;
             at += HEADER as u64;
-            let f = Fields::new("group of a directory", &header, place.block);
+            let f = Fields::new("group of a directory", &header, position.block);
             let count = f.u32_le(0)?;
             let block = f.u32_le(4)?;
             if count >= MAX_GROUP {
                 let expected = format!("at most {MAX_GROUP}");
                 let found = u64::from(count) + 1;
                 return Err(
-                    ParseError::corrupt(place.block, "entries of a group of a directory", expected, found).into()
+                    ParseError::corrupt(position.block, "entries of a group of a directory", expected, found).into()
                 );
             }
             for _ in 0..=count {
                 if at >= directory.size {
                     let expected = format!("entries up to its byte {}", directory.size);
-                    return Err(ParseError::corrupt(place.block, "group of a directory", expected, "more").into());
+                    return Err(ParseError::corrupt(position.block, "group of a directory", expected, "more").into());
                 }
                 let start = at;
-                let entry = self.entry(&mut place, &mut at, block)?;
+                let entry = self.entry(&mut position, &mut at, block)?;
                 if each(entry, start).is_break() {
                     return Ok(());
                 }
@@ -131,10 +131,10 @@ impl Squashfs {
         Ok(())
     }
 
-    /// The entry at `place`; `block` is where its group's inodes begin.
-    fn entry(&self, place: &mut Place, at: &mut u64, block: u32) -> Result<Entry> {
-        let within = place.block;
-        let raw = self.read_metadata(place, ENTRY, "directories")?;
+    /// The entry at `position`; `block` is where its group's inodes begin.
+    fn entry(&self, position: &mut Position, at: &mut u64, block: u32) -> Result<Entry> {
+        let within = position.block;
+        let raw = self.read_metadata(position, ENTRY, "directories")?;
         let f = Fields::new("entry of a directory", &raw, within);
         let (offset, number, size) = (f.u16_le(0)?, f.u16_le(4)?, f.u16_le(6)?);
         let size = usize::from(size) + 1;
@@ -143,21 +143,21 @@ impl Squashfs {
         if size > NAME_MAX {
             return Err(bad("length of a name in a directory", "at most 256", size.to_string()));
         }
-        let name = self.read_metadata(place, size, "directories")?;
-        // Its inode tells, if nothing else is wrong.
+        let name = self.read_metadata(position, size, "directories")?;
+        // Reading its inode reports that.
         let kind = kind(number).unwrap_or(NodeKind::File);
         *at += (ENTRY + size) as u64;
         Ok(Entry { name, node: Node(u64::from(block) << 16 | u64::from(offset)), kind, next: *at })
     }
 
     /// The last group that the index has before what is wanted, or the first group: its byte within the directory, and
-    /// its place.
-    fn start(&self, directory: &Directory, from: From<'_>) -> Result<(u64, Place)> {
+    /// its position.
+    fn start(&self, directory: &Directory, from: From<'_>) -> Result<(u64, Position)> {
         let mut best = (0, directory.first);
-        let (count, mut place) = directory.index;
+        let (count, mut position) = directory.index;
         for _ in 0..count {
             // Without its index a directory is read from its start.
-            let Ok((index, block, name)) = self.index_entry(&mut place) else { break };
+            let Ok((index, block, name)) = self.index_entry(&mut position) else { break };
             let before = match from {
                 From::Byte(byte) => u64::from(index) <= byte,
                 From::Name(wanted) => name.as_slice() <= wanted,
@@ -167,23 +167,24 @@ impl Squashfs {
             }
             let index = u64::from(index);
             let offset = (directory.first.offset as u64 + index) % BLOCK as u64;
-            let place = self.place(self.sb.directory_table, u64::from(block) << 16 | offset, "index of a directory")?;
-            best = (index, place);
+            let position =
+                self.position(self.sb.directory_table, u64::from(block) << 16 | offset, "index of a directory")?;
+            best = (index, position);
         }
         Ok(best)
     }
 
     /// An entry of a directory's index, which moves on: the byte of a group, its metadata block, and its first name.
-    fn index_entry(&self, place: &mut Place) -> Result<(u32, u32, Vec<u8>)> {
-        let within = place.block;
-        let raw = self.read_metadata(place, INDEX, "indexes of directories")?;
+    fn index_entry(&self, position: &mut Position) -> Result<(u32, u32, Vec<u8>)> {
+        let within = position.block;
+        let raw = self.read_metadata(position, INDEX, "indexes of directories")?;
         let f = Fields::new("index of a directory", &raw, within);
         let (index, block) = (f.u32_le(0)?, f.u32_le(4)?);
         let size = usize::try_from(f.u32_le(8)?).unwrap_or(usize::MAX).saturating_add(1);
         if size > NAME_MAX {
             return Err(ParseError::corrupt(within, "length of a name in an index", "at most 256", size).into());
         }
-        Ok((index, block, self.read_metadata(place, size, "indexes of directories")?))
+        Ok((index, block, self.read_metadata(position, size, "indexes of directories")?))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Inodes. Field names and offsets are those of the kernel's `struct squashfs_*_inode`
-//! (<https://docs.kernel.org/filesystems/squashfs.html>). A node's number is its inode's reference, by which directories
-//! name it.
+//! (<https://docs.kernel.org/filesystems/squashfs.html>). A node's number is its inode's reference, by which
+//! directories name it.
 
 use super::Squashfs;
-use super::metadata::{BLOCK, Place};
+use super::metadata::{BLOCK, Position};
 use crate::guestfs::{Attributes, Error, NodeKind, Result, device_numbers};
 use crate::ondisk::ParseError;
 use crate::ondisk::Time;
@@ -29,26 +29,26 @@ pub(super) enum Content {
 
 /// Where a directory's entries are.
 pub(super) struct Directory {
-    pub(super) first: Place,
+    pub(super) first: Position,
     /// Bytes of entries.
     pub(super) size: u64,
     /// How many entries its index has, and where that is.
-    pub(super) index: (u16, Place),
+    pub(super) index: (u16, Position),
 }
 
 /// Where a file's blocks are.
 pub(super) struct File {
     pub(super) size: u64,
-    /// Blocks of its own; what is behind them is in the fragment.
+    /// Blocks of its own; what is after them is in the fragment.
     pub(super) blocks: u64,
     /// `start_block`: the byte of the volume where they begin.
     pub(super) start: u64,
     /// The number of the fragment's block, and the byte in it once it is decompressed.
     pub(super) fragment: Option<(u32, u32)>,
     /// Where the list of the blocks' sizes is.
-    pub(super) sizes: Place,
+    pub(super) sizes: Position,
     /// Of some blocks, from the first on, where their size is listed and where they are: see `blocks.rs`.
-    pub(super) known: Mutex<Vec<(Place, u64)>>,
+    pub(super) known: Mutex<Vec<(Position, u64)>>,
 }
 
 /// A parsed inode.
@@ -87,20 +87,20 @@ struct Rest {
 
 impl Squashfs {
     pub(super) fn parse_inode(&self, reference: u64) -> Result<Inode> {
-        let mut place = self.place(self.sb.inode_table, reference, "reference of an inode")?;
-        let at = place.block;
-        let header = self.read_metadata(&mut place, HEADER, "inodes")?;
+        let mut position = self.position(self.sb.inode_table, reference, "reference of an inode")?;
+        let at = position.block;
+        let header = self.read_metadata(&mut position, HEADER, "inodes")?;
         let f = Fields::new("inode", &header, at);
         let number = f.u16_le(0)?;
         let long = number > LONG;
         let kind = kind(if long { number - LONG } else { number });
         let kind = kind.ok_or_else(|| ParseError::corrupt(at, "type of an inode", "1 to 14", number))?;
         let rest = match kind {
-            NodeKind::Directory => self.directory(&mut place, at, long)?,
-            NodeKind::File => self.file(&mut place, at, long)?,
-            NodeKind::Symlink => self.symlink(&mut place, at, long)?,
-            NodeKind::BlockDevice | NodeKind::CharDevice => self.small(&mut place, at, long, true)?,
-            NodeKind::Fifo | NodeKind::Socket => self.small(&mut place, at, long, false)?,
+            NodeKind::Directory => self.directory(&mut position, at, long)?,
+            NodeKind::File => self.file(&mut position, at, long)?,
+            NodeKind::Symlink => self.symlink(&mut position, at, long)?,
+            NodeKind::BlockDevice | NodeKind::CharDevice => self.small(&mut position, at, long, true)?,
+            NodeKind::Fifo | NodeKind::Socket => self.small(&mut position, at, long, false)?,
         };
         let moment = Time { seconds: f.u32_le(8)?.into(), nanoseconds: 0 };
         let owner = |at: usize| self.id(f.u16_le(at)?, f.offset(at));
@@ -121,8 +121,8 @@ impl Squashfs {
         Ok(Inode { at, attributes, xattr: rest.xattr, content: rest.content })
     }
 
-    fn directory(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
-        let bytes = self.read_metadata(place, if long { 24 } else { 16 }, "inodes")?;
+    fn directory(&self, position: &mut Position, at: u64, long: bool) -> Result<Rest> {
+        let bytes = self.read_metadata(position, if long { 24 } else { 16 }, "inodes")?;
         let f = Fields::new("inode of a directory", &bytes, at);
         let read = || -> Result<_, ParseError> {
             Ok(if long {
@@ -133,15 +133,15 @@ impl Squashfs {
         };
         let (links, size, block, offset, index, xattr) = read()?;
         let reference = u64::from(block) << 16 | u64::from(offset);
-        let first = self.place(self.sb.directory_table, reference, "place of a directory")?;
+        let first = self.position(self.sb.directory_table, reference, "position of a directory")?;
         // `file_size` counts `.` and `..` as 3 bytes.
         let content =
-            Content::Directory(Directory { first, size: u64::from(size).saturating_sub(3), index: (index, *place) });
+            Content::Directory(Directory { first, size: u64::from(size).saturating_sub(3), index: (index, *position) });
         Ok(Rest { links, size: size.into(), sparse: 0, device: (0, 0), xattr: some(xattr), content })
     }
 
-    fn file(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
-        let bytes = self.read_metadata(place, if long { 40 } else { 16 }, "inodes")?;
+    fn file(&self, position: &mut Position, at: u64, long: bool) -> Result<Rest> {
+        let bytes = self.read_metadata(position, if long { 40 } else { 16 }, "inodes")?;
         let f = Fields::new("inode of a file", &bytes, at);
         let read = || -> Result<_, ParseError> {
             Ok(if long {
@@ -163,20 +163,20 @@ impl Squashfs {
             return Err(ParseError::corrupt(at, "size of a file", expected, size).into());
         }
         let content =
-            Content::File(File { size, blocks, start, fragment, sizes: *place, known: Mutex::new(Vec::new()) });
+            Content::File(File { size, blocks, start, fragment, sizes: *position, known: Mutex::new(Vec::new()) });
         Ok(Rest { links, size, sparse, device: (0, 0), xattr: some(xattr), content })
     }
 
-    fn symlink(&self, place: &mut Place, at: u64, long: bool) -> Result<Rest> {
-        let bytes = self.read_metadata(place, 8, "inodes")?;
+    fn symlink(&self, position: &mut Position, at: u64, long: bool) -> Result<Rest> {
+        let bytes = self.read_metadata(position, 8, "inodes")?;
         let f = Fields::new("inode of a symbolic link", &bytes, at);
         let (links, size) = (f.u32_le(0)?, f.u32_le(4)?);
         if size > MAX_LINK {
             let expected = format!("at most {MAX_LINK}");
             return Err(ParseError::corrupt(at, "length of a symbolic link", expected, size).into());
         }
-        let target = self.read_metadata(place, usize::try_from(size).unwrap_or(0), "inodes")?;
-        let xattr = if long { self.number(place, at)? } else { NONE };
+        let target = self.read_metadata(position, usize::try_from(size).unwrap_or(0), "inodes")?;
+        let xattr = if long { self.number(position, at)? } else { NONE };
         Ok(Rest {
             links,
             size: size.into(),
@@ -188,16 +188,16 @@ impl Squashfs {
     }
 
     /// A device, pipe or socket.
-    fn small(&self, place: &mut Place, at: u64, long: bool, device: bool) -> Result<Rest> {
-        let links = self.number(place, at)?;
-        let raw = if device { self.number(place, at)? } else { 0 };
-        let xattr = if long { self.number(place, at)? } else { NONE };
+    fn small(&self, position: &mut Position, at: u64, long: bool, device: bool) -> Result<Rest> {
+        let links = self.number(position, at)?;
+        let raw = if device { self.number(position, at)? } else { 0 };
+        let xattr = if long { self.number(position, at)? } else { NONE };
         let device = device_numbers(raw);
         Ok(Rest { links, size: 0, sparse: 0, device, xattr: some(xattr), content: Content::Other })
     }
 
-    fn number(&self, place: &mut Place, at: u64) -> Result<u32> {
-        let bytes = self.read_metadata(place, 4, "inodes")?;
+    fn number(&self, position: &mut Position, at: u64) -> Result<u32> {
+        let bytes = self.read_metadata(position, 4, "inodes")?;
         Fields::new("inode", &bytes, at).u32_le(0).map_err(Error::from)
     }
 

@@ -1,5 +1,5 @@
-//! Metadata: inodes, directories and tables are streams in packed blocks of 8 KiB, each with a length of two bytes before
-//! it (<https://docs.kernel.org/filesystems/squashfs.html>).
+//! Metadata: inodes, directories and tables are streams in compressed blocks of 8 KiB, each with a length of two bytes
+//! before it (<https://docs.kernel.org/filesystems/squashfs.html>).
 
 use super::Squashfs;
 use crate::guestfs::foreign::guarded;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 /// Bytes of a block once it is decompressed; only the last one of a stream has fewer.
 pub(super) const BLOCK: usize = 8192;
-/// Bit of a block's length: the block is not packed.
+/// Bit of a block's length: the block is not compressed.
 const STORED: u16 = 0x8000;
 
-/// A place in a stream: the byte of the volume where its block begins, and a byte within that block.
+/// A position in a stream: the byte of the volume where its block begins, and a byte within that block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) block: u64,
     pub(super) offset: usize,
 }
 
-/// An decompressed block.
+/// A decompressed block.
 pub(super) struct Block {
     pub(super) bytes: Vec<u8>,
     /// Where the next one begins.
@@ -27,16 +27,16 @@ pub(super) struct Block {
 }
 
 impl Squashfs {
-    /// A place as references have it: the block's distance from the start of its table in the upper 32 of 48 bits, and
-    /// the byte within the block in the lower 16.
-    pub(super) fn place(&self, table: u64, reference: u64, what: &str) -> Result<Place> {
+    /// A position as references have it: the block's distance from the start of its table in the upper 32 of 48 bits,
+    /// and the byte within the block in the lower 16.
+    pub(super) fn position(&self, table: u64, reference: u64, what: &str) -> Result<Position> {
         let block = table.checked_add(reference >> 16).filter(|block| *block < self.sb.bytes_used);
         let offset = usize::try_from(reference & 0xFFFF).ok().filter(|offset| *offset < BLOCK);
         let (Some(block), Some(offset)) = (block, offset) else {
             let expected = format!("a block below {} and a byte below {BLOCK}", self.sb.bytes_used);
             return Err(ParseError::corrupt(table, what, expected, format_args!("{reference:#x}")).into());
         };
-        Ok(Place { block, offset })
+        Ok(Position { block, offset })
     }
 
     /// The metadata block at byte `at` of the volume.
@@ -48,8 +48,7 @@ impl Squashfs {
             Error::from(ParseError::corrupt(at, format!("block of {what}"), expected, found))
         };
         let start = at.checked_add(2).filter(|start| *start <= self.sb.bytes_used);
-        let start =
-            start.ok_or_else(|| bad(format!("one below {}", self.sb.bytes_used), "one behind it".to_owned()))?;
+        let start = start.ok_or_else(|| bad(format!("one below {}", self.sb.bytes_used), "one after it".to_owned()))?;
         let mut length = [0; 2];
         self.volume.read_at(at, &mut length)?;
         let length = u16::from_le_bytes(length);
@@ -75,38 +74,39 @@ impl Squashfs {
         Ok(block)
     }
 
-    /// Decompresses a block that is at byte `at` of the volume and tells how many bytes it has.
+    /// Decompresses a block that is at byte `at` of the volume and returns how many bytes it has.
     pub(super) fn decompress_block(&self, compressed: &[u8], out: &mut [u8], at: u64, what: &str) -> Result<usize> {
         let compressor = self.sb.compressor;
         let expected = format!("{} of at most {} bytes", compressor.name(), out.len());
         guarded(|| {
             let decompressed = compressor.decompress(compressed, out);
             decompressed
-                .map_err(|e| Error::from(ParseError::corrupt(at, format!("packed block of {what}"), expected, e)))
+                .map_err(|e| Error::from(ParseError::corrupt(at, format!("compressed block of {what}"), expected, e)))
         })
     }
 
-    /// Reads `len` bytes of a stream and moves the place behind them. `len` is small: what is large is read in pieces.
-    pub(super) fn read_metadata(&self, place: &mut Place, len: usize, what: &str) -> Result<Vec<u8>> {
+    /// Reads `len` bytes of a stream and moves the position after them. `len` is small: what is large is read in
+    /// segments.
+    pub(super) fn read_metadata(&self, position: &mut Position, len: usize, what: &str) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
-            let block = self.block(place.block, what)?;
-            let left = block.bytes.get(place.offset..).unwrap_or_default();
+            let block = self.block(position.block, what)?;
+            let left = block.bytes.get(position.offset..).unwrap_or_default();
             let now = left.len().min(len - bytes.len());
             bytes.extend_from_slice(&left[..now]);
-            place.offset += now;
+            position.offset += now;
             if now == left.len() {
                 if block.bytes.len() < BLOCK && bytes.len() < len {
                     let expected = format!("{} more bytes of {what}", len - bytes.len());
                     return Err(ParseError::corrupt(
-                        place.block,
+                        position.block,
                         format!("block of {what}"),
                         expected,
                         "the last ones",
                     )
                     .into());
                 }
-                *place = Place { block: block.next, offset: 0 };
+                *position = Position { block: block.next, offset: 0 };
             }
         }
         Ok(bytes)
@@ -127,6 +127,6 @@ impl Squashfs {
         self.volume.read_at(at, &mut raw)?;
         let block = u64::from_le_bytes(raw);
         let offset = usize::try_from(index % per_block).unwrap_or(0) * size;
-        Ok((self.read_metadata(&mut Place { block, offset }, size, what)?, block))
+        Ok((self.read_metadata(&mut Position { block, offset }, size, what)?, block))
     }
 }

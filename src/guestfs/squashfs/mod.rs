@@ -1,9 +1,9 @@
 //! squashfs, version 4.0, with every compressor that it may have.
 //!
-//! The reader is ours: that of the crate backhand (0.25.5) decompresses all inodes and directories into memory and walks the
-//! whole tree when it opens a volume, follows nested directories by recursion, reads a file only from its start on, and
-//! knows no extended attributes. Here nothing is kept but bounded caches, a byte anywhere in a file is found by the
-//! sums of block sizes that are kept every so often, and blocks that are not packed are read straight from the disk.
+//! The reader is ours: that of the crate backhand (0.25.5) decompresses all inodes and directories into memory and
+//! walks the whole tree when it opens a volume, follows nested directories by recursion, reads a file only from its
+//! start on, and knows no extended attributes. This one retains only bounded caches, finds any byte of a file by cached
+//! sums of block sizes, and reads blocks that are not compressed straight from the disk.
 
 mod blocks;
 mod decompress;
@@ -59,13 +59,13 @@ impl Squashfs {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE.min(usize::try_from(volume.size()).unwrap_or(usize::MAX))];
         volume.read_at(0, &mut bytes)?;
         let sb = Superblock::parse(&bytes)?;
         let short = shortage(sb.bytes_used, volume.size());
-        // They lie last; a file that has some says so when they are asked for.
+        // They lie last; a file that has some reports it when they are asked for.
         let xattrs = match xattr::Table::read(&*volume, &sb) {
             Err(Error::Corrupt(_)) if short.is_some() => None,
             read => read?,

@@ -10,7 +10,7 @@ pub(super) const SIZE: usize = 96;
 /// `hsqs`; the other byte order has it the other way around.
 const MAGIC: [u8; 4] = *b"hsqs";
 const MAGIC_BIG_ENDIAN: [u8; 4] = *b"sqsh";
-/// In place of a table that there is not.
+/// In place of the offset of an absent table.
 pub(super) const NO_TABLE: u64 = u64::MAX;
 /// The block sizes that there are, as powers of two.
 const BLOCK_LOGS: std::ops::RangeInclusive<u16> = 12..=20;
@@ -27,7 +27,7 @@ pub(super) struct Superblock {
     pub(super) root: u64,
     pub(super) bytes_used: u64,
     pub(super) id_table: u64,
-    /// `xattr_id_table_start`, unless there is none.
+    /// `xattr_id_table_start`, if present.
     pub(super) xattr_table: Option<u64>,
     pub(super) inode_table: u64,
     pub(super) directory_table: u64,
@@ -70,12 +70,12 @@ impl Superblock {
             return Err(ParseError::corrupt(40, "bytes used", format_args!("{SIZE} at least"), bytes_used));
         }
         let table = |name: &str, at: usize| -> Result<u64, ParseError> {
-            let place = f.u64_le(at)?;
-            if place < SIZE as u64 || place >= bytes_used {
+            let offset = f.u64_le(at)?;
+            if offset < SIZE as u64 || offset >= bytes_used {
                 let expected = format!("{SIZE} to {bytes_used}");
-                return Err(ParseError::corrupt(at as u64, format!("place of the {name} table"), expected, place));
+                return Err(ParseError::corrupt(at as u64, format!("offset of the {name} table"), expected, offset));
             }
-            Ok(place)
+            Ok(offset)
         };
         let maybe = |name: &str, at: usize| match f.u64_le(at)? {
             NO_TABLE => Ok(None),
@@ -84,7 +84,7 @@ impl Superblock {
         let (inode_table, directory_table) = (table("inode", 64)?, table("directory", 72)?);
         if inode_table >= directory_table {
             let expected = format!("above the inode table at {inode_table}");
-            return Err(ParseError::corrupt(72, "place of the directory table", expected, directory_table));
+            return Err(ParseError::corrupt(72, "offset of the directory table", expected, directory_table));
         }
         let fragments = f.u32_le(16)?;
         Ok(Self {
@@ -108,7 +108,7 @@ impl Superblock {
 mod tests {
     use super::*;
 
-    fn sound() -> Vec<u8> {
+    fn valid() -> Vec<u8> {
         let mut bytes = vec![0; SIZE];
         bytes[..4].copy_from_slice(&MAGIC);
         for (at, value) in [(12_usize, 4096_u64), (20, 1), (22, 12), (28, 4), (40, 5000)] {
@@ -124,21 +124,21 @@ mod tests {
     }
 
     fn error(change: impl Fn(&mut Vec<u8>)) -> String {
-        let mut bytes = sound();
+        let mut bytes = valid();
         change(&mut bytes);
         Superblock::parse(&bytes).unwrap_err().to_string()
     }
 
     #[test]
     fn numbers_are_held_against_each_other() {
-        assert!(Superblock::parse(&sound()).is_ok());
+        assert!(Superblock::parse(&valid()).is_ok());
         assert!(error(|b| b[28] = 3).contains("version 3.0, only 4.0 is known"));
         assert!(error(|b| b[..4].copy_from_slice(b"sqsh")).contains("big-endian"));
         assert!(error(|b| b[20] = 7).contains("unknown method 7"));
         assert!(error(|b| b[22] = 13).contains("block size at offset 12"));
-        assert!(error(|b| b[50] = 1).contains("place of the id table at offset 48"));
-        assert!(error(|b| b[16] = 1).contains("place of the fragment table"));
+        assert!(error(|b| b[50] = 1).contains("offset of the id table at offset 48"));
+        assert!(error(|b| b[16] = 1).contains("offset of the fragment table"));
         assert!(error(|b| b[65] = 12).contains("above the inode table"));
-        assert!(Superblock::parse(&sound()[..95]).is_err());
+        assert!(Superblock::parse(&valid()[..95]).is_err());
     }
 }

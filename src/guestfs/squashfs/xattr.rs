@@ -1,9 +1,9 @@
-//! Extended attributes: a table says for each number where the attributes are and how many; each is a name and a value,
-//! or the place of a value that several share (the kernel's `struct squashfs_xattr_id` and `squashfs_xattr_entry`,
+//! Extended attributes: a table has for each index where the attributes are and how many; each is a name and a value,
+//! or the position of a value that several share (the kernel's `struct squashfs_xattr_id` and `squashfs_xattr_entry`,
 //! <https://docs.kernel.org/filesystems/squashfs.html>).
 
 use super::Squashfs;
-use super::metadata::Place;
+use super::metadata::Position;
 use super::superblock::Superblock;
 use crate::disk::Disk;
 use crate::guestfs::{Error, Result};
@@ -37,7 +37,7 @@ impl Table {
         let end = at.saturating_add(HEADER as u64);
         if end > sb.bytes_used {
             let expected = format!("at most {}", sb.bytes_used - HEADER as u64);
-            return Err(ParseError::corrupt(56, "place of the xattr table", expected, at).into());
+            return Err(ParseError::corrupt(56, "position of the xattr table", expected, at).into());
         }
         let mut raw = [0; HEADER];
         volume.read_at(at, &mut raw)?;
@@ -48,8 +48,8 @@ impl Table {
 }
 
 impl Squashfs {
-    /// Tells the attributes of a number in the table: the name with its namespace, and where the value is.
-    fn each_xattr(&self, number: u32, each: &mut dyn FnMut(Vec<u8>, Place) -> Result<bool>) -> Result<()> {
+    /// Lists the attributes at an index of the table: the name with its namespace, and where the value is.
+    fn each_xattr(&self, number: u32, each: &mut dyn FnMut(Vec<u8>, Position) -> Result<bool>) -> Result<()> {
         let bad = |at: u64, what: &str, expected: String, found: String| {
             Error::from(ParseError::corrupt(at, what, expected, found))
         };
@@ -58,48 +58,48 @@ impl Squashfs {
             bad(0, "number of an inode's attributes", format!("below {count}"), number.to_string())
         })?;
         let (raw, at) = self.table_entry(table.list, number.into(), ID, "attributes")?;
-        let f = Fields::new("place of attributes", &raw, at);
+        let f = Fields::new("position of attributes", &raw, at);
         let (reference, count) = (f.u64_le(0)?, f.u32_le(8)?);
         if count > MAX_COUNT {
             return Err(bad(at, "attributes of an inode", format!("at most {MAX_COUNT}"), count.to_string()));
         }
-        let mut place = self.place(table.attributes, reference, "place of attributes")?;
+        let mut position = self.position(table.attributes, reference, "position of attributes")?;
         for _ in 0..count {
-            let within = place.block;
-            let raw = self.read_metadata(&mut place, 4, "attributes")?;
+            let within = position.block;
+            let raw = self.read_metadata(&mut position, 4, "attributes")?;
             let f = Fields::new("attribute", &raw, within);
             let (kind, size) = (f.u16_le(0)?, f.u16_le(2)?);
             let prefix: Option<&[u8]> = match kind & !ELSEWHERE {
                 0 => Some(b"user."),
                 1 => Some(b"trusted."),
                 2 => Some(b"security."),
-                // As in the kernel, nobody sees those of other kinds.
+                // As in the kernel, other kinds are hidden.
                 _ => None,
             };
-            let name = self.read_metadata(&mut place, size.into(), "attributes")?;
-            let mut value = place;
+            let name = self.read_metadata(&mut position, size.into(), "attributes")?;
+            let mut value = position;
             if kind & ELSEWHERE != 0 {
-                let mut at = place;
+                let mut at = position;
                 self.value_len(&mut at)?;
                 let raw = self.read_metadata(&mut at, 8, "attributes")?;
                 let reference = Fields::new("attribute", &raw, within).u64_le(0)?;
-                value = self.place(table.attributes, reference, "place of an attribute's value")?;
+                value = self.position(table.attributes, reference, "position of an attribute's value")?;
             }
             if let Some(prefix) = prefix
                 && !each([prefix, &name].concat(), value)?
             {
                 break;
             }
-            let len = self.value_len(&mut place)?;
-            self.read_metadata(&mut place, len, "attributes")?;
+            let len = self.value_len(&mut position)?;
+            self.read_metadata(&mut position, len, "attributes")?;
         }
         Ok(())
     }
 
-    /// The length of the value at `place`.
-    fn value_len(&self, place: &mut Place) -> Result<usize> {
-        let at = place.block;
-        let raw = self.read_metadata(place, 4, "attributes")?;
+    /// The length of the value at `position`.
+    fn value_len(&self, position: &mut Position) -> Result<usize> {
+        let at = position.block;
+        let raw = self.read_metadata(position, 4, "attributes")?;
         let len = Fields::new("attribute", &raw, at).u32_le(0)?;
         if len > MAX_VALUE {
             let expected = format!("at most {MAX_VALUE}");
@@ -119,12 +119,12 @@ impl Squashfs {
 
     pub(super) fn attribute(&self, number: u32, wanted: &[u8]) -> Result<Option<Vec<u8>>> {
         let mut found = None;
-        self.each_xattr(number, &mut |name, mut place| {
+        self.each_xattr(number, &mut |name, mut position| {
             if name != wanted {
                 return Ok(true);
             }
-            let len = self.value_len(&mut place)?;
-            found = Some(self.read_metadata(&mut place, len, "attributes")?);
+            let len = self.value_len(&mut position)?;
+            found = Some(self.read_metadata(&mut position, len, "attributes")?);
             Ok(false)
         })?;
         Ok(found)

@@ -1,9 +1,9 @@
-//! Folders: in the inode, or in blocks. However large a directory is, its names are in its data blocks, which are the first
-//! 32 GiB of its own addresses; hashes for looking them up come behind and are not needed here
+//! Directories: in the inode, or in blocks. However large a directory is, its names are in its data blocks, which are
+//! the first 32 GiB of its own addresses; hashes for looking them up come after and are not needed here
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Directories).
 
 use super::inode::{Format, Inode};
-use super::{Block, Marks, Xfs};
+use super::{Block, HeaderFields, Xfs};
 use crate::guestfs::gaps::Skip;
 use crate::guestfs::{Entry, Error, Node, NodeKind, Result};
 use crate::ondisk::ParseError;
@@ -19,7 +19,7 @@ const DATA_V5: u32 = 0x5844_4433;
 /// Bytes before the entries of a block in version 4 and 5.
 const HEADER_V4: usize = 16;
 const HEADER_V5: usize = 64;
-const MARKS: Marks = Marks { crc: 4, block: 8, uuid: 24 };
+const HEADER_FIELDS: HeaderFields = HeaderFields { crc: 4, block: 8, uuid: 24 };
 /// Where the names end and the hashes begin, in bytes of the directory.
 const NAMES_END: u64 = 32 << 30;
 /// In place of the upper bits of an inode's number: unused space.
@@ -33,8 +33,8 @@ struct Raw<'a> {
 }
 
 impl Xfs {
-    /// Tells the entries of a directory from byte `from` of it on. A block that cannot be read is passed over, and so is the
-    /// rest of one behind an entry that makes no sense.
+    /// Lists the entries of a directory from its byte `from` on. A block that cannot be read is passed over, and so is
+    /// the rest of one after an entry that makes no sense.
     pub(super) fn entries(
         &self,
         directory: &Inode,
@@ -77,25 +77,25 @@ impl Xfs {
         let (size, step) = (u64::from(self.sb.block_size), u64::from(self.sb.directory_block));
         let first = base / size;
         let mapped = self.map(directory, &directory.data, first)?;
-        let Some(place) = mapped.block else {
+        let Some(offset) = mapped.block else {
             let bytes = mapped.count.saturating_mul(size);
             return Ok((None, (bytes - bytes % step).max(step)));
         };
-        let mut whole = self.block(place, "directory")?;
+        let mut whole = self.block(offset, "directory")?;
         if step > size {
             let mut joined = Block::clone(&whole);
             for number in first + 1..first + step / size {
-                let Some(place) = self.map(directory, &directory.data, number)?.block else {
+                let Some(offset) = self.map(directory, &directory.data, number)?.block else {
                     let what = format!("block of the directory with inode {}", directory.number);
                     return Err(ParseError::corrupt(joined.at, what, format_args!("{step} bytes"), "a hole").into());
                 };
-                let part = self.block(place, "directory")?;
+                let part = self.block(offset, "directory")?;
                 joined.bytes.extend_from_slice(&part.bytes);
                 joined.replayed |= part.replayed;
             }
             whole = Arc::new(joined);
         }
-        self.check(&whole, "directory", &MARKS)?;
+        self.check(&whole, "directory", &HEADER_FIELDS)?;
         Ok((Some(whole), step))
     }
 
@@ -108,24 +108,24 @@ impl Xfs {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let f = Fields::new("directory", &block.bytes, block.at);
-        let (mut place, end) = self.names_of_block(&f)?;
+        let (mut offset, end) = self.names_of_block(&f)?;
         let mut dots = [b".".as_slice(), b".."].into_iter();
-        while place < end {
-            let (raw, next) = self.raw_entry(&f, place, end)?;
+        while offset < end {
+            let (raw, next) = self.raw_entry(&f, offset, end)?;
             // The directory itself and the one above are the first two entries of its first block.
             let is_dots = raw.as_ref().is_some_and(|raw| base == 0 && dots.next() == Some(raw.name));
-            if let Some(raw) = raw.filter(|_| place >= skip && !is_dots)
+            if let Some(raw) = raw.filter(|_| offset >= skip && !is_dots)
                 && each(self.entry(&raw, base + next as u64)).is_break()
             {
                 return Ok(ControlFlow::Break(()));
             }
-            place = next;
+            offset = next;
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Where the entries of a block begin and end. A directory of one block has its hashes at the block's end, counted in
-    /// the last 8 bytes.
+    /// Where the entries of a block begin and end. A directory of one block has its hashes at the block's end, counted
+    /// in the last 8 bytes.
     fn names_of_block(&self, f: &Fields<'_>) -> Result<(usize, usize), ParseError> {
         let (single, data, start) =
             if self.sb.v5 { (SINGLE_V5, DATA_V5, HEADER_V5) } else { (SINGLE_V4, DATA_V4, HEADER_V4) };
@@ -152,24 +152,24 @@ impl Xfs {
         Ok((start, end))
     }
 
-    /// The entry at `place`, none for unused space, and where the next one begins.
-    fn raw_entry<'a>(&self, f: &Fields<'a>, place: usize, end: usize) -> Result<(Option<Raw<'a>>, usize), ParseError> {
-        let unused = f.u16_be(place)? == UNUSED;
+    /// The entry at `offset`, none for unused space, and where the next one begins.
+    fn raw_entry<'a>(&self, f: &Fields<'a>, offset: usize, end: usize) -> Result<(Option<Raw<'a>>, usize), ParseError> {
+        let unused = f.u16_be(offset)? == UNUSED;
         let (raw, len) = if unused {
-            (None, usize::from(f.u16_be(place + 2)?))
+            (None, usize::from(f.u16_be(offset + 2)?))
         } else {
-            let name_len = usize::from(f.u8(place + 8)?);
+            let name_len = usize::from(f.u8(offset + 8)?);
             let typed = usize::from(self.sb.file_types);
-            let file_type = if self.sb.file_types { f.u8(place + 9 + name_len)? } else { 0 };
-            let raw = Raw { inode: f.u64_be(place)?, file_type, name: f.bytes(place + 9, name_len)? };
-            // The inode's number, the name with its length, its type, and the place of the entry in two bytes.
+            let file_type = if self.sb.file_types { f.u8(offset + 9 + name_len)? } else { 0 };
+            let raw = Raw { inode: f.u64_be(offset)?, file_type, name: f.bytes(offset + 9, name_len)? };
+            // The inode's number, the name with its length, its type, and the offset of the entry in two bytes.
             (Some(raw), (8 + 1 + name_len + typed + 2).next_multiple_of(8))
         };
-        if len == 0 || !len.is_multiple_of(8) || len > end - place {
-            let expected = format!("a multiple of 8 up to {}", end - place);
-            return Err(ParseError::corrupt(f.offset(place), "length of a directory's entry", expected, len));
+        if len == 0 || !len.is_multiple_of(8) || len > end - offset {
+            let expected = format!("a multiple of 8 up to {}", end - offset);
+            return Err(ParseError::corrupt(f.offset(offset), "length of a directory's entry", expected, len));
         }
-        Ok((raw, place + len))
+        Ok((raw, offset + len))
     }
 
     /// A directory in its inode: numbers of inodes take 8 bytes when any of them needs them, else 4.
@@ -183,22 +183,22 @@ impl Xfs {
         let wide = f.u8(1)? != 0;
         let count = f.u8(0)?;
         let number_len = if wide { 8 } else { 4 };
-        let mut place = 2 + number_len;
+        let mut offset = 2 + number_len;
         for _ in 0..count {
-            let (raw, next) = self.short_entry(&f, place, wide)?;
-            if place as u64 >= from && each(self.entry(&raw, next as u64)).is_break() {
+            let (raw, next) = self.short_entry(&f, offset, wide)?;
+            if offset as u64 >= from && each(self.entry(&raw, next as u64)).is_break() {
                 return Ok(());
             }
-            place = next;
+            offset = next;
         }
         Ok(())
     }
 
-    fn short_entry<'a>(&self, f: &Fields<'a>, place: usize, wide: bool) -> Result<(Raw<'a>, usize), ParseError> {
-        let name_len = usize::from(f.u8(place)?);
-        // The length of the name, two bytes for the place that the entry would have in a block, the name, its type.
-        let mut at = place + 3 + name_len;
-        let name = f.bytes(place + 3, name_len)?;
+    fn short_entry<'a>(&self, f: &Fields<'a>, offset: usize, wide: bool) -> Result<(Raw<'a>, usize), ParseError> {
+        let name_len = usize::from(f.u8(offset)?);
+        // The length of the name, two bytes for the offset that the entry would have in a block, the name, its type.
+        let mut at = offset + 3 + name_len;
+        let name = f.bytes(offset + 3, name_len)?;
         let file_type = if self.sb.file_types { f.u8(at)? } else { 0 };
         at += usize::from(self.sb.file_types);
         let (inode, next) = if wide { (f.u64_be(at)?, at + 8) } else { (f.u32_be(at)?.into(), at + 4) };

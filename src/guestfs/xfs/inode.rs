@@ -16,7 +16,7 @@ const REALTIME: u16 = 1;
 /// Bits of `di_flags2`.
 const BIGTIME: u64 = 1 << 3;
 const NREXT64: u64 = 1 << 4;
-/// Where the seconds of large times begin: the earliest that 32 bits can tell.
+/// Where the seconds of large times begin: the earliest that 32 bits can hold.
 const BIGTIME_START: i64 = -(1 << 31);
 
 /// How a fork holds its content (`di_format`, `di_aformat`).
@@ -32,7 +32,7 @@ pub(super) enum Format {
     Tree,
 }
 
-/// One of an inode's two parts: its data or its attributes.
+/// One of an inode's two forks: its data or its attributes.
 #[derive(Debug, Clone)]
 pub(super) struct Fork {
     pub(super) format: Format,
@@ -101,7 +101,7 @@ impl Inode {
         let fork_at = usize::from(f.u8(82)?) * 8;
         let room = bytes.len().saturating_sub(core);
         if fork_at >= room {
-            return Err(bad(82, "place of the attributes", "within the inode", fork_at.to_string()));
+            return Err(bad(82, "offset of the attributes", "within the inode", fork_at.to_string()));
         }
         let end = if fork_at == 0 { room } else { fork_at };
         let data = fork(&f, 5, core, end, extents, number)?;

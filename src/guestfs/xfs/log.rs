@@ -48,7 +48,7 @@ pub(super) struct Active {
 
 /// A whole record.
 pub(super) struct Record {
-    /// Operations, with the words that were put aside back in their places.
+    /// Operations, with the words that were put aside back in their positions.
     pub(super) content: Vec<u8>,
     /// How many operations.
     pub(super) operations: u32,
@@ -58,7 +58,7 @@ pub(super) struct Record {
     tail: u64,
 }
 
-/// What a record's header says.
+/// The fields of a record's header.
 struct Header {
     len: u32,
     tail: u64,
@@ -70,7 +70,7 @@ struct Header {
 }
 
 impl<'a> Log<'a> {
-    /// The journal that the superblock tells of; none when it is on another device.
+    /// The journal that the superblock points to; `None` when it is on another device.
     pub(super) fn new(volume: &'a dyn Disk, sb: &Superblock) -> Option<Self> {
         let size = u64::from(sb.block_size);
         let start = sb.log_start?.saturating_mul(size);
@@ -91,7 +91,7 @@ impl<'a> Log<'a> {
     }
 
     /// A sector, in bytes of the volume.
-    pub(super) fn place(&self, sector: u64) -> u64 {
+    pub(super) fn offset(&self, sector: u64) -> u64 {
         self.start + sector % self.sectors * SECTOR
     }
 
@@ -179,7 +179,7 @@ impl<'a> Log<'a> {
     }
 
     fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, ParseError> {
-        let f = Fields::new("journal record", sector, self.place(at));
+        let f = Fields::new("journal record", sector, self.offset(at));
         let version = f.u32_be(8)?;
         let (len, size) = (f.u32_be(12)?, f.u32_be(320)?);
         if len > MAX_RECORD || size > MAX_RECORD || len == 0 {
@@ -210,19 +210,19 @@ impl<'a> Log<'a> {
         if self.is_unmount(*first, head)? {
             return Ok(None);
         }
-        // The newest whole record tells where to begin.
+        // The newest whole record has the offset at which to begin.
         for at in last {
             if let Some(record) = self.record(at, self.count(at, head))? {
                 if record.tail >= self.sectors {
                     let expected = format!("below {}", self.sectors);
-                    let cause = ParseError::corrupt(self.place(at) + 24, "tail of the journal", expected, record.tail);
+                    let cause = ParseError::corrupt(self.offset(at) + 24, "tail of the journal", expected, record.tail);
                     return Err(cause.into());
                 }
                 return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
             }
         }
         let found = format!("{RECORDS_IN_FLIGHT} that are not");
-        Err(ParseError::corrupt(self.place(head), "records at the journal's end", "a whole one", found).into())
+        Err(ParseError::corrupt(self.offset(head), "records at the journal's end", "a whole one", found).into())
     }
 
     /// Sectors from one to before another, which is never the same.
@@ -233,7 +233,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Whether the last record, which ends at `head`, says that the file system was unmounted.
+    /// Whether the last record, which ends at `head`, records that the file system was unmounted.
     fn is_unmount(&self, at: u64, head: u64) -> Result<bool> {
         let Ok(header) = self.header_fields(&self.read(at, 1)?, at) else { return Ok(false) };
         let end = (at + header.sectors + u64::from(header.len).div_ceil(SECTOR)) % self.sectors;
@@ -255,7 +255,7 @@ impl<'a> Log<'a> {
         }
         if header.format != LITTLE_ENDIAN {
             let cause =
-                ParseError::corrupt(self.place(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+                ParseError::corrupt(self.offset(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
             return Err(cause.into());
         }
         let headers = self.read(at, header.sectors)?;

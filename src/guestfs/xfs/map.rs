@@ -1,26 +1,26 @@
 //! From a fork's blocks to the volume's: lists and B+trees of extents.
 
 use super::inode::{Fork, Format, Inode};
-use super::{Block, Marks, Xfs};
+use super::{Block, HeaderFields, Xfs};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::sync::Arc;
 
 /// Bytes of an extent in a list.
-const RECORD: usize = 16;
+pub(super) const RECORD: usize = 16;
 /// `bb_magic` in version 4 and 5: `BMAP` and `BMA3`.
 const TREE_V4: u32 = 0x424D_4150;
 const TREE_V5: u32 = 0x424D_4133;
 /// Bytes before the records or keys of a block in version 4 and 5.
-const HEADER_V4: usize = 24;
-const HEADER_V5: usize = 72;
+pub(super) const HEADER_V4: usize = 24;
+pub(super) const HEADER_V5: usize = 72;
 /// Bytes before the keys of a root, which is in the inode.
-const ROOT_HEADER: usize = 4;
-const MARKS: Marks = Marks { crc: 64, block: 24, uuid: 40 };
+pub(super) const ROOT_HEADER: usize = 4;
+const HEADER_FIELDS: HeaderFields = HeaderFields { crc: 64, block: 24, uuid: 40 };
 /// The kernel's own limit of a tree's depth.
 const MAX_DEPTH: u16 = 9;
-/// What lies behind the last extent goes on to the end of what numbers can tell.
+/// The hole after the last extent reaches to the largest block number.
 const END: u64 = 1 << 54;
 
 /// What a fork has at a block.
@@ -80,13 +80,13 @@ impl Xfs {
         }
     }
 
-    /// A block of an extent tree that was held against what it says of itself.
+    /// A block of an extent tree that was checked against its own header.
     fn extent_node(&self, number: u64) -> Result<Arc<Block>> {
         if let Some(node) = self.nodes.get(&number) {
             return Ok(node);
         }
         let node = self.block_at(number, "extent tree")?;
-        self.check(&node, "extent tree", &MARKS)?;
+        self.check(&node, "extent tree", &HEADER_FIELDS)?;
         self.nodes.insert(number, node.clone());
         Ok(node)
     }
@@ -114,16 +114,16 @@ impl Xfs {
             return Ok(hole(block, next));
         }
         let number = (high & 0x1FF) << 43 | low >> 21;
-        let place = self.sb.place(number, len).ok_or_else(|| {
+        let offset = self.sb.offset_of(number, len).ok_or_else(|| {
             let found = format!("{len} blocks from {number:#x} on");
             ParseError::corrupt(f.offset(at), "extent", "blocks of one allocation group", found)
         })?;
-        // The uppermost bit says that the space was never written.
-        Ok(Mapped { block: (high >> 63 == 0).then_some(place + skip), count: len - skip })
+        // The uppermost bit is set when the space was never written.
+        Ok(Mapped { block: (high >> 63 == 0).then_some(offset + skip), count: len - skip })
     }
 }
 
-/// The child for `block` of a node whose `count` keys begin at `header`; the children are behind the room for keys.
+/// The child for `block` of a node whose `count` keys begin at `header`; the children are after the room for keys.
 /// `next` becomes the first key after it.
 fn child(f: &Fields<'_>, header: usize, count: u16, block: u64, next: &mut u64) -> Result<Option<u64>, ParseError> {
     let room = f.len().saturating_sub(header) / 16;

@@ -1,7 +1,7 @@
 //! XFS, versions 4 and 5.
 //!
-//! A file system that was not cleanly unmounted is read as its journal says: the journal is replayed in memory, and
-//! metadata is taken from the newest place. The journal never holds data of files.
+//! A file system that was not cleanly unmounted is read through its journal, which is replayed in memory:
+//! metadata is taken from its newest copy. The journal never holds data of files.
 
 mod directory;
 mod inode;
@@ -13,13 +13,13 @@ mod xattr;
 
 use super::gaps::Gaps;
 use super::names::Names;
+use super::overlay::Overlay;
 use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use inode::{Fork, Format, Inode};
 use quick_cache::sync::Cache;
-use replay::Overlay;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use superblock::Superblock;
@@ -32,9 +32,9 @@ const INODES_CACHED: usize = 16 << 10;
 const MAX_LINK: u64 = 1024;
 /// Targets of links that are too long for the inode: `XSLM`.
 const LINK: Remote = Remote { name: "symbolic link", magic: 0x5853_4C4D, by_extent: true };
-/// What version 5 has before a piece of a target or of an attribute's value.
+/// What version 5 has before a segment of a target or of an attribute's value.
 const REMOTE_HEADER: usize = 56;
-const REMOTE_MARKS: Marks = Marks { crc: 12, block: 40, uuid: 16 };
+const REMOTE_FIELDS: HeaderFields = HeaderFields { crc: 12, block: 40, uuid: 16 };
 
 /// An opened file system.
 pub struct Xfs {
@@ -56,12 +56,12 @@ struct Block {
     bytes: Vec<u8>,
     /// Where on the volume it is, in bytes.
     at: u64,
-    /// Whether a part of it is from the journal, so that its checksum is of older bytes.
+    /// Whether some of it is from the journal, so that its checksum is of older bytes.
     replayed: bool,
 }
 
-/// Where a kind of block has what all blocks of version 5 have: checksum, own place in 512-byte sectors, and UUID.
-struct Marks {
+/// Where a kind of block has what all blocks of version 5 have: checksum, own address in 512-byte sectors, and UUID.
+struct HeaderFields {
     crc: usize,
     block: usize,
     uuid: usize,
@@ -70,13 +70,13 @@ struct Marks {
 /// A kind of content that a fork's blocks hold.
 struct Remote {
     name: &'static str,
-    /// At the start of each piece in version 5.
+    /// At the start of each segment in version 5.
     magic: u32,
-    /// Whether a piece is all of an extent, not one block.
+    /// Whether a segment is all of an extent, not one block.
     by_extent: bool,
 }
 
-/// Holds a structure at byte `at` of the volume against the CRC-32C in its field `crc`, which counts as zero.
+/// Checks a structure at byte `at` of the volume against the CRC-32C in its field `crc`, which counts as zero.
 fn same_checksum(what: &str, bytes: &[u8], at: u64, crc: usize) -> Result<(), ParseError> {
     let stated = Fields::new("checksum", bytes, at).u32_le(crc)?;
     let found = crc32c::crc32c_append(crc32c::crc32c(&bytes[..crc]), &[0; 4]);
@@ -96,7 +96,7 @@ impl Xfs {
     /// Opens the file system of a volume.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Unsupported`]; what the disk says.
+    /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
     pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; usize::try_from(volume.size().min(superblock::MAX_SIZE)).unwrap_or(0)];
         volume.read_at(0, &mut bytes)?;
@@ -142,38 +142,43 @@ impl Xfs {
 
     /// As [`block`](Self::block), for a number as metadata has them, with the group in the upper bits.
     fn block_at(&self, number: u64, what: &str) -> Result<Arc<Block>> {
-        let place = self.sb.place(number, 1).ok_or_else(|| {
-            ParseError::corrupt(0, format!("place of a block of the {what}"), "in a group", format_args!("{number:#x}"))
+        let offset = self.sb.offset_of(number, 1).ok_or_else(|| {
+            ParseError::corrupt(
+                0,
+                format!("offset of a block of the {what}"),
+                "in a group",
+                format_args!("{number:#x}"),
+            )
         })?;
-        self.block(place, what)
+        self.block(offset, what)
     }
 
     /// The block of a fork at its block number `number`.
     fn fork_block(&self, inode: &Inode, fork: &Fork, number: u64, what: &str) -> Result<Arc<Block>> {
-        let place = self.map(inode, fork, number)?.block.ok_or_else(|| {
+        let offset = self.map(inode, fork, number)?.block.ok_or_else(|| {
             let what = format!("{what} of inode {}", inode.number);
             ParseError::corrupt(fork.at, what, format_args!("a block at {number}"), "a hole")
         })?;
-        self.block(place, what)
+        self.block(offset, what)
     }
 
-    /// Holds a block of version 5 against what it says of itself.
-    fn check(&self, block: &Block, what: &str, marks: &Marks) -> Result<()> {
+    /// Checks a block of version 5 against its own header.
+    fn check(&self, block: &Block, what: &str, fields: &HeaderFields) -> Result<()> {
         if !self.sb.v5 {
             return Ok(());
         }
         if !block.replayed {
-            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, marks.crc)?;
+            same_checksum(&format!("checksum of the {what}"), &block.bytes, block.at, fields.crc)?;
         }
         let f = Fields::new("block", &block.bytes, block.at);
-        let place = f.u64_be(marks.block)?;
-        if place != block.at / 512 {
-            let what = format!("own place of the {what}");
-            return Err(ParseError::corrupt(f.offset(marks.block), what, block.at / 512, place).into());
+        let offset = f.u64_be(fields.block)?;
+        if offset != block.at / 512 {
+            let what = format!("own address of the {what}");
+            return Err(ParseError::corrupt(f.offset(fields.block), what, block.at / 512, offset).into());
         }
-        if f.bytes(marks.uuid, 16)? != self.sb.meta_uuid {
+        if f.bytes(fields.uuid, 16)? != self.sb.meta_uuid {
             let what = format!("UUID of the {what}");
-            return Err(ParseError::corrupt(f.offset(marks.uuid), what, "the file system's", "another").into());
+            return Err(ParseError::corrupt(f.offset(fields.uuid), what, "the file system's", "another").into());
         }
         Ok(())
     }
@@ -184,7 +189,7 @@ impl Xfs {
         }
         let at = self
             .sb
-            .inode_place(number)
+            .inode_offset(number)
             .ok_or_else(|| ParseError::corrupt(0, "inode number", "one in a group", format_args!("{number:#x}")))?;
         let size = u64::from(self.sb.block_size);
         let block = self.block(at / size, "inodes")?;
@@ -196,7 +201,7 @@ impl Xfs {
         Ok(inode)
     }
 
-    /// The `len` bytes that a fork has from its block `first` on. In version 5 they are in pieces with a header each:
+    /// The `len` bytes that a fork has from its block `first` on. In version 5 they are in segments with a header each:
     /// one for each block, or (`by_extent`) for each extent.
     fn remote(&self, inode: &Inode, fork: &Fork, (first, len): (u64, usize), remote: &Remote) -> Result<Vec<u8>> {
         let size = usize::try_from(self.sb.block_size).unwrap_or(1);
@@ -224,7 +229,7 @@ impl Xfs {
     }
 
     fn check_remote(&self, inode: &Inode, chunk: &Block, remote: &Remote) -> Result<()> {
-        self.check(chunk, remote.name, &REMOTE_MARKS)?;
+        self.check(chunk, remote.name, &REMOTE_FIELDS)?;
         let f = Fields::new(remote.name, &chunk.bytes, chunk.at);
         let header = (f.u32_be(0)?, f.u64_be(32)?);
         if header == (remote.magic, inode.number) {

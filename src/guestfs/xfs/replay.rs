@@ -1,17 +1,19 @@
 //! The journal of a file system that was not cleanly unmounted, replayed in memory: which sectors of metadata are newer
 //! than those on the volume (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter
-//! Journaling Log). Changes to whole structures that were only planned (intents) don't matter to a reader.
+//! Journaling Log). Intents, which plan changes to whole structures, do not matter to a reader.
 
 use super::inode::core_size;
 use super::log::{Log, SECTOR};
+use super::map;
 use super::superblock::Superblock;
 use crate::disk::Disk;
+use crate::guestfs::overlay::Overlay;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::collections::HashMap;
 
-/// Bytes of transactions and of changed sectors that are kept in memory at most, each.
+/// Bytes of transactions and of changed sectors that are retained in memory at most, each.
 const MAX_BYTES: usize = 256 << 20;
 /// Bytes before the content of an operation, and its flags.
 const OPERATION: usize = 12;
@@ -23,7 +25,8 @@ const TRANSACTION: u8 = 0x69;
 /// Types of items that hold changes.
 const ITEM_INODE: u16 = 0x123B;
 const ITEM_BUFFER: u16 = 0x123C;
-/// Flags of a buffer: only links among unlinked inodes; no longer metadata; quota records of users, projects and groups.
+/// Flags of a buffer: only links among unlinked inodes; no longer metadata; quota records of users, projects and
+/// groups.
 const BUFFER_INODES: u16 = 1;
 const BUFFER_CANCEL: u16 = 2;
 const BUFFER_QUOTA: u16 = 4 | 8 | 16;
@@ -37,27 +40,6 @@ const ATTRIBUTE_BYTES: u32 = 0x40 | 0x80;
 const ATTRIBUTE_ROOT: u32 = 0x100;
 /// The only `sb_features_log_incompat` there is: attributes may be logged as intents.
 const LOG_FEATURES: u32 = 1;
-
-/// Sectors of metadata that are newer than the volume's, by their number.
-#[derive(Default)]
-pub(super) struct Overlay(HashMap<u64, [u8; 512]>);
-
-impl Overlay {
-    /// Puts the newer sectors into bytes that were read from byte `at` of the volume; whether there were any.
-    pub(super) fn patch(&self, at: u64, bytes: &mut [u8]) -> bool {
-        if self.0.is_empty() {
-            return false;
-        }
-        let mut any = false;
-        for (number, sector) in (at / SECTOR..).zip(bytes.chunks_mut(512)) {
-            if let Some(newer) = self.0.get(&number) {
-                sector.copy_from_slice(&newer[..sector.len()]);
-                any = true;
-            }
-        }
-        any
-    }
-}
 
 /// Reads the journal: what is newer, and what the user should know.
 pub(super) fn replay(volume: &dyn Disk, sb: &Superblock) -> Result<(Overlay, Option<String>)> {
@@ -91,7 +73,7 @@ struct Replay<'a> {
     volume: &'a dyn Disk,
     sb: &'a Superblock,
     overlay: Overlay,
-    /// Transactions that are not committed yet, by their number: pieces of items.
+    /// Transactions that are not committed yet, by their id: segments of items.
     open: HashMap<u32, Vec<Vec<u8>>>,
     open_bytes: usize,
     transactions: u32,
@@ -108,7 +90,7 @@ impl Replay<'_> {
                     break;
                 }
                 let found = "one that is not, before others";
-                return Err(ParseError::corrupt(log.place(at), "journal record", "a whole one", found).into());
+                return Err(ParseError::corrupt(log.offset(at), "journal record", "a whole one", found).into());
             };
             self.operations(&record.content, record.operations)?;
             at = (at + record.sectors) % log.sectors;
@@ -158,7 +140,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Applies a transaction: a header, then items of as many pieces as their first one says. Buffers come first and
+    /// Applies a transaction: a header, then items of as many segments as their first one says. Buffers come first and
     /// those that are no longer metadata last, as the kernel has it.
     fn commit(&mut self, chunks: &[Vec<u8>]) -> Result<()> {
         let mut items = Vec::new();
@@ -168,7 +150,7 @@ impl Replay<'_> {
             let (kind, count) = (f.u16_le(0)?, usize::from(f.u16_le(2)?));
             let Some((item, after)) = rest.split_at_checked(count).filter(|_| count > 0) else {
                 let expected = format!("1 to {}", rest.len());
-                return Err(ParseError::corrupt(0, "pieces of a journal item", expected, count).into());
+                return Err(ParseError::corrupt(0, "segments of a journal item", expected, count).into());
             };
             let cancel = kind == ITEM_BUFFER && f.u16_le(4)? & BUFFER_CANCEL != 0;
             items.push((kind, cancel, item));
@@ -186,7 +168,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// `struct xfs_buf_log_format` and the changed parts of a buffer, as a map of 128-byte chunks says.
+    /// `struct xfs_buf_log_format` and the changed chunks of 128 bytes of a buffer, given by a bitmap.
     fn buffer(&mut self, item: &[Vec<u8>]) -> Result<()> {
         let Some((head, mut parts)) = item.split_first() else { return Ok(()) };
         let f = Fields::new("journal item", head, 0);
@@ -196,7 +178,7 @@ impl Replay<'_> {
         let most = self.sb.blocks * u64::from(self.sb.block_size);
         if end.is_none_or(|end| end > most) {
             let expected = format!("within {most} bytes");
-            return Err(ParseError::corrupt(0, "place of a journalled buffer", expected, first).into());
+            return Err(ParseError::corrupt(0, "offset of a journalled buffer", expected, first).into());
         }
         if flags & BUFFER_CANCEL != 0 {
             for number in first..first + sectors {
@@ -219,7 +201,7 @@ impl Replay<'_> {
             let end = (bit * BUFFER_CHUNK).saturating_add(part.len()) as u64;
             if part.len() < BUFFER_CHUNK || end > sectors * SECTOR {
                 let expected = format!("{BUFFER_CHUNK} up to {} bytes", sectors * SECTOR);
-                return Err(ParseError::corrupt(0, "part of a journalled buffer", expected, part.len()).into());
+                return Err(ParseError::corrupt(0, "segment of a journalled buffer", expected, part.len()).into());
             }
             self.write(first * SECTOR + (bit * BUFFER_CHUNK) as u64, part)?;
             bit += part.len() / BUFFER_CHUNK;
@@ -233,25 +215,24 @@ impl Replay<'_> {
         let f = Fields::new("journal item", head, 0);
         let changed = f.u32_le(4)?;
         // 32-bit kernels don't pad before the inode's number.
-        let number_at = if head.len() == 52 { 12 } else { 16 };
-        let number = f.u64_le(number_at)?;
-        let place = self
+        let id_at = if head.len() == 52 { 12 } else { 16 };
+        let number = f.u64_le(id_at)?;
+        let offset = self
             .sb
-            .inode_place(number)
+            .inode_offset(number)
             .ok_or_else(|| ParseError::corrupt(0, "journalled inode", "one in a group", format_args!("{number:#x}")))?;
         let mut raw = vec![0; usize::try_from(self.sb.inode_size).unwrap_or(0)];
-        self.volume.read_at(place, &mut raw)?;
-        self.overlay.patch(place, &mut raw);
+        self.volume.read_at(offset, &mut raw)?;
+        self.overlay.patch(offset, &mut raw);
 
         let core = disk_core(core)?;
-        let version = core[4];
-        let start = core_size(version);
-        let fork = usize::from(core[82]) * 8;
+        let start = core_size(core[di::VERSION]);
+        let fork = usize::from(core[di::FORKOFF]) * 8;
         let room = raw.len().saturating_sub(start);
         if fork >= room {
             return Err(ParseError::corrupt(
                 0,
-                "place of the attributes of a journalled inode",
+                "offset of the attributes of a journalled inode",
                 format_args!("below {room}"),
                 fork,
             )
@@ -261,7 +242,7 @@ impl Replay<'_> {
         let mut forks = forks.iter();
         let (data, attributes) = raw[start..].split_at_mut(if fork == 0 { room } else { fork });
         if changed & DEVICE != 0 {
-            let device = f.u32_le(number_at + 8)?;
+            let device = f.u32_le(id_at + 8)?;
             data[..4].copy_from_slice(&device.to_be_bytes());
         }
         if changed & (DATA_BYTES | DATA_ROOT) != 0 {
@@ -270,30 +251,34 @@ impl Replay<'_> {
         if changed & (ATTRIBUTE_BYTES | ATTRIBUTE_ROOT) != 0 {
             self.fork(attributes, forks.next(), changed & ATTRIBUTE_ROOT != 0)?;
         }
-        self.write(place, &raw)
+        self.write(offset, &raw)
     }
 
-    /// Puts a logged fork into its place in the inode. A tree's root is logged as it is in memory, with the header of a
-    /// block, and with room for another number of keys.
-    fn fork(&self, place: &mut [u8], logged: Option<&Vec<u8>>, root: bool) -> Result<()> {
+    /// Copies a logged fork to its position in the inode. A tree's root is logged as it is in memory, with the header
+    /// of a block, and with room for another number of keys.
+    fn fork(&self, target: &mut [u8], logged: Option<&Vec<u8>>, root: bool) -> Result<()> {
         let Some(logged) = logged else { return Ok(()) };
-        let room = place.len();
+        let room = target.len();
         let too_long = || Error::from(ParseError::corrupt(0, "fork of a journalled inode", room, logged.len()));
         if !root {
-            place.get_mut(..logged.len()).ok_or_else(too_long)?.copy_from_slice(logged);
+            target.get_mut(..logged.len()).ok_or_else(too_long)?.copy_from_slice(logged);
             return Ok(());
         }
         let f = Fields::new("journalled tree", logged, 0);
-        let header = if self.sb.v5 { 72 } else { 24 };
+        let header = if self.sb.v5 { map::HEADER_V5 } else { map::HEADER_V4 };
         let count = usize::from(f.u16_be(6)?);
-        let (room, logged_room) = (place.len().saturating_sub(4) / 16, logged.len().saturating_sub(header) / 16);
+        let (room, logged_room) = (
+            target.len().saturating_sub(map::ROOT_HEADER) / map::RECORD,
+            logged.len().saturating_sub(header) / map::RECORD,
+        );
         if count > room || count > logged_room {
             return Err(too_long());
         }
-        place[..4].copy_from_slice(f.bytes(4, 4)?);
-        place[4..4 + 8 * count].copy_from_slice(f.bytes(header, 8 * count)?);
+        let keys = map::ROOT_HEADER;
+        target[..keys].copy_from_slice(f.bytes(4, keys)?); // bb_level, bb_numrecs
+        target[keys..keys + 8 * count].copy_from_slice(f.bytes(header, 8 * count)?);
         let children = f.bytes(header + 8 * logged_room, 8 * count)?;
-        place[4 + 8 * room..4 + 8 * (room + count)].copy_from_slice(children);
+        target[keys + 8 * room..keys + 8 * (room + count)].copy_from_slice(children);
         Ok(())
     }
 
@@ -330,52 +315,67 @@ fn size_of_chunks(chunks: &[Vec<u8>]) -> usize {
     chunks.iter().map(Vec::len).sum()
 }
 
+/// Offsets of the fields of `struct xfs_dinode` (`xfs_log_dinode` in the journal) that replaying looks at.
+mod di {
+    pub(super) const VERSION: usize = 4;
+    /// The number of extents from version 3 on, with `NREXT64`.
+    pub(super) const BIG_NEXTENTS: usize = 24;
+    pub(super) const ATIME: usize = 32;
+    pub(super) const MTIME: usize = 40;
+    pub(super) const CTIME: usize = 48;
+    /// Where the fork of attributes begins, in units of 8 bytes from the end of the fields.
+    pub(super) const FORKOFF: usize = 82;
+    pub(super) const FLAGS2: usize = 120;
+    pub(super) const CRTIME: usize = 144;
+}
+
 /// An inode's fields are logged in the kernel's own byte order; this is how the volume has them.
 fn disk_core(logged: &[u8]) -> Result<Vec<u8>, ParseError> {
-    /// Large times, in the flags at 120: one number each, else two.
+    /// Large times, in `di_flags2`: one number each, else two.
     const BIGTIME: u64 = 1 << 3;
-    /// Offset and width of each number; the others are single bytes, or the UUID at 160.
+    /// Offset and width of each number; the others are single bytes, or `di_uuid` at 160.
     const NUMBERS: [(usize, usize); 29] = [
-        (0, 2),
-        (2, 2),
-        (6, 2),
-        (8, 4),
-        (12, 4),
-        (16, 4),
-        (20, 2),
-        (22, 2),
-        (56, 8),
-        (64, 8),
-        (72, 4),
-        (76, 4),
-        (80, 2),
-        (84, 4),
-        (88, 2),
-        (90, 2),
-        (92, 4),
-        (96, 4),
-        (100, 4),
-        (104, 8),
-        (112, 8),
-        (120, 8),
-        (128, 4),
-        (152, 8),
-        (24, 8),
-        (32, 8),
-        (40, 8),
-        (48, 8),
-        (144, 8),
+        (0, 2),  // di_magic
+        (2, 2),  // di_mode
+        (6, 2),  // di_onlink
+        (8, 4),  // di_uid
+        (12, 4), // di_gid
+        (16, 4), // di_nlink
+        (20, 2), // di_projid_lo
+        (22, 2), // di_projid_hi
+        (di::BIG_NEXTENTS, 8),
+        (di::ATIME, 8),
+        (di::MTIME, 8),
+        (di::CTIME, 8),
+        (56, 8),  // di_size
+        (64, 8),  // di_nblocks
+        (72, 4),  // di_extsize
+        (76, 4),  // di_nextents
+        (80, 2),  // di_anextents
+        (84, 4),  // di_dmevmask
+        (88, 2),  // di_dmstate
+        (90, 2),  // di_flags
+        (92, 4),  // di_gen
+        (96, 4),  // di_next_unlinked
+        (100, 4), // di_crc
+        (104, 8), // di_changecount
+        (112, 8), // di_lsn
+        (di::FLAGS2, 8),
+        (128, 4), // di_cowextsize
+        (di::CRTIME, 8),
+        (152, 8), // di_ino
     ];
     let f = Fields::new("journalled inode", logged, 0);
-    let v3 = f.u8(4)? >= 3;
-    let big = v3 && f.u64_le(120)? & BIGTIME != 0;
-    let mut core = f.bytes(0, core_size(f.u8(4)?))?.to_vec();
+    let version = f.u8(di::VERSION)?;
+    let v3 = version >= 3;
+    let big = v3 && f.u64_le(di::FLAGS2)? & BIGTIME != 0;
+    let mut core = f.bytes(0, core_size(version))?.to_vec();
     for (at, width) in NUMBERS {
         let Some(number) = core.get_mut(at..at + width) else { continue };
         match at {
             // Only version 3 has a number here, of extents.
-            24 if !v3 => {}
-            32 | 40 | 48 | 144 if !big => number.chunks_mut(4).for_each(<[u8]>::reverse),
+            di::BIG_NEXTENTS if !v3 => {}
+            di::ATIME | di::MTIME | di::CTIME | di::CRTIME if !big => number.chunks_mut(4).for_each(<[u8]>::reverse),
             _ => number.reverse(),
         }
     }

@@ -24,8 +24,8 @@ mod incompat {
     pub(super) const FTYPE: u32 = 0x1;
     pub(super) const META_UUID: u32 = 0x4;
     pub(super) const NEEDS_REPAIR: u32 = 0x10;
-    /// Those above, sparse inodes, large times, large extent counts, exchanged ranges, parent pointers, the directory of
-    /// metadata, zoned realtime volumes and gaps in zones.
+    /// Those above, sparse inodes, large times, large extent counts, exchanged ranges, parent pointers, the directory
+    /// of metadata, zoned realtime volumes and gaps in zones.
     pub(super) const KNOWN: u32 = 0x7FF;
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Superblock {
     pub(super) log_blocks: u32,
     /// `sb_features_log_incompat`: what a replay must know of.
     pub(super) log_features: u32,
-    /// Whether directories tell the type of what they name.
+    /// Whether directories store the type of what they name.
     pub(super) file_types: bool,
     pub(super) needs_repair: bool,
     pub(super) uuid: Uuid,
@@ -110,7 +110,7 @@ impl Superblock {
             directory_block.ok_or_else(|| bad(192, "size of directory blocks", "at most 64 KiB", directory_bits))?;
         let feature2 = if version & VERSION_MOREBITS != 0 { f.u32_be(200)? } else { 0 };
         if f.u8(126)? != 0 {
-            return Err(bad(126, "mark of an unfinished mkfs", 0, f.u8(126)?));
+            return Err(bad(126, "flag of an unfinished mkfs", 0, f.u8(126)?));
         }
         let log_blocks = f.u32_be(96)?;
         let mut sb = Self {
@@ -140,8 +140,8 @@ impl Superblock {
         sb.check_groups()?;
         let log = f.u64_be(48)?;
         if log != 0 {
-            let run = sb.place(log, u64::from(log_blocks)).filter(|_| log_blocks > 0);
-            let run = run.ok_or_else(|| bad(48, "place of the journal", "within a group", format_args!("{log:#x}")))?;
+            let run = sb.offset_of(log, u64::from(log_blocks)).filter(|_| log_blocks > 0);
+            let run = run.ok_or_else(|| bad(48, "block of the journal", "within a group", format_args!("{log:#x}")))?;
             sb.log_start = Some(run);
         }
         Ok(sb)
@@ -167,7 +167,7 @@ impl Superblock {
     /// Where on the volume the `count` blocks from block number `number` on are, counted in blocks; none when they are
     /// not all in one group. In a block's number the group is above [`group_bits`](Self::group_bits), so with groups
     /// that are no power of two numbers have gaps.
-    pub(super) fn place(&self, number: u64, count: u64) -> Option<u64> {
+    pub(super) fn offset_of(&self, number: u64, count: u64) -> Option<u64> {
         let group = number >> self.group_bits;
         let within = number & ((1 << self.group_bits) - 1);
         let end = within.checked_add(count)?;
@@ -179,14 +179,14 @@ impl Superblock {
     }
 
     /// The byte of the volume that an inode begins at; none when no group has such a number.
-    pub(super) fn inode_place(&self, number: u64) -> Option<u64> {
-        let block = self.place(number >> self.inode_bits, 1)?;
+    pub(super) fn inode_offset(&self, number: u64) -> Option<u64> {
+        let block = self.offset_of(number >> self.inode_bits, 1)?;
         let index = number & ((1 << self.inode_bits) - 1);
         Some(block * u64::from(self.block_size) + index * u64::from(self.inode_size))
     }
 }
 
-/// Holds the first sector against its checksum.
+/// Checks the first sector against its checksum.
 fn check(f: &Fields<'_>, bytes: &[u8]) -> Result<(), ParseError> {
     let sector = power(f, "sector size", 102, f.u16_be(102)?.into(), 512, 32768)?;
     let whole = f.bytes(0, usize::try_from(sector).unwrap_or(bytes.len()))?;

@@ -2,7 +2,7 @@
 //! (<https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>, chapter Extended Attributes).
 
 use super::inode::{Fork, Format, Inode};
-use super::{Block, Marks, Remote, Xfs};
+use super::{Block, HeaderFields, Remote, Xfs};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -13,14 +13,14 @@ const LEAF_V4: u16 = 0xFBEE;
 const LEAF_V5: u16 = 0x3BEE;
 const NODE_V4: u16 = 0xFEBE;
 const NODE_V5: u16 = 0x3EBE;
-const MARKS: Marks = Marks { crc: 12, block: 16, uuid: 32 };
+const HEADER_FIELDS: HeaderFields = HeaderFields { crc: 12, block: 16, uuid: 32 };
 /// Values in blocks of their own: `XARM`.
 const VALUE: Remote = Remote { name: "value of an attribute", magic: 0x5841_524D, by_extent: false };
 /// The kernel's own limit of a tree's depth.
 const MAX_DEPTH: u16 = 5;
 /// The largest value that the kernel writes.
 const MAX_VALUE: u32 = 65536;
-/// Leaves of one inode that are looked at: 4 million attributes and more.
+/// The most leaves of one inode that are read: 4 million attributes and more.
 const MAX_LEAVES: u32 = 64 << 10;
 
 /// Bits of an attribute's flags.
@@ -111,7 +111,7 @@ impl Xfs {
 
     fn attribute_block(&self, inode: &Inode, fork: &Fork, number: u32) -> Result<Arc<Block>> {
         let block = self.fork_block(inode, fork, number.into(), "attributes")?;
-        self.check(&block, "attributes", &MARKS)?;
+        self.check(&block, "attributes", &HEADER_FIELDS)?;
         Ok(block)
     }
 
@@ -177,17 +177,17 @@ impl Xfs {
             if wanted.is_some_and(|hash| hash != last) {
                 continue;
             }
-            let place = usize::from(f.u16_be(at + 4)?);
+            let offset = usize::from(f.u16_be(at + 4)?);
             let flags = f.u8(at + 6)?;
             let attribute = if flags & flags::LOCAL != 0 {
-                let (value_len, name_len) = (f.u16_be(place)?.into(), f.u8(place + 2)?.into());
-                let value = f.bytes(place + 3 + name_len, value_len)?;
-                (f.bytes(place + 3, name_len)?, Value::Here(value.to_vec()))
+                let (value_len, name_len) = (f.u16_be(offset)?.into(), f.u8(offset + 2)?.into());
+                let value = f.bytes(offset + 3 + name_len, value_len)?;
+                (f.bytes(offset + 3, name_len)?, Value::Here(value.to_vec()))
             } else {
-                let name = f.bytes(place + 9, f.u8(place + 8)?.into())?;
-                (name, Value::Blocks { first: f.u32_be(place)?, len: f.u32_be(place + 4)? })
+                let name = f.bytes(offset + 9, f.u8(offset + 8)?.into())?;
+                (name, Value::Blocks { first: f.u32_be(offset)?, len: f.u32_be(offset + 4)? })
             };
-            tell(attribute, flags, each);
+            emit(attribute, flags, each);
         }
         Ok(last)
     }
@@ -201,14 +201,14 @@ fn short(fork: &Fork, each: &mut dyn FnMut(Attribute)) -> Result<(), ParseError>
         let (name_len, value_len) = (usize::from(f.u8(at)?), usize::from(f.u8(at + 1)?));
         let name = f.bytes(at + 3, name_len)?;
         let value = f.bytes(at + 3 + name_len, value_len)?;
-        tell((name, Value::Here(value.to_vec())), f.u8(at + 2)?, each);
+        emit((name, Value::Here(value.to_vec())), f.u8(at + 2)?, each);
         at += 3 + name_len + value_len;
     }
     Ok(())
 }
 
 /// Tells an attribute by its full name, unless programs don't see it.
-fn tell((stored, value): (&[u8], Value), flags: u8, each: &mut dyn FnMut(Attribute)) {
+fn emit((stored, value): (&[u8], Value), flags: u8, each: &mut dyn FnMut(Attribute)) {
     if flags & (flags::PARENT | flags::INCOMPLETE) != 0 {
         return;
     }

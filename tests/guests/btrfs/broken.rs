@@ -30,21 +30,21 @@ fn patch(image: &std::path::Path, superblock: u64, at: usize, bytes: &[u8]) {
 }
 
 /// Puts an image's superblocks back.
-fn restore(image: &std::path::Path, sound: &[u8]) {
+fn restore(image: &std::path::Path, valid: &[u8]) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::options().write(true).open(image).unwrap();
-    for place in [65536, 64 << 20] {
-        file.write_all_at(&sound[place..place + 4096], place as u64).unwrap();
+    for offset in [65536, 64 << 20] {
+        file.write_all_at(&valid[offset..offset + 4096], offset as u64).unwrap();
     }
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_by_name() {
+fn refuses_unsupported_features_by_name() {
     let directory = tempfile::tempdir().unwrap();
     sh(directory.path(), "cd $1; truncate -s 200M image; mkfs.btrfs -q image");
     let image = directory.path().join("image");
-    let sound = std::fs::read(&image).unwrap();
-    let incompat = u64::from_le_bytes(sound[65536 + 0xBC..65536 + 0xC4].try_into().unwrap());
+    let valid = std::fs::read(&image).unwrap();
+    let incompat = u64::from_le_bytes(valid[65536 + 0xBC..65536 + 0xC4].try_into().unwrap());
     let with = |bit: u32| (incompat | 1 << bit).to_le_bytes();
     let cases: [(usize, &[u8], &str); 11] = [
         (0xBC, &with(12), "the feature zoned"),
@@ -57,10 +57,10 @@ fn what_cannot_be_read_is_refused_by_name() {
         (0xC4, &[9, 0], "checksums are of type 9"),
         (0xC6, &[8], "level of a tree in the superblock"),
         (0x94, &[0, 0, 2, 0], "node size in the superblock"),
-        (0x30, &[1], "own place in the superblock"),
+        (0x30, &[1], "own offset in the superblock"),
     ];
     for (at, bytes, message) in cases {
-        restore(&image, &sound);
+        restore(&image, &valid);
         // The copy, which would do for a corrupt first one.
         patch(&image, 64 << 20, 0x40, b"x");
         patch(&image, 65536, at, bytes);
@@ -70,7 +70,7 @@ fn what_cannot_be_read_is_refused_by_name() {
 }
 
 #[test]
-fn corrupt_copies_are_passed_over() {
+fn skips_corrupt_copies() {
     let mounted = Mounted::new("mkfs.btrfs -q -d dup -m dup", "300M");
     mounted.fill();
     sh(mounted.directory.path(), "cd $1/m; head -c 1000000 /dev/urandom > noise; cp noise ..; sync -f .");
@@ -80,11 +80,11 @@ fn corrupt_copies_are_passed_over() {
     sh(mounted.directory.path(), "cd $1; umount m");
     let image = mounted.path("image");
     let mut bytes = std::fs::read(&image).unwrap();
-    let places = |bytes: &[u8], part: &[u8]| -> Vec<usize> {
+    let offsets = |bytes: &[u8], part: &[u8]| -> Vec<usize> {
         let sectors = (0..bytes.len()).step_by(4096);
         sectors.filter(|at| bytes[*at..].starts_with(part)).collect()
     };
-    let copies: Vec<_> = noise.chunks(4096).map(|part| places(&bytes, part)).take(40).collect();
+    let copies: Vec<_> = noise.chunks(4096).map(|part| offsets(&bytes, part)).take(40).collect();
     assert!(copies.iter().all(|copies| copies.len() == 2), "{copies:?}");
     // Each sector in one of its copies, all nodes of one copy of the metadata, and the first superblock.
     for (i, copies) in copies.iter().enumerate() {
@@ -161,7 +161,7 @@ impl Disk for Resummed {
 }
 
 #[test]
-fn corrupt_is_an_error_or_data_never_a_panic_or_a_hang() {
+fn survives_corruption() {
     for (mkfs, options) in
         [("mkfs.btrfs -q -m single", "compress=lzo"), ("mkfs.btrfs -q -m single -n 4096", "compress=zstd")]
     {

@@ -75,7 +75,7 @@ for i in range(300):
 ];
 
 #[test]
-fn what_was_synced_since_the_last_transaction_is_replayed() {
+fn replays_what_was_synced_since_the_last_transaction() {
     let prelude = r#"
 import os, subprocess
 def sync(path):

@@ -98,7 +98,7 @@ fn comparable(walk: Walk) -> Walk {
 }
 
 #[test]
-fn every_layout_checksum_and_compression_reads_as_the_kernel_shows_it() {
+fn reads_every_layout_checksum_and_compression_as_the_kernel() {
     let kinds = [
         ("mkfs.btrfs -q -L lab", "compress=zstd"),
         ("mkfs.btrfs -q -n 4096 -d dup -m dup --csum xxhash", "compress-force=lzo"),
@@ -127,7 +127,7 @@ fn every_layout_checksum_and_compression_reads_as_the_kernel_shows_it() {
 }
 
 #[test]
-fn what_other_programs_make_of_a_file_system_reads_as_the_kernel_shows_it() {
+fn reads_converted_and_tuned_file_systems_as_the_kernel() {
     // Another UUID than the one in the nodes; a seed device.
     for change in ["btrfstune -m", "btrfstune -S 1"] {
         let mounted = Mounted::new("mkfs.btrfs -q", "200M");
@@ -149,7 +149,7 @@ fn what_other_programs_make_of_a_file_system_reads_as_the_kernel_shows_it() {
 
 /// Sectors larger than a page are read by few kernels, but mkfs.btrfs fills such file systems from a tree on the host.
 #[test]
-fn large_sectors_read_as_what_mkfs_put_in() {
+fn reads_large_sectors() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -176,7 +176,7 @@ fn large_sectors_read_as_what_mkfs_put_in() {
 }
 
 #[test]
-fn each_device_of_a_mirror_reads_alone() {
+fn reads_each_device_of_a_mirror_alone() {
     let directory = tempfile::tempdir().unwrap();
     sh(
         directory.path(),
@@ -216,7 +216,10 @@ fn a_default_subvolume_is_reported_and_files_without_checksums_are_runs() {
     );
     let volume = disk(&mounted.path("image"));
     let fs = btrfs(volume);
-    assert_eq!(fs.facts().notes, ["The guest mounts its directory a/b/system/etc/first unless told otherwise"]);
+    assert_eq!(
+        fs.facts().notes,
+        ["The guest mounts its directory a/b/system/etc/first unless its mount options say otherwise"]
+    );
     let extent = |name: &[u8]| fs.extent(fs.lookup(fs.root(), name).unwrap().unwrap(), 0, 1_000_000).unwrap().extent;
     assert!(matches!(extent(b"nocow"), FileExtent::Stored(_)));
     assert_eq!(extent(b"cow"), FileExtent::Decoded);

@@ -10,7 +10,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 use std::ops::ControlFlow;
 
-/// The stretch of an extent: its end in the file, in whole sectors when it is inline.
+/// The range of an extent: its end in the file, in whole sectors when it is inline.
 fn end_of(f: &Fields<'_>, key: Key, sector: u64) -> Result<u64, ParseError> {
     let (len, round) = if f.u8(20)? == 0 { (f.u64_le(8)?, true) } else { (f.u64_le(45)?, false) };
     let end = key
@@ -56,7 +56,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Leaves of an extent what is before and behind a range.
+    /// Leaves of an extent what is before and after a range.
     fn cut(&mut self, item: &Item, from: u64, to: u64) -> Result<()> {
         let f = item.fields()?;
         let (start, end) = (item.key.offset, end_of(&f, item.key, self.sector)?);
@@ -68,7 +68,7 @@ impl Replay<'_> {
                 return self.view.delete(item.key);
             }
             let what = format!("range of inode {} in the log", item.key.objectid);
-            return Err(ParseError::corrupt(f.offset(0), what, "all of an inline extent", "a part").into());
+            return Err(ParseError::corrupt(f.offset(0), what, "all of an inline extent", "some of it").into());
         }
         let bytes = f.bytes(0, SIZE)?.to_vec();
         let with_len = |mut bytes: Vec<u8>, len: u64| {

@@ -1,7 +1,7 @@
 //! The log: what programs synced since the last transaction, for each subvolume a tree with copies of the changed items
-//! (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>, `TREE_LOG`). The kernel puts them into the
-//! subvolume when it mounts; here that is done in memory, with the same outcome but for the times that the kernel sets
-//! while it does so.
+//! (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>, `TREE_LOG`). The kernel merges them into
+//! the subvolume on mounting; this merges them in memory, with the same outcome except for the timestamps that the
+//! kernel sets meanwhile.
 
 mod extents;
 mod names;
@@ -49,8 +49,8 @@ pub(super) fn replay(
         nodes.items(&log, Key::new(objectid::EXTENT_CSUM, kind::EXTENT_CSUM, 0), &mut |item| {
             let f = item.fields()?;
             let stored = f.bytes(0, f.len())?.chunks_exact(nodes.checksum.size());
-            let places = (item.key.offset..).step_by(usize::try_from(sb.sector_size).unwrap_or(1));
-            sums.extend(places.zip(stored.map(Sum::stored)));
+            let offsets = (item.key.offset..).step_by(usize::try_from(sb.sector_size).unwrap_or(1));
+            sums.extend(offsets.zip(stored.map(Sum::stored)));
             check_bytes(sums.len() * size_of::<(u64, Sum)>())?;
             Ok(ControlFlow::Continue(()))
         })?;
@@ -116,7 +116,7 @@ impl Replay<'_> {
         self.view.put(item.key, f.bytes(0, f.len())?.to_vec())
     }
 
-    /// An inode: attributes and names that the log does not have are gone, and so is data behind its new end.
+    /// An inode: attributes and names that the log does not have are gone, and so is data after its new end.
     fn inode(&mut self, item: &Item) -> Result<()> {
         let inode = item.key.objectid;
         for old in self.view.all(Key::new(inode, kind::XATTR_ITEM, 0), u64::MAX)? {
@@ -261,12 +261,12 @@ impl Replay<'_> {
         let Some(item) = self.view.get(key)? else { return Ok(()) };
         let f = item.fields()?;
         let mut bytes = f.bytes(0, f.len())?.to_vec();
-        let (place, count) = match f.u32_le(52)? >> 12 {
+        let (offset, count) = match f.u32_le(52)? >> 12 {
             0x4 => (16, self.name_bytes(inode)?),
             0x8 => (24, self.data_bytes(inode)?),
             _ => return Ok(()),
         };
-        bytes[place..place + 8].copy_from_slice(&count.to_le_bytes());
+        bytes[offset..offset + 8].copy_from_slice(&count.to_le_bytes());
         self.view.put(key, bytes)
     }
 

@@ -49,7 +49,8 @@ impl Replay<'_> {
         self.view.put(key, raw(&names, key.kind))
     }
 
-    /// The names that the log has of an inode, in one directory or with one hash: the inode gets these and loses others.
+    /// The names that the log has of an inode, in one directory or with one hash: the inode gets these and loses
+    /// others.
     pub(super) fn names(&mut self, item: &Item) -> Result<()> {
         let inode = item.key.objectid;
         let logged = refs(item)?;

@@ -1,4 +1,4 @@
-//! A subvolume while its log is replayed: what is read is what the replay made of it so far.
+//! A subvolume while its log is replayed: reads see all changes so far.
 
 use crate::guestfs::btrfs::directory::{DirItem, dir_items, name_hash};
 use crate::guestfs::btrfs::kind;
@@ -8,7 +8,7 @@ use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
 use std::ops::ControlFlow;
 
-/// Bytes of items that are kept in memory at most: of changed ones for all subvolumes, and of those of one list.
+/// Bytes of items that are retained in memory at most: of changed ones for all subvolumes, and of those of one list.
 const MAX_BYTES: usize = 256 << 20;
 /// What a changed item takes besides its data.
 const ITEM_BYTES: usize = 96;
@@ -47,7 +47,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Puts what is left of an item of several parts, or deletes it when nothing is.
+    /// Stores the remaining entries of an item, or deletes the item when there are none.
     pub(super) fn put_or_delete(&mut self, key: Key, data: Vec<u8>) -> Result<()> {
         if data.is_empty() { self.delete(key) } else { self.put(key, data) }
     }
@@ -148,7 +148,7 @@ fn raw(entry: &DirItem<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The kind that a directory's entry tells of an inode with this mode.
+/// The kind that a directory's entry has for an inode with this mode.
 fn entry_kind(mode: u32) -> u8 {
     match mode >> 12 {
         0x1 => 5,

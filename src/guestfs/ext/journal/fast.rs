@@ -28,7 +28,7 @@ const TAG: usize = 4;
 const NAMED: std::ops::RangeInclusive<usize> = 8 + 1..=8 + 255;
 /// Bytes of a whole inode of the first version, with the inode's number before it.
 const SMALLEST_INODE: usize = 4 + 128;
-/// Bytes of changes that are kept in memory at most.
+/// Bytes of changes that are retained in memory at most.
 const MAX_BYTES: usize = 256 << 20;
 
 /// The changes that were written whole.
@@ -44,7 +44,7 @@ pub(in crate::guestfs::ext) struct Area {
 /// A change of one inode or name.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::guestfs::ext) enum Change {
-    /// `ADD_RANGE`: a file has blocks, or space that was never written, as this extent says.
+    /// `ADD_RANGE`: a file has blocks, or space that was never written, as in this extent.
     Add { inode: u32, extent: [u8; 12] },
     /// `DEL_RANGE`: a file has a hole of `count` blocks from its block `first` on.
     Delete { inode: u32, first: u32, count: u32 },
@@ -95,7 +95,7 @@ impl Ext {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(cause) => {
-                    // Behind a whole end there may be anything: what was not written whole, or what is older.
+                    // After a whole end there may be anything: what was not written whole, or what is older.
                     if list.area.commits == 0 || list.bytes > MAX_BYTES {
                         list.area = Area { cause: Some(Box::new(cause)), ..Area::default() };
                     }

@@ -29,7 +29,7 @@ const CRC32C: u8 = 4;
 /// Bytes of the superblock that its checksum is of, and where that is.
 const SIZE: usize = 1024;
 const SUM: usize = 0xFC;
-/// Blocks of a journal that are looked at: 16 GiB with blocks of 4 KiB, sixteen times what mke2fs makes at most.
+/// The most blocks of a journal that are read: 16 GiB with blocks of 4 KiB, sixteen times what mke2fs makes at most.
 const MAX_BLOCKS: u32 = 4 << 20;
 /// Blocks that the ring has at least when it leaves room for the short form; 256 blocks of that are the default.
 const MIN_RING: u32 = 1024;

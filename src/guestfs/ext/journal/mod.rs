@@ -2,7 +2,7 @@
 //! in for which block of the volume (<https://docs.kernel.org/filesystems/ext4/journal.html>; numbers big-endian).
 //!
 //! Where checksums don't fit, this does as the kernel's `fs/jbd2/recovery.c`: what was never committed is left out, and
-//! a journal that was corrupt later is refused, because a part of it would mix old and new.
+//! a journal that was corrupt later is refused, because replaying some of it would mix old and new.
 
 mod fast;
 mod header;
@@ -31,7 +31,7 @@ pub(super) struct Copy {
     pub(super) escaped: bool,
 }
 
-/// What the journal says.
+/// What the journal holds.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     pub(super) copies: HashMap<u64, Copy>,
@@ -46,8 +46,8 @@ pub(super) struct Replay {
 impl Ext {
     /// Reads the journal in the inode `journal`.
     pub(super) fn replay(&self, journal: &Inode) -> Result<Replay> {
-        let place = self.journal_block(journal, 0)?;
-        let header = Header::parse(&self.raw_block(place)?, self.byte_of(place), self.sb.block_size)?;
+        let block = self.journal_block(journal, 0)?;
+        let header = Header::parse(&self.raw_block(block)?, self.byte_of(block), self.sb.block_size)?;
         if header.start == 0 {
             return Ok(Replay::default());
         }

@@ -25,10 +25,10 @@ const CRC32: (u8, u8) = (1, 4);
 const COMMIT_SUM: usize = 16;
 const COMMIT_TIME: usize = 48;
 const COMMIT_END: usize = 64;
-/// Revoked blocks that are kept in memory at most: a ring of 1 GiB that is half full of them.
+/// Revoked blocks that are retained in memory at most: a ring of 1 GiB that is half full of them.
 const MAX_REVOKED: usize = 8 << 20;
 
-/// What a tag says of a data block.
+/// A data block as its tag describes it.
 pub(super) struct Tag {
     /// The block of the volume that is newer.
     pub(super) block: u64,
@@ -103,10 +103,10 @@ impl Scan {
             let done = std::mem::replace(&mut walk.open, next);
             let revoked = std::mem::take(&mut walk.revoked);
             if let Some(torn) = scan.torn.filter(|_| header.sums_v1) {
-                // With one behind it, it was not the last one, which alone can have been interrupted.
-                let (expected, found) = ("the last transaction", format!("transaction {sequence} behind it"));
+                // With one after it, it was not the last one, which alone can have been interrupted.
+                let (expected, found) = ("the last transaction", format!("transaction {sequence} after it"));
                 let what = format!("transaction {torn} of the journal, whose checksum does not fit");
-                return Err(ParseError::corrupt(walk.place()?, what, expected, found).into());
+                return Err(ParseError::corrupt(walk.offset()?, what, expected, found).into());
             }
             match verdict {
                 Verdict::Stale => break,
@@ -116,7 +116,7 @@ impl Scan {
                     scan.revoked.extend(revoked.into_iter().map(|block| (block, sequence)));
                     if scan.revoked.len() > MAX_REVOKED {
                         let expected = format!("at most {MAX_REVOKED}");
-                        return Err(ParseError::corrupt(walk.place()?, "revoked blocks", expected, "more").into());
+                        return Err(ParseError::corrupt(walk.offset()?, "revoked blocks", expected, "more").into());
                     }
                     scan.transactions.push(done);
                     scan.next = sequence.wrapping_add(1);
@@ -140,7 +140,7 @@ impl Walk<'_> {
     }
 
     /// In bytes of the volume, for errors.
-    fn place(&self) -> Result<u64> {
+    fn offset(&self) -> Result<u64> {
         Ok(self.ext.byte_of(self.ext.journal_block(self.journal, self.at)?))
     }
 
@@ -162,7 +162,7 @@ impl Walk<'_> {
                 }
                 REVOKE => {
                     self.check(&f)?;
-                    // One that is stale may say anything.
+                    // A stale one may hold anything.
                     if self.suspect.is_none() {
                         self.revoke(&f)?;
                     }
@@ -174,7 +174,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Holds a block against the checksum at its end.
+    /// Checks a block against the checksum at its end.
     fn check(&mut self, f: &Fields<'_>) -> Result<()> {
         let Some(seed) = self.header.seed else { return Ok(()) };
         let end = self.header.end(f.len());
