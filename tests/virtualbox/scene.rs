@@ -80,8 +80,13 @@ pub(crate) struct Mount {
 impl Mount {
     /// Mounts with `command`, which has all arguments but the mount point.
     pub(crate) fn new(command: &mut Command) -> Result<Self, Said> {
+        Self::with_options(command, &[])
+    }
+
+    /// The same, with options after the mount point, as mount(8) has them.
+    pub(crate) fn with_options(command: &mut Command, options: &[&str]) -> Result<Self, Said> {
         let point = tempfile::Builder::new().prefix("vboximg-point-").tempdir().unwrap();
-        let answer = said(command.arg(point.path()));
+        let answer = said(command.arg(point.path()).args(options));
         if answer.code != Some(0) {
             return Err(answer);
         }

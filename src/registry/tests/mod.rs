@@ -9,6 +9,7 @@ mod oracle;
 mod parents;
 mod places;
 mod resolving;
+mod states;
 
 use super::*;
 use crate::crypt::Passwords;
