@@ -9,7 +9,7 @@ use crate::listing::{self, DiskReport, Form};
 use crate::lock;
 use crate::mount::background;
 use crate::mount::{self, Access, OnSignal, Options};
-use crate::open::{self, DiskOptions, Lookup, OpenDisk, OpenDisks};
+use crate::open::{self, DiskOptions, Lookup, OpenDisk, OpenDisks, Which};
 use crate::storage::Allowed;
 use crate::view::View;
 use clap::CommandFactory;
@@ -63,7 +63,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
-    let open = open_disks(arguments, &lookup(arguments)?, DiskOptions::default())?;
+    let open = open_disks(arguments, &lookup(arguments)?, &arguments.which(), DiskOptions::default())?;
     let reports: Vec<DiskReport> = open.disks.iter().map(|(slot, disk)| report_on(slot.clone(), disk)).collect();
     print(|out| match (arguments.json, &reports[..]) {
         (true, [report]) => listing::write_json(out, report),
@@ -93,9 +93,9 @@ fn lookup(arguments: &Arguments) -> Result<Lookup, Error> {
     Ok(Lookup { settings: arguments.settings.clone(), allowed, passwords: password::sources(arguments) })
 }
 
-/// Finds and opens the disks that the arguments name, and says what a user should know of them.
-fn open_disks(arguments: &Arguments, lookup: &Lookup, options: DiskOptions) -> Result<OpenDisks, Error> {
-    let found = lookup.find(&arguments.which(), options.writable)?;
+/// Finds and opens the disks that are meant, and says what a user should know of them.
+fn open_disks(arguments: &Arguments, lookup: &Lookup, which: &Which, options: DiskOptions) -> Result<OpenDisks, Error> {
+    let found = lookup.find(which, options.writable)?;
     warn(&found.warnings);
     let options = DiskOptions { force: arguments.force, allowed_devices: arguments.allowed_devices.clone(), ..options };
     let open = found.open(lookup, &options)?;
@@ -114,10 +114,11 @@ fn mount_disks(arguments: &Arguments, point: &Path) -> Result<(), Error> {
     let source = arguments.source_word().map(|word| word.to_string_lossy().into_owned());
     options.source = options.source.or(source);
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
-    let lookup = lookup(arguments)?;
+    let mut lookup = lookup(arguments)?;
+    let which = which_to_mount(arguments, &options, &mut lookup)?;
     let disk_options =
         DiskOptions { writable: options.writable, mount_point: Some(point.clone()), ..DiskOptions::default() };
-    let mut open = open_disks(arguments, &lookup, disk_options)?;
+    let mut open = open_disks(arguments, &lookup, &which, disk_options)?;
     // The mount may last for months, and needs the keys only.
     drop(lookup);
     let shown = View::of_open(&open, arguments.guest_filesystem, options.appearance());
@@ -133,6 +134,29 @@ fn mount_disks(arguments: &Arguments, point: &Path) -> Result<(), Error> {
     }
     mounted.serve()?;
     Ok(detached?)
+}
+
+/// The disk to mount, which fstab names in the options: the source is then where the settings are, or `none`.
+fn which_to_mount(arguments: &Arguments, options: &Options, lookup: &mut Lookup) -> Result<Which, Error> {
+    let (which, named) = (arguments.which(), options.which.clone());
+    let refuse = |option: &str, reason: &str| {
+        Err(mount::Error::Option { option: option.to_owned(), reason: reason.to_owned() }.into())
+    };
+    match (&named.machine, arguments.source_word()) {
+        (None, _) if named.disk.is_some() || named.at.is_some() => {
+            refuse("disk or at", "needs the machine; give it with vm=MACHINE")
+        }
+        (None, _) => Ok(Which { snapshot: named.snapshot.or(which.snapshot.clone()), ..which }),
+        (Some(_), None) => {
+            refuse("vm", "comes with an image or a machine before the mount point; leave one of them out")
+        }
+        (Some(_), Some(source)) => {
+            if source != "none" {
+                lookup.settings.get_or_insert_with(|| source.into());
+            }
+            Ok(named)
+        }
+    }
 }
 
 fn mount_options(arguments: &Arguments) -> Result<Options, Error> {

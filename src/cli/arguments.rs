@@ -18,6 +18,7 @@ const MOUNTS: &str = "Mounts";
 const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json]
        vboximg-mount --list --image DISK
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
+       vboximg-mount --vm MACHINE [--snapshot SNAPSHOT] [--disk DISK] [OPTIONS] MOUNT_POINT
        vboximg-mount DISK MOUNT_POINT [-o OPTION,...]
        vboximg-mount --unmount MOUNT_POINT";
 
@@ -26,6 +27,8 @@ const EXAMPLES: &str = "Examples:
   vboximg-mount -l -i disk.vdi               the volumes of a disk
   vboximg-mount -i 7b5a90ca-7739-47f6-9268-3dcc5d4d6fd1 /mnt/disk
                                              mount the disk or snapshot with this UUID
+  vboximg-mount --vm alpine --snapshot clean /mnt/disk
+                                             the same by names
   cp --sparse=always /mnt/disk/vhdd copy     copy the whole disk
   mount -o ro,loop /mnt/disk/vol0 /mnt/vol0  mount its first volume (as root)
   vboximg-mount -u /mnt/disk                 unmount it
@@ -141,8 +144,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = MOUNTS)]
     pub(super) root: bool,
 
-    /// Mount options: allow_other, allow_root, nonempty, noexec, sync, ro, fsname=NAME, uid=N, gid=N, umask=OCTAL; those of
-    /// fstab that concern others are taken, too
+    /// Mount options: allow_other, allow_root, nonempty, noexec, sync, ro, fsname=NAME, uid=N, gid=N, umask=OCTAL, and
+    /// vm=, snapshot=, at=, disk= as the options of these names; those of fstab that concern others are taken, too
     #[arg(short, value_name = "OPTION,...", help_heading = MOUNTS)]
     pub(super) options: Vec<String>,
 

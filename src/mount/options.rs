@@ -1,6 +1,7 @@
 //! The mount options: what `-o` accepts.
 
 use super::{Error, Result};
+use crate::open::{Which, parse_time};
 use crate::view::Appearance;
 
 /// Who may use the mount besides the user who mounted it.
@@ -36,10 +37,13 @@ pub struct Options {
     pub gid: Option<u32>,
     /// Permission bits that are taken from all modes.
     pub umask: u16,
+    /// The machine, snapshot and disk that stand in fstab's options in place of an image.
+    pub which: Which,
 }
 
 /// Options that have an effect, for the message on an unknown one.
-const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL";
+const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL, \
+                     vm=MACHINE, snapshot=NAME, at=TIME, disk=DISK";
 
 /// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter
 /// for a disk. They are those of mount(8), fstab(5) and systemd.mount(5), and of other FUSE programs. No device and no
@@ -165,6 +169,16 @@ impl Options {
             ("noexec", None) => self.noexec = true,
             ("sync", None) => self.sync = true,
             ("fsname", Some(value)) if !value.is_empty() => self.source = Some(value.to_owned()),
+            ("vm", Some(value)) => self.which.machine = Some(unquoted(value)),
+            ("snapshot", Some(value)) if self.which.at.is_none() => self.which.snapshot = Some(unquoted(value)),
+            ("at", Some(value)) if self.which.snapshot.is_none() => {
+                let time = parse_time(&unquoted(value));
+                self.which.at = Some(time.map_err(|hint| bad(word, &format!("needs a time: {hint}")))?);
+            }
+            ("snapshot" | "at", Some(_)) => {
+                return Err(bad(word, "contradicts the other one of snapshot and at; leave one of them out"));
+            }
+            ("disk", Some(value)) => self.which.disk = Some(unquoted(value)),
             ("uid", Some(value)) => self.uid = Some(number(word, value)?),
             ("gid", Some(value)) => self.gid = Some(number(word, value)?),
             ("umask", Some(value)) => {
@@ -181,6 +195,12 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// A value without the quotes around it, which let it have commas.
+fn unquoted(value: &str) -> String {
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    inner.unwrap_or(value).to_owned()
 }
 
 /// Whether an option is for the programs that read fstab, by its name: mount(8) of today and later ones.
@@ -220,8 +240,21 @@ mod tests {
             uid: Some(7),
             gid: Some(8),
             umask: 0o27,
+            which: Which::default(),
         };
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn takes_the_disk_of_a_machine() {
+        let which = parse("ro,vm=\"a, b\",snapshot=With tools,disk=SATA-0-0").unwrap().which;
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!((which.machine, which.snapshot), (text("a, b"), text("With tools")));
+        assert_eq!((which.disk, which.at), (text("SATA-0-0"), None));
+        assert!(parse("vm=a,at=2026-11-23").unwrap().which.at.is_some());
+        for refused in ["at=never", "at=2026-11-23,snapshot=b", "snapshot=b,at=2026-11-23"] {
+            assert!(matches!(parse(refused), Err(Error::Option { .. })), "{refused}");
+        }
     }
 
     #[test]

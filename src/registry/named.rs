@@ -3,6 +3,7 @@
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Error, MachineEntry, Medium, Snapshot};
 use std::borrow::Cow;
+use std::path::Path;
 use uuid::Uuid;
 
 /// The hexadecimal digits of a UUID by which it may be known at least.
@@ -23,6 +24,10 @@ pub(super) trait Named {
     fn uuid(&self) -> Uuid;
     /// Its name.
     fn name(&self) -> Cow<'_, str>;
+    /// Its name, or what of it is worth a comparison with a mistyped one.
+    fn stem(&self) -> Cow<'_, str> {
+        self.name()
+    }
     /// Its name and UUID, to tell it apart from others.
     fn describe(&self) -> String {
         format!("{:?} ({})", self.name(), self.uuid())
@@ -67,6 +72,11 @@ impl Named for Medium {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Owned(self.file_name())
+    }
+
+    fn stem(&self) -> Cow<'_, str> {
+        let name = self.file_name();
+        Cow::Owned(Path::new(&name).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()))
     }
 
     fn describe(&self) -> String {
@@ -120,7 +130,7 @@ pub(super) fn ambiguous<'a, T: Named + 'a>(
 /// The things whose names are like `what`, as a question; none when there are none.
 pub(super) fn did_you_mean<'a, T: Named + 'a>(all: impl Iterator<Item = &'a T>, what: &str) -> Option<String> {
     let lower = what.to_lowercase();
-    let scored = all.map(|one| (similarity(&lower, &one.name().to_lowercase()), one));
+    let scored = all.map(|one| (similarity(&lower, &one.stem().to_lowercase()), one));
     let mut near: Vec<(f64, &T)> = scored.filter(|(score, _)| *score >= SIMILAR).collect();
     near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     (!near.is_empty()).then(|| format!("did you mean {}?", list(near.into_iter().map(|(_, one)| one.describe()))))

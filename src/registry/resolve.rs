@@ -130,7 +130,8 @@ fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
         what.as_encoded_bytes().starts_with(b":iprtvfs:").then(|| hint.to_owned())
     };
     let hint = explain(registry, what).or_else(chain).unwrap_or_else(|| {
-        let near = || named::did_you_mean(registry?.media.iter().map(|(_, medium)| medium), what.to_str()?);
+        let stem = || Path::new(what).file_stem()?.to_str();
+        let near = || named::did_you_mean(registry?.media.iter().map(|(_, medium)| medium), stem()?);
         let near = near().map_or_else(String::new, |near| format!("; {near}"));
         format!("there is no file {}, and it is no UUID{near}", path.display())
     });

@@ -65,8 +65,13 @@ pub(crate) struct Mount {
 impl Mount {
     /// Mounts with `command`, which has all arguments but the mount point.
     pub(crate) fn new(command: &mut Command) -> Result<Self, Printed> {
+        Self::with_options(command, &[])
+    }
+
+    /// The same, with options after the mount point, as mount(8) has them.
+    pub(crate) fn with_options(command: &mut Command, options: &[&str]) -> Result<Self, Printed> {
         let point = tempfile::Builder::new().prefix("vboximg-point-").tempdir().unwrap();
-        let answer = printed(command.arg(point.path()));
+        let answer = printed(command.arg(point.path()).args(options));
         if answer.code != Some(0) {
             return Err(answer);
         }

@@ -107,7 +107,7 @@ fn a_name_that_several_have_is_ambiguous() {
     assert_eq!(
         message(&error),
         format!(
-            "The machine name \"twin\" means more than one: \"twin\" ({}), \"twin\" ({}); give the UUID, or the .vbox \
+            "The machine \"twin\" means more than one: \"twin\" ({}), \"twin\" ({}); give the UUID, or the .vbox \
              file with --settings",
             uuid(12),
             uuid(13)
@@ -156,7 +156,7 @@ fn suggests_similar_names() {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         message(&error)
     };
-    let alpine = format!("similar names are \"Alpine\" ({})", uuid(10));
+    let alpine = format!("did you mean \"Alpine\" ({})?", uuid(10));
     assert_eq!(hint("alpin"), format!("The machine \"alpin\" is not known: {alpine}"));
     assert_eq!(hint("Aplnie"), format!("The machine \"Aplnie\" is not known: {alpine}"));
     assert!(hint("xyz").contains("is not known: the machines are \"Alpine\""), "{}", hint("xyz"));

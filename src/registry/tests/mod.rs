@@ -9,6 +9,7 @@ mod oracle;
 mod parents;
 mod resolving;
 mod settings_sources;
+mod states;
 
 use super::*;
 use crate::crypt::Passwords;

@@ -84,9 +84,12 @@ fn suggests_the_media_of_a_machine_or_snapshot() {
     let (lab, registry) = lab();
     let current = lab.path("");
     let [one, two, three] = [uuid(1), uuid(2), uuid(3)];
-    let disks = format!("the disks {two} (SATA 0:0 2.vdi), {three} (SATA 1:0 data.vdi); give one of the disks");
+    let disks = format!(
+        "the disks {two} (SATA 0:0 2.vdi), {three} (SATA 1:0 data.vdi); give one of the disks, or name it by --vm and --snapshot"
+    );
     let machine = format!("the machine \"vm\", which has {disks}");
-    let disks = format!("the disks {one} (SATA 0:0 base.vdi); give one of the disks");
+    let disks =
+        format!("the disks {one} (SATA 0:0 base.vdi); give one of the disks, or name it by --vm and --snapshot");
     let snapshot = format!("the snapshot \"fresh\" of the machine \"vm\", which has {disks}");
     for (n, what) in [(10, &machine), (20, &snapshot)] {
         let uuid = uuid(n);
@@ -100,13 +103,23 @@ fn suggests_the_media_of_a_machine_or_snapshot() {
             assert_eq!(failure(&registry, name, current), expected);
         }
     }
-    assert_eq!(
-        failure(&registry, "data.vdi", &current),
-        format!(
-            "The image \"data.vdi\" is not known: there is no such file here; media of that name are {three} ({})",
-            lab.path("vm/data.vdi").display()
-        )
-    );
+}
+
+#[test]
+fn finds_a_medium_by_its_file_name_or_the_beginning_of_its_uuid() {
+    let (lab, registry) = lab();
+    let found = |what: &str| names(&resolve(Some(&registry), what, &lab.path("")).unwrap());
+    assert_eq!(found("data.vdi"), ["data.vdi"]);
+    assert_eq!(found("Data.VDI"), ["data.vdi"]);
+    // A file that is there goes first.
+    lab.write("data.vdi", vdi(9, 2));
+    assert_eq!(found("data.vdi"), ["data.vdi", "2.vdi", "base.vdi"]);
+    let error = resolve(Some(&registry), "0000", &lab.path("")).unwrap_err();
+    let text = message(&error);
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(text.starts_with("The image \"0000\" means more than one: ") && text.contains("give the UUID"), "{text}");
+    let text = failure(&registry, "dat.vdi", &lab.path(""));
+    assert!(text.ends_with(&format!("did you mean {} ({})?", uuid(3), lab.path("vm/data.vdi").display())), "{text}");
 }
 
 #[test]
