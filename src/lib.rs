@@ -16,6 +16,7 @@
 //! * [`view`]: the tree of names over what is open
 //! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
+//! * [`verbs`]: listing, reading, finding and hashing the files of a view
 //! * [`cli`]: the command line
 //!
 //! The library prints nothing; it reports through return values and the `log` crate.
@@ -33,6 +34,7 @@ pub mod ondisk;
 pub mod open;
 pub mod registry;
 pub mod storage;
+pub mod verbs;
 pub mod view;
 pub mod volume;
 

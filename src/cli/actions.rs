@@ -2,6 +2,8 @@
 
 use super::arguments::{Action, Arguments};
 use super::error::Error;
+use super::verbs::VerbLine;
+use super::which::WhichDisk;
 use super::{password, problems, terminal};
 use crate::guestfs::Content;
 use crate::image;
@@ -30,7 +32,9 @@ pub(super) fn run(
         Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
         Action::Unmount { point } => mount::unmount(point)?,
         Action::Complete { shell } => print(|mut out| {
-            clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
+            let verbs = VerbLine::command();
+            let mut command = Arguments::command().subcommands(verbs.get_subcommands().cloned());
+            clap_complete::generate(shell, &mut command, terminal::NAME, &mut out);
             Ok(())
         })?,
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
@@ -44,7 +48,7 @@ pub(super) fn run(
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     // The kernel takes longer to give its table of locks than a small registry takes to be read.
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
-    let lookup = lookup(arguments)?;
+    let lookup = lookup(&arguments.which)?;
     let mut registry = lookup.registry(arguments.vm.as_deref())?;
     let report = listing::collect(&registry, arguments.vm.as_deref(), &prober, &lookup.allowed)?;
     if !arguments.json {
@@ -64,7 +68,12 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn list_volumes(arguments: &Arguments, disk: &OsStr) -> Result<(), Error> {
-    let disk = open_disk(arguments, &lookup(arguments)?, disk, DiskOptions::default())?;
+    let disk = open_disk(
+        &arguments.which,
+        &lookup(&arguments.which)?,
+        disk,
+        DiskOptions { force: arguments.force, ..DiskOptions::default() },
+    )?;
     warn(&disk.warnings);
     let mut contents: Vec<Content> = disk.contents().into_iter().map(|volume| volume.content).collect();
     contents.extend(disk.whole_content());
@@ -83,40 +92,48 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
 }
 
 /// Where the arguments say that machines and disks are to be found.
-fn lookup(arguments: &Arguments) -> Result<Lookup, Error> {
-    let allowed = Allowed::new(&arguments.allow_files).map_err(image::Error::from).map_err(open::Error::from)?;
-    Ok(Lookup { settings: arguments.settings.clone(), allowed, passwords: password::sources(arguments) })
+pub(super) fn lookup(which: &WhichDisk) -> Result<Lookup, Error> {
+    let allowed = Allowed::new(&which.allow_files).map_err(image::Error::from).map_err(open::Error::from)?;
+    Ok(Lookup { settings: which.settings.clone(), allowed, passwords: password::sources(which) })
 }
 
 /// Finds and opens the disk that the arguments name, and says what was found on the way.
-fn open_disk(arguments: &Arguments, lookup: &Lookup, disk: &OsStr, options: DiskOptions) -> Result<OpenDisk, Error> {
+pub(super) fn open_disk(
+    which: &WhichDisk,
+    lookup: &Lookup,
+    disk: &OsStr,
+    options: DiskOptions,
+) -> Result<OpenDisk, Error> {
     let found = lookup.chain(disk, options.writable)?;
     warn(&found.warnings);
     let options = DiskOptions {
-        force: arguments.force,
-        internal_snapshot: arguments.snapshot.clone(),
-        allowed_devices: arguments.allowed_devices.clone(),
+        internal_snapshot: which.snapshot.clone(),
+        allowed_devices: which.allowed_devices.clone(),
         ..options
     };
     Ok(OpenDisk::open(lookup, found.chain, &options)?)
 }
 
-fn warn(warnings: &[String]) {
+pub(super) fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
 }
 
 /// Mounts a disk and serves it until it is unmounted.
 fn mount_disk(arguments: &Arguments, disk: &OsStr, point: &Path) -> Result<(), Error> {
     let mut options = mount_options(arguments)?;
-    if arguments.image.is_none() && options.source.is_none() {
+    if arguments.which.image.is_none() && options.source.is_none() {
         // So that mount(8) finds its line of fstab in the mount table again.
         options.source = Some(disk.to_string_lossy().into_owned());
     }
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
-    let lookup = lookup(arguments)?;
-    let disk_options =
-        DiskOptions { writable: options.writable, mount_point: Some(point.clone()), ..DiskOptions::default() };
-    let mut disk = open_disk(arguments, &lookup, disk, disk_options)?;
+    let lookup = lookup(&arguments.which)?;
+    let disk_options = DiskOptions {
+        writable: options.writable,
+        force: arguments.force,
+        mount_point: Some(point.clone()),
+        ..DiskOptions::default()
+    };
+    let mut disk = open_disk(&arguments.which, &lookup, disk, disk_options)?;
     // The mount may last for months, and needs the keys only.
     drop(lookup);
     warn(&disk.warnings);

@@ -1,7 +1,7 @@
 //! The options as clap types.
 
 use super::spelling;
-use crate::crypt::PasswordFile;
+use super::which::WhichDisk;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
@@ -9,7 +9,6 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 const WHAT: &str = "What to do";
-const DISK: &str = "Which disk";
 const LISTS: &str = "Lists";
 const MOUNTS: &str = "Mounts";
 
@@ -67,14 +66,8 @@ pub(super) struct Arguments {
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = WHAT)]
     version: Option<bool>,
 
-    /// The disk or snapshot: the UUID of a medium, or the path of an image file
-    #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) image: Option<OsString>,
-
-    /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
-    /// machines, or a single .vbox file
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
-    pub(super) settings: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) which: WhichDisk,
 
     /// Only this machine: its UUID or its name
     #[arg(long, value_name = "MACHINE", requires = "list", conflicts_with = "words", help_heading = LISTS)]
@@ -91,24 +84,6 @@ pub(super) struct Arguments {
     /// List more; say on standard error what is found, locked and opened
     #[arg(short, long, help_heading = LISTS)]
     pub(super) verbose: bool,
-
-    /// The snapshot that the image file itself has, by its name or id (QCOW, Parallels)
-    #[arg(long, value_name = "NAME", help_heading = DISK)]
-    pub(super) snapshot: Option<String>,
-
-    /// Read this device where an image names it: a VMDK of a whole disk or of partitions
-    #[arg(long = "allow-device", value_name = "PATH", value_hint = ValueHint::FilePath, requires = "image",
-          help_heading = DISK)]
-    pub(super) allowed_devices: Vec<PathBuf>,
-
-    /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
-    /// key of several. Without it the terminal is asked
-    #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) password_files: Vec<PasswordFile>,
-
-    /// A file that images may name although it is neither next to them nor below their directory; may be repeated
-    #[arg(long = "allow-file", value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) allow_files: Vec<PathBuf>,
 
     /// Let writes through to the disk
     #[arg(long, help_heading = MOUNTS)]
@@ -188,8 +163,10 @@ impl Arguments {
             return Ok(Action::Unmount { point });
         }
         let word = |at: usize| self.words.get(at).map(OsString::as_os_str);
-        match (self.image.as_deref(), word(0), word(1)) {
-            (None, ..) if self.list && self.snapshot.is_some() => missing("whose snapshot? Give the disk with --image"),
+        match (self.which.image.as_deref(), word(0), word(1)) {
+            (None, ..) if self.list && self.which.snapshot.is_some() => {
+                missing("whose snapshot? Give the disk with --image")
+            }
             (None, ..) if self.list => Ok(Action::ListMachines),
             (Some(disk), ..) if self.list => Ok(Action::ListVolumes { disk }),
             (Some(_), Some(_), Some(_)) => {

@@ -94,7 +94,8 @@ impl Image {
     /// The names that the kernel shows of the image as it is now.
     fn kernels(&self, options: &str) -> BTreeSet<String> {
         let script = format!("cd $1; mount -o {options} image m; ls m/many 2>/dev/null || :; umount m");
-        let bash = Command::new("bash").args(["-euc", &script, "sh"]).arg(self.mounted.directory.path()).output().unwrap();
+        let bash =
+            Command::new("bash").args(["-euc", &script, "sh"]).arg(self.mounted.directory.path()).output().unwrap();
         assert!(bash.status.success(), "{bash:?}");
         String::from_utf8(bash.stdout).unwrap().lines().map(str::to_owned).collect()
     }
