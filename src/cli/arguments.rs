@@ -16,13 +16,24 @@ const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [-
        vboximg-mount --list --image DISK
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
        vboximg-mount DISK MOUNT_POINT [-o OPTION,...]
-       vboximg-mount --unmount MOUNT_POINT";
+       vboximg-mount --unmount MOUNT_POINT
+       vboximg-mount VERB --image DISK [OPTIONS] [PATH...]";
 
-const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str =
+    "Verbs, for which nothing is mounted (VERB --help has their options; PATH is what a mount with -g shows):
+  ls [-lRa] [PATH...]         list files
+  cat PATH...                 write their bytes to standard output
+  cp [-rp] PATH... DIRECTORY  copy them to this host
+  find [PATH...]              print the paths of those that meet conditions
+  stat [PATH...]              show their attributes
+  hash PATH...                print their SHA-256
+
+Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots
   vboximg-mount -l -i disk.vdi               the volumes of a disk
   vboximg-mount -i 7b5a90ca-7739-47f6-9268-3dcc5d4d6fd1 /mnt/disk
                                              mount the disk or snapshot with this UUID
+  vboximg-mount cp -r -i disk.vdi fs0/etc .  copy a directory out of its first volume
   cp --sparse=always /mnt/disk/vhdd copy     copy the whole disk
   mount -o ro,loop /mnt/disk/vol0 /mnt/vol0  mount its first volume (as root)
   vboximg-mount -u /mnt/disk                 unmount it

@@ -1,7 +1,7 @@
 //! The error of the program: what could not be opened, listed or mounted.
 
 use crate::error_kind::ErrorKind;
-use crate::{listing, mount, open, registry, verbs};
+use crate::{copy, listing, mount, open, registry, verbs};
 
 /// Any failure of the program.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub(super) enum Error {
     /// A verb as a whole.
     #[error(transparent)]
     Verb(Box<verbs::Error>),
+    /// Copying as a whole.
+    #[error(transparent)]
+    Copy(Box<copy::Error>),
 }
 
 impl Error {
@@ -28,6 +31,7 @@ impl Error {
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
             Self::Verb(e) => e.kind(),
+            Self::Copy(e) => e.kind(),
         }
     }
 }
@@ -59,5 +63,11 @@ impl From<mount::Error> for Error {
 impl From<verbs::Error> for Error {
     fn from(error: verbs::Error) -> Self {
         Self::Verb(Box::new(error))
+    }
+}
+
+impl From<copy::Error> for Error {
+    fn from(error: copy::Error) -> Self {
+        Self::Copy(Box::new(error))
     }
 }

@@ -5,7 +5,8 @@ use super::values;
 use crate::cli::which::WhichDisk;
 use crate::verbs::SizeTest;
 use crate::view::Kind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use globset::GlobMatcher;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -60,6 +61,21 @@ pub(super) enum Verb {
         /// The files
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
+    },
+    /// Copy files to a directory of this host, with times, modes, links and holes
+    #[command(after_help = PATHS, override_usage = "vboximg-mount cp [OPTIONS] --image <DISK> <PATH>... <DIRECTORY>")]
+    Cp {
+        #[command(flatten)]
+        common: Common,
+        /// Directories with all in them; links are copied as links
+        #[arg(short, short_alias = 'R', long)]
+        recursive: bool,
+        /// Keep owners and extended attributes too, and as root copy devices, pipes and sockets
+        #[arg(short, long)]
+        preserve: bool,
+        /// The files, and the directory of this host that they are copied to; for one file it may be a new name
+        #[arg(value_name = "PATH", required = true, num_args = 2.., value_hint = ValueHint::AnyPath)]
+        words: Vec<PathBuf>,
     },
     /// Print the paths of files that meet all conditions
     #[command(after_help = PATHS)]
@@ -126,6 +142,7 @@ impl Verb {
         match self {
             Self::Ls { common, .. }
             | Self::Cat { common, .. }
+            | Self::Cp { common, .. }
             | Self::Find { common, .. }
             | Self::Stat { common, .. }
             | Self::Hash { common, .. } => common,
@@ -134,11 +151,14 @@ impl Verb {
 
     /// The paths of the view; the top where none are given.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        let (Self::Ls { paths, .. }
-        | Self::Cat { paths, .. }
-        | Self::Find { paths, .. }
-        | Self::Stat { paths, .. }
-        | Self::Hash { paths, .. }) = self;
+        let paths: &[PathBuf] = match self {
+            Self::Ls { paths, .. }
+            | Self::Cat { paths, .. }
+            | Self::Find { paths, .. }
+            | Self::Stat { paths, .. }
+            | Self::Hash { paths, .. } => paths,
+            Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
+        };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }
     }
 }
@@ -172,7 +192,12 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
     if line.verb.common().which.image.is_none() {
         let message = "which disk? Give it with --image";
-        return Err(VerbLine::command().error(clap::error::ErrorKind::MissingRequiredArgument, message));
+        let mut command = VerbLine::command();
+        command.build();
+        let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
+        return Err(own
+            .map_or_else(VerbLine::command, |own| own.clone())
+            .error(ErrorKind::MissingRequiredArgument, message));
     }
     Ok(line)
 }
