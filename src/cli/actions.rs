@@ -31,11 +31,13 @@ pub(super) fn run(
         Action::ListMachines => list_machines(arguments)?,
         Action::ListVolumes { disk } => list_volumes(arguments, disk)?,
         Action::Unmount { point } => mount::unmount(point)?,
-        Action::Complete { shell } => print(|mut out| {
+        Action::Complete { shell } => print(|out| {
             let verbs = VerbLine::command();
             let mut command = Arguments::command().subcommands(verbs.get_subcommands().cloned());
-            clap_complete::generate(shell, &mut command, terminal::NAME, &mut out);
-            Ok(())
+            // To memory first: it panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, terminal::NAME, &mut script);
+            Ok(out.write_all(&script)?)
         })?,
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
             return Ok(run_in_background()?);

@@ -1,7 +1,7 @@
 //! `cat`: the bytes of files.
 
 use super::{Error, Links, Report, Result, Sink, locate};
-use crate::view::{self, View};
+use crate::view::{self, Kind, View};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are read at a time.
@@ -35,7 +35,10 @@ pub fn cat(view: &View, paths: &[PathBuf], range: Range, out: &mut dyn Sink, rep
 pub(super) fn one(view: &View, path: &Path, range: Range, out: &mut dyn Sink) -> Result<()> {
     let found = locate(view, path, Links::Follow)?.attributes;
     let wrong = Error::at(path);
-    // For what has no bytes, such as a directory.
+    if found.kind == Kind::Directory {
+        return Err(wrong(view::Error::IsDirectory));
+    }
+    // For what has no bytes, such as a device.
     view.read(found.inode, 0, &mut []).map_err(&wrong)?;
     let end = range.length.map_or(found.size, |length| range.offset.saturating_add(length).min(found.size));
     let mut buf = vec![0; CHUNK];

@@ -50,7 +50,9 @@ pub fn ls(view: &View, paths: &[PathBuf], form: Form, out: &mut dyn Write, repor
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     // As ls(1) has it: in the long form a link is listed, else the directory that it leads to.
     let links = if form.long { Links::Keep } else { Links::Follow };
-    for path in paths {
+    let mut sorted: Vec<&PathBuf> = paths.iter().collect();
+    sorted.sort_unstable();
+    for path in sorted {
         match locate(view, path, links).or_else(|e| locate(view, path, Links::Keep).map_err(|_| e)) {
             Ok(Found { attributes, .. }) if attributes.kind == Kind::Directory => {
                 directories.push((path.clone(), attributes.inode));
