@@ -16,11 +16,14 @@
 //! * [`view`]: the tree of names over what is open
 //! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
+//! * [`verbs`]: listing, reading, finding and hashing the files of a view
+//! * [`copy`]: copying them to the host
 //! * [`cli`]: the command line
 //!
 //! The library prints nothing; it reports through return values and the `log` crate.
 
 pub mod cli;
+pub mod copy;
 pub mod crypt;
 pub mod disk;
 pub mod error_kind;
@@ -33,6 +36,7 @@ pub mod ondisk;
 pub mod open;
 pub mod registry;
 pub mod storage;
+pub mod verbs;
 pub mod view;
 pub mod volume;
 

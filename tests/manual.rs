@@ -6,10 +6,14 @@ use std::process::Command;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/man/vboximg-mount.1");
 
-/// The long options that `--help` describes, in lines such as `  -i, --image <DISK>  The disk`.
+/// The long options that `--help` describes, of all verbs too, in lines such as `  -i, --image <DISK>  The disk`.
 fn options_of_the_program() -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).arg("--help").output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).args(words).arg("--help").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let verbs = ["ls", "cat", "cp", "find", "stat", "hash"].map(|verb| help(&[verb]));
+    let help = help(&[]) + &verbs.concat();
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let flags = lines
         .filter_map(|line| line.split("  ").next()?.split([' ', '=', '[']).find_map(|word| word.strip_prefix("--")));

@@ -2,6 +2,8 @@
 
 use super::arguments::{Action, Arguments};
 use super::error::Error;
+use super::verbs::VerbLine;
+use super::which::WhichDisk;
 use super::{password, problems, terminal};
 use crate::guestfs::Content;
 use crate::image;
@@ -28,9 +30,13 @@ pub(super) fn run(
         Action::ListMachines => list_machines(arguments)?,
         Action::ListVolumes => list_volumes(arguments)?,
         Action::Unmount { point } => mount::unmount(point)?,
-        Action::Complete { shell } => print(|mut out| {
-            clap_complete::generate(shell, &mut Arguments::command(), terminal::NAME, &mut out);
-            Ok(())
+        Action::Complete { shell } => print(|out| {
+            let verbs = VerbLine::command();
+            let mut command = Arguments::command().subcommands(verbs.get_subcommands().cloned());
+            // To memory first: it panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, terminal::NAME, &mut script);
+            Ok(out.write_all(&script)?)
         })?,
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
             return Ok(run_in_background()?);
@@ -43,9 +49,9 @@ pub(super) fn run(
 fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     // The kernel takes longer to give its table of locks than a small registry takes to be read.
     let prober = if mount::table::has_ours() { lock::Prober::new() } else { lock::Prober::of_lock_files() };
-    let lookup = lookup(arguments)?;
-    let mut registry = lookup.registry(arguments.vm.as_deref())?;
-    let report = listing::collect(&registry, arguments.vm.as_deref(), &prober, &lookup.allowed)?;
+    let lookup = lookup(&arguments.which)?;
+    let mut registry = lookup.registry(arguments.which.vm.as_deref())?;
+    let report = listing::collect(&registry, arguments.which.vm.as_deref(), &prober, &lookup.allowed)?;
     if !arguments.json {
         problems::warn_of(&registry);
     }
@@ -54,7 +60,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),
     })?;
-    if let Some(error) = open::failure(&mut registry, arguments.vm.as_deref()) {
+    if let Some(error) = open::failure(&mut registry, arguments.which.vm.as_deref()) {
         return Err(error.into());
     }
     // The process ends, which gives the memory back at once; piece by piece takes a tenth of the time of a long list.
@@ -63,7 +69,12 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
 }
 
 fn list_volumes(arguments: &Arguments) -> Result<(), Error> {
-    let open = open_disks(arguments, &lookup(arguments)?, &arguments.which(), DiskOptions::default())?;
+    let open = open_disks(
+        &arguments.which,
+        &lookup(&arguments.which)?,
+        &arguments.which(),
+        DiskOptions { force: arguments.force, ..DiskOptions::default() },
+    )?;
     let reports: Vec<DiskReport> = open.disks.iter().map(|(slot, disk)| report_on(slot.clone(), disk)).collect();
     print(|out| match (arguments.json, &reports[..]) {
         (true, [report]) => listing::write_json(out, report),
@@ -88,22 +99,27 @@ fn print(write: impl FnOnce(&mut dyn Write) -> listing::Result<()>) -> Result<()
 }
 
 /// Where the arguments say that machines and disks are to be found.
-fn lookup(arguments: &Arguments) -> Result<Lookup, Error> {
-    let allowed = Allowed::new(&arguments.allow_files).map_err(image::Error::from).map_err(open::Error::from)?;
-    Ok(Lookup { settings: arguments.settings.clone(), allowed, passwords: password::sources(arguments) })
+pub(super) fn lookup(which: &WhichDisk) -> Result<Lookup, Error> {
+    let allowed = Allowed::new(&which.allow_files).map_err(image::Error::from).map_err(open::Error::from)?;
+    Ok(Lookup { settings: which.settings.clone(), allowed, passwords: password::sources(which) })
 }
 
 /// Finds and opens the disks that are meant, and says what a user should know of them.
-fn open_disks(arguments: &Arguments, lookup: &Lookup, which: &Which, options: DiskOptions) -> Result<OpenDisks, Error> {
+pub(super) fn open_disks(
+    arguments: &WhichDisk,
+    lookup: &Lookup,
+    which: &Which,
+    options: DiskOptions,
+) -> Result<OpenDisks, Error> {
     let found = lookup.find(which, options.writable)?;
     warn(&found.warnings);
-    let options = DiskOptions { force: arguments.force, allowed_devices: arguments.allowed_devices.clone(), ..options };
+    let options = DiskOptions { allowed_devices: arguments.allowed_devices.clone(), ..options };
     let open = found.open(lookup, &options)?;
     warn(&open.warnings);
     Ok(open)
 }
 
-fn warn(warnings: &[String]) {
+pub(super) fn warn(warnings: &[String]) {
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
 }
 
@@ -114,11 +130,15 @@ fn mount_disks(arguments: &Arguments, point: &Path) -> Result<(), Error> {
     let source = arguments.source_word().map(|word| word.to_string_lossy().into_owned());
     options.source = options.source.or(source);
     let point = std::path::absolute(point).unwrap_or_else(|_| point.to_path_buf());
-    let mut lookup = lookup(arguments)?;
+    let mut lookup = lookup(&arguments.which)?;
     let which = which_to_mount(arguments, &options, &mut lookup)?;
-    let disk_options =
-        DiskOptions { writable: options.writable, mount_point: Some(point.clone()), ..DiskOptions::default() };
-    let mut open = open_disks(arguments, &lookup, &which, disk_options)?;
+    let disk_options = DiskOptions {
+        writable: options.writable,
+        force: arguments.force,
+        mount_point: Some(point.clone()),
+        ..DiskOptions::default()
+    };
+    let mut open = open_disks(&arguments.which, &lookup, &which, disk_options)?;
     // The mount may last for months, and needs the keys only.
     drop(lookup);
     let shown = View::of_open(&open, arguments.guest_filesystem, options.appearance());

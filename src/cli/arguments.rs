@@ -1,17 +1,15 @@
 //! The options as clap types.
 
 use super::spelling;
-use crate::crypt::PasswordFile;
-use crate::open::{Which, parse_time};
+use super::which::WhichDisk;
+use crate::open::Which;
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgGroup, CommandFactory, Parser, ValueHint};
+use clap::{ArgAction, CommandFactory, Parser, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 const WHAT: &str = "What to do";
-const DISK: &str = "Which disk";
 const LISTS: &str = "Lists";
 const MOUNTS: &str = "Mounts";
 
@@ -20,15 +18,26 @@ const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [-
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
        vboximg-mount --vm MACHINE [--snapshot SNAPSHOT] [--disk DISK] [OPTIONS] MOUNT_POINT
        vboximg-mount DISK MOUNT_POINT [-o OPTION,...]
-       vboximg-mount --unmount MOUNT_POINT";
+       vboximg-mount --unmount MOUNT_POINT
+       vboximg-mount VERB --image DISK [OPTIONS] [PATH...]";
 
-const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str =
+    "Verbs, for which nothing is mounted (VERB --help has their options; PATH is what a mount with -g shows):
+  ls [-lRa] [PATH...]         list files
+  cat PATH...                 write their bytes to standard output
+  cp [-rp] PATH... DIRECTORY  copy them to this host
+  find [PATH...]              print the paths of those that meet conditions
+  stat [PATH...]              show their attributes
+  hash PATH...                print their SHA-256
+
+Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots
   vboximg-mount -l -i disk.vdi               the volumes of a disk
   vboximg-mount -i 7b5a90ca-7739-47f6-9268-3dcc5d4d6fd1 /mnt/disk
                                              mount the disk or snapshot with this UUID
   vboximg-mount --vm alpine --snapshot clean /mnt/disk
                                              the same by names
+  vboximg-mount cp -r -i disk.vdi fs0/etc .  copy a directory out of its first volume
   cp --sparse=always /mnt/disk/vhdd copy     copy the whole disk
   mount -o ro,loop /mnt/disk/vol0 /mnt/vol0  mount its first volume (as root)
   vboximg-mount -u /mnt/disk                 unmount it
@@ -46,7 +55,6 @@ Nothing can be written without --rw.";
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    group = ArgGroup::new("which").args(["image", "vm"]),
     max_term_width = 100
 )]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
@@ -73,34 +81,8 @@ pub(super) struct Arguments {
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = WHAT)]
     version: Option<bool>,
 
-    /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may be
-    /// cut to 4 digits or more
-    #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) image: Option<OsString>,
-
-    /// The machine that has the disk: its name or UUID. With --list alone, only this machine. A machine with several disks
-    /// is mounted whole
-    #[arg(long, value_name = "MACHINE", help_heading = DISK)]
-    pub(super) vm: Option<String>,
-
-    /// The snapshot of the machine: its name or UUID, or current. With --image, the one that the image file itself has, by
-    /// its name or id (QCOW, Parallels)
-    #[arg(long, value_name = "SNAPSHOT", help_heading = DISK)]
-    pub(super) snapshot: Option<String>,
-
-    /// The newest snapshot of the machine at that time: 2026-11-23, 2026-11-23T13:49:19Z, "2 days ago"
-    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "vm",
-          conflicts_with_all = ["snapshot", "image"], help_heading = DISK)]
-    at: Option<SystemTime>,
-
-    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base
-    #[arg(long, value_name = "DISK", requires = "vm", conflicts_with = "image", help_heading = DISK)]
-    disk: Option<String>,
-
-    /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
-    /// machines, or a single .vbox file
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
-    pub(super) settings: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) which: WhichDisk,
 
     /// One line for each disk and snapshot
     #[arg(short, long, requires = "list", conflicts_with = "words", help_heading = LISTS)]
@@ -113,20 +95,6 @@ pub(super) struct Arguments {
     /// List more; say on standard error what is found, locked and opened
     #[arg(short, long, help_heading = LISTS)]
     pub(super) verbose: bool,
-
-    /// Read this device where an image names it: a VMDK of a whole disk or of partitions
-    #[arg(long = "allow-device", value_name = "PATH", value_hint = ValueHint::FilePath, requires = "which",
-          help_heading = DISK)]
-    pub(super) allowed_devices: Vec<PathBuf>,
-
-    /// The password of an encrypted disk or machine is the first line of FILE; - is standard input, ID=FILE is for one
-    /// key of several. Without it the terminal is asked
-    #[arg(long = "password-file", value_name = "[ID=]FILE", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) password_files: Vec<PasswordFile>,
-
-    /// A file that images may name although it is neither next to them nor below their directory; may be repeated
-    #[arg(long = "allow-file", value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = DISK)]
-    pub(super) allow_files: Vec<PathBuf>,
 
     /// Let writes through to the disk
     #[arg(long, help_heading = MOUNTS)]
@@ -198,9 +166,8 @@ impl Arguments {
 
     /// The disk that they name.
     pub(super) fn which(&self) -> Which {
-        let image = self.image.clone().or_else(|| self.source_word().cloned());
-        let Self { vm: machine, snapshot, at, disk, .. } = self;
-        Which { image, machine: machine.clone(), snapshot: snapshot.clone(), at: *at, disk: disk.clone() }
+        let which = self.which.which();
+        Which { image: which.image.or_else(|| self.source_word().cloned()), ..which }
     }
 
     /// What stands before the mount point, as mount(8) has it.
@@ -218,13 +185,13 @@ impl Arguments {
             return Ok(Action::Unmount { point });
         }
         let word = |at: usize| self.words.get(at).map(OsString::as_os_str);
-        let is_named = self.image.is_some() || self.vm.is_some();
-        let of_machine = self.snapshot.is_some() || self.at.is_some() || self.disk.is_some();
+        let is_named = self.which.image.is_some() || self.which.vm.is_some();
+        let of_machine = self.which.is_of_machine();
         match (is_named, word(0), word(1)) {
             (false, ..) if self.list && of_machine => {
                 missing("whose snapshot? Give the disk with --image, or the machine with --vm")
             }
-            _ if self.list && (self.image.is_some() || of_machine) => Ok(Action::ListVolumes),
+            _ if self.list && (self.which.image.is_some() || of_machine) => Ok(Action::ListVolumes),
             _ if self.list => Ok(Action::ListMachines),
             (true, Some(_), Some(_)) => {
                 let message = "a disk is given twice: with --image or --vm, and before the mount point";
@@ -285,7 +252,7 @@ mod tests {
 
     #[test]
     fn old_spellings() {
-        assert_eq!(parse("x -l -vm Alpha").unwrap().vm.as_deref(), Some("Alpha"));
+        assert_eq!(parse("x -l -vm Alpha").unwrap().which.vm.as_deref(), Some("Alpha"));
         let arguments = parse("x -rw -root -i a /mnt -o ro,uid=1 -o gid=2").unwrap();
         assert!(arguments.rw && arguments.root);
         assert_eq!(arguments.options, ["ro,uid=1", "gid=2"]);

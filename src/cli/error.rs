@@ -1,7 +1,7 @@
 //! The error of the program: what could not be opened, listed or mounted.
 
 use crate::error_kind::ErrorKind;
-use crate::{listing, mount, open, registry};
+use crate::{copy, listing, mount, open, registry, verbs};
 
 /// Any failure of the program.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,12 @@ pub(super) enum Error {
     /// Mounting or unmounting.
     #[error(transparent)]
     Mount(Box<mount::Error>),
+    /// A verb as a whole.
+    #[error(transparent)]
+    Verb(Box<verbs::Error>),
+    /// Copying as a whole.
+    #[error(transparent)]
+    Copy(Box<copy::Error>),
 }
 
 impl Error {
@@ -24,6 +30,8 @@ impl Error {
             Self::Open(e) => e.kind(),
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
+            Self::Verb(e) => e.kind(),
+            Self::Copy(e) => e.kind(),
         }
     }
 }
@@ -49,5 +57,17 @@ impl From<listing::Error> for Error {
 impl From<mount::Error> for Error {
     fn from(error: mount::Error) -> Self {
         Self::Mount(Box::new(error))
+    }
+}
+
+impl From<verbs::Error> for Error {
+    fn from(error: verbs::Error) -> Self {
+        Self::Verb(Box::new(error))
+    }
+}
+
+impl From<copy::Error> for Error {
+    fn from(error: copy::Error) -> Self {
+        Self::Copy(Box::new(error))
     }
 }

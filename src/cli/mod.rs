@@ -8,6 +8,8 @@ mod problems;
 mod prompt;
 mod spelling;
 mod terminal;
+mod verbs;
+mod which;
 
 use crate::listing;
 use crate::mount::background;
@@ -27,6 +29,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A file that may not grow any more (ulimit -f) is an error of who writes to the disk, not the end of this process.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let mut words: Vec<OsString> = arguments.into_iter().collect();
+    if verbs::begins_with_verb(&words) {
+        return verbs::run(&words);
+    }
     let in_background = background::take_flag(&mut words);
     let mut arguments = match Arguments::parse_words(&words) {
         Ok(arguments) => arguments,

@@ -1,7 +1,7 @@
 //! Where the command line's passwords come from.
 
-use super::arguments::Arguments;
 use super::prompt;
+use super::which::WhichDisk;
 use crate::crypt::passwords::{Prompt, STDIN};
 use crate::crypt::{PasswordFile, Passwords};
 use std::io::{self, IsTerminal};
@@ -11,8 +11,8 @@ use std::path::Path;
 const VARIABLE: &str = "VBOXIMG_PASSWORD_FILE";
 
 /// The password files of the options or else of the environment, and a prompt where there is a terminal.
-pub(super) fn sources(arguments: &Arguments) -> Passwords {
-    let mut files = arguments.password_files.clone();
+pub(super) fn sources(which: &WhichDisk) -> Passwords {
+    let mut files = which.password_files.clone();
     if files.is_empty()
         && let Ok(file) = std::env::var(VARIABLE)
         && let Ok(file) = file.parse::<PasswordFile>()

@@ -13,7 +13,7 @@ const CUT: &str = "…";
 
 /// The text without anything that a terminal interprets: control characters, and those that turn the direction of the
 /// text around, are shown as escapes.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_interpreted) {
         return Cow::Borrowed(text);
     }
@@ -35,7 +35,7 @@ pub(super) fn is_interpreted(c: char) -> bool {
 }
 
 /// The columns that a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     // Most texts are that simple, and thousands are measured.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) { text.len() } else { text.width() }
 }

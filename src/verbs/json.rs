@@ -1,0 +1,60 @@
+//! Files as JSON.
+
+use super::{text, time};
+use crate::view::Attributes;
+use serde::Serialize;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A file as `ls --json` and `stat --json` show it.
+#[derive(Debug, Serialize)]
+pub(super) struct File {
+    /// Its path from the top; what is no UTF-8 in it is U+FFFD.
+    path: String,
+    /// The bytes of the path in hexadecimal, when they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
+    kind: &'static str,
+    inode: u64,
+    /// The permission bits in octal.
+    mode: String,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    /// In bytes.
+    size: u64,
+    /// 512-byte blocks.
+    blocks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<(u32, u32)>,
+    accessed: String,
+    modified: String,
+    changed: String,
+    /// Where a symbolic link leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+impl File {
+    pub(super) fn new(path: &Path, attributes: &Attributes, target: Option<&Path>) -> Self {
+        let bytes = path.as_os_str().as_bytes();
+        let hexadecimal = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            path_bytes: path.to_str().is_none().then(hexadecimal),
+            kind: text::kind(attributes).trim_start_matches("regular ").trim_start_matches("empty "),
+            inode: attributes.inode,
+            mode: format!("{:04o}", attributes.mode),
+            links: attributes.links,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            size: attributes.size,
+            blocks: attributes.blocks,
+            device: matches!(text::letter(attributes.kind), 'b' | 'c').then_some(attributes.device),
+            accessed: time::rfc3339(attributes.times.accessed),
+            modified: time::rfc3339(attributes.times.modified),
+            changed: time::rfc3339(attributes.times.changed),
+            target: target.map(|target| target.to_string_lossy().into_owned()),
+        }
+    }
+}
