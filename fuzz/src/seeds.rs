@@ -31,9 +31,9 @@ const SEEDS: [(&str, &str); 7] = [
          make() { truncate -s $1 $2; shift; \"${@:2}\" $1 >/dev/null; }
          make 4M ext4 mkfs.ext4 -q -b 1024 -N 32 -J size=1 -d ../tree
          make 128K ext2 mkfs.ext2 -q -N 32 -d ../tree
-         make 1M ntfs mkfs.ntfs -q -F -Q; ntfscp -qf ntfs ../tree/file file
+         make 2M ntfs mkfs.ntfs -q -F -Q 2>/dev/null; ntfscp -qf ntfs ../tree/file file
          make 128K fat12 mkfs.vfat; mcopy -i fat12 ../tree/file ::file
-         make 512K exfat mkfs.exfat -q -b 4096
+         make 1M exfat mkfs.exfat -c 4K -b 4K
          for c in gzip xz zstd lz4 lzo; do mksquashfs ../tree squashfs-$c -quiet -no-progress -comp $c >/dev/null; done
          xorrisofs -quiet -R -J -o iso ../tree
          make 512K udf mkudffs -b 512",
