@@ -23,8 +23,8 @@ pub(super) struct WhichDisk {
     #[arg(long, value_name = "MACHINE", help_heading = DISK)]
     pub(super) vm: Option<String>,
 
-    /// The snapshot of the machine: its name or UUID, or current. With --image, the one that the image file itself has, by
-    /// its name or id (QCOW, Parallels)
+    /// The snapshot of the machine: its name or UUID, or current. Of an image, the one that the file itself has, by its name
+    /// or id (QCOW, Parallels)
     #[arg(long, value_name = "SNAPSHOT", help_heading = DISK)]
     snapshot: Option<String>,
 

@@ -15,7 +15,10 @@ fn snapshot(n: u128, name: &str, time: &str, inside: &str) -> String {
 fn with_snapshots(snapshots: &str) -> (Lab, Registry) {
     let mut lab = Lab::new();
     let disks = disk(1, "base.vdi", &disk(2, "Snapshots/2.vdi", "")) + &disk(3, "data.vdi", "");
-    lab.machine(10, "vm", "", &(media(&disks) + &attached(&[2, 3]) + snapshots));
+    // The first snapshot's, where there is one.
+    let first = snapshots.split('"').nth(1);
+    let current = first.map_or_else(String::new, |uuid| format!("currentSnapshot=\"{uuid}\""));
+    lab.machine(10, "vm", &current, &(media(&disks) + &attached(&[2, 3]) + snapshots));
     let registry = lab.load_clean();
     (lab, registry)
 }
