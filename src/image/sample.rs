@@ -23,7 +23,7 @@ impl Sample {
     /// Reads the sample of a file.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::storage::Error::Io).
     pub fn read(file: &dyn storage::Storage) -> Result<Self> {
         let mut sample = Self::read_head(file, HEAD)?;
         sample.tail = storage::read_up_to(file, sample.len.saturating_sub(512), 512)?;

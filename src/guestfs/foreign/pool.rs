@@ -28,7 +28,7 @@ impl<T: Send> Pool<T> {
     /// Lends a reader to `work`. A reader that panics, as a crate may on unexpected corruption, is dropped.
     ///
     /// # Errors
-    /// Whatever `work` or creating a reader returns; [`Error::Corrupt`] after a panic.
+    /// Whatever `work` or creating a reader returns; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (reader, result) = guarded(|| {
@@ -47,7 +47,7 @@ impl<T: Send> Pool<T> {
 /// Runs `work`, in which a crate may panic on unexpected corruption.
 ///
 /// # Errors
-/// Whatever `work` returns; [`Error::Corrupt`] after a panic.
+/// Whatever `work` returns; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
 pub fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let cause = ParseError::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
