@@ -276,7 +276,8 @@ mod tests {
             in_columns(names, columns, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(listed(&["a", "bb", "日本", "d", "e"], 10), "a   日本  e\nbb  d\n");
+        assert_eq!(listed(&["a", "bb", "日本", "d", "e"], 11), "a   日本  e\nbb  d\n");
+        assert_eq!(listed(&["a", "bb", "日本", "d", "e"], 10), "a     d\nbb    e\n日本\n");
         assert_eq!(listed(&["a", "bb", "日本", "d", "e"], 80), "a  bb  日本  d  e\n");
         assert_eq!(listed(&["a", "bb"], 1), "a\nbb\n");
         assert_eq!(listed(&[], 80), "");
