@@ -7,6 +7,7 @@ use crate::{output_of, without_fuse};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Without what no copy can have: the time of the last change.
 fn copied(walk: Walk) -> Walk {
@@ -21,7 +22,12 @@ fn shell(mounted: &Mounted, script: &str) -> String {
     output_of(&command.output().unwrap())
 }
 
+/// One test at a time: what another one runs without FUSE has the mounts of this one in its mount namespace, where they
+/// stay mounted after `umount` here.
+static ALONE: Mutex<()> = Mutex::new(());
+
 fn check(mkfs: &str, size: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mounted = Mounted::new(mkfs, size);
     mounted.fill();
     sh(mounted.directory.path(), "cd $1; umount m; mount -o loop,ro image m");
