@@ -2,6 +2,7 @@
 //! access to a region, not on each read.
 
 use super::Result;
+use super::supply::{Supply, supply};
 use crate::image::{Extent, Image};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
@@ -156,22 +157,13 @@ pub(super) fn merge(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<A
     Ok(chunks.into())
 }
 
-/// Asks the links, leaf first, what supplies the bytes from `offset` on; the answer holds for at most `len` bytes.
+/// What supplies the bytes from `offset` on; the answer holds for at most `len` bytes.
 pub(super) fn resolve(links: &[Box<dyn Image>], offset: u64, len: u64) -> Result<Chunk> {
-    let mut len = len;
-    for (link, image) in links.iter().enumerate() {
-        let size = image.info().size;
-        // A child may be larger than its parent: what the parent does not have is zero.
-        let Some(within) = size.checked_sub(offset).filter(|within| *within > 0) else { break };
-        let run = image.extent(offset, len.min(within))?;
-        len = run.len;
-        let source = match run.extent {
-            Extent::Stored { file, offset } => Source::Stored { link, file, offset },
-            Extent::Zero => Source::Zero,
-            Extent::Encoded { cluster, skip, size } => Source::Encoded { link, cluster, skip, size },
-            Extent::Absent => continue,
-        };
-        return Ok(Chunk { source, len });
-    }
-    Ok(Chunk { source: Source::Zero, len })
+    let Supply { link, extent, len } = supply(links, offset, len)?;
+    let source = match (link, extent) {
+        (Some(link), Extent::Stored { file, offset }) => Source::Stored { link, file, offset },
+        (Some(link), Extent::Encoded { cluster, skip, size }) => Source::Encoded { link, cluster, skip, size },
+        (_, Extent::Zero) | (_, Extent::Absent) | (None, _) => Source::Zero,
+    };
+    Ok(Chunk { source, len })
 }

@@ -12,6 +12,7 @@ mod flat;
 pub(crate) mod memory;
 pub mod open;
 pub mod slice;
+mod supply;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, check_names, open_chain};
 pub use slice::Slice;
+pub use supply::Supply;
 pub use unlock::unlock_disk;
 
 /// A range of a disk, for reporting holes.
