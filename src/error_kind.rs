@@ -1,4 +1,9 @@
-//! The few kinds of failure, each with one exit code and one errno.
+//! The few kinds of failure, each with one exit code and one errno, and the failure that all modules share: what the
+//! operating system refused.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// What kind of failure an error is; decides the exit code and the errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +57,31 @@ impl ErrorKind {
             Self::Locked => Errno::EBUSY,
             Self::Password => Errno::EACCES,
         }
+    }
+}
+
+/// The operating system refused to do something with a file or directory.
+#[derive(Debug, thiserror::Error)]
+#[error("Cannot {action} {}", path.display())]
+pub struct IoError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Completes "Cannot ... PATH", such as `read 512 bytes at offset 0 of`.
+    pub action: Cow<'static, str>,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl IoError {
+    /// That `action`, which completes "Cannot ... PATH", failed.
+    pub fn new(path: &Path, action: impl Into<Cow<'static, str>>, source: impl Into<io::Error>) -> Self {
+        Self { path: path.to_path_buf(), action: action.into(), source: source.into() }
+    }
+
+    /// The kind of this failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        if self.source.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::testing::all;
 use super::{ChainDisk, Disk, Error};
+use crate::error_kind::IoError;
 use crate::image::open::open_file;
 use crate::image::{self, OpenOptions, parallels, qcow, two_level, vdi, vhd, vhdx, vmdk};
 use crate::storage::testing::MemFile;
@@ -43,7 +44,7 @@ fn open(file: &Arc<MemFile>) -> ChainDisk {
 }
 
 fn assert_no_space(error: &Error, path: &str) {
-    let full = matches!(error, Error::Image(image::Error::Io { source, .. })
+    let full = matches!(error, Error::Image(image::Error::Io(IoError { source, .. }))
         if source.raw_os_error() == Some(Errno::ENOSPC as i32));
     assert!(full, "{path}: {error:?}");
 }

@@ -1,7 +1,7 @@
 //! Finds files that an image names but that exist under another name, when their content leaves no doubt.
 
 use super::{Error, Result};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use crate::storage::File;
 use crate::storage::local;
 use crate::storage::local::of_file;
@@ -54,12 +54,12 @@ pub(super) fn open(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed
     }
     let misses = if found.is_empty() { &near.alike } else { &found };
     match missing {
-        Error::Io { path, action, source } if !misses.is_empty() => {
+        Error::Io(IoError { path, action, source }) if !misses.is_empty() => {
             let names: Vec<String> = misses.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
             let why =
                 if found.is_empty() { "does not fit by size and header" } else { "is not the only one that fits" };
             let text = format!("{source}; near it is {}, which {why}; rename the right file", names.join(" and "));
-            Err(Error::Io { path, action, source: io::Error::new(io::ErrorKind::NotFound, text) })
+            Err(IoError::new(&path, action, io::Error::new(io::ErrorKind::NotFound, text)).into())
         }
         missing => Err(missing),
     }

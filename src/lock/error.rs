@@ -1,7 +1,7 @@
 //! Errors of locking.
 
 use super::{Holder, Mode, User};
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,8 @@ const NAMED: usize = 3;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// Completes "Cannot ... PATH".
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// Nothing keeps another writer away.
     #[error(
         "{} cannot be locked for writing: there can be no lock file next to it, its file system has no locks, and there is no \
@@ -78,8 +71,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } | Self::NoLocks { .. } | Self::ForeignLockFile { .. } => ErrorKind::Io,
+            Self::Io(e) => e.kind(),
+            Self::NoLocks { .. } | Self::ForeignLockFile { .. } => ErrorKind::Io,
             Self::Locked { .. } | Self::InUse { .. } | Self::DeviceInUse { .. } | Self::LoopDevice { .. } => {
                 ErrorKind::Locked
             }
@@ -87,7 +80,7 @@ impl Error {
     }
 
     pub(super) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), action, source }
+        IoError::new(path, action, source).into()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::server::{MAX_READ, Server};
 use super::{Access, Error, Options, Result, helper, table};
+use crate::error_kind::IoError;
 use fuser::{Session, SessionACL};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags};
@@ -52,7 +53,7 @@ pub(super) fn attach(
     session.map_err(|source| {
         // Without a session nobody would answer there.
         let _ = try_detach(point, true);
-        Error::Io { path: point.to_path_buf(), action: "talk to the kernel about", source }
+        IoError::new(point, "talk to the kernel about", source).into()
     })
 }
 
@@ -137,7 +138,7 @@ fn explain(point: &Path, source: io::Error) -> Error {
         Some(Errno::EPERM) => format!("{}; in a container, give it {DEVICE} and the right to mount", text.trim()),
         _ => text.trim().to_owned(),
     };
-    Error::Io { path: point.to_path_buf(), action: "mount on", source: io::Error::new(source.kind(), hint) }
+    IoError::new(point, "mount on", io::Error::new(source.kind(), hint)).into()
 }
 
 /// Unmounts what is mounted on `point`. With `lazily`, open files stay usable and the session ends with the last one.
@@ -149,7 +150,7 @@ pub(super) fn detach(point: &Path, lazily: bool) -> Result<()> {
     loop {
         let Err(source) = try_detach(point, lazily) else { return Ok(()) };
         if source.kind() != io::ErrorKind::ResourceBusy {
-            return Err(Error::Io { path: point.to_path_buf(), action: "unmount", source });
+            return Err(IoError::new(point, "unmount", source).into());
         }
         if tries == BUSY_TRIES {
             return Err(Error::Busy { path: point.to_path_buf() });

@@ -1,6 +1,6 @@
 //! Errors of mounting and unmounting.
 
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use crate::{disk, view};
 use std::io;
 use std::path::PathBuf;
@@ -10,15 +10,8 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// Completes "Cannot ... PATH".
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A mount option that is not known, has a bad value or contradicts another one.
     #[error("The mount option {option} {reason}")]
     Option {
@@ -106,13 +99,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Io(e) => e.kind(),
             Self::Option { .. } | Self::Point { .. } => ErrorKind::Usage,
             Self::NotMounted { .. } => ErrorKind::NotFound,
             Self::Flush(e) => e.kind(),
             Self::View(e) => e.kind(),
-            Self::Io { .. }
-            | Self::NoFuse(_)
+            Self::NoFuse(_)
             | Self::OthersNotAllowed
             | Self::Background { .. }
             | Self::Silent { .. }
@@ -125,7 +117,7 @@ impl Error {
     /// For `map_err` of an operation on a file or directory; `action` completes "Cannot ... PATH".
     pub(super) fn io<E: Into<io::Error>>(path: &std::path::Path, action: &'static str) -> impl FnOnce(E) -> Self {
         let path = path.to_path_buf();
-        move |e| Self::Io { path, action, source: e.into() }
+        move |e| IoError::new(&path, action, e).into()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A process, distinguished from a later one with the same id.
 
 use super::{Error, Result};
+use crate::error_kind::IoError;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ impl Process {
         let path = PathBuf::from("/proc/self/stat");
         let text = read(&path).map_err(Error::io(&path, "read"))?;
         let unknown = || std::io::Error::other("it does not have the fields that proc(5) lists");
-        let (_, started) = parse(&text).ok_or_else(|| Error::Io { path, action: "understand", source: unknown() })?;
+        let (_, started) = parse(&text).ok_or_else(|| IoError::new(&path, "understand", unknown()))?;
         Ok(Self { pid, started })
     }
 

@@ -2,6 +2,7 @@
 
 use super::process::Process;
 use super::{Error, FAILURE_ATTRIBUTE, LOSS_ATTRIBUTE, PID_ATTRIBUTE, Result, STARTED_ATTRIBUTE, attach, table};
+use crate::error_kind::IoError;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io;
@@ -40,7 +41,7 @@ pub fn unmount(directory: &Path) -> Result<()> {
     let user = nix::unistd::geteuid();
     if !user.is_root() && entry.number("user_id").is_some_and(|owner| owner != user.as_raw()) {
         let source = io::Error::other("another user mounted it; unmount it as that user or as root");
-        return Err(Error::Io { path: point, action: "unmount", source });
+        return Err(IoError::new(&point, "unmount", source).into());
     }
     let process = match served(&point)? {
         Served::By(process) => process,

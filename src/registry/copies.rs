@@ -5,8 +5,8 @@
 //! between leaves a missing `NAME`, or one whose blocks never reached the disk: empty, cut, or full of NULs.
 
 use super::{Chain, Error, Registry, Result, settings};
+use crate::error_kind::ErrorKind;
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// The suffixes of copies, the newest copy first.
@@ -68,7 +68,7 @@ pub(super) fn read_newest<T>(path: &Path, read: impl Fn(&Path) -> Result<T>) -> 
 pub(super) fn is_missing(error: &Error) -> bool {
     match error {
         Error::Missing { .. } => true,
-        Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        Error::Io(e) => e.kind() == ErrorKind::NotFound,
         _ => false,
     }
 }

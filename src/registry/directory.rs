@@ -4,6 +4,7 @@
 //! then the first directory that exists. Where none exists VirtualBox creates the last one; nothing is created here.
 
 use super::{Error, Result, settings};
+use crate::error_kind::IoError;
 use directories::BaseDirs;
 use std::env;
 use std::ffi::OsString;
@@ -83,7 +84,7 @@ pub fn choose(
             Err(e) => {
                 let hint = "check HOME, or give the directory that holds VirtualBox.xml with --settings";
                 let source = io::Error::new(e.kind(), format!("{e}; {hint}"));
-                hidden = hidden.or(Some(Error::Io { path: directory.clone(), action: "look into", source }));
+                hidden = hidden.or(Some(IoError::new(directory, "look into", source).into()));
             }
         }
     }

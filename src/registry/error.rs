@@ -1,8 +1,7 @@
 //! Errors of the registry.
 
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use crate::{crypt, image};
-use std::io;
 use std::path::PathBuf;
 
 /// A failure to find, read or resolve VirtualBox's settings.
@@ -10,15 +9,8 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// Completes "Cannot ... PATH".
-        action: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// The XML is not well-formed, or an attribute has a value that is not allowed.
     #[error(
         "{} is broken in line {line}: expected {expected}, found {found}; correct it, or restore it from a backup",
@@ -212,8 +204,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io(e) => e.kind(),
             Self::Settings { .. } | Self::Chain { .. } | Self::Duplicate { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Hidden { .. } => ErrorKind::Password,

@@ -9,6 +9,7 @@ use super::uses::Uses;
 use super::xml::ParsedMedium;
 use super::{Error, MachineEntry, Registry, Result, copies, directory, location, settings};
 use crate::crypt::Passwords;
+use crate::error_kind::IoError;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -87,11 +88,7 @@ impl Registry {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    let full = std::path::absolute(path).map_err(|source| Error::Io {
-        path: path.to_path_buf(),
-        action: "find the full path of",
-        source,
-    })?;
+    let full = std::path::absolute(path).map_err(|e| IoError::new(path, "find the full path of", e))?;
     Ok(location::normalize(&full))
 }
 

@@ -3,6 +3,7 @@
 use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, settings};
+use crate::error_kind::IoError;
 use crate::image;
 use crate::storage::Allowed;
 pub(super) use crate::storage::file_identity as file_id;
@@ -62,7 +63,7 @@ pub(super) fn resolve_with(
                 None => by_name(registry, what, &path, identify),
             }
         }
-        Err(source) => Err(Error::Io { path, action: "find", source }),
+        Err(source) => Err(IoError::new(&path, "find", source).into()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::xml::{Encrypted, Global, ParseError, ParsedMachine, Version, parse_decrypted, parse_global, parse_machine};
 use super::{Error, Result, copies, location};
 use crate::crypt::{Cipher, KeyStore, Passwords, decrypt_machine};
+use crate::error_kind::IoError;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -163,7 +164,7 @@ fn parse<T>(path: &Path, parser: impl Fn(&[u8]) -> Result<T, ParseError>) -> Res
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let failed = |source| Error::Io { path: path.to_path_buf(), action: "read", source };
+    let failed = |source| IoError::new(path, "read", source);
     let refused = |reason: String| Error::Unsupported { path: path.to_path_buf(), reason };
     // Asked first: opening a FIFO would wait for a writer.
     let metadata = fs::metadata(path).map_err(failed)?;

@@ -3,6 +3,7 @@
 
 use super::directory::{self, Platform};
 use super::{Error, Result, copies, settings};
+use crate::error_kind::IoError;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -45,7 +46,7 @@ impl SettingsSource {
     /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any
     /// settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
-        let failed = |source| Error::Io { path: path.to_path_buf(), action: "find the settings", source };
+        let failed = |source| IoError::new(path, "find the settings", source);
         let is_directory = match fs::metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && copies::is_any_there(path) => false,
             other => other.map_err(failed)?.is_dir(),

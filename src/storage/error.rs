@@ -1,8 +1,9 @@
 //! Errors of files: of images, and of others that are read like them.
 
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use crate::ondisk::{ParseError, ParseErrorKind};
 use crate::storage::gate;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,16 +58,9 @@ impl fmt::Display for Rescue {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused. `action` completes "Cannot ... FILE".
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried, such as `read 512 bytes at offset 0 of`.
-        action: String,
-        /// Why it failed.
-        source: io::Error,
-    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// A file's changes could not be brought to the disk. The system may have dropped them: another try would succeed
     /// without them.
     #[error("Cannot flush {}", path.display())]
@@ -138,7 +132,7 @@ pub enum Error {
 impl From<gate::Error> for Error {
     fn from(error: gate::Error) -> Self {
         match error {
-            gate::Error::Io { path, action, source } => Self::Io { path, action: action.to_owned(), source },
+            gate::Error::Io(e) => Self::Io(e),
             gate::Error::Refused { path, reason } => Self::Refused { path, reason },
             elsewhere @ gate::Error::Elsewhere { .. } => Self::Elsewhere(elsewhere),
         }
@@ -147,8 +141,8 @@ impl From<gate::Error> for Error {
 
 impl Error {
     /// An operating system error on `path`; `action` completes "Cannot ... FILE".
-    pub fn io(path: &Path, action: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { path: path.to_path_buf(), action: action.into(), source }
+    pub fn io(path: &Path, action: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
+        IoError::new(path, action, source).into()
     }
 
     /// For a file that cannot grow further.
@@ -166,8 +160,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } | Self::Unsynced { .. } | Self::Full { .. } => ErrorKind::Io,
+            Self::Io(e) => e.kind(),
+            Self::Unsynced { .. } | Self::Full { .. } => ErrorKind::Io,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
             Self::Refused { .. } | Self::Elsewhere(_) => ErrorKind::Refused,

@@ -7,7 +7,7 @@
 //! itself is then opened through `/proc/self/fd`. The table of cases is in `docs/security.md`.
 
 use super::FileIdentity;
-use crate::error_kind::ErrorKind;
+use crate::error_kind::{ErrorKind, IoError};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -87,16 +87,9 @@ impl Allowed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused. `action` completes "Cannot ... FILE".
-    #[error("Cannot {action} {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        action: &'static str,
-        /// Why it failed.
-        source: io::Error,
-    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
     /// The name may not be followed, or leads to what is no file for an image.
     #[error("{} is refused: {reason}", path.display())]
     Refused {
@@ -132,7 +125,7 @@ fn option(path: &Path) -> String {
 
 impl Error {
     fn io(path: &Path, action: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::Io { path: path.to_path_buf(), action, source: source.into() }
+        IoError::new(path, action, source).into()
     }
 
     fn refused(path: &Path, reason: impl Into<String>) -> Self {
@@ -140,15 +133,14 @@ impl Error {
     }
 
     fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        self.kind() == ErrorKind::NotFound
     }
 
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } if self.is_not_found() => ErrorKind::NotFound,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io(e) => e.kind(),
             Self::Refused { .. } | Self::Elsewhere { .. } => ErrorKind::Refused,
         }
     }
@@ -318,7 +310,7 @@ pub fn open_named(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed)
         _ if has_protocol(&name.to_string_lossy()) && !is_windows_absolute(name) => {
             refused(format!("it names {name:?}; only local files are opened"))
         }
-        Some(Error::Io { path, source, .. }) => {
+        Some(Error::Io(IoError { path, source, .. })) => {
             let source = io::Error::new(source.kind(), format!("{source}; {} names it", image.display()));
             Err(Error::io(&path, "find", source))
         }

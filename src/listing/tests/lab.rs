@@ -1,11 +1,11 @@
 //! Registries made by hand, and facts about files that are not there.
 
+use crate::error_kind::IoError;
 use crate::listing::examine::{Facts, unregistered};
 use crate::listing::report::MediumState;
 use crate::listing::{Report, collect};
 use crate::registry::{
-    Attachment, DeviceKind, Error, Machine, MachineEntry, MachineState, Medium, MediumId, MediumKind, Registry,
-    Snapshot,
+    Attachment, DeviceKind, Machine, MachineEntry, MachineState, Medium, MediumId, MediumKind, Registry, Snapshot,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ impl Lab {
     pub(super) fn lost_machine(&mut self, number: u128, path: &str) {
         let path = PathBuf::from(path);
         let source = std::io::Error::from_raw_os_error(2);
-        let error = Error::Io { path: path.clone(), action: "read", source };
+        let error = IoError::new(&path, "read", source).into();
         self.machines.push(MachineEntry { uuid: uuid(number), path, machine: Err(error) });
     }
 
