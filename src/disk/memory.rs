@@ -22,6 +22,11 @@ impl MemoryDisk {
         Self { bytes: Mutex::new(bytes), failing: Mutex::new(None), flushes, closes }
     }
 
+    /// 1 KiB of zeros, 2 KiB of data, 3 KiB of zeros, 2 KiB of data.
+    pub(crate) fn striped() -> Self {
+        Self::new([(0, 1), (1, 2), (0, 3), (2, 2)].iter().flat_map(|(byte, len)| vec![*byte; len << 10]).collect())
+    }
+
     pub(crate) fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
         self.bytes.lock().unwrap()
     }

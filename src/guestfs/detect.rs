@@ -65,7 +65,7 @@ fn way_on(type_name: &str) -> Option<&'static str> {
         "Linux RAID member" => {
             "It is a part of a RAID: mount the disks, attach their volumes with losetup -r, then mdadm --assemble --readonly"
         }
-        "ZFS" => "It is a part of a pool (ZFS): mount the disk and use zpool import -d FOLDER -o readonly=on",
+        "ZFS" => "It is a part of a pool (ZFS): mount the disk and use zpool import -d DIRECTORY -o readonly=on",
         _ => return None,
     })
 }

@@ -84,15 +84,9 @@ mod tests {
 
     const K: usize = 1024;
 
-    /// 1 KiB of zeros, 2 KiB of data, 3 KiB of zeros, 2 KiB of data.
-    fn striped() -> MemoryDisk {
-        let lens = [(0, 1), (1, 2), (0, 3), (2, 2)];
-        MemoryDisk::new(lens.iter().flat_map(|(byte, len)| vec![*byte; len * K]).collect())
-    }
-
     #[test]
     fn writes_end_at_the_end() {
-        let disk = striped();
+        let disk = MemoryDisk::striped();
         assert_eq!(write(&disk, 8 * K as u64 - 3, b"abcdef"), Ok(3));
         assert_eq!(disk.bytes()[8 * K - 4..], *b"\x02abc");
         assert_eq!(write(&disk, 8 * K as u64, b"x"), Err(Errno::ENOSPC));
@@ -102,7 +96,7 @@ mod tests {
 
     #[test]
     fn punches_and_zeroes_but_does_not_preallocate() {
-        let disk = striped();
+        let disk = MemoryDisk::striped();
         let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         assert_eq!(allocate(&disk, 1025, 10, punch), Ok(()));
         assert_eq!(disk.bytes()[1024..1036], *b"\x01\0\0\0\0\0\0\0\0\0\0\x01");

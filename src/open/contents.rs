@@ -86,8 +86,8 @@ fn open(disk: &Arc<dyn Disk>, volume: &Arc<dyn Disk>, hybrid: bool) -> guestfs::
     })
 }
 
-/// Whether a volume may be the first partition of an optical disk that also boots as a hard disk: the disk's file system
-/// begins before it.
+/// Whether a volume may be the first partition of an optical disk that also boots as a hard disk: the disk's file
+/// system begins before it.
 fn is_of_hybrid(volume: &Volume) -> bool {
     volume.index == 0 && (1..=DESCRIPTORS).contains(&volume.offset)
 }

@@ -39,8 +39,8 @@ impl Lookup {
     pub fn registry(&self, machine: Option<&str>) -> Result<Registry> {
         let registry = self.load()?;
         let named = machine.and_then(|name| registry.find_machine(name).ok());
-        match named.map(|at| &registry.machines[at]) {
-            Some(entry) if self.can_open(entry) => self.open_machine(entry),
+        match named {
+            Some(at) if self.can_open(&registry.machines[at]) => self.open_machine(registry, at),
             _ => Ok(registry),
         }
     }
@@ -59,24 +59,19 @@ impl Lookup {
         entry.key_id().is_some_and(|key_id| self.passwords.can_get(key_id))
     }
 
-    /// Gets the password of an encrypted machine and loads the registry with it.
-    fn open_machine(&self, encrypted: &MachineEntry) -> Result<Registry> {
-        let what = encrypted.path.display().to_string();
-        self.passwords.get(&what, encrypted.key_id().unwrap_or_default())?;
-        let mut registry = self.load()?;
-        let again = registry.machines.iter().position(|entry| entry.path == encrypted.path && entry.machine.is_err());
-        match again.map(|at| registry.machines.swap_remove(at).machine) {
-            Some(Err(e)) => Err(e.into()),
-            _ => Ok(registry),
-        }
+    /// Gets the password of an encrypted machine and opens it.
+    fn open_machine(&self, registry: Registry, at: usize) -> Result<Registry> {
+        let encrypted = &registry.machines[at];
+        self.passwords.get(&encrypted.path.display().to_string(), encrypted.key_id().unwrap_or_default())?;
+        Ok(registry.open_machine(at, &self.passwords)?)
     }
 
     /// The images behind a UUID or a path. A path means something without any registry too; but where there is one that
     /// cannot be read, nobody knows what depends on the image, and it is only read.
     ///
     /// # Errors
-    /// [`Error::Registry`] when the disk is not found or must not be written; [`Error::Crypt`] when its machine is encrypted
-    /// and cannot be opened.
+    /// [`Error::Registry`] when the disk is not found or must not be written; [`Error::Crypt`] when its machine is
+    /// encrypted and cannot be opened.
     pub fn chain(&self, image: &OsStr, writable: bool) -> Result<Found> {
         let is_uuid = image.to_str().is_some_and(registry::is_uuid);
         let optional = self.settings.is_none() && !is_uuid;
@@ -95,9 +90,13 @@ impl Lookup {
         let chain = loop {
             let found = registry::resolve_allowing(registry.as_ref(), image, &current, &self.allowed);
             // Each turn opens one more machine, or ends with why it cannot be.
-            match registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found)) {
-                Some(encrypted) => registry = Some(self.open_machine(encrypted)?),
-                None => break found,
+            let in_the_way = registry.as_ref().and_then(|registry| self.in_the_way(registry, image, &found));
+            match (registry.take(), in_the_way) {
+                (Some(closed), Some(at)) => registry = Some(self.open_machine(closed, at)?),
+                (same, _) => {
+                    registry = same;
+                    break found;
+                }
             }
         };
         let chain = self.checked(registry.as_ref(), chain, image, writable, &mut warnings)?;
@@ -139,25 +138,22 @@ impl Lookup {
         Ok(chain)
     }
 
-    /// The encrypted machine without which what was found may be wrong.
-    fn in_the_way<'a>(
-        &self,
-        registry: &'a Registry,
-        image: &OsStr,
-        found: &registry::Result<Chain>,
-    ) -> Option<&'a MachineEntry> {
-        let mut encrypted = registry.machines.iter().filter(|entry| entry.key_id().is_some());
+    /// The encrypted machine without which what was found may be wrong, as an index.
+    fn in_the_way(&self, registry: &Registry, image: &OsStr, found: &registry::Result<Chain>) -> Option<usize> {
+        let find = |is_it: &dyn Fn(&MachineEntry) -> bool| {
+            registry.machines.iter().position(|entry| entry.key_id().is_some() && is_it(entry))
+        };
         match found {
             // A file in the directory of such a machine is most likely one of its disks: encrypted, which no image file
             // says.
             Ok(chain) => {
                 let leaf = chain.links.first().filter(|leaf| leaf.registered_uuid.is_none())?;
-                encrypted.find(|entry| is_in_directory_of(&leaf.path, &entry.path))
+                find(&|entry| is_in_directory_of(&leaf.path, &entry.path))
             }
-            Err(registry::Error::Hidden { .. }) => encrypted.find(|entry| self.can_open(entry)),
+            Err(registry::Error::Hidden { .. }) => find(&|entry| self.can_open(entry)),
             Err(registry::Error::NotFound { .. }) => {
-                let named = &registry.machines[registry.find_machine(image.to_str()?).ok()?];
-                named.key_id().map(|_| named)
+                let named = registry.find_machine(image.to_str()?).ok()?;
+                registry.machines[named].key_id().map(|_| named)
             }
             Err(_) => None,
         }

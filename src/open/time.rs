@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 /// A day, in seconds.
 const DAY: u64 = 24 * 60 * 60;
 
-/// Reads a time: as RFC 3339 has it, with a space in place of the `T`, and in UTC where it names no offset; a date, which
-/// is the end of that day; or how long ago, as `2 days ago` or `1h 30min ago`.
+/// Reads a time: as RFC 3339 has it, with a space in place of the `T`, and in UTC where it names no offset; a date,
+/// which is the end of that day; or how long ago, as `2 days ago` or `1h 30min ago`.
 ///
 /// # Errors
 /// What would have been right, to follow the text and `is no time: `.

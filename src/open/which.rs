@@ -17,13 +17,13 @@ pub struct Which {
     pub image: Option<OsString>,
     /// The machine, by its name or UUID; without an image only.
     pub machine: Option<String>,
-    /// The machine's snapshot by its name or UUID, or `current`. Of an image, the snapshot that the image file itself has
-    /// (QCOW, Parallels), by its name or id.
+    /// The machine's snapshot by its name or UUID, or `current`. Of an image, the snapshot that the image file itself
+    /// has (QCOW, Parallels), by its name or id.
     pub snapshot: Option<String>,
     /// The machine's newest snapshot at this time; without a snapshot only.
     pub at: Option<SystemTime>,
-    /// The machine's disk, as [`Registry::find_disk`](registry::Registry::find_disk) takes it. Without it, the only hard disk or everything that is
-    /// attached is meant.
+    /// The machine's disk, as [`Registry::find_disk`](registry::Registry::find_disk) takes it. Without it, the only
+    /// hard disk or everything that is attached is meant.
     pub disk: Option<String>,
 }
 
@@ -149,8 +149,8 @@ fn check_frozen(chain: Chain, snapshot: &Snapshot, writable: bool, warnings: &mu
 }
 
 impl Selection {
-    /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with a
-    /// warning.
+    /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with
+    /// a warning.
     ///
     /// # Errors
     /// As [`OpenDisk::open`]: of the first disk when none can be opened, of any disk for writing.

@@ -71,6 +71,26 @@ impl Registry {
         Loader::new(Scope::new(Scope::home_of(&directory), false)).load_directory(&directory, passwords)
     }
 
+    /// Opens an encrypted machine, whose password is known. The other settings are not read again.
+    ///
+    /// # Errors
+    /// What is wrong with the password or the machine's file.
+    pub fn open_machine(mut self, at: usize, passwords: &Passwords) -> Result<Self> {
+        let MachineEntry { uuid, path, .. } = self.machines.swap_remove(at);
+        let file = settings::read_machine(&path, Some(uuid).filter(|uuid| !uuid.is_nil()), passwords)?;
+        let Parsed { mut closed, files, problems } = self.parsed.unwrap_or_default();
+        let registered = closed.remove(&path);
+        self.problems.truncate(problems);
+        let mut forest = Forest::new(self.scope);
+        forest.problems = self.problems;
+        let mut loader = Loader { machines: self.machines, closed, files, forest, outdated: self.outdated };
+        loader.add_machine(Found { uuid, path, file: Ok(file), registered });
+        // Back to where it was listed: the last one had taken its position.
+        let last = loader.machines.len() - 1;
+        loader.machines.swap(at, last);
+        Ok(loader.finish(self.directory))
+    }
+
     /// Loads a single machine's `.vbox` file, without any `VirtualBox.xml`. Prompts for the password of an encrypted
     /// one.
     ///
@@ -94,6 +114,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 
 struct Loader {
     machines: Vec<MachineEntry>,
+    /// Where encrypted machines are registered that were found elsewhere, by where they were found.
+    closed: HashMap<PathBuf, PathBuf>,
     /// The settings files and the media that they register, not yet put together.
     files: Vec<(PathBuf, Vec<ParsedMedium>)>,
     forest: Forest,
@@ -102,7 +124,13 @@ struct Loader {
 
 impl Loader {
     fn new(scope: Scope) -> Self {
-        Self { machines: Vec::new(), files: Vec::new(), forest: Forest::new(scope), outdated: Vec::new() }
+        Self {
+            machines: Vec::new(),
+            closed: HashMap::new(),
+            files: Vec::new(),
+            forest: Forest::new(scope),
+            outdated: Vec::new(),
+        }
     }
 
     fn load_directory(mut self, directory: &Path, passwords: &Passwords) -> Result<Registry> {
@@ -173,6 +201,9 @@ impl Loader {
 
     fn add_machine(&mut self, found: Found) {
         let Found { uuid, path, file, registered } = found;
+        if let (Err(Error::Crypt(_)), Some(registered)) = (&file, &registered) {
+            self.closed.insert(path.clone(), registered.clone());
+        }
         let machine = file.map(|settings::MachineFile { parsed, copy }| {
             if let Some((copy, problem)) = copy {
                 self.outdated.push(copy);
@@ -199,7 +230,9 @@ impl Loader {
     }
 
     fn finish(self, directory: PathBuf) -> Registry {
-        let Self { machines, files, mut forest, outdated } = self;
+        let Self { machines, closed, files, mut forest, outdated } = self;
+        let is_closed = machines.iter().any(|entry| entry.key_id().is_some());
+        let parsed = is_closed.then(|| Parsed { closed, files: files.clone(), problems: forest.problems.len() });
         forest.media.reserve(files.iter().map(|(_, media)| media.len()).sum());
         for (file, media) in files {
             forest.add(&file, media);
@@ -213,8 +246,17 @@ impl Loader {
         problems.extend(duplicates(&machines));
         let (uses, unregistered) = Uses::collect(&machines, &media);
         problems.extend(unregistered);
-        Registry { directory, machines, media, problems, outdated, uses, scope }
+        Registry { directory, machines, media, problems, outdated, uses, scope, parsed }
     }
+}
+
+/// What the settings files of a registry say, for joining the media once more when an encrypted machine is opened.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    closed: HashMap<PathBuf, PathBuf>,
+    files: Vec<(PathBuf, Vec<ParsedMedium>)>,
+    /// How many of the registry's problems were found while reading.
+    problems: usize,
 }
 
 /// A machine's settings file, read.

@@ -1,5 +1,6 @@
 //! Machines, snapshots and media as plain, resolved data.
 
+use super::load::Parsed;
 use super::nearness::Scope;
 use super::uses::Uses;
 use super::{Error, location};
@@ -28,6 +29,8 @@ pub struct Registry {
     pub(super) uses: Uses,
     /// What the user pointed at.
     pub(super) scope: Scope,
+    /// Of a registry with machines that are encrypted and not opened.
+    pub(super) parsed: Option<Parsed>,
 }
 
 /// A registered machine, whether or not its settings could be read.
@@ -348,6 +351,15 @@ impl Registry {
         let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
         let scope = Scope::default();
-        Self { directory: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope }
+        Self {
+            directory: PathBuf::from("/vms"),
+            machines,
+            media,
+            problems,
+            outdated: Vec::new(),
+            uses,
+            scope,
+            parsed: None,
+        }
     }
 }

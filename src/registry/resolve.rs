@@ -14,9 +14,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 /// The chain that `what` means: a medium's UUID (in any case, with or without braces), or else a path, relative to
-/// `current`. Where there is no such file it may be a UUID without hyphens, the file name of one registered medium, or the
-/// beginning of a UUID. The parents of a registered image are those of the registry; those of any other are found by its
-/// header: in the registry, by the header's own hints, or next to the file.
+/// `current`. Where there is no such file it may be a UUID without hyphens, the file name of one registered medium, or
+/// the beginning of a UUID. The parents of a registered image are those of the registry; those of any other are found
+/// by its header: in the registry, by the header's own hints, or next to the file.
 ///
 /// # Errors
 /// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 const CURRENT: &str = "current";
 
 impl Machine {
-    /// The snapshot with a name, a UUID or the beginning of one, as an index into [`Machine::snapshots`]; `None` for the
-    /// word `current`, which is the current state.
+    /// The snapshot with a name, a UUID or the beginning of one, as an index into [`Machine::snapshots`]; `None` for
+    /// the word `current`, which is the current state.
     ///
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several snapshots have the name.
@@ -37,8 +37,8 @@ impl Machine {
     /// The newest snapshot that was taken at a time or before it, as an index into [`Machine::snapshots`].
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there was none yet, or one has no time that can be read; [`Error::Ambiguous`] when several were taken in that second on
-    /// different branches.
+    /// [`Error::NotFound`] when there was none yet, or one has no time that can be read; [`Error::Ambiguous`] when
+    /// several were taken in that second on different branches.
     pub fn snapshot_at(&self, time: SystemTime) -> Result<usize> {
         let mut newest: Vec<(usize, SystemTime)> = Vec::new();
         for (at, snapshot) in self.snapshots.iter().enumerate() {

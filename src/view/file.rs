@@ -52,15 +52,9 @@ mod tests {
 
     const K: usize = 1024;
 
-    /// 1 KiB of zeros, 2 KiB of data, 3 KiB of zeros, 2 KiB of data.
-    fn striped() -> MemoryDisk {
-        let lens = [(0, 1), (1, 2), (0, 3), (2, 2)];
-        MemoryDisk::new(lens.iter().flat_map(|(byte, len)| vec![*byte; len * K]).collect())
-    }
-
     #[test]
     fn reads_end_at_the_end() {
-        let disk = striped();
+        let disk = MemoryDisk::striped();
         let mut buf = [9; 1500];
         assert_eq!(read(&disk, 7 * K as u64, &mut buf).unwrap(), K);
         assert_eq!((buf[..K].iter().all(|b| *b == 2), buf[K]), (true, 9));
@@ -70,7 +64,7 @@ mod tests {
 
     #[test]
     fn finds_data_and_holes() {
-        let disk = striped();
+        let disk = MemoryDisk::striped();
         for (at, data, hole) in
             [(0, 1024, 0), (5, 1024, 5), (1024, 1024, 3072), (3071, 3071, 3072), (3072, 6144, 3072), (6144, 6144, 8192)]
         {

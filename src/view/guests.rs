@@ -1,5 +1,5 @@
-//! The guests' file systems in the tree: directories `fs<N>`, whose inode numbers carry the index of the file system and
-//! the guest's own inode number.
+//! The guests' file systems in the tree: directories `fs<N>`, whose inode numbers carry the index of the file system
+//! and the guest's own inode number.
 
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::{DirEntry, Error, Result, Statfs};

@@ -1,5 +1,5 @@
-//! The tree of names over what is open: of one disk `vhdd`, `vol0`, `fs0/etc/hostname` and a symbolic link to the image;
-//! of several disks a directory for each with the same inside.
+//! The tree of names over what is open: of one disk `vhdd`, `vol0`, `fs0/etc/hostname` and a symbolic link to the
+//! image; of several disks a directory for each with the same inside.
 //!
 //! [`View`] answers what a front end asks: names, attributes, bytes, and where the bytes lie in files of the host. It
 //! knows neither FUSE nor the terminal.

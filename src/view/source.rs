@@ -36,8 +36,8 @@ impl Source {
 }
 
 impl View {
-    /// The view of what is open, with the guest's file systems if they are wanted, and what a user should know of those.
-    /// A machine that was opened whole has a directory for each disk.
+    /// The view of what is open, with the guest's file systems if they are wanted, and what a user should know of
+    /// those. A machine that was opened whole has a directory for each disk.
     ///
     /// # Errors
     /// As [`View::new`].

@@ -7,7 +7,8 @@ use crate::guestfs::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
-pub(super) const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = SECTOR_SIZE as u64;
+const SECTOR_SIZE: usize = 512;
 /// `h_magicno` of a record.
 const MAGIC: u32 = 0xFEED_BABE;
 /// Bit of `h_version`: large records have more than one sector of header.
@@ -22,6 +23,26 @@ const MAX_RECORD: u32 = 256 << 10;
 const RECORDS_IN_FLIGHT: usize = 8;
 /// Sectors that these take at most.
 const IN_FLIGHT: u64 = RECORDS_IN_FLIGHT as u64 * MAX_RECORD as u64 / SECTOR;
+/// Offsets of the fields of `xlog_rec_header`, in bytes.
+mod header {
+    pub(super) const H_CYCLE: usize = 4;
+    pub(super) const H_VERSION: usize = 8;
+    pub(super) const H_LEN: usize = 12;
+    pub(super) const H_TAIL_LSN: usize = 24;
+    pub(super) const H_CRC: usize = 32;
+    pub(super) const H_NUM_LOGOPS: usize = 40;
+    pub(super) const H_CYCLE_DATA: usize = 44;
+    pub(super) const H_FMT: usize = 300;
+    pub(super) const H_SIZE: usize = 320;
+}
+/// Offset of `xh_cycle_data` in `xlog_rec_ext_header`, which the further sectors of a header are.
+const XH_CYCLE_DATA: usize = 4;
+/// Bytes of an `xlog_rec_ext_header` that count in the checksum.
+const EXT_HEADER_SIZE: usize = XH_CYCLE_DATA + 4 * WORDS_PER_HEADER;
+/// First words that a sector of header holds.
+const WORDS_PER_HEADER: usize = 64;
+/// Offset of `oh_flags` in `xlog_op_header`.
+const OH_FLAGS: usize = 9;
 /// Bytes of a record's header that count in its checksum: as 64-bit and as 32-bit kernels see it.
 const HEADER_SIZES: [usize; 2] = [328, 324];
 /// Flag of an operation: the file system was unmounted.
@@ -106,7 +127,7 @@ impl<'a> Log<'a> {
         while at < end {
             let count = CHUNK.min(end - at);
             let bytes = self.read(at, count)?;
-            if let Some(i) = bytes.chunks(512).position(|sector| round_of(sector) == wanted) {
+            if let Some(i) = bytes.chunks(SECTOR_SIZE).position(|sector| round_of(sector) == wanted) {
                 return Ok(Some(at + i as u64));
             }
             at += count;
@@ -155,7 +176,7 @@ impl<'a> Log<'a> {
         while left > 0 && found.len() < most {
             let count = CHUNK.min(left);
             let bytes = self.read(end - count, count)?;
-            let marked = (end - count..).zip(bytes.chunks(512)).filter(|(_, sector)| is_header(sector));
+            let marked = (end - count..).zip(bytes.chunks(SECTOR_SIZE)).filter(|(_, sector)| is_header(sector));
             let mut marked: Vec<u64> = marked.map(|(at, _)| at % self.sectors).collect();
             marked.reverse();
             found.append(&mut marked);
@@ -172,7 +193,7 @@ impl<'a> Log<'a> {
         let (mut records, mut done) = (0, 0);
         while done < left && records <= RECORDS_IN_FLIGHT {
             let count = CHUNK.min(left - done);
-            records += self.read(at + done, count)?.chunks(512).filter(|sector| is_header(sector)).count();
+            records += self.read(at + done, count)?.chunks(SECTOR_SIZE).filter(|sector| is_header(sector)).count();
             done += count;
         }
         Ok(records <= RECORDS_IN_FLIGHT)
@@ -180,19 +201,24 @@ impl<'a> Log<'a> {
 
     fn header_fields(&self, sector: &[u8], at: u64) -> Result<Header, ParseError> {
         let f = Fields::new("journal record", sector, self.offset(at));
-        let version = f.u32_be(8)?;
-        let (len, size) = (f.u32_be(12)?, f.u32_be(320)?);
+        let version = f.u32_be(header::H_VERSION)?;
+        let (len, size) = (f.u32_be(header::H_LEN)?, f.u32_be(header::H_SIZE)?);
         if len > MAX_RECORD || size > MAX_RECORD || len == 0 {
             let found = format!("{len} of {size}");
-            return Err(ParseError::corrupt(f.offset(12), "length of a journal record", "1 to 256 KiB", found));
+            return Err(ParseError::corrupt(
+                f.offset(header::H_LEN),
+                "length of a journal record",
+                "1 to 256 KiB",
+                found,
+            ));
         }
         let sectors = if version & VERSION_2 != 0 { size.div_ceil(CONTENT_PER_HEADER).max(1) } else { 1 };
         Ok(Header {
             len,
-            tail: f.u64_be(24)? & u64::from(u32::MAX),
-            crc: f.u32_le(32)?,
-            operations: f.u32_be(40)?,
-            format: f.u32_be(300)?,
+            tail: f.u64_be(header::H_TAIL_LSN)? & u64::from(u32::MAX),
+            crc: f.u32_le(header::H_CRC)?,
+            operations: f.u32_be(header::H_NUM_LOGOPS)?,
+            format: f.u32_be(header::H_FMT)?,
             sectors: sectors.into(),
         })
     }
@@ -215,7 +241,12 @@ impl<'a> Log<'a> {
             if let Some(record) = self.record(at, self.count(at, head))? {
                 if record.tail >= self.sectors {
                     let expected = format!("below {}", self.sectors);
-                    let cause = ParseError::corrupt(self.offset(at) + 24, "tail of the journal", expected, record.tail);
+                    let cause = ParseError::corrupt(
+                        self.offset(at) + header::H_TAIL_LSN as u64,
+                        "tail of the journal",
+                        expected,
+                        record.tail,
+                    );
                     return Err(cause.into());
                 }
                 return Ok(Some(Active { tail: record.tail, count: self.count(record.tail, head) }));
@@ -237,8 +268,7 @@ impl<'a> Log<'a> {
     fn is_unmount(&self, at: u64, head: u64) -> Result<bool> {
         let Ok(header) = self.header_fields(&self.read(at, 1)?, at) else { return Ok(false) };
         let end = (at + header.sectors + u64::from(header.len).div_ceil(SECTOR)) % self.sectors;
-        // The flags of an operation are in its byte 9.
-        Ok(header.operations == 1 && end == head && self.read(at + header.sectors, 1)?[9] & UNMOUNT != 0)
+        Ok(header.operations == 1 && end == head && self.read(at + header.sectors, 1)?[OH_FLAGS] & UNMOUNT != 0)
     }
 
     /// The record at a sector, of at most `most` sectors; none where there is no whole one.
@@ -254,8 +284,12 @@ impl<'a> Log<'a> {
             return Ok(None);
         }
         if header.format != LITTLE_ENDIAN {
-            let cause =
-                ParseError::corrupt(self.offset(at) + 300, "format of a journal record", LITTLE_ENDIAN, header.format);
+            let cause = ParseError::corrupt(
+                self.offset(at) + header::H_FMT as u64,
+                "format of a journal record",
+                LITTLE_ENDIAN,
+                header.format,
+            );
             return Err(cause.into());
         }
         let headers = self.read(at, header.sectors)?;
@@ -265,8 +299,8 @@ impl<'a> Log<'a> {
         if (self.v5 || header.crc != 0) && !sum_fits(&headers, &content[..len], header.crc) {
             return Ok(None);
         }
-        let round = &first[4..8];
-        for (i, sector) in content.chunks_mut(512).enumerate() {
+        let round = &first[header::H_CYCLE..][..4];
+        for (i, sector) in content.chunks_mut(SECTOR_SIZE).enumerate() {
             if sector[..4] != *round {
                 return Ok(None);
             }
@@ -284,27 +318,27 @@ fn is_header(sector: &[u8]) -> bool {
 
 /// The round that a sector was written in: its first word, or the second one in a record's header.
 fn round_of(sector: &[u8]) -> u32 {
-    let at = if is_header(sector) { 4 } else { 0 };
+    let at = if is_header(sector) { header::H_CYCLE } else { 0 };
     sector.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u32::from_be_bytes(*word))
 }
 
-/// The first word of the content's sector `i`: 64 are in each sector of header, from byte 44 of the first and byte 4 of
-/// the others on.
+/// The first word of the content's sector `i`, which the header holds.
 fn first_word(headers: &[u8], i: usize) -> &[u8] {
-    let at = match i / 64 {
-        0 => 44 + 4 * i,
-        more => more * 512 + 4 + 4 * (i % 64),
+    let list = match i / WORDS_PER_HEADER {
+        0 => header::H_CYCLE_DATA,
+        more => more * SECTOR_SIZE + XH_CYCLE_DATA,
     };
+    let at = list + 4 * (i % WORDS_PER_HEADER);
     headers.get(at..at + 4).unwrap_or(&[0; 4])
 }
 
-/// The sum is of the first header with its field at 32 as zeros, of what the others hold, and of the content.
+/// The sum is of the first header with `h_crc` as zeros, of what the others hold, and of the content.
 fn sum_fits(headers: &[u8], content: &[u8], stated: u32) -> bool {
     HEADER_SIZES.into_iter().any(|size| {
-        let mut sum = crc32c::crc32c_append(crc32c::crc32c(&headers[..32]), &[0; 4]);
-        sum = crc32c::crc32c_append(sum, &headers[36..size]);
-        for more in headers.chunks(512).skip(1) {
-            sum = crc32c::crc32c_append(sum, &more[..260]);
+        let mut sum = crc32c::crc32c_append(crc32c::crc32c(&headers[..header::H_CRC]), &[0; 4]);
+        sum = crc32c::crc32c_append(sum, &headers[header::H_CRC + 4..size]);
+        for more in headers.chunks(SECTOR_SIZE).skip(1) {
+            sum = crc32c::crc32c_append(sum, &more[..EXT_HEADER_SIZE]);
         }
         crc32c::crc32c_append(sum, content) == stated
     })

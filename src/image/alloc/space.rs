@@ -31,8 +31,8 @@ pub(in crate::image) enum Grant {
 /// The space of a file, in units of one size.
 ///
 /// A unit is free, reserved ([`take`](Self::take)), in use ([`commit`](Self::commit)) or pending free
-/// ([`free_after_flush`](Self::free_after_flush)): the map in memory does not point to it any more, but the one on the disk may, until a
-/// flush.
+/// ([`free_after_flush`](Self::free_after_flush)): the map in memory does not point to it any more, but the one on the
+/// disk may, until a flush.
 #[derive(Debug)]
 pub(in crate::image) struct Space {
     /// Where unit 0 begins in the file, in bytes.
