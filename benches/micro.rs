@@ -5,12 +5,9 @@ use divan::{Bencher, counter::BytesCount};
 use std::fmt::Write;
 use std::fs;
 use std::hint::black_box;
-use std::io::Write as _;
+use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::path::Path;
-use vboximg_mount::crypt::Passwords;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::{self, OpenOptions};
-use vboximg_mount::registry::Registry;
+use vboximg_mount::{Disk, File, Passwords, Registry, View};
 
 fn main() {
     divan::main();
@@ -40,29 +37,29 @@ fn vdi(path: &Path, blocks: u32) {
     file.set_len(data + u64::from(blocks) * MIB).unwrap();
 }
 
-fn disk(blocks: u32) -> (tempfile::TempDir, ChainDisk) {
+fn disk(blocks: u32) -> (tempfile::TempDir, File) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("disk.vdi");
     vdi(&path, blocks);
-    let image = image::open(&path, OpenOptions::default()).unwrap();
-    (directory, ChainDisk::new(vec![image], Vec::new()))
+    let file = View::new(Disk::open(&path).unwrap()).unwrap().open("vhdd").unwrap();
+    (directory, file)
 }
 
-/// The map of a place that was asked for before. A span needs no bytes of the file.
+/// The map of an offset that was asked for before. That there is data needs no bytes of the file.
 #[divan::bench(min_time = 0.5)]
 fn map_known(bencher: Bencher<'_, '_>) {
     let (_directory, disk) = disk(64);
     for block in 0..64 {
-        disk.span(block * MIB).unwrap();
+        disk.find(block * MIB, true).unwrap();
     }
     let mut at = 0;
     bencher.bench_local(|| {
         at = (at + 17 * MIB + 4096) % (64 * MIB);
-        disk.span(black_box(at)).unwrap()
+        disk.find(black_box(at), true).unwrap()
     });
 }
 
-/// The map of places so far apart and so many that the cache holds none of them: 1 TiB.
+/// The map of offsets so far apart and so many that the cache holds none of them: 1 TiB.
 #[divan::bench(min_time = 0.5)]
 fn map_new(bencher: Bencher<'_, '_>) {
     let blocks = 1 << 20;
@@ -70,19 +67,20 @@ fn map_new(bencher: Bencher<'_, '_>) {
     let mut at = 0;
     bencher.bench_local(|| {
         at = (at + 521_287 * MIB) % (u64::from(blocks) * MIB);
-        disk.span(black_box(at)).unwrap()
+        disk.find(black_box(at), true).unwrap()
     });
 }
 
 /// Reads from a disk whose map is known.
 #[divan::bench(args = [4096, 131_072, 1_048_576], min_time = 0.5)]
 fn read(bencher: Bencher<'_, '_>, len: usize) {
-    let (_directory, disk) = disk(64);
+    let (_directory, mut disk) = disk(64);
     let mut buf = vec![0; len];
     let mut at = 0;
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         at = (at + 17 * MIB + 4096) % (62 * MIB);
-        disk.read_at(black_box(at), &mut buf).unwrap();
+        disk.seek(SeekFrom::Start(black_box(at))).unwrap();
+        disk.read_exact(&mut buf).unwrap();
     });
 }
 
@@ -93,10 +91,9 @@ fn settings(bencher: Bencher<'_, '_>, snapshots: u32) {
     let path = directory.path().join("big.vbox");
     let text = machine(snapshots);
     fs::write(&path, &text).unwrap();
-    let passwords = Passwords::default();
     bencher
         .counter(BytesCount::of_str(&text))
-        .bench(|| Registry::load_machine_file(black_box(&path), &passwords).unwrap());
+        .bench(|| Registry::load_from(black_box(&path), Passwords::default()).unwrap());
 }
 
 fn machine(snapshots: u32) -> String {

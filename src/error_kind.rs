@@ -46,7 +46,7 @@ impl ErrorKind {
 
     /// The errno that a file system operation failing with this kind answers.
     #[must_use]
-    pub fn errno(self) -> nix::errno::Errno {
+    pub(crate) fn errno(self) -> nix::errno::Errno {
         use nix::errno::Errno;
         match self {
             Self::Io | Self::Corrupt => Errno::EIO,

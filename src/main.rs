@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vboximg_mount::cli::run(std::env::args_os())
+    vboximg_mount::run(std::env::args_os())
 }

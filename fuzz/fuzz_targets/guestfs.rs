@@ -1,4 +1,4 @@
-//! Opens bytes as a volume, whatever it holds, lists its directories and reads of its files.
+//! Reads bytes as a volume with whatever file system.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vboximg_mount_fuzz::volume(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vboximg_mount::fuzzing::guestfs(bytes));

@@ -1,6 +1,4 @@
-//! Opens bytes as a Vmdk image and reads of its disk.
+//! Opens bytes as a VMDK image, and reads and writes its disk.
 #![no_main]
 
-use vboximg_mount::image::Format;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vboximg_mount_fuzz::image(bytes, Format::Vmdk));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vboximg_mount::fuzzing::vmdk(bytes));

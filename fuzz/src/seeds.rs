@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Run in a directory of its own for each; all that it leaves is a seed of the target.
-const SEEDS: [(&str, &str); 7] = [
+const SEEDS: [(&str, &str); 10] = [
     ("vdi", "for o in static=on static=off; do qemu-img create -q -f vdi -o $o $o 2M; write $o vdi; done"),
     (
         "vmdk",
@@ -25,6 +25,16 @@ const SEEDS: [(&str, &str); 7] = [
          qemu-img create -q -f qcow2 -o extended_l2=on,compression_type=zstd,data_file=d,data_file_raw=on x 2M; rm d",
     ),
     ("parallels", "qemu-img create -q -f parallels a 2M; write a parallels"),
+    ("qed", "qemu-img create -q -f qed -o cluster_size=4096,table_size=2 a 2M; write a qed"),
+    (
+        "partitions",
+        "make() { truncate -s 128K $1; printf \"$2\" | sfdisk -q --no-tell-kernel $1; }
+         make gpt 'label: gpt\\nfirst-lba: 34\\n40,8,L\\n48,8,U\\n'
+         make mbr 'label: dos\\n1,8,L\\n9,100,E\\n10,8,L\\n20,8,S\\n'
+         make bsd 'label: dos\\n1,200,a5\\n'",
+    ),
+    // One that VirtualBox wrote, for AES-XTS256-PLAIN64.
+    ("keystore", "sed -n '/^store=/,/\"$/p' $ROOT/benches/crypt.sh | tr -d '\\n' | cut -d '\"' -f 2 > disk"),
     (
         "guestfs",
         "mkdir ../tree; echo file > ../tree/file; ln -s file ../tree/link; mkdir ../tree/inner; seq 999 > ../tree/inner/more
@@ -57,7 +67,11 @@ fn main() {
         let disk: Vec<u8> =
             (0..2_u32 << 20).map(|at| if at % 700_000 < 4096 { at.to_le_bytes()[1] } else { 0 }).collect();
         fs::write(work.path().join("disk"), disk).expect("a disk");
-        let status = Command::new("bash").args(["-c", &format!("{START}{script}")]).current_dir(&made).status();
+        let status = Command::new("bash")
+            .args(["-c", &format!("{START}{script}")])
+            .current_dir(&made)
+            .env("ROOT", concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status();
         assert!(
             status.is_ok_and(|status| status.success()),
             "The script of {target} fails; tests/setup.sh has its tools"

@@ -54,19 +54,27 @@ pub struct Passwords {
 impl Passwords {
     /// Passwords from these files, and for a key that none of them is for, from a prompt.
     #[must_use]
-    pub fn new(files: Vec<PasswordFile>, prompt: Option<Prompt>) -> Self {
+    pub(crate) fn new(files: Vec<PasswordFile>, prompt: Option<Prompt>) -> Self {
         Self { files, prompt, read: Mutex::default(), asked: Mutex::default() }
+    }
+
+    /// Adds a file whose first line is the password for a key, or, where none is named, for any key without a file of
+    /// its own. It is read when it is needed; `-` is standard input.
+    #[must_use]
+    pub fn with_file(mut self, key_id: Option<&str>, path: impl Into<PathBuf>) -> Self {
+        self.files.push(PasswordFile { key_id: key_id.map(str::to_owned), path: path.into() });
+        self
     }
 
     /// Whether there is a password for a key, right or wrong, so that nobody has to be asked.
     #[must_use]
-    pub fn has(&self, key_id: &str) -> bool {
+    pub(crate) fn has(&self, key_id: &str) -> bool {
         self.file(key_id).is_some() || lock(&self.asked).contains_key(key_id)
     }
 
     /// Whether there is a password for a key or somebody can be asked for it.
     #[must_use]
-    pub fn can_get(&self, key_id: &str) -> bool {
+    pub(crate) fn can_get(&self, key_id: &str) -> bool {
         self.prompt.is_some() || self.has(key_id)
     }
 
@@ -82,7 +90,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::NoPassword`] when there is none; [`Error::PasswordFile`].
-    pub fn get(&self, what: &str, key_id: &str) -> Result<Key> {
+    pub(crate) fn get(&self, what: &str, key_id: &str) -> Result<Key> {
         let Some(file) = self.file(key_id) else { return self.ask(what, key_id) };
         let mut read = lock(&self.read);
         if let Some(password) = read.get(&file.path) {

@@ -45,12 +45,6 @@ impl Span {
             Self::Data(len) | Self::Zero(len) => len,
         }
     }
-
-    /// Whether it is empty; no disk answers an empty span.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// A range of a disk in a file.

@@ -27,7 +27,7 @@ pub mod udf;
 pub mod xfs;
 
 pub use content::Content;
-pub use detect::{detect, identify};
+pub use detect::identify;
 pub use error::{Error, Result};
 
 use crate::ondisk::Time;

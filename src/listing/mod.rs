@@ -27,7 +27,7 @@ mod wide;
 pub use collect::collect;
 pub use error::{Error, Result};
 pub use json::write_json;
-pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
+pub use partitions::{DiskReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
 pub(crate) use text::{printable, width};

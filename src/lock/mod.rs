@@ -1,7 +1,7 @@
 //! Advisory locks on images, as VirtualBox's LockRead and LockWrite; and who else uses an image without a lock.
 //!
 //! VirtualBox itself keeps its locks in the memory of its service and puts none on the disk, so these exclude only the
-//! processes of this program; [`users()`] finds all others.
+//! processes of this program; [`Search`] finds all others.
 //!
 //! The kernel holds the locks, so none outlives its process. There are two, and both must be acquired:
 //!
@@ -21,7 +21,7 @@ mod target;
 mod tests;
 
 pub use error::{Error, Result};
-pub use users::{Search, User, check_writable, users};
+pub use users::{Search, User, check_writable};
 
 use file::LockFile;
 use image_lock::{Flock, Outcome};
@@ -147,14 +147,6 @@ pub fn acquire_chain(images: &[&Path], mode: Mode, mount_point: Option<&Path>) -
     images.iter().zip(modes).map(lock).collect()
 }
 
-/// Who holds an image now, without taking or disturbing any lock.
-///
-/// # Errors
-/// When the image is not there.
-pub fn state(image: &Path) -> Result<State> {
-    Prober::new().state(image)
-}
-
 /// One attempt; none when others hold a lock.
 fn try_acquire(target: &Target, mode: Mode, mount_point: Option<&Path>) -> Result<Option<Guard>> {
     let mut lock_file = open_lock_file(target, mode)?;
@@ -235,7 +227,7 @@ impl Prober {
         Self { flocks: LazyLock::new(flocks), runtime_directory: target::look_into_runtime_directory() }
     }
 
-    /// As [`state`].
+    /// Who holds an image now, without taking or disturbing any lock.
     ///
     /// # Errors
     /// When the image is not there.

@@ -24,6 +24,10 @@ fn directory_with_image() -> (TempDir, PathBuf) {
     (directory, image)
 }
 
+fn state(image: &Path) -> Result<State> {
+    Prober::new().state(image)
+}
+
 fn lock_file_of(image: &Path) -> PathBuf {
     Target::find(image).unwrap().next_to().unwrap()
 }

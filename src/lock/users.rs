@@ -46,13 +46,6 @@ impl User {
     }
 }
 
-/// The other processes that have one of the images open, each once per image. Images that are not there have none, and
-/// processes of other users are seen by root only.
-#[must_use]
-pub fn users(images: &[&Path]) -> Vec<User> {
-    Search::new(images).users()
-}
-
 /// Refuses to write to `leaf` while others use it: a process that may write it or one of its `parents`, a machine's
 /// program that has it open at all, a loop device, which for a parent may be one that only reads. Machines may read the
 /// parents, as linked clones do.
@@ -104,7 +97,8 @@ impl Search {
         Self { images: identified.collect(), names, one_name_each }
     }
 
-    /// As [`users`].
+    /// The other processes that have one of the images open, each once per image. Images that are not there have none,
+    /// and processes of other users are seen by root only.
     #[must_use]
     pub fn users(&self) -> Vec<User> {
         let ourselves = std::process::id();

@@ -1,7 +1,7 @@
 //! A [view](crate::view) over FUSE.
 //!
 //! `server` and `requests` answer the kernel, through the crate `fuser`; `splice` adds replies from files, which the
-//! crate lacks; `attach` mounts. [`mount`] puts a [`View`](crate::view::View) on a directory, [`Mounted::serve`]
+//! crate lacks; `attach` mounts. [`mount`] puts a [`View`](crate::view::View) on a directory, [`serve::Mounted::serve`]
 //! keeps it there until it is unmounted, and [`unmount()`] ends the mount of another process.
 
 mod attach;
@@ -24,13 +24,12 @@ mod unmount;
 
 pub use error::{Error, Result};
 pub use options::{Access, Options};
-pub use process::Process;
-pub use serve::{Mounted, OnSignal, Stopper, mount};
+pub use serve::{OnSignal, mount};
 pub use unmount::unmount;
 
 /// The extended attribute of the root directory that holds the id of the process that serves the mount.
 pub const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
-/// The one that holds when that process started, as [`Process::started`].
+/// The one that holds when that process started, as [`process::Process::started`].
 pub const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
 /// The one that holds why the last flush failed, while it is so.
 pub const FAILURE_ATTRIBUTE: &str = "user.vboximg-mount.failure";

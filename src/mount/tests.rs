@@ -1,6 +1,7 @@
 //! Mounts of a disk in memory that fails on demand. (The tests of mounted images are in `tests/`.)
 
-use super::{Error, FAILURE_ATTRIBUTE, OnSignal, Options, Stopper, mount, table};
+use super::serve::Stopper;
+use super::{Error, FAILURE_ATTRIBUTE, OnSignal, Options, mount, table};
 use crate::disk::memory::MemoryDisk;
 use crate::error_kind::ErrorKind;
 use crate::view::{Source, View};

@@ -44,12 +44,6 @@ impl<'a> Fields<'a> {
         self.bytes.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// The `len` bytes from `at` on.
     ///
     /// # Errors

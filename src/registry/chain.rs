@@ -134,7 +134,7 @@ fn lies_outside(path: &Path, given: &Path) -> String {
 impl Chain {
     /// The warning for a leaf that lies outside of what the user gave.
     #[must_use]
-    pub fn outside_note(&self) -> Option<String> {
+    pub(crate) fn outside_note(&self) -> Option<String> {
         Some(lies_outside(&self.links.first()?.path, self.outside.as_ref()?))
     }
 }

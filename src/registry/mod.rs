@@ -35,7 +35,7 @@ pub use model::{
 };
 pub use parents::find_children;
 pub use policy::check_writable;
-pub use resolve::{correct_chain, resolve, resolve_allowing};
+pub use resolve::{correct_chain, resolve_allowing};
 pub use uses::Use;
 
 use crate::image::{self, ImageInfo};

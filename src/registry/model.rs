@@ -210,9 +210,9 @@ pub struct Medium {
     /// Properties, such as `CRYPT/KeyId`.
     pub properties: BTreeMap<String, String>,
     /// The parent.
-    pub parent: Option<MediumId>,
+    pub(crate) parent: Option<MediumId>,
     /// The children in the order of the file.
-    pub children: Vec<MediumId>,
+    pub(crate) children: Vec<MediumId>,
     /// The settings file that registers it, absolute. All media of a file share it.
     pub registered_in: Arc<Path>,
 }
@@ -226,7 +226,7 @@ impl Medium {
 
     /// The error for a location that is not a path of this host; `None` when it is one.
     #[must_use]
-    pub fn foreign(&self) -> Option<Error> {
+    pub(crate) fn foreign(&self) -> Option<Error> {
         location::is_windows_absolute(&self.location.to_string_lossy()).then(|| Error::Missing {
             path: self.location.clone(),
             hint: "it is a path of the Windows host that registered it; give the path of the image here".to_owned(),

@@ -18,17 +18,11 @@ use uuid::Uuid;
 /// the beginning of a UUID. The parents of a registered image are those of the registry; those of any other are found
 /// by its header: in the registry, by the header's own hints, or next to the file.
 ///
+/// `allowed` are files that images may name although they lie elsewhere.
+///
 /// # Errors
 /// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];
 /// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
-pub fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
-    resolve_allowing(registry, what, current, &Allowed::NONE)
-}
-
-/// As [`resolve`], with files that images may name although they lie elsewhere.
-///
-/// # Errors
-/// As [`resolve`].
 pub fn resolve_allowing(
     registry: Option<&Registry>,
     what: impl AsRef<OsStr>,
@@ -113,7 +107,7 @@ fn registered(registry: &Registry, id: MediumId, identify: &Identify<'_>) -> Res
 }
 
 /// Replaces the links of a registered chain whose files are other images than registered by those with the right UUIDs
-/// next to them, as [`resolve`] does, and adds a note for each.
+/// next to them, as [`resolve_allowing`] does, and adds a note for each.
 pub fn correct_chain(chain: &mut Chain, allowed: &Allowed) {
     let identify = |path: &Path, devices| image::identify_allowing(path, devices, allowed);
     correct(&mut chain.links, &identify, &mut chain.notes);

@@ -15,7 +15,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several snapshots have the name.
-    pub fn find_snapshot(&self, what: &str) -> Result<Option<usize>> {
+    pub(crate) fn find_snapshot(&self, what: &str) -> Result<Option<usize>> {
         let found = named::find(self.snapshots.iter(), what);
         let what_is_meant = format!("The snapshot {what:?} of the machine {:?}", self.name);
         let ambiguous = |what, how| {
@@ -39,7 +39,7 @@ impl Machine {
     /// # Errors
     /// [`Error::NotFound`] when there was none yet, or one has no time that can be read; [`Error::Ambiguous`] when
     /// several were taken in that second on different branches.
-    pub fn snapshot_at(&self, time: SystemTime) -> Result<usize> {
+    pub(crate) fn snapshot_at(&self, time: SystemTime) -> Result<usize> {
         let mut newest: Vec<(usize, SystemTime)> = Vec::new();
         for (at, snapshot) in self.snapshots.iter().enumerate() {
             let taken = taken(snapshot).ok_or_else(|| {
@@ -79,7 +79,7 @@ impl Machine {
 
     /// What is attached in a snapshot, or in the current state.
     #[must_use]
-    pub fn attachments_of(&self, snapshot: Option<usize>) -> &[Attachment] {
+    pub(crate) fn attachments_of(&self, snapshot: Option<usize>) -> &[Attachment] {
         snapshot.and_then(|at| self.snapshots.get(at)).map_or(&self.attachments, |snapshot| &snapshot.attachments)
     }
 }
@@ -100,7 +100,7 @@ impl Attachment {
 impl Chain {
     /// The warning for a medium that snapshots do not freeze, in a snapshot.
     #[must_use]
-    pub fn not_frozen_note(&self) -> Option<String> {
+    pub(crate) fn not_frozen_note(&self) -> Option<String> {
         let leaf = self.links.first()?;
         matches!(self.kind, MediumKind::Writethrough | MediumKind::Shareable).then(|| {
             let kind = self.kind.name();

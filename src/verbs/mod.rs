@@ -22,7 +22,7 @@ pub use find::{Filter, SizeTest, find};
 pub use hash::hash;
 pub use ls::{Form, ls};
 pub use output::{Sink, Stream};
-pub use path::{Found, Links, Name, locate, names};
+pub use path::{Found, Links, Name, locate, locate_in_guest, names};
 pub use stat::stat;
 
 pub(crate) use error::shown;

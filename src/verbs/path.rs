@@ -37,11 +37,27 @@ type Step = (OsString, bool);
 /// # Errors
 /// [`Error::View`] when it is not there or cannot be read; [`Error::Outside`], [`Error::TooManyLinks`].
 pub fn locate(view: &View, path: &Path, links: Links) -> Result<Found> {
+    let mut steps = Vec::new();
+    add_steps(&mut steps, path, false);
+    follow(view, path, steps, links)
+}
+
+/// As [`locate`], of a path in the guest's file system whose directory is `top`: no `..` leads out of it.
+///
+/// # Errors
+/// As [`locate`].
+pub fn locate_in_guest(view: &View, top: &Path, path: &Path, links: Links) -> Result<Found> {
+    let mut steps = Vec::new();
+    add_steps(&mut steps, path, true);
+    add_steps(&mut steps, top, false);
+    follow(view, &top.join(path.strip_prefix("/").unwrap_or(path)), steps, links)
+}
+
+/// Goes through names, the last of which is the first.
+fn follow(view: &View, path: &Path, mut steps: Vec<Step>, links: Links) -> Result<Found> {
     let follow = links == Links::Follow || path.as_os_str().as_bytes().ends_with(b"/");
     let wrong = Error::at(path);
     let mut parents = vec![view.attributes(ROOT).map_err(&wrong)?];
-    let mut steps = Vec::new();
-    add_steps(&mut steps, path, false);
     let mut followed = 0;
     while let Some((name, is_linked)) = steps.pop() {
         // The top of the guest's file system, which its own links cannot leave.

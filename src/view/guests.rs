@@ -4,7 +4,7 @@
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::{DirEntry, Error, Result, Statfs};
 use crate::disk::Part;
-use crate::guestfs::{self, Entry, Node, NodeKind};
+use crate::guestfs::{self, Entry, Facts, Node, NodeKind};
 use crate::open::Guest;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -61,6 +61,10 @@ impl Guests {
         let index = inode >> NODE_BITS;
         let guest = self.list.get(usize::try_from(index.checked_sub(1)?).ok()?)?;
         Some((guest, index, Node(inode & ((1 << NODE_BITS) - 1))))
+    }
+
+    pub(super) fn facts(&self, inode: u64) -> Option<&Facts> {
+        self.find(inode).map(|(guest, ..)| guest.fs.facts())
     }
 
     pub(super) fn lookup(&self, directory: u64, name: &OsStr) -> Option<Result<Attributes>> {

@@ -4,6 +4,7 @@ use super::attributes::{Attributes, Kind, Times};
 use super::guests::{Guests, Owners};
 use super::{Error, Result, Source, file};
 use crate::disk::{Disk, Part, Slice};
+use crate::guestfs::Facts;
 use nix::fcntl::OFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -187,6 +188,12 @@ impl View {
         self.guests.statfs(inode).is_some()
     }
 
+    /// What the guest's file system that an inode is in reports of itself; `None` for an inode that is in none.
+    #[must_use]
+    pub fn facts(&self, inode: u64) -> Option<&Facts> {
+        self.guests.facts(inode)
+    }
+
     fn node(&self, inode: u64) -> Result<&(Node, usize)> {
         let index = inode.checked_sub(ROOT).and_then(|index| usize::try_from(index).ok());
         index.and_then(|index| self.nodes.get(index)).ok_or(Error::NotFound)
@@ -215,6 +222,7 @@ impl View {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
+    #[cfg_attr(not(test), allow(dead_code, reason = "`diff` finds files by it"))]
     pub fn find(&self, path: &Path) -> Result<Attributes> {
         let mut parents = Vec::new();
         let mut found = self.attributes(ROOT)?;

@@ -50,7 +50,7 @@ pub struct Volume {
 impl Volume {
     /// A whole disk as one volume, for a disk without a partition table.
     #[must_use]
-    pub fn whole(disk: &dyn Disk) -> Self {
+    pub(crate) fn whole(disk: &dyn Disk) -> Self {
         let size = disk.size();
         let type_name = type_names::UNKNOWN.into();
         Self { index: 0, linux_number: 0, offset: 0, size, type_name, name: String::new(), bootable: false }

@@ -1,18 +1,19 @@
 //! APFS: containers that macOS wrote, from the project dissect.apfs, where the samples are, read as that project says; and
 //! what is ours (nodes, names, several volumes, limits) on containers that the crate itself formats.
 
-use crate::corrupt;
-use crate::qemu;
-use crate::support::{disk, sha256};
-use crate::tree::ours;
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::qemu;
+use crate::disk::Disk;
+use crate::guestfs::apfs::Apfs;
+use crate::guestfs::{Error, GuestFs, Node, NodeKind, read};
+use crate::support::sha256;
 use ferrosys::apfs::{FormatOptions, VolumeName, VolumeRequest, format_to};
 use ferrosys::{Metadata, Timestamp, TreeBuilder};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::apfs::Apfs;
-use vboximg_mount::guestfs::{Error, GuestFs, Node, NodeKind, read};
 
 /// The node at a path.
 fn at(fs: &Apfs, path: &str) -> Node {

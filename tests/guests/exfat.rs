@@ -2,17 +2,19 @@
 //!
 //! Needs root (loop devices), exfatprogs and exfat-fuse; fails loudly without.
 
-use crate::corrupt;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::disk::Disk;
+use crate::guestfs::exfat::Exfat;
+use crate::guestfs::{Error, GuestFs, Node, read};
+use crate::support::sh;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::exfat::Exfat;
-use vboximg_mount::guestfs::{Error, GuestFs, Node, read};
 
 /// A directory with an image that is mounted on `m` at times; unmounted when dropped.
 struct Lab(tempfile::TempDir);

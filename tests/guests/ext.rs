@@ -2,13 +2,15 @@
 //!
 //! Needs root (loop devices) and e2fsprogs; fails loudly without.
 
-use crate::corrupt;
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
-use vboximg_mount::guestfs::GuestFs;
-use vboximg_mount::guestfs::ext::Ext;
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::mounted::Mounted;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::guestfs::GuestFs;
+use crate::guestfs::ext::Ext;
+use crate::support::sh;
 
 #[test]
 fn reads_every_version_and_feature_set_as_the_kernel() {
@@ -147,7 +149,7 @@ fn refuses_files_encrypted_by_the_guest() {
     let open = find(ext.root(), "open").unwrap().unwrap();
     assert!(ext.extent(open, 0, 1).is_ok());
     let secret = find(ext.root(), "secret").unwrap().unwrap();
-    let said = |error: vboximg_mount::guestfs::Error| {
+    let said = |error: crate::guestfs::Error| {
         let text = error.to_string();
         assert!(text.contains(" is encrypted by the guest; use the guest itself"), "{text}");
     };
@@ -155,9 +157,9 @@ fn refuses_files_encrypted_by_the_guest() {
     said(find(secret, "file").unwrap_err());
     said(ext.read_directory(secret, 0, &mut |_| std::ops::ControlFlow::Continue(())).unwrap_err());
     for inode in [secret.0 + 1, secret.0 + 2] {
-        let node = vboximg_mount::guestfs::Node(inode);
+        let node = crate::guestfs::Node(inode);
         match ext.attributes(node).unwrap().kind {
-            vboximg_mount::guestfs::NodeKind::Symlink => said(ext.read_link(node).unwrap_err()),
+            crate::guestfs::NodeKind::Symlink => said(ext.read_link(node).unwrap_err()),
             _ => said(ext.extent(node, 0, 1).unwrap_err()),
         }
     }

@@ -3,16 +3,18 @@
 //!
 //! Needs root (loop devices), e2fsprogs and python3; fails loudly without.
 
-use crate::corrupt;
-use crate::mounted::Mounted;
-use crate::support::{LOOP, disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::mounted::Mounted;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::guestfs::GuestFs;
+use crate::guestfs::ext::Ext;
+use crate::support::{LOOP, sh};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
-use vboximg_mount::guestfs::GuestFs;
-use vboximg_mount::guestfs::ext::Ext;
 
 /// A journal whose blocks are one after the other on the volume.
 struct Journal {

@@ -3,17 +3,19 @@
 //!
 //! Needs dosfstools, mtools, 7zip and qemu-utils; fails loudly without.
 
-use crate::corrupt;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::disk::{Disk, Slice};
+use crate::guestfs::fat::Fat;
+use crate::guestfs::{FileExtent, GuestFs, Node, read};
+use crate::support::sh;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use vboximg_mount::disk::{Disk, Slice};
-use vboximg_mount::guestfs::fat::Fat;
-use vboximg_mount::guestfs::{FileExtent, GuestFs, Node, read};
 
 fn open(image: &Path) -> (Arc<dyn Disk>, Fat) {
     let disk = disk(image);

@@ -3,19 +3,21 @@
 //!
 //! Needs xorriso, 7zip and python3; fails loudly without.
 
-use crate::corrupt;
-use crate::qemu;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::qemu;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::disk::{Disk, Slice};
+use crate::guestfs::hfsplus::HfsPlus;
+use crate::guestfs::{Error, FileExtent, GuestFs, NodeKind};
+use crate::support::sh;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use unicode_normalization::UnicodeNormalization;
-use vboximg_mount::disk::{Disk, Slice};
-use vboximg_mount::guestfs::hfsplus::HfsPlus;
-use vboximg_mount::guestfs::{Error, FileExtent, GuestFs, NodeKind};
 
 fn opened(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, HfsPlus) {
     (disk.clone(), HfsPlus::open(disk).unwrap_or_else(|e| panic!("{e}")))
@@ -240,7 +242,7 @@ fn reads_volume_by_macos() {
     for name in ["keramics-hfsplus-zlib.dmg", "keramics-hfsplus-bzip2.dmg"] {
         let Some(path) = qemu::shared(&format!("samples/{name}")) else { continue };
         let whole = disk(&path);
-        let volume = vboximg_mount::volume::read_table(&*whole).unwrap().volumes.remove(0);
+        let volume = crate::volume::read_table(&*whole).unwrap().volumes.remove(0);
         let opened = opened(Arc::new(Slice::new(whole, volume.offset, volume.size)));
         let walk = ours(&opened);
         let names: Vec<&str> = walk.keys().map(String::as_str).collect();

@@ -2,17 +2,19 @@
 //!
 //! Needs root and ntfs-3g; fails loudly without.
 
-use crate::corrupt;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::disk::Disk;
+use crate::guestfs::GuestFs;
+use crate::guestfs::ntfs::Ntfs;
+use crate::guestfs::read;
+use crate::support::sh;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::GuestFs;
-use vboximg_mount::guestfs::ntfs::Ntfs;
-use vboximg_mount::guestfs::read;
 
 fn open(image: &Path) -> (Arc<dyn Disk>, Ntfs) {
     let disk = disk(image);

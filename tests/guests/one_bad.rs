@@ -3,19 +3,20 @@
 //!
 //! Needs root (loop devices), the mkfs programs and ntfs-3g; fails loudly without.
 
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
+use crate::against::disks::disk;
+use crate::against::mounted::Mounted;
+use crate::disk::Disk;
+use crate::guestfs::btrfs::Btrfs;
+use crate::guestfs::ext::Ext;
+use crate::guestfs::ntfs::Ntfs;
+use crate::guestfs::squashfs::Squashfs;
+use crate::guestfs::xfs::Xfs;
+use crate::guestfs::{self, Error, GuestFs, Node, read};
+use crate::support::sh;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::btrfs::Btrfs;
-use vboximg_mount::guestfs::ext::Ext;
-use vboximg_mount::guestfs::ntfs::Ntfs;
-use vboximg_mount::guestfs::squashfs::Squashfs;
-use vboximg_mount::guestfs::xfs::Xfs;
-use vboximg_mount::guestfs::{self, Error, GuestFs, Node, read};
 
 const FILES: usize = 600;
 const FILL: &str = r#"cd $1/m; mkdir many few; for i in $(seq 600); do echo $i > many/a-file-$i; done

@@ -3,12 +3,13 @@
 //!
 //! Needs root (loop devices) and the tools of `setup.sh`; fails loudly without.
 
-use crate::support::{disk, sh};
+use crate::against::disks::disk;
+use crate::disk::{Disk, Slice};
+use crate::guestfs::{self, Error, GuestFs, read};
+use crate::support::sh;
+use crate::volume;
 use std::path::Path;
 use std::sync::Arc;
-use vboximg_mount::disk::{Disk, Slice};
-use vboximg_mount::guestfs::{self, Error, GuestFs, read};
-use vboximg_mount::volume;
 
 /// Scripts that create `image` with the files `f` and `g` of the directory `s`.
 const KINDS: [(&str, &str); 11] = [

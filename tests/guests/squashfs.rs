@@ -3,13 +3,15 @@
 //!
 //! Needs root (loop devices) and squashfs-tools; fails loudly without.
 
-use crate::corrupt;
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
-use vboximg_mount::guestfs::GuestFs;
-use vboximg_mount::guestfs::squashfs::Squashfs;
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::mounted::Mounted;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::guestfs::GuestFs;
+use crate::guestfs::squashfs::Squashfs;
+use crate::support::sh;
 
 /// What squashfs has forms of its own for: blocks and fragments, compressed and not, long inodes, indexed directories.
 const MORE: &str = r#"

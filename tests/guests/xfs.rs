@@ -3,13 +3,15 @@
 //!
 //! Needs root (loop devices) and xfsprogs; fails loudly without.
 
-use crate::corrupt;
-use crate::mounted::Mounted;
-use crate::support::{LOOP, disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
-use vboximg_mount::guestfs::GuestFs;
-use vboximg_mount::guestfs::xfs::Xfs;
+use super::corrupt;
+use super::ours::ours;
+use crate::against::disks::disk;
+use crate::against::mounted::Mounted;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::guestfs::GuestFs;
+use crate::guestfs::xfs::Xfs;
+use crate::support::{LOOP, sh};
 
 /// What XFS has forms of its own for.
 const MORE: &str = r#"
@@ -42,11 +44,11 @@ for n in [1, 50, 100, 300, 336, 337, 500, 1000, 1023]:
 END
 "#;
 
-fn xfs(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
+fn xfs(disk: std::sync::Arc<dyn crate::disk::Disk>) -> Xfs {
     Xfs::open(disk).unwrap()
 }
 
-fn clean(disk: std::sync::Arc<dyn vboximg_mount::disk::Disk>) -> Xfs {
+fn clean(disk: std::sync::Arc<dyn crate::disk::Disk>) -> Xfs {
     let fs = xfs(disk);
     assert!(fs.facts().notes.is_empty(), "{:?}", fs.facts().notes);
     fs

@@ -1,20 +1,14 @@
-//! The real VirtualBox, disks of several images and disks too large for memory, for tests of image formats.
+//! The real VirtualBox, and other programs, for tests.
 //!
 //! A VirtualBox is used where `VBOXIMG_REFERENCE` names the directory that it was put in, with a script `vb-in` that runs
 //! its programs there and a directory `lab` that they see.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-pub(crate) mod recorder;
-
 use crate::support::provided;
-use nix::unistd::{Whence, lseek};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use vboximg_mount::disk::{ChainDisk, Disk, Span};
-use vboximg_mount::image::{self, Image, OpenOptions};
 
 /// The directory of the real VirtualBox; none where there is none.
 pub(crate) fn reference() -> Option<PathBuf> {
@@ -85,41 +79,4 @@ pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Vec<u8> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-/// Opens the images of a chain, leaf first; the leaf for writing or not.
-pub(crate) fn chain<P: AsRef<Path>>(paths: &[P], writable: bool) -> ChainDisk {
-    let links = paths.iter().enumerate().map(|(i, path)| {
-        let options = OpenOptions { writable: writable && i == 0, ..OpenOptions::default() };
-        image::open(path.as_ref(), options).unwrap_or_else(|e| panic!("{e}"))
-    });
-    ChainDisk::new(links.collect(), Vec::new())
-}
-
-/// Opens one image for reading.
-pub(crate) fn open(path: &Path) -> Box<dyn Image> {
-    image::open(path, OpenOptions::default()).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Asserts that a disk too large for memory has the bytes of a sparse file of the same size.
-pub(crate) fn assert_same_file(disk: &dyn Disk, raw: &Path, what: &str) {
-    let file = fs::File::open(raw).unwrap();
-    assert_eq!(disk.size(), file.metadata().unwrap().len(), "{what}: size");
-    let mut at = 0;
-    let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
-    while at < disk.size() {
-        // What is a hole in the file and known zeros on the disk needs no reading.
-        let data = lseek(&file, i64::try_from(at).unwrap(), Whence::SeekData);
-        let data = data.map_or(disk.size(), |data| u64::try_from(data).unwrap());
-        at = match disk.span(at).unwrap() {
-            Span::Zero(len) if data > at => data.min(at + len),
-            span => {
-                let len = usize::try_from(span.len().min(1 << 20)).unwrap();
-                disk.read_at(at, &mut ours[..len]).unwrap();
-                file.read_exact_at(&mut theirs[..len], at).unwrap();
-                assert!(ours[..len] == theirs[..len], "{what}: bytes from {at} on differ");
-                at + len as u64
-            }
-        };
-    }
 }

@@ -7,8 +7,6 @@ use std::process::Output;
 use std::time::SystemTime;
 use tempfile::TempDir;
 use uuid::Uuid;
-use vboximg_mount::image;
-use vboximg_mount::storage::local::Devices;
 
 /// Where each image begins to differ: the live one has `L`s and the backup `B`s.
 const LIVE: u8 = b'L';
@@ -51,7 +49,9 @@ impl Homes {
             }
             ok("qemu-img", &[&arguments[..], &[text(&path), "4M"]].concat());
             homes.fill(&path, BACKUP);
-            let known = image::identify(&path, Devices::Refused).unwrap().uuid;
+            let listed = run(program().args(["-l", "--json", "-i"]).arg(&path));
+            let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+            let known = listed["uuid"].as_str().map(|uuid| uuid.parse().unwrap());
             homes.disks[number] = known.unwrap_or(Uuid::from_u128(1000 + u128::try_from(number).unwrap()));
         }
         homes.write_settings();

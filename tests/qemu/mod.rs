@@ -1,12 +1,10 @@
-//! What the tests of QEMU's formats share: running QEMU's tools, and holding our bytes against theirs.
+//! QEMU's tools, and images of all kinds, for tests.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use crate::support::{provided, sha256};
+use crate::support::provided;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::{self, Format, OpenOptions};
 
 /// Runs a tool of QEMU and returns what it printed.
 ///
@@ -66,98 +64,6 @@ pub(crate) fn flat(path: &Path, format: &str, extra: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// Opens an image and the parents that its header names.
-pub(crate) fn open(path: &Path, options: OpenOptions) -> ChainDisk {
-    let mut images = Vec::new();
-    let mut next = Some((path.to_path_buf(), options));
-    while let Some((path, options)) = next.take() {
-        let image = image::open(&path, options).unwrap_or_else(|e| panic!("{e}"));
-        next = image.info().parent.as_ref().map(|parent| {
-            let raw = parent.format.as_deref() == Some("raw");
-            let format = raw.then_some(Format::Raw);
-            (path.with_file_name(&parent.hints[0]), OpenOptions { format, ..OpenOptions::default() })
-        });
-        images.push(image);
-    }
-    ChainDisk::new(images, Vec::new())
-}
-
-/// All bytes of a disk.
-pub(crate) fn all(disk: &dyn Disk) -> Vec<u8> {
-    let mut bytes = vec![0xA5; usize::try_from(disk.size()).unwrap()];
-    disk.read_at(0, &mut bytes).unwrap();
-    bytes
-}
-
-/// Numbers that look random and are the same in each run.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-}
-
-/// Asserts that we read what QEMU reads: at once and in 300 unaligned chunks.
-pub(crate) fn assert_same(path: &Path, format: &str) {
-    let expected = flat(path, format, &[]);
-    let disk = open(path, OpenOptions::default());
-    assert_reads(&disk, &expected, &path.display().to_string());
-}
-
-/// Asserts that a disk holds these bytes: read at once and in 300 unaligned chunks.
-pub(crate) fn assert_reads(disk: &dyn Disk, expected: &[u8], what: &str) {
-    assert_eq!(disk.size(), expected.len() as u64, "{what}");
-    assert!(all(disk) == expected, "{what}: the whole disk differs");
-    let mut numbers = Numbers(7);
-    for _ in 0..300 {
-        let start = numbers.below(expected.len());
-        let end = expected.len().min(start + 1 + numbers.below(200_000));
-        let mut chunk = vec![0xA5; end - start];
-        disk.read_at(start as u64, &mut chunk).unwrap();
-        assert!(chunk == expected[start..end], "{what}: bytes {start} to {end} differ");
-    }
-}
-
-/// Writes, discards and flushes at random, to a disk and to an array that is its model.
-pub(crate) fn scribble(disk: &dyn Disk, model: &mut [u8], numbers: &mut Numbers, rounds: usize) {
-    for round in 0..rounds {
-        let start = numbers.below(model.len());
-        let longest = if numbers.below(4) == 0 { 600_000 } else { 5_000 };
-        let end = model.len().min(start + 1 + numbers.below(longest));
-        match numbers.below(8) {
-            0 => {
-                disk.discard(start as u64, (end - start) as u64).unwrap();
-                model[start..end].fill(0);
-            }
-            1 => disk.flush().unwrap(),
-            kind => {
-                let fill = if kind == 2 { 0 } else { u8::try_from(1 + round % 255).unwrap() };
-                disk.write_at(start as u64, &vec![fill; end - start]).unwrap();
-                model[start..end].fill(fill);
-            }
-        }
-    }
-    assert!(all(disk) == *model, "the disk and its model differ");
-}
-
-/// Writes to a disk at random for `rounds`, with a `Vec` as the model, then holds QEMU's view against the model.
-pub(crate) fn write_at_random(path: &Path, format: &str, rounds: usize, seed: u64) {
-    let mut model = flat(path, format, &[]);
-    let mut numbers = Numbers(seed);
-    for _ in 0..2 {
-        let disk = open(path, OpenOptions { writable: true, ..OpenOptions::default() });
-        scribble(&disk, &mut model, &mut numbers, rounds);
-        disk.close().unwrap();
-        drop(disk);
-        assert!(flat(path, format, &[]) == model, "{}: QEMU reads other bytes", path.display());
-        check(path, format);
-        assert_reads(&open(path, OpenOptions::default()), &model, &path.display().to_string());
-    }
-}
-
 /// Asserts that `qemu-img check` finds neither errors nor leaks.
 pub(crate) fn check(path: &Path, format: &str) {
     let out = qemu("qemu-img", &["check", "-f", format, text(path)]);
@@ -184,11 +90,6 @@ pub(crate) fn by_virtualbox(directory: &Path, name: &str) -> (PathBuf, String) {
     let line = media.lines().find(|line| line.ends_with("esx import/flat.vmdk")).unwrap();
     let sum = line.split_whitespace().nth(2).unwrap();
     (directory.join(inside), sum.to_owned())
-}
-
-/// Asserts that the disk of an image has a SHA-256.
-pub(crate) fn assert_sum(path: &Path, sum: &str) {
-    assert_eq!(sha256(&all(&open(path, OpenOptions::default()))), sum, "{}", path.display());
 }
 
 /// The file with the bytes of a packed sample, in `directory`.

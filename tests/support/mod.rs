@@ -1,4 +1,4 @@
-//! What all test programs share: scripts, images as disks, digests, waiting, and what a test needs.
+//! What all test programs share: scripts, digests, waiting, and what a test needs.
 
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test program uses a part of it")]
 
@@ -11,9 +11,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use vboximg_mount::disk::{ChainDisk, Disk};
 
 /// How long anything may take, on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,12 +29,6 @@ pub(crate) fn sh(directory: &Path, script: &str) -> String {
     let done = bash.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().expect("bash runs");
     assert!(done.status.success(), "{script}\n{}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8_lossy(&done.stdout).into_owned()
-}
-
-/// An image as a disk, without parents.
-pub(crate) fn disk(image: &Path) -> Arc<dyn Disk> {
-    let image = vboximg_mount::image::open(image, Default::default()).unwrap_or_else(|e| panic!("{e}"));
-    Arc::new(ChainDisk::new(vec![image], Vec::new()))
 }
 
 /// The SHA-256 of bytes, in lower-case hexadecimal.

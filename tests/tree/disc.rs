@@ -1,8 +1,6 @@
-//! Helpers to compare optical disks: trees without what these cannot store, and mounts by the program.
+//! What of a tree can be compared on optical disks.
 
-use crate::tree::Walk;
-use std::path::Path;
-use std::process::Command;
+use super::tree::Walk;
 
 /// Reduces a tree to kind, size and digest.
 pub(crate) fn plain(walk: Walk) -> Walk {
@@ -13,13 +11,12 @@ pub(crate) fn plain(walk: Walk) -> Walk {
     walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }
 
-/// Mounts an image with its file systems through the program, calls `look`, and unmounts it.
-pub(crate) fn while_mounted<T>(image: &Path, point: &Path, look: impl FnOnce() -> T) -> T {
-    let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
-    let mounted = program().arg("-i").arg(image).arg("-g").arg(point).output().unwrap();
-    assert!(mounted.status.success(), "{mounted:?}");
-    let seen = look();
-    let unmounted = program().arg("--unmount").arg(point).output().unwrap();
-    assert!(unmounted.status.success(), "{unmounted:?}");
-    seen
+/// Reduces a tree to what a disc can store: times have no fraction, and writers set their own ctime.
+pub(crate) fn comparable(walk: Walk) -> Walk {
+    let retain = |text: String| -> String {
+        let words = text.split(' ').filter(|word| !word.starts_with("ctime="));
+        let words = words.map(|word| word.split_once('.').filter(|_| word.starts_with("mtime=")).map_or(word, |w| w.0));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    walk.into_iter().map(|(name, text)| (name, retain(text))).collect()
 }

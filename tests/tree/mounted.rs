@@ -1,12 +1,8 @@
 //! File systems created by their own mkfs and filled through the kernel.
 
-use crate::support::{disk, sh};
-use crate::tree::{Walk, kernel, ours};
+use crate::support::sh;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::GuestFs;
 
 /// A mounted image, unmounted when dropped.
 pub(crate) struct Mounted {
@@ -30,16 +26,6 @@ impl Mounted {
 
     pub(crate) fn fill(&self) {
         sh(self.directory.path(), FILL);
-    }
-
-    /// Returns the tree that the kernel shows, and after unmounting, the tree that this program reads.
-    pub(crate) fn both<F: GuestFs>(self, open: impl Fn(Arc<dyn Disk>) -> F) -> (Walk, Walk) {
-        // The kernel may cache more than the disk can store, such as times after 2038.
-        sh(self.directory.path(), "cd $1; umount m; mount -o loop,ro image m");
-        let theirs = kernel(&self.path("m"));
-        sh(self.directory.path(), "cd $1; umount m");
-        let disk = disk(&self.path("image"));
-        (theirs, ours(&(disk.clone(), open(disk))))
     }
 }
 

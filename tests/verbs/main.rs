@@ -6,12 +6,10 @@ mod common;
 mod copying;
 mod goldens;
 mod kernel;
-#[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
 mod mounted;
 #[path = "../support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mod.rs"]
 mod tree;
 

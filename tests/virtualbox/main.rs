@@ -14,7 +14,6 @@ mod encrypted;
 mod encrypted_corrupt;
 mod encrypted_writing;
 mod guests;
-mod killed;
 mod listings;
 mod prompt;
 mod scene;

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use vboximg_mount::crypt::keystore::MAX_ITERATIONS;
 
 /// A shell on a terminal of its own.
 struct Terminal {
@@ -221,6 +220,9 @@ fn a_key_derivation_ends_with_its_terminal() {
         until("the processes are gone", || processes(&sealed).is_empty());
     }
 }
+
+/// The most iterations of a key store that are not refused; the test waits in vain when this is too many.
+const MAX_ITERATIONS: u32 = 100_000_000;
 
 /// Gives the key store of the VDI the most iterations that are allowed.
 fn derive_for_minutes(sealed: &Sealed) {

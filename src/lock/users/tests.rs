@@ -6,6 +6,10 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+fn users(images: &[&Path]) -> Vec<User> {
+    Search::new(images).users()
+}
+
 /// A process called `name` that has an image open.
 struct Opener(Child);
 

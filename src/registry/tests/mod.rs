@@ -15,9 +15,15 @@ use super::*;
 use crate::crypt::Passwords;
 use crate::error_kind::message;
 use crate::image::vdi::testing::Build;
+use crate::storage::Allowed;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use uuid::Uuid;
+
+fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
+    resolve_allowing(registry, what, current, &Allowed::NONE)
+}
 
 pub(super) fn uuid(n: u128) -> Uuid {
     Uuid::from_u128(n)

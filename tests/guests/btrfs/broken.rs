@@ -1,14 +1,16 @@
 //! Corruption, and what is refused.
 
 use super::btrfs;
-use crate::corrupt;
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
-use crate::tree::{self, kernel, ours};
+use crate::against::disks::disk;
+use crate::against::guests::corrupt;
+use crate::against::guests::ours::ours;
+use crate::against::mounted::Mounted;
+use crate::against::tree::{self, kernel};
+use crate::disk::Disk;
+use crate::guestfs::btrfs::Btrfs;
+use crate::guestfs::{Error, GuestFs, read};
+use crate::support::sh;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::btrfs::Btrfs;
-use vboximg_mount::guestfs::{Error, GuestFs, read};
 
 pub(crate) fn open_error(image: &std::path::Path) -> String {
     match Btrfs::open(disk(image)) {
@@ -146,7 +148,7 @@ impl Disk for Resummed {
         self.0.sector_size()
     }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> vboximg_mount::disk::Result<()> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> crate::disk::Result<()> {
         self.0.read_at(offset, buf)?;
         if buf.len() >= 4096 && buf[32..48] == self.1 {
             let sum = crc32c::crc32c(&buf[32..]).to_le_bytes();
@@ -155,7 +157,7 @@ impl Disk for Resummed {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> vboximg_mount::disk::Result<vboximg_mount::disk::Span> {
+    fn span(&self, offset: u64) -> crate::disk::Result<crate::disk::Span> {
         self.0.span(offset)
     }
 }

@@ -1,10 +1,12 @@
 //! The log of what programs synced, replayed as the kernel does.
 
 use super::btrfs;
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
-use crate::tree::{self, Walk, kernel, ours};
-use vboximg_mount::guestfs::GuestFs;
+use crate::against::disks::disk;
+use crate::against::guests::ours::ours;
+use crate::against::mounted::Mounted;
+use crate::against::tree::{self, Walk, kernel};
+use crate::guestfs::GuestFs;
+use crate::support::sh;
 
 /// Changes that are synced one by one, so that they are in the log.
 const LOGGED: [(&str, &str); 8] = [

@@ -5,15 +5,17 @@
 mod broken;
 mod log;
 
-use crate::mounted::Mounted;
-use crate::support::{disk, sh};
-use crate::tree;
-use crate::tree::{Walk, kernel, ours};
+use crate::against::disks::disk;
+use crate::against::guests::ours::ours;
+use crate::against::mounted::Mounted;
+use crate::against::tree;
+use crate::against::tree::{Walk, kernel};
+use crate::disk::Disk;
+use crate::guestfs::btrfs::Btrfs;
+use crate::guestfs::{FileExtent, GuestFs, Node};
+use crate::support::sh;
 use broken::open_error;
 use std::sync::Arc;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::guestfs::btrfs::Btrfs;
-use vboximg_mount::guestfs::{FileExtent, GuestFs, Node};
 
 /// What btrfs has forms of its own for.
 const MORE: &str = r#"

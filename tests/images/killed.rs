@@ -1,13 +1,13 @@
 //! Images that a killed writer leaves, at each moment of its life: how VirtualBox and QEMU judge them.
 
-use crate::lab::recorder::Recorder;
-use crate::lab::{Reference, chain};
-use crate::qemu::{all, create, directory, qemu_io, sample};
+use crate::against::disks::{all, chain, recorder::Recorder};
+use crate::against::lab::Reference;
+use crate::against::qemu::{create, directory, qemu_io, sample};
+use crate::disk::{ChainDisk, Disk};
+use crate::image::OpenOptions;
+use crate::image::open::open_file;
 use std::path::Path;
 use std::process::Command;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::OpenOptions;
-use vboximg_mount::image::open::open_file;
 
 const SIZE: u64 = 6 << 20;
 

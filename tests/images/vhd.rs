@@ -1,20 +1,17 @@
 //! VHDs by VirtualBox, Hyper-V, Virtual PC and QEMU, and what these read of what is written here.
 
-mod common;
-mod lab;
-mod qemu;
-mod support;
-
-use common::Fixture;
-use lab::recorder::Recorder;
-use lab::{Reference, assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, directory, qemu, qemu_io, sample, scribble, text};
+use crate::against::common::Fixture;
+use crate::against::disks::{
+    Numbers, all, assert_reads, assert_same_file, chain, open_image as open, recorder::Recorder, scribble,
+};
+use crate::against::lab::Reference;
+use crate::against::qemu::{directory, qemu, qemu_io, sample, text};
+use crate::disk::{ChainDisk, Disk};
+use crate::image::open::open_file;
+use crate::image::{Format, OpenOptions, Variant};
+use crate::support::sha256;
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::sha256;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::open::open_file;
-use vboximg_mount::image::{Format, OpenOptions, Variant};
 
 /// Makes `raw` what QEMU reads from a VHD, whose size is by its footer's current size or `by_geometry`.
 fn qemu_convert(path: &Path, raw: &Path, by_geometry: bool) {

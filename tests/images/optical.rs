@@ -1,17 +1,13 @@
 //! Optical disks: images by xorriso, and CD images of them with whole sectors, taken apart by bchunk.
 
-mod lab;
-mod qemu;
-mod support;
-
-use lab::{chain, open, run};
-use qemu::assert_reads;
+use crate::against::disks::{assert_reads, chain, open_image as open};
+use crate::against::lab::run;
+use crate::image::{Format, OpenOptions, identify};
+use crate::storage::local::Devices;
+use crate::{ErrorKind, image};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use vboximg_mount::image::{Format, OpenOptions, identify};
-use vboximg_mount::storage::local::Devices;
-use vboximg_mount::{ErrorKind, image};
 
 /// An ISO image with some files.
 fn iso(directory: &Path, options: &[&str]) -> PathBuf {

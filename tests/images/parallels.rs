@@ -1,15 +1,12 @@
 //! Parallels images by other programs, and ours read by them.
 
-mod lab;
-mod qemu;
-mod support;
-
-use lab::{Reference, chain, open};
-use qemu::{Numbers, assert_reads, assert_sum, by_virtualbox, check, create, flat, qemu_io, sample, scribble, shared};
+use crate::against::disks::{Numbers, assert_reads, assert_same, assert_sum, chain, open_image as open, scribble};
+use crate::against::lab::Reference;
+use crate::against::qemu::{self, by_virtualbox, check, create, flat, qemu_io, sample, shared};
+use crate::disk::Disk;
+use crate::image::{Format, Variant};
 use std::fs;
 use std::path::{Path, PathBuf};
-use vboximg_mount::disk::Disk;
-use vboximg_mount::image::{Format, Variant};
 
 /// The disk's bytes as QEMU reads them.
 fn bytes(path: &Path) -> Vec<u8> {
@@ -21,7 +18,7 @@ fn samples_read_as_qemu_reads_them() {
     let directory = qemu::directory();
     for name in ["qemu-parallels-v1.bz2", "qemu-parallels-v2.bz2"] {
         let Some(path) = sample(directory.path(), name) else { continue };
-        qemu::assert_same(&path, "parallels");
+        assert_same(&path, "parallels");
     }
 }
 

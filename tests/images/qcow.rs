@@ -1,15 +1,10 @@
 //! QCOW images against QEMU: what it makes we read, and what we write it finds whole.
 
-mod qemu;
-mod support;
-
-use qemu::{
-    assert_reads, assert_same, assert_sum, by_virtualbox, check, create, directory, flat, open, qemu, qemu_io, sample,
-    text, write_at_random,
-};
+use crate::against::disks::{Numbers, assert_reads, assert_same, assert_sum, open, write_at_random};
+use crate::against::qemu::{self, by_virtualbox, check, create, directory, flat, qemu, qemu_io, sample, text};
+use crate::disk::Disk;
+use crate::image::{self, OpenOptions};
 use std::path::Path;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::image::{self, OpenOptions};
 
 /// Sizes are small, odd and end within a cluster.
 const SIZE: u64 = (6 << 20) + 3 * 512;
@@ -112,11 +107,11 @@ fn the_parent_is_what_the_header_names() {
     std::fs::write(&base, vec![7; 1 << 20]).unwrap();
     let path = directory.path().join("a.qcow2");
     create(&path, "qcow2", "backing_file=base.raw,backing_fmt=raw", 1 << 20);
-    let info = image::identify(&path, vboximg_mount::storage::local::Devices::Refused).unwrap();
+    let info = image::identify(&path, crate::storage::local::Devices::Refused).unwrap();
     let parent = info.parent.unwrap();
     assert_eq!((parent.hints, parent.format.as_deref()), (vec!["base.raw".to_owned()], Some("raw")));
     qemu("qemu-img", &["rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", "nbd://host/disk", text(&path)]);
-    let error = image::identify(&path, vboximg_mount::storage::local::Devices::Refused).unwrap_err().to_string();
+    let error = image::identify(&path, crate::storage::local::Devices::Refused).unwrap_err().to_string();
     assert!(error.contains("expected the name of a local file, found nbd://host/disk"), "{error}");
 }
 
@@ -151,7 +146,7 @@ fn a_data_file_elsewhere_is_refused() {
     create(&path, "qcow2", &format!("data_file={}", text(&data)), SIZE);
     let error = image::open(&path, OpenOptions::default()).err().unwrap().to_string();
     assert!(error.contains(&format!("--allow-file {}", text(&data))), "{error}");
-    let allowed = vboximg_mount::storage::Allowed::new(&[&data]).unwrap();
+    let allowed = crate::storage::Allowed::new(&[&data]).unwrap();
     image::open(&path, OpenOptions { allowed, ..OpenOptions::default() }).unwrap();
 }
 
@@ -295,7 +290,7 @@ fn version_1_is_read_and_written() {
 fn assert_v1_writes(path: &Path) {
     let mut model = flat(path, "qcow", &[]);
     let disk = open(path, OpenOptions { writable: true, ..OpenOptions::default() });
-    let mut numbers = qemu::Numbers(5);
+    let mut numbers = Numbers(5);
     for round in 0..100_u8 {
         let start = numbers.below(model.len());
         let end = model.len().min(start + 1 + numbers.below(60_000));
@@ -340,7 +335,7 @@ fn encrypted_images_are_refused_by_name() {
 fn converted_images_with_everything_compressed_are_read_and_rewritten() {
     let directory = directory();
     let raw = directory.path().join("a.raw");
-    let mut numbers = qemu::Numbers(3);
+    let mut numbers = Numbers(3);
     let bytes: Vec<u8> =
         (0..3 << 20).map(|i| if i % 7 < 3 { u8::try_from(numbers.below(16)).unwrap() } else { 0 }).collect();
     std::fs::write(&raw, &bytes).unwrap();

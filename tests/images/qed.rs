@@ -1,13 +1,11 @@
 //! QED images against QEMU: what it makes we read, and what we write it finds whole.
 
-mod qemu;
-mod support;
-
-use qemu::{assert_same, assert_sum, by_virtualbox, create, directory, flat, open, qemu_io, write_at_random};
+use crate::against::disks::{assert_same, assert_sum, open, write_at_random};
+use crate::against::qemu::{by_virtualbox, create, directory, flat, qemu_io};
+use crate::disk::Disk;
+use crate::image::OpenOptions;
 use std::fs::File as OpenFile;
 use std::os::unix::fs::FileExt;
-use vboximg_mount::disk::Disk;
-use vboximg_mount::image::OpenOptions;
 
 /// Sizes are small, odd and end within a cluster.
 const SIZE: u64 = (6 << 20) + 3 * 512;

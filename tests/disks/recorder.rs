@@ -1,10 +1,10 @@
 //! A file that remembers each change, so that it can be seen as it was at any moment.
 
+use crate::storage::{Segment, Storage};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use vboximg_mount::storage::{Segment, Storage};
 
 #[derive(Debug, Clone)]
 enum Change {

@@ -1,14 +1,11 @@
 //! Apple's disk images by other programs.
 
-mod lab;
-mod qemu;
-mod support;
-
-use lab::{chain, open, run};
-use qemu::{assert_reads, flat, sample, shared};
+use crate::against::disks::{assert_reads, chain, open_image as open};
+use crate::against::lab::run;
+use crate::against::qemu::{flat, sample, shared};
+use crate::image::Format;
 use std::ffi::OsStr;
 use std::path::Path;
-use vboximg_mount::image::Format;
 
 /// The disk's bytes as 7-Zip reads them: one partition after the other.
 fn seven_zip(path: &Path) -> Vec<u8> {

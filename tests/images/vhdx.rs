@@ -1,19 +1,16 @@
 //! VHDXs by Hyper-V and QEMU, and what QEMU and VirtualBox read of what is written here.
 
-mod lab;
-mod qemu;
-mod support;
-
-use lab::recorder::Recorder;
-use lab::{Reference, assert_same_file, chain, open};
-use qemu::{
-    Numbers, all, assert_reads, check, directory, flat, qemu, qemu_io, sample, scribble, text, write_at_random,
+use crate::against::disks::{
+    Numbers, all, assert_reads, assert_same, assert_same_file, chain, open_image as open, recorder::Recorder, scribble,
+    write_at_random,
 };
+use crate::against::lab::Reference;
+use crate::against::qemu::{self, check, directory, flat, qemu, qemu_io, sample, text};
+use crate::disk::{ChainDisk, Disk};
+use crate::image::open::open_file;
+use crate::image::{Format, OpenOptions, Variant};
 use std::fs;
 use std::path::Path;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::open::open_file;
-use vboximg_mount::image::{Format, OpenOptions, Variant};
 
 /// Makes `raw` what QEMU reads from a VHDX.
 fn qemu_convert(path: &Path, raw: &Path) {
@@ -76,7 +73,7 @@ fn images_by_qemu_are_read_as_qemu_reads_them() {
         "block_state_zero=off",
     ] {
         create(&path, options, 20);
-        qemu::assert_same(&path, "vhdx");
+        assert_same(&path, "vhdx");
     }
 }
 
@@ -89,7 +86,7 @@ fn what_is_written_is_what_qemu_reads() {
         write_at_random(&path, "vhdx", 100, 4);
         // QEMU goes on where we stopped.
         qemu_io(&path, "vhdx", &["write -P 5 25000448 100352".to_owned()]);
-        qemu::assert_same(&path, "vhdx");
+        assert_same(&path, "vhdx");
     }
 }
 

@@ -1,18 +1,17 @@
 //! VMDKs by VirtualBox and QEMU, and what these read of what is written here.
 
-mod common;
-mod lab;
-mod qemu;
-mod support;
-
-use lab::{assert_same_file, chain, open};
-use qemu::{Numbers, all, assert_reads, qemu, scribble};
+use crate::against::common::Fixture;
+use crate::against::disks::{
+    Numbers, all, assert_reads, assert_same_file, chain, open_image as open, recorder::Recorder, scribble,
+};
+use crate::against::lab::{self};
+use crate::against::qemu::qemu;
+use crate::disk::{ChainDisk, Disk};
+use crate::image::{self, Format, OpenOptions, Variant};
+use crate::support::sha256;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use support::sha256;
-use vboximg_mount::disk::{ChainDisk, Disk};
-use vboximg_mount::image::{self, Format, OpenOptions, Variant};
 
 /// Bytes of the disks in these tests: not whole grains.
 const SIZE: usize = (20 << 20) + 3 * 512;
@@ -56,7 +55,7 @@ fn qemu_made(directory: &Path, name: &str, options: &str) -> PathBuf {
 
 #[test]
 fn the_oracles_disks_have_the_bytes_that_virtualbox_showed() {
-    let fixture = common::Fixture::registry();
+    let fixture = Fixture::registry();
     let machine = fixture.machine_file("esx import");
     let media = fixture.expected("media.tsv");
     for (base, snapshot, stored) in [
@@ -363,7 +362,7 @@ fn at_every_moment_of_a_write_the_image_is_whole_for_virtualbox_and_qemu() {
     let real = lab::Reference::new("vmdk-crash");
     let start = directory.path().join("start.vmdk");
     qemu_img(&["create", "-q", "-f", "vmdk", start.to_str().unwrap(), "100M"]);
-    let recorder = lab::recorder::Recorder::new(&start);
+    let recorder = Recorder::new(&start);
     let image = image::open::open_file(recorder.clone(), OpenOptions { writable: true, ..OpenOptions::default() });
     let disk = ChainDisk::new(vec![image.unwrap()], Vec::new());
     // Grains of all four tables, in one flush and in several, and some given back.

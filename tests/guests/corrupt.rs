@@ -1,11 +1,11 @@
 //! Corrupt file systems: flips bits of the metadata that a reader reads, and checks that it stays within bounds.
 
+use crate::disk::{Disk, Result, Span};
+use crate::guestfs::{self, FileExtent, GuestFs, NodeKind};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use vboximg_mount::disk::{Disk, Result, Span};
-use vboximg_mount::guestfs::{self, FileExtent, GuestFs, NodeKind};
 
 /// Number of corrupt volumes to read.
 const ROUNDS: usize = 1000;
