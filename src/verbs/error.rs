@@ -1,7 +1,7 @@
 //! What can go wrong with a verb.
 
 use crate::error_kind::ErrorKind;
-use crate::listing::printable;
+use crate::listing::shown;
 use crate::{listing, view};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,11 +75,6 @@ impl From<listing::Error> for Error {
             other => Self::Write(io::Error::other(other)),
         }
     }
-}
-
-/// A path in a message; the top has no name.
-pub(crate) fn shown(path: &Path) -> String {
-    if path.as_os_str().is_empty() { ".".into() } else { printable(&path.to_string_lossy()).into_owned() }
 }
 
 /// The result of an operation here.

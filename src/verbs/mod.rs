@@ -25,7 +25,7 @@ pub use output::{Sink, Stream};
 pub use path::{Found, Links, Name, locate, names};
 pub use stat::stat;
 
-pub(crate) use error::shown;
+pub(crate) use crate::listing::shown;
 
 /// Hears of what is wrong with single files.
 pub type Report<'a> = &'a mut dyn FnMut(Error);
