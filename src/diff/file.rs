@@ -98,13 +98,15 @@ impl<'a> Comparer<'a> {
             }
         };
         let (a, b) = (&old.attributes, &new.attributes);
+        // The others' are of the images, which are other ones in each state.
+        let is_guests = self.pair.new.view.is_guests(b.inode);
         let is_same_kind = a.kind == b.kind;
         let is = |kind| is_same_kind && a.kind == kind;
         add(!is_same_kind, Aspect::Kind);
         add(is(Kind::File) && a.size != b.size, Aspect::Size);
         add(a.mode != b.mode, Aspect::Mode);
         add((a.uid, a.gid) != (b.uid, b.gid), Aspect::Owner);
-        add(a.times.modified != b.times.modified, Aspect::Time);
+        add(is_guests && a.times.modified != b.times.modified, Aspect::Time);
         let is_device = is(Kind::CharDevice) || is(Kind::BlockDevice);
         add(is_device && a.device != b.device, Aspect::Device);
         // One that cannot be read was reported.

@@ -1,15 +1,15 @@
-//! The ranges in which two disks differ.
+//! The ranges in which two files differ.
 
-use super::bytes::{Buffers, CHUNK, WholeDisk, shared};
+use super::bytes::{Buffers, CHUNK, ViewFile, shared};
 use super::{End, Error, Result, State, Step, Watch, finish};
-use crate::disk::{self, Disk};
+use crate::view::Attributes;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Bytes that are reported together: a sector.
 const SECTOR: usize = 512;
 
-/// How two disks differ in a range.
+/// How two files differ in a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
     /// Both were read: every sector of the range has other bytes.
@@ -22,7 +22,7 @@ pub enum Difference {
     OnlyNew,
 }
 
-/// A range in which two disks differ. Offset and length are bytes.
+/// A range in which two files differ. Offset and length are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RangeChange {
     /// Where it begins on the disk.
@@ -33,29 +33,33 @@ pub struct RangeChange {
     pub difference: Difference,
 }
 
-/// Passes the ranges in which two disks differ to `each`, in order. With `read`, what does not come from the same origin
+/// A file in one state, with its attributes there.
+pub type RangeFile<'a> = (&'a State<'a>, Attributes);
+
+/// Passes the ranges in which two files differ to `each`, in order. With `read`, what does not come from the same origin
 /// is read, and ranges are whole sectors that differ; without, all of it is passed on and nothing is read.
 ///
-/// `path` names the disk in messages.
+/// They are files of the views: `vhdd`, `vol0`, or one of a guest; `path` names them in messages.
 ///
 /// # Errors
 /// [`Error::Interrupted`]. A range that cannot be read is passed to `each` as an error.
 pub fn ranges(
-    (old, a): (&State<'_>, &dyn Disk),
-    (new, b): (&State<'_>, &dyn Disk),
+    old: RangeFile<'_>,
+    new: RangeFile<'_>,
     path: &Path,
     read: bool,
     watch: &Watch<'_>,
     each: &mut dyn FnMut(Result<RangeChange>) -> ControlFlow<()>,
 ) -> Result<()> {
-    let wrong = |name: &str| {
-        let (path, state) = (path.to_owned(), name.to_owned());
-        move |e: disk::Error| Error::Disk { path: path.clone(), state: state.clone(), source: Box::new(e) }
-    };
-    let sources = (WholeDisk { disk: a, wrong: wrong(old.name) }, WholeDisk { disk: b, wrong: wrong(new.name) });
+    let ((old, of_old), (new, of_new)) = (old, new);
+    let sources = (
+        ViewFile { view: old.view, inode: of_old.inode, wrong: old.at(path) },
+        ViewFile { view: new.view, inode: of_new.inode, wrong: new.at(path) },
+    );
+    let (a_size, b_size) = (of_old.size, of_new.size);
     let mut found = Found { pending: None, each };
     let mut compare = || {
-        let both = a.size().min(b.size());
+        let both = a_size.min(b_size);
         let (mut at, mut buffers) = (0, Buffers::default());
         while at < both {
             watch.check()?;
@@ -90,9 +94,10 @@ pub fn ranges(
                 (watch.progress)(Step::Bytes(len));
             }
         }
-        let (larger, difference) = if a.size() > both { (a, Difference::OnlyOld) } else { (b, Difference::OnlyNew) };
-        if larger.size() > both {
-            found.add(both, larger.size() - both, difference)?;
+        let difference = if a_size > both { Difference::OnlyOld } else { Difference::OnlyNew };
+        let larger = a_size.max(b_size);
+        if larger > both {
+            found.add(both, larger - both, difference)?;
         }
         found.flush()
     };

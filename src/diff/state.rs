@@ -42,8 +42,15 @@ impl<'a> State<'a> {
         self.disks.iter().map(|one| (&*one.directory, &*one.disk))
     }
 
+    /// The state with only the disk that has this directory.
+    #[must_use]
+    pub fn only(mut self, directory: &Path) -> Self {
+        self.disks.retain(|one| one.directory == directory);
+        self
+    }
+
     /// For `map_err`: what went wrong with a path.
-    pub(super) fn at(&self, path: &Path) -> impl Fn(view::Error) -> Error {
+    pub(super) fn at<'p>(&'p self, path: &'p Path) -> impl Fn(view::Error) -> Error + 'p {
         move |source| Error::View { path: path.to_owned(), state: self.name.to_owned(), source }
     }
 }

@@ -6,7 +6,7 @@ use super::tree::walk;
 use super::{Aspect, Change, Each, End, Error, FileSystem, Result, VolumeChange, VolumeSide, Watch, finish, tell};
 use crate::disk::{self, Disk, Slice};
 use crate::volume::Volume;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Compares everything: the disks of two states, their volumes, and the files of those that both have.
 ///
@@ -16,6 +16,22 @@ use std::path::Path;
 /// [`Error::Interrupted`]. What else goes wrong is passed to `each`.
 pub fn compare(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'_>) -> Result<()> {
     finish(disks(old, new, watch, each))
+}
+
+/// What the old state calls a path of the new one: a file system that both have may have another number there.
+#[must_use]
+pub fn old_path(old: &State<'_>, new: &State<'_>, path: &Path) -> PathBuf {
+    for b in &new.disks {
+        let Some(a) = old.disks.iter().find(|a| a.directory == b.directory) else { continue };
+        let (before, now) = (places(old, a), places(new, b));
+        let pairs = paired(&before, &now);
+        let within = now.iter().zip(&pairs).find_map(|(place, pair)| Some((path.strip_prefix(&place.side.path).ok()?, *pair)));
+        if let Some((rest, Some(pair))) = within {
+            let other = &before[pair].side.path;
+            return if rest.as_os_str().is_empty() { other.clone() } else { other.join(rest) };
+        }
+    }
+    path.to_owned()
 }
 
 fn disks(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'_>) -> Result<(), End> {

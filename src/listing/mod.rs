@@ -26,7 +26,8 @@ mod wide;
 
 pub use collect::collect;
 pub use error::{Error, Result};
-pub use json::write_json;
+pub(crate) use grid::Columns;
+pub use json::{write_json, write_json_array};
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;

@@ -2,7 +2,7 @@
 
 use crate::error_kind::ErrorKind;
 use crate::listing::shown;
-use crate::{listing, view};
+use crate::{diff, listing, view};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,9 @@ pub enum Error {
         /// The second path.
         path: PathBuf,
     },
+    /// Comparing.
+    #[error(transparent)]
+    Diff(Box<diff::Error>),
     /// The output cannot be written. A [`io::ErrorKind::BrokenPipe`] means that the reader has seen enough.
     #[error("Cannot write the output")]
     Write(#[from] io::Error),
@@ -52,6 +55,7 @@ impl Error {
             Self::View { source, .. } => source.kind(),
             Self::Outside { .. } | Self::TooManyLinks { .. } => ErrorKind::Usage,
             Self::MetBefore { .. } => ErrorKind::Corrupt,
+            Self::Diff(e) => e.kind(),
             Self::Write(_) => ErrorKind::Io,
         }
     }
@@ -65,6 +69,12 @@ impl Error {
     /// For `map_err`: what went wrong with a path of the view.
     pub fn at(path: &Path) -> impl Fn(view::Error) -> Self {
         move |source| Self::View { path: path.to_owned(), source }
+    }
+}
+
+impl From<diff::Error> for Error {
+    fn from(error: diff::Error) -> Self {
+        Self::Diff(Box::new(error))
     }
 }
 
