@@ -67,13 +67,15 @@
 // * `view`: the tree of names over what is open
 // * `mount`: the view over FUSE
 // * `listing`: tables of machines, media and partitions
-// * `verbs`: listing, reading, finding and hashing the files of a view
+// * `diff`: what differs between two states of a disk
+// * `verbs`: listing, reading, finding, hashing and comparing the files of a view
 // * `copy`: copying them to the host
 // * `face`: what other programs use of the library
 // * `cli`: the command line
 mod cli;
 mod copy;
 mod crypt;
+mod diff;
 mod disk;
 mod error_kind;
 mod face;

@@ -7,7 +7,7 @@
 //! never written: those read as decrypted zeros, meaningless bytes that guests never read. It is the same here.
 
 use super::slice::check_range;
-use super::{Disk, Result, Span};
+use super::{Disk, Origin, Result, Span};
 use crate::crypt::SectorCipher;
 use crate::crypt::sectors::SECTOR;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -81,6 +81,12 @@ impl Disk for Decrypted {
         let (bytes, skip) = self.sectors(offset, buf.len())?;
         buf.copy_from_slice(&bytes[skip..skip + buf.len()]);
         Ok(())
+    }
+
+    fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        check_range(offset, len, self.size())?;
+        let (origin, len) = self.disk.origin(offset, len)?;
+        Ok((origin.map(|origin| origin.decrypted(self.cipher.fingerprint(), offset)), len))
     }
 
     fn span(&self, offset: u64) -> Result<Span> {

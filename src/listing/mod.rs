@@ -26,11 +26,12 @@ mod wide;
 
 pub use collect::collect;
 pub use error::{Error, Result};
-pub use json::write_json;
-pub use partitions::{DiskReport, write_partitions};
+pub(crate) use grid::Columns;
+pub use json::{write_json, write_json_array};
+pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{printable, width};
+pub(crate) use text::{printable, shown, width};
 
 use std::io::Write;
 
