@@ -210,6 +210,10 @@ impl Disk for ChainDisk {
                 Source::Stored { link, file, offset } => Some((&self.links[link].files()[file], offset)),
                 Source::Zero | Source::Encoded { .. } => None,
             };
+            let file = file.map(|(file, offset)| match file.range_of() {
+                Some((whole, start)) => (whole, start + offset),
+                None => (file, offset),
+            });
             match file.filter(|(file, _)| file.local().is_some()) {
                 Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: chunk.len }),
                 None => all = false,

@@ -28,7 +28,8 @@ pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
-pub use open::{identify, identify_allowing, open};
+pub(crate) use foreign::is_ovf;
+pub use open::{identify, identify_allowing, identify_file, open};
 pub use options::OpenOptions;
 pub use sample::Sample;
 

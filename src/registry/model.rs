@@ -28,6 +28,8 @@ pub struct Registry {
     pub(super) uses: Uses,
     /// What the user pointed at.
     pub(super) scope: Scope,
+    /// Whether the media were found, and no settings register them: their headers say what belongs together.
+    pub(super) is_found: bool,
 }
 
 /// A registered machine, whether or not its settings could be read.
@@ -212,6 +214,11 @@ pub struct Medium {
     pub children: Vec<MediumId>,
     /// The settings file that registers it, absolute. All media of a file share it.
     pub registered_in: Arc<Path>,
+    /// The directory that the file must lie in or below, because only a name in an appliance's descriptor led to it; an
+    /// archive for one in it.
+    pub named_in: Option<PathBuf>,
+    /// Why it cannot be opened, where that is known without opening it. It follows the path and a colon.
+    pub problem: Option<String>,
 }
 
 impl Medium {
@@ -221,9 +228,12 @@ impl Medium {
         location::file_name(&self.location)
     }
 
-    /// The error for a location that is not a path of this host; `None` when it is one.
+    /// The error for a medium that cannot be opened, and for a location that is not a path of this host; `None` for others.
     #[must_use]
-    pub fn foreign(&self) -> Option<Error> {
+    pub fn unusable(&self) -> Option<Error> {
+        if let Some(reason) = &self.problem {
+            return Some(Error::Unsupported { path: self.location.clone(), reason: reason.clone() });
+        }
         location::is_windows_absolute(&self.location.to_string_lossy()).then(|| Error::Missing {
             path: self.location.clone(),
             hint: "it is a path of the Windows host that registered it; give the path of the image here".to_owned(),
@@ -348,6 +358,6 @@ impl Registry {
         let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
         let scope = Scope::default();
-        Self { directory: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope }
+        Self { directory: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope, is_found: false }
     }
 }

@@ -143,6 +143,11 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the path leads into a file as if that were a directory.
+    pub(super) fn is_below_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory)
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
