@@ -3,9 +3,9 @@
 use super::budget::{Budget, Taken};
 use super::cluster::Cluster;
 use super::flat::{Chunk, Flat, REGION, Source, merge, resolve};
+use super::origin::Identities;
 use super::slice::check_range;
 use super::write::WriteState;
-use super::origin::Identities;
 use super::{Disk, Error, Origin, Part, Result, Span};
 use crate::image::{Image, ImageMut, MAX_CLUSTER};
 use crate::ondisk::ParseError;
@@ -214,6 +214,10 @@ impl Disk for ChainDisk {
                 Source::Stored { link, file, offset } => Some((&self.links[link].files()[file], offset)),
                 Source::Zero | Source::Encoded { .. } => None,
             };
+            let file = file.map(|(file, offset)| match file.range_of() {
+                Some((whole, start)) => (whole, start + offset),
+                None => (file, offset),
+            });
             match file.filter(|(file, _)| file.local().is_some()) {
                 Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: chunk.len }),
                 None => all = false,

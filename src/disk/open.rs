@@ -49,24 +49,23 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     Ok(ChainDisk::new(images, warnings))
 }
 
-/// Refuses a chain in which only a name in an image leads to a parent elsewhere: before anything is locked, since a
+/// Refuses a chain in which only a name in an image or an appliance leads elsewhere: before anything is locked, since a
 /// lock leaves a file next to the image. [`open_chain`] checks again what it opens.
 ///
 /// # Errors
 /// [`image::Error::Elsewhere`].
 pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
-    for (index, pair) in chain.links.windows(2).enumerate() {
-        let [child, parent] = pair else { continue };
-        let directory = gate::directory_of(&child.path);
-        let named = parent.registered_uuid.is_none();
-        let opened = named.then(|| local::open_near(&parent.path, false, directory, allowed)).transpose();
-        if let Err(elsewhere @ image::Error::Elsewhere(_)) = opened {
-            let devices = if index == 0 { Devices::Allowed } else { Devices::Refused };
-            let stated = image::identify_allowing(&child.path, devices, allowed)?.parent;
-            let found = image::identify_allowing(&parent.path, Devices::Refused, allowed)?;
-            if !stated.is_some_and(|stated| is_decided_by_identity(&stated, parent, &found)) {
-                return Err(elsewhere.into());
-            }
+    for (index, link) in chain.links.iter().enumerate() {
+        let child = index.checked_sub(1).map(|child| &chain.links[child]).filter(|_| link.registered_uuid.is_none());
+        let directory = link.named_in.as_deref().or_else(|| Some(gate::directory_of(&child?.path)));
+        let opened = directory.map(|directory| local::open_near(&link.path, false, directory, allowed)).transpose();
+        let Err(elsewhere @ image::Error::Elsewhere(_)) = opened else { continue };
+        let Some(child) = child else { return Err(elsewhere.into()) };
+        let devices = if index == 1 { Devices::Allowed } else { Devices::Refused };
+        let stated = image::identify_allowing(&child.path, devices, allowed)?.parent;
+        let found = image::identify_allowing(&link.path, Devices::Refused, allowed)?;
+        if !stated.is_some_and(|stated| is_decided_by_identity(&stated, link, &found)) {
+            return Err(elsewhere.into());
         }
     }
     Ok(())
@@ -91,7 +90,7 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
     let options = OpenOptions {
         writable,
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
-        near: named_by.map(|child| gate::directory_of(&child.path).to_path_buf()),
+        near: link.named_in.clone().or_else(|| Some(gate::directory_of(&named_by?.path).to_path_buf())),
         allowed: mode.allowed.clone(),
         force: mode.force && !mode.writable,
         format: stated_format(link),

@@ -27,8 +27,9 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
+pub(crate) use foreign::is_ovf;
 pub use format::{Format, Variant};
-pub use open::{identify, identify_allowing, open};
+pub use open::{identify, identify_allowing, identify_file, open};
 pub use options::OpenOptions;
 pub use sample::Sample;
 

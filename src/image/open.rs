@@ -71,14 +71,21 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
 /// # Errors
 /// As [`open`].
 pub fn identify_allowing(path: &Path, devices: Devices, allowed: &Allowed) -> Result<ImageInfo> {
-    let file = open_local(path, |path| local::open(path, false, devices))?;
+    identify_file(&open_local(path, |path| local::open(path, false, devices))?, allowed)
+}
+
+/// As [`identify_allowing`], for an open file.
+///
+/// # Errors
+/// As [`open`].
+pub fn identify_file(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
     // Most images of a registry of thousands are VDIs, and the rest of the sample takes longer than all else here.
-    let head = Sample::read_head(&*file, vdi::header::MAX_HEADER)?;
+    let head = Sample::read_head(&**file, vdi::header::MAX_HEADER)?;
     if vdi::is_titled(&head) {
-        return vdi::identify(&file, &head, allowed);
+        return vdi::identify(file, &head, allowed);
     }
-    let sample = Sample::read(&*file)?;
-    (Driver::probe(&sample).identify)(&file, &sample, allowed)
+    let sample = Sample::read(&**file)?;
+    (Driver::probe(&sample).identify)(file, &sample, allowed)
 }
 
 /// Opens what a test made as an image of a format, whatever its content.

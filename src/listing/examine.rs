@@ -7,7 +7,7 @@ use crate::image::{self, Format, ImageInfo};
 use crate::lock;
 use crate::registry::{Medium, is_format};
 use crate::storage::Allowed;
-use crate::storage::local::Devices;
+use crate::storage::local::{self, Devices};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -60,11 +60,20 @@ fn one(medium: &Medium, prober: &lock::Prober, allowed: &Allowed) -> Facts {
             ..unregistered()
         };
     }
-    if let Some(error) = medium.foreign() {
-        return Facts { size_on_disk: Some(0), problem: Some(error_kind::message(&error)), ..unregistered() };
+    let unusable = medium.unusable().map(|error| error_kind::message(&error));
+    if let Some(problem) = &unusable
+        && !path.exists()
+    {
+        return Facts { size_on_disk: Some(0), problem: Some(problem.clone()), ..unregistered() };
     }
-    let facts = match image::identify_allowing(path, Devices::Refused, allowed) {
-        Ok(info) => match contradiction(medium, &info) {
+    let identified = match &medium.named_in {
+        Some(directory) => {
+            local::open_near(path, false, directory, allowed).and_then(|file| image::identify_file(&file, allowed))
+        }
+        None => image::identify_allowing(path, Devices::Refused, allowed),
+    };
+    let facts = match identified {
+        Ok(info) => match unusable.or_else(|| contradiction(medium, &info)) {
             None => facts_of(path, Some(&info), MediumState::Created, None),
             Some(problem) => facts_of(path, Some(&info), MediumState::NoAccess, Some(problem)),
         },
@@ -98,6 +107,10 @@ fn size_on_disk(path: &Path) -> Option<u64> {
 
 /// In what an image is not the medium that is registered. VirtualBox refuses such a medium, and so does a mount.
 fn contradiction(medium: &Medium, info: &ImageInfo) -> Option<String> {
+    // The descriptor of an appliance states neither.
+    if medium.named_in.is_some() {
+        return None;
+    }
     if !is_format(&medium.format, info.format) {
         let content = match info.format {
             Format::Raw => "no image of a known format; restore it from a backup".to_owned(),
@@ -143,6 +156,8 @@ mod tests {
             parent: None,
             children: Vec::new(),
             registered_in: Path::new("").into(),
+            named_in: None,
+            problem: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! image's directory cannot be written.
 
 use super::{Error, Result};
+use crate::storage::archive::host_file;
 use directories::BaseDirs;
 use nix::unistd::geteuid;
 use std::collections::HashSet;
@@ -27,7 +28,12 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn find(image: &Path) -> Result<Self> {
-        let path = image.canonicalize().map_err(|e| Error::io(image, "find", e))?;
+        // One in an archive is locked with all others of the archive.
+        let path = image.canonicalize().or_else(|e| match host_file(image) {
+            archive if archive != image => archive.canonicalize(),
+            _ => Err(e),
+        });
+        let path = path.map_err(|e| Error::io(image, "find", e))?;
         let attributes = path.metadata().map_err(|e| Error::io(&path, "read the attributes of", e))?;
         Ok(Self { path, attributes })
     }

@@ -17,6 +17,8 @@ pub struct Link {
     pub registered_uuid: Option<Uuid>,
     /// The format that the registry gives.
     pub registered_format: Option<String>,
+    /// The directory that it must lie in or below, or be allowed, because only a name in an appliance's descriptor led to it.
+    pub named_in: Option<PathBuf>,
     /// The format that the child's header states, such as qcow2's backing format `raw`; it decides where given.
     pub stated_format: Option<String>,
     /// How the parent of this link was found: `the registry`, `the header's hint ...`, `its UUID, next to the file`;
@@ -149,13 +151,14 @@ fn link(medium: &Medium) -> Result<Link> {
         let reason = "iSCSI targets are not opened; log in with the system's iSCSI initiator and give the device";
         return Err(Error::Unsupported { path: medium.location.clone(), reason: reason.to_owned() });
     }
-    if let Some(error) = medium.foreign() {
+    if let Some(error) = medium.unusable() {
         return Err(error);
     }
     Ok(Link {
         path: medium.location.clone(),
-        registered_uuid: Some(medium.uuid),
-        registered_format: Some(medium.format.clone()),
+        registered_uuid: Some(medium.uuid).filter(|_| medium.named_in.is_none()),
+        registered_format: Some(medium.format.clone()).filter(|_| medium.named_in.is_none()),
+        named_in: medium.named_in.clone(),
         stated_format: None,
         found_by: medium.parent.map_or_else(String::new, |_| BY_REGISTRY.to_owned()),
         ..Link::default()

@@ -7,7 +7,7 @@ use super::settings::GlobalFile;
 use super::settings_source::{SettingsSource, SettingsTree, settings_in};
 use super::uses::Uses;
 use super::xml::ParsedMedium;
-use super::{Error, MachineEntry, Registry, Result, copies, directory, location, settings};
+use super::{Error, MachineEntry, Registry, Result, copies, directory, location, ovf, settings};
 use crate::crypt::Passwords;
 use crate::error_kind::IoError;
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ impl Registry {
     }
 
     /// Loads the settings that a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its
-    /// copy; a machine's `.vbox` file; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded,
+    /// copy; a machine's `.vbox` file; an appliance; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded,
     /// a machine once.
     ///
     /// # Errors
@@ -51,6 +51,7 @@ impl Registry {
                 let directory = loader.add_global(global, passwords);
                 Ok(loader.finish(directory))
             }
+            SettingsSource::Appliance(descriptor) => ovf::load(&descriptor),
             SettingsSource::MachineFile(file) => Self::load_machine_file(&file, passwords),
             SettingsSource::Tree(tree) => {
                 let homes = tree.directories.iter().map(|directory| Scope::home_of(directory).to_path_buf()).collect();
@@ -246,7 +247,7 @@ impl Loader {
         problems.extend(duplicates(&machines));
         let (uses, unregistered) = Uses::collect(&machines, &media);
         problems.extend(unregistered);
-        Registry { directory, machines, media, problems, outdated, uses, scope, parsed }
+        Registry { directory, machines, media, problems, outdated, uses, scope, parsed, is_found: false }
     }
 }
 

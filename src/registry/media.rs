@@ -99,6 +99,8 @@ impl Forest {
             parent,
             children: Vec::new(),
             registered_in: file.clone(),
+            named_in: None,
+            problem: None,
         });
         if moved {
             self.registered_at.insert(id, registered);
@@ -235,6 +237,8 @@ impl Forest {
             parent,
             children: Vec::new(),
             registered_in: file.clone(),
+            named_in: None,
+            problem: None,
         }))
     }
 

@@ -16,6 +16,7 @@ mod location;
 mod media;
 mod named;
 mod nearness;
+pub mod ovf;
 mod parents;
 mod policy;
 mod resolve;

@@ -31,6 +31,8 @@ pub struct Registry {
     pub(super) scope: Scope,
     /// Of a registry with machines that are encrypted and not opened.
     pub(super) parsed: Option<Parsed>,
+    /// Whether the media were found, and no settings register them: their headers say what belongs together.
+    pub(super) is_found: bool,
 }
 
 /// A registered machine, whether or not its settings could be read.
@@ -215,6 +217,11 @@ pub struct Medium {
     pub(crate) children: Vec<MediumId>,
     /// The settings file that registers it, absolute. All media of a file share it.
     pub registered_in: Arc<Path>,
+    /// The directory that the file must lie in or below, because only a name in an appliance's descriptor led to it; an
+    /// archive for one in it.
+    pub named_in: Option<PathBuf>,
+    /// Why it cannot be opened, where that is known without opening it. It follows the path and a colon.
+    pub problem: Option<String>,
 }
 
 impl Medium {
@@ -224,9 +231,12 @@ impl Medium {
         location::file_name(&self.location)
     }
 
-    /// The error for a location that is not a path of this host; `None` when it is one.
+    /// The error for a medium that cannot be opened, and for a location that is not a path of this host; `None` for others.
     #[must_use]
-    pub(crate) fn foreign(&self) -> Option<Error> {
+    pub(crate) fn unusable(&self) -> Option<Error> {
+        if let Some(reason) = &self.problem {
+            return Some(Error::Unsupported { path: self.location.clone(), reason: reason.clone() });
+        }
         location::is_windows_absolute(&self.location.to_string_lossy()).then(|| Error::Missing {
             path: self.location.clone(),
             hint: "it is a path of the Windows host that registered it; give the path of the image here".to_owned(),
@@ -360,6 +370,7 @@ impl Registry {
             uses,
             scope,
             parsed: None,
+            is_found: false,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
-use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, settings};
+use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, ovf, settings};
 use crate::error_kind::IoError;
 use crate::image;
-use crate::storage::Allowed;
 pub(super) use crate::storage::file_identity as file_id;
+use crate::storage::{Allowed, archive};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -51,6 +51,12 @@ pub(super) fn resolve_with(
         // VirtualBox names a machine's directory as the machine.
         Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
         Ok(real) => by_path(registry, &path, &real, identify),
+        Err(_)
+            if let Some((real, member)) =
+                archive::split(&path).and_then(|(archive, member)| Some((fs::canonicalize(archive).ok()?, member))) =>
+        {
+            by_path(registry, &path, &real.join(member), identify)
+        }
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             match what.to_str().and_then(parse_bare_uuid) {
                 Some(uuid) => by_uuid(registry, uuid, identify),
@@ -140,6 +146,10 @@ fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Ide
         let mut chain = Chain { outside: None, ..registry.chain_of_medium(id)? };
         correct(&mut chain.links[1..], identify, &mut chain.notes);
         return Ok(chain);
+    }
+    if let Some(descriptor) = ovf::descriptor_of(real)? {
+        let appliance = ovf::load(&descriptor)?;
+        return registered(&appliance, appliance.only_disk(real)?, identify);
     }
     // Settings begin with a line of text, so any probe would take them for a raw disk.
     if let Some(hint) = explain_settings(real) {

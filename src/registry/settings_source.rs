@@ -2,8 +2,10 @@
 //! backup, a machine's file, or a directory of homes and machines.
 
 use super::directory::{self, Platform};
+use super::ovf::{Descriptor, descriptor_of};
 use super::{Error, Result, copies, settings};
 use crate::error_kind::IoError;
+use crate::storage::archive;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -22,6 +24,8 @@ pub(super) enum SettingsSource {
     Directory(PathBuf),
     /// `VirtualBox.xml`, or a copy of it whose name begins so.
     GlobalFile(PathBuf),
+    /// An appliance.
+    Appliance(Descriptor),
     /// A machine's file.
     MachineFile(PathBuf),
     /// A directory of homes and machines.
@@ -47,11 +51,14 @@ impl SettingsSource {
     /// settings.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| IoError::new(path, "find the settings", source);
-        let is_directory = match fs::metadata(path) {
+        let is_directory = match fs::metadata(archive::host_file(path)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && copies::is_any_there(path) => false,
             other => other.map_err(failed)?.is_dir(),
         };
         if !is_directory {
+            if let Some(descriptor) = descriptor_of(path)? {
+                return Ok(Self::Appliance(descriptor));
+            }
             let is_global = settings::is_global_name(path);
             return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
         }

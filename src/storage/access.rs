@@ -38,6 +38,11 @@ pub trait Storage: Send + Sync + Debug {
         None
     }
 
+    /// The file that it is a range of, and where it begins there; `None` for a whole file.
+    fn range_of(&self) -> Option<(&File, u64)> {
+        None
+    }
+
     /// Writes all bytes at `offset`, growing the file when they run past its end.
     ///
     /// # Errors

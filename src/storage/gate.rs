@@ -136,6 +136,11 @@ impl Error {
         self.kind() == ErrorKind::NotFound
     }
 
+    /// Whether the path leads into a file as if that were a directory.
+    pub(super) fn is_below_file(&self) -> bool {
+        matches!(self, Self::Io(e) if e.source.kind() == io::ErrorKind::NotADirectory)
+    }
+
     /// The kind of this failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

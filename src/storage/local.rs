@@ -1,7 +1,7 @@
 //! [`Storage`] on a file or block device of this machine.
 
 use super::{Error, Result};
-use crate::storage::{Allowed, Policy, gate};
+use crate::storage::{Allowed, Policy, archive, gate};
 use crate::storage::{File, Segment, Storage};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
@@ -34,31 +34,55 @@ pub enum Devices {
     Refused,
 }
 
-/// Opens `path`.
+/// Opens `path`, which may lead into an archive.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Refused`] for what is neither a regular file nor an allowed block device.
+/// [`Error::Io`]; [`Error::Refused`] for what is neither a regular file nor an allowed block device; as
+/// [`archive::open`].
 pub fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
     let policy = match devices {
         Devices::Allowed => Policy::Given,
         Devices::Refused => Policy::Registered,
     };
-    of_file(gate::open(path, writable, policy)?, path)
+    through(path, path, writable, policy)
 }
 
-/// Opens `path`, which must lie in `directory` or below, or be allowed.
+/// Opens `path`, which must lie in `directory` or below, or be allowed. In a directory of an archive, it is another
+/// member of the archive.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`].
+/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`]; as [`archive::open`].
 pub fn open_near(path: &Path, writable: bool, directory: &Path, allowed: &Allowed) -> Result<File> {
-    of_file(gate::open(path, writable, Policy::Named { directory, allowed })?, path)
+    let full = directory.join(path);
+    match archive::split(&directory.join("member")) {
+        // The archive was opened before by whoever named it.
+        Some((whole, _)) => match full.strip_prefix(whole) {
+            Ok(member) => archive::open(open(whole, false, Devices::Refused)?, member, writable),
+            Err(_) => Err(gate::Error::Elsewhere { path: full, directory: directory.to_path_buf() }.into()),
+        },
+        None => through(path, &full, writable, Policy::Named { directory, allowed }),
+    }
 }
 
-/// Opens the file that `image` names as `name`, as [`gate::open_named`] does.
+/// Opens what `path` leads to from where `policy` lets it begin: a file, or a member of an archive. `full` is the same
+/// path from the working directory.
+fn through(path: &Path, full: &Path, writable: bool, policy: Policy<'_>) -> Result<File> {
+    let error = match gate::open(path, writable, policy) {
+        Err(error) if error.is_below_file() => error,
+        opened => return of_file(opened?, full),
+    };
+    let Some((whole, member)) = archive::split(full) else { return Err(error.into()) };
+    archive::open(of_file(gate::open(whole, false, policy)?, whole)?, member, writable)
+}
+
+/// Opens the file that `image` names as `name`, as [`gate::open_named`] does. A member of an archive names others of it.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`].
+/// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`]; as [`archive::open`].
 pub fn open_named(image: &Path, name: impl AsRef<OsStr>, writable: bool, allowed: &Allowed) -> Result<File> {
+    if archive::split(image).is_some() {
+        return open_near(Path::new(name.as_ref()), writable, gate::directory_of(image), allowed);
+    }
     let (file, path) = gate::open_named(image, name.as_ref(), writable, allowed)?;
     of_file(file, &path)
 }

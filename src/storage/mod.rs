@@ -3,6 +3,7 @@
 //! Formats know files only through [`Storage`]; this module knows no formats.
 
 mod access;
+pub mod archive;
 pub mod error;
 pub mod gate;
 pub mod local;

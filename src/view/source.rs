@@ -3,10 +3,12 @@
 use super::{Appearance, Result, View};
 use crate::disk::Disk;
 use crate::open::{Guest, OpenDisk, OpenDisks, of_slot};
+use crate::storage::Storage;
+use crate::storage::archive::host_file;
 use crate::volume::Volume;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A disk and what was found on it.
@@ -15,7 +17,7 @@ pub struct Source {
     pub disk: Arc<dyn Disk>,
     /// Its volumes, shown as `vol<N>` with N their index.
     pub volumes: Vec<Volume>,
-    /// The leaf image, absolute. It gives the symbolic link its name and target, and the files their times.
+    /// The file of the leaf image, absolute; an archive for one in it. It gives the symbolic link its name and target, and the files their times.
     pub image: PathBuf,
     /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
     pub guests: Vec<Guest>,
@@ -27,9 +29,10 @@ impl Source {
     /// An open disk with its volumes, without guest file systems.
     #[must_use]
     pub fn of_disk(open: &OpenDisk) -> Self {
-        let image = open.images.links().first().map(|leaf| leaf.info().path.clone()).unwrap_or_default();
+        let image = open.images.links().first().map(|leaf| host_file(&leaf.info().path).to_path_buf());
+        let image = image.unwrap_or_default();
         let files = open.images.links().iter().flat_map(|link| link.files());
-        let stored = files.map(|file| stored_bytes(file.path())).fold(0, u64::saturating_add);
+        let stored = files.map(|file| stored_bytes(&**file)).fold(0, u64::saturating_add);
         let (disk, volumes) = (open.disk.clone(), open.table.volumes.clone());
         Self { disk, volumes, image, guests: Vec::new(), stored }
     }
@@ -61,7 +64,10 @@ impl View {
 }
 
 /// What a file takes up on the host. A device, or what cannot be looked at, counts as if it stored everything.
-fn stored_bytes(file: &Path) -> u64 {
-    let metadata = std::fs::metadata(file).ok().filter(Metadata::is_file);
+fn stored_bytes(file: &dyn Storage) -> u64 {
+    if file.range_of().is_some() {
+        return file.length().unwrap_or(u64::MAX);
+    }
+    let metadata = std::fs::metadata(file.path()).ok().filter(Metadata::is_file);
     metadata.map_or(u64::MAX, |metadata| metadata.blocks().saturating_mul(512))
 }

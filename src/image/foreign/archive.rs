@@ -2,6 +2,7 @@
 
 use super::Kind;
 use crate::image::Sample;
+use crate::storage::archive::is_tar;
 use std::io::Read;
 
 const EXTRACT: &str = "extract it and give the disk image in it";
@@ -54,20 +55,6 @@ pub(super) fn identify(sample: &Sample) -> Option<Kind> {
     by_content
         .map(|(_, what, advice)| Kind::new(*what, advice))
         .or_else(|| by_name().map(|(.., what)| Kind::new(*what, DECOMPRESS)))
-}
-
-/// A header of POSIX's `ustar` or an older one, whose checksum (`chksum`, at 148) is right: the sum of all bytes, in
-/// which its own 8 are blanks. Some programs added signed bytes.
-fn is_tar(head: &[u8]) -> bool {
-    let Some(header) = head.get(..512).filter(|header| header[0] != 0) else { return false };
-    let digits = header[148..156].trim_ascii_start();
-    let digits = digits.split(|byte| !(b'0'..=b'7').contains(byte)).next().unwrap_or_default();
-    let Some(stored) = std::str::from_utf8(digits).ok().and_then(|digits| i64::from_str_radix(digits, 8).ok()) else {
-        return false;
-    };
-    let bytes = || header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
-    stored == bytes().map(i64::from).sum::<i64>()
-        || stored == bytes().map(|byte| i64::from(byte.cast_signed())).sum::<i64>()
 }
 
 /// RFC 1952: method 8, no reserved flag, and data that decode.

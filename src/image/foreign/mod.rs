@@ -119,6 +119,11 @@ pub(super) fn refuse(sample: &Sample) -> Result<()> {
     }
 }
 
+/// Whether a file begins as the OVF descriptor of an appliance.
+pub(crate) fn is_ovf(sample: &Sample) -> bool {
+    text::root(sample).is_some_and(|root| root == "Envelope")
+}
+
 /// Refuses what is known by its content to be no disk.
 ///
 /// # Errors

@@ -52,9 +52,12 @@ fn text(head: &[u8]) -> Option<Cow<'_, str>> {
     (!bytes.contains(&0)).then(|| String::from_utf8_lossy(bytes))
 }
 
-/// What an XML document is, by its root element; none without one, or without a declaration for an unknown one.
-fn xml(text: &str) -> Option<Kind> {
-    let declared = text.starts_with("<?xml");
+/// The name of the root element of an XML document, without its namespace; none of other files.
+pub(super) fn root(sample: &Sample) -> Option<String> {
+    root_of(text(&sample.head)?.trim_start()).map(str::to_owned)
+}
+
+fn root_of(text: &str) -> Option<&str> {
     let mut rest = text;
     let name = loop {
         rest = rest.trim_start().strip_prefix('<')?;
@@ -66,7 +69,13 @@ fn xml(text: &str) -> Option<Kind> {
             break rest.split(|c: char| c.is_whitespace() || matches!(c, '>' | '/')).next()?;
         };
     };
-    let local = name.rsplit(':').next().unwrap_or(name);
+    Some(name.rsplit(':').next().unwrap_or(name))
+}
+
+/// What an XML document is, by its root element; none without one, or without a declaration for an unknown one.
+fn xml(text: &str) -> Option<Kind> {
+    let declared = text.starts_with("<?xml");
+    let local = root_of(text)?;
     let is_name = !local.is_empty() && local.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
     match ROOTS.iter().find(|(root, ..)| *root == local) {
         Some((_, what, advice)) => Some(Kind::new(*what, advice)),

@@ -65,6 +65,8 @@ impl Lab {
             parent,
             children: Vec::new(),
             registered_in: Path::new("/vms/VirtualBox.xml").into(),
+            named_in: None,
+            problem: None,
         });
         let facts =
             Facts { size_on_disk: Some(size), capacity: Some(capacity), state: MediumState::Created, problem: None };

@@ -17,7 +17,7 @@ use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 use hint::Hint;
 use next_to::directories_near;
-pub(super) use next_to::{NextTo, correct};
+pub(super) use next_to::{NextTo, correct, has_image_name};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;

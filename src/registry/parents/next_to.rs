@@ -116,8 +116,13 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// Whether a path leads to a file that has the extension of an image.
 pub(super) fn is_image(path: &Path) -> bool {
+    has_image_name(path) && path.is_file()
+}
+
+/// Whether a path has the extension of an image.
+pub(in crate::registry) fn has_image_name(path: &Path) -> bool {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
+    EXTENSIONS.iter().any(|known| extension == *known)
 }
 
 /// The directories that may hold the parent of an image, nearest first: VirtualBox keeps a machine's base images in its

@@ -51,7 +51,7 @@ pub(in crate::registry) fn parse_decrypted(machine: &[u8], version: &str) -> Res
 
 /// What an element means. The number of a section is 0 for the machine, 1 and up for its snapshots.
 #[derive(Debug, Clone, Copy)]
-enum Role {
+pub(super) enum Role {
     Root,
     Encrypted,
     Machine,
@@ -71,8 +71,9 @@ struct Section {
     storage: Storage,
 }
 
+/// Parses the elements of a machine's settings.
 #[derive(Default)]
-struct Parser {
+pub(super) struct Parser {
     version: Option<Version>,
     machine: Option<(Machine, usize)>,
     encrypted: Option<Encrypted>,
@@ -146,6 +147,14 @@ impl Visitor for Parser {
 }
 
 impl Parser {
+    /// For a `Machine` element that has the version of the settings itself, as in an appliance.
+    ///
+    /// # Errors
+    /// [`ParseError`] when it has none that can be read.
+    pub(super) fn of_machine(element: &Element) -> Result<Self> {
+        Ok(Self { version: Some(element.settings_version()?), ..Self::default() })
+    }
+
     /// An element that a machine and a snapshot may have alike.
     fn start_in_section(&mut self, section: usize, name: &str) -> Option<Role> {
         match name {
@@ -214,7 +223,11 @@ impl Parser {
         Ok(Role::Snapshot(self.snapshots.len() - 1))
     }
 
-    fn finish(self) -> Result<ParsedMachine> {
+    /// What was parsed.
+    ///
+    /// # Errors
+    /// As [`parse_machine`].
+    pub(super) fn finish(self) -> Result<ParsedMachine> {
         if let (Some(mut encrypted), Some(version)) = (self.encrypted, self.version) {
             encrypted.version = format!("{}.{}", version.major, version.minor);
             return Err(ParseError::Encrypted(Box::new(encrypted)));

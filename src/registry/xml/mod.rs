@@ -9,11 +9,13 @@ mod encoding;
 mod global;
 mod machine;
 mod media;
+mod ovf;
 mod reader;
 
 pub(super) use global::{Global, parse_global};
 pub(super) use machine::{ParsedMachine, parse_decrypted, parse_machine};
 pub(super) use media::ParsedMedium;
+pub(super) use ovf::{OvfDisk, OvfFile, OvfItem, OvfSystem, ParsedAppliance, parse_appliance};
 
 use super::Error;
 use crate::crypt;

@@ -27,8 +27,16 @@ const SHOWN: usize = 80;
 
 /// What is done with the elements of a document.
 pub(super) trait Visitor {
+    /// The root element.
+    const ROOT: &'static str = ROOT;
+
     /// What an open element means to the visitor.
     type Role;
+
+    /// Whether elements of a namespace are shown. Those without one always are.
+    fn is_known(namespace: &str) -> bool {
+        NAMESPACES.contains(&namespace)
+    }
 
     /// An element begins inside of `parent`, or at the root. Without an answer its whole subtree is ignored.
     fn start(&mut self, parent: Option<&Self::Role>, element: &Element) -> Result<Option<Self::Role>>;
@@ -141,16 +149,16 @@ impl<V: Visitor> Walk<'_, '_, V> {
         }
         self.names.push(start).map_err(|error| self.broken(WELL_FORMED, error.to_string()))?;
         let known = match self.names.resolve_element(start.name()).0 {
-            ResolveResult::Bound(Namespace(name)) => NAMESPACES.contains(&name),
+            ResolveResult::Bound(Namespace(name)) => V::is_known(name),
             ResolveResult::Unbound => true,
             ResolveResult::Unknown(_) => false,
         };
         let parent = self.open.last().map(|(role, _)| role);
         let role = if parent.is_none() && (self.has_root || !known) {
-            let expected = match (self.has_root, start.local_name().into_inner() == ROOT) {
-                (true, _) => "the end of the file",
-                (false, false) => "the root element VirtualBox",
-                (false, true) => "the namespace http://www.virtualbox.org/ of the root element",
+            let expected = match (self.has_root, start.local_name().into_inner() == V::ROOT) {
+                (true, _) => "the end of the file".to_owned(),
+                (false, false) => format!("the root element {}", V::ROOT),
+                (false, true) => format!("the namespace {} of the root element", NAMESPACES[0]),
             };
             return Err(self.broken(expected, format!("<{}>", shorten(start.name().as_ref()))));
         } else if known {
@@ -204,7 +212,7 @@ impl<V: Visitor> Walk<'_, '_, V> {
                 let expected = format!("the end of the element that begins in line {line}");
                 Err(self.broken(expected, "the end of the file"))
             }
-            None if !self.has_root => Err(self.broken("the root element VirtualBox", "the end of the file")),
+            None if !self.has_root => Err(self.broken(format!("the root element {}", V::ROOT), "the end of the file")),
             None => Ok(()),
         }
     }
@@ -256,6 +264,15 @@ impl<'a> Element<'a> {
         Ok(value)
     }
 
+    /// The value of the first attribute with a name in whatever namespace, decoded; none when there is none.
+    pub(super) fn local(&self, name: &str) -> Result<Option<String>> {
+        // What is malformed is left to the other.
+        let mut all = self.start.attributes();
+        let mut keys = all.with_checks(false).map_while(|attribute| Some(attribute.ok()?.key));
+        let key = keys.find(|key| key.local_name().as_ref() == name);
+        Ok(self.attribute(key.as_ref().map_or(name, |key| key.as_ref()))?.map(Cow::into_owned))
+    }
+
     /// The value of an attribute that must be there.
     pub(super) fn required(&self, name: &str) -> Result<Cow<'a, str>> {
         self.attribute(name)?.ok_or_else(|| self.broken(format!("the attribute {}/@{name}", self.name()), "none"))
@@ -303,6 +320,11 @@ impl<'a> Element<'a> {
         if self.name() != ROOT {
             return Err(self.broken("the root element VirtualBox", format!("<{}>", shorten(self.name()))));
         }
+        self.settings_version()
+    }
+
+    /// The settings version that the element states.
+    pub(super) fn settings_version(&self) -> Result<Version> {
         let text = self.required("version")?;
         let version = Version::parse(&text)
             .ok_or_else(|| self.wrong("version", "a settings version such as 1.19-linux", &text))?;
