@@ -13,6 +13,7 @@
 //! * [`volume`]: partition tables: named ranges of a disk
 //! * [`guestfs`]: file systems inside a volume
 //! * [`open`]: from what the user asked to what is open
+//! * [`check`]: whether the images, tables and file systems of a disk are valid
 //! * [`view`]: the tree of names over what is open
 //! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
@@ -22,6 +23,7 @@
 //!
 //! The library prints nothing; it reports through return values and the `log` crate.
 
+pub mod check;
 pub mod cli;
 pub mod copy;
 pub mod crypt;

@@ -4,10 +4,12 @@
 //! module does all guest I/O. Formats do not know about chains.
 
 mod alloc;
+pub mod check;
 pub mod device;
 mod drivers;
 mod fitting;
 mod foreign;
+mod note;
 pub mod format;
 pub mod open;
 mod options;
@@ -29,6 +31,7 @@ pub mod vmdk;
 pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
 pub use open::{identify, identify_allowing, open};
+pub use note::Note;
 pub use options::OpenOptions;
 pub use sample::Sample;
 
@@ -187,7 +190,7 @@ pub struct ImageInfo {
     /// The comment that the header carries.
     pub comment: String,
     /// Notes for the user, a sentence each: not cleanly closed, log replayed, a copy used for a corrupt table.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// The lengths of all files of the image together, in bytes.
     pub stored_size: u64,
 }

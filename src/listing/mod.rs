@@ -30,7 +30,7 @@ pub use json::write_json;
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{printable, width};
+pub(crate) use text::{printable, scaled, width};
 
 use std::io::Write;
 

@@ -149,6 +149,11 @@ fn check_frozen(chain: Chain, snapshot: &Snapshot, writable: bool, warnings: &mu
 }
 
 impl Selection {
+    /// The chains of the disks or why there is none, with their slots where there are several.
+    pub(crate) fn into_chains(self) -> Vec<(Option<String>, Result<Chain>)> {
+        self.disks.into_iter().map(|Selected { slot, chain, .. }| (slot, chain)).collect()
+    }
+
     /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with a
     /// warning.
     ///

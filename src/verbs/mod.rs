@@ -5,6 +5,7 @@
 //! is returned as an error ends the whole.
 
 mod cat;
+mod check;
 mod error;
 mod find;
 mod hash;
@@ -17,6 +18,7 @@ mod text;
 mod time;
 
 pub use cat::{Range, cat};
+pub use check::{write_part, write_parts};
 pub use error::{Error, Result};
 pub use find::{Filter, SizeTest, find};
 pub use hash::hash;

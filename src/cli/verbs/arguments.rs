@@ -111,6 +111,14 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Check the images of a disk, its partition table and file systems, and say what reading gives where they are corrupt
+    Check {
+        #[command(flatten)]
+        common: Common,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the SHA-256 of files, as sha256sum does
     #[command(after_help = PATHS)]
     Hash {
@@ -140,7 +148,8 @@ pub(super) struct Common {
 impl Verb {
     pub(super) fn common(&self) -> &Common {
         match self {
-            Self::Ls { common, .. }
+            Self::Check { common, .. }
+            | Self::Ls { common, .. }
             | Self::Cat { common, .. }
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
@@ -157,6 +166,7 @@ impl Verb {
             | Self::Find { paths, .. }
             | Self::Stat { paths, .. }
             | Self::Hash { paths, .. } => paths,
+            Self::Check { .. } => &[],
             Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
         };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }

@@ -1,8 +1,10 @@
 //! The verbs: what is done with the files of a disk without mounting it.
 
 mod arguments;
+mod check;
 mod cp;
 mod opened;
+mod stop;
 mod values;
 
 pub(super) use arguments::{VerbLine, begins_with_verb};
@@ -31,7 +33,10 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
     terminal::start_log(if common.verbose { Verbosity::Verbose } else { Verbosity::Little });
     let paths = line.verb.paths();
     let mut failures = Failures::default();
-    let done = opened::view(common, &paths).and_then(|opened| act(&line.verb, &opened.view, &paths, &mut failures));
+    let done = match &line.verb {
+        Verb::Check { json, .. } => check::run(common, *json, &mut failures),
+        verb => opened::view(common, &paths).and_then(|opened| act(verb, &opened.view, &paths, &mut failures)),
+    };
     match done {
         Err(Error::Verb(e)) if e.is_broken_pipe() => {}
         Err(e) => {
@@ -71,7 +76,7 @@ fn act(verb: &Verb, view: &View, paths: &[PathBuf], failures: &mut Failures) -> 
     let report = &mut |error: verbs::Error| failures.add(&error, error.kind());
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match verb {
-        Verb::Cp { .. } => Ok(()),
+        Verb::Check { .. } | Verb::Cp { .. } => Ok(()),
         Verb::Ls { long, recursive, all, json, .. } => {
             let width = on_terminal.then(|| terminal::style().width.unwrap_or(80));
             let form = Form { long: *long, recursive: *recursive, all: *all, json: *json, width };
