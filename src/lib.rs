@@ -64,6 +64,7 @@
 // * `volume`: partition tables: named ranges of a disk
 // * `guestfs`: file systems inside a volume
 // * `open`: from what the user asked to what is open
+// * `check`: whether the images, tables and file systems of a disk are valid
 // * `view`: the tree of names over what is open
 // * `mount`: the view over FUSE
 // * `listing`: tables of machines, media and partitions
@@ -72,6 +73,7 @@
 // * `copy`: copying them to the host
 // * `face`: what other programs use of the library
 // * `cli`: the command line
+mod check;
 mod cli;
 mod copy;
 mod crypt;

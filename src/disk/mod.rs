@@ -25,6 +25,7 @@ pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, check_names, open_chain};
+pub(crate) use open::{check_parent, check_registered, open_link, stated_format};
 pub use origin::Origin;
 pub use slice::Slice;
 pub use supply::Supply;

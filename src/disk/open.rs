@@ -1,7 +1,7 @@
 //! Opening a chain and checking that each image is the one it should be.
 
 use super::{ChainDisk, Error, Result};
-use crate::image::{self, Format, Image, ImageInfo, OpenOptions, ParentLink};
+use crate::image::{self, Format, Image, ImageInfo, Note, OpenOptions, ParentLink};
 use crate::registry::{Chain, Link, is_format};
 use crate::storage::local;
 use crate::storage::local::Devices;
@@ -42,10 +42,12 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
         warnings.extend(info.notes.iter().map(|note| format!("{}: {note}", link.path.display())));
         images.push(image);
     }
+    let mut doubts = Vec::new();
     for (child, rest) in images.iter().zip(1..) {
         let parent = chain.links.get(rest).zip(images.get(rest).map(|image| image.info()));
-        check_parent(child.info(), parent, mode, &mut warnings)?;
+        check_parent(child.info(), parent, mode, &mut doubts)?;
     }
+    warnings.extend(doubts.iter().map(ToString::to_string));
     Ok(ChainDisk::new(images, warnings))
 }
 
@@ -82,7 +84,7 @@ fn is_decided_by_identity(stated: &ParentLink, link: &Link, found: &ImageInfo) -
 
 /// Opens the leaf, or the parent of `child`. A parent that no registry names and that the child knows by no identity
 /// must lie in the child's directory or below, or be allowed: anybody may write a name into an image.
-fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
+pub(crate) fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
     let leaf = child.is_none();
     let writable = mode.writable && leaf;
     let given_by_user = leaf && link.registered_uuid.is_none();
@@ -118,13 +120,13 @@ fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<
 
 /// A parent that the child declares raw is never probed: guest bytes that look like an image header must not be
 /// followed.
-fn stated_format(link: &Link) -> Option<Format> {
+pub(crate) fn stated_format(link: &Link) -> Option<Format> {
     let stated = link.stated_format.as_deref()?;
     stated.eq_ignore_ascii_case("raw").then_some(Format::Raw)
 }
 
 /// Checks the header against the registry.
-fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
+pub(crate) fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
     let differs = |what: &str, expected: String, found: String| {
         Err(Error::Identity { path: link.path.clone(), what: what.to_owned(), expected, found })
     };
@@ -145,12 +147,12 @@ fn check_registered(link: &Link, info: &ImageInfo) -> Result<()> {
     }
 }
 
-/// Holds a child's header against its parent, or against there being none.
-fn check_parent(
+/// Holds a child's header against its parent, or against there being none. What is doubtful is added to `warnings`.
+pub(crate) fn check_parent(
     child: &ImageInfo,
     parent: Option<(&Link, &ImageInfo)>,
     mode: &OpenMode,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Note>,
 ) -> Result<()> {
     let (stated, (link, parent)) = match (&child.parent, parent) {
         (None, None) => return Ok(()),
@@ -180,11 +182,11 @@ fn check_parent(
                     found: found.to_string(),
                 });
             }
-            None => warnings.push(format!(
+            None => warnings.push(Note::from(format!(
                 "{} has no UUID, so it cannot be checked that {} was made from it",
                 link.path.display(),
                 child.path.display()
-            )),
+            ))),
         }
     }
     let modification = changed(stated.modification, parent.modification);
@@ -203,7 +205,7 @@ fn check_parent(
         changed(stated.content_id, parent.content_id).map(|(a, b)| (format!("{a:08x}"), format!("{b:08x}")))
     });
     if let Some(doubt) = check_copy(child, stated, link, parent, change.as_ref(), mode)? {
-        warnings.push(doubt);
+        warnings.push(doubt.into());
     } else if let Some((expected, found)) = change {
         let refused = mode.writable && !mode.force;
         let advice = if refused { "; use --force to write to it all the same" } else { "" };
@@ -212,7 +214,7 @@ fn check_parent(
         if refused {
             return Err(error);
         }
-        warnings.push(error.to_string());
+        warnings.push(Note::corrupt(error.to_string()));
     }
     Ok(())
 }

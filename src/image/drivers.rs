@@ -1,11 +1,13 @@
 //! The table of image formats.
 //!
-//! A format is a module with these three functions and a line in [`DRIVERS`].
+//! A format is a module with `probe`, `identify` and `open`, a `check` where it has more than [`crate::image::check::walk`]
+//! sees, and a line in [`DRIVERS`].
 
 use super::{
     Format, Image, ImageInfo, OpenOptions, Result, Sample, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx,
     vmdk,
 };
+use crate::image::check::Findings;
 use crate::storage::{Allowed, File};
 
 /// A file format of disk images.
@@ -17,12 +19,28 @@ pub(super) struct Driver {
     pub(super) identify: fn(&File, &Sample, &Allowed) -> Result<ImageInfo>,
     /// Opens the image.
     pub(super) open: fn(&File, &Sample, &OpenOptions) -> Result<Box<dyn Image>>,
+    /// Reports what is wrong with a file beyond what opening it and asking for all of the disk shows.
+    pub(super) check: fn(&File, &mut Findings) -> Result<()>,
+}
+
+/// For formats that have no copies of headers and whose maps can be seen as a whole from the disk.
+fn nothing_more(_: &File, _: &mut Findings) -> Result<()> {
+    Ok(())
 }
 
 /// A table line for a module whose functions have the usual names.
 macro_rules! driver {
+    ($format:ident, $module:ident :: $probe:ident, $check:path) => {
+        Driver {
+            format: Format::$format,
+            probe: $module::$probe,
+            identify: $module::identify,
+            open: $module::open,
+            check: $check,
+        }
+    };
     ($format:ident, $module:ident :: $probe:ident) => {
-        Driver { format: Format::$format, probe: $module::$probe, identify: $module::identify, open: $module::open }
+        driver!($format, $module::$probe, nothing_more)
     };
 }
 
@@ -30,13 +48,13 @@ macro_rules! driver {
 /// satisfies two probes means the same here and there. Files without a signature, known by their names, come last.
 const DRIVERS: [Driver; 12] = [
     driver!(Vmdk, vmdk::probe),
-    driver!(Vdi, vdi::probe),
-    driver!(Vhd, vhd::probe),
+    driver!(Vdi, vdi::probe, vdi::check),
+    driver!(Vhd, vhd::probe, vhd::check),
     driver!(Parallels, parallels::probe),
     driver!(Dmg, dmg::probe),
-    driver!(Qed, qed::probe),
-    driver!(Qcow, qcow::probe),
-    driver!(Vhdx, vhdx::probe),
+    driver!(Qed, qed::probe, qed::check),
+    driver!(Qcow, qcow::probe, qcow::check),
+    driver!(Vhdx, vhdx::probe, vhdx::check),
     driver!(Cue, cue::probe),
     driver!(Iso, iso::probe),
     driver!(Parallels, parallels::probe_flat),

@@ -4,11 +4,13 @@
 //! module does all guest I/O. Formats do not know about chains.
 
 mod alloc;
+pub mod check;
 pub mod device;
 mod drivers;
 mod fitting;
 mod foreign;
 pub mod format;
+mod note;
 pub mod open;
 mod options;
 mod sample;
@@ -29,6 +31,7 @@ pub mod vmdk;
 pub use crate::storage::{Error, Rescue, Result};
 pub(crate) use foreign::is_ovf;
 pub use format::{Format, Variant};
+pub use note::Note;
 pub use open::{identify, identify_allowing, identify_file, open};
 pub use options::OpenOptions;
 pub use sample::Sample;
@@ -188,7 +191,7 @@ pub struct ImageInfo {
     /// The comment that the header carries.
     pub comment: String,
     /// Notes for the user, a sentence each: not cleanly closed, log replayed, a copy used for a corrupt table.
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     /// The lengths of all files of the image together, in bytes.
     pub stored_size: u64,
 }

@@ -28,7 +28,7 @@ fn opens(path: &Path, options: OpenOptions) -> bool {
     open_given(path, &options).and_then(|file| open_file(file, options)).is_ok()
 }
 
-fn open_given(path: &Path, options: &OpenOptions) -> Result<File> {
+pub(super) fn open_given(path: &Path, options: &OpenOptions) -> Result<File> {
     open_local(path, |path| match &options.near {
         Some(directory) => local::open_near(path, options.writable, directory, &options.allowed),
         None => local::open(path, options.writable, options.devices),

@@ -1,6 +1,6 @@
 //! How an image is to be opened.
 
-use super::{Error, Format, Result};
+use super::{Error, Format, Note, Result};
 use crate::storage::Allowed;
 use crate::storage::local::Devices;
 use std::path::{Path, PathBuf};
@@ -45,11 +45,11 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// Turns corruption into a note when the image is to be opened anyway, or else returns it.
-    pub(super) fn tolerate(&self, corrupt: Error, notes: &mut Vec<String>) -> Result<()> {
+    pub(super) fn tolerate(&self, corrupt: Error, notes: &mut Vec<Note>) -> Result<()> {
         if !self.force || self.writable {
             return Err(corrupt);
         }
-        notes.push(format!("{}; reading what is left of it", crate::error_kind::message(&corrupt)));
+        notes.push(Note::corrupt(format!("{}; reading what is left of it", crate::error_kind::message(&corrupt))));
         Ok(())
     }
 

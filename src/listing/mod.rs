@@ -31,7 +31,7 @@ pub use json::{write_json, write_json_array};
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{printable, shown, width};
+pub(crate) use text::{printable, scaled, shown, width};
 
 use std::io::Write;
 

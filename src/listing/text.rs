@@ -91,7 +91,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
 
 /// A size in bytes as upstream writes it: in the largest unit that gives at least 1, with one digit after the point,
 /// not rounded. The unit of bytes is a blank, so that digits stay below digits.
-pub(super) fn scaled(bytes: u64) -> String {
+pub(crate) fn scaled(bytes: u64) -> String {
     const UNITS: [char; 7] = [' ', 'K', 'M', 'G', 'T', 'P', 'E'];
     let exponent = bytes.checked_ilog2().unwrap_or(0) / 10;
     let unit = 1_u64 << (10 * exponent);

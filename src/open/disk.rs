@@ -69,11 +69,25 @@ impl OpenDisk {
             allowed_devices: options.allowed_devices.clone(),
         };
         let images = Arc::new(disk::open_chain(&chain, &mode)?);
+        Ok(Self { writers, ..Self::of_images(lookup, chain, images, locks)? })
+    }
+
+    /// The disk of images that are open and locked.
+    ///
+    /// # Errors
+    /// Of decrypting, and of reading the partition table.
+    pub(crate) fn of_images(
+        lookup: &Lookup,
+        chain: Chain,
+        images: Arc<ChainDisk>,
+        locks: Vec<lock::Guard>,
+    ) -> Result<Self> {
+        let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
         let name = paths.first().map_or_else(String::new, |leaf| leaf.display().to_string());
         let disk = unlock_disk(images.clone(), &chain.base_properties, &name, &lookup.passwords)?;
         let table = volume::read_table(&*disk)?;
         let warnings = images.warnings().to_vec();
-        Ok(Self { chain, images, disk, table, warnings, locks, writers })
+        Ok(Self { chain, images, disk, table, warnings, locks, writers: None })
     }
 
     /// What its volumes hold, or the whole disk where it has none.

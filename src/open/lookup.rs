@@ -103,6 +103,12 @@ impl Lookup {
         Ok(Found { chain, warnings })
     }
 
+    /// What can be found of a chain that [`chain`](Self::chain) does not find: none where `image` is no file.
+    pub(crate) fn part_of_chain(&self, image: &OsStr) -> Option<Chain> {
+        let path = std::env::current_dir().unwrap_or_default().join(image);
+        registry::resolve_partly(self.load().ok().as_ref(), &path, &self.allowed)
+    }
+
     /// A chain that was found in a registry, with what a user should know of it added to the warnings.
     ///
     /// # Errors

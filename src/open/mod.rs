@@ -11,7 +11,7 @@ mod lookup;
 mod time;
 mod which;
 
-pub use contents::Guest;
+pub use contents::{Guest, VolumeContent};
 pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Lookup, failure, shortened};

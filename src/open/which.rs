@@ -164,6 +164,12 @@ impl Selection {
         Self { named: self.disks.iter().all(|disk| disk.slot.is_some()), ..self }
     }
 
+    /// The chains of the disks or why there is none, with their slots where there are several.
+    pub(crate) fn into_chains(self) -> Vec<(Option<String>, Result<Chain>)> {
+        let named = self.named;
+        self.disks.into_iter().map(|Selected { slot, chain, .. }| (slot.filter(|_| named), chain)).collect()
+    }
+
     /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with a
     /// warning.
     ///

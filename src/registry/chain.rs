@@ -134,6 +134,21 @@ fn lies_outside(path: &Path, given: &Path) -> String {
 }
 
 impl Chain {
+    /// A file of which nothing else is known.
+    #[must_use]
+    pub fn of_file(path: PathBuf) -> Self {
+        Self {
+            links: vec![Link { path, ..Link::default() }],
+            uuid: None,
+            kind: MediumKind::Normal,
+            children: Vec::new(),
+            saved_in: Vec::new(),
+            base_properties: BTreeMap::new(),
+            outside: None,
+            notes: Vec::new(),
+        }
+    }
+
     /// The warning for a leaf that lies outside of what the user gave.
     #[must_use]
     pub(crate) fn outside_note(&self) -> Option<String> {

@@ -36,6 +36,7 @@ pub use model::{
 };
 pub use parents::find_children;
 pub use policy::check_writable;
+pub(crate) use resolve::resolve_partly;
 pub use resolve::{correct_chain, resolve_allowing};
 pub use uses::Use;
 

@@ -1,6 +1,6 @@
 //! Resolves an argument of the command line: a medium's UUID or file name, or the path of an image.
 
-use super::parents::{correct, follow};
+use super::parents::{correct, follow, follow_far};
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, ovf, settings};
 use crate::error_kind::IoError;
@@ -110,6 +110,17 @@ fn registered(registry: &Registry, id: MediumId, identify: &Identify<'_>) -> Res
     let mut chain = registry.chain_of_medium(id)?;
     correct(&mut chain.links, identify, &mut chain.notes);
     Ok(chain)
+}
+
+/// The images of a chain of which not all can be found: those from the file at `path` up to the one whose parent is
+/// missing, or the file alone where its header cannot be read.
+pub(crate) fn resolve_partly(registry: Option<&Registry>, path: &Path, allowed: &Allowed) -> Option<Chain> {
+    let identify = |path: &Path, devices| image::identify_allowing(path, devices, allowed);
+    let real = fs::canonicalize(path).ok().filter(|real| explain_settings(real).is_none())?;
+    match follow_far(registry, &real, &identify) {
+        Ok((chain, _)) => Some(chain),
+        Err(_) => Some(Chain::of_file(real)),
+    }
 }
 
 /// Replaces the links of a registered chain whose files are other images than registered by those with the right UUIDs

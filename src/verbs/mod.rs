@@ -5,6 +5,7 @@
 //! is returned as an error ends the whole.
 
 mod cat;
+mod check;
 mod diff;
 mod error;
 mod find;
@@ -20,6 +21,7 @@ mod text;
 mod time;
 
 pub use cat::{Range, cat};
+pub use check::{write_part, write_parts};
 pub use diff::{DiffForm, diff};
 pub use error::{Error, Result};
 pub use find::{Filter, SizeTest, find};

@@ -6,6 +6,8 @@
 //! header states, and panics on entries of another size. This module handles those, other sector sizes, and the choice
 //! of the valid one of two tables.
 
+pub(super) mod copies;
+
 use super::list::{Partition, VolumeList};
 use super::mbr::Entry;
 use super::{Result, Scheme, Table, gpt_types};

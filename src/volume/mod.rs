@@ -99,6 +99,14 @@ pub struct Table {
     pub notes: Vec<String>,
 }
 
+/// What is wrong with the copy of a table, which reading the table does not show.
+///
+/// # Errors
+/// Of the disk.
+pub(crate) fn check_copy(disk: &dyn Disk, table: &Table) -> Result<Option<String>> {
+    if table.scheme == Scheme::Gpt { gpt::copies::check(disk, table.sector_size) } else { Ok(None) }
+}
+
 /// Reads the partition table of a disk. A disk without one has an empty table; that is no error.
 ///
 /// Where a disk has several tables, the one that its guest uses is read: a valid GPT, unless the boot record has

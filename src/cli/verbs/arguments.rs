@@ -120,6 +120,14 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Check the images of a disk, its partition table and file systems, and say what reading gives where they are corrupt
+    Check {
+        #[command(flatten)]
+        common: Common,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the SHA-256 of files, as sha256sum does
     #[command(after_help = PATHS)]
     Hash {
@@ -151,7 +159,8 @@ impl Verb {
         match self {
             Self::Diff(arguments) => &arguments.common,
             Self::History(arguments) => &arguments.common,
-            Self::Ls { common, .. }
+            Self::Check { common, .. }
+            | Self::Ls { common, .. }
             | Self::Cat { common, .. }
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
@@ -185,7 +194,7 @@ impl Verb {
             | Self::Stat { paths, .. }
             | Self::Hash { paths, .. } => paths,
             // They open what they need by themselves.
-            Self::Diff(_) | Self::History(_) => &[],
+            Self::Check { .. } | Self::Diff(_) | Self::History(_) => &[],
             Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
         };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }

@@ -3,19 +3,23 @@
 //! The crate `indicatif` draws the bar, on a terminal only.
 
 use super::Failures;
+use super::stop::Stop;
 use crate::cli::error::Error;
 use crate::copy::{self, Options, Watch};
 use crate::view::View;
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// The line of the progress bar.
 const BAR: &str = "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+
+/// A bar for so many bytes.
+pub(super) fn bar(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}
 
 /// Copies. A signal that ends programs ends this one too, once nothing unfinished is left.
 pub(super) fn copy(
@@ -25,17 +29,10 @@ pub(super) fn copy(
     options: Options,
     failures: &mut Failures,
 ) -> Result<(), Error> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let signal = Arc::new(AtomicUsize::new(0));
-    for caught in [SIGINT, SIGTERM, SIGHUP] {
-        // The second one ends it at once: what is unfinished has not got its name.
-        let _ = flag::register_conditional_default(caught, stop.clone());
-        let _ = flag::register_usize(caught, signal.clone(), usize::try_from(caught).unwrap_or(0));
-        let _ = flag::register(caught, stop.clone());
-    }
+    // Ended at once by a second signal, it leaves what is unfinished without its name.
+    let stop = Stop::on_signals();
     let bar = if io::stderr().is_terminal() {
-        let bar = ProgressBar::new(copy::count(view, paths, options, &stop));
-        bar.with_style(ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar()))
+        bar(copy::count(view, paths, options, &stop.flag))
     } else {
         ProgressBar::hidden()
     };
@@ -43,12 +40,11 @@ pub(super) fn copy(
     let report = |error: copy::Error| {
         bar.suspend(|| failures.lock().unwrap_or_else(PoisonError::into_inner).add(&error, error.kind()));
     };
-    let watch = Watch { report: &report, progress: &|bytes| bar.inc(bytes), stop: &stop };
+    let watch = Watch { report: &report, progress: &|bytes| bar.inc(bytes), stop: &stop.flag };
     let done = copy::copy(view, paths, destination, options, &watch);
     bar.finish_and_clear();
-    let signal = i32::try_from(signal.load(Ordering::Relaxed)).ok().filter(|signal| *signal > 0);
     if matches!(done, Err(copy::Error::Interrupted)) {
-        failures.into_inner().unwrap_or_else(PoisonError::into_inner).signal = signal;
+        failures.into_inner().unwrap_or_else(PoisonError::into_inner).signal = stop.signal();
     }
     Ok(done?)
 }

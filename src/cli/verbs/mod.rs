@@ -1,11 +1,13 @@
 //! The verbs: what is done with the files of a disk without mounting it.
 
 mod arguments;
+mod check;
 mod cp;
 mod diff;
 mod history;
 mod opened;
 mod states;
+mod stop;
 mod values;
 
 pub(super) use arguments::{VerbLine, begins_with_verb};
@@ -37,6 +39,7 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
     let done = match &line.verb {
         Verb::Diff(arguments) => diff::run(arguments, &mut failures),
         Verb::History(arguments) => history::run(arguments, &mut failures),
+        Verb::Check { json, .. } => check::run(common, *json, &mut failures).map(|()| Outcome::default()),
         verb => opened::view(common, &paths)
             .and_then(|opened| act(verb, &opened.view, &paths, &mut failures))
             .map(|()| Outcome::default()),
@@ -101,7 +104,7 @@ fn act(verb: &Verb, view: &View, paths: &[PathBuf], failures: &mut Failures) -> 
     let report = &mut |error: verbs::Error| failures.add(&error, error.kind());
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match verb {
-        Verb::Cp { .. } | Verb::Diff(_) | Verb::History(_) => Ok(()),
+        Verb::Check { .. } | Verb::Cp { .. } | Verb::Diff(_) | Verb::History(_) => Ok(()),
         Verb::Ls { long, recursive, all, json, .. } => {
             let width = on_terminal.then(|| terminal::style().width.unwrap_or(80));
             let form = Form { long: *long, recursive: *recursive, all: *all, json: *json, width };

@@ -97,6 +97,15 @@ impl UnitSet {
         last.map_or(0, |index| (index as u64 + 1) * 64 - u64::from(self.bits[index].leading_zeros()))
     }
 
+    /// The same units in a set whose units are `factor` times smaller; none for more than [`MAX_UNITS`].
+    pub(in crate::image) fn refined(&self, factor: u64) -> Option<Self> {
+        let mut fine = Self::new(self.end().checked_mul(factor)?)?;
+        for unit in (0..self.end()).filter(|unit| self.contains(*unit)) {
+            fine.insert_all(unit * factor..(unit + 1) * factor);
+        }
+        Some(fine)
+    }
+
     /// The union of two sets of the same length; `None` when they intersect.
     pub(in crate::image) fn merged(mut self, other: &Self) -> Option<Self> {
         let mut common = 0;

@@ -11,7 +11,7 @@ mod sheet;
 mod tests;
 
 use super::fitting::Nearness;
-use super::{Extent, Format, Image, ImageInfo, OpenOptions, Result, Run, Sample, fitting, iso};
+use super::{Extent, Format, Image, ImageInfo, Note, OpenOptions, Result, Run, Sample, fitting, iso};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
@@ -98,7 +98,7 @@ fn open_track(file: &File, allowed: &Allowed) -> Result<Cue> {
     let sectors = bytes / track.mode.stride;
     let details = format!("track {}, {}, {sectors} sectors", track.number, track.mode.name);
     let mut info = iso::info(path, Format::Cue, sectors * iso::SECTOR, sheet_len.saturating_add(content_len), details);
-    info.notes.extend(fitting::note(data.name.as_ref(), &content));
+    info.notes.extend(fitting::note(data.name.as_ref(), &content).map(Note::from));
     Ok(Cue { info, files: [content], start: range.start, stride: track.mode.stride, layout })
 }
 

@@ -92,7 +92,7 @@ impl Tables {
     fn info(&self, sample: &Sample) -> ImageInfo {
         let mut info = info(sample, self.trailer.disk_size.unwrap_or(self.chunks.end()));
         if self.trailer.disk_size.is_none() {
-            info.notes.push("The trailer does not state the disk's size; it is that of the block tables".to_owned());
+            info.notes.push("The trailer does not state the disk's size; it is that of the block tables".into());
         }
         info
     }

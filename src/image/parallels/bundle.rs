@@ -4,7 +4,7 @@ use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
 use super::part::{Layer, Part};
 use super::{Parallels, open_mapped, plain_info};
 use crate::image::Sample;
-use crate::image::{Error, ImageInfo, OpenOptions, Result, Variant};
+use crate::image::{Error, ImageInfo, Note, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
@@ -155,7 +155,7 @@ struct Opening<'a> {
     path: &'a Path,
     options: &'a OpenOptions,
     files: Vec<File>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Opening<'_> {

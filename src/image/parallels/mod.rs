@@ -14,7 +14,7 @@ mod tests;
 mod write;
 mod writer;
 
-use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample, Variant, foreign};
+use super::{Format, Image, ImageInfo, ImageMut, Note, OpenOptions, Result, Run, Sample, Variant, foreign};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::Allowed;
@@ -88,13 +88,13 @@ fn open_mapped(
     file: &File,
     file_index: usize,
     options: &OpenOptions,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<(Map, Option<Writer>)> {
     let head = storage::read_up_to(&**file, 0, header::SIZE)?;
     let header = Header::parse(&head).in_file(file.path())?;
     check_extension(file, &header, options.writable)?;
     if header.is_in_use() {
-        notes.push("The image was not closed by the program that last wrote to it".to_owned());
+        notes.push("The image was not closed by the program that last wrote to it".into());
     }
     let map = Map::new(file.clone(), file_index, header)?;
     match map.check() {

@@ -1,5 +1,5 @@
-//! Checks a whole image before it is written: every referenced cluster is counted, and a cluster that may be
-//! overwritten has exactly one owner.
+//! Checks a whole image: every referenced cluster is counted, and a cluster that may be overwritten has exactly one owner.
+//! Before an image is written the first error ends it; a check on the user's behalf reports them all.
 
 use super::entry::{Compressed, Entry, table};
 use super::header::Header;
@@ -7,6 +7,7 @@ use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
 use crate::image::Result;
 use crate::image::alloc::UnitSet;
+use crate::image::check::{Reading, Report};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -27,7 +28,7 @@ enum Claim {
 }
 
 /// The state of a check.
-pub(super) struct Check<'a> {
+struct Check<'a> {
     file: &'a File,
     header: &'a Header,
     refs: &'a Refcounts,
@@ -35,6 +36,7 @@ pub(super) struct Check<'a> {
     used: UnitSet,
     own: UnitSet,
     tables: UnitSet,
+    report: Report<'a>,
 }
 
 /// Checks the image and returns the clusters that are in use. `snapshot_table` is the length of that table in bytes.
@@ -44,10 +46,11 @@ pub(super) fn check(
     refs: &Refcounts,
     snapshots: &[Snapshot],
     snapshot_table: u64,
+    report: Report<'_>,
 ) -> Result<UnitSet> {
     let file_len = storage::length(&**file)?;
     let set = || UnitSet::of_clusters(&**file, header.cluster_size());
-    let mut check = Check { file, header, refs, file_len, used: set()?, own: set()?, tables: set()? };
+    let mut check = Check { file, header, refs, file_len, used: set()?, own: set()?, tables: set()?, report };
     check.claim_table(0, 0, header.cluster_size())?;
     check.claim_table(40, header.l1_table_offset, u64::from(header.l1_size) * 8)?;
     check.claim_table(48, refs.table_offset, refs.table_clusters() << header.cluster_bits)?;
@@ -78,28 +81,26 @@ impl Check<'_> {
     /// Claims a cluster for what the entry at `at` says.
     fn claim(&mut self, at: u64, cluster: u64, claim: Claim) -> Result<()> {
         let position = cluster << self.header.cluster_bits;
+        let path = self.file.path();
         let cause = |expected: &str, found: std::fmt::Arguments<'_>| {
-            Err(ParseError::corrupt(at, "QCOW2 reference", expected, found).in_file(self.file.path()))
+            ParseError::corrupt(at, "QCOW2 reference", expected, found).in_file(path)
         };
         if position >= self.file_len {
-            return cause(
-                "a cluster in the file",
-                format_args!("one at {position}, past the end at {}", self.file_len),
-            );
+            let found = format_args!("one at {position}, past the end at {}", self.file_len);
+            return (self.report)(cause("a cluster in the file", found), Reading::Error);
         }
         let count = self.refs.get(cluster)?;
         if count == 0 || claim == Claim::Own && count != 1 {
             let expected = if claim == Claim::Own { "a cluster with the refcount 1" } else { "a counted cluster" };
-            return cause(
-                expected,
-                format_args!("one at {position} with the refcount {count}; run qemu-img check -r all"),
-            );
+            let found = format_args!("one at {position} with the refcount {count}; run qemu-img check -r all");
+            (self.report)(cause(expected, found), Reading::Fine)?;
         }
         let is_table = claim == Claim::SharedTable;
         let seen = self.used.contains(cluster);
         let mixed = seen && self.tables.contains(cluster) != is_table;
         if mixed || seen && claim == Claim::Own || self.own.contains(cluster) {
-            return cause("a cluster of its own", format_args!("one at {position}, which something else uses too"));
+            let found = format_args!("one at {position}, which something else uses too");
+            return (self.report)(cause("a cluster of its own", found), Reading::Stale);
         }
         self.used.insert(cluster);
         if claim == Claim::Own {
@@ -118,12 +119,15 @@ impl Check<'_> {
         while index < u64::from(entries) {
             let count = (u64::from(entries) - index).min(L1_CHUNK);
             let mut raw = vec![0; usize::try_from(count * 8).unwrap_or(0)];
-            storage::read_exact(&**self.file, &mut raw, offset + index * 8, "QCOW2 level 1 table")?;
+            if let Err(error) = storage::read_exact(&**self.file, &mut raw, offset + index * 8, "QCOW2 level 1 table") {
+                return (self.report)(error, Reading::Error);
+            }
             for (skip, raw) in raw.as_chunks::<8>().0.iter().enumerate() {
                 let at = offset + (index + skip as u64) * 8;
-                let entry = table(u64::from_be_bytes(*raw), self.header, at);
-                if let Some((position, own)) = entry.in_file(self.file.path())? {
-                    self.level_2(at, position, current && own, &mut l2)?;
+                match table(u64::from_be_bytes(*raw), self.header, at).in_file(self.file.path()) {
+                    Ok(Some((position, own))) => self.level_2(at, position, current && own, &mut l2)?,
+                    Ok(None) => {}
+                    Err(error) => (self.report)(error, Reading::Error)?,
                 }
             }
             index += count;
@@ -138,12 +142,16 @@ impl Check<'_> {
         if known {
             return Ok(());
         }
-        storage::read_exact(&**self.file, buffer, position, "QCOW2 level 2 table")?;
+        if let Err(error) = storage::read_exact(&**self.file, buffer, position, "QCOW2 level 2 table") {
+            return (self.report)(error, Reading::Error);
+        }
         let entry_size = usize::try_from(self.header.entry_size()).unwrap_or(16);
         for (index, raw) in buffer.chunks_exact(entry_size).enumerate() {
             let entry_at = position + (index * entry_size) as u64;
-            let entry = Entry::decode(raw, self.header, entry_at).in_file(self.file.path())?;
-            self.data(entry_at, entry, own)?;
+            match Entry::decode(raw, self.header, entry_at).in_file(self.file.path()) {
+                Ok(entry) => self.data(entry_at, entry, own)?,
+                Err(error) => (self.report)(error, Reading::Error)?,
+            }
         }
         Ok(())
     }

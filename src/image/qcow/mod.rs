@@ -20,6 +20,7 @@ mod tests;
 mod v1;
 mod write;
 
+use super::check::{Finding, Findings};
 use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -88,9 +89,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     let parent = header.backing_file.as_deref().map(|name| parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
     if header.incompatible & incompatible::DIRTY != 0 {
-        notes.push(
-            "It was not closed cleanly and its refcounts may be wrong, which matters only for writing".to_owned(),
-        );
+        notes.push("It was not closed cleanly and its refcounts may be wrong, which matters only for writing".into());
     }
     let mut details = format!("version {}, clusters of {} bytes", header.version, header.cluster_size());
     if header.compression == header::Compression::Zstd {
@@ -186,6 +185,43 @@ impl Qcow {
     }
 }
 
+/// Reports what is wrong with the map and the refcounts of the current state and of all internal snapshots.
+///
+/// # Errors
+/// What keeps the check from going on.
+pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+    let sample = Sample::read(&**file)?;
+    let path = file.path();
+    let mut report = |error: Error, reading| {
+        findings.add(Finding::of_error(&error, path, reading));
+        Ok(())
+    };
+    let header = match parse(&sample.head).in_file(path)? {
+        Parsed::V1(header) => return header.check(file, &mut report),
+        Parsed::V2(header) => header,
+    };
+    if header.incompatible & incompatible::DIRTY != 0 {
+        return Ok(());
+    }
+    let (snapshots, table_len) = snapshots::read(file, &header)?;
+    let refs = Refcounts::read(file, &header)?;
+    let used = check::check(file, &header, &refs, &snapshots, table_len, &mut report)?;
+    let mut leaked = 0;
+    for cluster in 0..sample.len.div_ceil(header.cluster_size()) {
+        leaked += u64::from(!used.contains(cluster) && refs.get(cluster)? > 0);
+    }
+    // Bitmaps and what other programs keep in extensions are not in the map.
+    if leaked > 0 && header.autoclear == 0 {
+        let what = format!(
+            "{leaked} clusters of {} bytes are counted as used, and nothing points to them: the file is larger than it \
+             need be",
+            header.cluster_size()
+        );
+        findings.add(Finding::note(what).advise("qemu-img check -r leaks gives their space back"));
+    }
+    Ok(())
+}
+
 fn open_data_file(path: &Path, header: &Header, writable: bool, allowed: &Allowed) -> Result<File> {
     let name = header.extensions.data_file.as_deref().ok_or_else(|| {
         ParseError::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
@@ -209,7 +245,7 @@ fn writer(file: &File, header: &Header, snapshots: &[Snapshot], table_len: u64) 
         ));
     }
     let refs = Refcounts::read(file, header)?;
-    let used = check::check(file, header, &refs, snapshots, table_len)?;
+    let used = check::check(file, header, &refs, snapshots, table_len, &mut |error, _| Err(error))?;
     Ok(Writer::new(Space::new(refs, header.cluster_bits, used)))
 }
 

@@ -4,7 +4,8 @@
 use super::bounds::{MAX_HEADER, within_header};
 use super::compressed;
 use super::header::Compression;
-use crate::image::two_level::{Dialect, Shape, TwoLevel};
+use crate::image::check::Report;
+use crate::image::two_level::{self, Dialect, Shape, TwoLevel};
 use crate::image::{Format, Image, ImageInfo, OpenOptions, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -66,6 +67,11 @@ impl Header {
             1 => Err(ParseError::unsupported(36, "QCOW crypt_method", "an image without encryption", "AES")),
             other => Err(ParseError::corrupt(36, "QCOW crypt_method", "0 or 1", other)),
         }
+    }
+
+    /// Reports what is wrong with the map.
+    pub(super) fn check(&self, file: &File, report: Report<'_>) -> Result<()> {
+        two_level::check(file, self.shape(), report)
     }
 
     fn shape(&self) -> Shape {

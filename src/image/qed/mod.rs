@@ -2,7 +2,8 @@
 
 pub mod header;
 
-use super::two_level::{Dialect, Shape, TwoLevel};
+use super::check::{Finding, Findings};
+use super::two_level::{self, Dialect, Shape, TwoLevel};
 use super::{Format, Image, ImageInfo, OpenOptions, Result, Sample, Variant, qcow};
 use crate::storage;
 use crate::storage::InFile;
@@ -34,7 +35,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     let parent = header.backing_file.as_deref().map(|name| qcow::parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
     if header.features & NEED_CHECK != 0 {
-        notes.push("It was not closed cleanly; its map is checked before it is written".to_owned());
+        notes.push("It was not closed cleanly; its map is checked before it is written".into());
     }
     Ok(ImageInfo {
         variant: if parent.is_some() { Variant::Differencing } else { Variant::Dynamic },
@@ -47,6 +48,30 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     })
 }
 
+/// Reports what is wrong with the map.
+///
+/// # Errors
+/// What keeps the check from going on.
+pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+    let sample = Sample::read(&**file)?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    two_level::check(file, shape(&header), &mut |error, reading| {
+        findings.add(Finding::of_error(&error, &sample.path, reading));
+        Ok(())
+    })
+}
+
+fn shape(header: &Header) -> Shape {
+    let entries = header.table_entries();
+    Shape {
+        dialect: DIALECT,
+        l1_offset: header.l1_table_offset,
+        l1_entries: entries,
+        l2_entries: entries,
+        cluster_size: u64::from(header.cluster_size),
+    }
+}
+
 /// Opens a QED. For writing, the whole map is checked.
 ///
 /// # Errors
@@ -55,15 +80,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let info = info(&sample.path, &header, sample.len)?;
-    let entries = header.table_entries();
-    let shape = Shape {
-        dialect: DIALECT,
-        l1_offset: header.l1_table_offset,
-        l1_entries: entries,
-        l2_entries: entries,
-        cluster_size: u64::from(header.cluster_size),
-    };
-    let image = TwoLevel::open(file.clone(), info, shape, None, options.writable)?;
+    let image = TwoLevel::open(file.clone(), info, shape(&header), None, options.writable)?;
     let features = header.features & !NEED_CHECK;
     if options.writable && (header.autoclear_features != 0 || header.features != features) {
         // Bits of structures that are not updated here; and the map was checked. NEED_CHECK is never set: the

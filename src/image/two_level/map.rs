@@ -2,6 +2,7 @@
 
 use super::{Extent, File, Joined, Run, Shape, storage};
 use crate::image::alloc::{Space, UnitSet};
+use crate::image::check::{Reading, Report};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::storage::meta::{MetaCache, PAGE};
@@ -201,22 +202,19 @@ impl Map {
         Ok(())
     }
 
-    /// Checks that all tables and clusters lie in the file, and that each has one user. Returns its space.
-    pub(super) fn check(&self) -> Result<Space> {
+    /// Checks that all tables and clusters lie in the file, and that each has one user. Returns its space. An error of
+    /// `report`, which is called with what is wrong, ends the check.
+    pub(super) fn check(&self, report: Report<'_>) -> Result<Space> {
         let size = self.shape.cluster_size;
         let file_len = storage::length(&*self.file)?;
         let mut used = UnitSet::of_clusters(&*self.file, size)?;
         used.insert(0);
         let l1_len = self.shape.l1_entries * 8;
         let first = (self.shape.l1_offset / size).max(1);
-        self.claim(&mut used, 0, first * size, (self.shape.l1_offset + l1_len).saturating_sub(first * size))?;
+        let l1_rest = (self.shape.l1_offset + l1_len).saturating_sub(first * size);
+        self.claim(&mut used, 0, first * size, l1_rest, report)?;
         self.each_entry(self.shape.l1_offset, self.shape.l1_entries, &mut |at, raw| {
-            let Some(table) = self.table_in(raw, at)? else { return Ok(()) };
-            self.claim(&mut used, at, table, self.shape.l2_entries * 8)?;
-            self.each_entry(table, self.shape.l2_entries, &mut |at, raw| match self.entry_in(raw, at)? {
-                Entry::Stored(position) => self.claim(&mut used, at, position, size),
-                Entry::Absent | Entry::Zero | Entry::Compressed(_) => Ok(()),
-            })
+            self.check_table(&mut used, at, raw, report).or_else(|error| report(error, Reading::Error))
         })?;
         if self.shape.dialect.compressed != 0 {
             // Where compressed clusters end is known once they are decoded.
@@ -225,6 +223,17 @@ impl Map {
         // The header, however long it is.
         used.insert_all(0..self.shape.l1_offset.div_ceil(size));
         Ok(Space::new(0, size, used, file_len.div_ceil(size), u64::MAX))
+    }
+
+    /// Checks the level 2 table that the entry at `at` names.
+    fn check_table(&self, used: &mut UnitSet, at: u64, raw: u64, report: Report<'_>) -> Result<()> {
+        let Some(table) = self.table_in(raw, at)? else { return Ok(()) };
+        self.claim(used, at, table, self.shape.l2_entries * 8, report)?;
+        self.each_entry(table, self.shape.l2_entries, &mut |at, raw| match self.entry_in(raw, at) {
+            Ok(Entry::Stored(position)) => self.claim(used, at, position, self.shape.cluster_size, report),
+            Ok(Entry::Absent | Entry::Zero | Entry::Compressed(_)) => Ok(()),
+            Err(error) => report(error, Reading::Error),
+        })
     }
 
     /// Calls `each` with the offset and the index of every entry of a table.
@@ -244,23 +253,17 @@ impl Map {
 
     /// Marks the clusters of a range as used, for what the entry at `at` says. The last one may be cut by the end of
     /// the file.
-    fn claim(&self, used: &mut UnitSet, at: u64, offset: u64, len: u64) -> Result<()> {
+    fn claim(&self, used: &mut UnitSet, at: u64, offset: u64, len: u64, report: Report<'_>) -> Result<()> {
         let size = self.shape.cluster_size;
         let file_len = self.file_len.load(Ordering::Acquire);
         for cluster in offset / size..(offset + len).div_ceil(size) {
             if cluster * size >= file_len {
-                return Err(self.malformed_entry(
-                    at,
-                    format_args!("an offset before the end of the file at {file_len}"),
-                    offset,
-                ));
+                let expected = format_args!("an offset before the end of the file at {file_len}");
+                return report(self.malformed_entry(at, expected, offset), Reading::Error);
             }
             if !used.insert(cluster) {
-                return Err(self.malformed_entry(
-                    at,
-                    "an offset of its own, not one that something else uses too",
-                    offset,
-                ));
+                let expected = "an offset of its own, not one that something else uses too";
+                return report(self.malformed_entry(at, expected, offset), Reading::Stale);
             }
         }
         Ok(())

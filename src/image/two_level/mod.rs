@@ -5,6 +5,7 @@ mod map;
 pub(crate) mod tests;
 mod write;
 
+use super::check::Report;
 use super::{Extent, Image, ImageInfo, ImageMut, Joined, Result, Run};
 use crate::storage;
 use crate::storage::File;
@@ -52,6 +53,14 @@ pub(super) struct TwoLevel {
     writer: Option<Writer>,
 }
 
+/// Reports what is wrong with the map of an image.
+///
+/// # Errors
+/// What keeps the check from going on.
+pub(super) fn check(file: &File, shape: Shape, report: Report<'_>) -> Result<()> {
+    Map::new(file.clone(), shape)?.check(report).map(drop)
+}
+
 impl TwoLevel {
     /// Opens the image that `info` and `shape` describe. For writing, all of the map is checked.
     pub(super) fn open(
@@ -62,7 +71,7 @@ impl TwoLevel {
         writable: bool,
     ) -> Result<Self> {
         let map = Map::new(file.clone(), shape)?;
-        let writer = if writable { Some(Writer::new(map.check()?)) } else { None };
+        let writer = if writable { Some(Writer::new(map.check(&mut |error, _| Err(error))?)) } else { None };
         Ok(Self { info, files: [file], map, decode, writer })
     }
 

@@ -208,6 +208,16 @@ impl Map {
         Ok(used)
     }
 
+    /// One more than the largest index that an entry has.
+    pub(super) fn end(&self) -> Result<u64> {
+        let mut end = 0;
+        self.indices(0..u64::from(self.header.blocks), &mut |_, index| {
+            end = end.max(u64::from(index) + 1);
+            Ok(())
+        })?;
+        Ok(end)
+    }
+
     /// Makes reads of blocks fail that two entries share, in a map that did not pass the check.
     pub(super) fn refuse_shared(&mut self) -> Result<()> {
         let mut used = UnitSet::new(self.header.blocks.into()).unwrap_or_default();

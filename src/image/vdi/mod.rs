@@ -11,7 +11,8 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::{Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant};
+use super::check::{Finding, Findings, Reading};
+use super::{Format, Image, ImageInfo, ImageMut, Note, OpenOptions, ParentLink, Result, Run, Sample, Variant};
 use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use header::{Header, Kind, SIGNATURE, SIGNATURE_AT};
@@ -51,11 +52,11 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
         ..ParentLink::default()
     });
     if parent.is_none() && !header.uuid_linkage.is_nil() {
-        notes.push(format!(
+        notes.push(Note::from(format!(
             "The header names a parent ({}) although the image is not a differencing one, as VirtualBox 3 wrote by \
              mistake; it is read as a base, as VirtualBox does",
             header.uuid_linkage
-        ));
+        )));
     }
     ImageInfo {
         variant: match header.kind {
@@ -104,6 +105,27 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
         vdi.make_writable(used);
     }
     Ok(Box::new(vdi))
+}
+
+/// Reports a header that counts fewer blocks than the map has: VirtualBox would write a new block over one in use.
+///
+/// # Errors
+/// As [`open`].
+pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+    let sample = Sample::read_head(&**file, header::MAX_HEADER)?;
+    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let (counted, blocks, at) = (header.blocks_allocated, header.blocks, header.blocks_allocated_at);
+    let end = Map::new(file.clone(), header)?.end()?;
+    if end > u64::from(counted) && end <= u64::from(blocks) {
+        let what = format!(
+            "VDI number of allocated blocks at offset {at} ({at:#x}): expected at least {end}, found {counted}",
+            at = at
+        );
+        let advice =
+            "VirtualBox would write over blocks that are in use; copy the disk into a new image before it runs";
+        findings.add(Finding::new(what, Reading::Fine).advise(advice));
+    }
+    Ok(())
 }
 
 /// An open VDI.

@@ -2,7 +2,7 @@
 
 use super::footer::{self, COOKIE, Footer, Kind};
 use super::header::SECTOR;
-use crate::image::Result;
+use crate::image::{Note, Result};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -33,7 +33,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// [`Error::Io`](crate::image::Error::Io), and what is wrong with the footers where none can be used.
-pub(super) fn footer(file: &File, notes: &mut Vec<String>) -> Result<Found> {
+pub(super) fn footer(file: &File, notes: &mut Vec<Note>) -> Result<Found> {
     let len = storage::length(&**file)?;
     let mut end = End { data_end: len, has_footer: false };
     let mut last = None;
@@ -63,7 +63,9 @@ pub(super) fn footer(file: &File, notes: &mut Vec<String>) -> Result<Found> {
         (corrupt, Ok(footer)) => {
             let corrupt = corrupt.and_then(Result::err);
             let what = corrupt.map_or_else(|| "is missing".to_owned(), |cause| format!("is corrupt ({cause})"));
-            notes.push(format!("The footer at the end of the file {what}; its copy at the start is used"));
+            notes.push(Note::corrupt(format!(
+                "The footer at the end of the file {what}; its copy at the start is used"
+            )));
             Ok(Found { footer, end: End { has_footer: false, ..end }, doubt: None })
         }
         (at_end, Err(cause)) => {
@@ -71,6 +73,25 @@ pub(super) fn footer(file: &File, notes: &mut Vec<String>) -> Result<Found> {
             unsummed(last.as_deref(), &first, end, &cause).ok_or_else(|| cause.in_file(file.path()))
         }
     }
+}
+
+/// What is wrong with the copy of a footer that is right, or how it differs from it.
+pub(super) fn check_copy(file: &File) -> Result<Option<ParseError>> {
+    let len = storage::length(&**file)?;
+    let base = len.saturating_sub(footer::SIZE as u64);
+    let last = storage::read_up_to(&**file, base, footer::SIZE)?;
+    let Ok(footer) = Footer::parse(&last, base) else { return Ok(None) };
+    if footer.kind == Kind::Fixed {
+        return Ok(None);
+    }
+    let first = storage::read_up_to(&**file, 0, footer::SIZE)?;
+    Ok(match Footer::parse(&first, 0) {
+        Err(cause) => Some(cause),
+        Ok(copy) if copy.raw != footer.raw => {
+            Some(ParseError::corrupt(0, "copy of the VHD footer", "the bytes of the footer", "others"))
+        }
+        Ok(_) => None,
+    })
 }
 
 /// Whether a footer and the copy, both with the right checksum, are of two disks. A fixed disk whose footer fits has
@@ -106,7 +127,7 @@ fn unsummed(last: Option<&[u8]>, first: &[u8], end: End, cause: &ParseError) -> 
 ///
 /// # Errors
 /// [`ParseError`] for a footer of a larger disk.
-pub(super) fn check_fixed(footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(), ParseError> {
+pub(super) fn check_fixed(footer: &Footer, end: &End, notes: &mut Vec<Note>) -> Result<(), ParseError> {
     let Some(rest) = end.data_end.checked_sub(footer.current_size) else {
         return Err(ParseError::corrupt(
             end.data_end + 48,
@@ -116,10 +137,10 @@ pub(super) fn check_fixed(footer: &Footer, end: &End, notes: &mut Vec<String>) -
         ));
     };
     if rest >= SECTOR {
-        notes.push(format!(
+        notes.push(Note::from(format!(
             "The file has {rest} bytes between the end of the disk, as the footer states it, and the footer; they are \
              not shown"
-        ));
+        )));
     }
     Ok(())
 }

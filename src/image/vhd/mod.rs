@@ -15,7 +15,10 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw};
+use super::check::{Finding, Findings, Reading};
+use super::{
+    Error, Format, Image, ImageInfo, ImageMut, Note, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw,
+};
 use crate::storage;
 use crate::storage::InFile;
 use crate::storage::{Allowed, File};
@@ -62,6 +65,19 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
     Ok(Box::new(Vhd { info, files: [file.clone()], map, writer }))
 }
 
+/// Reports a copy of the footer that does not stand in for it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+    if let Some(cause) = find::check_copy(file)? {
+        let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);
+        findings
+            .add(found.advise("the footer at the end of the file is right and is used; it is written again with --rw"));
+    }
+    Ok(())
+}
+
 /// All that the headers of a VHD hold.
 struct Parts {
     footer: Footer,
@@ -80,7 +96,7 @@ impl Parts {
             notes.push(
                 "The disk belongs to a virtual machine that was saved while running, by the program that made it; \
                  files may be in the middle of a change"
-                    .to_owned(),
+                    .into(),
             );
         }
         let (size, map, parent) = if footer.kind == Kind::Fixed {
@@ -132,7 +148,8 @@ impl Parts {
     fn settle_doubt(&mut self, options: &OpenOptions) -> Result<()> {
         let Some(Doubt { cause, sure }) = self.doubt.take() else { return Ok(()) };
         if sure && !options.writable {
-            self.info.notes.push(format!("{cause}; all else fits, so it is read all the same"));
+            let note = format!("{cause}; all else fits, so it is read all the same");
+            self.info.notes.push(Note::corrupt(note));
             return Ok(());
         }
         options.tolerate(cause.in_file(&self.info.path), &mut self.info.notes)
@@ -140,7 +157,7 @@ impl Parts {
 }
 
 /// The map of a dynamic or differencing disk, and the parent that its header names.
-fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<String>) -> Result<(Map, Option<ParentLink>)> {
+fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<Note>) -> Result<(Map, Option<ParentLink>)> {
     let mut raw = [0; header::SIZE];
     storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
     let header = Header::parse(&raw, footer.data_offset).in_file(file.path())?;

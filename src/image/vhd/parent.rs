@@ -1,7 +1,7 @@
 //! The parent of a differencing VHD, from its header.
 
 use super::header::{Header, Locator, text};
-use crate::image::{ParentLink, Result};
+use crate::image::{Note, ParentLink, Result};
 use crate::storage;
 use crate::storage::Storage;
 
@@ -16,19 +16,19 @@ const MAX_NAME: u32 = 64 << 10;
 
 /// The parent that the header names. A name that cannot be read is left out, with a sentence in `notes`: names only
 /// help to find the parent, the UUID says whether it is the one.
-pub(super) fn link(file: &dyn Storage, header: &Header, notes: &mut Vec<String>) -> Result<ParentLink> {
+pub(super) fn link(file: &dyn Storage, header: &Header, notes: &mut Vec<Note>) -> Result<ParentLink> {
     let mut hints: Vec<String> = Vec::new();
     for code in CODES {
         for locator in header.locators.iter().filter(|locator| locator.code == *code) {
             match name(file, locator)? {
                 Some(name) if name.is_empty() || hints.contains(&name) => {}
                 Some(name) => hints.push(name),
-                None => notes.push(format!(
+                None => notes.push(Note::corrupt(format!(
                     "The parent's name of the kind {} ({} bytes at offset {}) cannot be read and is not used",
                     code.escape_ascii(),
                     locator.length,
                     locator.offset
-                )),
+                ))),
             }
         }
     }

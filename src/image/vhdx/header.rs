@@ -93,6 +93,13 @@ impl Header {
     }
 }
 
+/// What is wrong with one of the headers whose other one is right. A disk that was just made may have only one.
+pub(super) fn check(file: &dyn Storage) -> Result<Option<ParseError>> {
+    let parse = |at: u64| Ok::<_, crate::image::Error>(Header::parse(&storage::read_up_to(file, at, SIZE)?, at).err());
+    let (first, second) = (parse(OFFSETS[0])?, parse(OFFSETS[1])?);
+    Ok(if first.is_some() && second.is_some() { None } else { first.or(second) })
+}
+
 /// The current header and which of [`OFFSETS`] it has.
 pub(super) fn read(file: &dyn Storage) -> Result<(Header, usize)> {
     let parse = |at: u64| {

@@ -19,7 +19,8 @@ pub(crate) mod testing;
 mod tests;
 mod write;
 
-use super::{Error, Format, Image, ImageInfo, ImageMut, OpenOptions, Result, Run, Sample, Variant};
+use super::check::{Finding, Findings, Reading};
+use super::{Error, Format, Image, ImageInfo, ImageMut, Note, OpenOptions, Result, Run, Sample, Variant};
 use crate::storage;
 use crate::storage::{Allowed, File};
 use header::Header;
@@ -55,7 +56,7 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
     let dirty = options.writable && replay_in_file(file)?;
     let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file.clone(), options)?;
     if dirty {
-        info.notes.push("It was not cleanly closed; its log was replayed".to_owned());
+        info.notes.push("It was not cleanly closed; its log was replayed".into());
     }
     let map = Map::new(file.clone(), metadata, &regions)?;
     let used = match map.check(&header, &regions) {
@@ -73,6 +74,21 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
         None => None,
     };
     Ok(Box::new(Vhdx { info, files: [file], map, writer }))
+}
+
+/// Reports headers and region tables that their copies stand in for.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+    let copies = header::check(&**file)?.into_iter().chain(region::check(&**file)?);
+    for cause in copies {
+        let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);
+        findings.add(
+            found.advise("it is one of two, and the other one is used; Hyper-V writes both when it opens the file"),
+        );
+    }
+    Ok(())
 }
 
 /// Applies the log to the file; false when the log was empty. The file is changed only when all
@@ -108,11 +124,11 @@ impl Parts {
         let file = match log::read(&*file, &header) {
             Ok(None) => file,
             Ok(Some(replay)) => {
-                notes.push("It was not cleanly closed; its log is replayed in memory".to_owned());
+                notes.push("It was not cleanly closed; its log is replayed in memory".into());
                 Arc::new(Replayed::new(file, replay))
             }
             Err(error) if options.force && !options.writable => {
-                notes.push(format!("{}; reading without it", crate::error_kind::message(&error)));
+                notes.push(Note::corrupt(format!("{}; reading without it", crate::error_kind::message(&error))));
                 file
             }
             Err(error) => return Err(error),
@@ -124,7 +140,7 @@ impl Parts {
     }
 }
 
-fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<String>, stored_size: u64) -> ImageInfo {
+fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<Note>, stored_size: u64) -> ImageInfo {
     ImageInfo {
         variant: match &metadata.parent {
             Some(_) => Variant::Differencing,

@@ -2,7 +2,7 @@
 
 use super::checksum;
 use super::header::MIB;
-use crate::image::Result;
+use crate::image::{Note, Result};
 use crate::ondisk::fields::Fields;
 use crate::ondisk::{ParseError, ParseErrorKind};
 use crate::storage;
@@ -106,8 +106,22 @@ impl Regions {
     }
 }
 
+/// What is wrong with the copy of a region table that is right, or how the two differ. Of a table that is corrupt, opening
+/// has a note.
+pub(super) fn check(file: &dyn Storage) -> Result<Option<ParseError>> {
+    let parse = |at: u64| Ok::<_, crate::image::Error>(Regions::parse(&storage::read_up_to(file, at, SIZE)?, at));
+    Ok(match (parse(OFFSETS[0])?, parse(OFFSETS[1])?) {
+        (Ok(_), Err(cause)) => Some(cause),
+        (Ok(first), Ok(second)) if first != second => {
+            let what = "copy of the VHDX region table";
+            Some(ParseError::corrupt(OFFSETS[1], what, "the regions of the first table", "others"))
+        }
+        _ => None,
+    })
+}
+
 /// Reads the region table, or else its copy, with a sentence in `notes`.
-pub(super) fn read(file: &dyn Storage, notes: &mut Vec<String>) -> Result<Regions> {
+pub(super) fn read(file: &dyn Storage, notes: &mut Vec<Note>) -> Result<Regions> {
     let parse = |at: u64| Ok::<_, crate::image::Error>(Regions::parse(&storage::read_up_to(file, at, SIZE)?, at));
     let cause = match parse(OFFSETS[0])? {
         Ok(regions) => return Ok(regions),
@@ -116,7 +130,7 @@ pub(super) fn read(file: &dyn Storage, notes: &mut Vec<String>) -> Result<Region
     };
     match parse(OFFSETS[1])? {
         Ok(regions) => {
-            notes.push(format!("The region table is corrupt ({cause}); its copy is used"));
+            notes.push(Note::corrupt(format!("The region table is corrupt ({cause}); its copy is used")));
             Ok(regions)
         }
         Err(_) => Err(cause.in_file(file.path())),

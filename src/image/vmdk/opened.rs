@@ -8,7 +8,7 @@ use super::outline::{Outline, sparse_header};
 use super::sesparse::ConstHeader;
 use crate::error_kind::ErrorKind;
 use crate::image::fitting::{self, Fits};
-use crate::image::{Error, Format, ImageInfo, ParentLink, Result, Variant};
+use crate::image::{Error, Format, ImageInfo, Note, ParentLink, Result, Variant};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::FileIdentity;
@@ -59,7 +59,7 @@ pub(super) struct Opened {
     /// The bytes of all files together.
     stored_size: u64,
     /// Files that were found under other names.
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 /// What decides whether two names lead to one file; its path, for a file in memory.
@@ -88,7 +88,7 @@ struct Opening<'a> {
     /// An extent is in the main file.
     main_used: bool,
     stored_size: u64,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Opened {
@@ -151,7 +151,7 @@ impl Opened {
                 ..ParentLink::default()
             }),
             comment: descriptor.comment.clone(),
-            notes: self.notes.iter().cloned().chain(unclean.then(|| note.to_owned())).collect(),
+            notes: self.notes.iter().cloned().chain(unclean.then(|| note.into())).collect(),
             stored_size: self.stored_size,
         })
     }
@@ -233,6 +233,7 @@ impl Opening<'_> {
                 Ok(None) => return Ok(None),
                 Ok(Some(file)) => {
                     let note = fitting::note(&candidate, &file);
+                    let note = note.map(Note::from);
                     self.notes.extend(note.filter(|note| !self.notes.contains(note)));
                     let identity = identity(&*file);
                     return Ok(Some((file, identity)));

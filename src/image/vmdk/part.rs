@@ -9,7 +9,7 @@ use super::opened::{Head, Opened};
 use super::sesparse::SeSparse;
 use super::space::SparseWriter;
 use crate::image::alloc::Space;
-use crate::image::{Error, Extent, OpenOptions, Result, Run, raw};
+use crate::image::{Error, Extent, Note, OpenOptions, Result, Run, raw};
 use crate::ondisk::ParseError;
 use crate::storage;
 use crate::storage::File;
@@ -63,7 +63,7 @@ pub(super) struct Part {
 /// All parts, and what a user should know of them.
 pub(super) struct Parts {
     pub(super) list: Vec<Part>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// What the parts of one image are opened with.
@@ -71,7 +71,7 @@ struct Loader<'a> {
     options: &'a OpenOptions,
     files: &'a [File],
     cache: usize,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Parts {
@@ -182,7 +182,7 @@ impl Loader<'_> {
             1 => "1 grain table is corrupt; its redundant copy is used".to_owned(),
             count => format!("{count} grain tables are corrupt; their redundant copies are used"),
         };
-        self.notes.push(format!("In the extent{name}, {what} (first: {first})"));
+        self.notes.push(Note::corrupt(format!("In the extent{name}, {what} (first: {first})")));
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ pub use children::find_children;
 use super::chain::{BY_REGISTRY, too_long};
 use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
 use super::resolve::file_id;
-use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
+use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, Registry, Result};
 use crate::image::{ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
@@ -28,12 +28,27 @@ use uuid::Uuid;
 /// [`Error::NotFound`] when a parent is not found, with all that was tried; [`Error::Chain`] for a cycle, too many
 /// links, or files that could equally be the parent; [`Error::Image`] when the leaf's header cannot be read.
 pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identify<'_>) -> Result<Chain> {
+    match follow_far(registry, leaf, identify)? {
+        (chain, None) => Ok(chain),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// As [`follow`], and where a parent is not found, the images up to there with the reason.
+///
+/// # Errors
+/// [`Error::Image`] when the leaf's header cannot be read.
+pub(super) fn follow_far(
+    registry: Option<&Registry>,
+    leaf: &Path,
+    identify: &Identify<'_>,
+) -> Result<(Chain, Option<Error>)> {
     let info = identify(leaf, Devices::Allowed)?;
     let mut search = Search { registry, identify, next_to: NextTo::new(identify), notes: Vec::new() };
     let (uuid, mut next, mut last_uuid) = (info.uuid, info.parent, info.uuid);
     let mut links = Links::new(leaf)?;
     let mut base_properties = BTreeMap::new();
-    while let Some(parent) = next.take() {
+    let mut follow = |parent: ParentLink| -> Result<Option<ParentLink>> {
         let child = links.last().to_path_buf();
         let Found { source, by, far, rivals } = search.parent(&child, &parent)?;
         log::info!("  Parent of {}: found by {by}", child.display());
@@ -47,12 +62,21 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
                     links.push(if is_parent { Link { far, rivals: rivals.clone(), ..link } } else { link })?;
                 }
                 last_uuid = Some(registry.media.get(registry.media.base(id)).uuid);
+                Ok(None)
             }
             Source::File(info) => {
                 let Header { path, uuid, parent: further } = *info;
                 links.push(Link { far, rivals, ..unregistered(path, parent.format) })?;
-                (last_uuid, next) = (uuid, further);
+                last_uuid = uuid;
+                Ok(further)
             }
+        }
+    };
+    let mut broken = None;
+    while let Some(parent) = next.take() {
+        match follow(parent) {
+            Ok(further) => next = further,
+            Err(error) => broken = Some(error),
         }
     }
     // Encryption is known to the settings only, and to those of a copy as well.
@@ -61,16 +85,8 @@ pub(super) fn follow(registry: Option<&Registry>, leaf: &Path, identify: &Identi
         base_properties.clone_from(&registry.media.get(id).properties);
     }
     let (links, notes) = (links.list, search.notes);
-    Ok(Chain {
-        links,
-        uuid,
-        kind: MediumKind::Normal,
-        children: Vec::new(),
-        saved_in: Vec::new(),
-        base_properties,
-        outside: None,
-        notes,
-    })
+    let chain = Chain { uuid, links, base_properties, notes, ..Chain::of_file(leaf.to_path_buf()) };
+    Ok((chain, broken))
 }
 
 fn unregistered(path: PathBuf, stated_format: Option<String>) -> Link {
