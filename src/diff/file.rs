@@ -93,12 +93,14 @@ impl<'a> Comparer<'a> {
         };
         let (a, b) = (&old.attributes, &new.attributes);
         // The others' are of the images, which are other ones in each state.
-        let is_guests = self.pair.new.view.is_guests(b.inode);
+        let facts = self.pair.new.view.file_system(b.inode).map(|(facts, _)| facts);
+        let (is_guests, has_modes) = (facts.is_some(), facts.is_some_and(|facts| facts.has_owners));
         let is_same_kind = a.kind == b.kind;
         let is = |kind| is_same_kind && a.kind == kind;
         add(!is_same_kind, Aspect::Kind);
         add(is(Kind::File) && a.size != b.size, Aspect::Size);
-        add(a.mode != b.mode, Aspect::Mode);
+        // Made up ones differ by the kind.
+        add(a.mode != b.mode && (is_same_kind || has_modes), Aspect::Mode);
         add((a.uid, a.gid) != (b.uid, b.gid), Aspect::Owner);
         add(is_guests && a.times.modified != b.times.modified, Aspect::Time);
         let is_device = is(Kind::CharDevice) || is(Kind::BlockDevice);
