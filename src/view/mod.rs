@@ -8,6 +8,7 @@ mod attributes;
 mod error;
 mod file;
 mod guests;
+mod location;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -16,5 +17,6 @@ mod tree;
 pub use attributes::{Attributes, Kind, Times};
 pub use error::{Error, Result};
 pub use file::within;
+pub use location::{Location, LocationRun};
 pub use source::Source;
 pub use tree::{Appearance, DirEntry, ROOT, Statfs, View};

@@ -3,9 +3,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod check;
 mod copying;
 mod goldens;
 mod kernel;
+mod map;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
 mod mounted;

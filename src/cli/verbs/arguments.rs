@@ -14,6 +14,10 @@ use std::time::SystemTime;
 
 const PATHS: &str = "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. Without any, the top is meant.";
 
+const MAPPED: &str = "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. RANGE counts bytes; K, M, G, T are powers
+of 1024: 0+64K, 1M-2M. What a range holds: data or compressed data in a file, zeros, unused (no image has it, which
+reads as zeros), and in a guest's file a hole, or what its file system decodes.";
+
 /// The command line that begins with a verb
 #[derive(Debug, Parser)]
 #[command(name = "vboximg-mount", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
@@ -99,6 +103,18 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Show which image of the chain supplies which bytes of the disk, or of a file on it, and where they are in its file
+    #[command(after_help = MAPPED, override_usage = "vboximg-mount map [OPTIONS] --image <DISK> [PATH] [RANGE]")]
+    Map {
+        #[command(flatten)]
+        common: Common,
+        /// As JSON, with the fields of qemu-img map and disk_offset
+        #[arg(long)]
+        json: bool,
+        /// What to map (vhdd, the whole disk, without), and which bytes of it: OFFSET+LENGTH or OFFSET-END
+        #[arg(value_name = "PATH|RANGE", num_args = 0..=2)]
+        words: Vec<PathBuf>,
+    },
     /// Show the attributes of files
     #[command(after_help = PATHS)]
     Stat {
@@ -150,6 +166,7 @@ impl Verb {
         match self {
             Self::Check { common, .. }
             | Self::Ls { common, .. }
+            | Self::Map { common, .. }
             | Self::Cat { common, .. }
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
@@ -160,7 +177,12 @@ impl Verb {
 
     /// The paths of the view; the top where none are given.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let mapped;
         let paths: &[PathBuf] = match self {
+            Self::Map { words, .. } => {
+                mapped = [values::path_and_range(words).0];
+                &mapped
+            }
             Self::Ls { paths, .. }
             | Self::Cat { paths, .. }
             | Self::Find { paths, .. }
@@ -200,6 +222,11 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
+    if let Verb::Map { words, .. } = &line.verb
+        && let Err(message) = values::check_path_and_range(words)
+    {
+        return Err(VerbLine::command().error(ErrorKind::ValueValidation, message));
+    }
     let which = &line.verb.common().which;
     if which.image.is_none() && which.vm.is_none() {
         let message = "which disk? Give it with --image or --vm";

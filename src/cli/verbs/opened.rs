@@ -3,15 +3,19 @@
 use super::arguments::Common;
 use crate::cli::actions::{lookup, open_disks, warn};
 use crate::cli::error::Error;
+use crate::disk::ChainDisk;
 use crate::lock;
 use crate::open::DiskOptions;
 use crate::view::{Appearance, View};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A view of what was opened for reading, which stays locked as long as this is there.
 pub(super) struct Opened {
     pub(super) view: View,
+    /// The images of its disks, in its order.
+    pub(super) images: Vec<Arc<ChainDisk>>,
     _locks: Vec<lock::Guard>,
 }
 
@@ -27,7 +31,8 @@ pub(super) fn view(common: &Common, paths: &[PathBuf]) -> Result<Opened, Error> 
     let (view, warnings) = shown.map_err(crate::mount::Error::from)?;
     warn(&warnings.into_iter().filter(|warning| concerns(warning, paths)).collect::<Vec<_>>());
     warn(&open.warnings_of_writers());
-    Ok(Opened { view, _locks: open.into_locks() })
+    let images = open.disks.iter().map(|(_, disk)| disk.images.clone()).collect();
+    Ok(Opened { view, images, _locks: open.into_locks() })
 }
 
 /// Whether a path is the disk or a volume, so that no file system need be opened.
