@@ -72,6 +72,9 @@ pub(super) fn check(opened: open::Result<OpenDisk>, each: &mut dyn FnMut(Part) -
         let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.disk.clone(), volume.offset, volume.size));
         let name = if table.volumes.is_empty() { "vhdd".to_owned() } else { format!("vol{}", volume.index) };
         let findings = of_volume(&content, slice);
+        if table.volumes.is_empty() && content.content.is_unknown() && findings.list.is_empty() {
+            continue;
+        }
         if !each(part(PartKind::Volume, &name, content.content.to_string(), Some(volume.size), findings)) {
             return false;
         }

@@ -55,7 +55,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     if !arguments.json {
         problems::warn_of(&registry);
     }
-    let form = Form { wide: arguments.wide, long: arguments.verbose };
+    let form = Form { wide: arguments.wide, long: arguments.verbose, tree: arguments.tree };
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),

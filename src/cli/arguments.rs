@@ -13,7 +13,7 @@ const WHAT: &str = "What to do";
 const LISTS: &str = "Lists";
 const MOUNTS: &str = "Mounts";
 
-const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json]
+const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json] [--tree]
        vboximg-mount --list --image DISK
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
        vboximg-mount --vm MACHINE [--snapshot SNAPSHOT] [--disk DISK] [OPTIONS] MOUNT_POINT
@@ -31,6 +31,8 @@ const EXAMPLES: &str =
   hash PATH...                print their SHA-256
   diff OLD [NEW] [PATH]       show what changed between two snapshots, media or image files
   history PATH                show what became of a file from snapshot to snapshot
+  map [PATH] [RANGE]          show which image supplies which bytes
+  check                       check the images, the partition table and the file systems
 
 Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots
@@ -89,6 +91,10 @@ pub(super) struct Arguments {
     /// One line for each disk and snapshot
     #[arg(short, long, requires = "list", conflicts_with = "words", help_heading = LISTS)]
     pub(super) wide: bool,
+
+    /// The snapshots of each machine as a tree, with the images that they have
+    #[arg(long, requires = "list", conflicts_with_all = ["wide", "image", "words"], help_heading = LISTS)]
+    pub(super) tree: bool,
 
     /// As JSON
     #[arg(long, requires = "list", conflicts_with_all = ["wide", "words"], help_heading = LISTS)]

@@ -86,7 +86,10 @@ fn report_on(
     };
     let Ok(machine) = &entry.machine else { return unreadable };
     let trees = trees(machine, &entry.path, registry, forest, media);
-    let index = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
+    let mut indexes = |attachments: &[Attachment]| -> Vec<Option<usize>> {
+        let index = |a: &Attachment| a.medium.map(|uuid| media.add_attached(uuid, a.kind, &entry.path));
+        attachments.iter().map(index).collect()
+    };
     MachineReport {
         state: match machine.state {
             registry::MachineState::PoweredOff => MachineState::OffOrRunning,
@@ -100,16 +103,16 @@ fn report_on(
         last_state_change: machine.last_state_change.clone(),
         current_snapshot: machine.current_snapshot.map(|at| machine.snapshots[at].uuid),
         current_state_modified: machine.current_state_modified,
-        snapshots: snapshots(machine),
+        snapshots: snapshots(machine, &mut indexes),
         attachments: attachments(&machine.attachments),
-        attached: machine.attachments.iter().map(index).collect(),
+        attached: indexes(&machine.attachments),
         trees,
         ..unreadable
     }
 }
 
-fn snapshots(machine: &Machine) -> Vec<SnapshotReport> {
-    let report = |snapshot: &registry::Snapshot| SnapshotReport {
+fn snapshots(machine: &Machine, indexes: &mut dyn FnMut(&[Attachment]) -> Vec<Option<usize>>) -> Vec<SnapshotReport> {
+    let mut report = |snapshot: &registry::Snapshot| SnapshotReport {
         uuid: snapshot.uuid,
         name: snapshot.name.clone(),
         description: snapshot.description.clone(),
@@ -117,8 +120,9 @@ fn snapshots(machine: &Machine) -> Vec<SnapshotReport> {
         online: snapshot.online,
         parent: snapshot.parent.map(|at| machine.snapshots[at].uuid),
         attachments: attachments(&snapshot.attachments),
+        attached: indexes(&snapshot.attachments),
     };
-    machine.snapshots.iter().map(report).collect()
+    machine.snapshots.iter().map(&mut report).collect()
 }
 
 fn attachments(attachments: &[Attachment]) -> Vec<AttachmentReport> {

@@ -4,7 +4,7 @@ use super::Result;
 use super::text::is_interpreted;
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer as _};
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
 /// Writes a report as JSON, indented, with a line end. Characters that a terminal interprets are escaped.
@@ -34,10 +34,20 @@ pub fn write_json_array<T: Serialize, R>(
     Ok(filled)
 }
 
-/// The indented form, with more characters escaped than JSON demands.
-struct Sanitized(PrettyFormatter<'static>);
+/// Writes an object as JSON in one line, without a line end. Characters that a terminal interprets are escaped.
+///
+/// # Errors
+/// As [`write_json`].
+pub(crate) fn write_json_line(out: &mut dyn Write, object: &impl Serialize) -> Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Sanitized(CompactFormatter));
+    object.serialize(&mut serializer).map_err(io::Error::from)?;
+    Ok(())
+}
 
-macro_rules! as_indented {
+/// A form with more characters escaped than JSON demands.
+struct Sanitized<F>(F);
+
+macro_rules! as_in_form {
     ($($name:ident($($argument:ident: $type:ty)?);)*) => {
         $(fn $name<W: ?Sized + Write>(&mut self, out: &mut W $(, $argument: $type)?) -> io::Result<()> {
             self.0.$name(out $(, $argument)?)
@@ -45,7 +55,7 @@ macro_rules! as_indented {
     };
 }
 
-impl Formatter for Sanitized {
+impl<F: Formatter> Formatter for Sanitized<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut rest = fragment;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_interpreted(*c)) {
@@ -55,7 +65,7 @@ impl Formatter for Sanitized {
         out.write_all(rest.as_bytes())
     }
 
-    as_indented! {
+    as_in_form! {
         begin_array();
         end_array();
         begin_array_value(first: bool);

@@ -17,6 +17,7 @@ mod media_list;
 mod partitions;
 pub mod report;
 mod short;
+mod snapshots;
 mod style;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod wide;
 pub use collect::collect;
 pub use error::{Error, Result};
 pub(crate) use grid::Columns;
+pub(crate) use json::write_json_line;
 pub use json::{write_json, write_json_array};
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
@@ -42,6 +44,8 @@ pub struct Form {
     pub wide: bool,
     /// All that is known (`-v`). Together with `wide` the table comes first.
     pub long: bool,
+    /// The snapshots of each machine as a tree (`--tree`), instead of the others.
+    pub tree: bool,
 }
 
 /// Writes the machines and their media as text.
@@ -49,6 +53,9 @@ pub struct Form {
 /// # Errors
 /// [`Error::Write`].
 pub fn write_machines(out: &mut dyn Write, report: &Report, form: Form, style: Style) -> Result<()> {
+    if form.tree {
+        return snapshots::write(out, report, style);
+    }
     if form.wide {
         wide::write(out, report, style)?;
     }
@@ -58,6 +65,6 @@ pub fn write_machines(out: &mut dyn Write, report: &Report, form: Form, style: S
     match form {
         Form { long: true, .. } => long::write(out, report, style),
         Form { wide: true, .. } => Ok(()),
-        Form { wide: false, long: false } => short::write(out, report, style),
+        Form { .. } => short::write(out, report, style),
     }
 }

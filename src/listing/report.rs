@@ -100,6 +100,9 @@ pub struct SnapshotReport {
     pub parent: Option<Uuid>,
     /// What was attached.
     pub attachments: Vec<AttachmentReport>,
+    /// The media in `attachments`, as indexes into [`Report::media`].
+    #[serde(skip)]
+    pub(super) attached: Vec<Option<usize>>,
 }
 
 /// A slot of a storage controller.

@@ -16,6 +16,8 @@ pub struct Guest {
     pub fs: Box<dyn GuestFs>,
     /// The volume, from which the files' bytes come.
     pub volume: Arc<dyn Disk>,
+    /// Where on the disk the volume begins, in bytes.
+    pub start: u64,
 }
 
 /// A volume, or the whole disk where it has none, and what it holds.
@@ -61,10 +63,13 @@ fn of_volume(disk: &Arc<dyn Disk>, volume: &Volume, hybrid: bool) -> VolumeConte
     let slice: Arc<dyn Disk> = Arc::new(Slice::new(disk.clone(), volume.offset, volume.size));
     let index = volume.index;
     match open(disk, &slice, hybrid) {
-        Ok(Some((fs, volume))) => {
+        Ok(Some((fs, on))) => {
             let content = guestfs::detect::of_reader(&*fs);
             log::info!("Volume {index}: {content}, shown as fs{index}");
-            VolumeContent { index, content, guest: Some(Guest { name: format!("fs{index}"), fs, volume }) }
+            // That of a hybrid disk begins with the disk.
+            let start = if Arc::ptr_eq(&on, &slice) { volume.offset } else { 0 };
+            let guest = Guest { name: format!("fs{index}"), fs, volume: on, start };
+            VolumeContent { index, content, guest: Some(guest) }
         }
         Ok(None) | Err(_) => {
             let content = guestfs::identify(&slice);

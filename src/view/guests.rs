@@ -2,6 +2,7 @@
 //! and the guest's own inode number.
 
 use super::attributes::{Attributes, Kind, Times, moment};
+use super::location::{Location, LocationRun};
 use super::{DirEntry, Error, Result, Statfs};
 use crate::disk::{Disk, Origin, Part};
 use crate::guestfs::{self, Entry, Facts, FileExtent, Node, NodeKind};
@@ -43,7 +44,8 @@ pub(super) struct Owners {
 
 /// The guest file systems of all disks of a view.
 pub(super) struct Guests {
-    list: Vec<Guest>,
+    /// Each with the index of its disk.
+    list: Vec<(Guest, usize)>,
     owners: Owners,
 }
 
@@ -52,25 +54,40 @@ impl Guests {
         Self { list: Vec::new(), owners }
     }
 
-    /// Adds a file system and returns the inode number of its root; `None` when there are too many.
-    pub(super) fn add(&mut self, guest: Guest) -> Option<u64> {
+    /// Adds a file system of a disk and returns the inode number of its root; `None` when there are too many.
+    pub(super) fn add(&mut self, guest: Guest, disk: usize) -> Option<u64> {
         if self.list.len() == MOST {
             return None;
         }
         let root = guest.fs.root();
-        self.list.push(guest);
+        self.list.push((guest, disk));
         Some(inode(self.list.len() as u64, root))
     }
 
     /// The file system and the file that an inode number means; `None` for a file that is not a guest's.
     fn find(&self, inode: u64) -> Option<(&Guest, u64, Node)> {
         let index = inode >> NODE_BITS;
-        let guest = self.list.get(usize::try_from(index.checked_sub(1)?).ok()?)?;
+        let (guest, _) = self.list.get(usize::try_from(index.checked_sub(1)?).ok()?)?;
         Some((guest, index, Node(inode & ((1 << NODE_BITS) - 1))))
     }
 
     pub(super) fn facts(&self, inode: u64) -> Option<&Facts> {
         self.find(inode).map(|(guest, ..)| guest.fs.facts())
+    }
+
+    /// Where the bytes of a file from `offset` on are.
+    pub(super) fn location(&self, inode: u64, offset: u64, len: u64) -> Option<Result<LocationRun>> {
+        let (guest, index, node) = self.find(inode)?;
+        let disk = self.list.get(usize::try_from(index - 1).ok()?)?.1;
+        let run = guest.fs.extent(node, offset, len).map_err(|e| Error::of_guest(guest, e));
+        Some(run.map(|run| {
+            let location = match run.extent {
+                FileExtent::Stored(at) => Location::Disk { disk, offset: guest.start.saturating_add(at) },
+                FileExtent::Zero => Location::Hole,
+                FileExtent::Decoded => Location::Decoded,
+            };
+            LocationRun { location, len: run.len.clamp(1, len) }
+        }))
     }
 
     pub(super) fn lookup(&self, directory: u64, name: &OsStr) -> Option<Result<Attributes>> {

@@ -8,6 +8,7 @@ mod attributes;
 mod error;
 mod file;
 mod guests;
+mod location;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,5 +18,6 @@ pub use attributes::{Attributes, Kind, Times};
 pub use error::{Error, Result};
 pub use file::within;
 pub(crate) use guests::is_missing_name;
+pub use location::{Location, LocationRun};
 pub use source::Source;
 pub use tree::{Appearance, DirEntry, ROOT, Statfs, View};

@@ -2,7 +2,7 @@
 
 use super::attributes::{Attributes, Kind, Times};
 use super::guests::{Guests, Owners};
-use super::{Error, Result, Source, file};
+use super::{Error, Location, LocationRun, Result, Source, file};
 use crate::disk::{Disk, Origin, Part, Slice};
 use crate::guestfs::Facts;
 use nix::fcntl::OFlag;
@@ -63,7 +63,8 @@ pub struct Statfs {
 enum Node {
     Directory(Vec<Name>),
     Symlink(PathBuf),
-    File(Arc<dyn Disk>),
+    /// A disk or a volume, and where on the disk it begins.
+    File(Arc<dyn Disk>, u64),
 }
 
 /// A name in a directory.
@@ -144,25 +145,25 @@ impl View {
         let seen = opened.and_then(|file| file.metadata().map(|metadata| (file, Times::of(&metadata))));
         let (opened, times) = seen.map_err(|source| Error::Image { path: image.clone(), source })?;
         let index = self.disks.len();
-        let mut files: Vec<(OsString, Arc<dyn Disk>)> = vec![("vhdd".into(), disk.clone())];
-        files.extend(volumes.iter().map(|volume| -> (OsString, Arc<dyn Disk>) {
+        let mut files: Vec<(OsString, Arc<dyn Disk>, u64)> = vec![("vhdd".into(), disk.clone(), 0)];
+        files.extend(volumes.iter().map(|volume| -> (OsString, Arc<dyn Disk>, u64) {
             let slice = Slice::new(disk.clone(), volume.offset, volume.size);
-            (format!("vol{}", volume.index).into(), Arc::new(slice))
+            (format!("vol{}", volume.index).into(), Arc::new(slice), volume.offset)
         }));
         let mut name = image.file_name().unwrap_or(image.as_os_str()).to_owned();
         let is_taken = |name: &OsStr| {
-            files.iter().any(|(taken, _)| taken == name) || guests.iter().any(|guest| *guest.name == *name)
+            files.iter().any(|(taken, ..)| taken == name) || guests.iter().any(|guest| *guest.name == *name)
         };
         if is_taken(&name) {
             name.push(".image");
         }
         let mut names = vec![Name { name, inode: self.add(Node::Symlink(image), index), kind: Kind::Symlink }];
-        for (name, disk) in files {
-            names.push(Name { name, inode: self.add(Node::File(disk), index), kind: Kind::File });
+        for (name, disk, start) in files {
+            names.push(Name { name, inode: self.add(Node::File(disk, start), index), kind: Kind::File });
         }
         for guest in guests {
             let name = OsString::from(&guest.name);
-            match self.guests.add(guest) {
+            match self.guests.add(guest, index) {
                 Some(inode) => names.push(Name { name, inode, kind: Kind::Directory }),
                 None => log::warn!("{} is not shown: there are too many file systems", name.display()),
             }
@@ -252,7 +253,7 @@ impl View {
         let writable = self.appearance.writable;
         let (kind, size, mode) = match node {
             Node::Directory(_) => (Kind::Directory, 0, if writable { 0o755 } else { 0o555 }),
-            Node::File(disk) => (Kind::File, disk.size(), if writable && disk.writable() { 0o644 } else { 0o444 }),
+            Node::File(disk, _) => (Kind::File, disk.size(), if writable && disk.writable() { 0o644 } else { 0o444 }),
             Node::Symlink(target) => (Kind::Symlink, target.as_os_str().len() as u64, 0o777),
         };
         let stored = backing.filter(|_| kind == Kind::File).map_or(0, |backing| size.min(backing.stored));
@@ -373,7 +374,25 @@ impl View {
     /// [`Error::IsDirectory`], [`Error::NotFile`], [`Error::NotFound`].
     pub fn disk(&self, inode: u64) -> Result<&dyn Disk> {
         match self.node(inode)? {
-            (Node::File(disk), _) => Ok(&**disk),
+            (Node::File(disk, _), _) => Ok(&**disk),
+            (Node::Directory(_), _) => Err(Error::IsDirectory),
+            (Node::Symlink(_), _) => Err(Error::NotFile),
+        }
+    }
+
+    /// Where the bytes of a file from `offset` on are, for at most `len` bytes: both within the file, and `len` at least 1.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn location(&self, inode: u64, offset: u64, len: u64) -> Result<LocationRun> {
+        if let Some(found) = self.guests.location(inode, offset, len) {
+            return found;
+        }
+        match self.node(inode)? {
+            (Node::File(_, start), disk) => {
+                let location = Location::Disk { disk: *disk, offset: start.saturating_add(offset) };
+                Ok(LocationRun { location, len })
+            }
             (Node::Directory(_), _) => Err(Error::IsDirectory),
             (Node::Symlink(_), _) => Err(Error::NotFile),
         }

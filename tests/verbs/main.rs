@@ -1,12 +1,14 @@
 //! The verbs: what they print of the registry that the real VirtualBox wrote, and what they copy, held against the
 //! kernel's mount of the same file system.
 
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod copying;
 mod diffing;
 mod goldens;
 mod kernel;
+mod map;
 #[path = "../tree/mounted.rs"]
 mod mounted;
 #[path = "../support/mod.rs"]

@@ -16,6 +16,11 @@ use std::time::SystemTime;
 
 const PATHS: &str = "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. Without any, the top is meant.";
 
+const MAPPED: &str =
+    "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. RANGE counts bytes; K, M, G, T are powers
+of 1024: 0+64K, 1M-2M. What a range holds: data or compressed data in a file, zeros, unused (no image has it, which
+reads as zeros), and in a guest's file a hole, or what its file system decodes.";
+
 /// The command line that begins with a verb
 #[derive(Debug, Parser)]
 #[command(name = "vboximg-mount", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
@@ -108,6 +113,18 @@ pub(super) enum Verb {
     /// Show what became of a file from snapshot to snapshot of a machine
     #[command(after_help = PATHS, override_usage = "vboximg-mount history [OPTIONS] --vm <MACHINE> <PATH>")]
     History(HistoryArguments),
+    /// Show which image of the chain supplies which bytes of the disk, or of a file on it, and where they are in its file
+    #[command(after_help = MAPPED, override_usage = "vboximg-mount map [OPTIONS] --image <DISK> [PATH] [RANGE]")]
+    Map {
+        #[command(flatten)]
+        common: Common,
+        /// As JSON, with the fields of qemu-img map and disk_offset
+        #[arg(long)]
+        json: bool,
+        /// What to map (vhdd, the whole disk, without), and which bytes of it: OFFSET+LENGTH or OFFSET-END
+        #[arg(value_name = "PATH|RANGE", num_args = 0..=2)]
+        words: Vec<PathBuf>,
+    },
     /// Show the attributes of files
     #[command(after_help = PATHS)]
     Stat {
@@ -161,6 +178,7 @@ impl Verb {
             Self::History(arguments) => &arguments.common,
             Self::Check { common, .. }
             | Self::Ls { common, .. }
+            | Self::Map { common, .. }
             | Self::Cat { common, .. }
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
@@ -187,7 +205,12 @@ impl Verb {
 
     /// The paths of the view; the top where none are given.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let mapped;
         let paths: &[PathBuf] = match self {
+            Self::Map { words, .. } => {
+                mapped = [values::path_and_range(words).0];
+                &mapped
+            }
             Self::Ls { paths, .. }
             | Self::Cat { paths, .. }
             | Self::Find { paths, .. }
@@ -228,6 +251,11 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
+    if let Verb::Map { words, .. } = &line.verb
+        && let Err(message) = values::check_path_and_range(words)
+    {
+        return Err(VerbLine::command().error(ErrorKind::ValueValidation, message));
+    }
     if let Some((kind, message)) = line.verb.mistake() {
         let mut command = VerbLine::command();
         command.build();

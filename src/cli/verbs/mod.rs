@@ -17,8 +17,8 @@ use super::terminal::{self, Verbosity};
 use crate::copy::Options;
 use crate::error_kind::ErrorKind;
 use crate::verbs::{self, Filter, Form, Range, Stream};
-use crate::view::View;
 use arguments::Verb;
+use opened::Opened;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal};
@@ -41,7 +41,7 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
         Verb::History(arguments) => history::run(arguments, &mut failures),
         Verb::Check { json, .. } => check::run(common, *json, &mut failures).map(|()| Outcome::default()),
         verb => opened::view(common, &paths)
-            .and_then(|opened| act(verb, &opened.view, &paths, &mut failures))
+            .and_then(|opened| act(verb, &opened, &paths, &mut failures))
             .map(|()| Outcome::default()),
     };
     let outcome = match done {
@@ -94,7 +94,8 @@ impl Failures {
     }
 }
 
-fn act(verb: &Verb, view: &View, paths: &[PathBuf], failures: &mut Failures) -> Result<(), Error> {
+fn act(verb: &Verb, opened: &Opened, paths: &[PathBuf], failures: &mut Failures) -> Result<(), Error> {
+    let view = &opened.view;
     if let Verb::Cp { words, recursive, preserve, .. } = verb {
         let options = Options { recursive: *recursive, preserve: *preserve };
         let destination = words.last().map_or(Path::new("."), PathBuf::as_path);
@@ -118,6 +119,11 @@ fn act(verb: &Verb, view: &View, paths: &[PathBuf], failures: &mut Failures) -> 
         Verb::Find { name, kinds, newer, size, .. } => {
             let filter = Filter { name: name.clone(), kinds: kinds.clone(), newer: *newer, size: *size };
             verbs::find(view, paths, &filter, on_terminal, &mut out, report)
+        }
+        Verb::Map { json, words, .. } => {
+            let (_, span) = values::path_and_range(words);
+            let path = paths.first().map_or(Path::new(""), PathBuf::as_path);
+            verbs::map(view, &opened.images(), path, span, *json, &mut out, report)
         }
         Verb::Stat { json, .. } => verbs::stat(view, paths, *json, on_terminal, &mut out, report),
         Verb::Hash { .. } => verbs::hash(view, paths, on_terminal, &mut out, report),

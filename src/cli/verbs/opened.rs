@@ -3,10 +3,12 @@
 use super::arguments::Common;
 use crate::cli::actions::{lookup, open_disks, warn};
 use crate::cli::error::Error;
+use crate::disk::ChainDisk;
 use crate::open::{DiskOptions, OpenDisks};
 use crate::view::{Appearance, View};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A view of what was opened for reading, which stays locked as long as this is there.
 pub(super) struct Opened {
@@ -15,6 +17,11 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// The images of its disks, in its order.
+    pub(super) fn images(&self) -> Vec<Arc<ChainDisk>> {
+        self.open.disks.iter().map(|(_, disk)| disk.images.clone()).collect()
+    }
+
     /// Whether the disks are in directories that are named as their slots.
     pub(super) fn is_named(&self) -> bool {
         self.open.disks.iter().any(|(slot, _)| slot.is_some())

@@ -1,9 +1,10 @@
 //! The values of the verbs' options.
 
-use crate::verbs::SizeTest;
+use crate::verbs::{SizeTest, Span};
 use crate::view::Kind;
 use globset::{GlobBuilder, GlobMatcher};
 use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A number of bytes: `4096`, `4k`, `1M`.
@@ -19,6 +20,44 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     };
     let count: u64 = digits.parse().map_err(|_| "it is not a number of bytes, such as 4096 or 1M")?;
     count.checked_mul(1 << shift).ok_or_else(|| "it is too large".into())
+}
+
+/// A range of bytes: `OFFSET+LENGTH` or `OFFSET-END`; none for what does not look like one, such as a path.
+fn range(word: &Path) -> Option<Result<Span, String>> {
+    let text = word.to_str().filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
+    let at = text.find(['+', '-'])?;
+    let parse = || {
+        let (offset, rest) = (bytes(&text[..at])?, bytes(&text[at + 1..])?);
+        let end = if text[at..].starts_with('+') { offset.checked_add(rest).ok_or("it is too large")? } else { rest };
+        if end < offset { Err("its end is before its start".to_owned()) } else { Ok(Span { offset, end: Some(end) }) }
+    };
+    Some(parse())
+}
+
+/// The words of `map` that [`check_path_and_range`] accepts: what to map, the whole disk without, and which bytes.
+pub(super) fn path_and_range(words: &[PathBuf]) -> (PathBuf, Span) {
+    let path = words.iter().find(|word| range(word).is_none()).cloned().unwrap_or_else(|| "vhdd".into());
+    let span = words.iter().find_map(|word| range(word)?.ok());
+    (path, span.unwrap_or(Span { offset: 0, end: None }))
+}
+
+/// Whether words are at most a path and a range.
+pub(super) fn check_path_and_range(words: &[PathBuf]) -> Result<(), String> {
+    let mut seen = [false; 2];
+    for word in words {
+        let range = range(word);
+        if std::mem::replace(&mut seen[usize::from(range.is_some())], true) {
+            let what = if range.is_some() { "ranges" } else { "paths" };
+            return Err(format!("two {what} are given; map takes one path and one range: vol0 0+64K"));
+        }
+        if let Some(Err(why)) = range {
+            return Err(format!(
+                "{} is no range: {why}; give OFFSET+LENGTH or OFFSET-END, such as 1M+64K",
+                word.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A pattern for names.
@@ -86,6 +125,26 @@ mod tests {
         }
         for text in ["", "k", "-1", "1x", "1.5M", "99999999999T", "é"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_told_from_paths() {
+        let parse = |text: &str| path_and_range(&text.split(' ').map(PathBuf::from).collect::<Vec<_>>());
+        let span = |offset, end| Span { offset, end };
+        assert_eq!(parse("vol0 1M+64K"), ("vol0".into(), span(1 << 20, Some((1 << 20) + (64 << 10)))));
+        assert_eq!(parse("512-1024"), ("vhdd".into(), span(512, Some(1024))));
+        assert_eq!(parse("fs0/0-1"), ("fs0/0-1".into(), span(0, None)));
+        for (text, why) in [
+            ("2-1", "its end is before its start"),
+            ("1x+2", "its unit"),
+            ("0+", "not a number"),
+            ("1-2 3-4", "two ranges"),
+            ("vol0 vol1", "two paths"),
+            ("1T+18446744073709551615", "too large"),
+        ] {
+            let words: Vec<_> = text.split(' ').map(PathBuf::from).collect();
+            assert!(check_path_and_range(&words).unwrap_err().contains(why), "{text}");
         }
     }
 

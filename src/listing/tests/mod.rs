@@ -13,9 +13,9 @@ use crate::volume::{Scheme, Table, Volume};
 use lab::{Lab, slot, snapshot, uuid};
 use std::path::{Path, PathBuf};
 
-const SHORT: Form = Form { wide: false, long: false };
-const WIDE: Form = Form { wide: true, long: false };
-const LONG: Form = Form { wide: false, long: true };
+const SHORT: Form = Form { wide: false, long: false, tree: false };
+const WIDE: Form = Form { wide: true, long: false, tree: false };
+const LONG: Form = Form { wide: false, long: true, tree: false };
 const PLAIN: Style = Style { width: None, color: false };
 
 fn columns(width: usize) -> Style {
