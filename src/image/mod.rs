@@ -27,8 +27,8 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
+pub(crate) use foreign::xml_root;
 pub use format::{Format, Variant};
-pub(crate) use foreign::is_ovf;
 pub use open::{identify, identify_allowing, identify_file, open};
 pub use options::OpenOptions;
 pub use sample::Sample;

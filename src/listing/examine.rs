@@ -67,8 +67,9 @@ fn one(medium: &Medium, prober: &lock::Prober, allowed: &Allowed) -> Facts {
         return Facts { size_on_disk: Some(0), problem: Some(problem.clone()), ..unregistered() };
     }
     let identified = match &medium.named_in {
-        Some(directory) => local::open_near(path, false, directory, allowed)
-            .and_then(|file| image::identify_file(&file, allowed)),
+        Some(directory) => {
+            local::open_near(path, false, directory, allowed).and_then(|file| image::identify_file(&file, allowed))
+        }
         None => image::identify_allowing(path, Devices::Refused, allowed),
     };
     let facts = match identified {

@@ -2,8 +2,8 @@
 //! image's directory cannot be written.
 
 use super::{Error, Result};
-use directories::BaseDirs;
 use crate::storage::archive::host_file;
+use directories::BaseDirs;
 use nix::unistd::geteuid;
 use std::collections::HashSet;
 use std::ffi::OsString;

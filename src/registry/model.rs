@@ -358,6 +358,15 @@ impl Registry {
         let media = Media { list: media, by_uuid, copies: HashMap::new() };
         let (uses, problems) = Uses::collect(&machines, &media);
         let scope = Scope::default();
-        Self { directory: PathBuf::from("/vms"), machines, media, problems, outdated: Vec::new(), uses, scope, is_found: false }
+        Self {
+            directory: PathBuf::from("/vms"),
+            machines,
+            media,
+            problems,
+            outdated: Vec::new(),
+            uses,
+            scope,
+            is_found: false,
+        }
     }
 }

@@ -4,8 +4,8 @@ use super::parents::{correct, follow};
 use super::xml::{parse_bare_uuid, parse_uuid};
 use super::{Chain, Error, Identify, MediumId, Registry, Result, copies, named, ovf, settings};
 use crate::image;
-use crate::storage::{Allowed, archive};
 pub(super) use crate::storage::file_identity as file_id;
+use crate::storage::{Allowed, archive};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -56,7 +56,10 @@ pub(super) fn resolve_with(
         // VirtualBox names a machine's directory as the machine.
         Ok(real) if real.is_dir() && explain(registry, what).is_some() => Err(unknown(registry, what, &path)),
         Ok(real) => by_path(registry, &path, &real, identify),
-        Err(_) if let Some((real, member)) = archive::split(&path).and_then(|(archive, member)| Some((fs::canonicalize(archive).ok()?, member))) => {
+        Err(_)
+            if let Some((real, member)) =
+                archive::split(&path).and_then(|(archive, member)| Some((fs::canonicalize(archive).ok()?, member))) =>
+        {
             by_path(registry, &path, &real.join(member), identify)
         }
         Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -109,6 +112,11 @@ fn by_name(registry: Option<&Registry>, what: &OsStr, path: &Path, identify: &Id
 }
 
 fn registered(registry: &Registry, id: MediumId, identify: &Identify<'_>) -> Result<Chain> {
+    if registry.is_found {
+        let medium = registry.media.get(id);
+        let children = medium.children.iter().map(|child| registry.media.get(*child).location.clone()).collect();
+        return Ok(Chain { children, ..follow(Some(registry), &medium.location, identify)? });
+    }
     let mut chain = registry.chain_of_medium(id)?;
     correct(&mut chain.links, identify, &mut chain.notes);
     Ok(chain)
@@ -142,7 +150,8 @@ fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
 }
 
 fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Identify<'_>) -> Result<Chain> {
-    if let Some((registry, id)) = registry.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
+    let settings = registry.filter(|registry| !registry.is_found);
+    if let Some((registry, id)) = settings.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
         log::debug!("{} is registered as {}", real.display(), registry.media.get(id).uuid);
         // The user gave the very image, wherever it lies.
         let mut chain = Chain { outside: None, ..registry.chain_of_medium(id)? };

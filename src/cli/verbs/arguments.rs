@@ -190,8 +190,7 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
-    let which = &line.verb.common().which;
-    if which.image.is_none() && which.vm.is_none() {
+    if !line.verb.common().which.is_named() {
         let message = "which disk? Give it with --image or --vm";
         let mut command = VerbLine::command();
         command.build();

@@ -101,7 +101,14 @@ impl<'a> Loader<'a> {
             found = directory_of(&self.descriptor.path).join(found);
         }
         let is_optical = disk.format.to_ascii_lowercase().contains("ecma-119") || disk.format.ends_with("iso");
-        let medium = self.add_medium(found, problem, &disk.id, disk.uuid, (&disk.format, is_optical), parent.and_then(|(_, id)| id));
+        let medium = self.add_medium(
+            found,
+            problem,
+            &disk.id,
+            disk.uuid,
+            (&disk.format, is_optical),
+            parent.and_then(|(_, id)| id),
+        );
         self.disks.entry(&disk.id).or_insert(medium);
         if let Some(uuid) = disk.uuid {
             self.by_written_uuid.entry(uuid).or_insert(medium);
@@ -133,11 +140,14 @@ impl<'a> Loader<'a> {
         }
         if file.is_chunked {
             let name = path.display();
-            let problem = format!("it is in several parts; join them with cat {name}.0* > {name}, and take the chunkSize out of the description");
+            let problem = format!(
+                "it is in several parts; join them with cat {name}.0* > {name}, and take the chunkSize out of the description"
+            );
             return (path, Some(problem));
         }
         if !file.compression.is_empty() {
-            let problem = format!("it is compressed by {}; extract it, decompress it, and give the disk", file.compression);
+            let problem =
+                format!("it is compressed by {}; extract it, decompress it, and give the disk", file.compression);
             return (path, Some(problem));
         }
         let open = |path: &Path| local::open_near(path, false, directory, &Allowed::NONE);
@@ -163,7 +173,8 @@ impl<'a> Loader<'a> {
         let info = if problem.is_none() { identified() } else { None };
         let uuid = info.as_ref().and_then(|info| info.uuid).or(written);
         let uuid = uuid.filter(|uuid| self.media.find(*uuid).is_none()).unwrap_or_else(|| self.derived(id));
-        let is_optical = is_optical || info.as_ref().is_some_and(|info| matches!(info.format, Format::Iso | Format::Cue));
+        let is_optical =
+            is_optical || info.as_ref().is_some_and(|info| matches!(info.format, Format::Iso | Format::Cue));
         self.media.add(Medium {
             uuid,
             format: info.map_or_else(|| format_of(format, &location), |info| info.format.name().to_owned()),

@@ -127,7 +127,11 @@ fn hasher(algorithm: &str) -> Box<dyn DynDigest> {
 fn parse(bytes: &[u8]) -> Result<Vec<ManifestEntry>, (usize, String)> {
     let text = String::from_utf8_lossy(bytes);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(at, line)| entry(line.trim()).ok_or_else(|| (at + 1, format!("{:?}", line.chars().take(80).collect::<String>())))).collect()
+    lines
+        .map(|(at, line)| {
+            entry(line.trim()).ok_or_else(|| (at + 1, format!("{:?}", line.chars().take(80).collect::<String>())))
+        })
+        .collect()
 }
 
 /// `SHA256(disk.vmdk)= 4a3b...`; VirtualBox writes a blank before the bracket. A name may have brackets too.
