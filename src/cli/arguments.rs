@@ -193,7 +193,7 @@ impl Arguments {
             return Ok(Action::Unmount { point });
         }
         let word = |at: usize| self.words.get(at).map(OsString::as_os_str);
-        let is_named = self.which.image.is_some() || self.which.vm.is_some();
+        let is_named = self.which.is_named();
         let of_machine = self.which.is_of_machine();
         match (is_named, word(0), word(1)) {
             (false, ..) if self.list && of_machine => {

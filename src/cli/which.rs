@@ -12,6 +12,7 @@ const DISK: &str = "Which disk";
 /// Which disk, and what it takes to open it.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").args(["image", "vm"]))]
+#[command(group = ArgGroup::new("machine").args(["vm", "settings"]).multiple(true))]
 pub(super) struct WhichDisk {
     /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may be
     /// cut to 4 digits or more
@@ -33,12 +34,13 @@ pub(super) struct WhichDisk {
           conflicts_with_all = ["snapshot", "image"], help_heading = DISK)]
     at: Option<SystemTime>,
 
-    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base
-    #[arg(long, value_name = "DISK", requires = "vm", conflicts_with = "image", help_heading = DISK)]
+    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base. Without --vm, of
+    /// the only machine of --settings
+    #[arg(long, value_name = "DISK", requires = "machine", conflicts_with = "image", help_heading = DISK)]
     disk: Option<String>,
 
     /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
-    /// machines, or a single .vbox file
+    /// machines, a single .vbox file, an appliance (.ova, .ovf, or a box of Vagrant), or a directory of images alone
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
     pub(super) settings: Option<PathBuf>,
 
@@ -58,6 +60,11 @@ pub(super) struct WhichDisk {
 }
 
 impl WhichDisk {
+    /// Whether they name a disk or a machine.
+    pub(super) fn is_named(&self) -> bool {
+        self.image.is_some() || self.vm.is_some() || self.disk.is_some()
+    }
+
     /// The disk that they name.
     pub(super) fn which(&self) -> Which {
         let Self { image, vm, snapshot, at, disk, .. } = self;

@@ -29,7 +29,7 @@ pub mod vhdx;
 pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
-pub(crate) use foreign::is_ovf;
+pub(crate) use foreign::xml_root;
 pub use format::{Format, Variant};
 pub use note::Note;
 pub use open::{identify, identify_allowing, identify_file, open};

@@ -15,7 +15,7 @@ const MOST_OF_NAME: usize = 60;
 pub struct Which {
     /// A medium's UUID, the path of an image, or the file name of a medium.
     pub image: Option<OsString>,
-    /// The machine, by its name or UUID; without an image only.
+    /// The machine, by its name or UUID; without an image only. Without one, a disk is one of the only machine.
     pub machine: Option<String>,
     /// The machine's snapshot by its name or UUID, or `current`. Of an image, the snapshot that the image file itself
     /// has (QCOW, Parallels), by its name or id.
@@ -63,8 +63,13 @@ impl Lookup {
     /// As [`chain`](Self::chain). [`Error::Registry`] also when the machine, its snapshot or its
     /// disk is not known, or several are called so.
     pub fn find(&self, which: &Which, writable: bool) -> Result<Selection> {
-        if let Some(machine) = &which.machine {
-            return self.find_in_machine(machine, which, writable);
+        match &which.machine {
+            Some(machine) => return self.find_in_machine(machine, which, writable),
+            None if which.disk.is_some() => {
+                let only = self.registry(None)?.only_machine()?.path.to_string_lossy().into_owned();
+                return self.find_in_machine(&only, which, writable);
+            }
+            None => {}
         }
         let found = self.chain(which.image.as_deref().unwrap_or_default(), writable)?;
         let disks = vec![Selected { slot: None, chain: Ok(found.chain), read_only: false }];

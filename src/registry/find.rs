@@ -30,6 +30,25 @@ impl Registry {
         }
     }
 
+    /// The machine of a registry that has one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without any; [`Error::Ambiguous`] for several.
+    pub fn only_machine(&self) -> Result<&MachineEntry> {
+        let what = || format!("The machine of the disk in {}", self.directory.display());
+        match &*self.machines {
+            [only] => Ok(only),
+            [] => Err(Error::NotFound {
+                what: what(),
+                hint: "there are no machines; give the disk with --image".to_owned(),
+            }),
+            several => {
+                let candidates = list(several.iter().map(Named::describe));
+                Err(Error::Ambiguous { what: what(), candidates, how: "one with --vm" })
+            }
+        }
+    }
+
     /// The machines whose settings file has a path.
     fn machines_at(&self, what: &str) -> Vec<usize> {
         match fs::canonicalize(what) {

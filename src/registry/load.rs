@@ -7,7 +7,7 @@ use super::settings::GlobalFile;
 use super::settings_source::{SettingsSource, SettingsTree, settings_in};
 use super::uses::Uses;
 use super::xml::ParsedMedium;
-use super::{Error, MachineEntry, Registry, Result, copies, directory, location, ovf, settings};
+use super::{Error, MachineEntry, Registry, Result, copies, directory, found, location, ovf, settings};
 use crate::crypt::Passwords;
 use crate::error_kind::IoError;
 use std::collections::{HashMap, HashSet};
@@ -51,6 +51,7 @@ impl Registry {
                 let directory = loader.add_global(global, passwords);
                 Ok(loader.finish(directory))
             }
+            SettingsSource::NoSettings => found::load(path),
             SettingsSource::Appliance(descriptor) => ovf::load(&descriptor),
             SettingsSource::MachineFile(file) => Self::load_machine_file(&file, passwords),
             SettingsSource::Tree(tree) => {

@@ -11,6 +11,7 @@ pub mod uses;
 
 mod copies;
 mod find;
+mod found;
 mod load;
 mod location;
 mod media;

@@ -14,7 +14,10 @@ const NAMES: usize = 3;
 /// is never written.
 pub fn check_writable(chain: &Chain) -> Result<()> {
     let cached = "writes go to a difference that each machine has of its own; mount that one, or a clone";
-    let reason = if !chain.children.is_empty() {
+    let is_of_appliance = chain.links.first().is_some_and(|leaf| leaf.named_in.is_some());
+    let reason = if is_of_appliance {
+        "it is a disk of an appliance; import that into VirtualBox, and write to the disk of the machine".to_owned()
+    } else if !chain.children.is_empty() {
         let children = names(chain.children.iter().map(|path| file_name(path)));
         format!(
             "{children} would no longer fit it; mount the newest snapshot image, or a clone (VBoxManage clonemedium)"

@@ -107,6 +107,11 @@ fn by_name(registry: Option<&Registry>, what: &OsStr, path: &Path, identify: &Id
 }
 
 fn registered(registry: &Registry, id: MediumId, identify: &Identify<'_>) -> Result<Chain> {
+    if registry.is_found {
+        let medium = registry.media.get(id);
+        let children = medium.children.iter().map(|child| registry.media.get(*child).location.clone()).collect();
+        return Ok(Chain { children, ..follow(Some(registry), &medium.location, identify)? });
+    }
     let mut chain = registry.chain_of_medium(id)?;
     correct(&mut chain.links, identify, &mut chain.notes);
     Ok(chain)
@@ -151,7 +156,8 @@ fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
 }
 
 fn by_path(registry: Option<&Registry>, path: &Path, real: &Path, identify: &Identify<'_>) -> Result<Chain> {
-    if let Some((registry, id)) = registry.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
+    let settings = registry.filter(|registry| !registry.is_found);
+    if let Some((registry, id)) = settings.and_then(|registry| Some((registry, registry.medium_at(path, real)?))) {
         log::debug!("{} is registered as {}", real.display(), registry.media.get(id).uuid);
         // The user gave the very image, wherever it lies.
         let mut chain = Chain { outside: None, ..registry.chain_of_medium(id)? };

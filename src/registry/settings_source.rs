@@ -2,7 +2,7 @@
 //! backup, a machine's file, or a directory of homes and machines.
 
 use super::directory::{self, Platform};
-use super::ovf::{Descriptor, descriptor_of};
+use super::ovf::{self, Descriptor};
 use super::{Error, Result, copies, settings};
 use crate::error_kind::IoError;
 use crate::storage::archive;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const MAX_DIRECTORIES: usize = 20_000;
 
 /// The depth of the search below the given directory. VirtualBox puts a machine into `GROUP/.../NAME/NAME.vbox`.
-const DEEPEST: usize = 8;
+pub(super) const DEEPEST: usize = 8;
 
 /// A source of settings.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) enum SettingsSource {
     MachineFile(PathBuf),
     /// A directory of homes and machines.
     Tree(SettingsTree),
+    /// A directory without any settings in it or below.
+    NoSettings,
 }
 
 /// The settings in a directory and below it, sorted.
@@ -47,8 +49,7 @@ impl SettingsSource {
     /// Classifies `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it does not exist or cannot be read; [`Error::NotFound`] for a directory without any
-    /// settings.
+    /// [`Error::Io`] when it does not exist or cannot be read; what is wrong with an appliance.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| IoError::new(path, "find the settings", source);
         let is_directory = match fs::metadata(archive::host_file(path)) {
@@ -56,9 +57,10 @@ impl SettingsSource {
             other => other.map_err(failed)?.is_dir(),
         };
         if !is_directory {
-            if let Some(descriptor) = descriptor_of(path)? {
+            if let Some(descriptor) = ovf::descriptor_of(path)? {
                 return Ok(Self::Appliance(descriptor));
             }
+            ovf::refuse_others(path)?;
             let is_global = settings::is_global_name(path);
             return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
         }
@@ -71,21 +73,40 @@ impl SettingsSource {
         }
         let tree = settings_in(path, DEEPEST).map_err(failed)?;
         if tree.machines.is_empty() && tree.directories.is_empty() {
-            return Err(Error::NotFound {
-                what: path.display().to_string(),
-                hint:
-                    "it has no VirtualBox.xml, nor .vbox files in it or below; give a directory that has with --settings"
-                        .to_owned(),
-            });
+            return Ok(Self::NoSettings);
         }
         Ok(Self::Tree(tree))
     }
 }
 
 /// The settings in a directory and at most `deepest` levels below it. A file of which only copies are left counts.
-/// Links to directories are not followed.
 pub(super) fn settings_in(directory: &Path, deepest: usize) -> io::Result<SettingsTree> {
     let mut tree = SettingsTree::default();
+    tree.cut = walk(directory, deepest, &mut |directory, path| {
+        let file = copies::original(&path).unwrap_or(path);
+        if settings::is_global(&file) {
+            tree.directories.push(directory.to_path_buf());
+        } else if file.extension().is_some_and(|end| end == "vbox") {
+            tree.machines.push(file);
+        }
+        true
+    })?;
+    for paths in [&mut tree.directories, &mut tree.machines] {
+        paths.sort();
+        paths.dedup();
+    }
+    Ok(tree)
+}
+
+/// Shows the files of a directory, and at most `deepest` levels below it, with their directories, and returns whether some
+/// were left out: there are too many directories, or a file was not wanted any more. Links to directories are not
+/// followed.
+pub(super) fn walk(
+    directory: &Path,
+    deepest: usize,
+    visit: &mut dyn FnMut(&Path, PathBuf) -> bool,
+) -> io::Result<bool> {
+    let mut is_cut = false;
     // The shallow ones first, so that a limit cuts off the deep ones of all homes and not whole homes.
     let mut waiting = VecDeque::from([(directory.to_owned(), 0)]);
     let mut left = MAX_DIRECTORIES;
@@ -104,27 +125,16 @@ pub(super) fn settings_in(directory: &Path, deepest: usize) -> io::Result<Settin
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < deepest => {
                     if left == 0 {
-                        tree.cut = true;
+                        is_cut = true;
                         continue;
                     }
                     left -= 1;
                     waiting.push_back((path, depth + 1));
                 }
-                Ok(kind) if !kind.is_dir() => {
-                    let file = copies::original(&path).unwrap_or(path);
-                    if settings::is_global(&file) {
-                        tree.directories.push(directory.clone());
-                    } else if file.extension().is_some_and(|end| end == "vbox") {
-                        tree.machines.push(file);
-                    }
-                }
+                Ok(kind) if !kind.is_dir() => is_cut |= !visit(&directory, path),
                 _ => {}
             }
         }
     }
-    for paths in [&mut tree.directories, &mut tree.machines] {
-        paths.sort();
-        paths.dedup();
-    }
-    Ok(tree)
+    Ok(is_cut)
 }

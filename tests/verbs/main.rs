@@ -1,6 +1,7 @@
 //! The verbs: what they print of the registry that the real VirtualBox wrote, and what they copy, held against the
 //! kernel's mount of the same file system.
 
+mod appliances;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;

@@ -8,6 +8,7 @@ mod lab;
 #[path = "../qemu/mod.rs"]
 mod qemu;
 
+mod appliances;
 mod by_name;
 mod bytes;
 mod encrypted;

@@ -199,8 +199,7 @@ impl Verb {
         if let (Self::History(_), None) = (self, &which.vm) {
             return Some((ErrorKind::MissingRequiredArgument, "which machine? Give it with --vm"));
         }
-        let is_named = which.image.is_some() || which.vm.is_some();
-        (!is_named).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
+        (!which.is_named()).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
     }
 
     /// The paths of the view; the top where none are given.

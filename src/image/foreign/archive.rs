@@ -53,8 +53,21 @@ pub(super) fn identify(sample: &Sample) -> Option<Kind> {
     let by_name =
         || NAMED.iter().find(|(end, magic, _)| extension.eq_ignore_ascii_case(end) && sample.starts_with(0, magic));
     by_content
-        .map(|(_, what, advice)| Kind::new(*what, advice))
+        .map(|(_, what, advice)| compressed_tar(sample).unwrap_or_else(|| Kind::new(*what, *advice)))
         .or_else(|| by_name().map(|(.., what)| Kind::new(*what, DECOMPRESS)))
+}
+
+/// A tar archive that gzip compressed, as most boxes of Vagrant are. To read in it would take a copy of all of it.
+fn compressed_tar(sample: &Sample) -> Option<Kind> {
+    let mut header = [0; 512];
+    flate2::bufread::GzDecoder::new(&*sample.head).read_exact(&mut header).ok()?;
+    is_tar(&header).then(|| {
+        let path = sample.path.display();
+        Kind::new(
+            "a tar archive compressed by gzip, such as a box of Vagrant",
+            format!("extract it with tar -xzf '{path}' -C DIR, and give the OVF description in it with -i DIR/box.ovf, or the disk image"),
+        )
+    })
 }
 
 /// RFC 1952: method 8, no reserved flag, and data that decode.

@@ -11,17 +11,18 @@ mod text;
 
 use super::{Error, Result, Sample};
 use crate::ondisk::ParseError;
+use std::borrow::Cow;
 
 /// What a file is, to follow "is not a disk image but", and what to do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kind {
     what: String,
-    advice: &'static str,
+    advice: Cow<'static, str>,
 }
 
 impl Kind {
-    fn new(what: impl Into<String>, advice: &'static str) -> Self {
-        Self { what: what.into(), advice }
+    fn new(what: impl Into<String>, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self { what: what.into(), advice: advice.into() }
     }
 }
 
@@ -113,16 +114,14 @@ pub(super) fn refuse(sample: &Sample) -> Result<()> {
         return corrupt("raw disk image".to_owned(), "at least 1 byte");
     }
     let named = NAMED.iter().find(|(extensions, ..)| extensions.contains(&&*extension));
-    match named.map(|(_, what, advice)| Kind::new(*what, advice)).or_else(|| chunk(sample, &extension)) {
+    match named.map(|(_, what, advice)| Kind::new(*what, *advice)).or_else(|| chunk(sample, &extension)) {
         Some(kind) => Err(error(sample, kind)),
         None => Ok(()),
     }
 }
 
-/// Whether a file begins as the OVF descriptor of an appliance.
-pub(crate) fn is_ovf(sample: &Sample) -> bool {
-    text::root(sample).is_some_and(|root| root == "Envelope")
-}
+/// The name of the root element of an XML document, without its namespace; none of other files.
+pub(crate) use text::root as xml_root;
 
 /// Refuses what is known by its content to be no disk.
 ///
@@ -147,7 +146,7 @@ fn chunk(sample: &Sample, extension: &str) -> Option<Kind> {
 }
 
 fn error(sample: &Sample, Kind { what, advice }: Kind) -> Error {
-    Error::Foreign { path: sample.path.clone(), what, advice: advice.to_owned() }
+    Error::Foreign { path: sample.path.clone(), what, advice: advice.into_owned() }
 }
 
 #[cfg(test)]

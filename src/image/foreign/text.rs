@@ -53,7 +53,7 @@ fn text(head: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// The name of the root element of an XML document, without its namespace; none of other files.
-pub(super) fn root(sample: &Sample) -> Option<String> {
+pub(crate) fn root(sample: &Sample) -> Option<String> {
     root_of(text(&sample.head)?.trim_start()).map(str::to_owned)
 }
 
@@ -78,7 +78,7 @@ fn xml(text: &str) -> Option<Kind> {
     let local = root_of(text)?;
     let is_name = !local.is_empty() && local.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
     match ROOTS.iter().find(|(root, ..)| *root == local) {
-        Some((_, what, advice)) => Some(Kind::new(*what, advice)),
+        Some((_, what, advice)) => Some(Kind::new(*what, *advice)),
         None if declared && is_name => Some(Kind::new(format!("an XML document ({local})"), IMAGE)),
         None => None,
     }

@@ -8,7 +8,7 @@ mod source;
 
 pub(super) use load::load;
 pub use manifest::{Digest, Manifest, ManifestEntry};
-pub(super) use source::{Descriptor, descriptor_of};
+pub(super) use source::{Descriptor, descriptor_of, refuse_others};
 
 use super::named::list;
 use super::{DeviceKind, Error, Medium, MediumId, Registry, Result};
@@ -47,3 +47,6 @@ impl Registry {
         slot.map_or_else(|| path.to_string(), |slot| format!("{path} ({slot})"))
     }
 }
+
+#[cfg(test)]
+mod tests;

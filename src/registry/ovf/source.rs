@@ -42,7 +42,8 @@ pub(in crate::registry) fn descriptor_of(path: &Path) -> Result<Option<Descripto
     let head = storage::read_up_to(&*file, 0, HEAD)?;
     if !is_tar(&head) {
         let sample = Sample { path: path.to_path_buf(), head, tail: Vec::new(), len: storage::length(&*file)? };
-        return if image::is_ovf(&sample) { read(path, path, &file).map(Some) } else { Ok(None) };
+        let is_descriptor = image::xml_root(&sample).is_some_and(|root| root == "Envelope");
+        return if is_descriptor { read(path, path, &file).map(Some) } else { Ok(None) };
     }
     let members = archive::members(&file)?;
     let is_descriptor =
@@ -60,6 +61,25 @@ pub(in crate::registry) fn descriptor_of(path: &Path) -> Result<Option<Descripto
                 format!("it is a tar archive with several OVF descriptions; give one, such as {}", first.display());
             Err(unsupported(path, reason))
         }
+    }
+}
+
+/// Refuses a file that has no settings: what is known and no XML, such as a compressed archive or a machine of VMware, and
+/// every other file in an archive.
+///
+/// # Errors
+/// [`Error::Image`] that says what it is; [`Error::Unsupported`].
+pub(in crate::registry) fn refuse_others(path: &Path) -> Result<()> {
+    // What cannot be read is reported by its reader.
+    let Ok(file) = local::open(path, false, Devices::Refused) else { return Ok(()) };
+    if image::xml_root(&Sample::read(&*file)?).is_none()
+        && let Err(foreign @ image::Error::Foreign { .. }) = image::identify_file(&file, &storage::Allowed::NONE)
+    {
+        return Err(foreign.into());
+    }
+    match archive::split(path) {
+        Some(_) => Err(unsupported(path, "it has no settings; give a disk image with --image".to_owned())),
+        None => Ok(()),
     }
 }
 

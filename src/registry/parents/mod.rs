@@ -11,8 +11,8 @@ pub use children::find_children;
 use super::chain::{BY_REGISTRY, too_long};
 use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
 use super::resolve::file_id;
-use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, Registry, Result};
-use crate::image::{ImageInfo, ParentLink};
+use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
+use crate::image::{self, ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
 use hint::Hint;
@@ -191,6 +191,28 @@ struct Hinted {
     text: String,
     /// Whether the hint names this very path.
     direct: bool,
+}
+
+/// Finds the parents of many images that no registry knows.
+pub(super) struct NearestParents(Search<'static>);
+
+impl NearestParents {
+    /// Reads so many headers at most.
+    pub(super) fn new(headers: usize) -> Self {
+        let next_to = NextTo::with_limit(&image::identify, headers);
+        Self(Search { registry: None, identify: &image::identify, next_to, notes: Vec::new() })
+    }
+
+    /// The path of the parent of an image.
+    ///
+    /// # Errors
+    /// As for each parent of [`follow`].
+    pub(super) fn find(&mut self, child: &Path, parent: &ParentLink) -> Result<PathBuf> {
+        match self.0.parent(child, parent)?.source {
+            Source::File(header) => Ok(header.path),
+            Source::Registered(registry, id) => Ok(registry.media.get(id).location.clone()),
+        }
+    }
 }
 
 struct Search<'a> {

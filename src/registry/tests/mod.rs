@@ -21,7 +21,7 @@ use std::fs;
 use std::path::PathBuf;
 use uuid::Uuid;
 
-fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
+pub(super) fn resolve(registry: Option<&Registry>, what: impl AsRef<OsStr>, current: &Path) -> Result<Chain> {
     resolve_allowing(registry, what, current, &Allowed::NONE)
 }
 
