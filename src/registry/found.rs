@@ -5,6 +5,7 @@ use super::parents::{NearestParents, has_image_name};
 use super::settings_source::{DEEPEST, walk};
 use super::uses::Uses;
 use super::{DeviceKind, Error, MAX_LINKS, Media, Medium, MediumKind, Registry, Result};
+use crate::error_kind::IoError;
 use crate::image::{self, Format, ImageInfo, ParentLink};
 use crate::storage::local::Devices;
 use std::collections::{BTreeMap, HashMap};
@@ -45,7 +46,17 @@ pub(super) fn load(root: &Path) -> Result<Registry> {
         problems.push(Error::TooMany { path: root.to_path_buf() });
     }
     let (directory, machines, outdated) = (root.to_path_buf(), Vec::new(), Vec::new());
-    Ok(Registry { directory, machines, media, problems, outdated, uses, scope: Scope::new(root, true), is_found: true })
+    Ok(Registry {
+        directory,
+        machines,
+        media,
+        problems,
+        outdated,
+        uses,
+        scope: Scope::new(root, true),
+        is_found: true,
+        parsed: None,
+    })
 }
 
 /// An image that was found.
@@ -70,7 +81,7 @@ fn files(root: &Path) -> Result<(Vec<PathBuf>, bool)> {
         }
         false
     })
-    .map_err(|source| Error::Io { path: root.to_path_buf(), action: "look for images in", source })?;
+    .map_err(|source| IoError::new(root, "look for images in", source))?;
     is_cut |= files.len() == MAX_IMAGES;
     let is_part_of_bundle = |path: &PathBuf| !path.ends_with(BUNDLE) && path.with_file_name(BUNDLE).is_file();
     files.append(&mut others);
