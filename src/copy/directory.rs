@@ -75,18 +75,25 @@ impl<'a> Directory<'a> {
         let unfinished = &file.name;
         let done = if self.is_new {
             match rustix::fs::renameat_with(&self.fd, unfinished, &self.fd, name, RenameFlags::NOREPLACE) {
-                // A file system that takes two names for one, such as FAT.
-                Err(Errno::EXIST) => return Err(self.taken(name, source)),
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.replace(unfinished, name),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.name(unfinished, name),
                 other => other,
             }
         } else {
             self.replace(unfinished, name)
         };
-        done.map_err(|e| self.wrong(name, source, e))?;
+        done.map_err(|e| if e == Errno::EXIST { self.taken(name, source) } else { self.wrong(name, source, e) })?;
         // Renaming a link to another link of the same file leaves both.
         file.is_named = file.is_only_name;
         Ok(())
+    }
+
+    /// As renaming without replacing, for file systems that do not know it: they may take two names for one, as FAT.
+    fn name(&self, unfinished: &str, name: &OsStr) -> Result<(), Errno> {
+        let _one_at_a_time = self.context.naming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(_) => self.replace(unfinished, name),
+        }
     }
 
     fn replace(&self, unfinished: &str, name: &OsStr) -> Result<(), Errno> {

@@ -8,6 +8,7 @@ pub mod error;
 #[cfg(test)]
 mod faults;
 mod flat;
+mod gunzip;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod open;
@@ -23,6 +24,7 @@ mod write;
 pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
+pub use gunzip::Gunzip;
 pub use open::{OpenMode, check_names, open_chain};
 pub use slice::Slice;
 pub use supply::Supply;

@@ -58,7 +58,7 @@ pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
     for (index, pair) in chain.links.windows(2).enumerate() {
         let [child, parent] = pair else { continue };
         let directory = gate::directory_of(&child.path);
-        let named = parent.registered_uuid.is_none();
+        let named = parent.registered_uuid.is_none() && !parent.given;
         let opened = named.then(|| local::open_near(&parent.path, false, directory, allowed)).transpose();
         if let Err(elsewhere @ image::Error::Elsewhere(_)) = opened {
             let devices = if index == 0 { Devices::Allowed } else { Devices::Refused };
@@ -86,8 +86,8 @@ fn is_decided_by_identity(stated: &ParentLink, link: &Link, found: &ImageInfo) -
 fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
     let leaf = child.is_none();
     let writable = mode.writable && leaf;
-    let given_by_user = leaf && link.registered_uuid.is_none();
-    let named_by = child.filter(|_| link.registered_uuid.is_none());
+    let given_by_user = link.given || leaf && link.registered_uuid.is_none();
+    let named_by = child.filter(|_| link.registered_uuid.is_none() && !link.given);
     let options = OpenOptions {
         writable,
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },

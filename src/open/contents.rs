@@ -1,7 +1,7 @@
 //! What the volumes of a disk hold.
 
 use crate::disk::{Disk, Slice};
-use crate::guestfs::{self, Content, GuestFs};
+use crate::guestfs::{self, Content, GuestFs, Node};
 use crate::volume::Volume;
 use std::sync::Arc;
 
@@ -9,13 +9,24 @@ use std::sync::Arc;
 const DESCRIPTORS: u64 = 32 << 10;
 
 /// A guest's file system on a volume.
+#[derive(Clone)]
 pub struct Guest {
     /// The name of its directory: `fs` and the number of its volume.
     pub name: String,
     /// Its reader.
-    pub fs: Box<dyn GuestFs>,
+    pub fs: Arc<dyn GuestFs>,
+    /// The directory of it that is shown: its top, unless the user wanted another one.
+    pub root: Node,
     /// The volume, from which the files' bytes come.
     pub volume: Arc<dyn Disk>,
+}
+
+impl Guest {
+    /// A file system with all of its files.
+    #[must_use]
+    pub fn new(index: usize, fs: Box<dyn GuestFs>, volume: Arc<dyn Disk>) -> Self {
+        Self { name: format!("fs{index}"), root: fs.root(), fs: fs.into(), volume }
+    }
 }
 
 /// A volume, or the whole disk where it has none, and what it holds.
@@ -64,7 +75,7 @@ fn of_volume(disk: &Arc<dyn Disk>, volume: &Volume, hybrid: bool) -> VolumeConte
         Ok(Some((fs, volume))) => {
             let content = guestfs::detect::of_reader(&*fs);
             log::info!("Volume {index}: {content}, shown as fs{index}");
-            VolumeContent { index, content, guest: Some(Guest { name: format!("fs{index}"), fs, volume }) }
+            VolumeContent { index, content, guest: Some(Guest::new(index, fs, volume)) }
         }
         Ok(None) | Err(_) => {
             let content = guestfs::identify(&slice);

@@ -8,6 +8,7 @@ mod contents;
 mod disk;
 mod error;
 mod lookup;
+mod spec;
 mod time;
 mod which;
 

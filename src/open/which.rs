@@ -1,5 +1,6 @@
 //! Which disk the user means, and opening what was found. Everything that takes a disk takes a [`Which`].
 
+use super::spec::Plan;
 use super::{DiskOptions, Error, Lookup, OpenDisk, Result};
 use crate::error_kind::message;
 use crate::lock;
@@ -13,7 +14,7 @@ const MOST_OF_NAME: usize = 60;
 /// The disk that the user means: an image, or a machine's disk in one of its states.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Which {
-    /// A medium's UUID, the path of an image, or the file name of a medium.
+    /// A medium's UUID, the path of an image, the file name of a medium, or a chain spec of IPRT (`:iprtvfs:...`).
     pub image: Option<OsString>,
     /// The machine, by its name or UUID; without an image only.
     pub machine: Option<String>,
@@ -34,6 +35,8 @@ pub struct Selection {
     pub warnings: Vec<String>,
     disks: Vec<Selected>,
     internal_snapshot: Option<String>,
+    /// What is made of the only disk.
+    spec: Option<Plan>,
 }
 
 /// A disk that was found, or why it was not.
@@ -63,9 +66,14 @@ impl Lookup {
         if let Some(machine) = &which.machine {
             return self.find_in_machine(machine, which, writable);
         }
-        let found = self.chain(which.image.as_deref().unwrap_or_default(), writable)?;
+        let image = which.image.as_deref().unwrap_or_default();
+        let spec = Plan::is_spec(image).then(|| Plan::parse(image, writable)).transpose()?;
+        let found = match &spec {
+            Some(spec) => spec.find(self, writable)?,
+            None => self.chain(image, writable)?,
+        };
         let disks = vec![Selected { slot: None, chain: Ok(found.chain), read_only: false }];
-        Ok(Selection { warnings: found.warnings, disks, internal_snapshot: which.snapshot.clone() })
+        Ok(Selection { warnings: found.warnings, disks, internal_snapshot: which.snapshot.clone(), spec })
     }
 
     fn find_in_machine(&self, name: &str, which: &Which, writable: bool) -> Result<Selection> {
@@ -160,7 +168,12 @@ impl Selection {
         let (mut disks, mut warnings, mut failed) = (Vec::new(), Vec::new(), None);
         for Selected { slot, chain, read_only } in self.disks {
             let options = DiskOptions { writable: options.writable && !read_only, ..options.clone() };
-            match chain.and_then(|chain| OpenDisk::open(lookup, chain, &options)) {
+            let opened = chain.and_then(|chain| OpenDisk::open(lookup, chain, &options));
+            let opened = match &self.spec {
+                Some(spec) => spec.follow(opened),
+                None => opened,
+            };
+            match opened {
                 Ok(disk) => {
                     let of_table = disk.table.notes.iter();
                     warnings

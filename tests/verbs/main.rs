@@ -9,11 +9,13 @@ mod kernel;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
 mod mounted;
+mod specs;
 #[path = "../support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mod.rs"]
 mod tree;
+mod trees;
 
 use std::path::Path;
 use std::process::{Command, Output};
