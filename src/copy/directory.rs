@@ -108,6 +108,8 @@ impl<'a> Directory<'a> {
     pub(super) fn wrong(&self, name: &OsStr, source: &Path, e: Errno) -> Error {
         match e {
             Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ => Error::Name { path: source.to_owned() },
+            // exfat-fuse says that there is no such file.
+            Errno::NOENT if is_special(name) => Error::Name { path: source.to_owned() },
             e => Error::Host { path: self.path.join(name), source: e.into() },
         }
     }
@@ -127,9 +129,14 @@ impl Drop for Directory<'_> {
     fn drop(&mut self) {
         let Some((source, of)) = &self.of else { return };
         if self.is_new || self.context.options.preserve {
-            attributes::set(self, OsStr::new("."), source, of);
+            attributes::set(self, OsStr::new("."), &self.path, source, of);
         }
     }
+}
+
+/// Whether a name is none on FAT, exFAT and NTFS.
+fn is_special(name: &OsStr) -> bool {
+    name.as_encoded_bytes().iter().any(|byte| byte.is_ascii_control() || br#""*:<>?\|"#.contains(byte))
 }
 
 /// A file that is removed again unless it gets its name.

@@ -163,7 +163,11 @@ fn check_parent(
             return Err(Error::Identity {
                 path: child.path.clone(),
                 what: "the parent:".to_owned(),
-                expected: format!("{}, as the registry says", link.path.display()),
+                expected: format!(
+                    "{}, as the {} says",
+                    link.path.display(),
+                    if link.given { "chain spec" } else { "registry" }
+                ),
                 found: "a header that names none".to_owned(),
             });
         }

@@ -81,4 +81,8 @@ impl Disk for Slice {
     fn flush(&self) -> Result<()> {
         self.disk.flush()
     }
+
+    fn close(&self) -> Result<()> {
+        self.disk.close()
+    }
 }

@@ -93,7 +93,7 @@ fn an_interrupted_copy_leaves_nothing_under_any_name() {
 #[test]
 fn a_killed_copy_leaves_nothing_under_its_name() {
     interrupt(Signal::SIGKILL, 300, &|left| {
-        assert!(left.len() == 1 && left[0].starts_with("vboximg-mount-"), "{left:?}");
+        assert!(left.len() == 1 && left[0].starts_with(".vboximg-mount-"), "{left:?}");
     });
 }
 

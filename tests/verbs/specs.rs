@@ -60,7 +60,7 @@ fn every_image_of_a_chain_may_be_named_and_must_be_the_right_one() {
         .rev()
         .enumerate()
         .map(|(at, medium)| {
-            let path = medium["location"].as_str().unwrap();
+            let path = medium["path"].as_str().unwrap();
             let to = registry.root().join(format!("copy/{at}"));
             std::fs::create_dir_all(&to).unwrap();
             let to = to.join(escaped(path.rsplit('/').next().unwrap()));
@@ -83,4 +83,67 @@ fn every_image_of_a_chain_may_be_named_and_must_be_the_right_one() {
     // One is missing, or the order is wrong: never zeros in its place.
     assert!(failure(&[all[0], all[2]]).contains("is not the image it should be"));
     assert!(failure(&[all[1], all[0]]).contains("at character 10, "));
+}
+
+/// Mounts; unmounts when it is dropped.
+struct Mount<'a>(&'a Fixture);
+
+impl Mount<'_> {
+    fn new<'a>(registry: &'a Fixture, options: &[&str]) -> Mount<'a> {
+        let done = run(registry, &[options, &["mnt"]].concat());
+        assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+        Mount(registry)
+    }
+
+    fn unmount(self) {
+        let done = run(self.0, &["-u", "mnt"]);
+        assert!(done.status.success(), "{done:?}");
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        run(self.0, &["-u", "mnt"]);
+    }
+}
+
+fn listed(registry: &Fixture) -> Vec<String> {
+    let names = std::fs::read_dir(registry.root().join("mnt")).unwrap();
+    let mut names: Vec<String> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_mount_shows_what_the_spec_ends_in_and_writes_where_it_is_a_disk() {
+    let _alone = crate::kernel::alone();
+    let registry = Fixture::registry();
+    std::fs::create_dir(registry.root().join("mnt")).unwrap();
+    let volume = |image: &str| format!(":iprtvfs:file(vd,{image})|vfs(dvm)|file(open,vol1)");
+    let mount = Mount::new(&registry, &["-i", &(volume(TREE) + "|dir(mount,ro)")]);
+    assert_eq!(listed(&registry), ["fs0"]);
+    assert_eq!(std::fs::read_to_string(registry.root().join("mnt/fs0/etc/hostname")).unwrap(), "lab\n");
+    mount.unmount();
+
+    // A disk that nothing depends on.
+    std::fs::create_dir(registry.root().join("alone")).unwrap();
+    sh(registry.root(), &format!("cp \"$1/{TREE}\" $1/alone/disk.vdi"));
+    let set_uuid = "printf '\\x11\\x22\\x33\\x44' | dd of=$1/alone/disk.vdi bs=1 seek=392 conv=notrunc status=none";
+    sh(registry.root(), set_uuid);
+    let before = run(&registry, &["cat", "-i", "alone/disk.vdi", "vhdd"]).stdout;
+    let start = usize::try_from(3_145_728).unwrap();
+    let mount = Mount::new(&registry, &["--rw", "-i", &volume("alone/disk.vdi")]);
+    assert_eq!(listed(&registry), ["disk.vdi", "vhdd"]);
+    // It is locked as ever.
+    let locked = run(&registry, &["ls", "-i", &volume("alone/disk.vdi")]);
+    assert_eq!(locked.status.code(), Some(7), "{locked:?}");
+    let vhdd = std::fs::OpenOptions::new().write(true).open(registry.root().join("mnt/vhdd")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&vhdd, b"written through a spec", 100).unwrap();
+    drop(vhdd);
+    mount.unmount();
+    let after = run(&registry, &["cat", "-i", "alone/disk.vdi", "vhdd"]).stdout;
+    let mut expected = before;
+    expected[start + 100..start + 122].copy_from_slice(b"written through a spec");
+    assert!(after == expected);
 }

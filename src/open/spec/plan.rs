@@ -158,7 +158,11 @@ impl Planner<'_> {
             return Err(self.wrong(element, &format!("{provider} gives no such type; write {right}({provider}...)")));
         }
         if let Some(extra) = element.arguments.get(most) {
-            let what = format!("{provider} takes no more than {most} arguments; leave the others out");
+            let what = match most {
+                0 => format!("{provider} takes no arguments; leave them out"),
+                1 => format!("{provider} takes one argument; leave the others out"),
+                _ => format!("{provider} takes no more than {most} arguments; leave the others out"),
+            };
             return Err(Error::syntax(self.spec.location(extra.at), &what));
         }
         let misplaced = |this: &Self, given: &Given, needs: &str| {
