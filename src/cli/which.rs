@@ -15,7 +15,7 @@ const DISK: &str = "Which disk";
 #[command(group = ArgGroup::new("machine").args(["vm", "settings"]).multiple(true))]
 pub(super) struct WhichDisk {
     /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may be
-    /// cut to 4 digits or more
+    /// cut to 4 digits or more. Chain specs (:iprtvfs:...) are in the manual
     #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) image: Option<OsString>,
 

@@ -14,10 +14,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Mode bits that give the owner's rights to others.
 const SET_ID: u16 = 0o6000;
 
-/// Gives the copy `name` in a directory the attributes of its source; what cannot be had is reported.
-pub(super) fn set(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attributes) {
+/// Gives the copy `name` in a directory the attributes of its source; what cannot be had is reported. Messages call it
+/// `to`, as it will be called.
+pub(super) fn set(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &Path, of: &Attributes) {
     let context = directory.context;
-    let wrong = |e: Errno| context.report(Error::Host { path: directory.path.join(name), source: e.into() });
+    let wrong = |e: Errno| context.report(Error::Host { path: to.to_owned(), source: e.into() });
     let mut mode = of.mode & !SET_ID;
     if context.options.preserve {
         // The highest number means none.
@@ -29,7 +30,7 @@ pub(super) fn set(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &A
             Err(Errno::PERM) if !context.is_root => {}
             Err(e) => wrong(e),
         }
-        extended(directory, name, source, of);
+        extended(directory, name, to, source, of);
     }
     if of.kind != Kind::Symlink {
         let mode = Mode::from_raw_mode(mode.into());
@@ -40,7 +41,7 @@ pub(super) fn set(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &A
 }
 
 /// Sets the extended attributes: without root's rights only the users' own ones.
-fn extended(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attributes) {
+fn extended(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &Path, of: &Attributes) {
     let context = directory.context;
     let names = match attributes_of(context.view, of.inode, context.is_root) {
         Ok(names) if names.is_empty() => return,
@@ -58,7 +59,7 @@ fn extended(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attribu
             }
         };
         if let Err(e) = rustix::fs::lsetxattr(&path, attribute.as_os_str(), &value, XattrFlags::empty()) {
-            let path = directory.path.join(name);
+            let path = to.to_owned();
             let attribute = attribute.to_string_lossy();
             let source = std::io::Error::other(format!("its attribute {attribute:?}: {}", std::io::Error::from(e)));
             context.report(Error::Host { path, source });

@@ -75,18 +75,25 @@ impl<'a> Directory<'a> {
         let unfinished = &file.name;
         let done = if self.is_new {
             match rustix::fs::renameat_with(&self.fd, unfinished, &self.fd, name, RenameFlags::NOREPLACE) {
-                // A file system that takes two names for one, such as FAT.
-                Err(Errno::EXIST) => return Err(self.taken(name, source)),
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.replace(unfinished, name),
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.name(unfinished, name),
                 other => other,
             }
         } else {
             self.replace(unfinished, name)
         };
-        done.map_err(|e| self.wrong(name, source, e))?;
+        done.map_err(|e| if e == Errno::EXIST { self.taken(name, source) } else { self.wrong(name, source, e) })?;
         // Renaming a link to another link of the same file leaves both.
         file.is_named = file.is_only_name;
         Ok(())
+    }
+
+    /// As renaming without replacing, for file systems that do not know it: they may take two names for one, as FAT.
+    fn name(&self, unfinished: &str, name: &OsStr) -> Result<(), Errno> {
+        let _one_at_a_time = self.context.naming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(_) => self.replace(unfinished, name),
+        }
     }
 
     fn replace(&self, unfinished: &str, name: &OsStr) -> Result<(), Errno> {
@@ -101,6 +108,8 @@ impl<'a> Directory<'a> {
     pub(super) fn wrong(&self, name: &OsStr, source: &Path, e: Errno) -> Error {
         match e {
             Errno::INVAL | Errno::NAMETOOLONG | Errno::ILSEQ => Error::Name { path: source.to_owned() },
+            // exfat-fuse says that there is no such file.
+            Errno::NOENT if is_special(name) => Error::Name { path: source.to_owned() },
             e => Error::Host { path: self.path.join(name), source: e.into() },
         }
     }
@@ -120,9 +129,14 @@ impl Drop for Directory<'_> {
     fn drop(&mut self) {
         let Some((source, of)) = &self.of else { return };
         if self.is_new || self.context.options.preserve {
-            attributes::set(self, OsStr::new("."), source, of);
+            attributes::set(self, OsStr::new("."), &self.path, source, of);
         }
     }
+}
+
+/// Whether a name is none on FAT, exFAT and NTFS.
+fn is_special(name: &OsStr) -> bool {
+    name.as_encoded_bytes().iter().any(|byte| byte.is_ascii_control() || br#""*:<>?\|"#.contains(byte))
 }
 
 /// A file that is removed again unless it gets its name.

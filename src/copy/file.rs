@@ -87,6 +87,6 @@ fn copy_alone(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attri
         Kind::Socket => special(FileType::Socket)?,
         Kind::Directory => return Err(Error::IsDirectory { path: source.to_owned() }),
     }
-    attributes::set(directory, path, source, of);
+    attributes::set(directory, path, &directory.path.join(name), source, of);
     directory.finish(unfinished, name, source)
 }

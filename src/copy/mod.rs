@@ -53,6 +53,8 @@ struct Context<'a> {
     unfinished: AtomicU64,
     /// Where files with several names were copied to, by their inode: the names from the destination on.
     links: Mutex<HashMap<u64, Vec<OsString>>>,
+    /// Held over giving a name where no system call does it at once.
+    naming: Mutex<()>,
 }
 
 impl Context<'_> {
@@ -83,6 +85,7 @@ pub fn copy(view: &View, sources: &[PathBuf], destination: &Path, options: Optio
         token: format!("vboximg-mount-{}", uuid::Uuid::new_v4().simple()),
         unfinished: AtomicU64::new(0),
         links: Mutex::default(),
+        naming: Mutex::default(),
     };
     let Target { directory, name } = destination::open(destination, sources.len() == 1)?;
     let links = if options.recursive { Links::Keep } else { Links::Follow };

@@ -8,6 +8,7 @@ pub mod error;
 #[cfg(test)]
 mod faults;
 mod flat;
+mod gunzip;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod open;
@@ -24,6 +25,7 @@ mod write;
 pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
+pub use gunzip::Gunzip;
 pub use open::{OpenMode, check_names, open_chain};
 pub(crate) use open::{check_parent, check_registered, open_link, stated_format};
 pub use origin::Origin;

@@ -58,7 +58,10 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
 /// [`image::Error::Elsewhere`].
 pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
     for (index, link) in chain.links.iter().enumerate() {
-        let child = index.checked_sub(1).map(|child| &chain.links[child]).filter(|_| link.registered_uuid.is_none());
+        let child = index
+            .checked_sub(1)
+            .map(|child| &chain.links[child])
+            .filter(|_| link.registered_uuid.is_none() && !link.given);
         let directory = link.named_in.as_deref().or_else(|| Some(gate::directory_of(&child?.path)));
         let opened = directory.map(|directory| local::open_near(&link.path, false, directory, allowed)).transpose();
         let Err(elsewhere @ image::Error::Elsewhere(_)) = opened else { continue };
@@ -87,8 +90,8 @@ fn is_decided_by_identity(stated: &ParentLink, link: &Link, found: &ImageInfo) -
 pub(crate) fn open_link(link: &Link, mode: &OpenMode, child: Option<&ImageInfo>) -> Result<Box<dyn Image>> {
     let leaf = child.is_none();
     let writable = mode.writable && leaf;
-    let given_by_user = leaf && link.registered_uuid.is_none();
-    let named_by = child.filter(|_| link.registered_uuid.is_none());
+    let given_by_user = link.given || leaf && link.registered_uuid.is_none();
+    let named_by = child.filter(|_| link.registered_uuid.is_none() && !link.given);
     let options = OpenOptions {
         writable,
         devices: if given_by_user { Devices::Allowed } else { Devices::Refused },
@@ -164,7 +167,11 @@ pub(crate) fn check_parent(
             return Err(Error::Identity {
                 path: child.path.clone(),
                 what: "the parent:".to_owned(),
-                expected: format!("{}, as the registry says", link.path.display()),
+                expected: format!(
+                    "{}, as the {} says",
+                    link.path.display(),
+                    if link.given { "chain spec" } else { "registry" }
+                ),
                 found: "a header that names none".to_owned(),
             });
         }

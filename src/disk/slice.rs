@@ -85,4 +85,8 @@ impl Disk for Slice {
     fn flush(&self) -> Result<()> {
         self.disk.flush()
     }
+
+    fn close(&self) -> Result<()> {
+        self.disk.close()
+    }
 }

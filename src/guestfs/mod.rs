@@ -12,6 +12,7 @@ pub mod error;
 pub mod exfat;
 pub mod ext;
 pub mod fat;
+mod file_disk;
 pub mod foreign;
 mod gaps;
 pub mod hfsplus;
@@ -29,6 +30,7 @@ pub mod xfs;
 pub use content::Content;
 pub use detect::identify;
 pub use error::{Error, Result};
+pub use file_disk::FileDisk;
 
 use crate::ondisk::Time;
 use std::ops::ControlFlow;

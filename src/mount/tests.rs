@@ -27,7 +27,7 @@ struct Scene {
 fn view(directory: &TempDir, disk: Arc<MemoryDisk>, options: &Options) -> View {
     let image = directory.path().join("memory.img");
     fs::write(&image, "").unwrap();
-    let source = Source { disk, volumes: Vec::new(), image, guests: Vec::new(), stored: u64::MAX };
+    let source = Source { disk, volumes: Vec::new(), image, guests: Vec::new(), only_guests: false, stored: u64::MAX };
     View::new(source, options.appearance()).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! What the volumes of a disk hold.
 
 use crate::disk::{Disk, Slice};
-use crate::guestfs::{self, Content, GuestFs};
+use crate::guestfs::{self, Content, GuestFs, Node};
 use crate::volume::Volume;
 use std::sync::Arc;
 
@@ -9,15 +9,26 @@ use std::sync::Arc;
 const DESCRIPTORS: u64 = 32 << 10;
 
 /// A guest's file system on a volume.
+#[derive(Clone)]
 pub struct Guest {
     /// The name of its directory: `fs` and the number of its volume.
     pub name: String,
     /// Its reader.
-    pub fs: Box<dyn GuestFs>,
+    pub fs: Arc<dyn GuestFs>,
+    /// The directory of it that is shown: its top, unless the user wanted another one.
+    pub root: Node,
     /// The volume, from which the files' bytes come.
     pub volume: Arc<dyn Disk>,
     /// Where on the disk the volume begins, in bytes.
     pub start: u64,
+}
+
+impl Guest {
+    /// A file system with all of its files, on a volume that begins at `start` on the disk.
+    #[must_use]
+    pub fn new(index: usize, fs: Box<dyn GuestFs>, volume: Arc<dyn Disk>, start: u64) -> Self {
+        Self { name: format!("fs{index}"), root: fs.root(), fs: fs.into(), volume, start }
+    }
 }
 
 /// A volume, or the whole disk where it has none, and what it holds.
@@ -68,8 +79,7 @@ fn of_volume(disk: &Arc<dyn Disk>, volume: &Volume, hybrid: bool) -> VolumeConte
             log::info!("Volume {index}: {content}, shown as fs{index}");
             // That of a hybrid disk begins with the disk.
             let start = if Arc::ptr_eq(&on, &slice) { volume.offset } else { 0 };
-            let guest = Guest { name: format!("fs{index}"), fs, volume: on, start };
-            VolumeContent { index, content, guest: Some(guest) }
+            VolumeContent { index, content, guest: Some(Guest::new(index, fs, on, start)) }
         }
         Ok(None) | Err(_) => {
             let content = guestfs::identify(&slice);

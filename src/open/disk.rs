@@ -3,7 +3,7 @@
 use super::contents::{self, Guest, VolumeContent};
 use super::{Lookup, Result};
 use crate::disk::{self, ChainDisk, Disk, OpenMode, unlock_disk};
-use crate::guestfs::Content;
+use crate::guestfs::{self, Content};
 use crate::lock;
 use crate::registry::{self, Chain};
 use crate::volume::{self, Table};
@@ -35,6 +35,8 @@ pub struct OpenDisk {
     pub disk: Arc<dyn Disk>,
     /// Its partition table.
     pub table: Table,
+    /// The file system that a chain spec ends in, which is then all that is shown.
+    pub file_system: Option<Guest>,
     /// What a user should know of its images, a sentence each; of the partition table, the table has it.
     pub warnings: Vec<String>,
     locks: Vec<lock::Guard>,
@@ -87,12 +89,16 @@ impl OpenDisk {
         let disk = unlock_disk(images.clone(), &chain.base_properties, &name, &lookup.passwords)?;
         let table = volume::read_table(&*disk)?;
         let warnings = images.warnings().to_vec();
-        Ok(Self { chain, images, disk, table, warnings, locks, writers: None })
+        Ok(Self { chain, images, disk, table, file_system: None, warnings, locks, writers: None })
     }
 
     /// What its volumes hold, or the whole disk where it has none.
     #[must_use]
     pub fn contents(&self) -> Vec<VolumeContent> {
+        if let Some(guest) = &self.file_system {
+            let content = guestfs::detect::of_reader(&*guest.fs);
+            return vec![VolumeContent { index: 0, content, guest: Some(guest.clone()) }];
+        }
         contents::of_disk(&self.disk, &self.table.volumes)
     }
 

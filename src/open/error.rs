@@ -1,5 +1,6 @@
 //! Why something could not be opened: the errors of the modules that take part, as one.
 
+use super::spec;
 use crate::error_kind::ErrorKind;
 use crate::{crypt, disk, guestfs, image, lock, registry, volume};
 
@@ -28,6 +29,9 @@ pub enum Error {
     /// Reading a guest's file system.
     #[error(transparent)]
     GuestFs(Box<guestfs::Error>),
+    /// A chain spec.
+    #[error(transparent)]
+    Spec(Box<spec::Error>),
 }
 
 impl Error {
@@ -42,6 +46,7 @@ impl Error {
             Self::Crypt(e) => e.kind(),
             Self::Volume(e) => e.kind(),
             Self::GuestFs(e) => e.kind(),
+            Self::Spec(e) => e.kind(),
         }
     }
 }
@@ -64,6 +69,7 @@ from_modules! {
     Crypt(crypt),
     Volume(volume),
     GuestFs(guestfs),
+    Spec(spec),
 }
 
 /// The result of opening something.

@@ -8,6 +8,7 @@ mod contents;
 mod disk;
 mod error;
 mod lookup;
+mod spec;
 mod time;
 mod which;
 
@@ -16,4 +17,5 @@ pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Lookup, failure, shortened};
 pub use time::parse_time;
+pub(crate) use which::is_chain_spec;
 pub use which::{OpenDisks, Which, of_slot};

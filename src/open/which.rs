@@ -1,10 +1,11 @@
 //! Which disk the user means, and opening what was found. Everything that takes a disk takes a [`Which`].
 
+use super::spec::Plan;
 use super::{DiskOptions, Error, Lookup, OpenDisk, Result};
 use crate::error_kind::message;
 use crate::lock;
 use crate::registry::{self, Attachment, Chain, DeviceKind, Snapshot};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::SystemTime;
 
 /// The most characters of a controller's name in the name of a directory.
@@ -13,7 +14,7 @@ const MOST_OF_NAME: usize = 60;
 /// The disk that the user means: an image, or a machine's disk in one of its states.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Which {
-    /// A medium's UUID, the path of an image, or the file name of a medium.
+    /// A medium's UUID, the path of an image, the file name of a medium, or a chain spec of IPRT (`:iprtvfs:...`).
     pub image: Option<OsString>,
     /// The machine, by its name or UUID; without an image only. Without one, a disk is one of the only machine.
     pub machine: Option<String>,
@@ -36,6 +37,8 @@ pub struct Selection {
     /// Whether the disks are known by their slots.
     named: bool,
     internal_snapshot: Option<String>,
+    /// What is made of the only disk.
+    spec: Option<Plan>,
 }
 
 /// A disk that was found, or why it was not.
@@ -45,6 +48,11 @@ struct Selected {
     chain: Result<Chain>,
     /// Whether it is never written to: an optical disk.
     read_only: bool,
+}
+
+/// Whether an image is named by a chain spec of IPRT (`:iprtvfs:...`).
+pub(crate) fn is_chain_spec(image: &OsStr) -> bool {
+    Plan::is_spec(image)
 }
 
 /// The disks that are open. Their images stay locked as long as they are here.
@@ -71,9 +79,14 @@ impl Lookup {
             }
             None => {}
         }
-        let found = self.chain(which.image.as_deref().unwrap_or_default(), writable)?;
+        let image = which.image.as_deref().unwrap_or_default();
+        let spec = Plan::is_spec(image).then(|| Plan::parse(image, writable)).transpose()?;
+        let found = match &spec {
+            Some(spec) => spec.find(self, writable)?,
+            None => self.chain(image, writable)?,
+        };
         let disks = vec![Selected { slot: None, chain: Ok(found.chain), read_only: false }];
-        Ok(Selection { warnings: found.warnings, disks, named: false, internal_snapshot: which.snapshot.clone() })
+        Ok(Selection { warnings: found.warnings, disks, named: false, internal_snapshot: which.snapshot.clone(), spec })
     }
 
     fn find_in_machine(&self, name: &str, which: &Which, writable: bool) -> Result<Selection> {
@@ -187,7 +200,12 @@ impl Selection {
         for Selected { slot, chain, read_only } in self.disks {
             let slot = slot.filter(|_| self.named);
             let options = DiskOptions { writable: options.writable && !read_only, ..options.clone() };
-            match chain.and_then(|chain| OpenDisk::open(lookup, chain, &options)) {
+            let opened = chain.and_then(|chain| OpenDisk::open(lookup, chain, &options));
+            let opened = match &self.spec {
+                Some(spec) => spec.follow(opened),
+                None => opened,
+            };
+            match opened {
                 Ok(disk) => {
                     let of_table = disk.table.notes.iter();
                     warnings

@@ -29,6 +29,8 @@ pub struct Link {
     pub far: bool,
     /// Other files that could also be this parent.
     pub rivals: Vec<PathBuf>,
+    /// Whether the user named this very file as an image of the chain, so that it may be anywhere.
+    pub given: bool,
 }
 
 /// The images of a disk, leaf first, and what the registry records about the leaf.

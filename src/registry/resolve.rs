@@ -142,11 +142,7 @@ fn explain(registry: Option<&Registry>, what: &OsStr) -> Option<String> {
 
 /// The error for what is neither a UUID nor a file.
 fn unknown(registry: Option<&Registry>, what: &OsStr, path: &Path) -> Error {
-    let chain = || {
-        let hint = "chains of IPRT's file systems are not read here; give the path of the image, and -g for its files";
-        what.as_encoded_bytes().starts_with(b":iprtvfs:").then(|| hint.to_owned())
-    };
-    let hint = explain(registry, what).or_else(chain).unwrap_or_else(|| {
+    let hint = explain(registry, what).unwrap_or_else(|| {
         let stem = || Path::new(what).file_stem()?.to_str();
         let near = || named::did_you_mean(registry?.media.iter().map(|(_, medium)| medium), stem()?);
         let near = near().map_or_else(String::new, |near| format!("; {near}"));

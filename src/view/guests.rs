@@ -59,7 +59,7 @@ impl Guests {
         if self.list.len() == MOST {
             return None;
         }
-        let root = guest.fs.root();
+        let root = guest.root;
         self.list.push((guest, disk));
         Some(inode(self.list.len() as u64, root))
     }

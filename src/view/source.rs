@@ -21,6 +21,8 @@ pub struct Source {
     pub image: PathBuf,
     /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
     pub guests: Vec<Guest>,
+    /// Whether the file systems are all that is shown.
+    pub only_guests: bool,
     /// Bytes that the images of the chain take up on the host. A disk larger than that is sparse for `du` and `cp`.
     pub stored: u64,
 }
@@ -34,7 +36,7 @@ impl Source {
         let files = open.images.links().iter().flat_map(|link| link.files());
         let stored = files.map(|file| stored_bytes(&**file)).fold(0, u64::saturating_add);
         let (disk, volumes) = (open.disk.clone(), open.table.volumes.clone());
-        Self { disk, volumes, image, guests: Vec::new(), stored }
+        Self { disk, volumes, image, guests: Vec::new(), only_guests: open.file_system.is_some(), stored }
     }
 }
 
@@ -47,7 +49,8 @@ impl View {
     pub fn of_open(open: &OpenDisks, with_guests: bool, appearance: Appearance) -> Result<(Self, Vec<String>)> {
         let (mut sources, mut warnings) = (Vec::new(), Vec::new());
         for (slot, disk) in &open.disks {
-            let (guests, more) = if with_guests { disk.guests() } else { Default::default() };
+            let (guests, more) =
+                if with_guests || disk.file_system.is_some() { disk.guests() } else { Default::default() };
             warnings.extend(more.iter().map(|warning| of_slot(slot.as_deref(), warning)));
             sources.push((slot.clone(), Source { guests, ..Source::of_disk(disk) }));
         }

@@ -15,7 +15,7 @@ fn volume(index: usize, offset: u64, size: u64) -> Volume {
 fn source(image: &Path) -> Source {
     let disk = Arc::new(MemoryDisk::new(vec![0; 5000]));
     let volumes = vec![volume(0, 512, 1024), volume(1, 4096, 9999)];
-    Source { disk, volumes, image: image.into(), guests: Vec::new(), stored: 2048 }
+    Source { disk, volumes, image: image.into(), guests: Vec::new(), only_guests: false, stored: 2048 }
 }
 
 fn view(image: &Path, appearance: Appearance) -> View {

@@ -139,7 +139,7 @@ impl View {
 
     /// Adds a disk and returns the names of the directory that it is in.
     fn add_disk(&mut self, source: Source) -> Result<Vec<Name>> {
-        let Source { disk, volumes, image, guests, stored } = source;
+        let Source { disk, volumes, image, guests, only_guests, stored } = source;
         // Enough for the attributes, and as open to everybody as they are.
         let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(&image);
         let seen = opened.and_then(|file| file.metadata().map(|metadata| (file, Times::of(&metadata))));
@@ -157,9 +157,12 @@ impl View {
         if is_taken(&name) {
             name.push(".image");
         }
-        let mut names = vec![Name { name, inode: self.add(Node::Symlink(image), index), kind: Kind::Symlink }];
-        for (name, disk, start) in files {
-            names.push(Name { name, inode: self.add(Node::File(disk, start), index), kind: Kind::File });
+        let mut names = Vec::new();
+        if !only_guests {
+            names.push(Name { name, inode: self.add(Node::Symlink(image), index), kind: Kind::Symlink });
+            for (name, disk, start) in files {
+                names.push(Name { name, inode: self.add(Node::File(disk, start), index), kind: Kind::File });
+            }
         }
         for guest in guests {
             let name = OsString::from(&guest.name);

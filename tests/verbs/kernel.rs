@@ -7,7 +7,7 @@ use crate::{ALONE, output_of, without_fuse};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 /// Without what no copy can have: the time of the last change.
 fn copied(walk: Walk) -> Walk {
@@ -22,8 +22,12 @@ fn shell(mounted: &Mounted, script: &str) -> String {
     output_of(&command.output().unwrap())
 }
 
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn check(mkfs: &str, size: &str) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mounted = Mounted::new(mkfs, size);
     mounted.fill();
     sh(mounted.directory.path(), "cd $1; umount m; mount -o loop,ro image m");

@@ -12,10 +12,12 @@ mod kernel;
 mod map;
 #[path = "../tree/mounted.rs"]
 mod mounted;
+mod specs;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../tree/mod.rs"]
 mod tree;
+mod trees;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -5,6 +5,7 @@ use super::diff::DiffArguments;
 use super::history::HistoryArguments;
 use super::values;
 use crate::cli::which::WhichDisk;
+use crate::open;
 use crate::verbs::SizeTest;
 use crate::view::Kind;
 use clap::error::ErrorKind;
@@ -198,6 +199,10 @@ impl Verb {
         }
         if let (Self::History(_), None) = (self, &which.vm) {
             return Some((ErrorKind::MissingRequiredArgument, "which machine? Give it with --vm"));
+        }
+        let is_spec = which.image.as_deref().is_some_and(open::is_chain_spec);
+        if let (Self::Map { .. }, true) = (self, is_spec) {
+            return Some((ErrorKind::ArgumentConflict, "map does not follow chain specs; name the image itself"));
         }
         (!which.is_named()).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
     }
