@@ -10,6 +10,7 @@ mod kernel;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
 mod mounted;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]

@@ -168,7 +168,7 @@ impl Verb {
                 ErrorKind::ArgumentConflict,
                 "OLD and NEW name the states; leave --snapshot and --at out",
             ));
-            return of_states.or(Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
+            return of_states.or_else(|| Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
         }
         if let (Self::History(_), None) = (self, &which.vm) {
             return Some((ErrorKind::MissingRequiredArgument, "which machine? Give it with --vm"));
