@@ -237,7 +237,7 @@ fn changes_of_real_snapshots_are_those_of_their_bytes_and_files() {
     let vmdk = ["ec32efa2", "12daa797"];
     let (mut compared, mut differences) = (0, 0);
     for chain in [&vdi[..], &vhd, &vmdk] {
-        for (old, new) in chain.iter().flat_map(|old| chain.iter().map(move |new| (*old, *new))) {
+        for (old, new) in (0..chain.len()).flat_map(|at| chain[at + 1..].iter().map(move |new| (chain[at], *new))) {
             let ranges: Vec<Value> = serde_json::from_slice(&run(&["diff", old, new, "--ranges", "--json"])).unwrap();
             let changed: Vec<u64> = ranges
                 .iter()
@@ -258,7 +258,7 @@ fn changes_of_real_snapshots_are_those_of_their_bytes_and_files() {
             }
         }
     }
-    assert!(compared == 38 && differences > 0, "{compared} {differences}");
+    assert!(compared == 14 && differences > 0, "{compared} {differences}");
 }
 
 #[test]
