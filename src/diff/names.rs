@@ -16,6 +16,8 @@ pub(super) struct Name {
 /// The names of a directory, sorted, each once.
 pub(super) struct SortedNames {
     directory: u64,
+    /// Names of a portion.
+    limit: usize,
     /// The portion at hand, the next name last.
     portion: Vec<Name>,
     /// The last name of the portion when more follow it.
@@ -27,8 +29,12 @@ pub(super) struct SortedNames {
 impl SortedNames {
     /// Lists a directory.
     pub(super) fn new(view: &View, directory: u64) -> view::Result<Self> {
-        let mut names = Self { directory, portion: Vec::new(), more_after: None, is_incomplete: false };
-        names.fill(view, None, PORTION)?;
+        Self::in_portions(view, directory, PORTION)
+    }
+
+    fn in_portions(view: &View, directory: u64, limit: usize) -> view::Result<Self> {
+        let mut names = Self { directory, limit, portion: Vec::new(), more_after: None, is_incomplete: false };
+        names.fill(view, None)?;
         Ok(names)
     }
 
@@ -37,7 +43,7 @@ impl SortedNames {
         if self.portion.is_empty()
             && let Some(last) = self.more_after.take()
         {
-            self.fill(view, Some(&last), PORTION)?;
+            self.fill(view, Some(&last))?;
         }
         Ok(self.portion.last())
     }
@@ -48,7 +54,8 @@ impl SortedNames {
     }
 
     /// Gets the first names after `after`.
-    fn fill(&mut self, view: &View, after: Option<&[u8]>, limit: usize) -> view::Result<()> {
+    fn fill(&mut self, view: &View, after: Option<&[u8]>) -> view::Result<()> {
+        let limit = self.limit;
         let mut names: Vec<Name> = Vec::new();
         let mut is_cut = false;
         let mut missing = None;
@@ -82,5 +89,38 @@ impl SortedNames {
         names.reverse();
         self.portion = names;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::memory::MemoryDisk;
+    use crate::view::{Appearance, ROOT, Source};
+    use crate::volume::Volume;
+    use std::sync::Arc;
+
+    #[test]
+    fn names_are_sorted_in_portions_of_any_size() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let disk = Arc::new(MemoryDisk::new(vec![0; 4096]));
+        let volumes = (0..12).map(|index| Volume { index, ..Volume::whole(&*disk) }).collect();
+        let source = Source { disk, volumes, image: image.path().into(), guests: Vec::new(), stored: 0 };
+        let view = View::new(source, Appearance::default()).unwrap();
+        let sorted = |limit| {
+            let mut names = SortedNames::in_portions(&view, ROOT, limit).unwrap();
+            let mut all = Vec::new();
+            while names.peek(&view).unwrap().is_some() {
+                assert!(names.portion.len() <= limit, "{limit}");
+                all.extend(names.take().map(|name| String::from_utf8(name.name.to_vec()).unwrap()));
+            }
+            all
+        };
+        let whole = sorted(100);
+        assert_eq!(whole.len(), 14);
+        assert!(whole.is_sorted() && whole.contains(&"vol11".to_owned()), "{whole:?}");
+        for limit in 1..16 {
+            assert_eq!(sorted(limit), whole, "{limit}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::diff::find_both;
 use super::{DiffForm, Error, Report, Result};
 use crate::diff::{self, Difference, RangeChange, State, Watch};
 use crate::listing::write_json_array;
-use crate::view;
+use crate::view::{self, Kind};
 use serde::Serialize;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -95,7 +95,10 @@ fn each_range(
         let missing = || Error::at(path)(view::Error::NotFound);
         let (Some(a), Some(b)) = find_both(old, new, path)? else { return Err(missing()) };
         for (state, of) in [(old, a), (new, b)] {
-            // For what has no bytes, such as a directory.
+            if of.kind == Kind::Directory {
+                return Err(Error::at(path)(view::Error::IsDirectory));
+            }
+            // For what else has no bytes, such as a device.
             state.view.read(of.inode, 0, &mut []).map_err(Error::at(path))?;
         }
         let mut written = Ok(());

@@ -1,5 +1,6 @@
 //! `diff` and `history`: held against a walk of both states as the kernel shows them.
 
+use crate::common::Fixture;
 use crate::mounted::Mounted;
 use crate::support::sh;
 use crate::tree::{Walk, kernel};
@@ -47,7 +48,7 @@ fn one(word: &str) -> BTreeSet<String> {
 }
 
 /// The differences of two walks of the kernel.
-fn expected(old: &Walk, new: &Walk) -> Changes {
+fn expected_in(top: &str, old: &Walk, new: &Walk) -> Changes {
     let mut changes = Changes::new();
     for path in old.keys().chain(new.keys()) {
         let of = match (old.get(path), new.get(path)) {
@@ -56,7 +57,7 @@ fn expected(old: &Walk, new: &Walk) -> Changes {
             (_, None) => one("removed"),
         };
         if !of.is_empty() {
-            changes.insert(format!("fs0/{path}"), of);
+            changes.insert(format!("{top}/{path}"), of);
         }
     }
     changes
@@ -173,7 +174,7 @@ fn check(mkfs: &str, size: &str, (mount, fill): (&str, Option<&str>), format: &s
     let (base, child) = (mounted.path("base"), mounted.path("child"));
     let states = [base.to_str().unwrap(), child.to_str().unwrap()];
 
-    let expected = expected(&before, &after);
+    let expected = expected_in("fs0", &before, &after);
     assert!(expected.len() > 15 && !expected.contains_key("fs0/frag2"), "{expected:#?}");
     let done = diff(&[&states[..], &["--json"]].concat());
     assert!(done.status.success(), "{done:?}");
@@ -204,6 +205,60 @@ fn ranges_are_those_of_cmp(mounted: &Mounted, states: &[&str]) {
     assert_eq!(sectors_of(&[]), expected);
     let unread = sectors_of(&["--no-read"]);
     assert!(expected.is_subset(&unread) && unread.len() > expected.len() && unread.len() < a.len() / SECTOR / 2);
+}
+
+/// The chains of real snapshots: their ranges against their bytes, their files against the kernel's walk.
+#[test]
+fn changes_of_real_snapshots_are_those_of_their_bytes_and_files() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let registry = Fixture::registry();
+    let (directory, run) = (tempfile::tempdir().unwrap(), |words: &[&str]| {
+        let done = registry.program().args(words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {done:?}");
+        done.stdout
+    });
+    let raw = |medium: &str, path: &str| {
+        let file = directory.path().join(format!("{medium}-{path}"));
+        if !file.exists() {
+            fs::write(&file, run(&["cat", "-i", medium, path])).unwrap();
+        }
+        file
+    };
+    let walk = |medium: &&str| {
+        let script = format!("mkdir -p m; mount -o loop,ro,noload {} m", raw(medium, "vol1").display());
+        sh(directory.path(), &script);
+        let walk = kernel(&directory.path().join("m"));
+        sh(directory.path(), "umount m");
+        ((*medium).to_owned(), walk)
+    };
+    let vdi = ["7cbdf0db", "fbfdf717", "84f9a618", "fae6adfc", "6ae26a8c"];
+    let walks: BTreeMap<String, Walk> = vdi.iter().map(walk).collect();
+    let vhd = ["9706b379", "4ad7b86d", "6c9a682b"];
+    let vmdk = ["ec32efa2", "12daa797"];
+    let (mut compared, mut differences) = (0, 0);
+    for chain in [&vdi[..], &vhd, &vmdk] {
+        for (old, new) in (0..chain.len()).flat_map(|at| chain[at + 1..].iter().map(move |new| (chain[at], *new))) {
+            let ranges: Vec<Value> = serde_json::from_slice(&run(&["diff", old, new, "--ranges", "--json"])).unwrap();
+            let changed: Vec<u64> = ranges
+                .iter()
+                .map(|range| (range["offset"].as_u64().unwrap(), range["length"].as_u64().unwrap()))
+                .flat_map(|(offset, len)| (offset..offset + len).step_by(512))
+                .collect();
+            let (a, b) = (fs::read(raw(old, "vhdd")).unwrap(), fs::read(raw(new, "vhdd")).unwrap());
+            let sectors = a.chunks(512).zip(b.chunks(512)).zip((0..).step_by(512));
+            let expected: Vec<u64> = sectors.filter(|((a, b), _)| a != b).map(|(_, offset)| offset).collect();
+            assert_eq!(changed, expected, "{old} {new}");
+            compared += 1;
+            if chain == vdi {
+                let files = reported(&run(&["diff", old, new, "fs1", "--json"]));
+                let files: Changes = files.into_iter().filter(|(path, _)| path != "fs1").collect();
+                let expected = expected_in("fs1", &walks[old], &walks[new]);
+                assert_eq!(files, expected, "{old} {new}");
+                differences += expected.len();
+            }
+        }
+    }
+    assert!(compared == 14 && differences > 0, "{compared} {differences}");
 }
 
 #[test]

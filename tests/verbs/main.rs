@@ -13,6 +13,7 @@ mod map;
 #[path = "../tree/mounted.rs"]
 mod mounted;
 mod specs;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../tree/mod.rs"]

@@ -192,10 +192,11 @@ impl Verb {
     fn mistake(&self) -> Option<(ErrorKind, &'static str)> {
         let which = &self.common().which;
         if let Self::Diff(arguments) = self {
-            let of_states = which
-                .is_of_state()
-                .then_some((ErrorKind::ArgumentConflict, "OLD and NEW name the states; leave --snapshot and --at out"));
-            return of_states.or(Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
+            let of_states = which.is_of_state().then_some((
+                ErrorKind::ArgumentConflict,
+                "OLD and NEW name the states; leave --snapshot and --at out",
+            ));
+            return of_states.or_else(|| Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
         }
         if let (Self::History(_), None) = (self, &which.vm) {
             return Some((ErrorKind::MissingRequiredArgument, "which machine? Give it with --vm"));

@@ -1,6 +1,7 @@
 //! `diff`: opening the two states that are compared.
 
-use super::arguments::Common;
+use super::arguments::{Common, from_top};
+use super::opened::is_without_guests;
 use super::states::{States, bar, step};
 use super::{Failures, Outcome};
 use crate::cli::error::Error;
@@ -56,7 +57,13 @@ impl DiffArguments {
     pub(super) fn mistake(&self) -> Option<&'static str> {
         let which = &self.common.which;
         let is_named = which.image.is_some() || which.vm.is_some();
-        (self.new.is_none() && !is_named).then_some("which state is NEW? Give it after OLD, or the machine with --vm")
+        let is_current = [Some(&self.old), self.new.as_ref()].into_iter().flatten().any(|word| word == CURRENT);
+        match is_named {
+            true => None,
+            false if self.new.is_none() => Some("which state is NEW? Give it after OLD, or the machine with --vm"),
+            false if is_current => Some("current of which machine? Give it with --vm, or an image with --image"),
+            false => None,
+        }
     }
 
     /// What a word may mean, the likeliest first.
@@ -76,7 +83,13 @@ impl DiffArguments {
 
 /// Compares two states. Returns whether they differ.
 pub(super) fn run(arguments: &DiffArguments, failures: &mut Failures) -> Result<Outcome, Error> {
-    let mut states = States::new(&arguments.common, !arguments.ranges)?;
+    let path = from_top(arguments.path.as_deref().unwrap_or("".as_ref()));
+    let is_of_files = if arguments.ranges { !path.as_os_str().is_empty() } else { true };
+    let mut states = States::new(&arguments.common, is_of_files && !is_without_guests(&path))?;
+    if let Some(machine) = &arguments.common.which.vm {
+        // Else its snapshots would be taken for media.
+        states.lookup().registry(Some(machine))?.find_machine(machine)?;
+    }
     let meanings = (arguments.meanings(Some(&arguments.old)), arguments.meanings(arguments.new.as_ref()));
     let (mut old, mut new) = (states.open(&meanings.0, false)?, states.open(&meanings.1, false)?);
     // A machine may have had another number of disks.
@@ -89,7 +102,6 @@ pub(super) fn run(arguments: &DiffArguments, failures: &mut Failures) -> Result<
         |word: Option<&OsString>| word.map_or_else(|| CURRENT.into(), |word| word.to_string_lossy().into_owned());
     let names = (name(Some(&arguments.old)), name(arguments.new.as_ref()));
     let (a, b) = (State::new(&names.0, &old.open, &old.view), State::new(&names.1, &new.open, &new.view));
-    let path = super::arguments::from_top(arguments.path.as_deref().unwrap_or("".as_ref()));
     let form = DiffForm { json: arguments.json, on_terminal: io::stdout().is_terminal() };
     let bar = bar();
     let watch = Watch { progress: &|done| step(&bar, done), stop: &AtomicBool::new(false) };

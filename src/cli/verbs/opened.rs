@@ -50,7 +50,7 @@ pub(super) fn view(common: &Common, paths: &[PathBuf]) -> Result<Opened, Error> 
 }
 
 /// Whether a path is the disk or a volume, so that no file system need be opened.
-fn is_without_guests(path: &Path) -> bool {
+pub(super) fn is_without_guests(path: &Path) -> bool {
     let mut names = path.components().rev().filter_map(|component| component.as_os_str().to_str());
     let is_volume = |name: &str| name == "vhdd" || name.strip_prefix("vol").is_some_and(is_number);
     names.next().is_some_and(is_volume) && names.all(|name| !name.strip_prefix("fs").is_some_and(is_number))
