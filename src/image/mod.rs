@@ -9,8 +9,8 @@ pub mod device;
 mod drivers;
 mod fitting;
 mod foreign;
-mod note;
 pub mod format;
+mod note;
 pub mod open;
 mod options;
 mod sample;
@@ -30,8 +30,8 @@ pub mod vmdk;
 
 pub use crate::storage::{Error, Rescue, Result};
 pub use format::{Format, Variant};
-pub use open::{identify, identify_allowing, open};
 pub use note::Note;
+pub use open::{identify, identify_allowing, open};
 pub use options::OpenOptions;
 pub use sample::Sample;
 

@@ -111,10 +111,7 @@ fn report_on(
     }
 }
 
-fn snapshots(
-    machine: &Machine,
-    indexes: &mut dyn FnMut(&[Attachment]) -> Vec<Option<usize>>,
-) -> Vec<SnapshotReport> {
+fn snapshots(machine: &Machine, indexes: &mut dyn FnMut(&[Attachment]) -> Vec<Option<usize>>) -> Vec<SnapshotReport> {
     let mut report = |snapshot: &registry::Snapshot| SnapshotReport {
         uuid: snapshot.uuid,
         name: snapshot.name.clone(),

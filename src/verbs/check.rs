@@ -35,7 +35,11 @@ pub fn write_part(out: &mut dyn Write, part: &Part) -> Result<()> {
 }
 
 fn write_finding(out: &mut dyn Write, found: &Finding) -> Result<()> {
-    let more = if found.more > 0 { format!(", and {} more like it on the bytes that follow", found.more) } else { String::new() };
+    let more = if found.more > 0 {
+        format!(", and {} more like it on the bytes that follow", found.more)
+    } else {
+        String::new()
+    };
     let prefix = if found.note { "note: " } else { "" };
     writeln!(out, "  {prefix}{}{more}", printable(&found.what))?;
     let mut line = String::new();

@@ -198,7 +198,11 @@ impl Rows<'_> {
         if self.json {
             return Ok(write!(self.out, "[")?);
         }
-        Ok(writeln!(self.out, "{:>14} {:>14}  {:<10} {:>14}  {:>14} File", "Start", "Length", "Holds", "Disk", "Offset")?)
+        Ok(writeln!(
+            self.out,
+            "{:>14} {:>14}  {:<10} {:>14}  {:>14} File",
+            "Start", "Length", "Holds", "Disk", "Offset"
+        )?)
     }
 
     fn add(&mut self, row: Mapping) -> Result<()> {

@@ -1,9 +1,9 @@
 //! The verbs: what they print of the registry that the real VirtualBox wrote, and what they copy, held against the
 //! kernel's mount of the same file system.
 
+mod check;
 #[path = "../common/mod.rs"]
 mod common;
-mod check;
 mod copying;
 mod goldens;
 mod kernel;

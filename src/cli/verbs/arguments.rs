@@ -6,7 +6,7 @@ use crate::cli::which::WhichDisk;
 use crate::verbs::SizeTest;
 use crate::view::Kind;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
 use globset::GlobMatcher;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use std::time::SystemTime;
 
 const PATHS: &str = "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. Without any, the top is meant.";
 
-const MAPPED: &str = "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. RANGE counts bytes; K, M, G, T are powers
+const MAPPED: &str =
+    "PATH is what a mount with -g shows: vhdd, vol0, fs0/etc/hostname. RANGE counts bytes; K, M, G, T are powers
 of 1024: 0+64K, 1M-2M. What a range holds: data or compressed data in a file, zeros, unused (no image has it, which
 reads as zeros), and in a guest's file a hole, or what its file system decodes.";
 
@@ -222,20 +223,23 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
-    if let Verb::Map { words, .. } = &line.verb
-        && let Err(message) = values::check_path_and_range(words)
+    if let Verb::Map { words: mapped, .. } = &line.verb
+        && let Err(message) = values::check_path_and_range(mapped)
     {
-        return Err(VerbLine::command().error(ErrorKind::ValueValidation, message));
+        return Err(command_of(words).error(ErrorKind::ValueValidation, message));
     }
     let which = &line.verb.common().which;
     if which.image.is_none() && which.vm.is_none() {
         let message = "which disk? Give it with --image or --vm";
-        let mut command = VerbLine::command();
-        command.build();
-        let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
-        return Err(own
-            .map_or_else(VerbLine::command, |own| own.clone())
-            .error(ErrorKind::MissingRequiredArgument, message));
+        return Err(command_of(words).error(ErrorKind::MissingRequiredArgument, message));
     }
     Ok(line)
+}
+
+/// The verb of a command line, for messages with its usage.
+fn command_of(words: &[OsString]) -> Command {
+    let mut command = VerbLine::command();
+    command.build();
+    let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
+    own.map_or_else(VerbLine::command, |own| own.clone())
 }

@@ -19,11 +19,7 @@ pub(super) fn run(common: &Common, json: bool, failures: &mut Failures) -> Resul
     let options = Options {
         internal_snapshot: common.which.which().snapshot,
         allowed_devices: common.which.allowed_devices.clone(),
-        watch: Watch {
-            expect: &|bytes| bar.inc_length(bytes),
-            progress: &|bytes| bar.inc(bytes),
-            stop: &stop.flag,
-        },
+        watch: Watch { expect: &|bytes| bar.inc_length(bytes), progress: &|bytes| bar.inc(bytes), stop: &stop.flag },
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut parts, mut found, mut written) = (Vec::new(), false, Ok(()));

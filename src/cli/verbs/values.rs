@@ -51,7 +51,10 @@ pub(super) fn check_path_and_range(words: &[PathBuf]) -> Result<(), String> {
             return Err(format!("two {what} are given; map takes one path and one range: vol0 0+64K"));
         }
         if let Some(Err(why)) = range {
-            return Err(format!("{} is no range: {why}; give OFFSET+LENGTH or OFFSET-END, such as 1M+64K", word.display()));
+            return Err(format!(
+                "{} is no range: {why}; give OFFSET+LENGTH or OFFSET-END, such as 1M+64K",
+                word.display()
+            ));
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub use walk::walk;
 use super::drivers::Driver;
 use super::open::open_given;
 use super::{Error, OpenOptions, Result, Sample};
-use crate::error_kind::message;
+use crate::error_kind::{ErrorKind, message};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,15 +58,7 @@ impl Finding {
     /// A finding about all of the disk or none of it.
     #[must_use]
     pub fn new(what: impl Into<String>, reading: Reading) -> Self {
-        Self {
-            what: what.into(),
-            more: 0,
-            reading,
-            offset: None,
-            length: None,
-            advice: String::new(),
-            note: false,
-        }
+        Self { what: what.into(), more: 0, reading, offset: None, length: None, advice: String::new(), note: false }
     }
 
     /// Something that is good to know, of an image that reads well.
@@ -81,7 +73,11 @@ impl Finding {
         let (file, cause, advice) = match error {
             Error::Corrupt { path, cause, .. } => (path, cause, "restore the file from a backup"),
             Error::Unsupported { path, cause } => (path, cause, "convert it with the program that wrote it"),
-            other => return Self::new(message(other), reading),
+            other => {
+                let is_gone = other.kind() == ErrorKind::NotFound;
+                let advice = if is_gone { "find the file, or restore it from a backup" } else { "" };
+                return Self::new(message(other), reading).advise(advice);
+            }
         };
         let what = if file == path { cause.to_string() } else { format!("{}: {cause}", file.display()) };
         Self { advice: advice.to_owned(), ..Self::new(what, reading) }
@@ -117,7 +113,10 @@ impl Finding {
 fn is_alike(one: &str, other: &str) -> bool {
     let words = |text: &str| {
         let is_number = |word: &str| word.bytes().any(|byte| byte.is_ascii_digit());
-        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !is_number(word)).map(str::to_owned).collect::<Vec<_>>()
+        text.split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !is_number(word))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     words(one) == words(other)
 }

@@ -104,7 +104,9 @@ impl Walk<'_> {
             Claimed::Unknown if self.untracked => {}
             Claimed::Unknown => {
                 self.untracked = true;
-                let what = format!("Blocks that share bytes are not looked for from byte {at} of the disk on: {name} has too many");
+                let what = format!(
+                    "Blocks that share bytes are not looked for from byte {at} of the disk on: {name} has too many"
+                );
                 findings.add(Finding::note(what));
             }
         }
@@ -179,7 +181,8 @@ mod tests {
     #[test]
     fn a_long_failure_is_one_finding_and_ends_where_it_ends() {
         for good in [4, 5, 6, 7, 8, 100, 1 << 40, BLOCKS] {
-            let info = ImageInfo { block_size: BLOCK, ..ImageInfo::plain(Path::new("/x"), Format::Raw, BLOCKS * BLOCK) };
+            let info =
+                ImageInfo { block_size: BLOCK, ..ImageInfo::plain(Path::new("/x"), Format::Raw, BLOCKS * BLOCK) };
             let image = Failing { info, files: [MemFile::new("/x", Vec::new())], good };
             let mut findings = Findings::default();
             let stop = AtomicBool::new(false);

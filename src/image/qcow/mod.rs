@@ -89,9 +89,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
     let parent = header.backing_file.as_deref().map(|name| parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
     if header.incompatible & incompatible::DIRTY != 0 {
-        notes.push(
-            "It was not closed cleanly and its refcounts may be wrong, which matters only for writing".into(),
-        );
+        notes.push("It was not closed cleanly and its refcounts may be wrong, which matters only for writing".into());
     }
     let mut details = format!("version {}, clusters of {} bytes", header.version, header.cluster_size());
     if header.compression == header::Compression::Zstd {

@@ -121,7 +121,8 @@ pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
             "VDI number of allocated blocks at offset {at} ({at:#x}): expected at least {end}, found {counted}",
             at = at
         );
-        let advice = "VirtualBox would write over blocks that are in use; copy the disk into a new image before it runs";
+        let advice =
+            "VirtualBox would write over blocks that are in use; copy the disk into a new image before it runs";
         findings.add(Finding::new(what, Reading::Fine).advise(advice));
     }
     Ok(())

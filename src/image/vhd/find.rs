@@ -63,7 +63,9 @@ pub(super) fn footer(file: &File, notes: &mut Vec<Note>) -> Result<Found> {
         (corrupt, Ok(footer)) => {
             let corrupt = corrupt.and_then(Result::err);
             let what = corrupt.map_or_else(|| "is missing".to_owned(), |cause| format!("is corrupt ({cause})"));
-            notes.push(Note::corrupt(format!("The footer at the end of the file {what}; its copy at the start is used")));
+            notes.push(Note::corrupt(format!(
+                "The footer at the end of the file {what}; its copy at the start is used"
+            )));
             Ok(Found { footer, end: End { has_footer: false, ..end }, doubt: None })
         }
         (at_end, Err(cause)) => {

@@ -16,7 +16,9 @@ mod tests;
 mod write;
 
 use super::check::{Finding, Findings, Reading};
-use super::{Error, Format, Image, ImageInfo, ImageMut, Note, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw};
+use super::{
+    Error, Format, Image, ImageInfo, ImageMut, Note, OpenOptions, ParentLink, Result, Run, Sample, Variant, raw,
+};
 use crate::storage;
 use crate::storage::InFile;
 use crate::storage::{Allowed, File};
@@ -70,7 +72,8 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
 pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
     if let Some(cause) = find::check_copy(file)? {
         let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);
-        findings.add(found.advise("the footer at the end of the file is right and is used; it is written again with --rw"));
+        findings
+            .add(found.advise("the footer at the end of the file is right and is used; it is written again with --rw"));
     }
     Ok(())
 }

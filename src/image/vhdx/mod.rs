@@ -84,7 +84,9 @@ pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let copies = header::check(&**file)?.into_iter().chain(region::check(&**file)?);
     for cause in copies {
         let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);
-        findings.add(found.advise("it is one of two, and the other one is used; Hyper-V writes both when it opens the file"));
+        findings.add(
+            found.advise("it is one of two, and the other one is used; Hyper-V writes both when it opens the file"),
+        );
     }
     Ok(())
 }

@@ -15,8 +15,12 @@ pub(in crate::volume) fn check(disk: &dyn Disk, sector_size: u32) -> Result<Opti
     let lba = fields.u64_le(32).unwrap_or(0); // AlternateLBA
     Ok(match (HeaderLocation { sector_size, lba }).read(disk)? {
         Read::Valid(EntryArray { entries, .. }) if entries == primary.entries => None,
-        Read::Valid(_) => Some(format!("The entries of the backup GPT at sector {lba} are others than those of the primary")),
+        Read::Valid(_) => {
+            Some(format!("The entries of the backup GPT at sector {lba} are others than those of the primary"))
+        }
         Read::Corrupt { cause, .. } => Some(format!("The backup GPT at sector {lba} is corrupt: {cause}")),
-        Read::Absent => Some(format!("The backup GPT is corrupt: there is none at sector {lba}, which the primary names")),
+        Read::Absent => {
+            Some(format!("The backup GPT is corrupt: there is none at sector {lba}, which the primary names"))
+        }
     })
 }
