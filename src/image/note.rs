@@ -38,6 +38,13 @@ impl Deref for Note {
     }
 }
 
+/// A note is known by its text.
+impl<T: AsRef<str>> PartialEq<T> for Note {
+    fn eq(&self, text: &T) -> bool {
+        &**self == text.as_ref()
+    }
+}
+
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

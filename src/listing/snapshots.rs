@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 /// Levels that are drawn. Deeper ones stay at the last one and have their level written out.
-const DRAWN_LEVELS: usize = 20;
+const DRAWN_LEVELS: usize = 10;
 /// The name of what the machine has attached now.
 const CURRENT: &str = "Current state";
 /// Other states that share an image and are named; more are counted.
 const NAMED: usize = 3;
+/// The greatest width of a name on any terminal.
+const LONGEST_NAME: usize = 255;
 /// The least columns for text to the right of a tree.
 const LEAST_TEXT: usize = 20;
 
@@ -27,9 +29,12 @@ pub(super) fn write(out: &mut dyn Write, report: &Report, style: Style) -> Resul
             writeln!(out)?;
         }
         let uuid = label::uuid(machine);
-        writeln!(out, "{}  {uuid}", style.paint(Tone::Heading, &label::machine(machine)))?;
+        let name = label::machine(machine);
+        let columns = style.width.unwrap_or(usize::MAX).saturating_sub(width(&uuid) + 2);
+        let name = fit(&name, columns.clamp(1, LONGEST_NAME)).into_owned();
+        writeln!(out, "{}  {uuid}", style.paint(Tone::Heading, &name))?;
         if machine.is_copy {
-            writeln!(out, "    {}", printable(&machine.path))?;
+            wrapped(out, "    ", &machine.path, Tone::Plain, style)?;
         }
         match &machine.error {
             Some(error) => wrapped(out, "    ", error, Tone::Problem, style)?,
@@ -110,13 +115,20 @@ impl<'a> States<'a> {
                 (self.name(state), remark.trim_start_matches(", ").to_owned(), Tone::Current)
             }
         };
-        let remark = if remark.is_empty() { remark } else { format!("  ({})", printable(&remark)) };
-        let columns = style.width.unwrap_or(usize::MAX).saturating_sub(width(branch) + width(&remark));
-        let name = fit(&name, columns.clamp(LEAST_TEXT, 255)).into_owned();
-        writeln!(out, "{branch}{}{remark}", style.paint(tone, &name))?;
+        let remark = printable(&remark);
+        let columns = style.width.unwrap_or(usize::MAX).saturating_sub(width(branch));
+        let beside = format!("  ({remark})");
+        // Where there is no space for it next to a name, it is below.
+        let is_beside = !remark.is_empty() && columns >= width(&beside) + width(&name).min(LEAST_TEXT);
+        let columns = if is_beside { columns - width(&beside) } else { columns };
+        let name = fit(&name, columns.clamp(1, LONGEST_NAME)).into_owned();
+        writeln!(out, "{branch}{}{}", style.paint(tone, &name), if is_beside { &beside } else { "" })?;
         // The stem goes on to the children of the state, if it has some.
         let has_children = state.is_some() && self.children.contains_key(&state);
         let stem = format!("{below}{}  ", if has_children { "|" } else { " " });
+        if !is_beside && !remark.is_empty() {
+            wrapped(out, &stem, &remark, Tone::Plain, style)?;
+        }
         let description = state.map_or("", |at| &machine.snapshots[at].description);
         if let Some(first) = description.lines().map(str::trim).find(|line| !line.is_empty()) {
             let more = if description.trim().lines().count() > 1 { " …" } else { "" };

@@ -44,6 +44,8 @@ fn says_the_same_as_qemu_field_by_field() {
         let bytes: Vec<u8> = (0..len).map(|at: u32| u8::try_from((at / 3) % 251).unwrap() + 1).collect();
         raw.write_all_at(&bytes, offset).unwrap();
     }
+    // Who has it open for writing would be warned of.
+    drop(raw);
     for (name, format, options) in [
         ("a.qcow2", "qcow2", ""),
         ("c.qcow2", "qcow2", "-c "),

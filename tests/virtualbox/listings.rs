@@ -28,6 +28,11 @@ fn the_long_listing_with_the_wide_one() {
 }
 
 #[test]
+fn the_snapshots_as_a_tree() {
+    assert_golden("tree.txt", &Fixture::registry(), &["-l", "--tree"]);
+}
+
+#[test]
 fn one_machine_by_uuid_and_by_name() {
     let fixture = Fixture::registry();
     assert_golden("alpine.txt", &fixture, &["-l", "--vm", "df28d20f-6d0e-4072-bb13-61d307dc1c46"]);

@@ -9,7 +9,7 @@ use crate::open;
 use crate::verbs::SizeTest;
 use crate::view::Kind;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
 use globset::GlobMatcher;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -256,16 +256,21 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
-    if let Verb::Map { words, .. } = &line.verb
-        && let Err(message) = values::check_path_and_range(words)
+    if let Verb::Map { words: mapped, .. } = &line.verb
+        && let Err(message) = values::check_path_and_range(mapped)
     {
-        return Err(VerbLine::command().error(ErrorKind::ValueValidation, message));
+        return Err(command_of(words).error(ErrorKind::ValueValidation, message));
     }
     if let Some((kind, message)) = line.verb.mistake() {
-        let mut command = VerbLine::command();
-        command.build();
-        let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
-        return Err(own.map_or_else(VerbLine::command, |own| own.clone()).error(kind, message));
+        return Err(command_of(words).error(kind, message));
     }
     Ok(line)
+}
+
+/// The verb of a command line, for messages with its usage.
+fn command_of(words: &[OsString]) -> Command {
+    let mut command = VerbLine::command();
+    command.build();
+    let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
+    own.map_or_else(VerbLine::command, |own| own.clone())
 }

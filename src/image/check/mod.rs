@@ -13,7 +13,7 @@ pub use walk::walk;
 use super::drivers::Driver;
 use super::open::open_given;
 use super::{Error, OpenOptions, Result, Sample};
-use crate::error_kind::message;
+use crate::error_kind::{ErrorKind, message};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +73,11 @@ impl Finding {
         let (file, cause, advice) = match error {
             Error::Corrupt { path, cause, .. } => (path, cause, "restore the file from a backup"),
             Error::Unsupported { path, cause } => (path, cause, "convert it with the program that wrote it"),
-            other => return Self::new(message(other), reading),
+            other => {
+                let is_gone = other.kind() == ErrorKind::NotFound;
+                let advice = if is_gone { "find the file, or restore it from a backup" } else { "" };
+                return Self::new(message(other), reading).advise(advice);
+            }
         };
         let what = if file == path { cause.to_string() } else { format!("{}: {cause}", file.display()) };
         Self { advice: advice.to_owned(), ..Self::new(what, reading) }

@@ -3,6 +3,7 @@
 
 mod drives;
 mod lab;
+mod snapshots;
 
 use super::report::MediumState;
 use super::text::width;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::{ChainDisk, Disk};
+use crate::image::Note;
 
 fn flat(fill: u8, sectors: usize) -> Vec<u8> {
     vec![fill; sectors * 512]
@@ -229,7 +230,7 @@ fn extents_are_found_by_the_rules_for_names() {
 }
 
 /// Opens a VMDK of one extent among other files: its size and notes, or the error.
-fn open_among(line: &str, files: &[(&str, Vec<u8>)]) -> Result<(u64, Vec<String>), String> {
+fn open_among(line: &str, files: &[(&str, Vec<u8>)]) -> Result<(u64, Vec<Note>), String> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("disk.vmdk"), descriptor(line)).unwrap();
     for (name, bytes) in files {
