@@ -33,7 +33,7 @@ impl FileDisk {
     fn error(&self, error: Error) -> disk::Error {
         match error {
             Error::Disk(error) => *error,
-            Error::Corrupt(cause) => image::Error::from(cause.in_file(&self.name)).into(),
+            Error::Corrupt(cause) => cause.in_file(&self.name).into(),
             other => image::Error::io(&self.name, "read", io::Error::other(other)).into(),
         }
     }

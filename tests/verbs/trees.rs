@@ -182,7 +182,9 @@ fn hfsplus_is_copied_as_macos_would_show_it() {
     let tree = tree.into_iter().filter(|(name, _)| !name.starts_with("directory-link")).collect();
     let bare = |walk: Walk| -> Walk {
         let without = without(walk, &["ctime="], None).into_iter();
-        without.map(|(name, text)| (name, text.split(" {").next().unwrap().to_owned())).collect()
+        // This host has no modes of links.
+        let text = |text: String| text.split(" {").next().unwrap().replace("mode=120755 ", "mode=120777 ");
+        without.map(|(name, seen)| (name, text(seen))).collect()
     };
     assert_same("HFS+", &bare(tree), &bare(ours));
 }

@@ -5,7 +5,6 @@
 
 use super::header::{MAGIC, length};
 use crate::disk::{Disk, Result};
-use crate::image;
 use crate::ondisk::ParseError;
 use crc32fast::Hasher;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
@@ -29,7 +28,7 @@ impl Source<'_> {
     }
 
     fn wrong(&self, error: ParseError) -> crate::disk::Error {
-        image::Error::from(error.in_file(self.name)).into()
+        error.in_file(self.name).into()
     }
 }
 

@@ -26,6 +26,8 @@ const INTERVAL: u64 = 1 << 20;
 const POSITIONS: usize = 1024;
 /// Bytes of decompressed blocks that are cached.
 const CACHE: u64 = 16 << 20;
+/// The most blocks that one question for zeros looks at.
+const SPANS: u64 = 4096;
 /// The most readers that wait where they ended.
 const IDLE: usize = 4;
 
@@ -44,6 +46,8 @@ pub struct Gunzip {
     name: PathBuf,
     size: u64,
     notes: Vec<String>,
+    /// A bit for each whole block that is all zeros, which need not be decompressed again.
+    zeros: Vec<u64>,
     /// In order, the first at 0.
     positions: Vec<Cursor>,
     idle: Mutex<Vec<Cursor>>,
@@ -63,15 +67,20 @@ impl Gunzip {
         let source = Source { disk: &*disk, name: &name };
         let mut cursor = Cursor::new();
         let (mut positions, mut interval) = (vec![cursor.clone()], INTERVAL);
-        let mut block = vec![0; BLOCK];
+        let (mut block, zero, mut zeros) = (vec![0; BLOCK], vec![0; BLOCK], Vec::new());
         while cursor.read(&source, &mut block)? == BLOCK {
-            if cursor.output % interval != 0 {
+            let index = cursor.output / BLOCK_U64 - 1;
+            zeros.resize(usize::try_from(index / 64 + 1).unwrap_or(usize::MAX), 0);
+            if let Some(word) = zeros.last_mut().filter(|_| block == zero) {
+                *word |= 1 << (index % 64);
+            }
+            if !cursor.output.is_multiple_of(interval) {
                 continue;
             }
             positions.push(cursor.clone());
             if positions.len() > most {
                 interval *= 2;
-                positions.retain(|position| position.output % interval == 0);
+                positions.retain(|position| position.output.is_multiple_of(interval));
             }
         }
         let notes = cursor.leftover.map(|offset| {
@@ -80,6 +89,7 @@ impl Gunzip {
         Ok(Self {
             size: cursor.output,
             notes: notes.into_iter().collect(),
+            zeros,
             positions,
             idle: Mutex::default(),
             blocks: Cache::with_weighter(usize::try_from(CACHE).unwrap_or(0) / BLOCK, CACHE, ByLength),
@@ -97,6 +107,9 @@ impl Gunzip {
     fn block(&self, index: u64) -> Result<Arc<[u8]>> {
         if let Some(block) = self.blocks.get(&index) {
             return Ok(block);
+        }
+        if self.is_zero(index) {
+            return Ok(vec![0; BLOCK].into());
         }
         let start = index * BLOCK_U64;
         let mut cursor = self.cursor_before(start);
@@ -122,6 +135,11 @@ impl Gunzip {
         let block: Arc<[u8]> = bytes.into();
         self.blocks.insert(index, block.clone());
         Ok(block)
+    }
+
+    fn is_zero(&self, index: u64) -> bool {
+        let word = usize::try_from(index / 64).ok().and_then(|at| self.zeros.get(at));
+        word.is_some_and(|word| word >> (index % 64) & 1 == 1)
     }
 
     /// A position at `start` or as near before it as there is one.
@@ -161,7 +179,11 @@ impl Disk for Gunzip {
 
     fn span(&self, offset: u64) -> Result<Span> {
         check_range(offset, 1, self.size)?;
-        Ok(Span::Data(self.size - offset))
+        let first = offset / BLOCK_U64;
+        let is_zero = self.is_zero(first);
+        let end = (first + 1..first + SPANS).find(|index| self.is_zero(*index) != is_zero).unwrap_or(first + SPANS);
+        let len = (end * BLOCK_U64).min(self.size) - offset;
+        Ok(if is_zero { Span::Zero(len) } else { Span::Data(len) })
     }
 }
 
@@ -213,6 +235,28 @@ mod tests {
             assert!(disk.read_at(content.len() as u64, &mut [0]).is_err());
             assert!(disk.idle.lock().unwrap().len() <= IDLE);
         }
+    }
+
+    #[test]
+    fn zeros_are_holes() {
+        let blocks = |zero: bool, count: usize| if zero { vec![0; count * BLOCK] } else { content(count * BLOCK) };
+        let content = [blocks(true, 3), blocks(false, 2), blocks(true, 70), vec![0; 1000]].concat();
+        let disk = open(gzip(&content), 9).unwrap();
+        let block = |count: u64| count * BLOCK_U64;
+        for (at, span) in [
+            (0, Span::Zero(block(3))),
+            (block(3) - 1, Span::Zero(1)),
+            (block(3), Span::Data(block(2))),
+            (block(4) + 5, Span::Data(block(1) - 5)),
+            (block(5), Span::Zero(block(70))),
+            // No whole block.
+            (block(75), Span::Data(1000)),
+        ] {
+            assert_eq!(disk.span(at).unwrap(), span, "{at}");
+        }
+        let mut all = vec![1; content.len()];
+        disk.read_at(0, &mut all).unwrap();
+        assert!(all == content);
     }
 
     #[test]
