@@ -18,10 +18,12 @@
 //! * [`listing`]: tables of machines, media and partitions
 //! * [`verbs`]: listing, reading, finding and hashing the files of a view
 //! * [`copy`]: copying them to the host
+//! * [`browse`]: the full-screen browser
 //! * [`cli`]: the command line
 //!
 //! The library prints nothing; it reports through return values and the `log` crate.
 
+pub mod browse;
 pub mod cli;
 pub mod copy;
 pub mod crypt;

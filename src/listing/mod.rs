@@ -24,13 +24,13 @@ mod text;
 mod tree;
 mod wide;
 
-pub use collect::collect;
+pub use collect::{collect, collect_media};
 pub use error::{Error, Result};
 pub use json::write_json;
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{printable, width};
+pub(crate) use text::{fit, printable, scaled, width, wrap};
 
 use std::io::Write;
 

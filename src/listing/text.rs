@@ -41,7 +41,7 @@ pub(crate) fn width(text: &str) -> usize {
 }
 
 /// The text, cut to at most `columns` of a terminal.
-pub(super) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+pub(crate) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
     }
@@ -57,7 +57,7 @@ pub(super) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
 }
 
 /// The text in lines of at most `columns`, broken between words, or within one that is longer than a UUID.
-pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
@@ -85,7 +85,7 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
 
 /// A size in bytes as upstream writes it: in the largest unit that gives at least 1, with one digit after the point,
 /// not rounded. The unit of bytes is a blank, so that digits stay below digits.
-pub(super) fn scaled(bytes: u64) -> String {
+pub(crate) fn scaled(bytes: u64) -> String {
     const UNITS: [char; 7] = [' ', 'K', 'M', 'G', 'T', 'P', 'E'];
     let exponent = bytes.checked_ilog2().unwrap_or(0) / 10;
     let unit = 1_u64 << (10 * exponent);

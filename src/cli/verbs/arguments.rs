@@ -111,6 +111,11 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Browse machines, snapshots, disks and files on the full screen; ? there shows the keys
+    Browse {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Print the SHA-256 of files, as sha256sum does
     #[command(after_help = PATHS)]
     Hash {
@@ -145,6 +150,7 @@ impl Verb {
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
             | Self::Stat { common, .. }
+            | Self::Browse { common }
             | Self::Hash { common, .. } => common,
         }
     }
@@ -157,6 +163,7 @@ impl Verb {
             | Self::Find { paths, .. }
             | Self::Stat { paths, .. }
             | Self::Hash { paths, .. } => paths,
+            Self::Browse { .. } => &[],
             Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
         };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }
@@ -191,7 +198,8 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
     let which = &line.verb.common().which;
-    if which.image.is_none() && which.vm.is_none() {
+    let is_optional = matches!(line.verb, Verb::Browse { .. });
+    if !is_optional && which.image.is_none() && which.vm.is_none() {
         let message = "which disk? Give it with --image or --vm";
         let mut command = VerbLine::command();
         command.build();
