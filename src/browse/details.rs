@@ -220,7 +220,7 @@ fn of_disk(app: &App, disk: &Disk) -> Vec<Text> {
             lines.push(Heading("Images, the leaf first".to_owned()));
             for (path, about) in &opened.links {
                 lines.push(Plain(shown_path(path)));
-                lines.push(Plain(format!("  {about}")));
+                lines.push(Plain(about.clone()));
             }
         }
         (None, Some(_), None) if disk.nothing.is_none() && disk.which.machine.is_some() => {
@@ -232,7 +232,7 @@ fn of_disk(app: &App, disk: &Disk) -> Vec<Text> {
         _ => {}
     }
     for mount in app.mounts.iter().filter(|mount| mount.which == disk.which) {
-        lines.push(Field("Mounted at", shown_path(&mount.point)));
+        lines.push(Field("Mounted", shown_path(&mount.point)));
     }
     lines
 }
@@ -251,7 +251,7 @@ fn chain(app: &App, registry: &Registry, leaf: MediumId, lines: &mut Vec<Text>) 
         let kind = medium.kind.name();
         match app.media.get(&id) {
             Some(report) => about_image(report, kind, lines),
-            None => lines.push(Plain(format!("  {}, {kind}, ...", printable(&medium.format)))),
+            None => lines.push(Plain(format!("{}, {kind}, ...", printable(&medium.format)))),
         }
         if at == 0 {
             lines.push(Field("UUID", medium.uuid.to_string()));
@@ -274,9 +274,9 @@ fn about_image(report: &MediumReport, kind: &str, lines: &mut Vec<Text>) {
         _ => ", no access",
     };
     let (stored, whole) = (size(report.size_on_disk), size(report.capacity));
-    lines.push(Plain(format!("  {}, {kind}, {stored} on disk of {whole}{state}", printable(&report.format))));
+    lines.push(Plain(format!("{}, {kind}, {stored} on disk of {whole}{state}", printable(&report.format))));
     if let Some(key_id) = &report.encryption_key {
-        lines.push(Plain(format!("  encrypted with the key {}", printable(key_id))));
+        lines.push(Plain(format!("encrypted with the key {}", printable(key_id))));
     }
     lines.extend(report.problem.clone().map(Problem));
 }
@@ -302,7 +302,7 @@ fn volume(app: &App, id: NodeId, at: usize) -> Vec<Text> {
     if !content.label.is_empty() || !content.uuid.is_empty() {
         let words = [printable(&content.label), printable(&content.uuid)];
         let words: Vec<&str> = words.iter().map(|word| &**word).filter(|word| !word.is_empty()).collect();
-        lines.push(Field("Label, UUID", words.join(", ")));
+        lines.push(Field("Label", words.join(", ")));
     }
     lines.extend(content.notes.iter().map(|note| Problem(printable(note).into_owned())));
     lines
@@ -336,8 +336,8 @@ mod tests {
         };
         about_image(&report, "normal", &mut lines);
         let expected = [
-            Plain("  VDI, normal, 2.5K on disk of ?, no access".to_owned()),
-            Plain(r"  encrypted with the key key\u{7}".to_owned()),
+            Plain("VDI, normal, 2.5K on disk of ?, no access".to_owned()),
+            Plain(r"encrypted with the key key\u{7}".to_owned()),
             Problem("It is gone".to_owned()),
         ];
         assert_eq!(lines, expected);

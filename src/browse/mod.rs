@@ -15,6 +15,8 @@ mod layout;
 mod log;
 mod model;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod work;
 
 pub use error::{Error, Result};

@@ -82,15 +82,15 @@ impl Look {
     }
 }
 
-/// Keys and what they do, as many as fit.
-pub(super) fn keys(keys: &[(&'static str, &'static str)], width: usize, look: Look) -> Line<'static> {
+/// Keys and what they do, as many as fit of `KEY WORDS|KEY WORDS`.
+pub(super) fn keys(keys: &str, width: usize, look: Look) -> Line<'static> {
     let (mut spans, mut used) = (Vec::new(), 0);
-    for (key, what) in keys {
+    for (key, what) in keys.split('|').filter_map(|key| key.split_once(' ')) {
         used += key.len() + what.len() + 3;
         if used > width + 2 {
             break;
         }
-        spans.push(Span::styled(*key, look.key()));
+        spans.push(Span::styled(key.to_owned(), look.key()));
         spans.push(Span::raw(format!(" {what}  ")));
     }
     Line::from(spans)

@@ -123,56 +123,16 @@ fn filters(app: &App) -> String {
 fn footer(frame: &mut Frame<'_>, app: &App, area: Rect, look: Look) {
     let in_entries = app.focus == Focus::Right && app.listing.is_some();
     let item = app.tree.selected().map(|id| &app.tree.node(id).item);
-    let keys: &[(&str, &str)] = if app.filter.is_some() {
-        &[("Enter", "keep"), ("Esc", "all")]
-    } else if in_entries {
-        &[
-            ("?", "help"),
-            ("Enter", "open"),
-            ("v", "view"),
-            ("c", "copy out"),
-            ("/", "filter"),
-            ("s", "sort"),
-            (".", "hidden"),
-            ("Bksp", "up"),
-            ("Tab", "tree"),
-            ("q", "quit"),
-        ]
-    } else {
-        match item {
-            Some(Item::Disk(_)) => &[
-                ("?", "help"),
-                ("Enter", "open"),
-                ("i", "images"),
-                ("m", "mount"),
-                ("u", "unmount"),
-                ("c", "copy"),
-                ("y", "UUID"),
-                ("/", "filter"),
-                ("q", "quit"),
-            ],
-            Some(Item::Volume(_) | Item::Directory { .. }) => &[
-                ("?", "help"),
-                ("Enter", "open"),
-                ("Tab", "files"),
-                ("c", "copy out"),
-                ("m", "mount"),
-                ("i", "images"),
-                ("/", "filter"),
-                ("q", "quit"),
-            ],
-            _ => &[
-                ("?", "help"),
-                ("Enter", "open"),
-                ("Tab", "text"),
-                ("y", "UUID"),
-                ("/", "filter"),
-                ("r", "reload"),
-                ("q", "quit"),
-            ],
-        }
+    let here = match item {
+        _ if app.filter.is_some() => "Enter keep|Esc all",
+        _ if in_entries => "Enter open|v view|c copy out|s sort|. hidden|/ filter|Bksp up|Tab tree",
+        Some(Item::Disk(_)) => "Enter open|i images|m mount|u unmount|c copy|y UUID|/ filter",
+        Some(Item::Volume(_) | Item::Directory { .. }) => "Enter open|Tab files|c copy out|m mount|i images|/ filter",
+        _ => "Enter open|Tab text|y UUID|/ filter|r reload",
     };
-    put(frame, area, look::keys(keys, usize::from(area.width), look));
+    let keys = ["? help|q quit|", here].concat();
+    let keys = look::keys(&keys, usize::from(area.width), look);
+    put(frame, area, keys);
 }
 
 /// Draws a line, without anything left of what was there.

@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Columns of the names of fields.
-const NAMES: usize = 12;
+const NAMES: usize = 10;
 
 /// Draws text from a line on.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, lines: &[Text], from: usize, look: Look) {

@@ -52,8 +52,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, viewer: &Viewer, look: Look
     } else if let Some(job) = app.jobs.last() {
         put(frame, last, Line::styled(format!("{} ... (Esc stops)", job.what), look.caution()));
     } else {
-        let keys: &[(&str, &str)] =
-            &[("q", "back"), ("/", "search"), ("n", "next"), ("N", "previous"), ("Tab", "text or hex"), ("?", "help")];
+        let keys = "q back|/ search|n next|N previous|Tab text or hex|? help";
         put(frame, last, look::keys(keys, columns, look));
     }
 }
