@@ -150,3 +150,69 @@ pub(super) fn listen(messages: &Sender<Message>) -> Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    #[ignore = "run by a test below, in a terminal of its own"]
+    fn panics_in_a_terminal() {
+        let _screen = Screen::new().unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    #[ignore = "run by a test below, in a terminal of its own"]
+    fn panics_in_a_job() {
+        let _screen = Screen::new().unwrap();
+        let job = thread::spawn(|| panic!("on purpose"));
+        let _ = job.join();
+        unreachable!("the panic of a job ends the program");
+    }
+
+    /// Runs a command of the shell in a tmux of its own, and returns the screen when it has ended.
+    fn in_terminal(socket: &str, command: &str) -> String {
+        let tmux = |arguments: &[&str]| {
+            let output = Command::new("tmux").args(["-f", "/dev/null", "-L", socket]).args(arguments).output();
+            String::from_utf8_lossy(&output.expect("tmux is installed (tests/setup.sh)").stdout).into_owned()
+        };
+        let script = format!("stty -a >before; {command}; echo code $?; stty -a >after; cmp before after && echo same");
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().to_str().unwrap();
+        let command = format!("sh -c '{script}; exec cat'");
+        tmux(&["new-session", "-d", "-x", "100", "-y", "30", "-c", at, &command]);
+        let start = Instant::now();
+        let mut screen = String::new();
+        while !screen.contains("same") && start.elapsed() < Duration::from_secs(120) {
+            thread::sleep(Duration::from_millis(20));
+            screen = tmux(&["capture-pane", "-p"]);
+        }
+        screen += &tmux(&[
+            "display-message",
+            "-p",
+            "alternate #{alternate_on} mouse #{mouse_any_flag} cursor #{cursor_flag}",
+        ]);
+        tmux(&["kill-server"]);
+        screen
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if !Path::new("/usr/bin/tmux").exists() {
+            return;
+        }
+        let program = std::env::current_exe().unwrap();
+        for (name, message) in [("panics_in_a_terminal", "on purpose"), ("panics_in_a_job", "on purpose")] {
+            let test = format!("browse::terminal::tests::{name}");
+            let command = format!("{} --ignored --nocapture --exact {test}", program.display());
+            let screen = in_terminal(&format!("vboximg-{}-{name}", std::process::id()), &command);
+            assert!(screen.contains(message), "{screen}");
+            assert!(screen.contains("code 101") && screen.contains("same"), "{screen}");
+            assert!(screen.contains("alternate 0 mouse 0 cursor 1"), "{screen}");
+        }
+    }
+}

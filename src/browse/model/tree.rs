@@ -171,10 +171,14 @@ impl Tree {
         })
     }
 
-    /// Opens all above a node and selects it.
+    /// Opens what is above a node, where that is needed to see it, and selects it.
     pub(crate) fn select(&mut self, id: NodeId) {
+        let mut below = id;
         for above in self.lineage(id).skip(1).collect::<Vec<_>>() {
-            self.nodes[above].is_open = true;
+            if self.is_hidden_by(above, below) {
+                self.nodes[above].is_open = true;
+            }
+            below = above;
         }
         self.arrange();
         if let Some(at) = self.rows.iter().position(|row| row.node == id) {
