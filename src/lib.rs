@@ -16,7 +16,8 @@
 //! * [`view`]: the tree of names over what is open
 //! * [`mount`]: the view over FUSE
 //! * [`listing`]: tables of machines, media and partitions
-//! * [`verbs`]: listing, reading, finding and hashing the files of a view
+//! * [`diff`]: what differs between two states of a disk
+//! * [`verbs`]: listing, reading, finding, hashing and comparing the files of a view
 //! * [`copy`]: copying them to the host
 //! * [`browse`]: the full-screen browser
 //! * [`cli`]: the command line
@@ -27,6 +28,7 @@ pub mod browse;
 pub mod cli;
 pub mod copy;
 pub mod crypt;
+pub mod diff;
 pub mod disk;
 pub mod error_kind;
 pub mod guestfs;

@@ -29,6 +29,8 @@ const EXAMPLES: &str =
   find [PATH...]              print the paths of those that meet conditions
   stat [PATH...]              show their attributes
   hash PATH...                print their SHA-256
+  diff OLD [NEW] [PATH]       show what changed between two snapshots, media or image files
+  history PATH                show what became of a file from snapshot to snapshot
 
 Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots

@@ -64,8 +64,13 @@ impl WhichDisk {
         Which { image: image.clone(), machine: vm.clone(), snapshot: snapshot.clone(), at: *at, disk: disk.clone() }
     }
 
+    /// Whether they name a state.
+    pub(super) fn is_of_state(&self) -> bool {
+        self.snapshot.is_some() || self.at.is_some()
+    }
+
     /// Whether they name a state or a disk of a machine, or of an image with snapshots of its own.
     pub(super) fn is_of_machine(&self) -> bool {
-        self.snapshot.is_some() || self.at.is_some() || self.disk.is_some()
+        self.is_of_state() || self.disk.is_some()
     }
 }

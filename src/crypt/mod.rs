@@ -15,4 +15,4 @@ pub use error::{Error, Result};
 pub use keystore::{Cipher, Key, KeyStore};
 pub use machine::decrypt_machine;
 pub use passwords::{PasswordFile, Passwords};
-pub use sectors::SectorCipher;
+pub use sectors::{Fingerprint, SectorCipher};

@@ -6,6 +6,7 @@
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256, Block};
+use sha2::{Digest, Sha256};
 
 /// Bytes of a sector for the cipher, whatever the disk's own sector size is.
 pub const SECTOR: usize = 512;
@@ -16,7 +17,14 @@ const BLOCK: usize = 16;
 const BATCH: usize = 8;
 
 /// The cipher of one disk.
-pub struct SectorCipher(Cipher);
+pub struct SectorCipher {
+    cipher: Cipher,
+    fingerprint: Fingerprint,
+}
+
+/// The SHA-256 of a data encryption key: equal for ciphers that decrypt alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
 
 enum Cipher {
     Aes128(Box<Xts<Aes128>>),
@@ -107,17 +115,24 @@ impl SectorCipher {
     /// The cipher with a data encryption key of 32 bytes (AES-128) or 64 (AES-256); `None` for another length.
     #[must_use]
     pub fn new(key: &[u8]) -> Option<Self> {
-        Cipher::new(key).map(Self)
+        let fingerprint = Fingerprint(Sha256::digest(key).into());
+        Cipher::new(key).map(|cipher| Self { cipher, fingerprint })
+    }
+
+    /// Tells whether another cipher has the same key.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// Decrypts whole sectors in place; `first` is the index of the first one on the disk.
     pub fn decrypt(&self, sectors: &mut [u8], first: u64) {
-        self.0.decrypt(sectors, SECTOR, first);
+        self.cipher.decrypt(sectors, SECTOR, first);
     }
 
     /// Encrypts whole sectors in place; `first` is the index of the first one on the disk.
     pub fn encrypt(&self, sectors: &mut [u8], first: u64) {
-        self.0.encrypt(sectors, SECTOR, first);
+        self.cipher.encrypt(sectors, SECTOR, first);
     }
 }
 

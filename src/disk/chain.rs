@@ -3,15 +3,16 @@
 use super::budget::{Budget, Taken};
 use super::cluster::Cluster;
 use super::flat::{Chunk, Flat, REGION, Source, merge, resolve};
+use super::origin::Identities;
 use super::slice::check_range;
 use super::write::WriteState;
-use super::{Disk, Error, Part, Result, Span};
+use super::{Disk, Error, Origin, Part, Result, Span};
 use crate::image::{Image, ImageMut, MAX_CLUSTER};
 use crate::ondisk::ParseError;
 use crate::storage;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of clusters that are decoded at once, by all readers together; a larger one is decoded alone.
 const DECODING: u64 = 16 << 20;
@@ -38,6 +39,8 @@ pub struct ChainDisk {
     pub(super) write: WriteState,
     decoding: Budget,
     decoded: Cache<(usize, u64), Arc<Cluster>, ByLength>,
+    /// Of the files, once somebody asks where bytes come from.
+    identities: OnceLock<Identities>,
     warnings: Vec<String>,
 }
 
@@ -64,6 +67,7 @@ impl ChainDisk {
             write: WriteState::default(),
             decoding: Budget::new(DECODING),
             decoded: Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+            identities: OnceLock::new(),
             warnings,
         }
     }
@@ -217,6 +221,18 @@ impl Disk for ChainDisk {
             Ok(())
         });
         (reported.is_ok() && all).then_some(parts)
+    }
+
+    fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        check_range(offset, len, self.size)?;
+        // A write may change the bytes or move them.
+        if self.writable() {
+            return Ok((None, len));
+        }
+        let identities = self.identities.get_or_init(|| Identities::of(&self.links));
+        // Not through the regions, as for spans.
+        let chunk = resolve(&self.links, offset, len)?;
+        Ok((identities.origin(chunk.source), chunk.len))
     }
 
     fn span(&self, offset: u64) -> Result<Span> {

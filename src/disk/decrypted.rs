@@ -7,7 +7,7 @@
 //! never written: those read as decrypted zeros, meaningless bytes that guests never read. It is the same here.
 
 use super::slice::check_range;
-use super::{Disk, Result, Span};
+use super::{Disk, Origin, Result, Span};
 use crate::crypt::SectorCipher;
 use crate::crypt::sectors::SECTOR;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -81,6 +81,12 @@ impl Disk for Decrypted {
         let (bytes, skip) = self.sectors(offset, buf.len())?;
         buf.copy_from_slice(&bytes[skip..skip + buf.len()]);
         Ok(())
+    }
+
+    fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        check_range(offset, len, self.size())?;
+        let (origin, len) = self.disk.origin(offset, len)?;
+        Ok((origin.map(|origin| origin.decrypted(self.cipher.fingerprint(), offset)), len))
     }
 
     fn span(&self, offset: u64) -> Result<Span> {
@@ -177,6 +183,29 @@ mod tests {
         assert_eq!(all(&disk), expected);
         assert_ne!(expected[4096..8192], [0; 4096]);
         assert_eq!(disk.span(5000).unwrap(), Span::Data(SIZE as u64 - 5000));
+    }
+
+    /// What is shared below is shared above where key and offset are the same, also zeros.
+    #[test]
+    fn shared_ciphertext_is_shared_text_at_the_same_offset_only() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let bytes = Build { map: vec![1, 0xFFFF_FFFF, 0, 0xFFFF_FFFE], data: vec![7, 9], ..Build::default() }.bytes();
+        std::fs::write(path.path(), bytes).unwrap();
+        let disk = |key: u8| {
+            let image = crate::image::open(path.path(), OpenOptions::default()).unwrap();
+            let cipher = SectorCipher::new(&[key; 64]).unwrap();
+            Decrypted::new(Arc::new(ChainDisk::new(vec![image], Vec::new())), cipher)
+        };
+        let (disk, same, other) = (disk(1), disk(1), disk(2));
+        let origin = |disk: &Decrypted, offset| disk.origin(offset, 512).unwrap().0.unwrap();
+        for offset in [0, 4096, 8192, 12288] {
+            assert_eq!(origin(&disk, offset), origin(&same, offset), "{offset}");
+            assert_ne!(origin(&disk, offset), origin(&other, offset), "{offset}");
+            assert_ne!(origin(&disk, offset), Origin::ZERO, "{offset}");
+        }
+        assert_ne!(origin(&disk, 4096), origin(&same, 12288), "zeros are decrypted to other bytes");
+        // What is written to may change before it is read.
+        assert_eq!(disks().1.origin(0, 512).unwrap(), (None, 512));
     }
 
     /// A disk whose reads end when two of them are under way.

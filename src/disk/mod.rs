@@ -11,6 +11,7 @@ mod flat;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod open;
+mod origin;
 pub mod slice;
 mod supply;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, check_names, open_chain};
+pub use origin::Origin;
 pub use slice::Slice;
 pub use supply::Supply;
 pub use unlock::unlock_disk;
@@ -92,6 +94,16 @@ pub trait Disk: Send + Sync {
     fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
         let _ = (offset, len);
         None
+    }
+
+    /// Where the bytes from `offset` on come from, and for how many bytes, at least 1 and at most `len`: ranges of the
+    /// same origin have the same bytes, also on different disks. `None` says nothing of the bytes.
+    ///
+    /// # Errors
+    /// [`Error::PastEnd`]; errors of the images.
+    fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        slice::check_range(offset, len, self.size())?;
+        Ok((None, len))
     }
 
     /// Whether data or zeros begin at `offset`, which is below the size, and how far at least.

@@ -1,6 +1,6 @@
 //! A volume: a range of a disk as a disk.
 
-use super::{Disk, Error, Part, Result, Span};
+use super::{Disk, Error, Origin, Part, Result, Span};
 use std::sync::Arc;
 
 /// A range of another disk.
@@ -57,6 +57,10 @@ impl Disk for Slice {
     fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
         let at = self.check(offset, len).ok()?;
         self.disk.parts(at, len)
+    }
+
+    fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        self.disk.origin(self.check(offset, len)?, len)
     }
 
     fn span(&self, offset: u64) -> Result<Span> {

@@ -7,11 +7,11 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, Row, Table, Width, pres
 pub(super) const GAP: usize = 2;
 
 /// A row. A cell may have several lines.
-pub(super) type Cells = Vec<String>;
+pub(crate) type Cells = Vec<String>;
 
 /// Columns that are wide enough for all rows that they are to have.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(crate) struct Columns {
     widths: Vec<usize>,
     /// The columns that are aligned right; the others are aligned left.
     right: &'static [usize],
@@ -19,12 +19,12 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Columns without any width yet.
-    pub(super) fn new(right: &'static [usize]) -> Self {
+    pub(crate) fn new(right: &'static [usize]) -> Self {
         Self { widths: Vec::new(), right }
     }
 
     /// Widens the columns to fit a row.
-    pub(super) fn fit(&mut self, row: &[String]) {
+    pub(crate) fn fit(&mut self, row: &[String]) {
         self.widths.resize(self.widths.len().max(row.len()), 1);
         for (widest, cell) in self.widths.iter_mut().zip(row) {
             *widest = cell.split('\n').map(width).fold(*widest, usize::max);
@@ -42,7 +42,7 @@ impl Columns {
     }
 
     /// The lines of rows that the columns fit, without trailing blanks.
-    pub(super) fn lines(&self, rows: Vec<Cells>) -> Vec<String> {
+    pub(crate) fn lines(&self, rows: Vec<Cells>) -> Vec<String> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         table.add_rows(rows.into_iter().map(|row| Row::from(row.into_iter().map(Cell::new_owned).collect::<Vec<_>>())));

@@ -3,6 +3,7 @@
 use super::Result;
 use super::text::is_interpreted;
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer as _};
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
@@ -15,6 +16,22 @@ pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
     report.serialize(&mut serializer).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(())
+}
+
+/// Writes an array as JSON, as [`write_json`] does, item by item: `fill` gets what adds one.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_json_array<T: Serialize, R>(
+    out: &mut dyn Write,
+    fill: impl FnOnce(&mut dyn FnMut(&T) -> Result<()>) -> R,
+) -> Result<R> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Sanitized(PrettyFormatter::new()));
+    let mut array = serializer.serialize_seq(None).map_err(io::Error::from)?;
+    let filled = fill(&mut |item| Ok(array.serialize_element(item).map_err(io::Error::from)?));
+    array.end().map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(filled)
 }
 
 /// The indented form, with more characters escaped than JSON demands.

@@ -26,11 +26,12 @@ mod wide;
 
 pub use collect::{collect, collect_media};
 pub use error::{Error, Result};
-pub use json::write_json;
+pub(crate) use grid::Columns;
+pub use json::{write_json, write_json_array};
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{fit, printable, scaled, width, wrap};
+pub(crate) use text::{fit, printable, scaled, shown, width, wrap};
 
 use std::io::Write;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::path::Path;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -26,6 +27,11 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(sanitized)
+}
+
+/// A path of a view in a message; the top has no name.
+pub(crate) fn shown(path: &Path) -> String {
+    if path.as_os_str().is_empty() { ".".into() } else { printable(&path.to_string_lossy()).into_owned() }
 }
 
 /// Whether a terminal acts on a character instead of showing it. Line and paragraph separators, and overrides,

@@ -33,11 +33,14 @@ pub struct Selection {
     /// What a user should know, a sentence each.
     pub warnings: Vec<String>,
     disks: Vec<Selected>,
+    /// Whether the disks are known by their slots.
+    named: bool,
     internal_snapshot: Option<String>,
 }
 
 /// A disk that was found, or why it was not.
 struct Selected {
+    /// The name of its slot in a machine.
     slot: Option<String>,
     chain: Result<Chain>,
     /// Whether it is never written to: an optical disk.
@@ -65,7 +68,7 @@ impl Lookup {
         }
         let found = self.chain(which.image.as_deref().unwrap_or_default(), writable)?;
         let disks = vec![Selected { slot: None, chain: Ok(found.chain), read_only: false }];
-        Ok(Selection { warnings: found.warnings, disks, internal_snapshot: which.snapshot.clone() })
+        Ok(Selection { warnings: found.warnings, disks, named: false, internal_snapshot: which.snapshot.clone() })
     }
 
     fn find_in_machine(&self, name: &str, which: &Which, writable: bool) -> Result<Selection> {
@@ -96,7 +99,7 @@ impl Lookup {
             return Err(registry::Error::NotFound { what, hint }.into());
         }
         let is_whole = chosen.len() > 1;
-        let mut selection = Selection::default();
+        let mut selection = Selection { named: is_whole, ..Selection::default() };
         for attachment in chosen {
             let read_only = attachment.kind == DeviceKind::Dvd && is_whole;
             let for_writing = writable && !read_only;
@@ -110,7 +113,7 @@ impl Lookup {
                 }
                 None => chain,
             };
-            selection.disks.push(Selected { slot: is_whole.then_some(slot), chain, read_only });
+            selection.disks.push(Selected { slot: Some(slot), chain, read_only });
         }
         Ok(selection)
     }
@@ -149,6 +152,18 @@ fn check_frozen(chain: Chain, snapshot: &Snapshot, writable: bool, warnings: &mu
 }
 
 impl Selection {
+    /// Whether the disks are known by their slots, as those of a machine that is opened whole.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// Has also a single disk of a machine known by its slot, as another state of the machine has several.
+    #[must_use]
+    pub fn named(self) -> Self {
+        Self { named: self.disks.iter().all(|disk| disk.slot.is_some()), ..self }
+    }
+
     /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with a
     /// warning.
     ///
@@ -159,6 +174,7 @@ impl Selection {
         let writable = options.writable;
         let (mut disks, mut warnings, mut failed) = (Vec::new(), Vec::new(), None);
         for Selected { slot, chain, read_only } in self.disks {
+            let slot = slot.filter(|_| self.named);
             let options = DiskOptions { writable: options.writable && !read_only, ..options.clone() };
             match chain.and_then(|chain| OpenDisk::open(lookup, chain, &options)) {
                 Ok(disk) => {

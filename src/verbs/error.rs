@@ -1,8 +1,8 @@
 //! What can go wrong with a verb.
 
 use crate::error_kind::ErrorKind;
-use crate::listing::printable;
-use crate::{listing, view};
+use crate::listing::shown;
+use crate::{diff, listing, view};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,9 @@ pub enum Error {
         /// The second path.
         path: PathBuf,
     },
+    /// Comparing.
+    #[error(transparent)]
+    Diff(Box<diff::Error>),
     /// The output cannot be written. A [`io::ErrorKind::BrokenPipe`] means that the reader has seen enough.
     #[error("Cannot write the output")]
     Write(#[from] io::Error),
@@ -52,6 +55,7 @@ impl Error {
             Self::View { source, .. } => source.kind(),
             Self::Outside { .. } | Self::TooManyLinks { .. } => ErrorKind::Usage,
             Self::MetBefore { .. } => ErrorKind::Corrupt,
+            Self::Diff(e) => e.kind(),
             Self::Write(_) => ErrorKind::Io,
         }
     }
@@ -68,6 +72,12 @@ impl Error {
     }
 }
 
+impl From<diff::Error> for Error {
+    fn from(error: diff::Error) -> Self {
+        Self::Diff(Box::new(error))
+    }
+}
+
 impl From<listing::Error> for Error {
     fn from(error: listing::Error) -> Self {
         match error {
@@ -75,11 +85,6 @@ impl From<listing::Error> for Error {
             other => Self::Write(io::Error::other(other)),
         }
     }
-}
-
-/// A path in a message; the top has no name.
-pub(crate) fn shown(path: &Path) -> String {
-    if path.as_os_str().is_empty() { ".".into() } else { printable(&path.to_string_lossy()).into_owned() }
 }
 
 /// The result of an operation here.

@@ -14,6 +14,13 @@ pub(super) struct File {
     /// The bytes of the path in hexadecimal, when they are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
+    #[serde(flatten)]
+    seen: Seen,
+}
+
+/// The attributes of a file.
+#[derive(Debug, Serialize)]
+pub(super) struct Seen {
     kind: &'static str,
     inode: u64,
     /// The permission bits in octal.
@@ -37,11 +44,21 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn new(path: &Path, attributes: &Attributes, target: Option<&Path>) -> Self {
-        let bytes = path.as_os_str().as_bytes();
-        let hexadecimal = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (path, path_bytes) = names(path);
+        Self { path, path_bytes, seen: Seen::new(attributes, target) }
+    }
+}
+
+/// A path as JSON has it, and its bytes in hexadecimal when they are no UTF-8.
+pub(super) fn names(path: &Path) -> (String, Option<String>) {
+    let bytes = path.as_os_str().as_bytes();
+    let hexadecimal = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    (path.to_string_lossy().into_owned(), path.to_str().is_none().then(hexadecimal))
+}
+
+impl Seen {
+    pub(super) fn new(attributes: &Attributes, target: Option<&Path>) -> Self {
         Self {
-            path: path.to_string_lossy().into_owned(),
-            path_bytes: path.to_str().is_none().then(hexadecimal),
             kind: text::kind(attributes).trim_start_matches("regular ").trim_start_matches("empty "),
             inode: attributes.inode,
             mode: format!("{:04o}", attributes.mode),

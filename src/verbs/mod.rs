@@ -1,31 +1,37 @@
-//! What can be done with the files of a [`View`](crate::view::View) without a mount: list, read, find and hash them.
+//! What can be done with the files of a [`View`](crate::view::View) without a mount: list, read, find, hash and compare them.
 //! Copying them to the host is in [`copy`](crate::copy).
 //!
 //! Output goes to a writer. What is wrong with one file is told to a [`Report`], and the others are gone on with; what
 //! is returned as an error ends the whole.
 
 mod cat;
+mod diff;
 mod error;
 mod find;
 mod hash;
+mod history;
 mod json;
 mod ls;
 mod output;
 mod path;
+mod ranges;
 mod stat;
 mod text;
 mod time;
 
 pub use cat::{Range, cat};
+pub use diff::{DiffForm, diff};
 pub use error::{Error, Result};
 pub use find::{Filter, SizeTest, find};
 pub use hash::hash;
+pub use history::{OpenState, Opening, Point, history, points};
 pub use ls::{Form, ls};
 pub use output::{Sink, Stream};
 pub use path::{Found, Links, Name, locate, names};
+pub use ranges::diff_ranges;
 pub use stat::stat;
 
-pub(crate) use error::shown;
+pub(crate) use crate::listing::shown;
 pub(crate) use text::mode;
 
 use std::borrow::Cow;

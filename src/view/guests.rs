@@ -3,8 +3,8 @@
 
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::{DirEntry, Error, Result, Statfs};
-use crate::disk::Part;
-use crate::guestfs::{self, Entry, Node, NodeKind};
+use crate::disk::{Disk, Origin, Part};
+use crate::guestfs::{self, Entry, Facts, FileExtent, Node, NodeKind};
 use crate::open::Guest;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -16,6 +16,12 @@ const NODE_BITS: u32 = 56;
 /// A name that directories get whose listing is incomplete. Nothing about it can be read. An error of the listing
 /// itself would make `cp` and `tar` leave out the whole directory.
 const MISSING_NAME: &str = "entries-are-missing-here";
+/// Whether a name is the one that directories get whose listing is incomplete. A file may have it, too; only the
+/// attributes tell.
+pub(crate) fn is_missing_name(name: &OsStr) -> bool {
+    name == MISSING_NAME
+}
+
 /// Its inode number in its file system, and the offset after it in a listing.
 const MISSING: Node = Node((1 << NODE_BITS) - 1);
 const MISSING_NEXT: u64 = (i64::MAX as u64) - 2;
@@ -158,6 +164,26 @@ impl Guests {
         let (guest, _, node) = self.find(inode)?;
         let attributes = guest.fs.attributes(node).ok()?;
         guestfs::read::parts(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
+    }
+
+    /// As [`Disk::origin`], of a file's bytes, which the range lies within.
+    pub(super) fn origin(&self, inode: u64, offset: u64, len: u64) -> Option<Result<(Option<Origin>, u64)>> {
+        let (guest, _, node) = self.find(inode)?;
+        let origin = || {
+            let run = guest.fs.extent(node, offset, len)?;
+            let len = run.len.min(len);
+            Ok(match run.extent {
+                FileExtent::Stored(at) => guest.volume.origin(at, len)?,
+                FileExtent::Zero => (Some(Origin::ZERO), len),
+                FileExtent::Decoded => (None, len),
+            })
+        };
+        Some(origin().map_err(|e| Error::of_guest(guest, e)))
+    }
+
+    /// The file system that an inode is in, and what that lies on.
+    pub(super) fn file_system(&self, inode: u64) -> Option<(&Facts, &dyn Disk)> {
+        self.find(inode).map(|(guest, ..)| (guest.fs.facts(), &*guest.volume))
     }
 
     /// The next data (or hole) of a file, at `offset` or after it.

@@ -16,5 +16,6 @@ mod tree;
 pub use attributes::{Attributes, Kind, Times};
 pub use error::{Error, Result};
 pub use file::within;
+pub(crate) use guests::is_missing_name;
 pub use source::Source;
 pub use tree::{Appearance, DirEntry, ROOT, Statfs, View};

@@ -3,7 +3,8 @@
 use super::attributes::{Attributes, Kind, Times};
 use super::guests::{Guests, Owners};
 use super::{Error, Result, Source, file};
-use crate::disk::{Disk, Part, Slice};
+use crate::disk::{Disk, Origin, Part, Slice};
+use crate::guestfs::Facts;
 use nix::fcntl::OFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -328,6 +329,24 @@ impl View {
         }
         let disk = self.disk(inode).ok()?;
         disk.parts(offset, len.min(disk.size().checked_sub(offset)?))
+    }
+
+    /// Where the bytes of a file from `offset` on come from, and for how many bytes, at most `len`: equal origins have
+    /// equal bytes, also in different views. The range lies within the file. `None` says nothing of the bytes.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn origin(&self, inode: u64, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+        match self.guests.origin(inode, offset, len) {
+            Some(origin) => origin,
+            None => Ok(self.disk(inode)?.origin(offset, len)?),
+        }
+    }
+
+    /// The guest's file system that an inode is in: what it reports of itself, and the disk or volume that it lies on.
+    #[must_use]
+    pub fn file_system(&self, inode: u64) -> Option<(&Facts, &dyn Disk)> {
+        self.guests.file_system(inode)
     }
 
     /// Where the next data of a file, or else its next hole, begins, at `offset` or after it. The end is a hole.

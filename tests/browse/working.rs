@@ -55,6 +55,27 @@ fn copies_out_what_cp_copies() {
     terminal.assert_ended(0);
 }
 
+#[test]
+fn compares_states_and_shows_the_history_of_a_file() {
+    needs!(has_tmux(), "tmux");
+    let fixture = Fixture::registry();
+    let terminal = in_volume(&fixture);
+    terminal.press(&["d"]);
+    terminal.wait_for("is the first state");
+    // The snapshot before it.
+    terminal.press(&["Tab", "Left", "Left", "Left", "Left", "Left"]);
+    terminal.wait_for("Snapshot  Clean install");
+    terminal.press(&["d"]);
+    let screen = terminal.wait_for("With tools -> Clean install");
+    let mut program = fixture.program();
+    let expected = program.args(["diff", "--vm", "alpine tree", "With tools", "Clean install"]).output().unwrap();
+    let expected = String::from_utf8(expected.stdout).unwrap();
+    let first = expected.lines().next().unwrap_or("They do not differ");
+    assert!(screen.contains(first.split_whitespace().next_back().unwrap()), "{expected}\n{screen}");
+    terminal.press(&["Escape", "q"]);
+    terminal.assert_ended(0);
+}
+
 /// Unmounts whatever a test that failed has left.
 struct Point(std::path::PathBuf);
 

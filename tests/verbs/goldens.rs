@@ -44,7 +44,7 @@ fn every_verb_prints_what_its_golden_says() {
 fn a_verb_is_one_only_as_the_first_word_and_each_has_help() {
     let program = || Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
     let help = text(&program().arg("--help").output().unwrap().stdout);
-    for verb in ["ls", "cat", "cp", "find", "stat", "hash"] {
+    for verb in ["ls", "cat", "cp", "diff", "find", "hash", "history", "stat"] {
         assert!(help.contains(&format!("\n  {verb} ")), "{verb} is missing in {help}");
         let own = program().args([verb, "--help"]).output().unwrap();
         assert!(own.status.success() && text(&own.stdout).contains(&format!("vboximg-mount {verb}")), "{own:?}");

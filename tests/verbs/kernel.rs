@@ -3,11 +3,11 @@
 use crate::mounted::Mounted;
 use crate::support::sh;
 use crate::tree::{Walk, assert_same, kernel};
-use crate::{output_of, without_fuse};
+use crate::{ALONE, output_of, without_fuse};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 /// Without what no copy can have: the time of the last change.
 fn copied(walk: Walk) -> Walk {
@@ -21,10 +21,6 @@ fn shell(mounted: &Mounted, script: &str) -> String {
     let command = command.args(["-euc", script]).current_dir(mounted.path("m")).env("LC_ALL", "C").env("TZ", "UTC");
     output_of(&command.output().unwrap())
 }
-
-/// One test at a time: what another one runs without FUSE has the mounts of this one in its mount namespace, where they
-/// stay mounted after `umount` here.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn check(mkfs: &str, size: &str) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,11 +4,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod copying;
+mod diffing;
 mod goldens;
 mod kernel;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
 mod mounted;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
@@ -17,9 +19,14 @@ mod tree;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 /// The disk of "alpine tree" as it is now: a FAT and an ext file system.
 const LEAF: &str = "6ae26a8c-9c16-432b-a7e4-20863223d4e6";
+
+/// One test at a time: what another one runs without FUSE has the mounts of this one in its mount namespace, where they
+/// stay mounted after `umount` here.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

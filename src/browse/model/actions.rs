@@ -5,6 +5,8 @@ use super::Purpose;
 use super::message::{Copying, Job, Mount};
 use super::popup::{AtPath, Popup, Question, Then};
 use super::tree::{Item, NodeId};
+use crate::browse::content::shown_path;
+use crate::open::Which;
 use crate::view::Kind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ impl App {
         if !matches!(entry.kind, Kind::File | Kind::Symlink) {
             return self.say("Only files can be viewed".to_owned(), false);
         }
-        let path = crate::browse::content::shown_path(&listing.path.join(&entry.name));
+        let path = shown_path(&listing.path.join(&entry.name));
         let size = entry.attributes().map_or(0, |seen| seen.size);
         self.view(file, path, size);
     }
@@ -109,6 +111,67 @@ impl App {
         };
         let title = format!("Images of {}", self.tree.node(id).label);
         self.start_job(Job::Locks(title, paths), "Looking for who uses the images".to_owned(), Purpose::Report);
+    }
+
+    /// The state that is selected, how it is opened, and what is selected in it.
+    fn selected_state(&self) -> Option<(String, Which, PathBuf)> {
+        let id = self.tree.selected()?;
+        let of_machine = |id: NodeId| {
+            let registry = self.registry.as_ref()?;
+            let Item::State(at, snapshot) = self.tree.node(id).item else { return None };
+            let entry = registry.machines.get(at)?;
+            let snapshot =
+                snapshot.and_then(|at| Some(entry.machine.as_ref().ok()?.snapshots.get(at)?.uuid.to_string()));
+            let machine = Some(entry.path.to_string_lossy().into_owned());
+            Some(Which { machine, snapshot, ..Which::default() })
+        };
+        let state = self.tree.lineage(id).find_map(|id| Some((id, of_machine(id)?)));
+        let name = |id: NodeId| self.tree.node(id).label.clone();
+        match (self.tree.disk_of(id), state) {
+            (Some((disk_id, disk)), state) if disk.nothing.is_none() => {
+                let name = state.map_or_else(|| name(disk_id), |(id, _)| name(id));
+                let path = self.selected_path().map(|(_, path)| path).filter(|_| id != disk_id);
+                Some((name, disk.which.clone(), path.unwrap_or_default()))
+            }
+            (None, Some((id, which))) => Some((name(id), which, PathBuf::new())),
+            _ => None,
+        }
+    }
+
+    /// Marks the selected state, or compares it with the one that was marked.
+    pub(super) fn compare(&mut self) {
+        let Some((name, new, path)) = self.selected_state() else {
+            return self
+                .say("Select a snapshot, the current state, or something in it, to compare it".to_owned(), false);
+        };
+        let Some((first, old)) = self.marked.take() else {
+            self.say(format!("{name} is the first state; select another and press d again"), false);
+            self.marked = Some((name, new));
+            return;
+        };
+        if old.machine == new.machine && old.snapshot == new.snapshot && old.image == new.image {
+            return self.say("This is the same state; select another".to_owned(), false);
+        }
+        // Where one names a disk of the machine, the same is meant in the other.
+        let disk = new.disk.clone().or_else(|| old.disk.clone());
+        let (old, new) = match (&old.machine, &new.machine) {
+            (Some(_), Some(_)) => (Which { disk: disk.clone(), ..old }, Which { disk, ..new }),
+            _ => (old, new),
+        };
+        let at = if path.as_os_str().is_empty() { String::new() } else { format!(": {}", shown_path(&path)) };
+        let title = format!("{first} -> {name}{at}");
+        self.start_job(Job::Diff(title, old, new, path), "Comparing".to_owned(), Purpose::Report);
+    }
+
+    /// Shows what became of the selected file from snapshot to snapshot.
+    pub(super) fn history(&mut self) {
+        let found =
+            self.selected_state().filter(|(_, which, path)| which.machine.is_some() && !path.as_os_str().is_empty());
+        let Some((_, which, path)) = found else {
+            return self.say("Select a file or directory of a machine's disk to see its history".to_owned(), false);
+        };
+        let title = format!("History of {}", shown_path(&path));
+        self.start_job(Job::History(title, which, path), "Looking into the snapshots".to_owned(), Purpose::Report);
     }
 
     /// Copies the path or UUID of what is selected, or the file of the host that it is in.

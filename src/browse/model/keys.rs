@@ -13,7 +13,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::path::PathBuf;
 
 /// The keys, as the help shows them.
-pub(crate) const HELP: [(&str, &str); 25] = [
+pub(crate) const HELP: [(&str, &str); 27] = [
     ("Up Down, k j", "line up or down; PgUp PgDn Home End"),
     ("Right l", "open, or go into what is open"),
     ("Left h, Backspace", "close, or go to what is above"),
@@ -29,6 +29,8 @@ pub(crate) const HELP: [(&str, &str); 25] = [
     ("g", "mount it with its file systems"),
     ("u", "unmount what was mounted here"),
     ("i", "the chain of images, and who uses them"),
+    ("d", "compare: press it at one state, then at another"),
+    ("H", "the history of a file through the snapshots"),
     ("y", "copy the path, of machines and states the UUID"),
     ("Y", "copy the path of the image or settings file"),
     ("r", "read the settings again"),
@@ -264,6 +266,8 @@ impl App {
             KeyCode::Char('g') => self.ask_mount(true),
             KeyCode::Char('u') => self.ask_unmount(),
             KeyCode::Char('i') => self.locks(),
+            KeyCode::Char('d') => self.compare(),
+            KeyCode::Char('H') => self.history(),
             KeyCode::Char('y') => self.yank(false),
             KeyCode::Char('Y') => self.yank(true),
             KeyCode::Char('r') if self.start.image.is_none() && !self.has_job(Purpose::Registry) => {

@@ -138,6 +138,8 @@ pub(crate) struct App {
     unlocking: Option<(PathBuf, String)>,
     /// The keys of the encrypted machines that are open, by their settings files.
     unlocked: HashMap<PathBuf, String>,
+    /// The state that the next one is compared with: what it is called, and how it is opened.
+    pub(crate) marked: Option<(String, Which)>,
     /// What is being mounted and unmounted.
     mounting: Vec<(JobId, Mounted)>,
     /// The line in which a filter is typed.
@@ -181,6 +183,7 @@ impl App {
             wrong_key: None,
             unlocking: None,
             unlocked: HashMap::new(),
+            marked: None,
             mounting: Vec::new(),
             filter: None,
             jobs: Vec::new(),

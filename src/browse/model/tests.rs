@@ -333,3 +333,40 @@ fn a_registry_that_cannot_be_read_is_said_with_its_whole_text() {
     scene.press("q");
     assert!(matches!(scene.effects.last(), Some(Effect::Quit)));
 }
+
+#[test]
+fn two_states_are_picked_to_compare() {
+    let mut scene = scene().in_volume();
+    scene.press("d<Left><Left><Left><Left><Up>");
+    assert_eq!(scene.selected(), "Tools");
+    scene.press("d");
+    let job = scene.job(|job| matches!(job, Job::Diff(..)));
+    let (title, old, new) = scene
+        .effects
+        .iter()
+        .find_map(|effect| match effect {
+            Effect::Start(_, Job::Diff(title, old, new, _)) => Some((title.clone(), old.clone(), new.clone())),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(title, "Current state (changed) -> Tools");
+    assert_eq!((old.snapshot, old.disk.as_deref()), (None, Some("SATA-0-0")));
+    assert_eq!(new.snapshot.as_deref(), Some("00000000-0000-0000-0000-0000000000a2"));
+    assert_eq!(new.disk.as_deref(), Some("SATA-0-0"), "the same disk of both");
+    scene.said(job, Event::Report(title, vec!["M fs0/etc".to_owned()]));
+    assert!(matches!(&scene.app.popup, Some(Popup::Text { lines, .. }) if lines == &["M fs0/etc"]));
+}
+
+#[test]
+fn the_history_is_of_a_file_of_a_machine() {
+    let mut scene = scene();
+    scene.press("H");
+    assert!(scene.app.notice.is_some());
+    let mut scene = scene.in_volume();
+    scene.press("<Tab><End>H");
+    let path = scene.effects.iter().find_map(|effect| match effect {
+        Effect::Start(_, Job::History(_, _, path)) => Some(path.clone()),
+        _ => None,
+    });
+    assert_eq!(path, Some(PathBuf::from("fs0/日本語のファイル")));
+}

@@ -1,6 +1,7 @@
 //! The work that takes time. Each job is a thread, which says what it has on the channel of messages and looks whether it
 //! is to stop; a job that waits for a file system that is gone keeps nobody else from working.
 
+mod comparing;
 mod copying;
 mod files;
 mod images;
@@ -118,6 +119,8 @@ fn run(tools: &Tools, job: Job, teller: &Teller) {
         Job::Media(registry, ids) => Event::Media(images::media(tools, &registry, &ids)),
         Job::Open(which) => Event::Opened(images::open(tools, &which).map(Arc::new).map_err(|e| tools.failure(&e))),
         Job::Locks(title, paths) => Event::Report(title, images::locks(tools, &paths)),
+        Job::Diff(title, old, new, path) => Event::Report(title, comparing::diff(tools, &old, &new, &path, teller)),
+        Job::History(title, which, path) => Event::Report(title, comparing::history(tools, &which, &path, teller)),
         Job::List(opened, inode) => Event::Listed(files::list(&opened, inode, teller)),
         Job::Preview(file) => Event::Preview(files::preview(&file)),
         Job::Text(file) => Event::Text(files::text(&file, teller)),

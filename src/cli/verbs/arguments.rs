@@ -1,6 +1,8 @@
 //! The verbs and their options as clap types. A verb is one only as the first word, so that what the other command line
 //! takes stays as it was.
 
+use super::diff::DiffArguments;
+use super::history::HistoryArguments;
 use super::values;
 use crate::cli::which::WhichDisk;
 use crate::verbs::SizeTest;
@@ -99,6 +101,13 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Show what changed between two states of a disk: which files, or which ranges of bytes
+    #[command(after_help = super::diff::STATES,
+              override_usage = "vboximg-mount diff [OPTIONS] [--vm <MACHINE>] <OLD> [NEW] [PATH]")]
+    Diff(DiffArguments),
+    /// Show what became of a file from snapshot to snapshot of a machine
+    #[command(after_help = PATHS, override_usage = "vboximg-mount history [OPTIONS] --vm <MACHINE> <PATH>")]
+    History(HistoryArguments),
     /// Show the attributes of files
     #[command(after_help = PATHS)]
     Stat {
@@ -145,6 +154,8 @@ pub(super) struct Common {
 impl Verb {
     pub(super) fn common(&self) -> &Common {
         match self {
+            Self::Diff(arguments) => &arguments.common,
+            Self::History(arguments) => &arguments.common,
             Self::Ls { common, .. }
             | Self::Cat { common, .. }
             | Self::Cp { common, .. }
@@ -155,6 +166,22 @@ impl Verb {
         }
     }
 
+    /// What is wrong with the words together.
+    fn mistake(&self) -> Option<(ErrorKind, &'static str)> {
+        let which = &self.common().which;
+        if let Self::Diff(arguments) = self {
+            let of_states = which
+                .is_of_state()
+                .then_some((ErrorKind::ArgumentConflict, "OLD and NEW name the states; leave --snapshot and --at out"));
+            return of_states.or_else(|| Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
+        }
+        if let (Self::History(_), None) = (self, &which.vm) {
+            return Some((ErrorKind::MissingRequiredArgument, "which machine? Give it with --vm"));
+        }
+        let is_named = which.image.is_some() || which.vm.is_some() || matches!(self, Self::Browse { .. });
+        (!is_named).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
+    }
+
     /// The paths of the view; the top where none are given.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let paths: &[PathBuf] = match self {
@@ -163,7 +190,8 @@ impl Verb {
             | Self::Find { paths, .. }
             | Self::Stat { paths, .. }
             | Self::Hash { paths, .. } => paths,
-            Self::Browse { .. } => &[],
+            // They open what they need by themselves.
+            Self::Diff(_) | Self::History(_) | Self::Browse { .. } => &[],
             Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
         };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }
@@ -171,7 +199,7 @@ impl Verb {
 }
 
 /// A path without what stands for the top: `/`, `.` and `./`.
-fn from_top(path: &std::path::Path) -> PathBuf {
+pub(super) fn from_top(path: &std::path::Path) -> PathBuf {
     use std::path::Component;
     let mut parts = path.components();
     while matches!(parts.clone().next(), Some(Component::RootDir | Component::CurDir)) {
@@ -197,16 +225,11 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         _ => word.clone(),
     };
     let line = VerbLine::try_parse_from(words.iter().map(modern))?;
-    let which = &line.verb.common().which;
-    let is_optional = matches!(line.verb, Verb::Browse { .. });
-    if !is_optional && which.image.is_none() && which.vm.is_none() {
-        let message = "which disk? Give it with --image or --vm";
+    if let Some((kind, message)) = line.verb.mistake() {
         let mut command = VerbLine::command();
         command.build();
         let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
-        return Err(own
-            .map_or_else(VerbLine::command, |own| own.clone())
-            .error(ErrorKind::MissingRequiredArgument, message));
+        return Err(own.map_or_else(VerbLine::command, |own| own.clone()).error(kind, message));
     }
     Ok(line)
 }

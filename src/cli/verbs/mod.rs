@@ -3,7 +3,10 @@
 mod arguments;
 mod browse;
 mod cp;
+mod diff;
+mod history;
 mod opened;
+mod states;
 mod values;
 
 pub(super) use arguments::{VerbLine, begins_with_verb};
@@ -35,19 +38,46 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
     terminal::start_log(if common.verbose { Verbosity::Verbose } else { Verbosity::Little });
     let paths = line.verb.paths();
     let mut failures = Failures::default();
-    let done = opened::view(common, &paths).and_then(|opened| act(&line.verb, &opened.view, &paths, &mut failures));
-    match done {
-        Err(Error::Verb(e)) if e.is_broken_pipe() => {}
+    let done = match &line.verb {
+        Verb::Diff(arguments) => diff::run(arguments, &mut failures),
+        Verb::History(arguments) => history::run(arguments, &mut failures),
+        verb => opened::view(common, &paths)
+            .and_then(|opened| act(verb, &opened.view, &paths, &mut failures))
+            .map(|()| Outcome::default()),
+    };
+    let outcome = match done {
+        Err(Error::Verb(e)) if e.is_broken_pipe() => Outcome::default(),
         Err(e) => {
             failures.add(&e, e.kind());
+            Outcome::default()
         }
-        Ok(()) => {}
-    }
+        Ok(outcome) => outcome,
+    };
     if let Some(signal) = failures.signal {
         // Whoever started this is to see what ended it. Nothing is open or locked any more.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
-    failures.first.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
+    exit_code(&line.verb, failures.first, outcome)
+}
+
+/// What a verb ended with.
+#[derive(Default)]
+struct Outcome {
+    /// Whether it found differences.
+    differ: bool,
+}
+
+/// The exit code. Of `diff --exit-code`, 1 is for differences, as diff(1) has it, and nothing else.
+fn exit_code(verb: &Verb, failed: Option<ErrorKind>, outcome: Outcome) -> ExitCode {
+    let code = failed.map_or(0, ErrorKind::exit_code);
+    match verb {
+        Verb::Diff(arguments) if arguments.exit_code => match code {
+            0 => u8::from(outcome.differ).into(),
+            1 => 2.into(),
+            other => other.into(),
+        },
+        _ => code.into(),
+    }
 }
 
 /// What went wrong with single files.
@@ -75,7 +105,7 @@ fn act(verb: &Verb, view: &View, paths: &[PathBuf], failures: &mut Failures) -> 
     let report = &mut |error: verbs::Error| failures.add(&error, error.kind());
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match verb {
-        Verb::Cp { .. } | Verb::Browse { .. } => Ok(()),
+        Verb::Cp { .. } | Verb::Diff(_) | Verb::History(_) | Verb::Browse { .. } => Ok(()),
         Verb::Ls { long, recursive, all, json, .. } => {
             let width = on_terminal.then(|| terminal::style().width.unwrap_or(80));
             let form = Form { long: *long, recursive: *recursive, all: *all, json: *json, width };
