@@ -71,8 +71,10 @@
 // * `diff`: what differs between two states of a disk
 // * `verbs`: listing, reading, finding, hashing and comparing the files of a view
 // * `copy`: copying them to the host
+// * `browse`: the full-screen browser
 // * `face`: what other programs use of the library
 // * `cli`: the command line
+mod browse;
 mod check;
 mod cli;
 mod copy;

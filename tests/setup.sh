@@ -36,6 +36,7 @@ packages=(
   reiserfsprogs  # mkreiserfs
   rsync          # compares trees
   squashfs-tools # mksquashfs, unsquashfs
+  tmux           # a terminal for the browser
   udftools       # mkudffs
   util-linux     # losetup, setpriv
   wimtools       # compresses as Windows does

@@ -1,7 +1,7 @@
 //! The error of the program: what could not be opened, listed or mounted.
 
 use crate::error_kind::ErrorKind;
-use crate::{copy, listing, mount, open, registry, verbs};
+use crate::{browse, copy, listing, mount, open, registry, verbs};
 
 /// Any failure of the program.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub(super) enum Error {
     /// A verb as a whole.
     #[error(transparent)]
     Verb(Box<verbs::Error>),
+    /// The browser as a whole.
+    #[error(transparent)]
+    Browse(#[from] browse::Error),
     /// Copying as a whole.
     #[error(transparent)]
     Copy(Box<copy::Error>),
@@ -31,6 +34,7 @@ impl Error {
             Self::Listing(e) => e.kind(),
             Self::Mount(e) => e.kind(),
             Self::Verb(e) => e.kind(),
+            Self::Browse(e) => e.kind(),
             Self::Copy(e) => e.kind(),
         }
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 /// Names a password file when no option does.
 const VARIABLE: &str = "VBOXIMG_PASSWORD_FILE";
 
-/// The password files of the options or else of the environment, and a prompt where there is a terminal.
-pub(super) fn sources(which: &WhichDisk) -> Passwords {
+/// The password files of the options or else of the environment.
+pub(super) fn files(which: &WhichDisk) -> Vec<PasswordFile> {
     let mut files = which.password_files.clone();
     if files.is_empty()
         && let Ok(file) = std::env::var(VARIABLE)
@@ -26,6 +26,12 @@ pub(super) fn sources(which: &WhichDisk) -> Passwords {
     if !files.is_empty() {
         keep_out_of_dumps();
     }
+    files
+}
+
+/// These files, and a prompt where there is a terminal.
+pub(super) fn sources(which: &WhichDisk) -> Passwords {
+    let files = files(which);
     let ask = prompt::is_possible().then(|| -> Prompt {
         Box::new(|what, key_id| {
             keep_out_of_dumps();
@@ -36,7 +42,7 @@ pub(super) fn sources(which: &WhichDisk) -> Passwords {
 }
 
 /// Lets the kernel write no core of this process, in which passwords and keys would be.
-fn keep_out_of_dumps() {
+pub(super) fn keep_out_of_dumps() {
     #[cfg(target_os = "linux")]
     if let Err(e) = nix::sys::prctl::set_dumpable(false) {
         log::debug!("A crash of this process would leave a core: {e}");

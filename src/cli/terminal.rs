@@ -58,3 +58,8 @@ pub(super) fn report(error: &dyn std::error::Error) {
     // Nowhere to say that standard error is closed.
     let _ = writeln!(io::stderr(), "{NAME}: error: {}", crate::error_kind::message(error));
 }
+
+/// Says something that is no error.
+pub(super) fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stderr(), "{NAME}: {text}")
+}

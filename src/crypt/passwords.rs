@@ -105,6 +105,11 @@ impl Passwords {
         Ok(password)
     }
 
+    /// Forgets what the prompt was answered for a key, so that it is asked again. Whether there was an answer.
+    pub fn forget(&self, key_id: &str) -> bool {
+        lock(&self.asked).remove(key_id).is_some()
+    }
+
     fn ask(&self, what: &str, key_id: &str) -> Result<Key> {
         // Held while somebody is asked, so that two questions never meet on the terminal.
         let mut asked = lock(&self.asked);

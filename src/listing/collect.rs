@@ -3,7 +3,7 @@
 use super::Result;
 use super::examine::{self, Examine};
 use super::media_list::MediaList;
-use super::report::{AttachmentReport, MachineReport, MachineState, Report, SnapshotReport};
+use super::report::{AttachmentReport, MachineReport, MachineState, MediumReport, Report, SnapshotReport};
 use super::tree::{Forest, Tree, Uses};
 use crate::error_kind;
 use crate::lock::Prober;
@@ -23,6 +23,16 @@ use uuid::Uuid;
 /// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
 pub fn collect(registry: &Registry, wanted: Option<&str>, prober: &Prober, allowed: &Allowed) -> Result<Report> {
     collect_with(registry, wanted, &|media| examine::all(media, prober, allowed))
+}
+
+/// What is known of some media, in their order. Their image files are opened as for [`collect`].
+#[must_use]
+pub fn collect_media(registry: &Registry, ids: &[MediumId], prober: &Prober, allowed: &Allowed) -> Vec<MediumReport> {
+    let mut media = MediaList::new(registry);
+    for id in ids {
+        media.add(*id);
+    }
+    media.finish(&Forest::new(registry), &|media| examine::all(media, prober, allowed))
 }
 
 /// As [`collect`], with the facts about media from `examine`.

@@ -25,7 +25,7 @@ mod text;
 mod tree;
 mod wide;
 
-pub use collect::collect;
+pub use collect::{collect, collect_media};
 pub use error::{Error, Result};
 pub(crate) use grid::Columns;
 pub(crate) use json::write_json_line;
@@ -33,7 +33,7 @@ pub use json::{write_json, write_json_array};
 pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
-pub(crate) use text::{printable, scaled, shown, width};
+pub(crate) use text::{fit, printable, scaled, shown, width, wrap};
 
 use std::io::Write;
 

@@ -172,7 +172,7 @@ pub struct MediumReport {
     pub used_by: Vec<UseReport>,
     /// Whether another listed medium has the same UUID, so that only the path distinguishes them.
     #[serde(skip)]
-    pub(super) is_copy: bool,
+    pub(crate) is_copy: bool,
 }
 
 /// The state of a medium, in upstream's words.

@@ -36,6 +36,21 @@ pub use ranges::diff_ranges;
 pub use stat::stat;
 
 pub(crate) use crate::listing::shown;
+pub(crate) use text::mode;
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+/// A name as a terminal may show it, with bytes that are no UTF-8 as `\xFF`.
+pub(crate) fn harmless(name: &[u8]) -> Cow<'_, [u8]> {
+    text::name(name, true)
+}
+
+/// A time to the minute, in UTC: `2024-01-31 12:34`.
+pub(crate) fn minute(time: SystemTime) -> String {
+    let time::Moment { date, minute, .. } = time::moment(time);
+    format!("{date} {minute}")
+}
 
 /// Hears of what is wrong with single files.
 pub type Report<'a> = &'a mut dyn FnMut(Error);

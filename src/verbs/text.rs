@@ -46,7 +46,7 @@ pub(super) fn letter(kind: Kind) -> char {
 }
 
 /// Kind and mode as ls(1) has them: `drwxr-xr-t`.
-pub(super) fn mode(attributes: &Attributes) -> String {
+pub(crate) fn mode(attributes: &Attributes) -> String {
     let mode = attributes.mode;
     let mut text = String::from(letter(attributes.kind));
     for (shift, special, set) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {

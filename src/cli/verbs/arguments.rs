@@ -146,6 +146,11 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Browse machines, snapshots, disks and files on the full screen; ? there shows the keys
+    Browse {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Print the SHA-256 of files, as sha256sum does
     #[command(after_help = PATHS)]
     Hash {
@@ -184,6 +189,7 @@ impl Verb {
             | Self::Cp { common, .. }
             | Self::Find { common, .. }
             | Self::Stat { common, .. }
+            | Self::Browse { common }
             | Self::Hash { common, .. } => common,
         }
     }
@@ -192,10 +198,9 @@ impl Verb {
     fn mistake(&self) -> Option<(ErrorKind, &'static str)> {
         let which = &self.common().which;
         if let Self::Diff(arguments) = self {
-            let of_states = which.is_of_state().then_some((
-                ErrorKind::ArgumentConflict,
-                "OLD and NEW name the states; leave --snapshot and --at out",
-            ));
+            let of_states = which
+                .is_of_state()
+                .then_some((ErrorKind::ArgumentConflict, "OLD and NEW name the states; leave --snapshot and --at out"));
             return of_states.or_else(|| Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
         }
         if let (Self::History(_), None) = (self, &which.vm) {
@@ -205,7 +210,8 @@ impl Verb {
         if let (Self::Map { .. }, true) = (self, is_spec) {
             return Some((ErrorKind::ArgumentConflict, "map does not follow chain specs; name the image itself"));
         }
-        (!which.is_named()).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
+        let is_named = which.is_named() || matches!(self, Self::Browse { .. });
+        (!is_named).then_some((ErrorKind::MissingRequiredArgument, "which disk? Give it with --image or --vm"))
     }
 
     /// The paths of the view; the top where none are given.
@@ -222,7 +228,7 @@ impl Verb {
             | Self::Stat { paths, .. }
             | Self::Hash { paths, .. } => paths,
             // They open what they need by themselves.
-            Self::Check { .. } | Self::Diff(_) | Self::History(_) => &[],
+            Self::Browse { .. } | Self::Check { .. } | Self::Diff(_) | Self::History(_) => &[],
             Self::Cp { words, .. } => words.split_last().map_or(&[], |(_, paths)| paths),
         };
         if paths.is_empty() { vec![PathBuf::new()] } else { paths.iter().map(|path| from_top(path)).collect() }

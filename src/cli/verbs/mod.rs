@@ -1,6 +1,7 @@
 //! The verbs: what is done with the files of a disk without mounting it.
 
 mod arguments;
+mod browse;
 mod check;
 mod cp;
 mod diff;
@@ -33,6 +34,9 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
         Err(e) => return super::explain(&e),
     };
     let common = line.verb.common();
+    if let Verb::Browse { common } = &line.verb {
+        return browse::run(common);
+    }
     terminal::start_log(if common.verbose { Verbosity::Verbose } else { Verbosity::Little });
     let paths = line.verb.paths();
     let mut failures = Failures::default();
@@ -105,7 +109,7 @@ fn act(verb: &Verb, opened: &Opened, paths: &[PathBuf], failures: &mut Failures)
     let report = &mut |error: verbs::Error| failures.add(&error, error.kind());
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match verb {
-        Verb::Check { .. } | Verb::Cp { .. } | Verb::Diff(_) | Verb::History(_) => Ok(()),
+        Verb::Browse { .. } | Verb::Check { .. } | Verb::Cp { .. } | Verb::Diff(_) | Verb::History(_) => Ok(()),
         Verb::Ls { long, recursive, all, json, .. } => {
             let width = on_terminal.then(|| terminal::style().width.unwrap_or(80));
             let form = Form { long: *long, recursive: *recursive, all: *all, json: *json, width };

@@ -1,0 +1,112 @@
+//! Whole screens of the main paths, compared with the texts in `tests/golden/browse`. Run with `UPDATE_GOLDEN=1` to
+//! rewrite them, and review the difference.
+
+use crate::common::Fixture;
+use crate::support::needs;
+use crate::terminal::{Terminal, has_tmux};
+use std::path::Path;
+
+/// Compares a screen with its golden file, in which the directory of the registry has a name of the same length.
+fn golden(name: &str, fixture: &Fixture, screen: &str) {
+    let root = fixture.root().to_str().unwrap();
+    let text = screen.replace(root, &format!("{:@<width$}", "/@ROOT", width = root.len()));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/browse").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == expected, "{} differs from\n{text}", path.display());
+}
+
+/// Goes to the disk of a snapshot and opens it.
+fn open_snapshot(terminal: &Terminal) {
+    terminal.wait_for("alpine tree");
+    terminal.press(&["Enter", "Down", "Down", "Enter", "Down", "Enter"]);
+    terminal.wait_for("vol1 ext4");
+    terminal.press(&["Down", "Down"]);
+    terminal.wait_for("lost+found/");
+}
+
+/// Goes on to a file of its second volume.
+fn to_file(terminal: &Terminal) {
+    open_snapshot(terminal);
+    terminal.press(&["Tab", "Down", "Enter"]);
+    terminal.wait_for("user/");
+    terminal.press(&["Enter"]);
+    terminal.wait_for("hello.txt");
+    terminal.write("/hello");
+    terminal.press(&["Enter"]);
+    terminal.wait_for("hello from the guest");
+}
+
+#[test]
+fn the_main_paths_look_as_recorded() {
+    needs!(has_tmux(), "tmux");
+    for (columns, rows) in [(80, 24), (160, 50)] {
+        let fixture = Fixture::registry();
+        let name = |what: &str| format!("tmux-{columns}x{rows}-{what}.txt");
+        let plain = Terminal::new((columns, rows), &fixture.home(), &[("NO_COLOR", "1")], &[]);
+        plain.wait_for("Linux_64");
+        golden(&name("machines"), &fixture, &plain.wait_for_rest());
+        open_snapshot(&plain);
+        plain.press(&["Up", "Up"]);
+        plain.wait_for("16.0M");
+        golden(&name("disk"), &fixture, &plain.wait_for_rest());
+        plain.press(&["Down", "Down"]);
+        golden(&name("volume"), &fixture, &plain.wait_for_rest());
+        drop(plain);
+        for (look, variables) in [("plain", &[("NO_COLOR", "1")][..]), ("color", &[])] {
+            let terminal = Terminal::new((columns, rows), &fixture.home(), variables, &[]);
+            to_file(&terminal);
+            terminal.wait_for_rest();
+            let screen = terminal.colored();
+            let has_colors = screen.contains("\x1b[36m") || screen.contains("\x1b[1m\x1b[36m");
+            assert_eq!(has_colors, look == "color", "{screen}");
+            golden(&name(&format!("file-{look}")), &fixture, &screen);
+            terminal.press(&["v"]);
+            golden(&name(&format!("view-{look}")), &fixture, &terminal.wait_for("UTF-8 1/1"));
+        }
+    }
+}
+
+#[test]
+fn a_resize_draws_everything_anew() {
+    needs!(has_tmux(), "tmux");
+    let fixture = Fixture::registry();
+    let terminal = Terminal::new((100, 30), &fixture.home(), &[("NO_COLOR", "1")], &[]);
+    open_snapshot(&terminal);
+    terminal.resize(160, 50);
+    terminal.wait_until("all rows are used", |screen| screen.trim_end().lines().count() == 50);
+    golden("tmux-160x50-volume.txt", &fixture, &terminal.wait_for_rest());
+    terminal.resize(30, 8);
+    terminal.wait_for("Too small");
+    terminal.resize(80, 24);
+    terminal.wait_for("lost+found/");
+    golden("tmux-80x24-volume.txt", &fixture, &terminal.wait_for_rest());
+}
+
+#[test]
+fn what_is_wrong_with_a_machine_is_seen_at_it() {
+    needs!(has_tmux(), "tmux");
+    let fixture = Fixture::registry();
+    let terminal = Terminal::new((160, 50), &fixture.home(), &[("NO_COLOR", "1")], &["--vm", "lost disk"]);
+    let screen = terminal.wait_for("No such file or directory");
+    assert!(screen.contains("lost disk !"), "{screen}");
+    terminal.press(&["Down", "Down", "Enter"]);
+    let screen = terminal.wait_for("gone.vdi !");
+    assert!(screen.contains("no access"), "{screen}");
+    terminal.press(&["End"]);
+    terminal.wait_for("lost vm.vbox");
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_said_whole() {
+    needs!(has_tmux(), "tmux");
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::write(directory.path().join("VirtualBox.xml"), "<VirtualBox xmlns=\"x\"><Global></VirtualBox>").unwrap();
+    let terminal = Terminal::new((100, 30), directory.path(), &[], &[]);
+    let screen = terminal.wait_for("--settings");
+    assert!(screen.contains("VirtualBox.xml"), "{screen}");
+    terminal.press(&["q"]);
+    terminal.assert_ended(0);
+}
