@@ -46,6 +46,8 @@ fn medium(uuid: u128, path: &str, parent: Option<usize>, children: &[usize]) -> 
         parent: parent.map(MediumId),
         children: children.iter().copied().map(MediumId).collect(),
         registered_in: Path::new("/vms/VirtualBox.xml").into(),
+        named_in: None,
+        problem: None,
     }
 }
 
@@ -114,7 +116,8 @@ pub(super) fn many(machines: usize) -> Arc<Registry> {
 /// A disk with an ext4 volume whose root is the root of the view.
 pub(super) fn opened() -> Arc<Opened> {
     let disk = Arc::new(MemoryDisk::new(vec![0; 4096]));
-    let source = Source { disk, volumes: Vec::new(), image: "/".into(), guests: Vec::new(), stored: 0 };
+    let source =
+        Source { disk, volumes: Vec::new(), image: "/".into(), guests: Vec::new(), only_guests: false, stored: 0 };
     let volume = Volume {
         index: 0,
         linux_number: 1,

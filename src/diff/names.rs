@@ -105,7 +105,8 @@ mod tests {
         let image = tempfile::NamedTempFile::new().unwrap();
         let disk = Arc::new(MemoryDisk::new(vec![0; 4096]));
         let volumes = (0..12).map(|index| Volume { index, ..Volume::whole(&*disk) }).collect();
-        let source = Source { disk, volumes, image: image.path().into(), guests: Vec::new(), stored: 0 };
+        let source =
+            Source { disk, volumes, image: image.path().into(), guests: Vec::new(), only_guests: false, stored: 0 };
         let view = View::new(source, Appearance::default()).unwrap();
         let sorted = |limit| {
             let mut names = SortedNames::in_portions(&view, ROOT, limit).unwrap();
