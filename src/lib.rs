@@ -34,7 +34,7 @@
 //! // What was attached to a machine when a snapshot of it was taken.
 //! let which = Which {
 //!     machine: Some("alpine tree".to_owned()),
-//!     snapshot: Some("installed".to_owned()),
+//!     snapshot: Some("Clean install".to_owned()),
 //!     ..Which::default()
 //! };
 //! for disk in registry.open(&which)? {
@@ -44,7 +44,7 @@
 //!     for fs in view.file_systems()?.iter().filter(|fs| fs.type_name() == "ext4") {
 //!         let mut name = String::new();
 //!         fs.open("/etc/hostname")?.read_to_string(&mut name)?;
-//!         assert_eq!(name, "localhost\n");
+//!         assert_eq!(name, "lab\n");
 //!     }
 //! }
 //! # Ok(())

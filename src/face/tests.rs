@@ -63,7 +63,7 @@ fn parents_are_those_of_the_registry() {
 #[test]
 fn files_of_a_guest_are_read_by_its_own_paths() {
     let (_fixture, registry) = fixture();
-    let disk = registry.open(&snapshot("alpine tree", "installed")).unwrap().remove(0);
+    let disk = registry.open(&snapshot("alpine tree", "Clean install")).unwrap().remove(0);
     let view = View::new(disk).unwrap();
     let systems = view.file_systems().unwrap();
     let ext = systems.iter().find(|fs| fs.type_name() == "ext4").unwrap();
