@@ -5,8 +5,11 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod copying;
+mod corrupted;
 mod goldens;
 mod kernel;
+#[path = "../lab/mod.rs"]
+mod lab;
 mod map;
 #[allow(dead_code, reason = "the reader's own tree is for the tests of guests")]
 #[path = "../tree/mounted.rs"]
