@@ -3,7 +3,7 @@
 use super::{Finding, Findings, Part, PartKind, Reading};
 use crate::disk::{Disk, Slice};
 use crate::error_kind::{ErrorKind, message};
-use crate::guestfs::{Error, detect};
+use crate::guestfs::{Error, copies, detect};
 use crate::open::{self, OpenDisk, VolumeContent};
 use crate::volume::{self, Volume};
 use std::sync::Arc;
@@ -88,6 +88,14 @@ fn of_volume(content: &VolumeContent, volume: Arc<dyn Disk>) -> Findings {
     let notes = &content.content.notes;
     if content.guest.is_some() {
         notes.iter().for_each(|text| findings.add(of_text(text, Reading::Fine)));
+        match copies::check(&content.content.type_name, &*volume) {
+            Ok(None) => {}
+            Ok(Some(cause)) => {
+                let found = Finding::new(cause.to_string(), Reading::Fine);
+                findings.add(found.advise("the first one is right and is used; repair the copy from within the guest"));
+            }
+            Err(error) => findings.add(Finding::new(message(&error), Reading::Error)),
+        }
         return findings;
     }
     match detect::open(volume) {

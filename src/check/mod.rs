@@ -82,10 +82,12 @@ pub fn check(lookup: &Lookup, which: &Which, options: &Options<'_>, each: &mut d
                 let warned = std::mem::take(&mut warned);
                 Check { lookup, options }.chain(chain, broken, warned, report)?
             }
+            // Without a slot it is the only disk, and nothing of it is known.
+            Err(error) if slot.is_none() => return Err(error),
             Err(error) => {
                 let mut findings = Findings::default();
                 findings.add(Finding::new(error_kind::message(&error), Reading::Refused));
-                let name = slot.clone().unwrap_or_default();
+                let name = "vhdd".to_owned();
                 report(Part { slot: None, kind: PartKind::Disk, name, details: String::new(), size: None, findings })
             }
         };

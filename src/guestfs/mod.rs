@@ -6,6 +6,7 @@
 pub mod apfs;
 pub mod btrfs;
 mod content;
+pub(crate) mod copies;
 pub mod detect;
 mod dos;
 pub mod error;

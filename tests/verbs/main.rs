@@ -7,8 +7,11 @@ mod check;
 mod common;
 mod copying;
 mod diffing;
+mod corrupted;
 mod goldens;
 mod kernel;
+#[path = "../lab/mod.rs"]
+mod lab;
 mod map;
 #[path = "../tree/mounted.rs"]
 mod mounted;

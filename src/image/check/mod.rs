@@ -111,14 +111,13 @@ impl Finding {
 
 /// Whether two texts differ in their numbers only.
 fn is_alike(one: &str, other: &str) -> bool {
-    let words = |text: &str| {
-        let is_number = |word: &str| word.bytes().any(|byte| byte.is_ascii_digit());
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !is_number(word))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    words(one) == words(other)
+    words(one).eq(words(other))
+}
+
+/// The words of a text that are no numbers.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_number = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+    text.split(|c: char| !c.is_alphanumeric()).filter(move |word| !is_number(word))
 }
 
 /// What a check of one image found, in the order in which it was found.
