@@ -2,10 +2,11 @@
 //! of them, the partition table and the file systems.
 //!
 //! A check goes on where opening gives up, so that all is reported that is wrong. What was checked is reported part by
-//! part as soon as it is known. Hashes of an appliance's manifest would be one more kind of [`Part`].
+//! part as soon as it is known.
 
 mod contents;
 mod links;
+mod manifest;
 
 pub use crate::image::check::{Finding, Findings, Reading, Watch};
 
@@ -27,6 +28,8 @@ pub enum PartKind {
     Disk,
     /// A volume and its file system.
     Volume,
+    /// The manifest of an appliance.
+    Manifest,
 }
 
 /// Something that was checked.
@@ -92,9 +95,10 @@ pub fn check(lookup: &Lookup, which: &Which, options: &Options<'_>, each: &mut d
             }
         };
         if !go_on {
-            break;
+            return Ok(());
         }
     }
+    manifest::check(lookup, which, options, each);
     Ok(())
 }
 

@@ -6,8 +6,8 @@ mod check;
 #[path = "../common/mod.rs"]
 mod common;
 mod copying;
-mod diffing;
 mod corrupted;
+mod diffing;
 mod goldens;
 mod kernel;
 #[path = "../lab/mod.rs"]
