@@ -291,9 +291,9 @@ mod tests {
             let at = at % file.len();
             file[at] ^= bits;
             if let Ok(disk) = open(file, 9) {
-                // Times, names and systems in the header are nobody's business.
+                // Some bits mean nothing: of the time in the header, and those that fill the last byte of the data.
                 let mut bytes = vec![0; len];
-                proptest::prop_assert!(at < 10 && disk.size() == len as u64);
+                proptest::prop_assert!(disk.size() == len as u64);
                 disk.read_at(0, &mut bytes).unwrap();
                 proptest::prop_assert!(bytes == content);
             }
