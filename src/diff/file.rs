@@ -68,13 +68,7 @@ impl<'a> Comparer<'a> {
     }
 
     /// A file in one state. A target that cannot be read is reported.
-    pub(super) fn side(
-        &self,
-        which: Which,
-        inode: u64,
-        at: At<'_>,
-        report: &mut dyn FnMut(Error),
-    ) -> Result<Side> {
+    pub(super) fn side(&self, which: Which, inode: u64, at: At<'_>, report: &mut dyn FnMut(Error)) -> Result<Side> {
         let state = self.pair.get(which);
         let wrong = |e| state.at(&at.path())(e);
         let attributes = state.view.attributes(inode).map_err(wrong)?;
@@ -112,7 +106,10 @@ impl<'a> Comparer<'a> {
         let is_device = is(Kind::CharDevice) || is(Kind::BlockDevice);
         add(is_device && a.device != b.device, Aspect::Device);
         // One that cannot be read was reported.
-        add(is(Kind::Symlink) && old.target.is_some() && new.target.is_some() && old.target != new.target, Aspect::Target);
+        add(
+            is(Kind::Symlink) && old.target.is_some() && new.target.is_some() && old.target != new.target,
+            Aspect::Target,
+        );
         match self.xattrs_differ(a.inode, b.inode, at) {
             Ok(differs) => add(differs, Aspect::Xattrs),
             Err(e) => report(e),

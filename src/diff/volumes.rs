@@ -25,7 +25,8 @@ pub fn old_path(old: &State<'_>, new: &State<'_>, path: &Path) -> PathBuf {
         let Some(a) = old.disks.iter().find(|a| a.directory == b.directory) else { continue };
         let (before, now) = (places(old, a), places(new, b));
         let pairs = paired(&before, &now);
-        let within = now.iter().zip(&pairs).find_map(|(place, pair)| Some((path.strip_prefix(&place.side.path).ok()?, *pair)));
+        let within =
+            now.iter().zip(&pairs).find_map(|(place, pair)| Some((path.strip_prefix(&place.side.path).ok()?, *pair)));
         if let Some((rest, Some(pair))) = within {
             let other = &before[pair].side.path;
             return if rest.as_os_str().is_empty() { other.clone() } else { other.join(rest) };

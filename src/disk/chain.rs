@@ -3,9 +3,9 @@
 use super::budget::{Budget, Taken};
 use super::cluster::Cluster;
 use super::flat::{Chunk, Flat, REGION, Source, merge, resolve};
+use super::origin::Identities;
 use super::slice::check_range;
 use super::write::WriteState;
-use super::origin::Identities;
 use super::{Disk, Error, Origin, Part, Result, Span};
 use crate::image::{Image, ImageMut, MAX_CLUSTER};
 use crate::ondisk::ParseError;

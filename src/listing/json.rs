@@ -2,8 +2,8 @@
 
 use super::Result;
 use super::text::is_interpreted;
-use serde::ser::{SerializeSeq, Serializer as _};
 use serde::Serialize;
+use serde::ser::{SerializeSeq, Serializer as _};
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 

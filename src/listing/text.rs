@@ -1,8 +1,8 @@
 //! Text as a terminal shows it: sanitized, measured, cut, and wrapped.
 
 use std::borrow::Cow;
-use std::path::Path;
 use std::mem;
+use std::path::Path;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 

@@ -312,24 +312,12 @@ impl Item {
                 let empty = PathBuf::new();
                 let kind: ErrorKind = e.kind();
                 let item = Self::of("file", e.path().unwrap_or(&empty), None, None, &[]);
-                Self {
-                    change: "unknown",
-                    of: None,
-                    error: Some(message(e)),
-                    exit_code: Some(kind.exit_code()),
-                    ..item
-                }
+                Self { change: "unknown", of: None, error: Some(message(e)), exit_code: Some(kind.exit_code()), ..item }
             }
         }
     }
 
-    fn of(
-        of: &'static str,
-        path: &Path,
-        old: Option<ItemSide>,
-        new: Option<ItemSide>,
-        aspects: &[Aspect],
-    ) -> Self {
+    fn of(of: &'static str, path: &Path, old: Option<ItemSide>, new: Option<ItemSide>, aspects: &[Aspect]) -> Self {
         let (path, path_bytes) = names(path);
         let change = match letter(&old, &new) {
             'A' => "added",

@@ -369,10 +369,9 @@ impl Item {
                 Became::Changed(aspects) => aspects.iter().map(|aspect| aspect.name()).collect(),
                 _ => Vec::new(),
             },
-            compared_with: compared.map(|at| &points[at]).map(|point| Compared {
-                state: point.name.clone(),
-                snapshot_uuid: point.uuid,
-            }),
+            compared_with: compared
+                .map(|at| &points[at])
+                .map(|point| Compared { state: point.name.clone(), snapshot_uuid: point.uuid }),
             file,
             error,
             exit_code,

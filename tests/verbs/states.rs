@@ -61,7 +61,8 @@ fn settings(directory: &Path) {
             hardware(attached(0, number))
         )
     };
-    let media = medium(1, medium(2, medium(3, medium(4, String::new()))) + &medium(5, String::new())) + &medium(6, String::new());
+    let media = medium(1, medium(2, medium(3, medium(4, String::new()))) + &medium(5, String::new()))
+        + &medium(6, String::new());
     let third = snapshot(3, "third", String::new());
     let tree = snapshot(1, "first", snapshot(2, "second", third) + &snapshot(5, "side", String::new()));
     let current = hardware(attached(0, 4) + &attached(1, 6));
@@ -135,10 +136,15 @@ A SATA-1-0/  (disk of 8388608 bytes)
 ";
     let without_root = |output: &Output| {
         let lines = text(&output.stdout);
-        let lines = lines.lines().filter(|line| !line.starts_with("M SATA-0-0/fs0/  ") && !line.starts_with("M fs0/  "));
+        let lines =
+            lines.lines().filter(|line| !line.starts_with("M SATA-0-0/fs0/  ") && !line.starts_with("M fs0/  "));
         lines.map(|line| format!("{line}\n")).collect::<String>()
     };
-    assert_eq!((without_root(&done).replace("0644", "0664").as_str(), done.status.code()), (expected, Some(1)), "{done:?}");
+    assert_eq!(
+        (without_root(&done).replace("0644", "0664").as_str(), done.status.code()),
+        (expected, Some(1)),
+        "{done:?}"
+    );
     // Without the new state it is the current one.
     assert_eq!(run(&["second"]).stdout, done.stdout);
     let one = run(&["third", "first", "--disk", "0"]);

@@ -164,10 +164,9 @@ impl Verb {
     fn mistake(&self) -> Option<(ErrorKind, &'static str)> {
         let which = &self.common().which;
         if let Self::Diff(arguments) = self {
-            let of_states = which.is_of_state().then_some((
-                ErrorKind::ArgumentConflict,
-                "OLD and NEW name the states; leave --snapshot and --at out",
-            ));
+            let of_states = which
+                .is_of_state()
+                .then_some((ErrorKind::ArgumentConflict, "OLD and NEW name the states; leave --snapshot and --at out"));
             return of_states.or_else(|| Some((ErrorKind::MissingRequiredArgument, arguments.mistake()?)));
         }
         if let (Self::History(_), None) = (self, &which.vm) {
@@ -224,9 +223,7 @@ pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
         let mut command = VerbLine::command();
         command.build();
         let own = words.get(1).and_then(|verb| verb.to_str()).and_then(|verb| command.find_subcommand_mut(verb));
-        return Err(own
-            .map_or_else(VerbLine::command, |own| own.clone())
-            .error(kind, message));
+        return Err(own.map_or_else(VerbLine::command, |own| own.clone()).error(kind, message));
     }
     Ok(line)
 }

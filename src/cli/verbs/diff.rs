@@ -98,7 +98,8 @@ pub(super) fn run(arguments: &DiffArguments, failures: &mut Failures) -> Result<
         (false, true) => old = states.open(&meanings.0, true)?,
         _ => {}
     }
-    let name = |word: Option<&OsString>| word.map_or_else(|| CURRENT.into(), |word| word.to_string_lossy().into_owned());
+    let name =
+        |word: Option<&OsString>| word.map_or_else(|| CURRENT.into(), |word| word.to_string_lossy().into_owned());
     let names = (name(Some(&arguments.old)), name(arguments.new.as_ref()));
     let (a, b) = (State::new(&names.0, &old.open, &old.view), State::new(&names.1, &new.open, &new.view));
     let form = DiffForm { json: arguments.json, on_terminal: io::stdout().is_terminal() };
