@@ -28,7 +28,7 @@ pub use error::{Error, Result};
 pub use gunzip::Gunzip;
 pub use open::{OpenMode, check_names, open_chain};
 pub(crate) use open::{check_parent, check_registered, open_link, stated_format};
-pub use origin::Origin;
+pub use origin::{Derivation, Origin};
 pub use slice::Slice;
 pub use supply::Supply;
 pub use unlock::unlock_disk;
