@@ -2,7 +2,7 @@
 
 use crate::common::Fixture;
 use crate::corrupted::{Put, QCOW2, VDI, disk, l2, le, make};
-use crate::{output_of, text, without_fuse};
+use crate::{LEAF, output_of, text, without_fuse};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -209,4 +209,39 @@ fn sectors_of_a_cd_and_the_length_of_a_dvd_are_checked() {
     fs::write(&image, bytes).unwrap();
     let cut = found(&image);
     assert!(cut[0]["what"].as_str().unwrap().contains("40 blocks of 2048 bytes: the file is cut"), "{cut:?}");
+}
+
+#[test]
+fn identities_are_compared_with_the_registry_the_parent_and_the_children() {
+    let registry = Fixture::registry();
+    let check = |image: &str| {
+        let output = registry.program().args(["check", "--json", "-i", image]).output().unwrap();
+        let parts: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found: Vec<Value> = findings(&parts).into_iter().cloned().collect();
+        (output.status.code().unwrap(), found)
+    };
+    let base = registry.machine_file("alpine tree/alpine tree.vdi");
+    let file = fs::OpenOptions::new().read(true).write(true).open(&base).unwrap();
+    let change = |at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    };
+    // uuidModify
+    change(0x198);
+    let (code, found) = check("fbfdf717-2fe9-42ef-9935-d6a3d75bf091");
+    let what = |at: usize, text: &str| found[at]["what"].as_str().unwrap().contains(text);
+    assert!(code == 4 && found.len() == 1 && what(0, "was changed after"), "{found:?}");
+    assert_eq!(found[0]["reading"], "stale");
+    let (code, found) = check("7cbdf0db-13ca-49e9-b300-774c4f7b7bdb");
+    let of_children =
+        |found: &Value| found["what"].as_str().unwrap().starts_with("Its child ") && found["reading"] == "fine";
+    assert!(code == 4 && found.len() == 2 && found.iter().all(of_children), "{found:?}");
+    change(0x198);
+    assert_eq!(check("7cbdf0db-13ca-49e9-b300-774c4f7b7bdb"), (0, Vec::new()));
+    // uuidCreate
+    change(0x188);
+    let (code, found) = check(LEAF);
+    assert!(code == 4 && found.iter().all(|found| found["reading"] == "refused"), "{found:?}");
+    assert!(found.iter().any(|found| found["what"].as_str().unwrap().contains("the registered UUID")), "{found:?}");
 }
