@@ -6,6 +6,7 @@ use crate::view::{Attributes, Kind, View};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Mode bits that give the owner's rights to others.
 const SET_ID: u16 = 0o6000;
 
-/// Gives the copy `name` in a directory the attributes of its source; what cannot be had is reported. Messages call it
-/// `to`, as it will be called.
-pub(super) fn set(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &Path, of: &Attributes) {
+/// A copy that gets attributes.
+#[derive(Clone, Copy)]
+pub(super) enum Copied<'c> {
+    /// An open file: no name has to be looked up.
+    File(&'c File),
+    /// A name in the directory, of what is not opened.
+    Name(&'c OsStr),
+}
+
+/// Gives a copy in a directory the attributes of its source; what cannot be had is reported, of the path `to`.
+pub(super) fn set(directory: &Directory<'_>, copied: Copied<'_>, to: &Path, source: &Path, of: &Attributes) {
     let context = directory.context;
     let wrong = |e: Errno| context.report(Error::Host { path: to.to_owned(), source: e.into() });
     let mut mode = of.mode & !SET_ID;
@@ -24,32 +33,43 @@ pub(super) fn set(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &P
         // The highest number means none.
         let uid = (of.uid != u32::MAX).then(|| Uid::from_raw(of.uid));
         let gid = (of.gid != u32::MAX).then(|| Gid::from_raw(of.gid));
-        match rustix::fs::chownat(&directory.fd, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW) {
+        let owned = match copied {
+            Copied::File(file) => rustix::fs::fchown(file, uid, gid),
+            Copied::Name(name) => rustix::fs::chownat(&directory.fd, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match owned {
             Ok(()) => mode = of.mode,
             // Only root can give files away, as with cp(1).
             Err(Errno::PERM) if !context.is_root => {}
             Err(e) => wrong(e),
         }
-        extended(directory, name, to, source, of);
+        extended(directory, copied, to, source, of);
     }
-    if of.kind != Kind::Symlink {
-        let mode = Mode::from_raw_mode(mode.into());
-        rustix::fs::chmodat(&directory.fd, name, mode, AtFlags::empty()).unwrap_or_else(wrong);
-    }
+    let mode = Mode::from_raw_mode(mode.into());
     let times = Timestamps { last_access: timespec(of.times.accessed), last_modification: timespec(of.times.modified) };
-    rustix::fs::utimensat(&directory.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap_or_else(wrong);
+    let (moded, timed) = match copied {
+        Copied::File(file) => (rustix::fs::fchmod(file, mode), rustix::fs::futimens(file, &times)),
+        Copied::Name(name) => (
+            if of.kind == Kind::Symlink {
+                Ok(())
+            } else {
+                rustix::fs::chmodat(&directory.fd, name, mode, AtFlags::empty())
+            },
+            rustix::fs::utimensat(&directory.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+        ),
+    };
+    moded.unwrap_or_else(wrong);
+    timed.unwrap_or_else(wrong);
 }
 
 /// Sets the extended attributes: without root's rights only the users' own ones.
-fn extended(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &Path, of: &Attributes) {
+fn extended(directory: &Directory<'_>, copied: Copied<'_>, to: &Path, source: &Path, of: &Attributes) {
     let context = directory.context;
     let names = match attributes_of(context.view, of.inode, context.is_root) {
         Ok(names) if names.is_empty() => return,
         Ok(names) => names,
         Err(e) => return context.report(reading(source)(e)),
     };
-    // No call sets one relative to a directory; this link of the kernel's leads to the directory itself.
-    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.fd.as_raw_fd())).join(name);
     for attribute in names {
         let value = match context.view.xattr(of.inode, &attribute) {
             Ok(value) => value,
@@ -58,11 +78,18 @@ fn extended(directory: &Directory<'_>, name: &OsStr, to: &Path, source: &Path, o
                 continue;
             }
         };
-        if let Err(e) = rustix::fs::lsetxattr(&path, attribute.as_os_str(), &value, XattrFlags::empty()) {
-            let path = to.to_owned();
+        let set = match copied {
+            Copied::File(file) => rustix::fs::fsetxattr(file, attribute.as_os_str(), &value, XattrFlags::empty()),
+            // No call sets one relative to a directory; this link of the kernel's leads to the directory itself.
+            Copied::Name(name) => {
+                let path = PathBuf::from(format!("/proc/self/fd/{}", directory.fd.as_raw_fd())).join(name);
+                rustix::fs::lsetxattr(&path, attribute.as_os_str(), &value, XattrFlags::empty())
+            }
+        };
+        if let Err(e) = set {
             let attribute = attribute.to_string_lossy();
             let source = std::io::Error::other(format!("its attribute {attribute:?}: {}", std::io::Error::from(e)));
-            context.report(Error::Host { path, source });
+            context.report(Error::Host { path: to.to_owned(), source });
         }
     }
 }

@@ -1,17 +1,29 @@
-//! The bytes of a file: by the kernel from file to file where they lie in files of the host as they are, else through
-//! a buffer. Holes stay holes.
+//! The bytes of a file: by the kernel from file to file where they lie in files of the host as they are and the file
+//! system that they go to can share them, else through a buffer. Holes stay holes.
 
 use super::{Context, Error, Result, reading};
 use crate::view::{self, Attributes};
+use nix::sys::statfs::{self, FsType};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes that are read at a time.
-pub(super) const CHUNK: usize = 1 << 20;
+/// Bytes that are read at a time: as many as stay in a processor's own cache until they are written.
+pub(super) const CHUNK: usize = 256 << 10;
 /// Bytes that the kernel is asked to copy at a time: as much as may still be copied after an interrupt.
 const WINDOW: u64 = 32 << 20;
+
+/// File systems that do something better than copying for copy_file_range(2): they share blocks, or let their server
+/// copy. On others it goes through a pipe, page by page, which takes up to half as long again as the buffer does.
+const SHARING: [FsType; 6] = [
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::XFS_SUPER_MAGIC,
+    statfs::OCFS2_SUPER_MAGIC,
+    statfs::NFS_SUPER_MAGIC,
+    FsType(0xCA45_1A4E), // bcachefs: BCACHEFS_SUPER_MAGIC
+    FsType(0x2FC1_2FC1), // OpenZFS: ZFS_SUPER_MAGIC
+];
 
 /// A file that is being copied.
 pub(super) struct Content<'c> {
@@ -35,7 +47,7 @@ impl Content<'_> {
         }
         self.file.set_len(size).map_err(|e| self.writing(e))?;
         let mut at = 0;
-        let mut by_kernel = true;
+        let mut by_kernel = statfs::fstatfs(self.file).is_ok_and(|at| SHARING.contains(&at.filesystem_type()));
         while at < size {
             let data = match self.context.view.seek(inode, at, true) {
                 Ok(data) => data.min(size),

@@ -1,6 +1,7 @@
 //! A directory that files are copied into.
 
-use super::{Context, Error, Result, attributes};
+use super::attributes::{self, Copied};
+use super::{Context, Error, Result};
 use crate::view::Attributes;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -129,7 +130,7 @@ impl Drop for Directory<'_> {
     fn drop(&mut self) {
         let Some((source, of)) = &self.of else { return };
         if self.is_new || self.context.options.preserve {
-            attributes::set(self, OsStr::new("."), &self.path, source, of);
+            attributes::set(self, Copied::Name(OsStr::new(".")), &self.path, source, of);
         }
     }
 }

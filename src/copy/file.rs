@@ -1,8 +1,9 @@
 //! Copying what is no directory: under a name of its own first, which it keeps only when it is complete.
 
+use super::attributes::{self, Copied};
 use super::content::Content;
 use super::directory::{Directory, Unfinished};
-use super::{Error, Result, attributes, reading};
+use super::{Error, Result, reading};
 use crate::view::{Attributes, Kind};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::ffi::{OsStr, OsString};
@@ -62,6 +63,7 @@ fn copy_alone(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attri
     let unfinished = Unfinished::new(directory, true);
     let unfinished_name = unfinished.name.clone();
     let path = OsStr::new(&unfinished_name);
+    let to = directory.path.join(name);
     let wrong = |e| directory.wrong(name, source, e);
     let special = |file_type| {
         if !context.options.preserve || !context.is_root {
@@ -74,8 +76,9 @@ fn copy_alone(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attri
         Kind::File => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(&directory.fd, path, flags, Mode::RUSR | Mode::WUSR).map_err(wrong)?;
-            let to = directory.path.join(name);
-            Content { context, source, of, file: &File::from(fd), path: &to, buf }.copy()?;
+            let file = File::from(fd);
+            Content { context, source, of, file: &file, path: &to, buf }.copy()?;
+            attributes::set(directory, Copied::File(&file), &to, source, of);
         }
         Kind::Symlink => {
             let target = context.view.read_link(of.inode).map_err(reading(source))?;
@@ -87,6 +90,8 @@ fn copy_alone(directory: &Directory<'_>, name: &OsStr, source: &Path, of: &Attri
         Kind::Socket => special(FileType::Socket)?,
         Kind::Directory => return Err(Error::IsDirectory { path: source.to_owned() }),
     }
-    attributes::set(directory, path, &directory.path.join(name), source, of);
+    if of.kind != Kind::File {
+        attributes::set(directory, Copied::Name(path), &to, source, of);
+    }
     directory.finish(unfinished, name, source)
 }

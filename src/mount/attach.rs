@@ -25,9 +25,11 @@ const DEVICE: &str = "/dev/fuse";
 const BUSY_TRIES: usize = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// How many threads answer requests: as many as the readers that the figures in `benches/README.md` are for. Fewer get
-/// less of a busy machine's time, and let slow reads of the host's disk hold up the others.
-const THREADS: usize = 8;
+/// How many threads answer requests: one for each processor, within these bounds. More than there are processors only
+/// wake each other; fewer than the least would let slow reads of the host's disk hold up all others. The figures are in
+/// `benches/README.md`.
+const LEAST_THREADS: usize = 4;
+const MOST_THREADS: usize = 8;
 
 /// Mounts on `point` and shakes hands with the kernel for the server that `server` makes of a duplicate of the
 /// session's descriptor.
@@ -48,7 +50,8 @@ pub(super) fn attach(
     // What the kernel cannot do by itself: it lets in only the user who mounted, or everybody.
     let others = if options.access == Access::Root { SessionACL::RootAndOwner } else { SessionACL::All };
     let mut config = fuser::Config::default();
-    config.n_threads = Some(THREADS);
+    let processors = thread::available_parallelism().map_or(LEAST_THREADS, usize::from);
+    config.n_threads = Some(processors.clamp(LEAST_THREADS, MOST_THREADS));
     let session = device.try_clone().and_then(|own| Session::from_fd(server(own), device, others, config));
     session.map_err(|source| {
         // Without a session nobody would answer there.

@@ -85,3 +85,17 @@ fn xfs_is_copied_as_the_kernel_shows_it() {
 fn btrfs_is_copied_as_the_kernel_shows_it() {
     check("mkfs.btrfs -q", "300M");
 }
+
+/// The kernel tells of each range of a file whether another file has the same blocks.
+#[test]
+fn a_disk_shares_its_blocks_with_a_copy_where_the_file_system_can() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mounted = Mounted::new("mkfs.xfs -q", "400M");
+    let (image, out) = (mounted.path("m/disk.img"), mounted.path("m/out"));
+    sh(mounted.directory.path(), "cd $1/m; mkdir out; head -c 8M /dev/urandom > disk.img");
+    output_of(&without_fuse(&image, "cp", &["vhdd", out.to_str().unwrap()]));
+    let ranges = shell(&mounted, "cmp disk.img out/vhdd; filefrag -v out/vhdd");
+    let lines: Vec<&str> =
+        ranges.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains("shared")), "{ranges}");
+}

@@ -32,9 +32,17 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 
 /// The names that the peers have in all results.
 const OURS: &str = "this program";
+/// The real one's also has its version.
+const REAL: &str = "vboximg-mount";
 const QEMU: &str = "qemu-storage-daemon";
 const RAW: &str = "raw file";
 const KERNEL: &str = "kernel (loop)";
+
+/// Whether a case is one of a quick run: those with a goal that the real one or cp(1) can do. It does not read XFS.
+fn is_quick(case: &str) -> bool {
+    case == "start/small"
+        || ["seq-", "rand-", "cp/"].iter().any(|part| case.starts_with(part)) && !case.ends_with("xfs")
+}
 
 /// What all cases share.
 pub(crate) struct Bench<'a> {
@@ -82,8 +90,15 @@ impl Bench<'_> {
         self.virtualbox.as_ref().map_err(|reason| reason.clone().into())
     }
 
+    /// Whether a case is asked for: by its name, else in a quick run those that have a goal.
     pub(crate) fn wants(&self, case: &str) -> bool {
-        self.options.wants(case)
+        self.options.wants(case) && (!self.options.is_about_goals() || is_quick(case))
+    }
+
+    /// Whether a peer is measured in a case: in a quick run, those that a goal is about.
+    pub(crate) fn compares(&self, peer: &Peer, case: &str) -> bool {
+        let is_other = matches!(peer.kind, Kind::VirtualBox | Kind::Qemu | Kind::Raw | Kind::Kernel);
+        !(is_other && self.options.is_about_goals()) || book::goal(case).is_some_and(|g| peer.name.contains(g.against))
     }
 
     /// The peer that is compared with in the first place.
@@ -123,7 +138,7 @@ fn measure(bench: &Bench<'_>, absent: &BTreeMap<String, String>, name: &str, res
     let mut book = Book {
         machine: host::machine(),
         scale: bench.scale.name,
-        rounds: bench.options.rounds,
+        rounds: bench.options.rounds(),
         peers: bench.peers.iter().map(|peer| peer.name.clone()).collect(),
         absent: absent.clone(),
         cases: Vec::new(),
@@ -157,8 +172,7 @@ fn find_peers(
     let qemu =
         host::find_program("qemu-storage-daemon").map(|_| ()).ok_or("not installed; it is in the package qemu-utils");
     let root = if host::is_root() { Ok(()) } else { Err("needs root to mount") };
-    let name =
-        virtualbox.as_ref().map_or("vboximg-mount".to_owned(), |found| format!("vboximg-mount {}", found.version()));
+    let name = virtualbox.as_ref().map_or(REAL.to_owned(), |found| format!("{REAL} {}", found.version()));
     let others = [
         (name.as_str(), Kind::VirtualBox, virtualbox.as_ref().map(|_| ()).map_err(String::as_str)),
         (QEMU, Kind::Qemu, qemu),

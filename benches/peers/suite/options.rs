@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "benches/run")]
 pub(crate) struct Options {
-    /// Small disks and little data: to see that it works, not to quote
+    /// Small disks and little data: the cases that have goals, beside those that they are compared with
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -24,9 +24,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PEER", num_args = 0..)]
     pub(crate) peers: Option<Vec<String>>,
 
-    /// How often each case runs with each peer
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) rounds: u16,
+    /// How often each case runs with each peer; 5 times by default, in a quick run 9 times
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
 
     /// Measure all once more, beside two processes that compute
     #[arg(long)]
@@ -64,6 +64,16 @@ impl Options {
     /// Whether a case is asked for.
     pub(crate) fn wants(&self, case: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
+    }
+
+    /// How often each case runs with each peer.
+    pub(crate) fn rounds(&self) -> u16 {
+        self.rounds.unwrap_or(if self.quick { 9 } else { 5 })
+    }
+
+    /// Whether a run is to tell only whether the goals are reached.
+    pub(crate) fn is_about_goals(&self) -> bool {
+        self.quick && self.only.is_empty() && self.peers.is_none()
     }
 
     /// Whether a peer is asked for.

@@ -48,13 +48,13 @@ pub(crate) fn picture(book: &Book, peer: &str) -> String {
     }
     let mut y = TOP;
     for (case, ratio) in cases {
-        bar(&mut out, case, ratio, y);
+        bar(&mut out, peer, case, ratio, y);
         y += ROW;
     }
     out + "</svg>\n"
 }
 
-fn bar(out: &mut String, case: &Case, ratio: f64, y: f64) {
+fn bar(out: &mut String, peer: &str, case: &Case, ratio: f64, y: f64) {
     let (one, end) = (place(1.0), place(ratio));
     let class = if ratio >= 1.0 { "faster" } else { "slower" };
     let (x, width) = (one.min(end), (end - one).abs());
@@ -63,8 +63,8 @@ fn bar(out: &mut String, case: &Case, ratio: f64, y: f64) {
         writeln!(out, "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 12.0, escape(&case.title));
     let _ =
         writeln!(out, "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{}\" width=\"{width:.1}\" height=\"15\"/>", y + 4.0);
-    if let Some((least, _)) = case.goal {
-        let x = place(least);
+    if let Some(goal) = case.goal.filter(|goal| peer.contains(goal.against)) {
+        let x = place(goal.least);
         let _ =
             writeln!(out, "<line class=\"least\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{}\" y2=\"{}\"/>", y + 2.0, y + 21.0);
     }

@@ -62,9 +62,9 @@ pub(crate) const FULL: Scale = Scale {
 
 pub(crate) const QUICK: Scale = Scale {
     name: "quick",
-    disk: 1024,
-    parts: &[part("vfat", 64, 0), part("ext4", 384, 192), part("xfs", 320, 96), part("ntfs", 160, 96)],
-    files: 1000,
+    disk: 2304,
+    parts: &[part("vfat", 64, 0), part("ext4", 1536, 1024), part("xfs", 320, 96), part("ntfs", 320, 192)],
+    files: 10_000,
     sequential: 180,
     random: (8192, 2048),
     chain: 128,

@@ -23,6 +23,7 @@ pub(crate) fn table(book: &Book) -> String {
         out.truncate(out.trim_end().len());
         out.push('\n');
     }
+    out.push_str(&verdict(book));
     for check in &book.checks {
         let word = if check.met { "met" } else { "NOT MET" };
         let _ = writeln!(out, "{}: {:.2}, limit {}: {word}", check.what, check.found, check.limit);
@@ -33,6 +34,20 @@ pub(crate) fn table(book: &Book) -> String {
     for (case, peer, reason) in reasons(book) {
         let _ = writeln!(out, "Absent: {peer} in {case}: {reason}");
     }
+    out
+}
+
+/// Which goals were not reached, and how many were.
+fn verdict(book: &Book) -> String {
+    let mut out = String::new();
+    for case in book.cases.iter().filter(|case| case.passes() == Some(false)) {
+        if let (Some(goal), Some(ratio)) = (case.goal, case.reached()) {
+            let _ = writeln!(out, "FAIL {}: x{ratio:.2} of {}, at least {}", case.name, goal.against, goal.least);
+        }
+    }
+    let verdicts: Vec<bool> = book.cases.iter().filter_map(Case::passes).collect();
+    let passed = verdicts.iter().filter(|passes| **passes).count();
+    let _ = writeln!(out, "Goals reached: {passed} of {}", verdicts.len());
     out
 }
 
@@ -48,7 +63,10 @@ fn row(book: &Book, case: &Case) -> Vec<String> {
             cells.push(case.ratios.get(peer).map_or(String::new(), |ratio| format!("x{ratio:.2}")));
         }
     }
-    cells.push(case.goal.map_or(String::new(), |(least, aim)| format!("{least} / {aim}")));
+    cells.push(case.goal.map_or(String::new(), |goal| match case.passes() {
+        Some(passes) => format!("{} {}", goal.least, if passes { "PASS" } else { "FAIL" }),
+        None => goal.least.to_string(),
+    }));
     let peak = |peer: &String| case.peers.get(peer)?.peak_kib.map(|kib| (kib / 1024).to_string());
     let peaks = book.peers.iter().take(2).map(|peer| peak(peer).unwrap_or("-".to_owned()));
     cells.push(peaks.collect::<Vec<_>>().join(" / "));

@@ -32,7 +32,7 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     }
     let stage = Stage::new(bench, &media)?;
     // The depths in turn, too: they are compared with each other.
-    for _ in 0..bench.options.rounds {
+    for _ in 0..bench.options.rounds() {
         for (cases, leaf) in &chains {
             for peer in &bench.peers {
                 let measured = measure(&stage, peer, &media[*leaf], cases, book);

@@ -27,7 +27,7 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
     let target = Target::Guest(main_volume(disk)?.index, MANY.to_owned());
     let stage = Stage::new(bench, std::slice::from_ref(&disk.medium))?;
     let request = Request { medium: &disk.medium, source: Some(disk), guests: true, writable: false };
-    for _ in 0..bench.options.rounds {
+    for _ in 0..bench.options.rounds() {
         for (case, way) in [(WALK, walk as Way), (FILES, read_all)] {
             for peer in &bench.peers {
                 match stage.allow(peer, measure(&stage, peer, request, &target, way))? {

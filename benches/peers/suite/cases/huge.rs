@@ -22,7 +22,7 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     let medium = huge(bench)?;
     let stage = Stage::new(bench, std::slice::from_ref(&medium))?;
     let pages = (tebibytes << 40) / 4096;
-    for round in 0..u64::from(bench.options.rounds) {
+    for round in 0..u64::from(bench.options.rounds()) {
         for peer in &bench.peers {
             let measure = || -> Result<(f64, Option<u64>)> {
                 let mounted =

@@ -60,9 +60,9 @@ fn measure(bench: &Bench<'_>, registry: &Registry, book: &mut Book) -> Result<()
     });
     let service = service.transpose()?;
     let mut tired = Vec::new();
-    for _ in 0..bench.options.rounds {
+    for _ in 0..bench.options.rounds() {
         for (case, cold) in [(&registry.cold, true), (&registry.warm, false)] {
-            for peer in &bench.peers {
+            for peer in bench.peers.iter().filter(|peer| bench.compares(peer, case)) {
                 if tired.contains(&(case.clone(), peer.name.clone())) {
                     continue;
                 }

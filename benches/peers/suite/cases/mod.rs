@@ -1,6 +1,7 @@
 //! The cases, a file for those that share a stage.
 
 mod chains;
+mod copies;
 mod directories;
 mod huge;
 mod lists;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub(crate) fn run_all(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     let source = Source { bench, disk: OnceCell::new() };
     reads::run(&source, book)?;
+    copies::run(&source, book)?;
     directories::run(&source, book)?;
     chains::run(bench, book)?;
     huge::run(bench, book)?;

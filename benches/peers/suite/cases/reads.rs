@@ -72,10 +72,10 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
         check(&standing, region, bench.scale, &expect)?;
     }
     // The first round, which brings the images into the host's cache, does not count.
-    for round in 0..=bench.options.rounds {
+    for round in 0..=bench.options.rounds() {
         for (name, region, job) in &cases {
             let each = blocks(job, region.size, bench.scale);
-            for standing in &standing {
+            for standing in standing.iter().filter(|standing| bench.compares(standing.peer, name)) {
                 let Some((mounted, mut place)) = standing.place(&region.target, name, book) else { continue };
                 place.start += region.start;
                 mounted.pid.into_iter().for_each(host::reset_peak);

@@ -35,11 +35,14 @@ pub(super) fn run(bench: &Bench<'_>, book: &mut Book) -> Result<()> {
     }
     cases.iter().for_each(|(name, title, ..)| book.case(name, title, Unit::Milliseconds));
     let directory = tempfile::tempdir_in(bench.work())?;
-    let media = [small(directory.path())?, huge::huge(bench)?];
+    let mut media = vec![small(directory.path())?];
+    if cases.iter().any(|(_, _, is_huge, _)| *is_huge) {
+        media.push(huge::huge(bench)?);
+    }
     let stage = Stage::new(bench, &media)?;
-    for _ in 0..u32::from(bench.options.rounds) * STARTS {
+    for _ in 0..u32::from(bench.options.rounds()) * STARTS {
         for (name, _, is_huge, cold) in &cases {
-            for peer in &bench.peers {
+            for peer in bench.peers.iter().filter(|peer| bench.compares(peer, name)) {
                 match stage.allow(peer, measure(&stage, peer, &media[usize::from(*is_huge)], *cold))? {
                     Ok((sample, peak)) => book.add(name, &peer.name, sample, peak),
                     Err(reason) => book.absent(name, &peer.name, &reason),

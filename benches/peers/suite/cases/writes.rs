@@ -47,13 +47,13 @@ pub(super) fn run(source: &Source<'_>, book: &mut Book) -> Result<()> {
         book.case(case.name, case.title, if case.random { Unit::Operations } else { Unit::Speed });
         let size = bench.scale.disk * MIB;
         let mut media = vec![disk.medium.clone()];
-        for number in 0..usize::from(bench.options.rounds) * bench.peers.len() {
+        for number in 0..usize::from(bench.options.rounds()) * bench.peers.len() {
             let path = directory.path().join(format!("{}-{number}.vdi", case.name.replace('/', "-")));
             media.push(difference(&path, size, &disk.medium)?);
         }
         let stage = Stage::new(bench, &media)?;
         let mut fresh = media.iter().skip(1);
-        for _ in 0..bench.options.rounds {
+        for _ in 0..bench.options.rounds() {
             for peer in &bench.peers {
                 let Some(medium) = fresh.next() else { continue };
                 let scene = Scene { stage: &stage, disk, volume, medium, case };

@@ -36,6 +36,13 @@ pub(crate) struct Volume {
     pub(crate) big: u64,
 }
 
+impl Volume {
+    /// Whether its file system has the directory of many files.
+    pub(crate) fn has_many(&self) -> bool {
+        self.big > 0 && matches!(self.kind, "ext4" | "ntfs")
+    }
+}
+
 /// The volumes that a disk of this scale has.
 pub(crate) fn volumes(scale: &Scale) -> Vec<Volume> {
     let mut start = MIB;
@@ -51,7 +58,7 @@ pub(crate) fn volumes(scale: &Scale) -> Vec<Volume> {
 pub(crate) fn source_disk(out: &Path, scale: &Scale) -> Result<SourceDisk> {
     let volumes = volumes(scale);
     let identity = Identity::numbered(scale.disk);
-    let directory = cached(out.join(format!("disk-{}", scale.name)), |directory| {
+    let directory = cached(out.join(format!("guests-{}", scale.name)), |directory| {
         let raw = directory.join("disk.raw");
         File::create_new(&raw)?.set_len(scale.disk * MIB)?;
         partition(&raw, &volumes)?;
@@ -82,7 +89,7 @@ fn fill(raw: &Path, volume: &Volume, scale: &Scale, point: &Path) -> Result<()> 
     let device = Loop::new(raw, volume)?;
     let make: &[&str] = match volume.kind {
         "vfat" => &["mkfs.vfat"],
-        "ext4" => &["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+        "ext4" => &["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
         "xfs" => &["mkfs.xfs", "-q", "-f"],
         "ntfs" => &["mkfs.ntfs", "-q", "-F", "-Q"],
         other => return Err(format!("{other} is not a file system that is known here").into()),
@@ -102,7 +109,7 @@ fn fill(raw: &Path, volume: &Volume, scale: &Scale, point: &Path) -> Result<()> 
 fn fill_mounted(volume: &Volume, scale: &Scale, point: &Path) -> Result<()> {
     // The large file first, so that it lies in one piece and early on the disk.
     write_noise(&File::create_new(point.join(BIG))?, 0, volume.big, volume.index as u64)?;
-    if volume.kind != "ext4" {
+    if !volume.has_many() {
         return Ok(());
     }
     fs::create_dir(point.join(MANY))?;
