@@ -23,7 +23,7 @@ mod tests;
 mod unmount;
 
 pub use error::{Error, Result};
-pub use options::{Access, Options};
+pub use options::{Access, KNOWN_OPTIONS, Options};
 pub use process::Process;
 pub use serve::{Mounted, OnSignal, Stopper, mount};
 pub use unmount::unmount;

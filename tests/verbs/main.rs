@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod completing;
 mod copying;
 mod goldens;
 mod kernel;

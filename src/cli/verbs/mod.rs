@@ -5,7 +5,7 @@ mod cp;
 mod opened;
 mod values;
 
-pub(super) use arguments::{VerbLine, begins_with_verb};
+pub(super) use arguments::{VerbLine, begins_with_verb, modern};
 
 use super::error::Error;
 use super::terminal::{self, Verbosity};
@@ -28,7 +28,7 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
         Err(e) => return super::explain(&e),
     };
     let common = line.verb.common();
-    terminal::start_log(if common.verbose { Verbosity::Verbose } else { Verbosity::Little });
+    terminal::start_log(Verbosity::of(common.verbose));
     let paths = line.verb.paths();
     let mut failures = Failures::default();
     let done = opened::view(common, &paths).and_then(|opened| act(&line.verb, &opened.view, &paths, &mut failures));
