@@ -60,6 +60,45 @@ fn mistakes_are_said_once() {
 }
 
 #[test]
+fn the_log_says_what_was_asked_for() {
+    let registry = Fixture::registry();
+    let log = |arguments: &[&str], filters: Option<&str>| {
+        let mut program = registry.program();
+        program.args(arguments).envs(filters.map(|filters| ("VBOXIMG_LOG", filters)));
+        let output = run(&mut program);
+        assert!(output.status.success(), "{output:?}");
+        text(&output.stderr)
+    };
+    let volumes = ["-l", "-i", LEAF];
+    assert_eq!(log(&volumes, None), "");
+    let opened = "Opening medium chain";
+    let once = log(&["-lv", "-i", LEAF], None);
+    assert!(once.contains(opened) && once.contains("Settings: ") && !once.contains('['), "{once}");
+    let read = "[registry::settings] Reading ";
+    for twice in [log(&["-lvv", "-i", LEAF], None), log(&["ls", "-vv", "-i", LEAF], None)] {
+        assert!(twice.contains(opened) && twice.contains(read), "{twice}");
+    }
+    let filtered = log(&volumes, Some("registry=debug"));
+    assert!(filtered.contains(read) && !filtered.contains(opened), "{filtered}");
+    let filtered = log(&["-lvv", "-i", LEAF], Some("registry=off"));
+    assert!(filtered.contains(opened) && !filtered.contains(read), "{filtered}");
+    // In a list of machines the first one lists more.
+    assert_eq!(log(&["-lv"], None), "");
+    assert!(log(&["-lvv"], None).contains("Settings: "));
+    assert!(log(&["-lvvv"], None).contains(read));
+}
+
+#[test]
+fn names_the_settings_of_whoever_ran_sudo() {
+    let home = tempfile::tempdir().unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    program.arg("-l").env("HOME", home.path()).env("SUDO_USER", "ann");
+    let output = run(program.env_remove("VBOX_USER_HOME").env_remove("XDG_CONFIG_HOME"));
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(text(&output.stderr).ends_with("the settings of ann, who ran sudo, are given with --settings ~ann\n"));
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let registry = Fixture::registry();
     for arguments in [&["-l"][..], &["-l", "--json"], &["-l", "-i", LEAF], &["-h"], &["-V"], &["--completions", "zsh"]]

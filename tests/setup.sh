@@ -20,8 +20,10 @@ packages=(
   exfatprogs     # mkfs.exfat, fsck.exfat
   f2fs-tools     # mkfs.f2fs
   fdisk          # sfdisk
+  fish           # completes
   fuse3          # fusermount3
   gdisk          # sgdisk
+  groff          # checks the manual page
   genisoimage    # packs optical disks
   jfsutils       # mkfs.jfs
   libarchive-tools # bsdtar reads and packs optical disks
@@ -36,12 +38,14 @@ packages=(
   reiserfsprogs  # mkreiserfs
   rsync          # compares trees
   squashfs-tools # mksquashfs, unsquashfs
-  tmux           # a terminal for the browser
+  systemd        # checks a unit
+  tmux           # a terminal for the browser and for shells
   udftools       # mkudffs
   util-linux     # losetup, setpriv
   wimtools       # compresses as Windows does
   xfsprogs       # mkfs.xfs, xfs_io
   xorriso        # xorrisofs
+  zsh            # completes
   zstd           # decompresses the fixtures
 )
 

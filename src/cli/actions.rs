@@ -2,9 +2,8 @@
 
 use super::arguments::{Action, Arguments};
 use super::error::Error;
-use super::verbs::VerbLine;
 use super::which::WhichDisk;
-use super::{password, problems, terminal};
+use super::{complete, password, problems, terminal};
 use crate::guestfs::Content;
 use crate::image;
 use crate::listing::{self, DiskReport, Form};
@@ -14,7 +13,6 @@ use crate::mount::{self, Access, OnSignal, Options};
 use crate::open::{self, DiskOptions, Lookup, OpenDisk, OpenDisks, Which};
 use crate::storage::Allowed;
 use crate::view::View;
-use clap::CommandFactory;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -29,14 +27,7 @@ pub(super) fn run(
         Action::ListMachines => list_machines(arguments)?,
         Action::ListVolumes => list_volumes(arguments)?,
         Action::Unmount { point } => mount::unmount(point)?,
-        Action::Complete { shell } => print(|out| {
-            let verbs = VerbLine::command();
-            let mut command = Arguments::command().subcommands(verbs.get_subcommands().cloned());
-            // To memory first: it panics when it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, terminal::NAME, &mut script);
-            Ok(out.write_all(&script)?)
-        })?,
+        Action::Complete { shell } => print(|out| Ok(out.write_all(&complete::script(shell))?))?,
         Action::Mount { .. } if arguments.goes_to_background() && !arguments.in_background => {
             return Ok(run_in_background()?);
         }
@@ -54,7 +45,7 @@ fn list_machines(arguments: &Arguments) -> Result<(), Error> {
     if !arguments.json {
         problems::warn_of(&registry);
     }
-    let form = Form { wide: arguments.wide, long: arguments.verbose, tree: arguments.tree };
+    let form = Form { wide: arguments.wide, long: arguments.verbose > 0, tree: arguments.tree };
     print(|out| match arguments.json {
         true => listing::write_json(out, &report),
         false => listing::write_machines(out, &report, form, terminal::style()),

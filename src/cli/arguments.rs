@@ -100,9 +100,9 @@ pub(super) struct Arguments {
     #[arg(long, requires = "list", conflicts_with_all = ["wide", "words"], help_heading = LISTS)]
     pub(super) json: bool,
 
-    /// List more; say on standard error what is found, locked and opened
-    #[arg(short, long, help_heading = LISTS)]
-    pub(super) verbose: bool,
+    /// List more; or say on standard error what is found, locked and opened, and twice still more
+    #[arg(short, long, action = ArgAction::Count, help_heading = LISTS)]
+    pub(super) verbose: u8,
 
     /// Let writes through to the disk
     #[arg(long, help_heading = MOUNTS)]
@@ -129,7 +129,7 @@ pub(super) struct Arguments {
     #[arg(short, long, help_heading = MOUNTS)]
     pub(super) foreground: bool,
 
-    /// Print every request of the kernel, in the foreground
+    /// As -vv, with every request of the kernel, in the foreground
     #[arg(short, long, help_heading = MOUNTS)]
     pub(super) debug: bool,
 
@@ -233,9 +233,14 @@ mod tests {
 
     #[test]
     fn list_modifiers_combine_in_any_way() {
-        for line in ["-lwv", "-l -w -v", "-vlw", "--wide --list --verbose", "-lvvw -l", "-wl --verbose"] {
+        for line in ["-lwv", "-l -w -v", "-vlw", "--wide --list -v", "-lvvw -l", "-lw -v -v"] {
             let arguments = parse(&format!("x {line}")).unwrap();
-            assert_eq!((arguments.list, arguments.wide, arguments.verbose), (true, true, true), "{line}");
+            let verbose = line.matches('v').count();
+            assert_eq!(
+                (arguments.list, arguments.wide, usize::from(arguments.verbose)),
+                (true, true, verbose),
+                "{line}"
+            );
             assert_eq!(arguments.action().unwrap(), Action::ListMachines);
         }
     }

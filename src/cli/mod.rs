@@ -2,6 +2,7 @@
 
 mod actions;
 mod arguments;
+mod complete;
 mod error;
 mod password;
 mod problems;
@@ -29,6 +30,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // A file that may not grow any more (ulimit -f) is an error of who writes to the disk, not the end of this process.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
     let mut words: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(asked) = complete::asked(&words) {
+        return complete::run(asked);
+    }
     if verbs::begins_with_verb(&words) {
         return verbs::run(&words);
     }
@@ -42,11 +46,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(action) => action,
         Err(e) => return explain(&e),
     };
-    terminal::start_log(match (arguments.debug, arguments.verbose) {
+    terminal::start_log(match (arguments.debug, action) {
         (true, _) => Verbosity::Debug,
-        // With a list of machines it asks for more in the list.
-        (false, true) if !matches!(action, Action::ListMachines) => Verbosity::Verbose,
-        (false, _) => Verbosity::Little,
+        // The first one asks for more in the list.
+        (false, Action::ListMachines) => Verbosity::of(arguments.verbose.saturating_sub(1)),
+        (false, _) => Verbosity::of(arguments.verbose),
     });
     let done = if in_background { background::follow_first().map_err(Error::from) } else { Ok(()) };
     match done.and_then(|()| actions::run(action, &arguments, || background::run_again(&words))) {

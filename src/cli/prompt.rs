@@ -1,4 +1,7 @@
 //! Asking for a password on the terminal without showing it.
+//!
+//! The crate `rpassword` does not serve here: the key that interrupts ends the process while the terminal still shows
+//! nothing, and the password comes as a `String`, of which nobody wipes what it left in memory when it grew.
 
 use crate::crypt::Key;
 use nix::sys::signal::{Signal, killpg};

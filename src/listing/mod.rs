@@ -30,7 +30,7 @@ pub use error::{Error, Result};
 pub(crate) use grid::Columns;
 pub(crate) use json::write_json_line;
 pub use json::{write_json, write_json_array};
-pub use partitions::{ContentReport, DiskReport, PartitionReport, write_partitions};
+pub use partitions::{DiskReport, write_partitions};
 pub use report::Report;
 pub use style::Style;
 pub(crate) use text::{fit, printable, scaled, shown, width, wrap};

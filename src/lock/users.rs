@@ -1,5 +1,8 @@
 //! Which other processes have an image open. VirtualBox and most others take no lock that could be queried, but the
 //! kernel lists what each process of the user (or, for root, each process) has open.
+//!
+//! The crate `procfs` does not serve here: it makes values of all descriptors and mappings of a process by their paths,
+//! while this looks for a few files by device and inode, in thousands of processes, before a mount is ready.
 
 use super::target::Target;
 use super::{Error, Result};

@@ -31,7 +31,7 @@ pub enum Error {
     /// The kernel offers no FUSE.
     #[error(
         "Cannot use /dev/fuse; load the kernel's module with 'modprobe fuse' as root, or give a container the device with \
-         '--device /dev/fuse --cap-add SYS_ADMIN'"
+         '--device /dev/fuse --cap-add SYS_ADMIN'. The verbs, such as ls, cat and cp, work without it"
     )]
     NoFuse(#[source] io::Error),
     /// `/etc/fuse.conf` does not let ordinary users open their mounts to others.

@@ -23,6 +23,7 @@ mod tests;
 mod unmount;
 
 pub use error::{Error, Result};
+pub(crate) use options::KNOWN_OPTIONS;
 pub use options::{Access, Options};
 pub use serve::{OnSignal, mount};
 pub use unmount::unmount;

@@ -41,8 +41,8 @@ pub struct Options {
     pub which: Which,
 }
 
-/// Options that have an effect, for the message on an unknown one.
-const KNOWN: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL, \
+/// Options that have an effect, for the message on an unknown one and for completion.
+pub const KNOWN_OPTIONS: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL, \
                      vm=MACHINE, snapshot=NAME, at=TIME, disk=DISK";
 
 /// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter
@@ -191,7 +191,7 @@ impl Options {
             (name, Some(_)) if IGNORED_WITH_VALUE.contains(&name) || is_for_others(name) => {
                 log::debug!("The mount option {word} changes nothing here");
             }
-            _ => return Err(bad(word, &format!("is not known; known are {KNOWN}"))),
+            _ => return Err(bad(word, &format!("is not known; known are {KNOWN_OPTIONS}"))),
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct DiskOptions {
     pub internal_snapshot: Option<String>,
     /// Devices that images may name: VMDKs of a whole disk or of partitions.
     pub allowed_devices: Vec<PathBuf>,
+    /// Take no locks: for a glance at names, which is to be in nobody's way. Not for writing.
+    pub unlocked: bool,
     /// Where it will be mounted, for those who ask who has the image locked.
     pub mount_point: Option<PathBuf>,
 }
@@ -57,7 +59,10 @@ impl OpenDisk {
         }
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
         let mode = if options.writable { lock::Mode::Write } else { lock::Mode::Read };
-        let locks = lock::acquire_chain(&paths, mode, options.mount_point.as_deref())?;
+        let locks = match options.unlocked && !options.writable {
+            true => Vec::new(),
+            false => lock::acquire_chain(&paths, mode, options.mount_point.as_deref())?,
+        };
         if let Some((leaf, parents)) = paths.split_first().filter(|_| options.writable) {
             lock::check_writable(leaf, parents)?;
         }

@@ -1,4 +1,5 @@
-//! The times that the user writes: of the calendar, or so long ago.
+//! The times that the user writes: of the calendar, or so long ago. The crate `humantime` reads both; `jiff` would add
+//! offsets, which are read here, and time zones, which are not wanted: snapshots have their times in UTC.
 
 use std::time::{Duration, SystemTime};
 

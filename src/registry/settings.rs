@@ -166,6 +166,7 @@ fn parse<T>(path: &Path, parser: impl Fn(&[u8]) -> Result<T, ParseError>) -> Res
 fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |source| IoError::new(path, "read", source);
     let refused = |reason: String| Error::Unsupported { path: path.to_path_buf(), reason };
+    log::debug!("Reading {}", path.display());
     // Asked first: opening a FIFO would wait for a writer.
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {

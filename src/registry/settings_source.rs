@@ -3,7 +3,7 @@
 
 use super::directory::{self, Platform};
 use super::ovf::{self, Descriptor};
-use super::{Error, Result, copies, settings};
+use super::{Result, copies, settings};
 use crate::error_kind::IoError;
 use crate::storage::archive;
 use std::collections::VecDeque;

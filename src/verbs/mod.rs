@@ -27,7 +27,7 @@ pub use diff::{DiffForm, diff};
 pub use error::{Error, Result};
 pub use find::{Filter, SizeTest, find};
 pub use hash::hash;
-pub use history::{OpenState, Opening, Point, history, points};
+pub use history::{OpenState, Point, history, points};
 pub use ls::{Form, ls};
 pub use map::{Span, map};
 pub use output::{Sink, Stream};

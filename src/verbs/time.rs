@@ -1,5 +1,5 @@
 //! Times as text, in UTC: what a guest's local time was is not known. The crate `humantime` does not write times before
-//! 1970, which files may have.
+//! 1970, which files may have; `jiff` does, but brings time zones and a calendar for three lines of arithmetic.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -86,4 +86,5 @@ fn advises_when_the_kernel_has_no_fuse() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("'modprobe fuse'") && text.contains("--device /dev/fuse"), "{text}");
+    assert!(text.contains("ls, cat and cp, work without it"), "{text}");
 }

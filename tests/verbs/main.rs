@@ -5,6 +5,7 @@ mod appliances;
 mod check;
 #[path = "../common/mod.rs"]
 mod common;
+mod completing;
 mod copying;
 mod corrupted;
 mod diffing;

@@ -275,7 +275,7 @@ fn yank_copies_uuids_and_paths() {
 #[test]
 fn a_click_selects_and_the_next_one_opens() {
     let mut scene = scene();
-    let mut click = |scene: &mut Scene, column, row| {
+    let click = |scene: &mut Scene, column, row| {
         let kind = MouseEventKind::Down(MouseButton::Left);
         scene.happen(Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }));
     };

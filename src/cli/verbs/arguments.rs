@@ -9,7 +9,7 @@ use crate::open;
 use crate::verbs::SizeTest;
 use crate::view::Kind;
 use clap::error::ErrorKind;
-use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Command, CommandFactory, Parser, Subcommand, ValueHint};
 use globset::GlobMatcher;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -172,9 +172,9 @@ pub(super) struct Common {
     #[arg(long)]
     pub(super) force: bool,
 
-    /// Say on standard error what is found, locked and opened
-    #[arg(short, long)]
-    pub(super) verbose: bool,
+    /// Say on standard error what is found, locked and opened; twice still more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
 }
 
 impl Verb {
@@ -254,14 +254,19 @@ pub(in crate::cli) fn begins_with_verb(words: &[OsString]) -> bool {
     first.is_some_and(|first| VerbLine::command().get_subcommands().any(|verb| verb.get_name() == first))
 }
 
-/// Parses a command line that begins with a verb; the conditions of find(1) with one dash, too.
-pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
+/// The words as clap takes them: the conditions of find(1) with two dashes.
+pub(in crate::cli) fn modern(words: &[OsString]) -> Vec<OsString> {
     let is_find = words.get(1).is_some_and(|verb| verb == "find");
     let modern = |word: &OsString| match word.to_str() {
         Some("-name" | "-type" | "-newer" | "-size") if is_find => [OsStr::new("-"), word].into_iter().collect(),
         _ => word.clone(),
     };
-    let line = VerbLine::try_parse_from(words.iter().map(modern))?;
+    words.iter().map(modern).collect()
+}
+
+/// Parses a command line that begins with a verb.
+pub(super) fn parse(words: &[OsString]) -> Result<VerbLine, clap::Error> {
+    let line = VerbLine::try_parse_from(modern(words))?;
     if let Verb::Map { words: mapped, .. } = &line.verb
         && let Err(message) = values::check_path_and_range(mapped)
     {

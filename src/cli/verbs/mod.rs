@@ -11,7 +11,7 @@ mod states;
 mod stop;
 mod values;
 
-pub(super) use arguments::{VerbLine, begins_with_verb};
+pub(super) use arguments::{VerbLine, begins_with_verb, modern};
 
 use super::error::Error;
 use super::terminal::{self, Verbosity};
@@ -37,7 +37,7 @@ pub(super) fn run(words: &[OsString]) -> ExitCode {
     if let Verb::Browse { common } = &line.verb {
         return browse::run(common);
     }
-    terminal::start_log(if common.verbose { Verbosity::Verbose } else { Verbosity::Little });
+    terminal::start_log(Verbosity::of(common.verbose));
     let paths = line.verb.paths();
     let mut failures = Failures::default();
     let done = match &line.verb {

@@ -11,7 +11,7 @@ pub use children::find_children;
 use super::chain::{BY_REGISTRY, too_long};
 use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
 use super::resolve::file_id;
-use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, MediumKind, Registry, Result};
+use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, Registry, Result};
 use crate::image::{self, ImageInfo, ParentLink};
 use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
