@@ -16,4 +16,6 @@ pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Lookup, failure, shortened};
 pub use time::parse_time;
-pub use which::{OpenDisks, Which, of_slot};
+pub use which::Which;
+
+pub(crate) use which::{OpenDisks, of_slot};
