@@ -14,5 +14,7 @@ mod tests;
 pub use error::{Error, Result};
 pub use keystore::{Cipher, Key, KeyStore};
 pub use machine::decrypt_machine;
-pub use passwords::{PasswordFile, Passwords};
+pub use passwords::Passwords;
 pub use sectors::{Fingerprint, SectorCipher};
+
+pub(crate) use passwords::PasswordFile;

@@ -208,7 +208,6 @@ pub struct Prober {
 impl Prober {
     /// Begins to read the kernel's table of locks, and reads which lock files are in the user's runtime directory.
     #[must_use]
-    #[expect(clippy::new_without_default, reason = "it reads a file, which nobody expects of a default")]
     pub fn new() -> Self {
         let reading = thread::spawn(image_lock::flocks);
         // A table that the kernel does not provide counts as empty.

@@ -17,7 +17,7 @@ macro_rules! number {
         ///
         /// # Errors
         /// [`ParseError`] when the field lies past the end of the bytes.
-        pub fn $name(&self, at: usize) -> Result<$type, ParseError> {
+        pub(crate) fn $name(&self, at: usize) -> Result<$type, ParseError> {
             let mut raw = [0; size_of::<$type>()];
             raw.copy_from_slice(self.bytes(at, size_of::<$type>())?);
             Ok(<$type>::$from(raw))

@@ -17,5 +17,6 @@ pub use disk::{DiskOptions, OpenDisk};
 pub use error::{Error, Result};
 pub use lookup::{Lookup, failure, shortened};
 pub use time::parse_time;
-pub(crate) use which::is_chain_spec;
-pub use which::{OpenDisks, Which, of_slot};
+pub use which::Which;
+
+pub(crate) use which::{OpenDisks, is_chain_spec, of_slot};

@@ -29,17 +29,17 @@ mod xml;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, Link, MAX_LINKS};
+pub use chain::{Chain, Link};
 pub use error::{Error, Result};
-pub use model::{
-    Attachment, DeviceKind, Machine, MachineEntry, MachineState, Media, Medium, MediumId, MediumKind, Registry,
-    Snapshot, is_format,
-};
+pub use model::{Attachment, DeviceKind, Machine, MachineState, Medium, MediumKind, Snapshot};
 pub use parents::find_children;
 pub use policy::check_writable;
 pub(crate) use resolve::resolve_partly;
 pub use resolve::{correct_chain, resolve_allowing};
 pub use uses::Use;
+
+pub(crate) use chain::MAX_LINKS;
+pub(crate) use model::{MachineEntry, Media, MediumId, Registry, is_format};
 
 use crate::image::{self, ImageInfo};
 use crate::storage::local::Devices;

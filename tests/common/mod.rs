@@ -89,8 +89,9 @@ impl Fixture {
 
     /// The program, told to use this registry.
     pub(crate) fn program(&self) -> Command {
-        // Cargo names it to the tests of the program, not to those in the library, which use it themselves.
-        let program = option_env!("CARGO_BIN_EXE_vboximg-mount").expect("this is a test of the program");
+        let Some(program) = option_env!("CARGO_BIN_EXE_vboximg-mount") else {
+            panic!("Cargo names the program to the tests of it, not to those in the library")
+        };
         let mut command = Command::new(program);
         command.env("VBOX_USER_HOME", self.home());
         command
