@@ -125,8 +125,7 @@ pub(super) struct Identities(Vec<Vec<Option<FileIdentity>>>);
 impl Identities {
     pub(super) fn of(links: &[Box<dyn Image>]) -> Self {
         let of_file = |file: &dyn Storage| file.local()?.metadata().ok().map(|metadata| FileIdentity::of(&metadata));
-        let of_link = |link: &Box<dyn Image>| link.files().iter().map(|file| of_file(&**file)).collect();
-        Self(links.iter().map(of_link).collect())
+        Self(links.iter().map(|link| link.files().iter().map(|file| of_file(&**file)).collect()).collect())
     }
 
     fn file(&self, link: usize, file: usize) -> Option<FileIdentity> {

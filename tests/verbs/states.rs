@@ -245,3 +245,32 @@ fn moved_volumes_are_found_by_their_file_systems() {
     let within = run(directory.path(), &["diff", "old", "new", "fs1/f"]);
     assert_eq!(text(&within.stdout), "A fs1/f\n", "{within:?}");
 }
+
+/// A key store of AES-XTS256-PLAIN64 that VirtualBox wrote, for the password `correct horse`.
+const KEY_STORE: &str = "U0NORQABQUVTLVhUUzI1Ni1QTEFJTjY0AAAAAAAAAAAAAAAAAABQQktERjItU0hBMjU2AAAAAAAAAAAAAAAAAAAAAAAAAEAAAAD4v9fW5Si7gCgFgAK4\
+NvTHHf1ppyW4r2Vw8jWXmfZmHCAAAAC66qbCMBFQ1RfU04EBzi8cmFD0SW6UgHIktbKdB7lOuSBOAAB4QRsJ3XcA1aXciMCl/47u0elQXuXCwstl39By1qIw\
+A8CYCwBAAAAAzm1v0br59ISqCxJcbTyRb1O4SXx3AqL5iqroJNGMfucDVzYCUJRKf3t0uwINaSeSkGKA5ecVS/u6r5d92eOFpw==";
+
+#[test]
+fn states_of_an_encrypted_disk_share_what_their_images_share() {
+    let directory = machine();
+    let ranges = |words: &[&str]| {
+        let states =
+            ["diff", "--disk", "SATA-0-0", "--ranges", "--settings", "lab.vbox", "--vm", "lab", "first", "third"];
+        run(directory.path(), &[&states[..], words].concat())
+    };
+    let plain = [ranges(&[]), ranges(&["--no-read"])];
+    let settings = directory.path().join("lab.vbox");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let disk = r#"location="disk1" format="QCOW">"#;
+    let properties =
+        format!(r#"<Property name="CRYPT/KeyId" value="k"/><Property name="CRYPT/KeyStore" value="{KEY_STORE}"/>"#);
+    assert!(text.contains(disk));
+    std::fs::write(&settings, text.replace(disk, &format!("{disk}{properties}"))).unwrap();
+    std::fs::write(directory.path().join("password"), "correct horse\n").unwrap();
+    let encrypted = [&["--password-file", "password"][..], &["--no-read", "--password-file", "password"]].map(ranges);
+    for (plain, encrypted) in plain.iter().zip(&encrypted) {
+        assert!(plain.status.success() && plain.stdout.len() > 50, "{plain:?}");
+        assert_eq!((&plain.stdout, plain.status), (&encrypted.stdout, encrypted.status), "{encrypted:?}");
+    }
+}
