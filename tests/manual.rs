@@ -12,7 +12,7 @@ fn options_of_the_program() -> BTreeSet<String> {
         let output = Command::new(env!("CARGO_BIN_EXE_vboximg-mount")).args(words).arg("--help").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let verbs = ["ls", "cat", "cp", "diff", "find", "hash", "history", "stat"].map(|verb| help(&[verb]));
+    let verbs = ["ls", "browse", "cat", "cp", "diff", "find", "hash", "history", "stat"].map(|verb| help(&[verb]));
     let help = help(&[]) + &verbs.concat();
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let flags = lines

@@ -31,6 +31,7 @@ const EXAMPLES: &str =
   hash PATH...                print their SHA-256
   diff OLD [NEW] [PATH]       show what changed between two snapshots, media or image files
   history PATH                show what became of a file from snapshot to snapshot
+  browse                      look at all of it on the full screen; needs no --image
 
 Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots
