@@ -33,7 +33,7 @@ pub(super) fn of(app: &App, id: NodeId) -> Vec<Text> {
         (Item::State(at, snapshot), Some(registry)) => state(app, registry, *at, *snapshot),
         (Item::Disk(disk), _) => of_disk(app, disk),
         (Item::Volume(at), _) => volume(app, id, *at),
-        (Item::Problems, Some(registry)) => problems(registry),
+        (Item::Problems, _) => problems(app),
         (Item::Unattached, _) => {
             vec![Plain("Images that settings files register and no machine has attached.".to_owned())]
         }
@@ -107,7 +107,7 @@ fn machine(app: &App, registry: &Registry, entry: &MachineEntry) -> Vec<Text> {
             }
         }
     }
-    let about = about(registry, &[&entry.path.to_string_lossy(), &format!("{:?}", entry.name())]);
+    let about = about(app, &[&entry.path.to_string_lossy(), &format!("{:?}", entry.name())]);
     if !about.is_empty() {
         lines.push(Heading("Problems of the settings".to_owned()));
         lines.extend(about.into_iter().map(Problem));
@@ -146,18 +146,13 @@ fn media_problems(app: &App, registry: &Registry, entry: &MachineEntry, machine:
 }
 
 /// The problems of the registry that name one of these.
-fn about(registry: &Registry, names: &[&str]) -> Vec<String> {
-    let texts = registry.problems.iter().map(|problem| message(problem));
-    texts.filter(|text| names.iter().any(|name| text.contains(name))).collect()
+fn about(app: &App, names: &[&str]) -> Vec<String> {
+    let is_about = |text: &&String| names.iter().any(|name| text.contains(name));
+    app.problems.iter().filter(is_about).cloned().collect()
 }
 
-fn problems(registry: &Registry) -> Vec<Text> {
-    let mut lines = Vec::new();
-    for problem in &registry.problems {
-        lines.push(Problem(message(problem)));
-        lines.push(Plain(String::new()));
-    }
-    lines
+fn problems(app: &App) -> Vec<Text> {
+    app.problems.iter().flat_map(|problem| [Problem(problem.clone()), Plain(String::new())]).collect()
 }
 
 fn state(app: &App, registry: &Registry, at: usize, snapshot: Option<usize>) -> Vec<Text> {
@@ -261,7 +256,7 @@ fn chain(app: &App, registry: &Registry, leaf: MediumId, lines: &mut Vec<Text>) 
             description(lines, &medium.description);
         }
         let names = [medium.location.to_string_lossy(), medium.uuid.to_string().into()];
-        lines.extend(about(registry, &[&names[0], &names[1]]).into_iter().map(Problem));
+        lines.extend(about(app, &[&names[0], &names[1]]).into_iter().map(Problem));
     }
 }
 

@@ -33,6 +33,7 @@ const EXAMPLES: &str =
   history PATH                show what became of a file from snapshot to snapshot
   map [PATH] [RANGE]          show which image supplies which bytes
   check                       check the images, the partition table and the file systems
+  browse                      look at all of it on the full screen; needs no --image
 
 Examples:
   vboximg-mount -lw                          the machines with their disks and snapshots

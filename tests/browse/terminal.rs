@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 /// What the shell does around the program, so that a test sees how it ended and whether the terminal is as it was.
-const AROUND: &str = r#"stty -a >"$SCENE/before"; "$PROGRAM" browse "$@"; echo "code $?"
-stty -a >"$SCENE/after"; cmp "$SCENE/before" "$SCENE/after" && echo the same; exec cat"#;
+const AROUND: &str = r#"stty -a >"$SCENE/before"; set -m; "$PROGRAM" browse "$@"; code=$?
+while [ $code = 148 ]; do echo it is stopped; read -r line; fg; code=$?; done
+echo "code $code"; stty -a >"$SCENE/after"; cmp "$SCENE/before" "$SCENE/after" && echo the same; exec cat"#;
 
 /// Whether tmux can be used.
 pub(crate) fn has_tmux() -> bool {

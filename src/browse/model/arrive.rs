@@ -6,6 +6,7 @@ use super::popup::{Popup, Then};
 use super::tree::{Disk, Item, NodeId, Tree};
 use super::{App, Mounted, Purpose, build};
 use crate::browse::content::shown_path;
+use crate::error_kind::message;
 use crate::registry::Registry;
 use crate::view::Kind;
 use std::collections::HashMap;
@@ -114,6 +115,7 @@ impl App {
         self.tree = Tree::new();
         self.tree.filter = filter;
         build::registry(&mut self.tree, &registry);
+        self.problems = registry.problems.iter().map(|problem| message(problem)).collect();
         self.registry = Some(registry);
         for path in open {
             let Some(id) = self.tree.find(&path) else { continue };
@@ -147,7 +149,7 @@ impl App {
         let shown = match registry.find_machine(name) {
             Ok(at) => self.show_machine(|_| Some(at)).map(|id| (at, id)),
             Err(e) => {
-                self.say(crate::error_kind::message(&e), true);
+                self.say(message(&e), true);
                 None
             }
         };
@@ -164,7 +166,7 @@ impl App {
         let state = match state {
             Ok(state) => state,
             Err(e) => {
-                self.say(crate::error_kind::message(&e), true);
+                self.say(message(&e), true);
                 return;
             }
         };
@@ -189,7 +191,7 @@ impl App {
                         self.open_disk(disk);
                     }
                 }
-                Err(e) => self.say(crate::error_kind::message(&e), true),
+                Err(e) => self.say(message(&e), true),
             }
             return;
         }

@@ -112,6 +112,8 @@ pub(crate) struct App {
     start: Which,
     /// The registry, once it is read.
     pub(crate) registry: Option<Arc<Registry>>,
+    /// What is wrong with it, a sentence each.
+    pub(crate) problems: Vec<String>,
     /// Why it cannot be read.
     pub(crate) failure: Option<String>,
     /// What is known of media.
@@ -169,6 +171,7 @@ impl App {
         let mut app = Self {
             start,
             registry: None,
+            problems: Vec::new(),
             failure: None,
             media: HashMap::new(),
             asked: HashSet::new(),
