@@ -22,8 +22,8 @@ pub struct Which {
     pub snapshot: Option<String>,
     /// The machine's newest snapshot at this time; without a snapshot only.
     pub at: Option<SystemTime>,
-    /// The machine's disk, as [`Registry::find_disk`](registry::Registry::find_disk) takes it. Without it, the only hard disk or everything that is
-    /// attached is meant.
+    /// The machine's disk: the number of a hard disk, from 0; a slot as `SATA-0-0`; the file name or the UUID of the medium
+    /// or of its base. Without it, the only hard disk or everything that is attached is meant.
     pub disk: Option<String>,
 }
 
