@@ -15,8 +15,8 @@ fn main() {
 
 const MIB: u64 = 1 << 20;
 
-/// A VDI of a disk of `blocks` MiB, all of whose blocks are there, each behind the last one in the file. Fields are those
-/// of VirtualBox's `VDICore.h`.
+/// A VDI of a disk of `blocks` MiB, all of whose blocks are there, each behind the last one in the file. Fields are
+/// those of VirtualBox's `VDICore.h`.
 fn vdi(path: &Path, blocks: u32) {
     let data = MIB + (4 * u64::from(blocks)).next_multiple_of(MIB);
     let mut header = vec![0; usize::try_from(data).unwrap()];

@@ -1,8 +1,9 @@
 //! Reads the disks of VirtualBox machines without VirtualBox: machines and their snapshots from its settings, chains of
 //! images of all its formats as flat disks, partitions, and the files of guests' file systems.
 //!
-//! This is the library of the program `vboximg-mount`, which mounts the same. It only reads, prints nothing (it uses the
-//! [`log`](https://docs.rs/log) crate), and never changes a file but for the lock files next to images that are open.
+//! This is the library of the program `vboximg-mount`, which mounts the same. It only reads, prints nothing (it uses
+//! the [`log`](https://docs.rs/log) crate), and never changes a file but for the lock files next to images that are
+//! open.
 //!
 //! * [`Registry`] has the [`Machine`]s with their [`Snapshot`]s and [`Attachment`]s, and all [`Medium`]s.
 //! * [`Registry::open`] opens the disk that a [`Which`] means, [`Disk::open`] an image by its path. A [`Disk`] has bytes,

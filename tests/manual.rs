@@ -173,16 +173,14 @@ fn examples_do_what_they_say() {
         let lines: Vec<&str> = task.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
         assert!(!lines.is_empty(), "{title}");
         run += 1;
-        // diff says by its status that there are differences.
         let script = lines.join("\n").replace("/backup/home", registry.home().to_str().unwrap());
-        let script = script.replace("diff -rq before/fs1 after/fs1", "! diff -rq before/fs1 after/fs1");
         let directory = tempfile::tempdir().unwrap();
         let mut bash = Command::new("bash");
         bash.args(["-euc", &script]).current_dir(directory.path()).env("PATH", &path);
         let output = bash.env("VBOX_USER_HOME", registry.home()).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            for point in ["mnt", "before", "after", "disk"] {
+            for point in ["mnt", "disk"] {
                 let _ = Command::new("umount").args(["-l", point]).current_dir(directory.path()).output();
             }
             panic!("{title}: {output:?}");
@@ -190,7 +188,7 @@ fn examples_do_what_they_say() {
         let expected = match title {
             "Copy one file out of last week's snapshot" => "hello.txt",
             "Show the volumes of a disk or snapshot, and mount it" => "hello from the guest",
-            "Compare two snapshots" => "differ",
+            "Compare two snapshots" => "hello.txt",
             "Find files, and what is in them" => "fs1/home/user/hello.txt",
             "Repair a guest's file system" => "root: ",
             _ => "",

@@ -71,8 +71,8 @@ fn entry(name: &str, group: &str, medium: Option<u128>) -> MachineEntry {
     MachineEntry { uuid, path: format!("/vms/{name}/{name}.vbox").into(), machine: Ok(machine) }
 }
 
-/// A machine with two snapshots, one in a group with names that are wide or not harmless, one that cannot be read, and a
-/// medium of nobody.
+/// A machine with two snapshots, one in a group with names that are wide or not harmless, one that cannot be read, and
+/// a medium of nobody.
 pub(super) fn registry() -> Arc<Registry> {
     let media = vec![
         medium(0x11, "/vms/web/web.vdi", None, &[1]),

@@ -13,7 +13,8 @@ use crate::storage::local::Devices;
 const MOST_CHILDREN: usize = 256;
 
 impl Check<'_> {
-    /// Checks all images. Answers them, leaf first, when they make up a disk, else none; `None` when the check was ended.
+    /// Checks all images. Answers them, leaf first, when they make up a disk, else none; `None` when the check was
+    /// ended.
     pub(super) fn links(
         &self,
         chain: &Chain,

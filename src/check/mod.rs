@@ -1,5 +1,5 @@
-//! Whether what a disk consists of is valid: each image of its chain, what the images say of each other and the registry
-//! of them, the partition table and the file systems.
+//! Whether what a disk consists of is valid: each image of its chain, what the images say of each other and the
+//! registry of them, the partition table and the file systems.
 //!
 //! A check goes on where opening gives up, so that all is reported that is wrong. What was checked is reported part by
 //! part as soon as it is known.
@@ -109,8 +109,8 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Checks one disk. `broken` is why the chain ends before its base; `warned` is what was doubtful when it was found.
-    /// Answers whether to go on.
+    /// Checks one disk. `broken` is why the chain ends before its base; `warned` is what was doubtful when it was
+    /// found. Answers whether to go on.
     fn chain(
         &self,
         mut chain: Chain,

@@ -16,8 +16,8 @@ use crate::view::View;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Does what the arguments ask for and returns the exit code. For the background, `run_in_background` starts the process
-/// that stays, and returns its exit code if it fails to mount.
+/// Does what the arguments ask for and returns the exit code. For the background, `run_in_background` starts the
+/// process that stays, and returns its exit code if it fails to mount.
 pub(super) fn run(
     action: Action,
     arguments: &Arguments,

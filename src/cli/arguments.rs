@@ -73,7 +73,8 @@ pub(super) struct Arguments {
           conflicts_with_all = ["list", "which", "words"])]
     pub(super) unmount: Option<PathBuf>,
 
-    /// Where to mount the disk: an empty directory. Without --image the disk is before it, as mount(8) and fstab have them
+    /// Where to mount the disk: an empty directory. Without --image the disk is before it, as mount(8) and fstab have
+    /// them
     #[arg(value_name = "MOUNT_POINT", num_args = 0..=2, value_hint = ValueHint::AnyPath, help_heading = WHAT,
           conflicts_with = "list")]
     words: Vec<OsString>,

@@ -14,18 +14,18 @@ const DISK: &str = "Which disk";
 #[command(group = ArgGroup::new("which").args(["image", "vm"]))]
 #[command(group = ArgGroup::new("machine").args(["vm", "settings"]).multiple(true))]
 pub(super) struct WhichDisk {
-    /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may be
-    /// cut to 4 digits or more. Chain specs (:iprtvfs:...) are in the manual
+    /// The disk or snapshot: the UUID of a medium, the path of an image file, or the file name of a medium. A UUID may
+    /// be cut to 4 digits or more. Chain specs (:iprtvfs:...) are in the manual
     #[arg(short, long, value_name = "DISK", value_hint = ValueHint::FilePath, help_heading = DISK)]
     pub(super) image: Option<OsString>,
 
-    /// The machine that has the disk: its name or UUID. With --list alone, only this machine. A machine with several disks
-    /// is mounted whole
+    /// The machine that has the disk: its name or UUID. With --list alone, only this machine. A machine with several
+    /// disks is mounted whole
     #[arg(long, value_name = "MACHINE", help_heading = DISK)]
     pub(super) vm: Option<String>,
 
-    /// The snapshot of the machine: its name or UUID, or current. Of an image, the one that the file itself has, by its name
-    /// or id (QCOW, Parallels)
+    /// The snapshot of the machine: its name or UUID, or current. Of an image, the one that the file itself has, by its
+    /// name or id (QCOW, Parallels)
     #[arg(long, value_name = "SNAPSHOT", help_heading = DISK)]
     snapshot: Option<String>,
 
@@ -34,13 +34,13 @@ pub(super) struct WhichDisk {
           conflicts_with_all = ["snapshot", "image"], help_heading = DISK)]
     at: Option<SystemTime>,
 
-    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base. Without --vm, of
-    /// the only machine of --settings
+    /// The disk of the machine: a number from 0, a slot as SATA-0-0, or the file name of its image or base. Without
+    /// --vm, of the only machine of --settings
     #[arg(long, value_name = "DISK", requires = "machine", conflicts_with = "image", help_heading = DISK)]
     disk: Option<String>,
 
-    /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory of
-    /// machines, a single .vbox file, an appliance (.ova, .ovf, or a box of Vagrant), or a directory of images alone
+    /// The settings, instead of VirtualBox's own directory: a directory with VirtualBox.xml, a copied home or directory
+    /// of machines, a single .vbox file, an appliance (.ova, .ovf, or a box of Vagrant), or a directory of images alone
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = DISK)]
     pub(super) settings: Option<PathBuf>,
 

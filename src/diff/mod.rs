@@ -1,12 +1,12 @@
 //! What differs between two states of a disk or of a machine: files, file systems, volumes, and ranges of the disk.
 //!
-//! Two states of a disk share most of their bytes: both chains of images lead to the same files. What both read from the
-//! same bytes of the same file is equal without being read ([`Origin`](crate::disk::Origin)); only the rest is read and
-//! compared. So a comparison takes the time of the trees' metadata and of what was written between the states.
+//! Two states of a disk share most of their bytes: both chains of images lead to the same files. What both read from
+//! the same bytes of the same file is equal without being read ([`Origin`](crate::disk::Origin)); only the rest is read
+//! and compared. So a comparison takes the time of the trees' metadata and of what was written between the states.
 //!
-//! Changes are passed to a callback as they are found, sorted by path within a file system, together with what could not
-//! be compared. Directories are walked in step, and the names of a huge one are sorted in portions, so that memory is
-//! bounded.
+//! Changes are passed to a callback as they are found, sorted by path within a file system, together with what could
+//! not be compared. Directories are walked in step, and the names of a huge one are sorted in portions, so that memory
+//! is bounded.
 
 mod bytes;
 mod change;

@@ -36,8 +36,8 @@ pub struct RangeChange {
 /// A file in one state, with its attributes there.
 pub type RangeFile<'a> = (&'a State<'a>, Attributes);
 
-/// Passes the ranges in which two files differ to `each`, in order. With `read`, what does not come from the same origin
-/// is read, and ranges are whole sectors that differ; without, all of it is passed on and nothing is read.
+/// Passes the ranges in which two files differ to `each`, in order. With `read`, what does not come from the same
+/// origin is read, and ranges are whole sectors that differ; without, all of it is passed on and nothing is read.
 ///
 /// They are files of the views: `vhdd`, `vol0`, or one of a guest; `path` names them in messages.
 ///

@@ -80,7 +80,8 @@ fn numbers(file: FileIdentity) -> (u64, u64) {
 /// Puts together the origin of bytes that are decoded from others.
 pub struct Derivation {
     hash: Sha256,
-    /// What was added last: how it is cut depends on the chain of images, so ranges that continue each other are joined.
+    /// What was added last: how it is cut depends on the chain of images, so ranges that continue each other are
+    /// joined.
     last: Option<(Origin, u64)>,
 }
 

@@ -51,8 +51,8 @@ impl Disk {
         &self.open.chain
     }
 
-    /// What a user should know, a sentence each: a corrupt partition table, a program that writes to an image meanwhile,
-    /// disks of the machine that could not be opened.
+    /// What a user should know, a sentence each: a corrupt partition table, a program that writes to an image
+    /// meanwhile, disks of the machine that could not be opened.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

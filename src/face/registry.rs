@@ -58,7 +58,8 @@ impl Registry {
         self.loaded.media.iter().map(|(_, medium)| medium)
     }
 
-    /// The medium with a UUID, such as that of an [`Attachment`](registry::Attachment). Of copies of a machine the first.
+    /// The medium with a UUID, such as that of an [`Attachment`](registry::Attachment). Of copies of a machine the
+    /// first.
     #[must_use]
     pub fn medium(&self, uuid: Uuid) -> Option<&Medium> {
         self.loaded.media.find(uuid).map(|id| self.loaded.media.get(id))

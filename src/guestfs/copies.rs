@@ -20,8 +20,8 @@ struct Copy {
     same: &'static [(usize, usize)],
 }
 
-/// What is wrong with the first copy of the superblock or boot sector of a file system of type `type_name`. Nothing is known of
-/// types that keep none, and of a copy that lies past the end of the volume.
+/// What is wrong with the first copy of the superblock or boot sector of a file system of type `type_name`. Nothing is
+/// known of types that keep none, and of a copy that lies past the end of the volume.
 ///
 /// # Errors
 /// When the volume cannot be read.

@@ -266,8 +266,8 @@ pub trait GuestFs: Send + Sync {
         Err(Error::NotFile)
     }
 
-    /// What decides `len` bytes of a file from `offset` on, all of them within a [`FileExtent::Decoded`] run, so that they
-    /// need not be read to be known as equal to others; `None` where that is not known.
+    /// What decides `len` bytes of a file from `offset` on, all of them within a [`FileExtent::Decoded`] run, so that
+    /// they need not be read to be known as equal to others; `None` where that is not known.
     fn decoded_from(&self, _file: Node, _offset: u64, _len: u64) -> Option<DecodedFrom> {
         None
     }

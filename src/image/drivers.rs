@@ -1,7 +1,7 @@
 //! The table of image formats.
 //!
-//! A format is a module with `probe`, `identify` and `open`, a `check` where it has more than [`crate::image::check::walk`]
-//! sees, and a line in [`DRIVERS`].
+//! A format is a module with `probe`, `identify` and `open`, a `check` where it has more than
+//! [`crate::image::check::walk`] sees, and a line in [`DRIVERS`].
 
 use super::{
     Format, Image, ImageInfo, OpenOptions, Result, Sample, cue, dmg, iso, parallels, qcow, qed, raw, vdi, vhd, vhdx,

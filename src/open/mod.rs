@@ -1,8 +1,8 @@
 //! From what the user asked to what is open: the registry, the chain of images, its locks, the disk, its volumes and
 //! their file systems. Listing, mounting and copying all come through here, so they cannot disagree.
 //!
-//! [`Lookup::find`] finds the disks that a [`Which`] means, [`which::Selection::open`] opens them. What a user should know of
-//! what was found is returned as warnings, a sentence each.
+//! [`Lookup::find`] finds the disks that a [`Which`] means, [`which::Selection::open`] opens them. What a user should
+//! know of what was found is returned as warnings, a sentence each.
 
 mod contents;
 mod disk;

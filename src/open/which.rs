@@ -23,8 +23,8 @@ pub struct Which {
     pub snapshot: Option<String>,
     /// The machine's newest snapshot at this time; without a snapshot only.
     pub at: Option<SystemTime>,
-    /// The machine's disk, as [`Registry::find_disk`](registry::Registry::find_disk) takes it. Without it, the only
-    /// hard disk or everything that is attached is meant.
+    /// The machine's disk: the number of a hard disk, from 0; a slot as `SATA-0-0`; the file name or the UUID of the
+    /// medium or of its base. Without it, the only hard disk or everything that is attached is meant.
     pub disk: Option<String>,
 }
 
@@ -188,8 +188,8 @@ impl Selection {
         self.disks.into_iter().map(|Selected { slot, chain, .. }| (slot.filter(|_| named), chain)).collect()
     }
 
-    /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with a
-    /// warning.
+    /// Locks and opens the disks. Of the disks of a machine, those that cannot be opened for reading are left out with
+    /// a warning.
     ///
     /// # Errors
     /// As [`OpenDisk::open`]: of the first disk when none can be opened, of any disk for writing.

@@ -17,7 +17,8 @@ pub struct Link {
     pub registered_uuid: Option<Uuid>,
     /// The format that the registry gives.
     pub registered_format: Option<String>,
-    /// The directory that it must lie in or below, or be allowed, because only a name in an appliance's descriptor led to it.
+    /// The directory that it must lie in or below, or be allowed, because only a name in an appliance's descriptor led
+    /// to it.
     pub named_in: Option<PathBuf>,
     /// The format that the child's header states, such as qcow2's backing format `raw`; it decides where given.
     pub stated_format: Option<String>,
@@ -36,14 +37,14 @@ pub struct Link {
 /// The images of a disk, leaf first, and what the registry records about the leaf.
 #[derive(Debug, Clone)]
 pub struct Chain {
-    /// Leaf to base; at least one and at most [`MAX_LINKS`].
+    /// Leaf to base; at least one and at most 1024.
     pub links: Vec<Link>,
     /// The leaf's UUID: from the registry, or else from its header.
     pub uuid: Option<Uuid>,
     /// The kind of the leaf for writing: a base's own kind; a differencing image is `Normal`.
     pub kind: MediumKind,
-    /// Media that have the leaf as their parent, by path; writing to it would break them. Those of the registry, until
-    /// [`find_children`](super::find_children) adds those that lie near it.
+    /// Media that have the leaf as their parent, by path; writing to it would break them. Those of the registry; when
+    /// it is opened for writing, those that lie near it too.
     pub children: Vec<PathBuf>,
     /// Machines whose saved state has the leaf attached, by name, and their snapshots with a saved state as
     /// `MACHINE (snapshot NAME)`; writing to it would break their resume.

@@ -32,8 +32,8 @@ impl Registry {
     }
 
     /// Loads the settings that a user names: VirtualBox's directory, or the home that has it; `VirtualBox.xml` or its
-    /// copy; a machine's `.vbox` file; an appliance; or any other directory, where each `VirtualBox.xml` and `.vbox` file is loaded,
-    /// a machine once.
+    /// copy; a machine's `.vbox` file; an appliance; or any other directory, where each `VirtualBox.xml` and `.vbox`
+    /// file is loaded, a machine once.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and

@@ -231,7 +231,8 @@ impl Medium {
         location::file_name(&self.location)
     }
 
-    /// The error for a medium that cannot be opened, and for a location that is not a path of this host; `None` for others.
+    /// The error for a medium that cannot be opened, and for a location that is not a path of this host; `None` for
+    /// others.
     #[must_use]
     pub(crate) fn unusable(&self) -> Option<Error> {
         if let Some(reason) = &self.problem {

@@ -98,8 +98,8 @@ pub(super) fn settings_in(directory: &Path, deepest: usize) -> io::Result<Settin
     Ok(tree)
 }
 
-/// Shows the files of a directory, and at most `deepest` levels below it, with their directories, and returns whether some
-/// were left out: there are too many directories, or a file was not wanted any more. Links to directories are not
+/// Shows the files of a directory, and at most `deepest` levels below it, with their directories, and returns whether
+/// some were left out: there are too many directories, or a file was not wanted any more. Links to directories are not
 /// followed.
 pub(super) fn walk(
     directory: &Path,

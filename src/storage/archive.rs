@@ -1,8 +1,8 @@
 //! Files in tar archives, read where they are: `box.ova/disk.vmdk` is the member `disk.vmdk` of the archive `box.ova`.
 //!
-//! The crate `tar` reads the headers: old, POSIX and GNU ones, long names and sizes of both kinds. It gets a reader that
-//! skips the data and gives up on an archive that is mostly headers, since a header may ask for any length of name. The
-//! members' bytes are read by offset, not through the crate.
+//! The crate `tar` reads the headers: old, POSIX and GNU ones, long names and sizes of both kinds. It gets a reader
+//! that skips the data and gives up on an archive that is mostly headers, since a header may ask for any length of
+//! name. The members' bytes are read by offset, not through the crate.
 
 use super::{Error, File, Result, Segment, Storage};
 use crate::ondisk::ParseError;
@@ -36,8 +36,8 @@ pub struct Member {
     unreadable: Option<&'static str>,
 }
 
-/// Whether a file begins as a tar archive: with a header of POSIX's `ustar` or an older one, whose checksum (`chksum`, at
-/// 148) is right. That is the sum of all bytes, in which its own 8 are blanks. Some programs added signed bytes.
+/// Whether a file begins as a tar archive: with a header of POSIX's `ustar` or an older one, whose checksum (`chksum`,
+/// at 148) is right. That is the sum of all bytes, in which its own 8 are blanks. Some programs added signed bytes.
 #[must_use]
 pub fn is_tar(head: &[u8]) -> bool {
     let Some(header) = head.get(..HEADER).filter(|header| header[0] != 0) else { return false };
@@ -51,8 +51,8 @@ pub fn is_tar(head: &[u8]) -> bool {
         || stored == bytes().map(|byte| i64::from(byte.cast_signed())).sum::<i64>()
 }
 
-/// Splits a path that leads into a regular file, as if that were a directory, into the path of the file and what follows.
-/// None for every other path.
+/// Splits a path that leads into a regular file, as if that were a directory, into the path of the file and what
+/// follows. None for every other path.
 #[must_use]
 pub fn split(path: &Path) -> Option<(&Path, &Path)> {
     let is_below_file = |error: &io::Error| error.kind() == io::ErrorKind::NotADirectory;

@@ -75,7 +75,8 @@ fn through(path: &Path, full: &Path, writable: bool, policy: Policy<'_>) -> Resu
     archive::open(of_file(gate::open(whole, false, policy)?, whole)?, member, writable)
 }
 
-/// Opens the file that `image` names as `name`, as [`gate::open_named`] does. A member of an archive names others of it.
+/// Opens the file that `image` names as `name`, as [`gate::open_named`] does. A member of an archive names others of
+/// it.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`]; as [`archive::open`].

@@ -29,8 +29,8 @@ pub struct Point {
     pub parent: Option<usize>,
 }
 
-/// The states of a machine on the way to one of them, oldest first: to a snapshot by its index, or to the current state.
-/// With `all`, all states that the machine has.
+/// The states of a machine on the way to one of them, oldest first: to a snapshot by its index, or to the current
+/// state. With `all`, all states that the machine has.
 #[must_use]
 pub fn points(machine: &Machine, to: Option<usize>, all: bool) -> Vec<Point> {
     let mut chosen: Vec<usize> = if all {

@@ -98,8 +98,8 @@ impl Mapping {
     }
 }
 
-/// Writes the map of a file of the view, of the whole disk for `vhdd`. `disks` are those of the view, in its order. A part
-/// of a map that cannot be read is reported, and the rest is gone on with.
+/// Writes the map of a file of the view, of the whole disk for `vhdd`. `disks` are those of the view, in its order. A
+/// part of a map that cannot be read is reported, and the rest is gone on with.
 ///
 /// # Errors
 /// What is wrong with the path or the range; [`Error::Write`].

@@ -1,5 +1,5 @@
-//! What can be done with the files of a [`View`](crate::view::View) without a mount: list, read, find, hash and compare them.
-//! Copying them to the host is in [`copy`](crate::copy).
+//! What can be done with the files of a [`View`](crate::view::View) without a mount: list, read, find, hash and compare
+//! them. Copying them to the host is in [`copy`](crate::copy).
 //!
 //! Output goes to a writer. What is wrong with one file is told to a [`Report`], and the others are gone on with; what
 //! is returned as an error ends the whole.

@@ -10,8 +10,8 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// Writes the ranges in which the disks of two states differ, or a disk, volume or file. With `read`, what the states do
-/// not share is read, and only what differs is written. Returns whether there was any.
+/// Writes the ranges in which the disks of two states differ, or a disk, volume or file. With `read`, what the states
+/// do not share is read, and only what differs is written. Returns whether there was any.
 ///
 /// # Errors
 /// [`Error::Write`]; what is wrong with `path`.

@@ -24,7 +24,8 @@ pub fn within(disk: &dyn Disk, offset: u64, len: usize) -> usize {
 
 /// Where the next data, or else the next hole, begins, at `offset` or after it. The disk's end is a hole.
 ///
-/// A search that takes too many steps, or meets a part of a map that cannot be read, ends early with an answer that is safe: zeros taken for data, never the reverse.
+/// A search that takes too many steps, or meets a part of a map that cannot be read, ends early with an answer that is
+/// safe: zeros taken for data, never the reverse.
 pub(super) fn seek(disk: &dyn Disk, offset: u64, data: bool) -> Result<u64> {
     let size = disk.size();
     if offset >= size {

@@ -17,7 +17,8 @@ pub struct Source {
     pub disk: Arc<dyn Disk>,
     /// Its volumes, shown as `vol<N>` with N their index.
     pub volumes: Vec<Volume>,
-    /// The file of the leaf image, absolute; an archive for one in it. It gives the symbolic link its name and target, and the files their times.
+    /// The file of the leaf image, absolute; an archive for one in it. It gives the symbolic link its name and target,
+    /// and the files their times.
     pub image: PathBuf,
     /// The guest's file systems, shown as `fs<N>` with N the index of their volume.
     pub guests: Vec<Guest>,

@@ -383,7 +383,8 @@ impl View {
         }
     }
 
-    /// Where the bytes of a file from `offset` on are, for at most `len` bytes: both within the file, and `len` at least 1.
+    /// Where the bytes of a file from `offset` on are, for at most `len` bytes: both within the file, and `len` at
+    /// least 1.
     ///
     /// # Errors
     /// As [`read`](Self::read).

@@ -1,5 +1,5 @@
-//! APFS: containers that macOS wrote, from the project dissect.apfs, where the samples are, read as that project says; and
-//! what is ours (nodes, names, several volumes, limits) on containers that the crate itself formats.
+//! APFS: containers that macOS wrote, from the project dissect.apfs, where the samples are, read as that project says;
+//! and what is ours (nodes, names, several volumes, limits) on containers that the crate itself formats.
 
 use super::corrupt;
 use super::ours::ours;

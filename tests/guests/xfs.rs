@@ -143,8 +143,8 @@ END
 cd ..; xfs_io -x -c 'shutdown -f' m; umount m
 "#;
 
-/// Up to eight records at the end may never have been written whole. Corruption before those is no such thing: the kernel
-/// does not mount it, and a part of the journal would mix old and new.
+/// Up to eight records at the end may never have been written whole. Corruption before those is no such thing: the
+/// kernel does not mount it, and a part of the journal would mix old and new.
 #[test]
 fn ends_the_replay_of_a_corrupt_journal_as_the_kernel() {
     let mounted = Mounted::new("mkfs.xfs -q", "320M");

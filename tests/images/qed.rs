@@ -57,7 +57,8 @@ fn an_image_by_virtualbox_is_read_and_written() {
     write_at_random(&path, "qed", 30, 4);
 }
 
-/// VirtualBox opens no image that needs a check. One that QEMU left like that was checked when it is opened for writing.
+/// VirtualBox opens no image that needs a check. One that QEMU left like that was checked when it is opened for
+/// writing.
 #[test]
 fn need_check_flag_is_cleared_and_never_set() {
     let directory = directory();

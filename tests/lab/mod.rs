@@ -1,7 +1,7 @@
 //! The real VirtualBox, and other programs, for tests.
 //!
-//! A VirtualBox is used where `VBOXIMG_REFERENCE` names the directory that it was put in, with a script `vb-in` that runs
-//! its programs there and a directory `lab` that they see.
+//! A VirtualBox is used where `VBOXIMG_REFERENCE` names the directory that it was put in, with a script `vb-in` that
+//! runs its programs there and a directory `lab` that they see.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use crate::support::provided;

@@ -1,5 +1,5 @@
-//! Mounts over the directory that the image itself is in. Whatever the program then looks up by a path that leads through
-//! that directory, it asks itself, and may wait for itself for ever.
+//! Mounts over the directory that the image itself is in. Whatever the program then looks up by a path that leads
+//! through that directory, it asks itself, and may wait for itself for ever.
 
 use super::scene::{Scene, ended, is_mounted, program, text, unmount_lazily, until};
 use nix::mount::MntFlags;

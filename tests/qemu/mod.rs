@@ -70,7 +70,8 @@ pub(crate) fn check(path: &Path, format: &str) {
     assert!(out.contains("No errors were found"), "{}: {out}", path.display());
 }
 
-/// The file `name` of the samples and the encrypted registry, which are not in this repository; none where it is missing.
+/// The file `name` of the samples and the encrypted registry, which are not in this repository; none where it is
+/// missing.
 pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("VBOXIMG_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);

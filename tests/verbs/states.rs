@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// Functions that make images of one file system: `change OLD NEW`, with the commands of debugfs(8) on standard input, and
-/// `child OLD NEW PARENT CHILD`, which has the changed blocks in a differencing image.
+/// Functions that make images of one file system: `change OLD NEW`, with the commands of debugfs(8) on standard input,
+/// and `child OLD NEW PARENT CHILD`, which has the changed blocks in a differencing image.
 const TOOLS: &str = r#"
 cd "$1"
 change() { cp "$1" "$2"; debugfs -w "$2" >/dev/null 2>&1; }
@@ -35,8 +35,8 @@ fn directory(script: &str) -> TempDir {
     directory
 }
 
-/// A settings file with media 1 to 5, of which each is a child of the one before, but 5 of 1; snapshots of 1 to 3 and of
-/// 5; and in the current state a second disk.
+/// A settings file with media 1 to 5, of which each is a child of the one before, but 5 of 1; snapshots of 1 to 3 and
+/// of 5; and in the current state a second disk.
 fn settings(directory: &Path) {
     let uuid = |number: u32| format!("{{00000000-0000-4000-8000-00000000000{number}}}");
     let medium = |number: u32, inner: String| {

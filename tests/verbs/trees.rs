@@ -24,7 +24,8 @@ fn copied(directory: &TempDir, image: &str) -> Walk {
     kernel(&out.join("fs0"))
 }
 
-/// A tree without what the other side does not know: words that begin so. Times end at their fraction if it is too fine.
+/// A tree without what the other side does not know: words that begin so. Times end at their fraction if it is too
+/// fine.
 fn without(walk: Walk, unknown: &[&str], step: Option<i64>) -> Walk {
     let comparable = |text: String| {
         let words = text.split(' ').filter(|word| !unknown.iter().any(|prefix| word.starts_with(prefix)));

@@ -110,7 +110,8 @@ pub(crate) fn remove_directory(directory: &Path) {
     }
 }
 
-/// Removes what measurements that were killed have left: directories with this name and the id of a process that is gone.
+/// Removes what measurements that were killed have left: directories with this name and the id of a process that is
+/// gone.
 pub(crate) fn remove_left(directory: &Path, name: &str) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {

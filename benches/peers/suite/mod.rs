@@ -1,5 +1,5 @@
-//! The measurement: makes the disks, mounts them with our program and each peer present, runs every case with all of them
-//! in turn, and writes what was found.
+//! The measurement: makes the disks, mounts them with our program and each peer present, runs every case with all of
+//! them in turn, and writes what was found.
 
 mod book;
 mod cases;

@@ -14,8 +14,8 @@ pub(crate) struct Place {
     pub(crate) path: PathBuf,
     /// Where it begins in the file.
     pub(crate) start: u64,
-    /// Whether the kernel's cache of the file is dropped before each job. That of a plain file is the host's cache, which
-    /// stays.
+    /// Whether the kernel's cache of the file is dropped before each job. That of a plain file is the host's cache,
+    /// which stays.
     pub(crate) drop: bool,
 }
 

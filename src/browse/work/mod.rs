@@ -1,5 +1,5 @@
-//! The work that takes time. Each job is a thread, which says what it has on the channel of messages and looks whether it
-//! is to stop; a job that waits for a file system that is gone keeps nobody else from working.
+//! The work that takes time. Each job is a thread, which says what it has on the channel of messages and looks whether
+//! it is to stop; a job that waits for a file system that is gone keeps nobody else from working.
 
 mod comparing;
 mod copying;

@@ -1,4 +1,5 @@
-//! Mounting: by this program itself in the background, as from the command line, so that the mount outlives the browser.
+//! Mounting: by this program itself in the background, as from the command line, so that the mount outlives the
+//! browser.
 
 use super::{Teller, Tools};
 use crate::browse::model::message::Mount;

@@ -93,8 +93,8 @@ pub(super) enum Verb {
         /// Its name matches: * any text, ? any character, [a-z] one of these, {a,b} either. Also as -name
         #[arg(long, value_name = "GLOB", value_parser = values::glob)]
         name: Option<GlobMatcher>,
-        /// It is a file (f), directory (d), link (l), device (b, c), pipe (p) or socket (s); several with commas. Also as
-        /// -type
+        /// It is a file (f), directory (d), link (l), device (b, c), pipe (p) or socket (s); several with commas. Also
+        /// as -type
         #[arg(long = "type", value_name = "KIND", value_delimiter = ',', value_parser = values::kind)]
         kinds: Vec<Kind>,
         /// It was modified after TIME: 2024-01-31, "2024-01-31 12:00:00" (UTC), or 2days ago. Also as -newer
@@ -114,7 +114,8 @@ pub(super) enum Verb {
     /// Show what became of a file from snapshot to snapshot of a machine
     #[command(after_help = PATHS, override_usage = "vboximg-mount history [OPTIONS] --vm <MACHINE> <PATH>")]
     History(HistoryArguments),
-    /// Show which image of the chain supplies which bytes of the disk, or of a file on it, and where they are in its file
+    /// Show which image of the chain supplies which bytes of the disk, or of a file on it, and where they are in its
+    /// file
     #[command(after_help = MAPPED, override_usage = "vboximg-mount map [OPTIONS] --image <DISK> [PATH] [RANGE]")]
     Map {
         #[command(flatten)]
@@ -138,7 +139,8 @@ pub(super) enum Verb {
         #[arg(value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-    /// Check the images of a disk, its partition table and file systems, and say what reading gives where they are corrupt
+    /// Check the images of a disk, its partition table and file systems, and say what reading gives where they are
+    /// corrupt
     Check {
         #[command(flatten)]
         common: Common,

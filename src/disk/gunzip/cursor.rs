@@ -1,7 +1,7 @@
 //! Decompressing a gzip file from a position on.
 //!
-//! The crate `miniz_oxide` does it, and not `flate2` as elsewhere, because its state can be copied: a copy is a position
-//! to start from again.
+//! The crate `miniz_oxide` does it, and not `flate2` as elsewhere, because its state can be copied: a copy is a
+//! position to start from again.
 
 use super::header::{MAGIC, length};
 use crate::disk::{Disk, Result};

@@ -1,10 +1,10 @@
 //! The content of a gzip file as a disk.
 //!
 //! gzip has no index: its size is known only at its end, and a byte only after all before it. So the whole file is
-//! decompressed once when it is opened, which also checks its sums, and positions are kept to start from again, each with
-//! the 32 KiB before it. There are at most [`POSITIONS`] of them, 1 MiB apart or, in a file with more, further:
-//! memory is bounded (some 50 MiB), and a read decompresses at most one interval (16 MiB of a disk of 16 GiB). Reading on
-//! from where a read ended costs nothing more.
+//! decompressed once when it is opened, which also checks its sums, and positions are kept to start from again, each
+//! with the 32 KiB before it. There are at most [`POSITIONS`] of them, 1 MiB apart or, in a file with more, further:
+//! memory is bounded (some 50 MiB), and a read decompresses at most one interval (16 MiB of a disk of 16 GiB). Reading
+//! on from where a read ended costs nothing more.
 
 mod cursor;
 mod header;

@@ -1,9 +1,9 @@
 //! Checking one image: what is wrong with its file, and what reading the disk would give there.
 //!
-//! [`walk`] asks [`Image::extent`](super::Image::extent) for the whole disk, which shows what every format has in common:
-//! entries that cannot be read, data past the end of a file, ranges of the disk that share bytes of a file, clusters that
-//! do not decode. What that cannot show (copies of headers, refcounts) a format reports by the `check` of its
-//! [`Driver`](super::drivers::Driver).
+//! [`walk`] asks [`Image::extent`](super::Image::extent) for the whole disk, which shows what every format has in
+//! common: entries that cannot be read, data past the end of a file, ranges of the disk that share bytes of a file,
+//! clusters that do not decode. What that cannot show (copies of headers, refcounts) a format reports by the `check` of
+//! its [`Driver`](super::drivers::Driver).
 
 mod claims;
 mod walk;

@@ -1,5 +1,5 @@
-//! Checks a whole image: every referenced cluster is counted, and a cluster that may be overwritten has exactly one owner.
-//! Before an image is written the first error ends it; a check on the user's behalf reports them all.
+//! Checks a whole image: every referenced cluster is counted, and a cluster that may be overwritten has exactly one
+//! owner. Before an image is written the first error ends it; a check on the user's behalf reports them all.
 
 use super::entry::{Compressed, Entry, table};
 use super::header::Header;

@@ -106,8 +106,8 @@ impl Regions {
     }
 }
 
-/// What is wrong with the copy of a region table that is right, or how the two differ. Of a table that is corrupt, opening
-/// has a note.
+/// What is wrong with the copy of a region table that is right, or how the two differ. Of a table that is corrupt,
+/// opening has a note.
 pub(super) fn check(file: &dyn Storage) -> Result<Option<ParseError>> {
     let parse = |at: u64| Ok::<_, crate::image::Error>(Regions::parse(&storage::read_up_to(file, at, SIZE)?, at));
     Ok(match (parse(OFFSETS[0])?, parse(OFFSETS[1])?) {

@@ -14,8 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 impl Plan {
-    /// The images that the spec begins with. They are the user's word. The parents of an image that names none in the spec
-    /// are found as those of any image; written to is only a chain that is the same without the spec.
+    /// The images that the spec begins with. They are the user's word. The parents of an image that names none in the
+    /// spec are found as those of any image; written to is only a chain that is the same without the spec.
     ///
     /// # Errors
     /// As [`Lookup::chain`], with the position in the spec.

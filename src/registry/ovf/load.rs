@@ -244,7 +244,8 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The id that a `HostResource` has of a kind: `ovf:/disk/ID`, `ovf://disk/ID`, and `disk/ID` or `/disk/ID` of version 0.9.
+/// The id that a `HostResource` has of a kind: `ovf:/disk/ID`, `ovf://disk/ID`, and `disk/ID` or `/disk/ID` of version
+/// 0.9.
 fn host_resource<'a>(text: &'a str, kind: &str) -> Option<&'a str> {
     let (before, id) = text.trim().rsplit_once('/')?;
     (before.rsplit('/').next() == Some(kind)).then_some(id)

@@ -1,5 +1,5 @@
-//! The manifest of an appliance: a digest of each file, as `SHA1(disk.vmdk)= 4a3b...` (DSP0243, 10.1.1). It lies next to the
-//! descriptor and is named as it, with the extension `.mf`. Certificates (`.cert`) are not looked at.
+//! The manifest of an appliance: a digest of each file, as `SHA1(disk.vmdk)= 4a3b...` (DSP0243, 10.1.1). It lies next
+//! to the descriptor and is named as it, with the extension `.mf`. Certificates (`.cert`) are not looked at.
 
 use super::source::descriptor_of;
 use crate::error_kind::ErrorKind;

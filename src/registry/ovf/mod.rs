@@ -1,5 +1,5 @@
-//! Appliances: an OVF descriptor with its disks next to it, or both in a tar archive (`.ova`, and boxes of Vagrant). They
-//! become a registry like any other, whose machines and media are never written to.
+//! Appliances: an OVF descriptor with its disks next to it, or both in a tar archive (`.ova`, and boxes of Vagrant).
+//! They become a registry like any other, whose machines and media are never written to.
 
 mod load;
 mod manifest;

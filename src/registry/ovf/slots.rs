@@ -1,5 +1,5 @@
-//! Where an appliance's disks are attached, as VirtualBox attaches them at import where the descriptor has no settings of
-//! its own: controllers are named after their buses.
+//! Where an appliance's disks are attached, as VirtualBox attaches them at import where the descriptor has no settings
+//! of its own: controllers are named after their buses.
 
 use crate::registry::xml::OvfItem;
 use crate::registry::{Attachment, DeviceKind};

@@ -32,8 +32,8 @@ pub(in crate::registry) struct Descriptor {
 /// The descriptor that is at a path, or in the archive there. None for other files, and for what is no regular file.
 ///
 /// # Errors
-/// [`Error::Image`] when the file cannot be read, or is an archive that is corrupt; [`Error::Unsupported`] for an archive
-/// without a descriptor or with several.
+/// [`Error::Image`] when the file cannot be read, or is an archive that is corrupt; [`Error::Unsupported`] for an
+/// archive without a descriptor or with several.
 pub(in crate::registry) fn descriptor_of(path: &Path) -> Result<Option<Descriptor>> {
     if !fs::metadata(archive::host_file(path)).is_ok_and(|attributes| attributes.is_file()) {
         return Ok(None);
@@ -64,8 +64,8 @@ pub(in crate::registry) fn descriptor_of(path: &Path) -> Result<Option<Descripto
     }
 }
 
-/// Refuses a file that has no settings: what is known and no XML, such as a compressed archive or a machine of VMware, and
-/// every other file in an archive.
+/// Refuses a file that has no settings: what is known and no XML, such as a compressed archive or a machine of VMware,
+/// and every other file in an archive.
 ///
 /// # Errors
 /// [`Error::Image`] that says what it is; [`Error::Unsupported`].

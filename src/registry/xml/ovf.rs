@@ -1,8 +1,8 @@
 //! The OVF descriptor of an appliance: DMTF's DSP0243, versions 0.9 (VMware's), 1.x and 2.0.
 //!
-//! Each version has namespaces of its own, and the elements that are read mean the same in all of them, so only the names
-//! within the namespace are compared. Version 0.9 has `Section` and `Content` elements, whose `xsi:type` says what they
-//! are. VirtualBox adds the machine's settings as `vbox:Machine`.
+//! Each version has namespaces of its own, and the elements that are read mean the same in all of them, so only the
+//! names within the namespace are compared. Version 0.9 has `Section` and `Content` elements, whose `xsi:type` says
+//! what they are. VirtualBox adds the machine's settings as `vbox:Machine`.
 
 use super::machine::{self, ParsedMachine};
 use super::reader::{Element, Visitor, walk};

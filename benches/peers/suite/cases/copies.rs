@@ -1,4 +1,5 @@
-//! Copying out of the guest by the verb `cp`, beside cp(1) of the same bytes: from the kernel's mount, or of a plain file.
+//! Copying out of the guest by the verb `cp`, beside cp(1) of the same bytes: from the kernel's mount, or of a plain
+//! file.
 
 use super::{Source, main_volume, megabytes, milliseconds};
 use crate::suite::book::{Book, Unit};

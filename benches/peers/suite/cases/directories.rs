@@ -1,5 +1,5 @@
-//! A directory with many small files in a guest's file system: looking at all of them, and reading all of them. Each time
-//! with a new mount, so that nothing is cached.
+//! A directory with many small files in a guest's file system: looking at all of them, and reading all of them. Each
+//! time with a new mount, so that nothing is cached.
 
 use super::{Source, main_volume, milliseconds};
 use crate::suite::Result;

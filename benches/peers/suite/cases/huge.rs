@@ -1,4 +1,5 @@
-//! A huge disk, all of whose blocks are there and lie in the file in an order without a pattern, read at random all over.
+//! A huge disk, all of whose blocks are there and lie in the file in an order without a pattern, read at random all
+//! over.
 
 use super::per_second;
 use crate::suite::book::{Book, Unit};

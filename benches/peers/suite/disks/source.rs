@@ -1,5 +1,5 @@
-//! The disk with guest file systems: made by the kernel and each file system's own tools on a raw file, and copied into a
-//! VDI image.
+//! The disk with guest file systems: made by the kernel and each file system's own tools on a raw file, and copied into
+//! a VDI image.
 
 use super::super::host::{self, tool};
 use super::super::scale::{MIB, Scale};
