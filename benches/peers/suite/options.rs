@@ -24,7 +24,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PEER", num_args = 0..)]
     pub(crate) peers: Option<Vec<String>>,
 
-    /// How often each case runs with each peer; 5 times by default, in a quick run 9 times
+    /// How often each case runs with each peer; 5 times by default, in a quick run 7 times
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
 
@@ -68,7 +68,7 @@ impl Options {
 
     /// How often each case runs with each peer.
     pub(crate) fn rounds(&self) -> u16 {
-        self.rounds.unwrap_or(if self.quick { 9 } else { 5 })
+        self.rounds.unwrap_or(if self.quick { 7 } else { 5 })
     }
 
     /// Whether a run is to tell only whether the goals are reached.
