@@ -1,7 +1,6 @@
 //! The manual page is correct as a manual page, has every verb and option that the program has, and no other, and its
 //! examples do what they say.
 
-#[allow(dead_code, reason = "one test uses the registry")]
 mod common;
 mod support;
 
