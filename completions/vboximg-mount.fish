@@ -16,7 +16,7 @@ function __vboximg_mount_complete
     set -l path (string replace -- "$option" '' $word)
     switch $files
         case 3
-            __fish_complete_path $path | string replace -r '^' -- "$option"
+            complete -C "'' $path" | string replace -r '^' -- "$option"
         case 4
             __fish_complete_directories $path | string replace -r '^' -- "$option"
     end

@@ -38,7 +38,7 @@ fn help_goes_to_standard_output_and_mistakes_to_standard_error() {
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let output = run(program().args(["--completions", shell]));
-        assert!(output.status.success() && text(&output.stdout).contains("unmount"), "{shell}");
+        assert!(output.status.success() && text(&output.stdout).contains("vboximg-mount"), "{shell}");
     }
 }
 

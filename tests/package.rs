@@ -1,11 +1,13 @@
 //! The Debian package: made by cargo-deb from the program that is under test, and installed in a root of its own.
 
+mod common;
 mod support;
 
+use common::Fixture;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use support::{is_root, needs, sh};
+use support::{is_root, needs, provided, sh};
 use tempfile::TempDir;
 
 /// cargo-deb, also where `.ci/run` installs it.
@@ -69,4 +71,28 @@ fn package_installs_program_manual_and_completions() {
          .Dt VBOXIMG-MOUNT 1\n{version}-1\n"
     );
     assert_eq!(said, expected);
+}
+
+/// README tells how to build one; that takes too long for each run of the tests.
+#[test]
+fn static_program_runs_in_an_empty_root() {
+    let program = std::env::var_os("VBOXIMG_STATIC");
+    if !provided(program.is_some(), "a static program, whose path is in VBOXIMG_STATIC") {
+        return;
+    }
+    needs!(is_root(), "root");
+    let registry = Fixture::registry();
+    let script = format!(
+        "mkdir -p root/{{proc,dev,mnt}}; cp '{}' root/vboximg-mount; cp -r home root/home
+         mknod root/dev/fuse c 10 229; mknod root/dev/null c 1 3
+         unshare -m sh -euc '
+           mount -t proc proc root/proc
+           of_disk() {{ set -- \"$@\" --settings /home --vm \"alpine tree\"; chroot root /vboximg-mount \"$@\"; }}
+           of_disk cat fs1/home/user/hello.txt
+           of_disk -g /mnt
+           cat root/mnt/fs1/home/user/hello.txt
+           chroot root /vboximg-mount -u /mnt'",
+        program.unwrap_or_default().display()
+    );
+    assert_eq!(sh(registry.root(), &script), "hello from the guest\n".repeat(2));
 }

@@ -125,12 +125,8 @@ fn offered(all: impl Iterator<Item = Named>, current: &OsStr) -> Vec<CompletionC
         match uuid.filter(|uuid| uuid != name) {
             _ if is_only && name.starts_with(current) => found.push(candidate(name.clone(), about)),
             Some(uuid) if !current.is_empty() && uuid.starts_with(&lower) => found.push(candidate(uuid, name)),
-            Some(uuid) if !is_only && name.starts_with(current) => {
-                // The shell replaces what is typed only by what begins so.
-                if current.is_empty() {
-                    found.push(candidate(uuid, name));
-                }
-            }
+            // The shell replaces what is typed only by what begins so, and every name begins with nothing.
+            Some(uuid) if !is_only && current.is_empty() => found.push(candidate(uuid, name)),
             _ => {}
         }
     }
