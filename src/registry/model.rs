@@ -29,7 +29,7 @@ pub struct Registry {
     /// What the user pointed at.
     pub(super) scope: Scope,
     /// Whether the media were found, and no settings register them: their headers say what belongs together.
-    pub(super) is_found: bool,
+    pub is_found: bool,
 }
 
 /// A registered machine, whether or not its settings could be read.

@@ -3,9 +3,7 @@
 use crate::lab::Reference;
 use crate::scene::Mount;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
-use vboximg_mount::registry::ovf::Manifest;
 
 fn program(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
@@ -25,7 +23,7 @@ fn source(reference: &Reference, name: &str, len: usize) -> Vec<u8> {
     let mut state = len as u64;
     for at in (0..len).filter(|at| at / 100_000 % 3 != 1) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        bytes[at] = (state >> 56) as u8;
+        bytes[at] = state.to_be_bytes()[0];
     }
     fs::write(reference.outside().join(format!("{name}.raw")), &bytes).unwrap();
     let (raw, vdi) = (reference.inside(&format!("{name}.raw")), reference.inside(&format!("{name}.vdi")));
@@ -50,7 +48,7 @@ fn reads_what_virtualbox_exported() {
         let both = version != "ovf09";
         let machines = if both { "one two" } else { "one" };
         let inside = reference.inside(&format!("{version}.ova"));
-        reference.run(&format!("VBoxManage export {machines} -o {inside} --{version} --options manifest"));
+        reference.run(&format!("VBoxManage export {machines} -o {inside} --{version} --manifest"));
         let path = ova.to_str().unwrap();
         let listed = output(&["-l", "--json", "--settings", path]);
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
@@ -69,15 +67,5 @@ fn reads_what_virtualbox_exported() {
             assert_eq!(fs::read_link(mount.file("ovf09.ova")).unwrap(), ova);
             mount.unmount();
         }
-        assert_manifest_fits(&ova);
-    }
-}
-
-fn assert_manifest_fits(ova: &Path) {
-    let manifest = Manifest::of(ova).unwrap().expect("a manifest");
-    assert!(manifest.entries.len() >= 2);
-    for entry in &manifest.entries {
-        let wrong = manifest.verify(entry, &mut |_| Ok::<(), vboximg_mount::registry::Error>(())).unwrap();
-        assert_eq!(wrong, None, "{}", entry.name);
     }
 }
