@@ -13,7 +13,7 @@ const WHAT: &str = "What to do";
 const LISTS: &str = "Lists";
 const MOUNTS: &str = "Mounts";
 
-const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--wide] [--verbose] [--json] [--tree]
+const USAGE: &str = "vboximg-mount --list [--vm MACHINE] [--settings PATH] [--wide] [--verbose] [--json] [--tree]
        vboximg-mount --list --image DISK
        vboximg-mount --image DISK [--rw] [OPTIONS] MOUNT_POINT
        vboximg-mount --vm MACHINE [--snapshot SNAPSHOT] [--disk DISK] [OPTIONS] MOUNT_POINT
@@ -43,6 +43,7 @@ Examples:
   vboximg-mount --vm alpine --snapshot clean /mnt/disk
                                              the same by names
   vboximg-mount cp -r -i disk.vdi fs0/etc .  copy a directory out of its first volume
+  vboximg-mount -l --settings box.ova        the machines and disks of an appliance
   cp --sparse=always /mnt/disk/vhdd copy     copy the whole disk
   mount -o ro,loop /mnt/disk/vol0 /mnt/vol0  mount its first volume (as root)
   vboximg-mount -u /mnt/disk                 unmount it

@@ -80,6 +80,8 @@ fn one(medium: &Medium, prober: &lock::Prober, allowed: &Allowed) -> Facts {
         Err(e) if e.kind() == ErrorKind::Unsupported => {
             facts_of(path, None, MediumState::Created, Some(error_kind::message(&e)))
         }
+        // Nothing is said of a file elsewhere that only a name leads to.
+        Err(e) if e.kind() == ErrorKind::Refused => Facts { problem: Some(error_kind::message(&e)), ..unregistered() },
         Err(e) => facts_of(path, None, MediumState::NoAccess, Some(error_kind::message(&e))),
     };
     match facts.state {

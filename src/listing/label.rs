@@ -40,7 +40,7 @@ pub(super) fn own_uses(node: &Node, machine: &MachineReport) -> Option<String> {
 
 /// The name of a medium's row under a machine, or under none.
 pub(super) fn row(node: &Node, machine: Option<&MachineReport>, medium: &MediumReport) -> String {
-    if node.level > 0 && (machine.is_some() || !medium.used_by.is_empty()) {
+    if node.level > 0 && !medium.is_found {
         return machine.and_then(|machine| own_uses(node, machine)).unwrap_or_else(|| other_uses(medium));
     }
     let mut name = image(medium);

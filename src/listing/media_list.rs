@@ -95,6 +95,7 @@ impl<'a> MediaList<'a> {
             parent: medium.parent.map(|parent| media.get(parent).uuid),
             children: medium.children.iter().map(|child| media.get(*child).uuid).collect(),
             used_by: self.use_reports(self.registry.uses_of(id)),
+            is_found: self.registry.is_found,
             ..unknown(medium.uuid, medium.device)
         }
     }
@@ -137,6 +138,7 @@ fn unknown(uuid: Uuid, device: DeviceKind) -> MediumReport {
         parent: None,
         children: Vec::new(),
         used_by: Vec::new(),
+        is_found: false,
         is_copy: false,
     }
 }

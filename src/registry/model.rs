@@ -32,7 +32,7 @@ pub struct Registry {
     /// Of a registry with machines that are encrypted and not opened.
     pub(super) parsed: Option<Parsed>,
     /// Whether the media were found, and no settings register them: their headers say what belongs together.
-    pub(super) is_found: bool,
+    pub is_found: bool,
 }
 
 /// A registered machine, whether or not its settings could be read.

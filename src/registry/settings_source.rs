@@ -57,11 +57,15 @@ impl SettingsSource {
             other => other.map_err(failed)?.is_dir(),
         };
         if !is_directory {
-            if let Some(descriptor) = ovf::descriptor_of(path)? {
-                return Ok(Self::Appliance(descriptor));
-            }
-            ovf::refuse_others(path)?;
             let is_global = settings::is_global_name(path);
+            let original = copies::original(path).unwrap_or_else(|| path.to_owned());
+            // A copy may be read in place of settings that are broken.
+            if !is_global && !original.extension().is_some_and(|end| end == "vbox" || end == "xml") {
+                if let Some(descriptor) = ovf::descriptor_of(path)? {
+                    return Ok(Self::Appliance(descriptor));
+                }
+                ovf::refuse_others(path)?;
+            }
             return Ok(if is_global { Self::GlobalFile(path.to_owned()) } else { Self::MachineFile(path.to_owned()) });
         }
         let homes = [Platform::Unix, Platform::MacOs, Platform::Windows];

@@ -80,7 +80,6 @@ pub fn host_file(path: &Path) -> &Path {
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for headers that are not valid; [`Error::Unsupported`] for too many of them.
 pub fn members(archive: &File) -> Result<Vec<Member>> {
-    let end = super::length(&**archive)?;
     let mut reader = tar::Archive::new(Headers { archive, position: 0, left: MAX_READ });
     let mut members = Vec::new();
     // Where the header that is read next begins.
@@ -113,7 +112,6 @@ pub fn members(archive: &File) -> Result<Vec<Member>> {
         if members.len() == MAX_MEMBERS {
             return Err(failed(at, io::ErrorKind::FileTooLarge.into()));
         }
-        let unreadable = unreadable.or((offset.saturating_add(size) > end).then_some("the archive is cut off in it"));
         let path = without_dots(Path::new(OsStr::from_bytes(&entry.path_bytes())));
         members.push(Member { path, offset, size, unreadable });
     }
@@ -144,7 +142,12 @@ pub fn open(archive: File, member: &Path, writable: bool) -> Result<File> {
             if let Some(reason) = found.unreadable {
                 return refused(format!("{reason}; extract it with tar -xf and give the file"));
             }
-            let (offset, len) = (found.offset, found.size);
+            let (offset, len, end) = (found.offset, found.size, super::length(&*archive)?);
+            if offset.saturating_add(len) > end {
+                let what = format!("file {:?} in the tar archive", found.path);
+                let found = format!("the end of the archive at {end}");
+                return Err(ParseError::corrupt(offset, what, format!("{len} bytes"), found).in_file(archive.path()));
+            }
             Ok(Arc::new(Slice { archive, path, offset, len }))
         }
         [] => {

@@ -3,7 +3,6 @@
 use crate::lab::Reference;
 use crate::scene::Mount;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 
 fn program(words: &[&str]) -> Command {
@@ -24,7 +23,7 @@ fn source(reference: &Reference, name: &str, len: usize) -> Vec<u8> {
     let mut state = len as u64;
     for at in (0..len).filter(|at| at / 100_000 % 3 != 1) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        bytes[at] = (state >> 56) as u8;
+        bytes[at] = state.to_be_bytes()[0];
     }
     fs::write(reference.outside().join(format!("{name}.raw")), &bytes).unwrap();
     let (raw, vdi) = (reference.inside(&format!("{name}.raw")), reference.inside(&format!("{name}.vdi")));
@@ -49,7 +48,7 @@ fn reads_what_virtualbox_exported() {
         let both = version != "ovf09";
         let machines = if both { "one two" } else { "one" };
         let inside = reference.inside(&format!("{version}.ova"));
-        reference.run(&format!("VBoxManage export {machines} -o {inside} --{version} --options manifest"));
+        reference.run(&format!("VBoxManage export {machines} -o {inside} --{version} --manifest"));
         let path = ova.to_str().unwrap();
         let listed = output(&["-l", "--json", "--settings", path]);
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();

@@ -93,8 +93,10 @@ impl<'a> Loader<'a> {
                 (PathBuf::from(&disk.id), Some(problem))
             }
         };
-        if let Some((written, None)) = parent {
-            let why = if is_cycle { "which has it as its own" } else { "which is not described" };
+        if let Some((written, id)) = parent
+            && (is_cycle || id.is_none())
+        {
+            let why = if is_cycle { "whose parents lead in a circle" } else { "which is not described" };
             problem.get_or_insert_with(|| format!("it has the changes to the disk {written:?}, {why}"));
         }
         if disk.file.is_none() {

@@ -15,9 +15,6 @@ const LARGEST: u64 = 16 << 20;
 /// Members of an archive without a descriptor that a message lists.
 const SHOWN: usize = 4;
 
-/// Bytes that tell what a file is.
-const HEAD: usize = 4096;
-
 /// A descriptor, not parsed yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::registry) struct Descriptor {
@@ -39,9 +36,8 @@ pub(in crate::registry) fn descriptor_of(path: &Path) -> Result<Option<Descripto
         return Ok(None);
     }
     let file = local::open(path, false, Devices::Refused)?;
-    let head = storage::read_up_to(&*file, 0, HEAD)?;
-    if !is_tar(&head) {
-        let sample = Sample { path: path.to_path_buf(), head, tail: Vec::new(), len: storage::length(&*file)? };
+    let sample = Sample::read(&*file)?;
+    if !is_tar(&sample.head) {
         let is_descriptor = image::xml_root(&sample).is_some_and(|root| root == "Envelope");
         return if is_descriptor { read(path, path, &file).map(Some) } else { Ok(None) };
     }

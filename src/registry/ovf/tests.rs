@@ -141,8 +141,8 @@ fn a_disk_that_cannot_be_opened_says_why() {
         ("good.img", "changes to the disk \"d9\", which is not described"),
         ("good.img", ""),
         ("with blank.img", ""),
-        ("good.img", "changes to the disk \"d8\", which has it as its own"),
-        ("good.img", "changes to the disk \"d7\", which has it as its own"),
+        ("good.img", "changes to the disk \"d8\", whose parents lead in a circle"),
+        ("good.img", "changes to the disk \"d7\", whose parents lead in a circle"),
     ];
     for ((name, problem), (expected_name, expected)) in made.problems().iter().zip(expected) {
         assert!(name == expected_name && problem.contains(expected), "{name}: {problem}, expected {expected}");

@@ -13,8 +13,8 @@ use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
 use super::resolve::file_id;
 use super::{Chain, Error, Identify, Link, MAX_LINKS, MediumId, Registry, Result};
 use crate::image::{self, ImageInfo, ParentLink};
-use crate::storage::FileIdentity;
 use crate::storage::local::Devices;
+use crate::storage::{FileIdentity, archive};
 use hint::Hint;
 use next_to::directories_near;
 pub(super) use next_to::{NextTo, correct, has_image_name};
@@ -437,7 +437,7 @@ impl<'a> Search<'a> {
     }
 
     fn inspect(&self, path: &Path) -> Result<ImageInfo, String> {
-        if !path.exists() {
+        if !path.exists() && archive::split(path).is_none() {
             return Err(format!("{}, which the header names, is not there", path.display()));
         }
         (self.identify)(path, Devices::Refused).map_err(|error| crate::error_kind::message(&error))

@@ -95,8 +95,8 @@ fn reports_a_path_without_settings() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(
         lab.bare(&message(&error)),
-        "empty is not known: it has no VirtualBox.xml, nor .vbox files in it or below; give a directory that has with \
-         --settings"
+        "empty is not known: it has no VirtualBox.xml, nor .vbox files, nor disk images in it or below; give a \
+         directory that has with --settings"
     );
     lab.write("disk.vdi", vdi(1, 0));
     assert_eq!(load_from(lab.path("disk.vdi")).unwrap_err().kind(), ErrorKind::Corrupt);

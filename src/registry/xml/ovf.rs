@@ -140,7 +140,12 @@ impl Visitor for Parser {
     }
 
     fn start(&mut self, parent: Option<&Role>, element: &Element) -> Result<Option<Role>> {
-        let Some(parent) = parent else { return Ok(Some(Role::Systems)) };
+        let Some(parent) = parent else {
+            if element.name() == Self::ROOT {
+                return Ok(Some(Role::Systems));
+            }
+            return Err(element.broken("the root element Envelope", format!("<{}>", element.name())));
+        };
         let name = &*section_name(element)?;
         Ok(Some(match (*parent, name) {
             (Role::Systems, "References") => Role::References,

@@ -12,6 +12,9 @@ fn header(name: &str, size: u64, kind: EntryType) -> Header {
     header.set_size(size);
     header.set_mode(0o644);
     header.set_entry_type(kind);
+    if kind == EntryType::GNUSparse {
+        header.as_gnu_mut().unwrap().set_real_size(0);
+    }
     header.set_cksum();
     header
 }
@@ -87,8 +90,8 @@ fn names_lead_to_members_and_nowhere_else() {
     assert!(local::open(&path.join("twice"), true, Devices::Refused).is_err());
     // A file that is no archive is no directory.
     fs::write(&path, "no archive").unwrap();
-    let error = open_at(&path.join("up")).unwrap_err();
-    assert!(crate::error_kind::message(&error).contains("Not a directory"), "{error}");
+    let text = crate::error_kind::message(&open_at(&path.join("up")).unwrap_err());
+    assert!(text.contains("Not a directory") || text.contains("not a directory"), "{text}");
 }
 
 #[test]
@@ -100,12 +103,13 @@ fn what_is_not_stored_in_one_go_is_refused() {
     bytes.extend(header("cut", 5000, EntryType::Regular).as_bytes());
     bytes.extend([0; 700]);
     let (_directory, path) = written(&bytes);
-    for (name, why) in
-        [("sparse", "stored sparsely"), ("link", "a link"), ("pipe", "a device"), ("cut", "cut off in it")]
-    {
+    for (name, why) in [("sparse", "stored sparsely"), ("link", "a link"), ("pipe", "a device")] {
         let error = open_at(&path.join(name)).unwrap_err();
         assert!(matches!(error, Error::Refused { .. }) && error.to_string().contains(why), "{name}: {error}");
     }
+    let error = open_at(&path.join("cut")).unwrap_err().to_string();
+    let expected = "file \"cut\" in the tar archive at offset 2048 (0x800): expected 5000 bytes, found the end of the archive at 2748";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]
@@ -153,10 +157,11 @@ fn hostile_archives_are_refused_at_once() {
     // A size beyond the end, twice: the next header would be past all files.
     let mut beyond = header("x", u64::MAX - 600, EntryType::Regular).as_bytes().to_vec();
     beyond.extend(*header("y", 0, EntryType::Regular).as_bytes());
-    match list(beyond) {
-        Ok(members) => assert_eq!(members[0].unreadable, Some("the archive is cut off in it")),
+    match list(beyond.clone()) {
+        Ok(members) => assert_eq!(members.len(), 1),
         Err(error) => assert!(matches!(error, Error::Corrupt { .. }), "{error}"),
     }
+    assert!(open(MemFile::new("/t/a.ova", beyond), Path::new("x"), false).is_err());
     // A second header with a wrong checksum.
     let mut broken = archive(&[("a", b"1"), ("b", b"2")]);
     broken[1024] ^= 1;
