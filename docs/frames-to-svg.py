@@ -19,8 +19,13 @@ class Style:
         self.color, self.bold, self.reverse, self.underline = None, False, False, False
 
     def apply(self, codes):
-        for code in [int(code or 0) for code in codes.split(";")]:
-            if code == 0:
+        codes = [int(code or 0) for code in codes.split(";")]
+        while codes:
+            code = codes.pop(0)
+            if code == 38 and codes[:1] == [5]:
+                self.color = (COLORS + BRIGHT)[codes[1]]
+                codes = codes[2:]
+            elif code == 0:
                 self.__init__()
             elif code in (1, 4, 7):
                 setattr(self, {1: "bold", 4: "underline", 7: "reverse"}[code], True)

@@ -19,6 +19,7 @@ use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Stdout};
 use std::panic;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
 
@@ -83,7 +84,11 @@ impl Drop for Screen {
     }
 }
 
+/// Whether the browser has the terminal. To leave a screen that was not entered would move the cursor of the shell.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 fn enter() -> io::Result<()> {
+    IS_TAKEN.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     let entered = execute!(
         io::stdout(),
@@ -98,6 +103,9 @@ fn enter() -> io::Result<()> {
 
 /// Gives the terminal back. One that has gone needs nothing.
 fn leave() {
+    if !IS_TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture, LeaveAlternateScreen, Show);
     let _ = disable_raw_mode();
 }

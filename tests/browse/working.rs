@@ -72,7 +72,9 @@ fn compares_states_and_shows_the_history_of_a_file() {
     let expected = String::from_utf8(expected.stdout).unwrap();
     let first = expected.lines().next().unwrap_or("They do not differ");
     assert!(screen.contains(first.split_whitespace().next_back().unwrap()), "{expected}\n{screen}");
-    terminal.press(&["Escape", "q"]);
+    // Together they would be Alt-Q.
+    terminal.press(&["Enter"]);
+    terminal.press(&["q"]);
     terminal.assert_ended(0);
 }
 
@@ -118,7 +120,9 @@ fn mounts_with_file_systems_and_unmounts() {
     terminal.write("/nowhere/at/all");
     terminal.press(&["Enter"]);
     terminal.wait_for("Not mounted");
-    terminal.press(&["Escape", "q"]);
+    // Together they would be Alt-Q.
+    terminal.press(&["Enter"]);
+    terminal.press(&["q"]);
     terminal.assert_ended(0);
 }
 
@@ -176,6 +180,7 @@ fn a_directory_of_100000_entries_is_gone_through() {
     terminal.write("/file 099999");
     terminal.press(&["Enter"]);
     terminal.wait_for("1 of 100001");
+    terminal.wait_for_rest();
     terminal.press(&["Escape"]);
     terminal.wait_until("all are shown", |screen| !screen.contains("1 of 100001"));
     terminal.press(&["Home", "s"]);

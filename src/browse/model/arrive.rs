@@ -155,7 +155,7 @@ impl App {
         };
         let Some((at, id)) = shown else { return };
         let Ok(machine) = &registry.machines[at].machine else {
-            self.enter();
+            self.open(id);
             return;
         };
         let state = match (&start.snapshot, start.at) {

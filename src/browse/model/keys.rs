@@ -403,7 +403,7 @@ impl App {
     }
 
     /// Opens a node; what is below a disk or directory comes when it is read.
-    fn open(&mut self, id: NodeId) {
+    pub(super) fn open(&mut self, id: NodeId) {
         match &self.tree.node(id).item {
             Item::Machine(at) => {
                 let entry = self.registry.as_ref().and_then(|registry| registry.machines.get(*at));
