@@ -328,6 +328,7 @@ mod tests {
             children: Vec::new(),
             used_by: Vec::new(),
             is_copy: false,
+            is_found: false,
         };
         about_image(&report, "normal", &mut lines);
         let expected = [

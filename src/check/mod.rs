@@ -13,6 +13,7 @@ pub use crate::image::check::{Finding, Findings, Reading, Watch};
 use crate::disk::ChainDisk;
 use crate::open::{Error, Lookup, OpenDisk, Result, Which};
 use crate::registry::Chain;
+use crate::storage::archive;
 use crate::{error_kind, lock, registry};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -131,7 +132,8 @@ impl Check<'_> {
 
 /// Locks the images that are there for reading: what another process writes to meanwhile would look corrupt.
 fn lock_all(chain: &Chain) -> Result<Vec<lock::Guard>> {
-    let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).filter(|path| path.exists()).collect();
+    let paths: Vec<&Path> =
+        chain.links.iter().map(|link| link.path.as_path()).filter(|path| archive::host_file(path).exists()).collect();
     match lock::acquire_chain(&paths, lock::Mode::Read, None) {
         Ok(locks) => Ok(locks),
         Err(error) if error.kind() == error_kind::ErrorKind::Locked => Err(error.into()),

@@ -172,7 +172,7 @@ pub struct MediumReport {
     pub used_by: Vec<UseReport>,
     /// Whether it was found in a directory without settings, so that only its file name says what it is.
     #[serde(skip)]
-    pub(super) is_found: bool,
+    pub(crate) is_found: bool,
     /// Whether another listed medium has the same UUID, so that only the path distinguishes them.
     #[serde(skip)]
     pub(crate) is_copy: bool,

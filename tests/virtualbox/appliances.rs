@@ -3,6 +3,7 @@
 use crate::lab::Reference;
 use crate::scene::Mount;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn program(words: &[&str]) -> Command {
