@@ -26,6 +26,14 @@ pub struct SectorCipher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
+impl Fingerprint {
+    /// The digest.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 enum Cipher {
     Aes128(Box<Xts<Aes128>>),
     Aes256(Box<Xts<Aes256>>),

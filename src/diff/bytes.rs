@@ -56,8 +56,10 @@ impl<E: Fn(disk::Error) -> Error> Source for WholeDisk<'_, E> {
 /// Whether the bytes from `offset` on come from the same origin in both, and for how many bytes, at most `len`, that is
 /// so. Bytes of different origins may be equal.
 pub(super) fn shared(old: &dyn Source, new: &dyn Source, offset: u64, len: u64) -> Result<(bool, u64)> {
-    let (a, len) = old.origin(offset, len)?;
-    let (b, len) = new.origin(offset, len)?;
+    let (a, old_len) = old.origin(offset, len)?;
+    let (b, len) = new.origin(offset, old_len)?;
+    // That of decoded bytes depends on how many there are.
+    let a = if len < old_len { old.origin(offset, len)?.0 } else { a };
     Ok((a.is_some() && a == b, len))
 }
 

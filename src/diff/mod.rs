@@ -72,7 +72,7 @@ impl From<Error> for End {
 }
 
 /// Passes on what was found.
-fn tell(each: Each<'_>, found: Result<Change>) -> std::result::Result<(), End> {
+fn emit(each: Each<'_>, found: Result<Change>) -> std::result::Result<(), End> {
     if each(found).is_break() { Err(End::Enough) } else { Ok(()) }
 }
 

@@ -3,7 +3,7 @@
 use super::file::{At, Comparer};
 use super::names::{Name, SortedNames};
 use super::state::{Pair, State};
-use super::{Change, Each, End, Error, FileChange, Result, Side, Watch, Which, finish, tell};
+use super::{Change, Each, End, Error, FileChange, Result, Side, Watch, Which, emit, finish};
 use crate::view::Kind;
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -76,7 +76,7 @@ impl Walker<'_, '_> {
             let (of_old, of_new) = match (first(old, a), first(new, b)) {
                 (Ok(of_old), Ok(of_new)) => (of_old, of_new),
                 (Err(e), _) | (_, Err(e)) => {
-                    tell(self.each, Err(e))?;
+                    emit(self.each, Err(e))?;
                     return Ok(None);
                 }
             };
@@ -105,13 +105,13 @@ impl Walker<'_, '_> {
         let mut wrong = Vec::new();
         let seen = self.compare(at, old, new, &mut |e| wrong.push(e));
         for error in wrong {
-            tell(self.each, Err(error))?;
+            emit(self.each, Err(error))?;
         }
         let change = match seen {
             Ok(change) => change,
             Err(e @ Error::Interrupted) => return Err(e.into()),
             Err(e) => {
-                tell(self.each, Err(e))?;
+                emit(self.each, Err(e))?;
                 return Ok(None);
             }
         };
@@ -122,13 +122,13 @@ impl Walker<'_, '_> {
         let is_one_sided = change.old.is_none() || change.new.is_none();
         if is_one_sided || !change.aspects.is_empty() {
             let path = at.path();
-            tell(self.each, Ok(Change::File(FileChange { path, ..change })))?;
+            emit(self.each, Ok(Change::File(FileChange { path, ..change })))?;
         }
         if old.is_none() && new.is_none() {
             return Ok(None);
         }
         if !self.met.insert((old, new)) {
-            tell(self.each, Err(Error::MetBefore { path: at.path() }))?;
+            emit(self.each, Err(Error::MetBefore { path: at.path() }))?;
             return Ok(None);
         }
         self.open(at.path(), old, new)
@@ -173,13 +173,13 @@ impl Walker<'_, '_> {
                 Ok(names) => {
                     if names.is_incomplete {
                         let state = state.name.to_owned();
-                        tell(self.each, Err(Error::Incomplete { path: path.clone(), state }))?;
+                        emit(self.each, Err(Error::Incomplete { path: path.clone(), state }))?;
                     }
                     *list = Some(names);
                 }
                 // What the other state has in it may be there, too.
                 Err(e) => {
-                    tell(self.each, Err(e))?;
+                    emit(self.each, Err(e))?;
                     return Ok(None);
                 }
             }

@@ -3,7 +3,7 @@
 use super::bytes::{Buffers, WholeDisk, differ};
 use super::state::{Pair, State, StateDisk};
 use super::tree::walk;
-use super::{Aspect, Change, Each, End, Error, FileSystem, Result, VolumeChange, VolumeSide, Watch, finish, tell};
+use super::{Aspect, Change, Each, End, Error, FileSystem, Result, VolumeChange, VolumeSide, Watch, emit, finish};
 use crate::disk::{self, Disk, Slice};
 use crate::volume::Volume;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ pub fn compare(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'
 pub fn old_path(old: &State<'_>, new: &State<'_>, path: &Path) -> PathBuf {
     for b in &new.disks {
         let Some(a) = old.disks.iter().find(|a| a.directory == b.directory) else { continue };
-        let (before, now) = (places(old, a), places(new, b));
+        let (before, now) = (state_volumes(old, a), state_volumes(new, b));
         let pairs = paired(&before, &now);
         let within =
-            now.iter().zip(&pairs).find_map(|(place, pair)| Some((path.strip_prefix(&place.side.path).ok()?, *pair)));
+            now.iter().zip(&pairs).find_map(|(one, pair)| Some((path.strip_prefix(&one.side.path).ok()?, *pair)));
         if let Some((rest, Some(pair))) = within {
             let other = &before[pair].side.path;
             return if rest.as_os_str().is_empty() { other.clone() } else { other.join(rest) };
@@ -42,26 +42,26 @@ fn disks(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'_>) ->
             Some(a) => volumes(old, new, &old.disks[a], b, watch, each)?,
             None => {
                 let path = b.directory.clone();
-                tell(each, Ok(Change::Disk { path, old: None, new: Some(b.disk.size()) }))?;
+                emit(each, Ok(Change::Disk { path, old: None, new: Some(b.disk.size()) }))?;
             }
         }
     }
     for a in old.disks.iter().filter(|a| find(new, &a.directory).is_none()) {
         let path = a.directory.clone();
-        tell(each, Ok(Change::Disk { path, old: Some(a.disk.size()), new: None }))?;
+        emit(each, Ok(Change::Disk { path, old: Some(a.disk.size()), new: None }))?;
     }
     Ok(())
 }
 
 /// A volume, or a whole disk without any.
-struct Place {
+struct StateVolume {
     side: VolumeSide,
     number: usize,
     /// The root directory of its file system.
     root: Option<u64>,
 }
 
-impl Place {
+impl StateVolume {
     fn type_name(&self) -> Option<&'static str> {
         self.side.file_system.as_ref().map(|fs| fs.type_name)
     }
@@ -97,10 +97,10 @@ impl DiskOf<'_> {
 }
 
 /// The volumes of a disk.
-fn places(state: &State<'_>, of: &StateDisk) -> Vec<Place> {
+fn state_volumes(state: &State<'_>, of: &StateDisk) -> Vec<StateVolume> {
     let whole = [Volume::whole(&*of.disk)];
     let volumes = if of.volumes.is_empty() { &whole[..] } else { &of.volumes };
-    let place = |volume: &Volume| {
+    let one = |volume: &Volume| {
         let path = of.directory.join(format!("fs{}", volume.index));
         let found = state.view.find(&path).ok();
         let root = found.map(|root| root.inode).filter(|root| state.view.is_guests(*root));
@@ -115,19 +115,22 @@ fn places(state: &State<'_>, of: &StateDisk) -> Vec<Place> {
             None => of.directory.join(format!("vol{}", volume.index)),
         };
         let side = VolumeSide { path, offset: volume.offset, size: volume.size, file_system };
-        Place { side, number: volume.index, root }
+        StateVolume { side, number: volume.index, root }
     };
-    volumes.iter().map(place).collect()
+    volumes.iter().map(one).collect()
 }
+
+/// Whether a volume of the old state is one of the new state.
+type Rule = fn(&StateVolume, &StateVolume) -> bool;
 
 /// Which volume of the old state is which one of the new state: first those with the same file system, which may have
 /// moved, then those at the same offset, then those of the same number.
-fn paired(old: &[Place], new: &[Place]) -> Vec<Option<usize>> {
-    let rules: [&dyn Fn(&Place, &Place) -> bool; 4] = [
-        &|a, b| a.is_same_file_system(b) && a.side.offset == b.side.offset,
-        &|a, b| a.is_same_file_system(b),
-        &|a, b| a.side.offset == b.side.offset,
-        &|a, b| a.number == b.number && a.type_name() == b.type_name(),
+fn paired(old: &[StateVolume], new: &[StateVolume]) -> Vec<Option<usize>> {
+    let rules: [Rule; 4] = [
+        |a, b| a.is_same_file_system(b) && a.side.offset == b.side.offset,
+        |a, b| a.is_same_file_system(b),
+        |a, b| a.side.offset == b.side.offset,
+        |a, b| a.number == b.number && a.type_name() == b.type_name(),
     ];
     let mut pairs: Vec<Option<usize>> = vec![None; new.len()];
     for is_pair in rules {
@@ -152,24 +155,24 @@ fn volumes(
     let sizes = (of_old.disk.size(), of_new.disk.size());
     if sizes.0 != sizes.1 {
         let path = of_new.directory.clone();
-        tell(each, Ok(Change::Disk { path, old: Some(sizes.0), new: Some(sizes.1) }))?;
+        emit(each, Ok(Change::Disk { path, old: Some(sizes.0), new: Some(sizes.1) }))?;
     } else if is_all_shared(&*of_old.disk, &*of_new.disk, watch)? {
         return Ok(());
     }
-    let (a, b) = (places(old, of_old), places(new, of_new));
+    let (a, b) = (state_volumes(old, of_old), state_volumes(new, of_new));
     let pairs = paired(&a, &b);
-    for (place, pair) in b.iter().zip(&pairs) {
+    for (one, pair) in b.iter().zip(&pairs) {
         let Some(before) = pair.map(|at| &a[at]) else {
-            let change = VolumeChange { old: None, new: Some(place.side.clone()), aspects: Vec::new() };
-            tell(each, Ok(Change::Volume(change)))?;
+            let change = VolumeChange { old: None, new: Some(one.side.clone()), aspects: Vec::new() };
+            emit(each, Ok(Change::Volume(change)))?;
             continue;
         };
-        let disks = (before.disk(old, of_old), place.disk(new, of_new));
-        volume(Pair { old, new }, before, place, (disks.0.get(), disks.1.get()), watch, each)?;
+        let disks = (before.disk(old, of_old), one.disk(new, of_new));
+        volume(Pair { old, new }, before, one, (disks.0.get(), disks.1.get()), watch, each)?;
     }
-    for (_, place) in a.iter().enumerate().filter(|(at, _)| !pairs.contains(&Some(*at))) {
-        let change = VolumeChange { old: Some(place.side.clone()), new: None, aspects: Vec::new() };
-        tell(each, Ok(Change::Volume(change)))?;
+    for (_, one) in a.iter().enumerate().filter(|(at, _)| !pairs.contains(&Some(*at))) {
+        let change = VolumeChange { old: Some(one.side.clone()), new: None, aspects: Vec::new() };
+        emit(each, Ok(Change::Volume(change)))?;
     }
     Ok(())
 }
@@ -177,14 +180,14 @@ fn volumes(
 /// Compares a volume that both states have.
 fn volume(
     pair: Pair<'_>,
-    old: &Place,
-    new: &Place,
+    old: &StateVolume,
+    new: &StateVolume,
     disks: (&dyn Disk, &dyn Disk),
     watch: &Watch<'_>,
     each: Each<'_>,
 ) -> Result<(), End> {
     let (a, b) = (&old.side, &new.side);
-    let of_fs = |place: &'_ VolumeSide| place.file_system.clone().map(|fs| (fs.uuid, fs.label)).unwrap_or_default();
+    let of_fs = |one: &'_ VolumeSide| one.file_system.clone().map(|fs| (fs.uuid, fs.label)).unwrap_or_default();
     let is_same_type = old.type_name() == new.type_name();
     let ((a_uuid, a_label), (b_uuid, b_label)) = (of_fs(a), of_fs(b));
     let mut aspects = Vec::new();
@@ -213,12 +216,12 @@ fn volume(
             Ok(false) => {}
             Ok(true) => aspects.push(Aspect::Content),
             Err(e @ Error::Interrupted) => return Err(e.into()),
-            Err(e) => tell(each, Err(e))?,
+            Err(e) => emit(each, Err(e))?,
         }
     }
     if !aspects.is_empty() {
         let change = VolumeChange { old: Some(a.clone()), new: Some(b.clone()), aspects };
-        tell(each, Ok(Change::Volume(change)))?;
+        emit(each, Ok(Change::Volume(change)))?;
     }
     match roots {
         Some((old, new)) if !is_all_shared(disks.0, disks.1, watch)? => {

@@ -25,7 +25,7 @@ pub use chain::ChainDisk;
 pub use decrypted::Decrypted;
 pub use error::{Error, Result};
 pub use open::{OpenMode, check_names, open_chain};
-pub use origin::Origin;
+pub use origin::{Derivation, Origin};
 pub use slice::Slice;
 pub use supply::Supply;
 pub use unlock::unlock_disk;

@@ -175,6 +175,15 @@ pub struct FileRun {
     pub len: u64,
 }
 
+/// What decides the bytes of a [`FileExtent::Decoded`] run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedFrom {
+    /// How they are decoded, and which of the decoded bytes they are; empty for bytes that are only checked.
+    pub how: Vec<u64>,
+    /// The ranges of the volume that they are decoded from: offsets and lengths in bytes.
+    pub ranges: Vec<(u64, u64)>,
+}
+
 /// What the file system reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -252,6 +261,12 @@ pub trait GuestFs: Send + Sync {
     /// [`Error::NotFile`]; corruption.
     fn decode(&self, _file: Node, _offset: u64, _buf: &mut [u8]) -> Result<()> {
         Err(Error::NotFile)
+    }
+
+    /// What decides `len` bytes of a file from `offset` on, all of them within a [`FileExtent::Decoded`] run, so that they
+    /// need not be read to be known as equal to others; `None` where that is not known.
+    fn decoded_from(&self, _file: Node, _offset: u64, _len: u64) -> Option<DecodedFrom> {
+        None
     }
 
     /// The target of a symbolic link as stored, or as a POSIX path for file systems that have other ones. File systems

@@ -3,8 +3,8 @@
 
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::{DirEntry, Error, Result, Statfs};
-use crate::disk::{Disk, Origin, Part};
-use crate::guestfs::{self, Entry, Facts, FileExtent, Node, NodeKind};
+use crate::disk::{Derivation, Disk, Origin, Part};
+use crate::guestfs::{self, DecodedFrom, Entry, Facts, FileExtent, Node, NodeKind};
 use crate::open::Guest;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -27,6 +27,9 @@ const MISSING: Node = Node((1 << NODE_BITS) - 1);
 const MISSING_NEXT: u64 = (i64::MAX as u64) - 2;
 /// The most file systems that fit above these bits.
 const MOST: usize = (1 << (u64::BITS - NODE_BITS)) - 1;
+
+/// Bytes whose origin is put together from those of several ranges: one range that differs makes all of them unknown.
+const DERIVED: u64 = 1 << 20;
 
 /// How the owners and modes of the guest are shown.
 #[derive(Debug, Clone, Copy)]
@@ -175,7 +178,13 @@ impl Guests {
             Ok(match run.extent {
                 FileExtent::Stored(at) => guest.volume.origin(at, len)?,
                 FileExtent::Zero => (Some(Origin::ZERO), len),
-                FileExtent::Decoded => (None, len),
+                FileExtent::Decoded => {
+                    let len = len.min(DERIVED);
+                    match guest.fs.decoded_from(node, offset, len) {
+                        None => (None, len),
+                        Some(from) => decoded(&*guest.volume, &from, len)?,
+                    }
+                }
             })
         };
         Some(origin().map_err(|e| Error::of_guest(guest, e)))
@@ -225,6 +234,24 @@ impl Guests {
             free_files: facts.free_files,
         })
     }
+}
+
+/// The origin of `len` bytes that are decoded, and for how many of them.
+fn decoded(volume: &dyn Disk, from: &DecodedFrom, len: u64) -> crate::disk::Result<(Option<Origin>, u64)> {
+    if let ([], [(at, _)]) = (&from.how[..], &from.ranges[..]) {
+        return volume.origin(*at, len);
+    }
+    let mut derivation = Derivation::new(&from.how);
+    for (start, whole) in &from.ranges {
+        let mut done = 0;
+        while done < *whole {
+            let (origin, now) = volume.origin(start.saturating_add(done), whole - done)?;
+            let Some(origin) = origin else { return Ok((None, len)) };
+            derivation.add(origin, now);
+            done += now;
+        }
+    }
+    Ok((Some(derivation.finish()), len))
 }
 
 fn inode(index: u64, node: Node) -> u64 {

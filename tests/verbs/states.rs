@@ -228,7 +228,7 @@ fn moved_volumes_are_found_by_their_file_systems() {
     let directory = directory(
         r#"
         change raw1 raw2 <<< 'write one f'
-        truncate -s 8M gone; mkfs.xfs -V >/dev/null; mkfs.ext4 -q -F gone; truncate -s 8M swap1; cp swap1 swap2; printf x >> swap2
+        truncate -s 8M gone; mkfs.ext4 -q -F gone
         make() { truncate -s 64M $1; echo "$2" | sfdisk -q $1; }
         make old $'start=2048,size=16384\nstart=20480,size=16384\nstart=40960,size=8192'
         make new $'start=65536,size=8192\nstart=4096,size=16384'
@@ -244,4 +244,33 @@ fn moved_volumes_are_found_by_their_file_systems() {
     // A path is what the new state calls it.
     let within = run(directory.path(), &["diff", "old", "new", "fs1/f"]);
     assert_eq!(text(&within.stdout), "A fs1/f\n", "{within:?}");
+}
+
+/// A key store of AES-XTS256-PLAIN64 that VirtualBox wrote, for the password `correct horse`.
+const KEY_STORE: &str = "U0NORQABQUVTLVhUUzI1Ni1QTEFJTjY0AAAAAAAAAAAAAAAAAABQQktERjItU0hBMjU2AAAAAAAAAAAAAAAAAAAAAAAAAEAAAAD4v9fW5Si7gCgFgAK4\
+NvTHHf1ppyW4r2Vw8jWXmfZmHCAAAAC66qbCMBFQ1RfU04EBzi8cmFD0SW6UgHIktbKdB7lOuSBOAAB4QRsJ3XcA1aXciMCl/47u0elQXuXCwstl39By1qIw\
+A8CYCwBAAAAAzm1v0br59ISqCxJcbTyRb1O4SXx3AqL5iqroJNGMfucDVzYCUJRKf3t0uwINaSeSkGKA5ecVS/u6r5d92eOFpw==";
+
+#[test]
+fn states_of_an_encrypted_disk_share_what_their_images_share() {
+    let directory = machine();
+    let ranges = |words: &[&str]| {
+        let states =
+            ["diff", "--disk", "SATA-0-0", "--ranges", "--settings", "lab.vbox", "--vm", "lab", "first", "third"];
+        run(directory.path(), &[&states[..], words].concat())
+    };
+    let plain = [ranges(&[]), ranges(&["--no-read"])];
+    let settings = directory.path().join("lab.vbox");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let disk = r#"location="disk1" format="QCOW">"#;
+    let properties =
+        format!(r#"<Property name="CRYPT/KeyId" value="k"/><Property name="CRYPT/KeyStore" value="{KEY_STORE}"/>"#);
+    assert!(text.contains(disk));
+    std::fs::write(&settings, text.replace(disk, &format!("{disk}{properties}"))).unwrap();
+    std::fs::write(directory.path().join("password"), "correct horse\n").unwrap();
+    let encrypted = [&["--password-file", "password"][..], &["--no-read", "--password-file", "password"]].map(ranges);
+    for (plain, encrypted) in plain.iter().zip(&encrypted) {
+        assert!(plain.status.success() && plain.stdout.len() > 50, "{plain:?}");
+        assert_eq!((&plain.stdout, plain.status), (&encrypted.stdout, encrypted.status), "{encrypted:?}");
+    }
 }

@@ -10,7 +10,7 @@ use super::compress::Compression;
 use super::node::{Key, Tree};
 use super::tree::Item;
 use super::{Btrfs, Opened, kind, objectid};
-use crate::guestfs::{Error, Result};
+use crate::guestfs::{DecodedFrom, Error, Result};
 use crate::ondisk::ParseError;
 use quick_cache::Weighter;
 use std::sync::Arc;
@@ -170,6 +170,22 @@ impl Btrfs {
             done += now;
         }
         Ok(())
+    }
+
+    /// What decides the bytes of a file, within one segment. Checksums decide only whether they can be read.
+    pub(super) fn made_of(&self, file: &Opened, offset: u64, len: u64) -> Option<DecodedFrom> {
+        let segment = self.segment(&file.tree, file.number, offset).ok()?;
+        let into = offset - segment.start;
+        let (how, logical, len) = match segment.content {
+            Content::Plain(logical) => (Vec::new(), logical.checked_add(into)?, len),
+            Content::Compressed(Compressed { logical, len, decompressed, compression }, skip) => {
+                (vec![compression as u64, decompressed, into.checked_add(skip)?], logical, len)
+            }
+            Content::Zero | Content::Inline(..) => return None,
+        };
+        // All copies: another one may be read where the first is corrupt.
+        let ranges = self.nodes.chunks.copies(logical, len).ok()?.map(|at| (at, len)).collect();
+        Some(DecodedFrom { how, ranges })
     }
 
     /// The bytes of a compressed extent. Readers that want the same one at once wait for the first of them.

@@ -19,7 +19,9 @@ mod superblock;
 mod tree;
 
 use super::gaps::Gaps;
-use super::{Attributes, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage};
+use super::{
+    Attributes, DecodedFrom, Entry, Error, Facts, FileExtent, FileRun, GuestFs, Node, NodeKind, Result, shortage,
+};
 use crate::disk::Disk;
 use crate::ondisk::ParseError;
 use chunk::Chunks;
@@ -290,6 +292,11 @@ impl GuestFs for Btrfs {
 
     fn decode(&self, file: Node, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.fill(&self.opened(file, NodeKind::File, Error::NotFile)?, offset, buf)
+    }
+
+    fn decoded_from(&self, file: Node, offset: u64, len: u64) -> Option<DecodedFrom> {
+        let file = self.opened(file, NodeKind::File, Error::NotFile).ok()?;
+        self.made_of(&file, offset, len)
     }
 
     fn read_link(&self, link: Node) -> Result<Vec<u8>> {
