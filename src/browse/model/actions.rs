@@ -160,7 +160,7 @@ impl App {
         };
         let at = if path.as_os_str().is_empty() { String::new() } else { format!(": {}", shown_path(&path)) };
         let title = format!("{first} -> {name}{at}");
-        self.start_job(Job::Diff(title, old, new, path), "Comparing".to_owned(), Purpose::Report);
+        self.start_job(Job::Diff(title, Box::new((old, new)), path), "Comparing".to_owned(), Purpose::Report);
     }
 
     /// Shows what became of the selected file from snapshot to snapshot.

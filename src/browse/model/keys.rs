@@ -180,7 +180,7 @@ impl App {
                 let mount = Mount { point: path.clone(), ..mount };
                 let mounted = super::Mounted { point: path.clone(), which: mount.which.clone() };
                 let what = format!("Mounting at {}", path.display());
-                let id = self.start_job(Job::Mount(mount), what, Purpose::Mount);
+                let id = self.start_job(Job::Mount(Box::new(mount)), what, Purpose::Mount);
                 self.mounting.push((id, mounted));
             }
         }

@@ -127,13 +127,13 @@ pub(crate) enum Job {
     /// Finds out who uses the images, leaf first.
     Locks(String, Vec<PathBuf>),
     /// Compares two states of a disk or machine, under a title: the old one, the new one, and a path of that.
-    Diff(String, Which, Which, PathBuf),
+    Diff(String, Box<(Which, Which)>, PathBuf),
     /// Finds out what became of a file of a machine's disk, under a title.
     History(String, Which, PathBuf),
     /// Copies a file or directory of a disk to the host.
     Copy(Copying),
     /// Mounts a disk.
-    Mount(Mount),
+    Mount(Box<Mount>),
     /// Unmounts what is mounted there.
     Unmount(PathBuf),
 }

@@ -348,7 +348,7 @@ fn two_states_are_picked_to_compare() {
         .effects
         .iter()
         .find_map(|effect| match effect {
-            Effect::Start(_, Job::Diff(title, old, new, _)) => Some((title.clone(), old.clone(), new.clone())),
+            Effect::Start(_, Job::Diff(title, states, _)) => Some((title.clone(), states.0.clone(), states.1.clone())),
             _ => None,
         })
         .unwrap();

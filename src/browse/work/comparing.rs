@@ -38,7 +38,7 @@ impl Write for Kept {
 }
 
 /// What differs between two states, at a path of the new one or everywhere.
-pub(super) fn diff(tools: &Tools, old: &Which, new: &Which, path: &Path, teller: &Teller) -> Vec<String> {
+pub(super) fn diff(tools: &Tools, (old, new): &(Which, Which), path: &Path, teller: &Teller) -> Vec<String> {
     let states = state(tools, old).and_then(|old| Ok((old, state(tools, new)?)));
     let (old, new) = match states {
         Ok(states) => states,

@@ -119,7 +119,7 @@ fn run(tools: &Tools, job: Job, teller: &Teller) {
         Job::Media(registry, ids) => Event::Media(images::media(tools, &registry, &ids)),
         Job::Open(which) => Event::Opened(images::open(tools, &which).map(Arc::new).map_err(|e| tools.failure(&e))),
         Job::Locks(title, paths) => Event::Report(title, images::locks(tools, &paths)),
-        Job::Diff(title, old, new, path) => Event::Report(title, comparing::diff(tools, &old, &new, &path, teller)),
+        Job::Diff(title, states, path) => Event::Report(title, comparing::diff(tools, &states, &path, teller)),
         Job::History(title, which, path) => Event::Report(title, comparing::history(tools, &which, &path, teller)),
         Job::List(opened, inode) => Event::Listed(files::list(&opened, inode, teller)),
         Job::Preview(file) => Event::Preview(files::preview(&file)),
