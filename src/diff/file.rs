@@ -1,8 +1,8 @@
 //! Comparing one file, directory, link or special file.
 
 use super::bytes::{Buffers, ViewFile, differ};
-use super::state::{Pair, State};
-use super::{Aspect, Error, FileChange, Result, Side, Step, Watch, Which};
+use super::state::Pair;
+use super::{Aspect, Error, Result, Side, Step, Watch, Which};
 use crate::view::{self, Attributes, Kind};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -24,33 +24,6 @@ impl At<'_> {
         }
         self.directory.join(std::ffi::OsStr::from_bytes(self.name))
     }
-}
-
-/// A file in one of the states that are compared: its state and inode number there.
-#[derive(Clone, Copy)]
-pub struct Entry<'a> {
-    /// The state.
-    pub state: &'a State<'a>,
-    /// The inode number in its view.
-    pub inode: u64,
-}
-
-/// Compares one file, but not what is in a directory. What could not be compared is reported.
-///
-/// # Errors
-/// [`Error::View`] when a state cannot tell what the file is; [`Error::Interrupted`].
-pub fn compare_files(
-    old: Entry<'_>,
-    new: Entry<'_>,
-    path: &Path,
-    watch: &Watch<'_>,
-    report: &mut dyn FnMut(Error),
-) -> Result<FileChange> {
-    let mut comparer = Comparer::new(Pair { old: old.state, new: new.state }, *watch);
-    let at = At { directory: path, name: &[] };
-    let (a, b) = (comparer.side(Which::Old, old.inode, at, report)?, comparer.side(Which::New, new.inode, at, report)?);
-    let aspects = comparer.aspects(&a, &b, at, report)?;
-    Ok(FileChange { path: path.to_owned(), old: Some(a), new: Some(b), aspects })
 }
 
 /// Compares files, and remembers what it found of those with several names.

@@ -20,7 +20,6 @@ mod volumes;
 
 pub use change::{Aspect, Change, FileChange, FileSystem, Side, VolumeChange, VolumeSide};
 pub use error::{Error, Result, Which};
-pub use file::{Entry, compare_files};
 pub use ranges::{Difference, RangeChange, ranges};
 pub use state::State;
 pub use tree::compare_trees;

@@ -170,12 +170,6 @@ fn check_frozen(chain: Chain, snapshot: &Snapshot, writable: bool, warnings: &mu
 }
 
 impl Selection {
-    /// Whether the disks are known by their slots, as those of a machine that is opened whole.
-    #[must_use]
-    pub fn is_named(&self) -> bool {
-        self.named
-    }
-
     /// Has also a single disk of a machine known by its slot, as another state of the machine has several.
     #[must_use]
     pub fn named(self) -> Self {
