@@ -1,7 +1,7 @@
 //! Comparing one file, directory, link or special file.
 
 use super::bytes::{Buffers, ViewFile, differ};
-use super::state::Pair;
+use super::state::{Pair, State};
 use super::{Aspect, Error, Result, Side, Step, Watch, Which};
 use crate::view::{self, Attributes, Kind};
 use std::collections::HashMap;
