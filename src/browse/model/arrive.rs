@@ -299,7 +299,7 @@ impl App {
 
     /// Opens an encrypted machine, whose settings file this is.
     pub(super) fn unlock(&mut self, path: std::path::PathBuf, key_id: String) {
-        if !self.has_job(Purpose::Registry) || self.wrong_key.is_some() {
+        if self.unlocking.is_none() {
             self.stop_jobs(|job| job.purpose == Purpose::Registry);
             self.unlocking = Some((path.clone(), key_id));
             let what = "Opening the encrypted machine".to_owned();

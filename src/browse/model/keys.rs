@@ -304,6 +304,9 @@ impl App {
         if let Some(latest) = self.jobs.last() {
             let (id, what, purpose) = (latest.id, latest.what.clone(), latest.purpose);
             self.stop_jobs(|job| job.id == id);
+            if purpose == Purpose::Registry {
+                self.unlocking = None;
+            }
             if let Some(listing) = self.listing.as_mut().filter(|listing| listing.job == id) {
                 listing.complete.get_or_insert(Err("Stopped; leave the directory and come back to list it".to_owned()));
             }
