@@ -226,7 +226,6 @@ impl View {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    #[cfg_attr(not(test), allow(dead_code, reason = "`diff` finds files by it"))]
     pub fn find(&self, path: &Path) -> Result<Attributes> {
         let mut parents = Vec::new();
         let mut found = self.attributes(ROOT)?;
