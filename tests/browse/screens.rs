@@ -2,20 +2,27 @@
 //! rewrite them, and review the difference.
 
 use crate::common::Fixture;
-use crate::support::needs;
+use crate::support::{PATIENCE, needs};
 use crate::terminal::{Terminal, has_tmux};
 use std::path::Path;
 
-/// Compares a screen with its golden file, in which the directory of the registry has a name of the same length.
-fn golden(name: &str, fixture: &Fixture, screen: &str) {
+/// Waits until the screen is that of a golden file, in which the directory of the registry has a name of the same length.
+fn golden(name: &str, fixture: &Fixture, terminal: &Terminal, is_colored: bool) {
     let root = fixture.root().to_str().unwrap();
-    let text = screen.replace(root, &format!("{:@<width$}", "/@ROOT", width = root.len()));
+    let placeholder = format!("{:@<width$}", "/@ROOT", width = root.len());
+    let screen = || if is_colored { terminal.colored() } else { terminal.screen() }.replace(root, &placeholder);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/browse").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).unwrap();
+        // Whoever records looks at the difference: what was still being drawn is seen there.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::fs::write(&path, screen()).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(text == expected, "{} differs from\n{text}", path.display());
+    let start = std::time::Instant::now();
+    while screen() != expected {
+        assert!(start.elapsed() < PATIENCE, "{} differs from\n{}", path.display(), screen());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 /// Goes to the disk of a snapshot and opens it.
@@ -47,13 +54,13 @@ fn the_main_paths_look_as_recorded() {
         let name = |what: &str| format!("tmux-{columns}x{rows}-{what}.txt");
         let plain = Terminal::new((columns, rows), &fixture.home(), &[("NO_COLOR", "1")], &[]);
         plain.wait_for("Linux_64");
-        golden(&name("machines"), &fixture, &plain.wait_for_rest());
+        golden(&name("machines"), &fixture, &plain, false);
         open_snapshot(&plain);
         plain.press(&["Up", "Up"]);
         plain.wait_for("16.0M");
-        golden(&name("disk"), &fixture, &plain.wait_for_rest());
+        golden(&name("disk"), &fixture, &plain, false);
         plain.press(&["Down", "Down"]);
-        golden(&name("volume"), &fixture, &plain.wait_for_rest());
+        golden(&name("volume"), &fixture, &plain, false);
         drop(plain);
         for (look, variables) in [("plain", &[("NO_COLOR", "1")][..]), ("color", &[])] {
             let terminal = Terminal::new((columns, rows), &fixture.home(), variables, &[]);
@@ -62,9 +69,10 @@ fn the_main_paths_look_as_recorded() {
             let screen = terminal.colored();
             let has_colors = screen.contains("38;5;");
             assert_eq!(has_colors, look == "color", "{screen}");
-            golden(&name(&format!("file-{look}")), &fixture, &screen);
+            golden(&name(&format!("file-{look}")), &fixture, &terminal, true);
             terminal.press(&["v"]);
-            golden(&name(&format!("view-{look}")), &fixture, &terminal.wait_for("UTF-8 1/1"));
+            terminal.wait_for("UTF-8 1/1");
+            golden(&name(&format!("view-{look}")), &fixture, &terminal, true);
         }
     }
 }
@@ -77,12 +85,12 @@ fn a_resize_draws_everything_anew() {
     open_snapshot(&terminal);
     terminal.resize(160, 50);
     terminal.wait_until("all rows are used", |screen| screen.trim_end().lines().count() == 50);
-    golden("tmux-160x50-volume.txt", &fixture, &terminal.wait_for_rest());
+    golden("tmux-160x50-volume.txt", &fixture, &terminal, false);
     terminal.resize(30, 8);
     terminal.wait_for("Too small");
     terminal.resize(80, 24);
     terminal.wait_for("lost+found/");
-    golden("tmux-80x24-volume.txt", &fixture, &terminal.wait_for_rest());
+    golden("tmux-80x24-volume.txt", &fixture, &terminal, false);
 }
 
 #[test]
@@ -93,8 +101,7 @@ fn what_is_wrong_with_a_machine_is_seen_at_it() {
     let screen = terminal.wait_for("Problems of its disks");
     assert!(screen.contains("lost disk !"), "{screen}");
     terminal.press(&["Down", "Down", "Enter"]);
-    let screen = terminal.wait_for("gone.vdi !");
-    assert!(screen.contains("no access"), "{screen}");
+    terminal.wait_until("the disk is shown", |screen| screen.contains("gone.vdi !") && screen.contains("no access"));
     terminal.press(&["End"]);
     terminal.wait_for("lost vm.vbox");
 }
