@@ -87,7 +87,7 @@ impl IoError {
 
 /// The message of an error and of all that caused it, joined by `: `, each said once.
 #[must_use]
-pub fn message(error: &dyn std::error::Error) -> String {
+pub(crate) fn message(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -6,7 +6,7 @@ use std::io;
 /// A failure of the browser as a whole. What is wrong with a disk or file is shown in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub(crate) enum Error {
     /// Input or output is no terminal, or one that cannot draw.
     #[error("The browser needs a terminal; the verbs ls, cat and cp do without")]
     NoTerminal,
@@ -18,7 +18,7 @@ pub enum Error {
 impl Error {
     /// The kind of this failure.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::NoTerminal => ErrorKind::Usage,
             Self::Terminal(_) => ErrorKind::Io,
@@ -27,4 +27,4 @@ impl Error {
 }
 
 /// The result of running the browser.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -19,7 +19,7 @@ mod terminal;
 mod testing;
 mod work;
 
-pub use error::{Error, Result};
+pub(crate) use error::{Error, Result};
 
 use crate::crypt::PasswordFile;
 use crate::open::{DiskOptions, Which};
@@ -37,7 +37,7 @@ use work::Workers;
 const AT_ONCE: usize = 4096;
 
 /// What the browser shows, and how.
-pub struct Options {
+pub(crate) struct Options {
     /// The disk or machine that it begins with; the whole registry without any.
     pub which: Which,
     /// The settings to read in place of the user's own.
@@ -58,7 +58,7 @@ pub struct Options {
 
 /// What was there when the browser ended.
 #[derive(Debug, Default)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// What it mounted, and is still mounted.
     pub mounted: Vec<PathBuf>,
     /// The signal that ended it.
@@ -69,7 +69,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`Error::NoTerminal`], [`Error::Terminal`].
-pub fn run(options: Options) -> Result<Ended> {
+pub(crate) fn run(options: Options) -> Result<Ended> {
     let look = Look { color: options.color };
     let (messages, happened) = channel();
     let mut screen = Screen::new()?;

@@ -8,7 +8,7 @@ mod contents;
 mod links;
 mod manifest;
 
-pub use crate::image::check::{Finding, Findings, Reading, Watch};
+pub(crate) use crate::image::check::{Finding, Findings, Reading, Watch};
 
 use crate::disk::ChainDisk;
 use crate::open::{Error, Lookup, OpenDisk, Result, Which};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// What a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum PartKind {
+pub(crate) enum PartKind {
     /// An image of the chain.
     Image,
     /// The disk as a whole, with its partition table.
@@ -35,7 +35,7 @@ pub enum PartKind {
 
 /// Something that was checked.
 #[derive(Debug, Clone, Serialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// The slot of the machine, where all its disks are checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
@@ -54,7 +54,7 @@ pub struct Part {
 
 /// How a disk is checked.
 #[derive(Clone)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// The snapshot that the image file itself has.
     pub internal_snapshot: Option<String>,
     /// Devices that images may name.
@@ -67,7 +67,12 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// When the disk that is meant is not known, or another process writes to it.
-pub fn check(lookup: &Lookup, which: &Which, options: &Options<'_>, each: &mut dyn FnMut(Part) -> bool) -> Result<()> {
+pub(crate) fn check(
+    lookup: &Lookup,
+    which: &Which,
+    options: &Options<'_>,
+    each: &mut dyn FnMut(Part) -> bool,
+) -> Result<()> {
     let mut warned = Vec::new();
     let chains = match lookup.find(which, false) {
         Ok(found) => {

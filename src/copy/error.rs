@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// A failure, mostly of one file; the others are gone on with.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub(crate) enum Error {
     /// Finding or reading what is copied.
     #[error(transparent)]
     Source(Box<verbs::Error>),
@@ -64,7 +64,7 @@ pub enum Error {
 impl Error {
     /// The kind of this failure.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(e) => e.kind(),
             Self::Host { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -83,4 +83,4 @@ impl From<verbs::Error> for Error {
 }
 
 /// The result of an operation here.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -12,7 +12,7 @@ mod error;
 mod file;
 mod walk;
 
-pub use error::{Error, Result};
+pub(crate) use error::{Error, Result};
 
 use crate::verbs::{self, Links, locate, names};
 use crate::view::{Kind, View};
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What is kept and copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Directories with all in them.
     pub recursive: bool,
     /// Owners, extended attributes and special files too, beside times, modes, links and holes.
@@ -33,7 +33,7 @@ pub struct Options {
 }
 
 /// Who is told what happens; by several threads at once.
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     /// Of what is wrong with single files.
     pub report: &'a (dyn Fn(Error) + Sync),
     /// Of bytes that were copied, or are holes.
@@ -76,7 +76,13 @@ impl Context<'_> {
 ///
 /// # Errors
 /// [`Error::Host`] when the destination is not there; [`Error::Interrupted`].
-pub fn copy(view: &View, sources: &[PathBuf], destination: &Path, options: Options, watch: &Watch<'_>) -> Result<()> {
+pub(crate) fn copy(
+    view: &View,
+    sources: &[PathBuf],
+    destination: &Path,
+    options: Options,
+    watch: &Watch<'_>,
+) -> Result<()> {
     let context = Context {
         view,
         options,
@@ -117,7 +123,7 @@ pub fn copy(view: &View, sources: &[PathBuf], destination: &Path, options: Optio
 /// The bytes that copying has to go through, holes included; what cannot be read counts for nothing. It stops counting
 /// when `stop` becomes true.
 #[must_use]
-pub fn count(view: &View, sources: &[PathBuf], options: Options, stop: &AtomicBool) -> u64 {
+pub(crate) fn count(view: &View, sources: &[PathBuf], options: Options, stop: &AtomicBool) -> u64 {
     let links = if options.recursive { Links::Keep } else { Links::Follow };
     let found = sources.iter().filter_map(|path| locate(view, path, links).ok());
     let mut open: Vec<(u64, Kind)> = found.map(|found| (found.attributes.inode, found.attributes.kind)).collect();

@@ -99,4 +99,4 @@ impl Error {
 }
 
 /// The result of an operation here.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -24,14 +24,14 @@ const SIZE_2: usize = 252;
 const MAX_TEXT: usize = 4096;
 /// Rounds of PBKDF2 that a store may ask for. VirtualBox calibrates to a quarter of a second, about two million on a
 /// fast machine; this many take half a minute.
-pub const MAX_ITERATIONS: u32 = 100_000_000;
+pub(crate) const MAX_ITERATIONS: u32 = 100_000_000;
 
 /// A secret that is wiped from memory when dropped.
-pub type Key = Zeroizing<Vec<u8>>;
+pub(crate) type Key = Zeroizing<Vec<u8>>;
 
 /// The hash of the key derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kdf {
+pub(crate) enum Kdf {
     /// `PBKDF2-SHA1`.
     Sha1,
     /// `PBKDF2-SHA256`, what VirtualBox writes.
@@ -42,7 +42,7 @@ pub enum Kdf {
 
 /// What the data encryption key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cipher {
+pub(crate) enum Cipher {
     /// `AES-XTS128-PLAIN64` or `AES-XTS256-PLAIN64`: disks.
     Xts,
     /// `AES-GCM128` or `AES-GCM256`: settings.
@@ -64,7 +64,7 @@ impl Cipher {
 
 /// A parsed key store. It holds nothing secret by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyStore {
+pub(crate) struct KeyStore {
     /// What the key is for.
     pub cipher: Cipher,
     /// Bits of AES: 128 or 256.
@@ -130,7 +130,7 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`Error::KeyStore`], [`Error::Unsupported`].
-    pub fn parse(text: &str, wanted: Cipher, what: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str, wanted: Cipher, what: &str) -> Result<Self> {
         let bytes = decode_base64(text, MAX_TEXT).map_err(|found| Error::KeyStore {
             what: what.to_owned(),
             field: "base64 text".to_owned(),
@@ -214,7 +214,7 @@ impl KeyStore {
     ///
     /// # Errors
     /// [`Error::WrongPassword`], naming `key_id`.
-    pub fn unlock(&self, password: &[u8], key_id: &str) -> Result<Key> {
+    pub(crate) fn unlock(&self, password: &[u8], key_id: &str) -> Result<Key> {
         let kek = self.kdf.derive(password, &self.wrap_salt, self.wrap_iterations, kek_size(self.bits));
         let mut key = Key::new(self.wrapped.clone());
         unwrap_key(&kek, &mut key);

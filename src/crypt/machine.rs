@@ -17,7 +17,7 @@ const TAG: usize = 16;
 ///
 /// # Errors
 /// [`Error::Tampered`] when the text was changed or cut, or is of another machine.
-pub fn decrypt_machine(text: &str, key: &[u8], uuid: Uuid, what: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn decrypt_machine(text: &str, key: &[u8], uuid: Uuid, what: &str) -> Result<Zeroizing<Vec<u8>>> {
     let tampered = |reason: String| Error::Tampered { what: what.to_owned(), reason };
     let bytes = decode_base64(text, usize::MAX)
         .map_err(|found| tampered(format!("expected base64 in MachineEncrypted, found {found}")))?;

@@ -13,11 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: usize = 4096;
 /// Stands for standard input instead of a file.
-pub const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// A password file of the command line: `FILE`, `ID=FILE`, or `-` instead of a file for standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PasswordFile {
+pub(crate) struct PasswordFile {
     /// The key that the password is for; any key when none is named.
     pub key_id: Option<String>,
     /// The file; `-` is standard input.
@@ -39,7 +39,7 @@ impl FromStr for PasswordFile {
 }
 
 /// Asks the user for the password of a key: `(what, key id)`.
-pub type Prompt = Box<dyn Fn(&str, &str) -> io::Result<Key> + Send + Sync>;
+pub(crate) type Prompt = Box<dyn Fn(&str, &str) -> io::Result<Key> + Send + Sync>;
 
 /// The passwords that a user gives, each read once and cached until dropped, when they are wiped.
 #[derive(Default)]

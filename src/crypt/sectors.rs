@@ -9,7 +9,7 @@ use aes::{Aes128, Aes256, Block};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a sector for the cipher, whatever the disk's own sector size is.
-pub const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// Bytes of a block of AES.
 const BLOCK: usize = 16;
 /// Units (sectors, or one wrapped key) that are done at once: with sectors, 256 blocks. AES with 512-bit registers
@@ -17,19 +17,19 @@ const BLOCK: usize = 16;
 const BATCH: usize = 8;
 
 /// The cipher of one disk.
-pub struct SectorCipher {
+pub(crate) struct SectorCipher {
     cipher: Cipher,
     fingerprint: Fingerprint,
 }
 
 /// The SHA-256 of a data encryption key: equal for ciphers that decrypt alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub(crate) struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// The digest.
     #[must_use]
-    pub fn bytes(&self) -> &[u8; 32] {
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -122,24 +122,24 @@ fn xor(blocks: &mut [Block], tweaks: &[u128]) {
 impl SectorCipher {
     /// The cipher with a data encryption key of 32 bytes (AES-128) or 64 (AES-256); `None` for another length.
     #[must_use]
-    pub fn new(key: &[u8]) -> Option<Self> {
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let fingerprint = Fingerprint(Sha256::digest(key).into());
         Cipher::new(key).map(|cipher| Self { cipher, fingerprint })
     }
 
     /// Tells whether another cipher has the same key.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
     /// Decrypts whole sectors in place; `first` is the index of the first one on the disk.
-    pub fn decrypt(&self, sectors: &mut [u8], first: u64) {
+    pub(crate) fn decrypt(&self, sectors: &mut [u8], first: u64) {
         self.cipher.decrypt(sectors, SECTOR, first);
     }
 
     /// Encrypts whole sectors in place; `first` is the index of the first one on the disk.
-    pub fn encrypt(&self, sectors: &mut [u8], first: u64) {
+    pub(crate) fn encrypt(&self, sectors: &mut [u8], first: u64) {
         self.cipher.encrypt(sectors, SECTOR, first);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// A change from the old state to the new one.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub(crate) enum Change {
     /// Of a file, directory, link or special file.
     File(FileChange),
     /// Of a volume and its file system.
@@ -23,7 +23,7 @@ pub enum Change {
 
 /// In what a file or volume changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aspect {
+pub(crate) enum Aspect {
     /// What kind of file it is; of a volume, its file system's type.
     Kind,
     /// Bytes.
@@ -55,7 +55,7 @@ pub enum Aspect {
 impl Aspect {
     /// Its name in tables and JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kind => "kind",
             Self::Size => "size",
@@ -76,7 +76,7 @@ impl Aspect {
 
 /// A file in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Side {
+pub(crate) struct Side {
     /// Its attributes.
     pub attributes: Attributes,
     /// Where it leads, for a symbolic link that can be read.
@@ -85,7 +85,7 @@ pub struct Side {
 
 /// A file that was added, removed or changed. At least one state has it.
 #[derive(Debug, Clone)]
-pub struct FileChange {
+pub(crate) struct FileChange {
     /// Its path from the top, in the new state; of a removed one in the old state.
     pub path: PathBuf,
     /// In the old state; none for an added one.
@@ -98,7 +98,7 @@ pub struct FileChange {
 
 /// A file system on a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileSystem {
+pub(crate) struct FileSystem {
     /// Its type, such as `ext4`.
     pub type_name: &'static str,
     /// Its UUID or serial number; empty when it has none.
@@ -109,7 +109,7 @@ pub struct FileSystem {
 
 /// A volume in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeSide {
+pub(crate) struct VolumeSide {
     /// `fs<N>` where its file system can be read, else `vol<N>`, or `vhdd` for a whole disk without volumes.
     pub path: PathBuf,
     /// Where on the disk it begins, in bytes.
@@ -123,7 +123,7 @@ pub struct VolumeSide {
 /// A volume that was added, removed or changed. What only one state has is not gone through: its files are all added or
 /// removed. At least one state has it.
 #[derive(Debug, Clone)]
-pub struct VolumeChange {
+pub(crate) struct VolumeChange {
     /// In the old state; none for an added one.
     pub old: Option<VolumeSide>,
     /// In the new state; none for a removed one.

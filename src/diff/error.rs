@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Which of the two states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// The first one.
     Old,
     /// The second one.
@@ -101,4 +101,4 @@ impl Error {
 }
 
 /// The result of a comparison.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -18,22 +18,22 @@ mod state;
 mod tree;
 mod volumes;
 
-pub use change::{Aspect, Change, FileChange, FileSystem, Side, VolumeChange, VolumeSide};
-pub use error::{Error, Result, Which};
-pub use ranges::{Difference, RangeChange, ranges};
-pub use state::State;
-pub use tree::compare_trees;
-pub use volumes::{compare, old_path};
+pub(crate) use change::{Aspect, Change, FileChange, FileSystem, Side, VolumeChange, VolumeSide};
+pub(crate) use error::{Error, Result, Which};
+pub(crate) use ranges::{Difference, RangeChange, ranges};
+pub(crate) use state::State;
+pub(crate) use tree::compare_trees;
+pub(crate) use volumes::{compare, old_path};
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Hears of a change, or of what could not be compared, and may break off.
-pub type Each<'a> = &'a mut dyn FnMut(Result<Change>) -> ControlFlow<()>;
+pub(crate) type Each<'a> = &'a mut dyn FnMut(Result<Change>) -> ControlFlow<()>;
 
 /// A step of a comparison, for progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// A file or directory was compared.
     File,
     /// So many bytes of each state were dealt with, read or not.
@@ -42,7 +42,7 @@ pub enum Step {
 
 /// Who hears how far a comparison is, and may stop it from another thread.
 #[derive(Clone, Copy)]
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     /// Called for each step.
     pub progress: &'a dyn Fn(Step),
     /// Becomes true when the comparison is to end.

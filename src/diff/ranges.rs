@@ -11,7 +11,7 @@ const SECTOR: usize = 512;
 
 /// How two files differ in a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Difference {
+pub(crate) enum Difference {
     /// Both were read: every sector of the range has other bytes.
     Differs,
     /// Their bytes come from different origins, and were not read: some may be equal.
@@ -24,7 +24,7 @@ pub enum Difference {
 
 /// A range in which two files differ. Offset and length are bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RangeChange {
+pub(crate) struct RangeChange {
     /// Where it begins on the disk.
     pub offset: u64,
     /// How long it is; at least 1.
@@ -34,7 +34,7 @@ pub struct RangeChange {
 }
 
 /// A file in one state, with its attributes there.
-pub type RangeFile<'a> = (&'a State<'a>, Attributes);
+pub(super) type RangeFile<'a> = (&'a State<'a>, Attributes);
 
 /// Passes the ranges in which two files differ to `each`, in order. With `read`, what does not come from the same
 /// origin is read, and ranges are whole sectors that differ; without, all of it is passed on and nothing is read.
@@ -43,7 +43,7 @@ pub type RangeFile<'a> = (&'a State<'a>, Attributes);
 ///
 /// # Errors
 /// [`Error::Interrupted`]. A range that cannot be read is passed to `each` as an error.
-pub fn ranges(
+pub(crate) fn ranges(
     old: RangeFile<'_>,
     new: RangeFile<'_>,
     path: &Path,

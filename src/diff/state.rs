@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A state of a disk or of a machine, open for reading.
-pub struct State<'a> {
+pub(crate) struct State<'a> {
     /// What the user calls it, for messages.
     pub name: &'a str,
     /// What it shows, with its file systems.
@@ -28,7 +28,7 @@ pub(super) struct StateDisk {
 impl<'a> State<'a> {
     /// The state of open disks, of which `view` is the view.
     #[must_use]
-    pub fn new(name: &'a str, open: &OpenDisks, view: &'a View) -> Self {
+    pub(crate) fn new(name: &'a str, open: &OpenDisks, view: &'a View) -> Self {
         let disks = open.disks.iter().map(|(slot, open)| StateDisk {
             directory: slot.as_deref().unwrap_or_default().into(),
             disk: open.disk.clone(),
@@ -38,13 +38,13 @@ impl<'a> State<'a> {
     }
 
     /// The disks, each with the directory that it has in the view; that is empty for one that was opened by itself.
-    pub fn disks(&self) -> impl Iterator<Item = (&Path, &dyn Disk)> {
+    pub(crate) fn disks(&self) -> impl Iterator<Item = (&Path, &dyn Disk)> {
         self.disks.iter().map(|one| (&*one.directory, &*one.disk))
     }
 
     /// The state with only the disk that has this directory.
     #[must_use]
-    pub fn only(mut self, directory: &Path) -> Self {
+    pub(crate) fn only(mut self, directory: &Path) -> Self {
         self.disks.retain(|one| one.directory == directory);
         self
     }

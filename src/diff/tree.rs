@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Interrupted`]. What else goes wrong is passed to `each`.
-pub fn compare_trees(
+pub(crate) fn compare_trees(
     old: &State<'_>,
     new: &State<'_>,
     path: &Path,

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Interrupted`]. What else goes wrong is passed to `each`.
-pub fn compare(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'_>) -> Result<()> {
+pub(crate) fn compare(old: &State<'_>, new: &State<'_>, watch: &Watch<'_>, each: Each<'_>) -> Result<()> {
     finish(disks(old, new, watch, each))
 }
 
 /// What the old state calls a path of the new one: a file system that both have may have another number there.
 #[must_use]
-pub fn old_path(old: &State<'_>, new: &State<'_>, path: &Path) -> PathBuf {
+pub(crate) fn old_path(old: &State<'_>, new: &State<'_>, path: &Path) -> PathBuf {
     for b in &new.disks {
         let Some(a) = old.disks.iter().find(|a| a.directory == b.directory) else { continue };
         let (before, now) = (state_volumes(old, a), state_volumes(new, b));

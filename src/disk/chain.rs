@@ -31,7 +31,7 @@ impl Weighter<(usize, u64), Arc<Cluster>> for ByLength {
 }
 
 /// A chain of images, merged.
-pub struct ChainDisk {
+pub(crate) struct ChainDisk {
     /// Leaf first.
     pub(super) links: Vec<Box<dyn Image>>,
     pub(super) size: u64,
@@ -51,7 +51,7 @@ impl ChainDisk {
     /// # Panics
     /// Without any image.
     #[must_use]
-    pub fn new(links: Vec<Box<dyn Image>>, warnings: Vec<String>) -> Self {
+    pub(crate) fn new(links: Vec<Box<dyn Image>>, warnings: Vec<String>) -> Self {
         let size = links[0].info().size;
         // In one go, so that a large cluster finds space in it.
         let options = OptionsBuilder::new()
@@ -74,13 +74,13 @@ impl ChainDisk {
 
     /// The images, leaf first.
     #[must_use]
-    pub fn links(&self) -> &[Box<dyn Image>] {
+    pub(crate) fn links(&self) -> &[Box<dyn Image>] {
         &self.links
     }
 
     /// Warnings about the chain, a sentence each.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    pub(crate) fn warnings(&self) -> &[String] {
         &self.warnings
     }
 

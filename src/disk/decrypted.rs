@@ -17,7 +17,7 @@ const CHUNK: u64 = 1 << 20;
 const SECTOR_U64: u64 = 512;
 
 /// The decrypted disk.
-pub struct Decrypted {
+pub(crate) struct Decrypted {
     disk: Arc<dyn Disk>,
     cipher: SectorCipher,
     /// Held for writing while a sector is read, changed and written back, for reading by writes of whole sectors.
@@ -27,7 +27,7 @@ pub struct Decrypted {
 impl Decrypted {
     /// `disk` seen through `cipher`.
     #[must_use]
-    pub fn new(disk: Arc<dyn Disk>, cipher: SectorCipher) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, cipher: SectorCipher) -> Self {
         Self { disk, cipher, edges: RwLock::new(()) }
     }
 

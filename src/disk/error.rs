@@ -113,4 +113,4 @@ impl Error {
 }
 
 /// The result of an operation on a disk.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,19 +1,19 @@
 //! A chain of images as one flat disk: merges the links' answers, and does all guest I/O.
 
-pub mod budget;
+pub(crate) mod budget;
 mod chain;
 mod cluster;
-pub mod decrypted;
-pub mod error;
+pub(crate) mod decrypted;
+pub(crate) mod error;
 #[cfg(test)]
 mod faults;
 mod flat;
 mod gunzip;
 #[cfg(test)]
 pub(crate) mod memory;
-pub mod open;
+pub(crate) mod open;
 mod origin;
-pub mod slice;
+pub(crate) mod slice;
 mod supply;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -22,20 +22,20 @@ mod tests;
 mod unlock;
 mod write;
 
-pub use chain::ChainDisk;
-pub use decrypted::Decrypted;
-pub use error::{Error, Result};
-pub use gunzip::Gunzip;
-pub use open::{OpenMode, check_names, open_chain};
+pub(crate) use chain::ChainDisk;
+pub(crate) use decrypted::Decrypted;
+pub(crate) use error::{Error, Result};
+pub(crate) use gunzip::Gunzip;
+pub(crate) use open::{OpenMode, check_names, open_chain};
 pub(crate) use open::{check_parent, check_registered, open_link, stated_format};
-pub use origin::{Derivation, Origin};
-pub use slice::Slice;
-pub use supply::Supply;
-pub use unlock::unlock_disk;
+pub(crate) use origin::{Derivation, Origin};
+pub(crate) use slice::Slice;
+pub(crate) use supply::Supply;
+pub(crate) use unlock::unlock_disk;
 
 /// A range of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub(crate) enum Span {
     /// Bytes that some image of the chain stores, this many.
     Data(u64),
     /// Known zeros, this many bytes.
@@ -45,7 +45,7 @@ pub enum Span {
 impl Span {
     /// How many bytes.
     #[must_use]
-    pub fn len(self) -> u64 {
+    pub(crate) fn len(self) -> u64 {
         match self {
             Self::Data(len) | Self::Zero(len) => len,
         }
@@ -54,7 +54,7 @@ impl Span {
 
 /// A range of a disk in a file.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub(crate) struct Part {
     /// The file, which has a [`local`](crate::storage::Storage::local) one.
     pub file: crate::storage::File,
     /// Where in it the range begins, in bytes.
@@ -68,7 +68,7 @@ pub struct Part {
 ///
 /// A disk is read-only unless it provides [`writable`](Disk::writable), [`write_at`](Disk::write_at),
 /// [`discard`](Disk::discard) and [`flush`](Disk::flush).
-pub trait Disk: Send + Sync {
+pub(crate) trait Disk: Send + Sync {
     /// The size in bytes.
     fn size(&self) -> u64;
 

@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// How a chain is to be opened.
 #[derive(Debug, Clone, Default)]
-pub struct OpenMode {
+pub(crate) struct OpenMode {
     /// Open the leaf for writing.
     pub writable: bool,
     /// Go on where a parent was changed, or (reading) where an image is corrupt.
@@ -30,7 +30,7 @@ pub struct OpenMode {
 /// # Errors
 /// Errors of the images; [`Error::Identity`]; [`Error::NoParent`]; [`Error::NotWritable`]; [`Error::ParentChanged`] for
 /// a writable open without force.
-pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
+pub(crate) fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
     let mut images: Vec<Box<dyn Image>> = Vec::with_capacity(chain.links.len());
     let mut warnings = Vec::new();
     for (index, link) in chain.links.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn open_chain(chain: &Chain, mode: &OpenMode) -> Result<ChainDisk> {
 ///
 /// # Errors
 /// [`image::Error::Elsewhere`].
-pub fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
+pub(crate) fn check_names(chain: &Chain, allowed: &Allowed) -> Result<()> {
     for (index, link) in chain.links.iter().enumerate() {
         let child = index
             .checked_sub(1)

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// Where bytes come from. Ranges of equal origin and length have equal bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     bytes: Bytes,
     /// The key that they are decrypted with, and the offset on the disk, on which the result depends.
     decrypted: Option<(Fingerprint, u64)>,
@@ -29,7 +29,7 @@ enum Bytes {
 
 impl Origin {
     /// That of zeros.
-    pub const ZERO: Self = Self { bytes: Bytes::Zero, decrypted: None };
+    pub(crate) const ZERO: Self = Self { bytes: Bytes::Zero, decrypted: None };
 
     /// The origin of what is decrypted from bytes of this origin, which begin at `offset` of the disk.
     pub(super) fn decrypted(self, key: Fingerprint, offset: u64) -> Self {
@@ -78,7 +78,7 @@ fn numbers(file: FileIdentity) -> (u64, u64) {
 }
 
 /// Puts together the origin of bytes that are decoded from others.
-pub struct Derivation {
+pub(crate) struct Derivation {
     hash: Sha256,
     /// What was added last: how it is cut depends on the chain of images, so ranges that continue each other are
     /// joined.
@@ -88,14 +88,14 @@ pub struct Derivation {
 impl Derivation {
     /// Of bytes that are decoded as these numbers say.
     #[must_use]
-    pub fn new(how: &[u64]) -> Self {
+    pub(crate) fn new(how: &[u64]) -> Self {
         let mut hash = Sha256::new();
         how.iter().for_each(|number| hash.update(number.to_le_bytes()));
         Self { hash, last: None }
     }
 
     /// Adds `len` bytes that they are decoded from.
-    pub fn add(&mut self, origin: Origin, len: u64) {
+    pub(crate) fn add(&mut self, origin: Origin, len: u64) {
         match &mut self.last {
             Some((last, whole)) if last.advance(*whole) == Some(origin) => *whole += len,
             _ => {
@@ -114,7 +114,7 @@ impl Derivation {
 
     /// The origin of the decoded bytes.
     #[must_use]
-    pub fn finish(mut self) -> Origin {
+    pub(crate) fn finish(mut self) -> Origin {
         self.flush();
         Origin { bytes: Bytes::Derived(self.hash.finalize().into()), decrypted: None }
     }

@@ -4,7 +4,7 @@ use super::{Disk, Error, Origin, Part, Result, Span};
 use std::sync::Arc;
 
 /// A range of another disk.
-pub struct Slice {
+pub(crate) struct Slice {
     disk: Arc<dyn Disk>,
     start: u64,
     size: u64,
@@ -13,7 +13,7 @@ pub struct Slice {
 impl Slice {
     /// The `size` bytes of `disk` from `start` on, cut at the disk's end.
     #[must_use]
-    pub fn new(disk: Arc<dyn Disk>, start: u64, size: u64) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, start: u64, size: u64) -> Self {
         let start = start.min(disk.size());
         let size = size.min(disk.size() - start);
         Self { disk, start, size }
@@ -29,7 +29,7 @@ impl Slice {
 ///
 /// # Errors
 /// [`Error::PastEnd`] when they do not.
-pub fn check_range(offset: u64, len: u64, size: u64) -> Result<()> {
+pub(crate) fn check_range(offset: u64, len: u64, size: u64) -> Result<()> {
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),
         _ => Err(Error::PastEnd { offset, end: u128::from(offset) + u128::from(len), size }),

@@ -7,7 +7,7 @@ use crate::image::{Extent, Image};
 
 /// What supplies a range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Supply {
+pub(crate) struct Supply {
     /// The image that decides, as an index into [`ChainDisk::links`]; `None` when none says anything, which reads as
     /// zeros.
     pub link: Option<usize>,
@@ -23,7 +23,7 @@ impl ChainDisk {
     ///
     /// # Errors
     /// [`PastEnd`](super::Error::PastEnd) when the range leaves the disk; errors of the images' maps.
-    pub fn supply(&self, offset: u64, len: u64) -> Result<Supply> {
+    pub(crate) fn supply(&self, offset: u64, len: u64) -> Result<Supply> {
         check_range(offset, len.max(1), self.size())?;
         supply(self.links(), offset, len.max(1))
     }

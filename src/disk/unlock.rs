@@ -14,7 +14,7 @@ const KEY_ID: &str = "CRYPT/KeyId";
 ///
 /// # Errors
 /// [`crypt::Error`]: no password or a wrong one, a key store that is corrupt or of an unknown kind.
-pub fn unlock_disk(
+pub(crate) fn unlock_disk(
     disk: Arc<dyn Disk>,
     properties: &BTreeMap<String, String>,
     what: &str,

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What a volume holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
+pub(crate) struct Content {
     /// The type, such as `ext4` or `LUKS2`; empty when nothing known is there.
     pub type_name: String,
     /// The label; empty when it has none or it is encrypted.
@@ -22,7 +22,7 @@ impl Content {
 
     /// Whether nothing known is there.
     #[must_use]
-    pub fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.type_name.is_empty()
     }
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// When the volume cannot be read.
-pub fn detect(volume: &dyn Disk) -> Result<Content> {
+pub(crate) fn detect(volume: &dyn Disk) -> Result<Content> {
     Ok(signatures::find(volume)?.map(|(_, content)| content).unwrap_or_default())
 }
 
 /// Identifies what a volume holds: by its reader where there is one, else by its signatures. The notes report what is
 /// wrong, and how to continue with contents that cannot be read here.
 #[must_use]
-pub fn identify(volume: &Arc<dyn Disk>) -> Content {
+pub(crate) fn identify(volume: &Arc<dyn Disk>) -> Content {
     let mut notes = Vec::new();
     match open(volume.clone()) {
         Ok(Some(fs)) => return of_reader(&*fs),
@@ -40,7 +40,7 @@ pub fn identify(volume: &Arc<dyn Disk>) -> Content {
 
 /// What the reader of a file system reports of it.
 #[must_use]
-pub fn of_reader(fs: &dyn GuestFs) -> Content {
+pub(crate) fn of_reader(fs: &dyn GuestFs) -> Content {
     let facts = fs.facts();
     Content {
         type_name: facts.type_name.to_owned(),
@@ -74,7 +74,7 @@ fn way_on(type_name: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// Corruption, unknown features, and when the volume cannot be read.
-pub fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     match signatures::find(&*volume)?.and_then(|(signature, _)| signature.open) {
         Some(open) => open(volume),
         None => Ok(None),

@@ -82,4 +82,4 @@ impl From<disk::Error> for Error {
 }
 
 /// The result of an operation on a guest's file system.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The bytes of a file, as they are.
-pub struct FileDisk {
+pub(crate) struct FileDisk {
     fs: Arc<dyn GuestFs>,
     volume: Arc<dyn Disk>,
     node: Node,
@@ -21,7 +21,7 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Error::NotFile`]; corruption.
-    pub fn new(fs: Arc<dyn GuestFs>, volume: Arc<dyn Disk>, node: Node, name: PathBuf) -> Result<Self> {
+    pub(crate) fn new(fs: Arc<dyn GuestFs>, volume: Arc<dyn Disk>, node: Node, name: PathBuf) -> Result<Self> {
         let attributes = fs.attributes(node)?;
         match attributes.kind {
             NodeKind::File => Ok(Self { fs, volume, node, attributes, name }),

@@ -3,46 +3,46 @@
 //! A file is a sequence of runs: a reader returns where a file's bytes are on the volume, and [`read`] gets them from
 //! the disk. Only data without an extent on the volume (inline, compressed) is decoded by its reader.
 
-pub mod apfs;
-pub mod btrfs;
+pub(crate) mod apfs;
+pub(crate) mod btrfs;
 mod content;
 pub(crate) mod copies;
-pub mod detect;
+pub(crate) mod detect;
 mod dos;
-pub mod error;
-pub mod exfat;
-pub mod ext;
-pub mod fat;
+pub(crate) mod error;
+pub(crate) mod exfat;
+pub(crate) mod ext;
+pub(crate) mod fat;
 mod file_disk;
-pub mod foreign;
+pub(crate) mod foreign;
 mod gaps;
-pub mod hfsplus;
-pub mod iso;
+pub(crate) mod hfsplus;
+pub(crate) mod iso;
 mod names;
-pub mod ntfs;
-pub mod optical;
+pub(crate) mod ntfs;
+pub(crate) mod optical;
 mod overlay;
-pub mod read;
+pub(crate) mod read;
 mod signatures;
-pub mod squashfs;
-pub mod udf;
-pub mod xfs;
+pub(crate) mod squashfs;
+pub(crate) mod udf;
+pub(crate) mod xfs;
 
-pub use content::Content;
-pub use detect::identify;
-pub use error::{Error, Result};
-pub use file_disk::FileDisk;
+pub(crate) use content::Content;
+pub(crate) use detect::identify;
+pub(crate) use error::{Error, Result};
+pub(crate) use file_disk::FileDisk;
 
 use crate::ondisk::Time;
 use std::ops::ControlFlow;
 
 /// A reader's id of a file or directory, such as an inode number. Stable as long as the volume is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Node(pub u64);
+pub(crate) struct Node(pub u64);
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NodeKind {
+pub(crate) enum NodeKind {
     /// A file with bytes.
     File,
     /// A directory.
@@ -98,7 +98,7 @@ fn device_numbers(raw: u32) -> (u32, u32) {
 
 /// What `stat` shows of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     /// What it is.
     pub kind: NodeKind,
     /// Permission bits with set-user-id, set-group-id and sticky (07777).
@@ -145,7 +145,7 @@ impl Attributes {
 
 /// A name in a directory. `.` and `..` are not listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The name's bytes: UTF-8 where the file system knows the encoding, else as stored. Never empty, never with `/`
     /// or a zero byte.
     pub name: Vec<u8>,
@@ -160,7 +160,7 @@ pub struct Entry {
 
 /// What holds a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileExtent {
+pub(crate) enum FileExtent {
     /// The bytes as they are, from this byte of the volume on.
     Stored(u64),
     /// Zeros: a hole, or space that was never written.
@@ -171,7 +171,7 @@ pub enum FileExtent {
 
 /// A [`FileExtent`] and for how many bytes of the file it is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileRun {
+pub(crate) struct FileRun {
     /// What holds the bytes.
     pub extent: FileExtent,
     /// How many bytes of the file; at least 1.
@@ -180,7 +180,7 @@ pub struct FileRun {
 
 /// What decides the bytes of a [`FileExtent::Decoded`] run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodedFrom {
+pub(crate) struct DecodedFrom {
     /// How they are decoded, and which of the decoded bytes they are; empty for bytes that are only checked.
     pub how: Vec<u64>,
     /// The ranges of the volume that they are decoded from: offsets and lengths in bytes.
@@ -189,7 +189,7 @@ pub struct DecodedFrom {
 
 /// What the file system reports of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Its type, such as `ext4`.
     pub type_name: &'static str,
     /// Its label; empty when it has none.
@@ -223,7 +223,7 @@ fn shortage(stated: u64, size: u64) -> Option<String> {
 
 /// A file system opened on a volume. All methods may be called from several threads at once, with any node that a
 /// directory or [`root`](GuestFs::root) gave. Corruption is an error, never a panic, a hang or unbounded memory.
-pub trait GuestFs: Send + Sync {
+pub(crate) trait GuestFs: Send + Sync {
     /// What it reports of itself.
     fn facts(&self) -> &Facts;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// Corruption, unknown features, and when the volume cannot be read.
-pub fn open(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
+pub(crate) fn open(volume: &Arc<dyn Disk>) -> Result<Option<Box<dyn GuestFs>>> {
     let mut failed = None;
     if udf::probe(&**volume)? {
         match Udf::open(volume.clone()) {

@@ -8,7 +8,7 @@ use crate::disk::{Disk, Part};
 ///
 /// # Errors
 /// [`Error::NotFile`]; corruption; disk errors.
-pub fn read(
+pub(crate) fn read(
     fs: &dyn GuestFs,
     volume: &dyn Disk,
     file: Node,
@@ -59,7 +59,7 @@ pub fn read(
 /// Where a file's bytes lie, as [`Disk::parts`] returns it: for at most `len` bytes from `offset` on, up to the end of
 /// the file. `None` when some of them do not lie in files as they are, and when it is no file.
 #[must_use]
-pub fn parts(
+pub(crate) fn parts(
     fs: &dyn GuestFs,
     volume: &dyn Disk,
     file: Node,
@@ -92,7 +92,13 @@ const SEARCHED: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Error::NotFile`]; corruption.
-pub fn seek(fs: &dyn GuestFs, file: Node, attributes: &Attributes, offset: u64, data: bool) -> Result<Option<u64>> {
+pub(crate) fn seek(
+    fs: &dyn GuestFs,
+    file: Node,
+    attributes: &Attributes,
+    offset: u64,
+    data: bool,
+) -> Result<Option<u64>> {
     if attributes.kind != NodeKind::File {
         return Err(Error::NotFile);
     }

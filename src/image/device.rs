@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// What happens to a device that an image names.
 #[derive(Debug, Clone, Copy)]
-pub enum NamedDevices<'a> {
+pub(crate) enum NamedDevices<'a> {
     /// It stays closed; for those who need headers only.
     Closed,
     /// It is opened, for reading, when it is one of these that the user allows; else refused.
@@ -21,7 +21,7 @@ pub enum NamedDevices<'a> {
 
 /// What a name leads to.
 #[derive(Debug)]
-pub enum Named {
+pub(crate) enum Named {
     /// A device that is open now.
     Open(File),
     /// A device that stays closed.
@@ -35,7 +35,7 @@ impl NamedDevices<'_> {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Refused`] for a device that is not allowed, is not there, or is to be written.
-    pub fn open(self, image: &Path, name: &OsStr, writable: bool) -> Result<Named> {
+    pub(crate) fn open(self, image: &Path, name: &OsStr, writable: bool) -> Result<Named> {
         let path = &*image.parent().unwrap_or(Path::new("")).join(name);
         let attributes = fs::metadata(path).ok();
         let device = attributes.filter(|found| found.file_type().is_block_device()).map(|found| found.rdev());

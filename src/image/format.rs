@@ -5,7 +5,7 @@ use std::fmt;
 /// A file format of disk images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Format {
+pub(crate) enum Format {
     /// VirtualBox's own.
     Vdi,
     /// VMware's.
@@ -33,7 +33,7 @@ pub enum Format {
 impl Format {
     /// The format's name as VirtualBox writes it in its settings files and listings.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vdi => "VDI",
             Self::Vmdk => "VMDK",
@@ -51,7 +51,7 @@ impl Format {
 
     /// Whether images of the format can hold internal snapshots.
     #[must_use]
-    pub fn has_snapshots(self) -> bool {
+    pub(crate) fn has_snapshots(self) -> bool {
         matches!(self, Self::Qcow | Self::Parallels)
     }
 }
@@ -65,7 +65,7 @@ impl fmt::Display for Format {
 /// How an image stores its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Variant {
+pub(crate) enum Variant {
     /// Blocks are added when first written.
     Dynamic,
     /// All space is there from the start.

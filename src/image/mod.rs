@@ -4,37 +4,37 @@
 //! module does all guest I/O. Formats do not know about chains.
 
 mod alloc;
-pub mod check;
-pub mod device;
+pub(crate) mod check;
+pub(crate) mod device;
 mod drivers;
 mod fitting;
 mod foreign;
-pub mod format;
+pub(crate) mod format;
 mod note;
-pub mod open;
+pub(crate) mod open;
 mod options;
 mod sample;
 pub(crate) mod two_level;
 
-pub mod cue;
-pub mod dmg;
-pub mod iso;
-pub mod parallels;
-pub mod qcow;
-pub mod qed;
-pub mod raw;
-pub mod vdi;
-pub mod vhd;
-pub mod vhdx;
-pub mod vmdk;
+pub(crate) mod cue;
+pub(crate) mod dmg;
+pub(crate) mod iso;
+pub(crate) mod parallels;
+pub(crate) mod qcow;
+pub(crate) mod qed;
+pub(crate) mod raw;
+pub(crate) mod vdi;
+pub(crate) mod vhd;
+pub(crate) mod vhdx;
+pub(crate) mod vmdk;
 
-pub use crate::storage::{Error, Rescue, Result};
+pub(crate) use crate::storage::{Error, Rescue, Result};
 pub(crate) use foreign::xml_root;
-pub use format::{Format, Variant};
-pub use note::Note;
-pub use open::{identify, identify_allowing, identify_file, open};
-pub use options::OpenOptions;
-pub use sample::Sample;
+pub(crate) use format::{Format, Variant};
+pub(crate) use note::Note;
+pub(crate) use open::{identify, identify_allowing, identify_file, open};
+pub(crate) use options::OpenOptions;
+pub(crate) use sample::Sample;
 
 use crate::ondisk::ParseError;
 use crate::storage::File;
@@ -43,7 +43,7 @@ use uuid::Uuid;
 
 /// What holds the bytes of a range of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub(crate) enum Extent {
     /// The bytes as they are, at `offset` (bytes) of the file with index `file` in [`Image::files`].
     Stored {
         /// Index into [`Image::files`].
@@ -67,11 +67,11 @@ pub enum Extent {
 }
 
 /// The largest decoded cluster that any format may ask for, in bytes. Larger ones are refused at open.
-pub const MAX_CLUSTER: u64 = 64 << 20;
+pub(crate) const MAX_CLUSTER: u64 = 64 << 20;
 
 /// An [`Extent`] and the number of bytes of the disk that it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// What holds the bytes.
     pub extent: Extent,
     /// How many bytes of the disk; at least 1.
@@ -130,7 +130,7 @@ impl Joined {
 
 /// The identity of a parent as the child's header states it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ParentLink {
+pub(crate) struct ParentLink {
     /// The parent's creation UUID, where the format has one.
     pub uuid: Option<Uuid>,
     /// The parent's modification UUID when the child was made, where the format has one.
@@ -152,7 +152,7 @@ impl ParentLink {
     /// Whether an image has the identity that is stated here, so that it is the right one wherever it is. A content id
     /// that programs give to every new disk does not identify one.
     #[must_use]
-    pub fn identifies(&self, image: &ImageInfo) -> bool {
+    pub(crate) fn identifies(&self, image: &ImageInfo) -> bool {
         const OF_NEW_DISKS: [u32; 3] = [0, 0xffff_fffe, 0xffff_ffff];
         if self.uuid.is_some() {
             return self.uuid == image.uuid;
@@ -165,7 +165,7 @@ impl ParentLink {
 
 /// The description of an image, from its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageInfo {
+pub(crate) struct ImageInfo {
     /// The image's main file.
     pub path: PathBuf,
     /// The file format.
@@ -200,7 +200,7 @@ impl ImageInfo {
     /// The description of a file of `size` bytes that holds a disk of sectors of 512 bytes as it is. Formats override
     /// what differs.
     #[must_use]
-    pub fn plain(path: &Path, format: Format, size: u64) -> Self {
+    pub(crate) fn plain(path: &Path, format: Format, size: u64) -> Self {
         Self {
             path: path.to_path_buf(),
             format,
@@ -221,7 +221,7 @@ impl ImageInfo {
 }
 
 /// An open image file.
-pub trait Image: Send + Sync {
+pub(crate) trait Image: Send + Sync {
     /// The description from the header.
     fn info(&self) -> &ImageInfo;
 
@@ -253,7 +253,7 @@ pub trait Image: Send + Sync {
 
 /// The result of [`ImageMut::allocate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Allocated {
+pub(crate) enum Allocated {
     /// The space, in the order of the disk.
     Runs(Vec<Run>),
     /// Nothing is free before the next flush, which frees some: flush and ask again.
@@ -269,7 +269,7 @@ pub enum Allocated {
 /// makes sure that no two calls for overlapping ranges run at once, and that nothing is written, allocated or
 /// committed while [`flush`](ImageMut::flush) or [`close`](ImageMut::close) runs; otherwise calls for different ranges
 /// and [`Image::extent`] may run at the same time.
-pub trait ImageMut: Image {
+pub(crate) trait ImageMut: Image {
     /// Bytes that are allocated together; [`allocate`](ImageMut::allocate) takes whole units.
     fn unit(&self) -> u64;
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 /// What a user should know of an image, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub(crate) struct Note {
     text: String,
     /// Whether a file is corrupt, so that a check has found something.
     pub is_corruption: bool,
@@ -13,7 +13,7 @@ pub struct Note {
 
 impl Note {
     /// A note on corruption that reading goes around.
-    pub fn corrupt(text: impl Into<String>) -> Self {
+    pub(crate) fn corrupt(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_corruption: true }
     }
 }

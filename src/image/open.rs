@@ -10,7 +10,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Any [`Error`]: the file cannot be read, is corrupt, or uses what is not supported.
-pub fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(path: &Path, options: OpenOptions) -> Result<Box<dyn Image>> {
     let file = open_given(path, &options)?;
     let forced = OpenOptions { writable: false, force: true, ..options.clone() };
     let rescue = if options.writable { Rescue::ReadOnly } else { Rescue::Force };
@@ -39,7 +39,7 @@ pub(super) fn open_given(path: &Path, options: &OpenOptions) -> Result<File> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open_file(file: File, options: OpenOptions) -> Result<Box<dyn Image>> {
     let sample = Sample::read(&*file)?;
     let driver = options.format.map_or_else(|| Driver::probe(&sample), Driver::of);
     log::debug!("{}: {}", sample.path.display(), driver.format);
@@ -62,7 +62,7 @@ fn open_local(path: &Path, open: impl Fn(&Path) -> Result<File>) -> Result<File>
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
+pub(crate) fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
     identify_allowing(path, devices, &Allowed::NONE)
 }
 
@@ -70,7 +70,7 @@ pub fn identify(path: &Path, devices: Devices) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify_allowing(path: &Path, devices: Devices, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify_allowing(path: &Path, devices: Devices, allowed: &Allowed) -> Result<ImageInfo> {
     identify_file(&open_local(path, |path| local::open(path, false, devices))?, allowed)
 }
 
@@ -78,7 +78,7 @@ pub fn identify_allowing(path: &Path, devices: Devices, allowed: &Allowed) -> Re
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify_file(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify_file(file: &File, allowed: &Allowed) -> Result<ImageInfo> {
     // Most images of a registry of thousands are VDIs, and the rest of the sample takes longer than all else here.
     let head = Sample::read_head(&**file, vdi::header::MAX_HEADER)?;
     if vdi::is_titled(&head) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// How an image is to be opened.
 #[derive(Debug, Clone)]
-pub struct OpenOptions {
+pub(crate) struct OpenOptions {
     /// For writing too.
     pub writable: bool,
     /// The user gave this path, so it may be a block device.

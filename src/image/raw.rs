@@ -6,7 +6,7 @@ use crate::storage::{Allowed, File, Segment};
 
 /// Every file can be a raw image.
 #[must_use]
-pub fn probe(_: &Sample) -> bool {
+pub(crate) fn probe(_: &Sample) -> bool {
     true
 }
 
@@ -15,7 +15,7 @@ pub fn probe(_: &Sample) -> bool {
 /// # Errors
 /// [`Error::Corrupt`] for an empty file and for one whose name says that it has another format;
 /// [`Error::Foreign`] for what is known and no disk.
-pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     foreign::refuse(sample)?;
     Ok(ImageInfo::plain(&sample.path, Format::Raw, sample.len))
 }
@@ -24,7 +24,7 @@ pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// As [`identify`].
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     // A format stated by the user or by a child overrules the name.
     let info = if options.format == Some(Format::Raw) {
         ImageInfo::plain(&sample.path, Format::Raw, sample.len)

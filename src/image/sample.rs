@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Bytes from the start and the end of a file that decide its format.
 #[derive(Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// The file.
     pub path: PathBuf,
     /// The first bytes, up to 68 KiB (an ISO image's descriptors begin at 32 KiB, VHDX's first header at 64 KiB).
@@ -24,7 +24,7 @@ impl Sample {
     ///
     /// # Errors
     /// [`Error::Io`](crate::storage::Error::Io).
-    pub fn read(file: &dyn storage::Storage) -> Result<Self> {
+    pub(crate) fn read(file: &dyn storage::Storage) -> Result<Self> {
         let mut sample = Self::read_head(file, HEAD)?;
         sample.tail = storage::read_up_to(file, sample.len.saturating_sub(512), 512)?;
         Ok(sample)
@@ -38,7 +38,7 @@ impl Sample {
 
     /// Whether the file has `magic` at `offset` of its first bytes.
     #[must_use]
-    pub fn starts_with(&self, offset: usize, magic: &[u8]) -> bool {
+    pub(crate) fn starts_with(&self, offset: usize, magic: &[u8]) -> bool {
         self.head.get(offset..).is_some_and(|rest| rest.starts_with(magic))
     }
 }

@@ -21,13 +21,18 @@ use uuid::Uuid;
 ///
 /// # Errors
 /// [`Error::Registry`](super::Error::Registry) when `wanted` does not name one machine.
-pub fn collect(registry: &Registry, wanted: Option<&str>, prober: &Prober, allowed: &Allowed) -> Result<Report> {
+pub(crate) fn collect(registry: &Registry, wanted: Option<&str>, prober: &Prober, allowed: &Allowed) -> Result<Report> {
     collect_with(registry, wanted, &|media| examine::all(media, prober, allowed))
 }
 
 /// What is known of some media, in their order. Their image files are opened as for [`collect`].
 #[must_use]
-pub fn collect_media(registry: &Registry, ids: &[MediumId], prober: &Prober, allowed: &Allowed) -> Vec<MediumReport> {
+pub(crate) fn collect_media(
+    registry: &Registry,
+    ids: &[MediumId],
+    prober: &Prober,
+    allowed: &Allowed,
+) -> Vec<MediumReport> {
     let mut media = MediaList::new(registry);
     for id in ids {
         media.add(*id);

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 ///
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
-pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
+pub(crate) fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
     let mut serializer = Serializer::with_formatter(&mut *out, Sanitized(PrettyFormatter::new()));
     report.serialize(&mut serializer).map_err(io::Error::from)?;
     writeln!(out)?;
@@ -22,7 +22,7 @@ pub fn write_json(out: &mut dyn Write, report: &impl Serialize) -> Result<()> {
 ///
 /// # Errors
 /// As [`write_json`].
-pub fn write_json_array<T: Serialize, R>(
+pub(crate) fn write_json_array<T: Serialize, R>(
     out: &mut dyn Write,
     fill: impl FnOnce(&mut dyn FnMut(&T) -> Result<()>) -> R,
 ) -> Result<R> {

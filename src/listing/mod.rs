@@ -6,7 +6,7 @@
 
 mod block;
 mod collect;
-pub mod error;
+pub(crate) mod error;
 mod examine;
 mod grid;
 mod json;
@@ -15,7 +15,7 @@ mod layout;
 mod long;
 mod media_list;
 mod partitions;
-pub mod report;
+pub(crate) mod report;
 mod short;
 mod snapshots;
 mod style;
@@ -25,21 +25,21 @@ mod text;
 mod tree;
 mod wide;
 
-pub use collect::{collect, collect_media};
-pub use error::{Error, Result};
+pub(crate) use collect::{collect, collect_media};
+pub(crate) use error::{Error, Result};
 pub(crate) use grid::Columns;
 pub(crate) use json::write_json_line;
-pub use json::{write_json, write_json_array};
-pub use partitions::{DiskReport, write_partitions};
-pub use report::Report;
-pub use style::Style;
+pub(crate) use json::{write_json, write_json_array};
+pub(crate) use partitions::{DiskReport, write_partitions};
+pub(crate) use report::Report;
+pub(crate) use style::Style;
 pub(crate) use text::{fit, printable, scaled, shown, width, wrap};
 
 use std::io::Write;
 
 /// The form of a listing of machines: short when it is neither.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Form {
+pub(crate) struct Form {
     /// One table with a row for each medium (`-w`).
     pub wide: bool,
     /// All that is known (`-v`). Together with `wide` the table comes first.
@@ -52,7 +52,7 @@ pub struct Form {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn write_machines(out: &mut dyn Write, report: &Report, form: Form, style: Style) -> Result<()> {
+pub(crate) fn write_machines(out: &mut dyn Write, report: &Report, form: Form, style: Style) -> Result<()> {
     if form.tree {
         return snapshots::write(out, report, style);
     }

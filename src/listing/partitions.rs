@@ -22,7 +22,7 @@ const RIGHT: &[usize] = &[2, 3, 4, 5];
 /// A disk and its partitions. Serialized, this is the object of the JSON output: the names of its fields stay as they
 /// are. Sizes are bytes, paths are absolute.
 #[derive(Debug, Serialize)]
-pub struct DiskReport {
+pub(crate) struct DiskReport {
     /// The slot of the machine that the disk is in, where those of a machine are listed together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
@@ -48,7 +48,7 @@ pub struct DiskReport {
 
 /// What a partition holds, by its content.
 #[derive(Debug, Serialize)]
-pub struct ContentReport {
+pub(crate) struct ContentReport {
     /// The type, such as `ext4` or `LUKS2`.
     #[serde(rename = "type")]
     pub kind: String,
@@ -67,7 +67,7 @@ impl ContentReport {
 
 /// A partition.
 #[derive(Debug, Serialize)]
-pub struct PartitionReport {
+pub(crate) struct PartitionReport {
     /// The number of its `vol<N>`.
     pub index: usize,
     /// The number that Linux gives it; 0 for none.
@@ -95,7 +95,7 @@ impl DiskReport {
     /// The report on the disk of a chain that has `size` bytes. `contents` are those of the table's volumes, and
     /// after them that of the whole disk.
     #[must_use]
-    pub fn new(chain: &Chain, size: u64, table: &Table, contents: &[Content]) -> Self {
+    pub(crate) fn new(chain: &Chain, size: u64, table: &Table, contents: &[Content]) -> Self {
         let paths: Vec<&Path> = chain.links.iter().map(|link| link.path.as_path()).collect();
         Self::of_images(&paths, chain.uuid, size, table, contents)
     }
@@ -152,7 +152,7 @@ impl DiskReport {
 ///
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
-pub fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) -> Result<()> {
+pub(crate) fn write_partitions(out: &mut dyn Write, disk: &DiskReport, style: Style) -> Result<()> {
     writeln!(out, "\n{}\n", style.paint(Tone::Heading, "Virtual disk image:"))?;
     let mut block = Block::new(out, style, 3, 6);
     if let Some(slot) = &disk.slot {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// The machines of a registry and their media.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The machines in the order of VirtualBox's settings file.
     pub machines: Vec<MachineReport>,
     /// The media of these machines and, when all machines were asked for, those of no machine; each once, a parent
@@ -25,7 +25,7 @@ pub struct Report {
 
 /// A machine.
 #[derive(Debug, Serialize)]
-pub struct MachineReport {
+pub(crate) struct MachineReport {
     /// The UUID; `null` when only a settings file that cannot be read has it.
     pub uuid: Option<Uuid>,
     /// The name. For a machine whose settings cannot be read, the name of its settings file.
@@ -70,7 +70,7 @@ pub struct MachineReport {
 /// The state of a machine according to its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MachineState {
+pub(crate) enum MachineState {
     /// Powered off or running: the settings do not distinguish them.
     OffOrRunning,
     /// There is a saved state.
@@ -85,7 +85,7 @@ pub enum MachineState {
 
 /// A snapshot of a machine.
 #[derive(Debug, Serialize)]
-pub struct SnapshotReport {
+pub(crate) struct SnapshotReport {
     /// The UUID of the snapshot, which is not that of a medium.
     pub uuid: Uuid,
     /// The name.
@@ -107,7 +107,7 @@ pub struct SnapshotReport {
 
 /// A slot of a storage controller.
 #[derive(Debug, Serialize)]
-pub struct AttachmentReport {
+pub(crate) struct AttachmentReport {
     /// The name of the controller.
     pub controller: String,
     /// The port, from 0.
@@ -135,7 +135,7 @@ fn device_name<S: Serializer>(kind: &DeviceKind, serializer: S) -> Result<S::Ok,
 
 /// A medium.
 #[derive(Debug, Serialize)]
-pub struct MediumReport {
+pub(crate) struct MediumReport {
     /// The UUID.
     pub uuid: Uuid,
     /// The name of the image file.
@@ -180,7 +180,7 @@ pub struct MediumReport {
 
 /// The state of a medium, in upstream's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum MediumState {
+pub(crate) enum MediumState {
     /// It is there and free.
     #[serde(rename = "created")]
     Created,
@@ -198,7 +198,7 @@ pub enum MediumState {
 impl MediumState {
     /// Upstream's word.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::NoAccess => "no access",
@@ -210,7 +210,7 @@ impl MediumState {
 
 /// A use of a medium.
 #[derive(Debug, Serialize)]
-pub struct UseReport {
+pub(crate) struct UseReport {
     /// The UUID of the machine.
     pub machine: Uuid,
     /// The name of the machine.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// What the output goes to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// The columns of the terminal; none when the output is no terminal. Then nothing is cut or wrapped.
     pub width: Option<usize>,
     /// Whether colours may be used.

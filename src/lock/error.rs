@@ -115,4 +115,4 @@ fn what_to_do(holders: &[Holder]) -> &'static str {
 }
 
 /// The result of an operation here.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

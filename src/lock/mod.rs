@@ -9,8 +9,8 @@
 //!   messages of others. Where that cannot be made it is in the user's runtime directory.
 //! * on the image itself, for those whose lock files are in different directories.
 
-pub mod error;
-pub mod users;
+pub(crate) mod error;
+pub(crate) mod users;
 
 mod file;
 mod image_lock;
@@ -20,8 +20,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Error, Result};
-pub use users::{Search, User, check_writable};
+pub(crate) use error::{Error, Result};
+pub(crate) use users::{Search, User, check_writable};
 
 use file::LockFile;
 use image_lock::{Flock, Outcome};
@@ -76,7 +76,7 @@ impl fmt::Display for Holder {
 
 /// Whether an image is locked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// By nobody.
     Free,
     /// By readers; those that left a record.
@@ -89,7 +89,7 @@ pub enum State {
 ///
 /// It belongs to the process that took it: its record has that process's number.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     /// None where the image's file system has no such lock.
     image: Option<File>,
     /// `None` where it can be neither next to the image nor in a directory of the user.
@@ -110,7 +110,7 @@ impl Drop for Guard {
 /// # Errors
 /// [`Error::Locked`] when another process holds it in a way that conflicts; [`Error::DeviceInUse`];
 /// [`Error::ForeignLockFile`]; [`Error::Io`] when the image or the lock file cannot be opened.
-pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<Guard> {
+pub(crate) fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<Guard> {
     let target = Target::find(image)?;
     let mut attempt = 1;
     loop {
@@ -136,7 +136,7 @@ pub fn acquire(image: &Path, mode: Mode, mount_point: Option<&Path>) -> Result<G
 ///
 /// # Errors
 /// As [`acquire`]; then nothing stays locked.
-pub fn acquire_chain(images: &[&Path], mode: Mode, mount_point: Option<&Path>) -> Result<Vec<Guard>> {
+pub(crate) fn acquire_chain(images: &[&Path], mode: Mode, mount_point: Option<&Path>) -> Result<Vec<Guard>> {
     log::info!("Attempting to lock medium chain from leaf image to base image");
     let modes = std::iter::once(mode).chain(std::iter::repeat(Mode::Read));
     let lock = |(image, mode): (&&Path, Mode)| {
@@ -200,7 +200,7 @@ type Table = LazyLock<Vec<Flock>, Box<dyn FnOnce() -> Vec<Flock> + Send>>;
 
 /// Reports who holds images now, for many images: the kernel's table for the whole machine is read once.
 #[derive(Debug)]
-pub struct Prober {
+pub(crate) struct Prober {
     flocks: Table,
     runtime_directory: Option<(PathBuf, HashSet<OsString>)>,
 }
@@ -208,7 +208,7 @@ pub struct Prober {
 impl Prober {
     /// Begins to read the kernel's table of locks, and reads which lock files are in the user's runtime directory.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let reading = thread::spawn(image_lock::flocks);
         // A table that the kernel does not provide counts as empty.
         Self::with(Box::new(move || reading.join().unwrap_or_default()))
@@ -218,7 +218,7 @@ impl Prober {
     /// this program is seen: the kernel's table adds only who holds an image through a lock file in another
     /// user's runtime directory.
     #[must_use]
-    pub fn of_lock_files() -> Self {
+    pub(crate) fn of_lock_files() -> Self {
         Self::with(Box::new(Vec::new))
     }
 
@@ -230,7 +230,7 @@ impl Prober {
     ///
     /// # Errors
     /// When the image is not there.
-    pub fn state(&self, image: &Path) -> Result<State> {
+    pub(crate) fn state(&self, image: &Path) -> Result<State> {
         Target::look_at(image).map(|target| self.state_of(&target).0)
     }
 

@@ -57,7 +57,7 @@ impl User {
 ///
 /// # Errors
 /// [`Error::InUse`], [`Error::LoopDevice`].
-pub fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
+pub(crate) fn check_writable(leaf: &Path, parents: &[&Path]) -> Result<()> {
     let leaf = Target::find(leaf)?.path;
     let images: Vec<&Path> = std::iter::once(leaf.as_path()).chain(parents.iter().copied()).collect();
     let in_the_way = |user: &User| user.writes || (user.path == leaf && user.is_machine_program());
@@ -79,7 +79,7 @@ pub(super) fn process(pid: u32, writes: bool, path: &Path) -> User {
 
 /// A search for processes that have certain images open. The images are identified when it is made, so that it may be
 /// used when something is mounted over their directory.
-pub struct Search {
+pub(crate) struct Search {
     images: HashMap<FileIdentity, PathBuf>,
     /// Their file names.
     names: HashSet<OsString>,
@@ -91,7 +91,7 @@ pub struct Search {
 impl Search {
     /// Looks at the images.
     #[must_use]
-    pub fn new(images: &[&Path]) -> Self {
+    pub(crate) fn new(images: &[&Path]) -> Self {
         let targets: Vec<Target> = images.iter().filter_map(|image| Target::find(image).ok()).collect();
         let one_name = |target: &Target| target.is_block_device() || target.attributes.nlink() == 1;
         let one_name_each = targets.iter().all(one_name);
@@ -103,7 +103,7 @@ impl Search {
     /// The other processes that have one of the images open, each once per image. Images that are not there have none,
     /// and processes of other users are seen by root only.
     #[must_use]
-    pub fn users(&self) -> Vec<User> {
+    pub(crate) fn users(&self) -> Vec<User> {
         let ourselves = std::process::id();
         // Processes come and go during the search, and those of other users are hidden: what cannot be read is skipped.
         let processes: Vec<u32> = entries(Path::new("/proc"))
@@ -123,7 +123,7 @@ impl Search {
 
     /// The warning for a reader of the images while another process may write one of them.
     #[must_use]
-    pub fn warning_for_reading(&self) -> Option<String> {
+    pub(crate) fn warning_for_reading(&self) -> Option<String> {
         let Some(writer) = self.users().into_iter().find(|user| user.writes) else {
             let devices = LoopDevice::all(Path::new(BLOCK_DEVICES)).into_iter().filter(|device| device.writes);
             let used = |device: LoopDevice| Some((self.images.get(&device.file)?, device.path));

@@ -17,7 +17,7 @@ const FLAG: &str = "--in-background";
 const READY: &str = "mounted";
 
 /// Takes the flag out of the arguments of a run (the first is the program's name); whether it was there.
-pub fn take_flag(arguments: &mut Vec<OsString>) -> bool {
+pub(crate) fn take_flag(arguments: &mut Vec<OsString>) -> bool {
     let is_second = arguments.get(1).is_some_and(|word| word == FLAG);
     if is_second {
         arguments.remove(1);
@@ -30,7 +30,7 @@ pub fn take_flag(arguments: &mut Vec<OsString>) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Background`] when it ended without an error.
-pub fn run_again(arguments: &[OsString]) -> Result<u8> {
+pub(crate) fn run_again(arguments: &[OsString]) -> Result<u8> {
     let this = Path::new("/proc/self/exe");
     let program = std::env::current_exe().map_err(Error::io(this, "find the program of"))?;
     let mut command = Command::new(&program);
@@ -55,7 +55,7 @@ pub fn run_again(arguments: &[OsString]) -> Result<u8> {
 ///
 /// # Errors
 /// [`Error::Io`] when the first process has ended already.
-pub fn follow_first() -> Result<()> {
+pub(crate) fn follow_first() -> Result<()> {
     let first = Path::new("the first process");
     nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Error::io(first, "follow"))?;
     // It may have ended before, and then nobody reads this.
@@ -82,7 +82,7 @@ fn failure(status: ExitStatus) -> Result<u8> {
 ///
 /// # Errors
 /// [`Error::Io`] when the first process is gone or `/dev/null` cannot be opened.
-pub fn detach() -> Result<()> {
+pub(crate) fn detach() -> Result<()> {
     let path = Path::new("/dev/null");
     let null = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io(path, "open"))?;
     let give_up = |e: nix::errno::Errno| Error::io(path, "leave the terminal for")(io::Error::from(e));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// A failure to mount, to serve or to unmount.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub(crate) enum Error {
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -97,7 +97,7 @@ pub enum Error {
 impl Error {
     /// The kind of this failure.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Io(e) => e.kind(),
             Self::Option { .. } | Self::Point { .. } => ErrorKind::Usage,
@@ -122,4 +122,4 @@ impl Error {
 }
 
 /// The result of mounting or unmounting.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -5,8 +5,8 @@
 //! keeps it there until it is unmounted, and [`unmount()`] ends the mount of another process.
 
 mod attach;
-pub mod background;
-pub mod error;
+pub(crate) mod background;
+pub(crate) mod error;
 mod file;
 mod flush;
 mod helper;
@@ -17,22 +17,22 @@ mod requests;
 mod serve;
 mod server;
 mod splice;
-pub mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod unmount;
 
-pub use error::{Error, Result};
+pub(crate) use error::{Error, Result};
 pub(crate) use options::KNOWN_OPTIONS;
-pub use options::{Access, Options};
-pub use serve::{OnSignal, mount};
-pub use unmount::unmount;
+pub(crate) use options::{Access, Options};
+pub(crate) use serve::{OnSignal, mount};
+pub(crate) use unmount::unmount;
 
 /// The extended attribute of the root directory that holds the id of the process that serves the mount.
-pub const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
+pub(crate) const PID_ATTRIBUTE: &str = "user.vboximg-mount.pid";
 /// The one that holds when that process started, as [`process::Process::started`].
-pub const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
+pub(crate) const STARTED_ATTRIBUTE: &str = "user.vboximg-mount.started";
 /// The one that holds why the last flush failed, while it is so.
-pub const FAILURE_ATTRIBUTE: &str = "user.vboximg-mount.failure";
+pub(crate) const FAILURE_ATTRIBUTE: &str = "user.vboximg-mount.failure";
 /// The one that exists, with the same value, when writes may be lost and no later flush can succeed.
-pub const LOSS_ATTRIBUTE: &str = "user.vboximg-mount.loss";
+pub(crate) const LOSS_ATTRIBUTE: &str = "user.vboximg-mount.loss";

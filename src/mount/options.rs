@@ -6,7 +6,7 @@ use crate::view::Appearance;
 
 /// Who may use the mount besides the user who mounted it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Nobody.
     #[default]
     Owner,
@@ -18,7 +18,7 @@ pub enum Access {
 
 /// How to mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Writes reach the disk; without it the mount is read-only.
     pub writable: bool,
     /// Who may use it.
@@ -42,7 +42,7 @@ pub struct Options {
 }
 
 /// Options that have an effect, for the message on an unknown one and for completion.
-pub const KNOWN_OPTIONS: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL, \
+pub(crate) const KNOWN_OPTIONS: &str = "ro, rw, allow_other, allow_root, nonempty, noexec, sync, fsname=NAME, uid=N, gid=N, umask=OCTAL, \
                      vm=MACHINE, snapshot=NAME, at=TIME, disk=DISK";
 
 /// Words that need nothing here: what they ask for is always so, is done by who calls this program, or does not matter
@@ -141,7 +141,7 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 impl Options {
     /// How the files of the mount look.
     #[must_use]
-    pub fn appearance(&self) -> Appearance {
+    pub(crate) fn appearance(&self) -> Appearance {
         let Self { writable, uid, gid, umask, .. } = *self;
         Appearance { writable, uid, gid, umask }
     }
@@ -150,7 +150,7 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::Option`] for what is not known, has a bad value, or contradicts another option.
-    pub fn add(&mut self, list: &str) -> Result<()> {
+    pub(crate) fn add(&mut self, list: &str) -> Result<()> {
         words(list).try_for_each(|word| self.add_word(word))
     }
 

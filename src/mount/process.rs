@@ -11,7 +11,7 @@ const ROOM: usize = 8 << 10;
 
 /// A process of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Process {
+pub(super) struct Process {
     /// The number.
     pub pid: u32,
     /// When it started, in clock ticks since the host did: field 22 of `/proc/PID/stat` (proc(5)).
@@ -23,7 +23,7 @@ impl Process {
     ///
     /// # Errors
     /// [`Error::Io`] when `/proc` cannot be read.
-    pub fn current() -> Result<Self> {
+    pub(super) fn current() -> Result<Self> {
         let pid = std::process::id();
         let path = PathBuf::from("/proc/self/stat");
         let text = read(&path).map_err(Error::io(&path, "read"))?;
@@ -34,7 +34,7 @@ impl Process {
 
     /// Whether it has not ended yet.
     #[must_use]
-    pub fn is_running(self) -> bool {
+    pub(super) fn is_running(self) -> bool {
         let text = read(format!("/proc/{}/stat", self.pid).as_ref()).unwrap_or_default();
         // One that has ended but was not waited for holds no files any more.
         parse(&text).is_some_and(|(state, started)| started == self.started && state != b'Z' && state != b'X')

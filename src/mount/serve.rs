@@ -30,12 +30,12 @@ enum Event {
 
 /// Ends a mount from another thread.
 #[derive(Clone)]
-pub struct Stopper(Sender<Event>);
+pub(crate) struct Stopper(Sender<Event>);
 
 impl Stopper {
     /// Unmounts; open files stay usable, and the mount ends with the last one. Called again, it flushes and ends the
     /// mount at once.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         // An error means that it has ended already.
         let _ = self.0.send(Event::Stop);
     }
@@ -43,7 +43,7 @@ impl Stopper {
 
 /// What SIGINT, SIGTERM and SIGHUP do while a disk is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnSignal {
+pub(crate) enum OnSignal {
     /// End the mount, as [`Stopper::stop`] does.
     Stop,
     /// What they did before: a test's process has other things to do.
@@ -52,7 +52,7 @@ pub enum OnSignal {
 }
 
 /// A disk that is mounted and answers.
-pub struct Mounted {
+pub(crate) struct Mounted {
     point: PathBuf,
     /// None when it was unmounted before it had answered.
     device: Option<(u64, u64)>,
@@ -67,7 +67,7 @@ pub struct Mounted {
 ///
 /// # Errors
 /// [`Error::Point`], [`Error::Io`], [`Error::OthersNotAllowed`], [`Error::Silent`].
-pub fn mount(view: View, directory: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
+pub(crate) fn mount(view: View, directory: &Path, options: &Options, on_signal: OnSignal) -> Result<Mounted> {
     let flusher = Arc::new(Flusher::new(view.disks().cloned().collect()));
     let (sender, events) = mpsc::channel();
     let stopper = Stopper(sender);
@@ -156,7 +156,7 @@ fn first_answer(point: &Path) -> Result<Option<(u64, u64)>> {
 impl Mounted {
     /// Something to end it with.
     #[must_use]
-    pub fn stopper(&self) -> Stopper {
+    pub(crate) fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
@@ -166,7 +166,7 @@ impl Mounted {
     /// # Errors
     /// [`Error::Flush`] when the last flush failed; [`Error::Aborted`] when the kernel's connection was aborted;
     /// [`Error::Io`] when the session broke.
-    pub fn serve(self) -> Result<()> {
+    pub(crate) fn serve(self) -> Result<()> {
         let ended = self.wait();
         self.flusher.close().map_err(|e| Error::Flush(Box::new(e)))?;
         ended

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// The file system type of our mounts.
-pub const TYPE: &str = "fuse.vboximg-mount";
+pub(crate) const TYPE: &str = "fuse.vboximg-mount";
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Major and minor number of the device, as `stat` shows them for its files.
     pub device: (u64, u64),
     /// Where it is mounted.
@@ -27,13 +27,13 @@ pub struct Entry {
 impl Entry {
     /// Whether it is a mount of this program.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.kind == TYPE
     }
 
     /// The number after `name=` in the options.
     #[must_use]
-    pub fn number(&self, name: &str) -> Option<u32> {
+    pub(crate) fn number(&self, name: &str) -> Option<u32> {
         self.options.split(',').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
     }
 }
@@ -42,7 +42,7 @@ impl Entry {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn read() -> Result<Vec<Entry>> {
+pub(crate) fn read() -> Result<Vec<Entry>> {
     Ok(parse(&text()?))
 }
 
@@ -53,7 +53,7 @@ fn text() -> Result<Vec<u8>> {
 
 /// Whether a mount of this program is seen; true when the table cannot be read.
 #[must_use]
-pub fn has_ours() -> bool {
+pub(crate) fn has_ours() -> bool {
     read().map_or(true, |entries| entries.iter().any(Entry::is_ours))
 }
 
@@ -61,7 +61,7 @@ pub fn has_ours() -> bool {
 ///
 /// # Errors
 /// As [`read`].
-pub fn at(point: &Path) -> Result<Option<Entry>> {
+pub(crate) fn at(point: &Path) -> Result<Option<Entry>> {
     Ok(last_at(&text()?, point))
 }
 
@@ -118,7 +118,7 @@ fn unescape(field: &[u8]) -> OsString {
 ///
 /// # Errors
 /// [`Error::Io`] when there is nothing at the path.
-pub fn canonical(point: &Path) -> Result<PathBuf> {
+pub(crate) fn canonical(point: &Path) -> Result<PathBuf> {
     let seen = std::fs::canonicalize(point);
     let absolute = std::path::absolute(point).map_err(Error::io(point, "find"))?;
     match (&seen, absolute.parent(), absolute.file_name()) {

@@ -32,7 +32,7 @@ enum Served {
 ///
 /// # Errors
 /// [`Error::NotMounted`]; [`Error::Busy`] when files are open there; [`Error::NotDurable`]; [`Error::Io`].
-pub fn unmount(directory: &Path) -> Result<()> {
+pub(crate) fn unmount(directory: &Path) -> Result<()> {
     let point = table::canonical(directory)?;
     let entry = table::at(&point)?;
     let Some(entry) = entry.filter(table::Entry::is_ours) else {

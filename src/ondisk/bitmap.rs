@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// Which bit of a byte stands for the first of its eight sectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BitOrder {
+pub(crate) enum BitOrder {
     /// The most significant one, as in VHD.
     HighestFirst,
     /// The least significant one, as in VHDX.
@@ -22,7 +22,7 @@ impl BitOrder {
     /// The value of the bit `first` of `bytes`, and how many bits from there on have it, at most `most`. Bits past the
     /// end of `bytes` are not counted; there is at least one.
     #[must_use]
-    pub fn run(self, bytes: &[u8], first: usize, most: usize) -> (bool, usize) {
+    pub(crate) fn run(self, bytes: &[u8], first: usize, most: usize) -> (bool, usize) {
         let get = |bit: usize| bytes[bit / 8] & self.mask(bit) != 0;
         let value = get(first);
         let whole = if value { 0xFF } else { 0 };
@@ -41,7 +41,7 @@ impl BitOrder {
     }
 
     /// Sets the bits of a range.
-    pub fn set(self, bytes: &mut [u8], bits: Range<usize>) {
+    pub(crate) fn set(self, bytes: &mut [u8], bits: Range<usize>) {
         for bit in bits {
             bytes[bit / 8] |= self.mask(bit);
         }

@@ -2,7 +2,7 @@
 
 /// A moment: seconds since 1970-01-01 00:00 UTC, negative before, and nanoseconds after it (below 1,000,000,000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Time {
+pub(crate) struct Time {
     /// Seconds since the epoch.
     pub seconds: i64,
     /// Nanoseconds after that second.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 /// A structure's bytes and where they begin in their file, so that a cause can name the offset.
 #[derive(Debug, Clone, Copy)]
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     base: u64,
     name: &'static str,
@@ -28,19 +28,19 @@ macro_rules! number {
 impl<'a> Fields<'a> {
     /// `bytes` of the structure called `name`, which begin `base` bytes into their file.
     #[must_use]
-    pub fn new(name: &'static str, bytes: &'a [u8], base: u64) -> Self {
+    pub(crate) fn new(name: &'static str, bytes: &'a [u8], base: u64) -> Self {
         Self { bytes, base, name }
     }
 
     /// Where in the file the byte `at` of the structure is.
     #[must_use]
-    pub fn offset(&self, at: usize) -> u64 {
+    pub(crate) fn offset(&self, at: usize) -> u64 {
         self.base.saturating_add(at as u64)
     }
 
     /// How many bytes there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ParseError`] when they run past the end of the structure.
-    pub fn bytes(&self, at: usize, len: usize) -> Result<&'a [u8], ParseError> {
+    pub(crate) fn bytes(&self, at: usize, len: usize) -> Result<&'a [u8], ParseError> {
         at.checked_add(len).and_then(|end| self.bytes.get(at..end)).ok_or_else(|| {
             ParseError::corrupt(
                 self.base,
@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ParseError`] when it lies past the end of the bytes.
-    pub fn u8(&self, at: usize) -> Result<u8, ParseError> {
+    pub(crate) fn u8(&self, at: usize) -> Result<u8, ParseError> {
         Ok(self.bytes(at, 1)?[0])
     }
 
@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ParseError`] when it lies past the end of the bytes.
-    pub fn uuid_le(&self, at: usize) -> Result<Uuid, ParseError> {
+    pub(crate) fn uuid_le(&self, at: usize) -> Result<Uuid, ParseError> {
         let mut raw = [0; 16];
         raw.copy_from_slice(self.bytes(at, 16)?);
         Ok(Uuid::from_bytes_le(raw))
@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// [`ParseError`] when it lies past the end of the bytes.
-    pub fn text(&self, at: usize, len: usize) -> Result<String, ParseError> {
+    pub(crate) fn text(&self, at: usize, len: usize) -> Result<String, ParseError> {
         let raw = self.bytes(at, len)?;
         let end = raw.iter().position(|b| *b == 0).unwrap_or(raw.len());
         Ok(String::from_utf8_lossy(&raw[..end]).into_owned())

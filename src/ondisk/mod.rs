@@ -6,14 +6,14 @@
 //! * [`calendar`], [`utf16`]: dates and names as file systems store them
 //! * [`xml`], [`zstd`]: documents and compressed blocks that formats carry
 
-pub mod bitmap;
+pub(crate) mod bitmap;
 pub(crate) mod blocks;
 pub(crate) mod calendar;
-pub mod fields;
+pub(crate) mod fields;
 mod parse_error;
 pub(crate) mod utf16;
 pub(crate) mod xml;
 pub(crate) mod zstd;
 
-pub use calendar::Time;
-pub use parse_error::{ParseError, ParseErrorKind};
+pub(crate) use calendar::Time;
+pub(crate) use parse_error::{ParseError, ParseErrorKind};

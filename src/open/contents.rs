@@ -10,7 +10,7 @@ const DESCRIPTORS: u64 = 32 << 10;
 
 /// A guest's file system on a volume.
 #[derive(Clone)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// The name of its directory: `fs` and the number of its volume.
     pub name: String,
     /// Its reader.
@@ -26,13 +26,13 @@ pub struct Guest {
 impl Guest {
     /// A file system with all of its files, on a volume that begins at `start` on the disk.
     #[must_use]
-    pub fn new(index: usize, fs: Box<dyn GuestFs>, volume: Arc<dyn Disk>, start: u64) -> Self {
+    pub(crate) fn new(index: usize, fs: Box<dyn GuestFs>, volume: Arc<dyn Disk>, start: u64) -> Self {
         Self { name: format!("fs{index}"), root: fs.root(), fs: fs.into(), volume, start }
     }
 }
 
 /// A volume, or the whole disk where it has none, and what it holds.
-pub struct VolumeContent {
+pub(crate) struct VolumeContent {
     /// The index of the volume; 0 for the whole disk.
     pub index: usize,
     /// What it holds, by its content.
@@ -44,7 +44,7 @@ pub struct VolumeContent {
 impl VolumeContent {
     /// What a user should know of it, a sentence each, when its file system is to be shown.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let Self { index, content, guest } = self;
         let mut warnings = Vec::new();
         let name = guest.as_ref().map_or_else(|| format!("Volume {index}"), |guest| guest.name.clone());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// How a disk is opened.
 #[derive(Debug, Clone, Default)]
-pub struct DiskOptions {
+pub(crate) struct DiskOptions {
     /// For writing too.
     pub writable: bool,
     /// Read what is left of a corrupt image, or write although a parent was changed after its child was made.
@@ -28,7 +28,7 @@ pub struct DiskOptions {
 }
 
 /// An open disk. Its images stay locked as long as this is there.
-pub struct OpenDisk {
+pub(crate) struct OpenDisk {
     /// The images, leaf first.
     pub chain: Chain,
     /// The open images.
@@ -52,7 +52,7 @@ impl OpenDisk {
     ///
     /// # Errors
     /// What is wrong with an image or its locks; a refusal to write to what other media or saved states depend on.
-    pub fn open(lookup: &Lookup, mut chain: Chain, options: &DiskOptions) -> Result<Self> {
+    pub(crate) fn open(lookup: &Lookup, mut chain: Chain, options: &DiskOptions) -> Result<Self> {
         if options.writable {
             registry::find_children(&mut chain, &lookup.allowed);
             registry::check_writable(&chain)?;
@@ -99,7 +99,7 @@ impl OpenDisk {
 
     /// What its volumes hold, or the whole disk where it has none.
     #[must_use]
-    pub fn contents(&self) -> Vec<VolumeContent> {
+    pub(crate) fn contents(&self) -> Vec<VolumeContent> {
         if let Some(guest) = &self.file_system {
             let content = guestfs::detect::of_reader(&*guest.fs);
             return vec![VolumeContent { index: 0, content, guest: Some(guest.clone()) }];
@@ -109,13 +109,13 @@ impl OpenDisk {
 
     /// What a disk with volumes holds as a whole, such as an optical disk that boots as a hard disk too.
     #[must_use]
-    pub fn whole_content(&self) -> Option<Content> {
+    pub(crate) fn whole_content(&self) -> Option<Content> {
         contents::whole(&self.disk, &self.table.volumes)
     }
 
     /// The file systems of its volumes that can be read, and what a user should know of all of them.
     #[must_use]
-    pub fn guests(&self) -> (Vec<Guest>, Vec<String>) {
+    pub(crate) fn guests(&self) -> (Vec<Guest>, Vec<String>) {
         let contents = self.contents();
         let warnings = contents.iter().flat_map(VolumeContent::warnings).collect();
         (contents.into_iter().filter_map(|volume| volume.guest).collect(), warnings)
@@ -123,13 +123,13 @@ impl OpenDisk {
 
     /// What to know of other programs that write to the images meanwhile. The search takes longer than opening does, so
     /// it is asked for last; none for a disk that is open for writing, to which nobody else may write.
-    pub fn warning_of_writers(&mut self) -> Option<String> {
+    pub(crate) fn warning_of_writers(&mut self) -> Option<String> {
         self.writers.take().and_then(|writers| writers.warning_for_reading())
     }
 
     /// The locks of its images, for a front that keeps the disk open by its view.
     #[must_use]
-    pub fn into_locks(self) -> Vec<lock::Guard> {
+    pub(crate) fn into_locks(self) -> Vec<lock::Guard> {
         self.locks
     }
 }

@@ -73,4 +73,4 @@ from_modules! {
 }
 
 /// The result of opening something.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

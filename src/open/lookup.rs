@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const SHOWN: usize = 8;
 
 /// Where machines and disks are looked for.
-pub struct Lookup {
+pub(crate) struct Lookup {
     /// The settings to read in place of the user's own.
     pub settings: Option<PathBuf>,
     /// Files that images may name although they lie elsewhere.
@@ -24,7 +24,7 @@ pub struct Lookup {
 }
 
 /// A disk that was found.
-pub struct Found {
+pub(crate) struct Found {
     /// Its images.
     pub chain: Chain,
     /// What a user should know, a sentence each.
@@ -36,7 +36,7 @@ impl Lookup {
     ///
     /// # Errors
     /// [`Error::Registry`] when the settings cannot be read; [`Error::Crypt`] when the machine cannot be opened.
-    pub fn registry(&self, machine: Option<&str>) -> Result<Registry> {
+    pub(crate) fn registry(&self, machine: Option<&str>) -> Result<Registry> {
         let registry = self.load()?;
         let named = machine.and_then(|name| registry.find_machine(name).ok());
         match named {
@@ -72,7 +72,7 @@ impl Lookup {
     /// # Errors
     /// [`Error::Registry`] when the disk is not found or must not be written; [`Error::Crypt`] when its machine is
     /// encrypted and cannot be opened.
-    pub fn chain(&self, image: &OsStr, writable: bool) -> Result<Found> {
+    pub(crate) fn chain(&self, image: &OsStr, writable: bool) -> Result<Found> {
         let is_uuid = image.to_str().is_some_and(registry::is_uuid);
         let optional = self.settings.is_none() && !is_uuid;
         let mut warnings = Vec::new();
@@ -168,7 +168,7 @@ impl Lookup {
 
 /// Why a list is not a success: a listed machine stayed closed although there was a password for it, because that is
 /// wrong or its file cannot be read; or no listed machine can be read at all, encrypted ones apart.
-pub fn failure(registry: &mut Registry, machine: Option<&str>) -> Option<Error> {
+pub(crate) fn failure(registry: &mut Registry, machine: Option<&str>) -> Option<Error> {
     let named = machine.and_then(|name| registry.find_machine(name).ok());
     let listed = named.map_or(0..registry.machines.len(), |at| at..at + 1);
     let all_lost =
@@ -182,7 +182,7 @@ pub fn failure(registry: &mut Registry, machine: Option<&str>) -> Option<Error> 
 }
 
 /// The messages of problems, of which many are only counted.
-pub fn shortened<'a>(problems: impl IntoIterator<Item = &'a registry::Error>) -> Vec<String> {
+pub(crate) fn shortened<'a>(problems: impl IntoIterator<Item = &'a registry::Error>) -> Vec<String> {
     let mut problems = problems.into_iter();
     let mut texts: Vec<String> = problems.by_ref().take(SHOWN).map(|problem| message(problem)).collect();
     let more = problems.count();

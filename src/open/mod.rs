@@ -12,11 +12,11 @@ mod spec;
 mod time;
 mod which;
 
-pub use contents::{Guest, VolumeContent};
-pub use disk::{DiskOptions, OpenDisk};
-pub use error::{Error, Result};
-pub use lookup::{Lookup, failure, shortened};
-pub use time::parse_time;
+pub(crate) use contents::{Guest, VolumeContent};
+pub(crate) use disk::{DiskOptions, OpenDisk};
+pub(crate) use error::{Error, Result};
+pub(crate) use lookup::{Lookup, failure, shortened};
+pub(crate) use time::parse_time;
 pub use which::Which;
 
 pub(crate) use which::{OpenDisks, is_chain_spec, of_slot};

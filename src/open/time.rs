@@ -11,7 +11,7 @@ const DAY: u64 = 24 * 60 * 60;
 ///
 /// # Errors
 /// What would have been right, to follow the text and `is no time: `.
-pub fn parse_time(text: &str) -> Result<SystemTime, String> {
+pub(crate) fn parse_time(text: &str) -> Result<SystemTime, String> {
     parse(text.trim(), SystemTime::now())
         .ok_or_else(|| "write 2026-11-23, 2026-11-23T13:49:19Z, 2026-11-23T13:49:19+02:00 or \"2 days ago\"".to_owned())
 }

@@ -30,7 +30,7 @@ pub struct Which {
 
 /// The disks that were found, not yet opened.
 #[derive(Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// What a user should know, a sentence each.
     pub warnings: Vec<String>,
     disks: Vec<Selected>,
@@ -56,7 +56,7 @@ pub(crate) fn is_chain_spec(image: &OsStr) -> bool {
 }
 
 /// The disks that are open. Their images stay locked as long as they are here.
-pub struct OpenDisks {
+pub(crate) struct OpenDisks {
     /// The disks, at least one. Those of a machine that is opened whole have the names of their slots, such as
     /// `SATA-0-0`; a disk that is opened by itself has none.
     pub disks: Vec<(Option<String>, OpenDisk)>,
@@ -70,7 +70,7 @@ impl Lookup {
     /// # Errors
     /// As [`chain`](Self::chain). [`Error::Registry`] also when the machine, its snapshot or its
     /// disk is not known, or several are called so.
-    pub fn find(&self, which: &Which, writable: bool) -> Result<Selection> {
+    pub(crate) fn find(&self, which: &Which, writable: bool) -> Result<Selection> {
         match &which.machine {
             Some(machine) => return self.find_in_machine(machine, which, writable),
             None if which.disk.is_some() => {
@@ -172,7 +172,7 @@ fn check_frozen(chain: Chain, snapshot: &Snapshot, writable: bool, warnings: &mu
 impl Selection {
     /// Has also a single disk of a machine known by its slot, as another state of the machine has several.
     #[must_use]
-    pub fn named(self) -> Self {
+    pub(crate) fn named(self) -> Self {
         Self { named: self.disks.iter().all(|disk| disk.slot.is_some()), ..self }
     }
 
@@ -187,7 +187,7 @@ impl Selection {
     ///
     /// # Errors
     /// As [`OpenDisk::open`]: of the first disk when none can be opened, of any disk for writing.
-    pub fn open(self, lookup: &Lookup, options: &DiskOptions) -> Result<OpenDisks> {
+    pub(crate) fn open(self, lookup: &Lookup, options: &DiskOptions) -> Result<OpenDisks> {
         let options = DiskOptions { internal_snapshot: self.internal_snapshot, ..options.clone() };
         let writable = options.writable;
         let (mut disks, mut warnings, mut failed) = (Vec::new(), Vec::new(), None);
@@ -222,7 +222,7 @@ impl Selection {
 
 impl OpenDisks {
     /// As [`OpenDisk::warning_of_writers`], of each disk.
-    pub fn warnings_of_writers(&mut self) -> Vec<String> {
+    pub(crate) fn warnings_of_writers(&mut self) -> Vec<String> {
         let warning = |(slot, disk): &mut (Option<String>, OpenDisk)| {
             disk.warning_of_writers().map(|warning| of_slot(slot.as_deref(), &warning))
         };
@@ -231,13 +231,13 @@ impl OpenDisks {
 
     /// As [`OpenDisk::into_locks`], of all disks.
     #[must_use]
-    pub fn into_locks(self) -> Vec<lock::Guard> {
+    pub(crate) fn into_locks(self) -> Vec<lock::Guard> {
         self.disks.into_iter().flat_map(|(_, disk)| disk.into_locks()).collect()
     }
 }
 
 /// What is said of a disk, with its slot where there are several.
 #[must_use]
-pub fn of_slot(slot: Option<&str>, text: &str) -> String {
+pub(crate) fn of_slot(slot: Option<&str>, text: &str) -> String {
     slot.map_or_else(|| text.to_owned(), |slot| format!("{slot}: {text}"))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 /// The most links of a chain that is followed. VirtualBox itself stops at 300.
-pub const MAX_LINKS: usize = 1024;
+pub(crate) const MAX_LINKS: usize = 1024;
 
 /// One image of a chain and what is recorded about it outside of its own header.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +65,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Chain`] beyond [`MAX_LINKS`] links; [`Error::Unsupported`] for an iSCSI target; [`Error::Missing`] for
     /// a path of Windows that was not found here.
-    pub fn chain_of_medium(&self, id: MediumId) -> Result<Chain> {
+    pub(crate) fn chain_of_medium(&self, id: MediumId) -> Result<Chain> {
         let leaf = self.media.get(id);
         let mut notes = Vec::new();
         if leaf.auto_reset {

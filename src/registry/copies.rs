@@ -78,7 +78,7 @@ impl Registry {
     /// is any copy of `VirtualBox.xml`; a machine's copy where an image is in the machine's directory, or is registered
     /// or attached by it.
     #[must_use]
-    pub fn outdated_for(&self, chain: &Chain) -> Option<&Path> {
+    pub(crate) fn outdated_for(&self, chain: &Chain) -> Option<&Path> {
         let concerns = |copy: &&PathBuf| {
             settings::is_global_name(copy) || copy.parent().is_none_or(|directory| self.is_used_in(directory, chain))
         };

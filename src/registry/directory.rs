@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// The conventions for a user's directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Platform {
+pub(crate) enum Platform {
     /// Linux, Solaris and the BSDs: XDG directories.
     Unix,
     /// macOS: `~/Library`.
@@ -26,7 +26,7 @@ pub enum Platform {
 impl Platform {
     /// The one that this program was built for.
     #[must_use]
-    pub fn host() -> Self {
+    pub(crate) fn host() -> Self {
         if cfg!(windows) {
             Self::Windows
         } else if cfg!(target_os = "macos") {
@@ -40,7 +40,7 @@ impl Platform {
 /// The directories that may hold `VirtualBox.xml`, in VirtualBox's order: one if `VBOX_USER_HOME` names it. Relative
 /// ones are relative to `current`. `home` is the user's home, or profile directory on Windows.
 #[must_use]
-pub fn candidates(
+pub(crate) fn candidates(
     platform: Platform,
     variable: impl Fn(&str) -> Option<OsString>,
     home: Option<&Path>,
@@ -68,7 +68,7 @@ pub fn candidates(
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be seen whether one exists and no other does; [`Error::NotFound`] naming all of them.
-pub fn choose(
+pub(crate) fn choose(
     candidates: Vec<PathBuf>,
     are_in: impl Fn(&Path) -> bool,
     exists: impl Fn(&Path) -> io::Result<bool>,
@@ -120,7 +120,7 @@ pub(super) fn name_invoking_user(error: Error, user: Option<OsString>) -> Error 
 ///
 /// # Errors
 /// As [`choose`].
-pub fn find() -> Result<PathBuf> {
+pub(crate) fn find() -> Result<PathBuf> {
     // Only a relative path needs the current directory, which may be gone.
     let current = env::current_dir().unwrap_or_default();
     let user = BaseDirs::new();

@@ -225,4 +225,4 @@ impl Error {
 }
 
 /// The result of an operation on the registry.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -14,7 +14,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NotFound`] with similar names; [`Error::Ambiguous`] when several machines have the name or UUID.
-    pub fn find_machine(&self, what: &str) -> Result<usize> {
+    pub(crate) fn find_machine(&self, what: &str) -> Result<usize> {
         let mut found = named::find(self.machines.iter(), what);
         if found.is_empty() {
             found = self.machines_at(what);
@@ -34,7 +34,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NotFound`] without any; [`Error::Ambiguous`] for several.
-    pub fn only_machine(&self) -> Result<&MachineEntry> {
+    pub(crate) fn only_machine(&self) -> Result<&MachineEntry> {
         let what = || format!("The machine of the disk in {}", self.directory.display());
         match &*self.machines {
             [only] => Ok(only),

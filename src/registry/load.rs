@@ -26,7 +26,7 @@ impl Registry {
     ///
     /// # Errors
     /// As both.
-    pub fn load_default(passwords: &Passwords) -> Result<Self> {
+    pub(crate) fn load_default(passwords: &Passwords) -> Result<Self> {
         let registry = directory::find().and_then(|directory| Self::load(&directory, passwords));
         registry.map_err(|error| directory::name_invoking_user(error, std::env::var_os("SUDO_USER")))
     }
@@ -38,7 +38,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Io`]; [`Error::NotFound`] for a directory without settings; as [`Registry::load`] and
     /// [`Registry::load_machine_file`].
-    pub fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
+    pub(crate) fn load_from(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = &*absolute(path)?;
         match SettingsSource::of(path)? {
             SettingsSource::Directory(directory) => {
@@ -68,7 +68,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] when there is neither a `VirtualBox.xml` nor a copy of it; the error of `VirtualBox.xml`
     /// when neither can be used.
-    pub fn load(directory: &Path, passwords: &Passwords) -> Result<Self> {
+    pub(crate) fn load(directory: &Path, passwords: &Passwords) -> Result<Self> {
         let directory = absolute(directory)?;
         Loader::new(Scope::new(Scope::home_of(&directory), false)).load_directory(&directory, passwords)
     }
@@ -77,7 +77,7 @@ impl Registry {
     ///
     /// # Errors
     /// What is wrong with the password or the machine's file.
-    pub fn open_machine(mut self, at: usize, passwords: &Passwords) -> Result<Self> {
+    pub(crate) fn open_machine(mut self, at: usize, passwords: &Passwords) -> Result<Self> {
         let MachineEntry { uuid, path, .. } = self.machines.swap_remove(at);
         let file = settings::read_machine(&path, Some(uuid).filter(|uuid| !uuid.is_nil()), passwords)?;
         let Parsed { mut closed, files, problems } = self.parsed.unwrap_or_default();
@@ -98,7 +98,7 @@ impl Registry {
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
+    pub(crate) fn load_machine_file(path: &Path, passwords: &Passwords) -> Result<Self> {
         let path = absolute(path)?;
         let file = settings::read_machine(&path, None, passwords)?;
         let directory = path.parent().unwrap_or(&path).to_path_buf();

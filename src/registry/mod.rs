@@ -3,11 +3,11 @@
 //! Of the images this module uses only the identity that [`crate::image::identify`] reads from their headers.
 //! VirtualBox's files are read and never written.
 
-pub mod chain;
-pub mod directory;
-pub mod error;
-pub mod model;
-pub mod uses;
+pub(crate) mod chain;
+pub(crate) mod directory;
+pub(crate) mod error;
+pub(crate) mod model;
+pub(crate) mod uses;
 
 mod copies;
 mod find;
@@ -17,7 +17,7 @@ mod location;
 mod media;
 mod named;
 mod nearness;
-pub mod ovf;
+pub(crate) mod ovf;
 mod parents;
 mod policy;
 mod resolve;
@@ -30,13 +30,13 @@ mod xml;
 mod tests;
 
 pub use chain::{Chain, Link};
-pub use error::{Error, Result};
+pub(crate) use error::{Error, Result};
 pub use model::{Attachment, DeviceKind, Machine, MachineState, Medium, MediumKind, Snapshot};
-pub use parents::find_children;
-pub use policy::check_writable;
+pub(crate) use parents::find_children;
+pub(crate) use policy::check_writable;
 pub(crate) use resolve::resolve_partly;
-pub use resolve::{correct_chain, resolve_allowing};
-pub use uses::Use;
+pub(crate) use resolve::{correct_chain, resolve_allowing};
+pub(crate) use uses::Use;
 
 pub(crate) use chain::MAX_LINKS;
 pub(crate) use model::{MachineEntry, Media, MediumId, Registry, is_format};
@@ -47,7 +47,7 @@ use std::path::Path;
 
 /// Whether a text is a UUID as VirtualBox writes and accepts it: with hyphens, in any case, with or without braces.
 #[must_use]
-pub fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     xml::parse_uuid(text).is_some()
 }
 

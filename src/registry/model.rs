@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// The content of all of VirtualBox's settings files.
 #[derive(Debug)]
-pub struct Registry {
+pub(crate) struct Registry {
     /// The settings directory, absolute.
     pub directory: PathBuf,
     /// The machines in the order of `VirtualBox.xml`.
@@ -37,7 +37,7 @@ pub struct Registry {
 
 /// A registered machine, whether or not its settings could be read.
 #[derive(Debug)]
-pub struct MachineEntry {
+pub(crate) struct MachineEntry {
     /// The UUID that `VirtualBox.xml` gives. Nil when only the machine's own file has it and that file cannot be read.
     pub uuid: Uuid,
     /// Its `.vbox` file, absolute.
@@ -49,7 +49,7 @@ pub struct MachineEntry {
 impl MachineEntry {
     /// The machine's name; where its settings cannot be read, that of its file, which VirtualBox names alike.
     #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         match &self.machine {
             Ok(machine) => Cow::Borrowed(&machine.name),
             Err(_) => {
@@ -61,7 +61,7 @@ impl MachineEntry {
 
     /// The id of the key that the settings are encrypted with, while its right password is not known.
     #[must_use]
-    pub fn key_id(&self) -> Option<&str> {
+    pub(crate) fn key_id(&self) -> Option<&str> {
         if let Err(Error::Crypt(e)) = &self.machine { e.key_id() } else { None }
     }
 }
@@ -157,7 +157,7 @@ pub struct Attachment {
 
 /// An index into [`Media`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MediumId(pub usize);
+pub(crate) struct MediumId(pub usize);
 
 /// How VirtualBox treats writes to a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -254,7 +254,7 @@ impl Medium {
 /// Whether the registry's word for a format fits what the content is. VirtualBox registers optical and floppy images
 /// of any content as `RAW`.
 #[must_use]
-pub fn is_format(registered: &str, found: Format) -> bool {
+pub(crate) fn is_format(registered: &str, found: Format) -> bool {
     registered.eq_ignore_ascii_case(found.name())
         || registered.eq_ignore_ascii_case("raw")
             && matches!(found, Format::Iso | Format::Cue | Format::Dmg | Format::Raw)
@@ -268,7 +268,7 @@ pub(super) fn is_file_format(format: &str) -> bool {
 
 /// All media of a registry: a forest.
 #[derive(Debug, Default)]
-pub struct Media {
+pub(crate) struct Media {
     pub(super) list: Vec<Medium>,
     pub(super) by_uuid: HashMap<Uuid, MediumId>,
     /// All media of the UUIDs that several have, the first of them too: copies of machines.
@@ -278,7 +278,7 @@ pub struct Media {
 impl Media {
     /// The medium with a UUID; of copies the first.
     #[must_use]
-    pub fn find(&self, uuid: Uuid) -> Option<MediumId> {
+    pub(crate) fn find(&self, uuid: Uuid) -> Option<MediumId> {
         self.by_uuid.get(&uuid).copied()
     }
 
@@ -289,7 +289,7 @@ impl Media {
 
     /// The medium that a settings file means by a UUID: of copies its own, or else the one that lies nearest to it.
     #[must_use]
-    pub fn find_near(&self, uuid: Uuid, file: &Path) -> Option<MediumId> {
+    pub(crate) fn find_near(&self, uuid: Uuid, file: &Path) -> Option<MediumId> {
         let Some(copies) = self.copies.get(&uuid) else { return self.find(uuid) };
         let common = |path: &Path| path.components().zip(file.components()).take_while(|(a, b)| a == b).count();
         let nearness = |id: &MediumId| {
@@ -305,7 +305,7 @@ impl Media {
     /// # Panics
     /// For an id of another registry.
     #[must_use]
-    pub fn get(&self, id: MediumId) -> &Medium {
+    pub(crate) fn get(&self, id: MediumId) -> &Medium {
         &self.list[id.0]
     }
 
@@ -315,7 +315,7 @@ impl Media {
     }
 
     /// All media with their ids, a parent before its children.
-    pub fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> + Clone {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (MediumId, &Medium)> + Clone {
         self.list.iter().enumerate().map(|(i, m)| (MediumId(i), m))
     }
 
@@ -345,7 +345,7 @@ impl Media {
 
     /// The medium at the root of the tree that `id` is in.
     #[must_use]
-    pub fn base(&self, id: MediumId) -> MediumId {
+    pub(crate) fn base(&self, id: MediumId) -> MediumId {
         let mut at = id;
         while let Some(parent) = self.get(at).parent {
             at = parent;

@@ -12,7 +12,7 @@ const NAMES: usize = 3;
 /// # Errors
 /// [`Error::NotWritten`] for a medium that has children, is attached to a machine in saved state, or is of a kind that
 /// is never written.
-pub fn check_writable(chain: &Chain) -> Result<()> {
+pub(crate) fn check_writable(chain: &Chain) -> Result<()> {
     let cached = "writes go to a difference that each machine has of its own; mount that one, or a clone";
     let is_of_appliance = chain.links.first().is_some_and(|leaf| leaf.named_in.is_some());
     let reason = if is_of_appliance {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 /// # Errors
 /// [`Error::NotFound`], which explains `what` when it names a machine or a snapshot; [`Error::Chain`];
 /// [`Error::Image`] when a header cannot be read; [`Error::Io`]; as [`Registry::chain_of_medium`].
-pub fn resolve_allowing(
+pub(crate) fn resolve_allowing(
     registry: Option<&Registry>,
     what: impl AsRef<OsStr>,
     current: &Path,
@@ -130,7 +130,7 @@ pub(crate) fn resolve_partly(registry: Option<&Registry>, path: &Path, allowed: 
 
 /// Replaces the links of a registered chain whose files are other images than registered by those with the right UUIDs
 /// next to them, as [`resolve_allowing`] does, and adds a note for each.
-pub fn correct_chain(chain: &mut Chain, allowed: &Allowed) {
+pub(crate) fn correct_chain(chain: &mut Chain, allowed: &Allowed) {
     let identify = |path: &Path, devices| image::identify_allowing(path, devices, allowed);
     correct(&mut chain.links, &identify, &mut chain.notes);
 }

@@ -49,7 +49,7 @@ impl SettingsSource {
     /// Classifies `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] when it does not exist or cannot be read; what is wrong with an appliance.
+    /// [`Error::Io`](super::Error::Io) when it does not exist or cannot be read; what is wrong with an appliance.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let failed = |source| IoError::new(path, "find the settings", source);
         let is_directory = match fs::metadata(archive::host_file(path)) {

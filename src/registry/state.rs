@@ -115,7 +115,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Ambiguous`], with the disks that there are.
-    pub fn find_disk<'a>(
+    pub(crate) fn find_disk<'a>(
         &self,
         entry: &MachineEntry,
         attachments: &'a [Attachment],
@@ -180,7 +180,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for an empty drive and a medium that no settings file has; as
     /// [`chain_of_medium`](Self::chain_of_medium).
-    pub fn chain_of_slot(&self, entry: &MachineEntry, slot: &Attachment) -> Result<Chain> {
+    pub(crate) fn chain_of_slot(&self, entry: &MachineEntry, slot: &Attachment) -> Result<Chain> {
         let missing = |what: String, hint: &str| Error::NotFound { what, hint: hint.to_owned() };
         let uuid = slot.medium.ok_or_else(|| missing(format!("A medium in {}", slot.slot()), "the drive is empty"))?;
         let id = self.media.find_near(uuid, &entry.path).ok_or_else(|| {

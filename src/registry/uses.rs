@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// An attachment of a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Use {
+pub(crate) struct Use {
     /// The machine: an index into [`Registry::machines`].
     pub machine: usize,
     /// The snapshot, an index into [`Machine::snapshots`](super::Machine::snapshots); none for the current state.
@@ -75,13 +75,13 @@ fn unregistered(uuid: Uuid, machine: &str) -> Error {
 impl Registry {
     /// Where a medium is attached: per machine in their order, first the current state and then the snapshots.
     #[must_use]
-    pub fn uses_of(&self, medium: MediumId) -> &[Use] {
+    pub(crate) fn uses_of(&self, medium: MediumId) -> &[Use] {
         self.uses.media.get(medium.0).map_or(&[], Vec::as_slice)
     }
 
     /// The same for a medium that is attached under a UUID and that nothing registers.
     #[must_use]
-    pub fn uses_of_unregistered(&self, uuid: Uuid) -> &[Use] {
+    pub(crate) fn uses_of_unregistered(&self, uuid: Uuid) -> &[Use] {
         self.uses.unregistered.get(&uuid).map_or(&[], Vec::as_slice)
     }
 }

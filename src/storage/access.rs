@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A range of a file as the file system sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Segment {
+pub(crate) enum Segment {
     /// Stored bytes, this many.
     Data(u64),
     /// A hole, which reads as zeros, this many bytes long.
@@ -17,7 +17,7 @@ pub enum Segment {
 }
 
 /// A file that can be read and written at any offset from several threads at once. Offsets and lengths are bytes.
-pub trait Storage: Send + Sync + Debug {
+pub(crate) trait Storage: Send + Sync + Debug {
     /// The file's name, for messages and for finding files next to it.
     fn path(&self) -> &Path;
 
@@ -76,13 +76,13 @@ pub trait Storage: Send + Sync + Debug {
 }
 
 /// A shared open file.
-pub type File = Arc<dyn Storage>;
+pub(crate) type File = Arc<dyn Storage>;
 
 /// Fills `buf` from `offset` on.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] when the file ends before that, with `what` as the name of what was to be read.
-pub fn read_exact(file: &dyn Storage, buf: &mut [u8], offset: u64, what: &str) -> Result<()> {
+pub(crate) fn read_exact(file: &dyn Storage, buf: &mut [u8], offset: u64, what: &str) -> Result<()> {
     let mut done = 0;
     while done < buf.len() {
         let at = offset.saturating_add(done as u64);
@@ -111,7 +111,7 @@ pub fn read_exact(file: &dyn Storage, buf: &mut [u8], offset: u64, what: &str) -
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn read_up_to(file: &dyn Storage, offset: u64, len: usize) -> Result<Vec<u8>> {
+pub(crate) fn read_up_to(file: &dyn Storage, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut buf = vec![0; len];
     let mut done = 0;
     while done < len {
@@ -130,7 +130,7 @@ pub fn read_up_to(file: &dyn Storage, offset: u64, len: usize) -> Result<Vec<u8>
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_all(file: &dyn Storage, buf: &[u8], offset: u64) -> Result<()> {
+pub(crate) fn write_all(file: &dyn Storage, buf: &[u8], offset: u64) -> Result<()> {
     file.write_at(buf, offset)
         .map_err(|e| Error::io(file.path(), format!("write {} bytes at offset {offset} of", buf.len()), e))
 }
@@ -139,7 +139,7 @@ pub fn write_all(file: &dyn Storage, buf: &[u8], offset: u64) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn length(file: &dyn Storage) -> Result<u64> {
+pub(crate) fn length(file: &dyn Storage) -> Result<u64> {
     file.length().map_err(|e| Error::io(file.path(), "find the length of", e))
 }
 
@@ -147,7 +147,7 @@ pub fn length(file: &dyn Storage) -> Result<u64> {
 ///
 /// # Errors
 /// [`Error::Unsynced`].
-pub fn sync(file: &dyn Storage) -> Result<()> {
+pub(crate) fn sync(file: &dyn Storage) -> Result<()> {
     file.sync().map_err(|source| Error::Unsynced { path: file.path().to_path_buf(), source })
 }
 
@@ -155,7 +155,7 @@ pub fn sync(file: &dyn Storage) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn set_len(file: &dyn Storage, len: u64) -> Result<()> {
+pub(crate) fn set_len(file: &dyn Storage, len: u64) -> Result<()> {
     file.set_len(len).map_err(|e| Error::io(file.path(), format!("change the length to {len} bytes of"), e))
 }
 
@@ -163,7 +163,7 @@ pub fn set_len(file: &dyn Storage, len: u64) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn zero(file: &dyn Storage, offset: u64, len: u64) -> Result<()> {
+pub(crate) fn zero(file: &dyn Storage, offset: u64, len: u64) -> Result<()> {
     file.zero(offset, len).map_err(|e| Error::io(file.path(), format!("clear {len} bytes at offset {offset} of"), e))
 }
 
@@ -172,7 +172,7 @@ pub fn zero(file: &dyn Storage, offset: u64, len: u64) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn clear(file: &dyn Storage, file_len: u64, offset: u64, len: u64) -> Result<u64> {
+pub(crate) fn clear(file: &dyn Storage, file_len: u64, offset: u64, len: u64) -> Result<u64> {
     // Past its old end a file grows with zeros; before it there may be bytes of something lost or discarded.
     let stale = file_len.saturating_sub(offset).min(len);
     if stale > 0 {

@@ -25,7 +25,7 @@ const SHOWN: usize = 8;
 
 /// A member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// The path in the archive, without `./` in front.
     pub path: PathBuf,
     /// Where its bytes begin in the archive, in bytes.
@@ -39,7 +39,7 @@ pub struct Member {
 /// Whether a file begins as a tar archive: with a header of POSIX's `ustar` or an older one, whose checksum (`chksum`,
 /// at 148) is right. That is the sum of all bytes, in which its own 8 are blanks. Some programs added signed bytes.
 #[must_use]
-pub fn is_tar(head: &[u8]) -> bool {
+pub(crate) fn is_tar(head: &[u8]) -> bool {
     let Some(header) = head.get(..HEADER).filter(|header| header[0] != 0) else { return false };
     let digits = header[148..156].trim_ascii_start();
     let digits = digits.split(|byte| !(b'0'..=b'7').contains(byte)).next().unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn is_tar(head: &[u8]) -> bool {
 /// Splits a path that leads into a regular file, as if that were a directory, into the path of the file and what
 /// follows. None for every other path.
 #[must_use]
-pub fn split(path: &Path) -> Option<(&Path, &Path)> {
+pub(crate) fn split(path: &Path) -> Option<(&Path, &Path)> {
     let is_below_file = |error: &io::Error| error.kind() == io::ErrorKind::NotADirectory;
     if !fs::metadata(path).is_err_and(|error| is_below_file(&error)) {
         return None;
@@ -71,7 +71,7 @@ pub fn split(path: &Path) -> Option<(&Path, &Path)> {
 
 /// The file of this host that has the bytes of what a path leads to: an archive for its members.
 #[must_use]
-pub fn host_file(path: &Path) -> &Path {
+pub(crate) fn host_file(path: &Path) -> &Path {
     split(path).map_or(path, |(archive, _)| archive)
 }
 
@@ -79,7 +79,7 @@ pub fn host_file(path: &Path) -> &Path {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Corrupt`] for headers that are not valid; [`Error::Unsupported`] for too many of them.
-pub fn members(archive: &File) -> Result<Vec<Member>> {
+pub(crate) fn members(archive: &File) -> Result<Vec<Member>> {
     let mut reader = tar::Archive::new(Headers { archive, position: 0, left: MAX_READ });
     let mut members = Vec::new();
     // Where the header that is read next begins.
@@ -123,7 +123,7 @@ pub fn members(archive: &File) -> Result<Vec<Member>> {
 /// # Errors
 /// [`Error::Io`] when there is no such member; [`Error::Refused`] for writing, for one that is there twice and for one
 /// that is not stored in one go; as [`members`].
-pub fn open(archive: File, member: &Path, writable: bool) -> Result<File> {
+pub(crate) fn open(archive: File, member: &Path, writable: bool) -> Result<File> {
     let path = archive.path().join(member);
     let refused = |reason: String| Err(Error::Refused { path: path.clone(), reason });
     if !is_tar(&super::read_up_to(&*archive, 0, HEADER)?) {

@@ -171,4 +171,4 @@ impl Error {
 }
 
 /// The result of an operation on an image file.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

@@ -42,7 +42,7 @@ const KERNEL_FILE_SYSTEMS: [u32; 14] = [
 
 /// Who named a path, and so where it may lead.
 #[derive(Debug, Clone, Copy)]
-pub enum Policy<'a> {
+pub(crate) enum Policy<'a> {
     /// The user: regular files and block devices, anywhere.
     Given,
     /// The registry, or a rule that verifies the file's identity: regular files anywhere but in the kernel's own file
@@ -59,17 +59,17 @@ pub enum Policy<'a> {
 
 /// Files that the user allowed images to name (`--allow-file`), under whatever name.
 #[derive(Debug, Clone, Default)]
-pub struct Allowed(Option<Vec<FileIdentity>>);
+pub(crate) struct Allowed(Option<Vec<FileIdentity>>);
 
 impl Allowed {
     /// No file.
-    pub const NONE: Self = Self(None);
+    pub(crate) const NONE: Self = Self(None);
 
     /// The files at these paths.
     ///
     /// # Errors
     /// [`Error::Io`] for a path that leads nowhere; [`Error::Refused`] for one that leads to no regular file.
-    pub fn new<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
+    pub(crate) fn new<P: AsRef<Path>>(paths: &[P]) -> Result<Self> {
         let identify = |path: &Path| {
             let attributes = fs::metadata(path).map_err(|e| Error::io(path, "find", e))?;
             check_kind(path, attributes.file_type(), false)?;
@@ -152,13 +152,13 @@ impl Error {
 }
 
 /// The result of passing the gate.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Opens `path` for reading, and for writing too when `writable`, if `policy` allows what it leads to.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`] for [`Policy::Named`].
-pub fn open(path: &Path, writable: bool, policy: Policy<'_>) -> Result<fs::File> {
+pub(crate) fn open(path: &Path, writable: bool, policy: Policy<'_>) -> Result<fs::File> {
     let (directory, allowed) = match policy {
         Policy::Named { directory, allowed } => (directory, allowed),
         // O_NONBLOCK: a FIFO must not block before its kind is known.
@@ -288,7 +288,7 @@ fn check_file_system(path: &Path, file: &fs::File) -> Result<()> {
 ///
 /// # Errors
 /// As [`open`] with [`Policy::Named`]; [`Error::Refused`] for a name that is empty, a device's or an address.
-pub fn open_named(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed) -> Result<(fs::File, PathBuf)> {
+pub(crate) fn open_named(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed) -> Result<(fs::File, PathBuf)> {
     let refused = |reason: String| Err(Error::refused(image, reason));
     if name.is_empty() || name.as_bytes().contains(&0) {
         return refused(format!("it names the file {name:?}, which is no file name"));
@@ -326,13 +326,13 @@ pub fn open_named(image: &Path, name: &OsStr, writable: bool, allowed: &Allowed)
 
 /// The directory that a file is in, as a path that can be opened.
 #[must_use]
-pub fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether a name has a protocol in front, as in `nbd://host/disk` and `json:{...}`: a colon before any slash.
 #[must_use]
-pub fn has_protocol(name: &str) -> bool {
+pub(crate) fn has_protocol(name: &str) -> bool {
     name.split('/').next().is_some_and(|start| start.contains(':'))
 }
 

@@ -27,7 +27,7 @@ struct LocalFile {
 
 /// Whether a path may be a device: only one that the user gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Devices {
+pub(crate) enum Devices {
     /// The user named this path: files and block devices.
     Allowed,
     /// A file or a registry named this path: regular files only.
@@ -39,7 +39,7 @@ pub enum Devices {
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for what is neither a regular file nor an allowed block device; as
 /// [`archive::open`].
-pub fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
+pub(crate) fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
     let policy = match devices {
         Devices::Allowed => Policy::Given,
         Devices::Refused => Policy::Registered,
@@ -52,7 +52,7 @@ pub fn open(path: &Path, writable: bool, devices: Devices) -> Result<File> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`]; as [`archive::open`].
-pub fn open_near(path: &Path, writable: bool, directory: &Path, allowed: &Allowed) -> Result<File> {
+pub(crate) fn open_near(path: &Path, writable: bool, directory: &Path, allowed: &Allowed) -> Result<File> {
     let full = directory.join(path);
     match archive::split(&directory.join("member")) {
         // The archive was opened before by whoever named it.
@@ -80,7 +80,7 @@ fn through(path: &Path, full: &Path, writable: bool, policy: Policy<'_>) -> Resu
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`]; [`Error::Elsewhere`]; as [`archive::open`].
-pub fn open_named(image: &Path, name: impl AsRef<OsStr>, writable: bool, allowed: &Allowed) -> Result<File> {
+pub(crate) fn open_named(image: &Path, name: impl AsRef<OsStr>, writable: bool, allowed: &Allowed) -> Result<File> {
     if archive::split(image).is_some() {
         return open_near(Path::new(name.as_ref()), writable, gate::directory_of(image), allowed);
     }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a page where the format does not ask for smaller ones. Pages start at multiples of their size in the file.
-pub const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 #[derive(Debug)]
 struct Page {
@@ -33,7 +33,7 @@ struct State {
 
 /// The cache of one file.
 #[derive(Debug)]
-pub struct MetaCache {
+pub(crate) struct MetaCache {
     file: File,
     page: usize,
     limit: usize,
@@ -43,21 +43,21 @@ pub struct MetaCache {
 impl MetaCache {
     /// A cache of at most `limit` bytes of `file`, not counting changed pages, which stay until written back.
     #[must_use]
-    pub fn new(file: File, limit: usize) -> Self {
+    pub(crate) fn new(file: File, limit: usize) -> Self {
         Self::with_pages(file, limit, PAGE)
     }
 
     /// Like [`new`](Self::new), with pages of `page` bytes: where tables may lie closer to other structures than
     /// [`PAGE`], so that no page holds bytes of two of them. At least 512.
     #[must_use]
-    pub fn with_pages(file: File, limit: usize, page: usize) -> Self {
+    pub(crate) fn with_pages(file: File, limit: usize, page: usize) -> Self {
         let page = page.max(512);
         Self { file, page, limit: (limit / page).max(4), state: Mutex::default() }
     }
 
     /// The file under the cache.
     #[must_use]
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
@@ -69,7 +69,7 @@ impl MetaCache {
     ///
     /// # Errors
     /// [`Error::Io`](super::Error::Io); [`Error::Corrupt`](super::Error::Corrupt) when the file ends before that.
-    pub fn read(&self, offset: u64, buf: &mut [u8], what: &str) -> Result<()> {
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], what: &str) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset.checked_add(done as u64).ok_or_else(|| self.ends(offset, what, buf.len()))?;
@@ -98,7 +98,7 @@ impl MetaCache {
     ///
     /// # Errors
     /// [`Error::Io`](super::Error::Io) when the page around them cannot be read.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut done = 0;
         while done < bytes.len() {
             let (index, skip) = self.split(offset.saturating_add(done as u64));
@@ -128,7 +128,7 @@ impl MetaCache {
 
     /// Bytes of changed pages that wait for [`write_back`](Self::write_back).
     #[must_use]
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.lock().dirty * self.page
     }
 
@@ -136,7 +136,7 @@ impl MetaCache {
     ///
     /// # Errors
     /// [`Error::Io`](super::Error::Io); what was not written stays changed.
-    pub fn write_back(&self) -> Result<()> {
+    pub(crate) fn write_back(&self) -> Result<()> {
         let mut indices: Vec<u64> = {
             let state = self.lock();
             state.pages.iter().filter(|(_, p)| p.dirty.is_some()).map(|(n, _)| *n).collect()
@@ -161,7 +161,7 @@ impl MetaCache {
     ///
     /// # Errors
     /// As [`write_back`](Self::write_back); [`Error::Unsynced`](super::Error::Unsynced).
-    pub fn write_through(&self) -> Result<()> {
+    pub(crate) fn write_through(&self) -> Result<()> {
         if self.pending() > 0 {
             self.write_back()?;
             storage::sync(&*self.file)?;

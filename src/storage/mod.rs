@@ -3,19 +3,21 @@
 //! Formats know files only through [`Storage`]; this module knows no formats.
 
 mod access;
-pub mod archive;
-pub mod error;
-pub mod gate;
-pub mod local;
-pub mod meta;
-pub mod near;
+pub(crate) mod archive;
+pub(crate) mod error;
+pub(crate) mod gate;
+pub(crate) mod local;
+pub(crate) mod meta;
+pub(crate) mod near;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use access::{File, Segment, Storage, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero};
+pub(crate) use access::{
+    File, Segment, Storage, clear, length, read_exact, read_up_to, set_len, sync, write_all, zero,
+};
 pub(crate) use error::InFile;
-pub use error::{Error, Rescue, Result};
-pub use gate::{Allowed, Policy};
+pub(crate) use error::{Error, Rescue, Result};
+pub(crate) use gate::{Allowed, Policy};
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -23,7 +25,7 @@ use std::path::Path;
 
 /// What makes two names or descriptors the same file: the device and inode, or the number of a block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FileIdentity {
+pub(crate) enum FileIdentity {
     /// A file of a file system.
     File {
         /// The number of the file system's device (`st_dev`).
@@ -41,7 +43,7 @@ pub enum FileIdentity {
 impl FileIdentity {
     /// The identity that attributes state.
     #[must_use]
-    pub fn of(attributes: &Metadata) -> Self {
+    pub(crate) fn of(attributes: &Metadata) -> Self {
         if attributes.file_type().is_block_device() {
             Self::BlockDevice { number: attributes.rdev() }
         } else {
@@ -52,6 +54,6 @@ impl FileIdentity {
 
 /// The identity of what a path leads to; none where that cannot be seen.
 #[must_use]
-pub fn file_identity(path: &Path) -> Option<FileIdentity> {
+pub(crate) fn file_identity(path: &Path) -> Option<FileIdentity> {
     fs::metadata(path).ok().map(|attributes| FileIdentity::of(&attributes))
 }

@@ -13,7 +13,7 @@ const MAX_OTHERS: usize = 1024;
 /// Candidates for a missing file, as paths from the directory of the file that names it. Nothing proves yet that one of
 /// them is meant.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Near {
+pub(crate) struct Near {
     /// Those whose name differs only in case or in the Unicode normalization form.
     pub alike: Vec<PathBuf>,
     /// Others with the same extension.
@@ -23,7 +23,7 @@ pub struct Near {
 /// Looks for files near the one that `name` means for a file in `directory`: where a relative name leads, or for an
 /// absolute one next to that file.
 #[must_use]
-pub fn find(directory: &Path, name: &OsStr) -> Near {
+pub(crate) fn find(directory: &Path, name: &OsStr) -> Near {
     let name = name.to_string_lossy().replace('\\', "/");
     let is_windows = name.get(1..3) == Some(":/");
     let wanted = Path::new(&*name);

@@ -9,7 +9,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Which bytes of a file, as far as it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Range {
+pub(crate) struct Range {
     /// The first byte.
     pub offset: u64,
     /// How many; up to the end of the file without.
@@ -20,7 +20,7 @@ pub struct Range {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn cat(view: &View, paths: &[PathBuf], range: Range, out: &mut dyn Sink, report: Report<'_>) -> Result<()> {
+pub(crate) fn cat(view: &View, paths: &[PathBuf], range: Range, out: &mut dyn Sink, report: Report<'_>) -> Result<()> {
     for path in paths {
         match one(view, path, range, out) {
             Err(e @ Error::Write(_)) => return Err(e),

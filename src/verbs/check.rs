@@ -10,7 +10,7 @@ use std::io::Write;
 ///
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
-pub fn write_part(out: &mut dyn Write, part: &Part) -> Result<()> {
+pub(crate) fn write_part(out: &mut dyn Write, part: &Part) -> Result<()> {
     let mut line = part.slot.as_ref().map_or_else(String::new, |slot| format!("{}: ", printable(slot)));
     let _ = write!(line, "{}", printable(&part.name));
     let size = part.size.map(|size| scaled(size).trim_end().to_owned());
@@ -65,6 +65,6 @@ fn write_finding(out: &mut dyn Write, found: &Finding) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Write`](super::Error::Write).
-pub fn write_parts(out: &mut dyn Write, parts: &[Part]) -> Result<()> {
+pub(crate) fn write_parts(out: &mut dyn Write, parts: &[Part]) -> Result<()> {
     Ok(write_json(out, &parts)?)
 }

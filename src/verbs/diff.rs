@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// How changes are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DiffForm {
+pub(crate) struct DiffForm {
     /// As JSON.
     pub json: bool,
     /// To a terminal: names are harmless then.
@@ -26,7 +26,7 @@ pub struct DiffForm {
 ///
 /// # Errors
 /// [`Error::Write`]; what is wrong with `path`.
-pub fn diff(
+pub(crate) fn diff(
     old: State<'_>,
     new: State<'_>,
     path: &Path,

@@ -88,4 +88,4 @@ impl From<listing::Error> for Error {
 }
 
 /// The result of an operation here.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

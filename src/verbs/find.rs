@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 /// A condition on sizes: `+4k` is more than 4 KiB, `-4k` less, `4k` neither. Sizes are rounded up to whole units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SizeTest {
+pub(crate) struct SizeTest {
     /// How the size compares.
     pub is: Ordering,
     /// To how many units.
@@ -25,7 +25,7 @@ pub struct SizeTest {
 
 /// What is to be found: what meets all conditions that are there.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// The last name matches.
     pub name: Option<GlobMatcher>,
     /// It is one of these kinds.
@@ -57,7 +57,7 @@ impl Filter {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn find(
+pub(crate) fn find(
     view: &View,
     paths: &[PathBuf],
     filter: &Filter,

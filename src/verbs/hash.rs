@@ -12,7 +12,13 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn hash(view: &View, paths: &[PathBuf], on_terminal: bool, out: &mut dyn Write, report: Report<'_>) -> Result<()> {
+pub(crate) fn hash(
+    view: &View,
+    paths: &[PathBuf],
+    on_terminal: bool,
+    out: &mut dyn Write,
+    report: Report<'_>,
+) -> Result<()> {
     for path in paths {
         let mut hasher = Written(Hasher(Sha256::new()));
         if let Err(e) = cat::one(view, path, cat::Range::default(), &mut hasher) {

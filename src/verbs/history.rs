@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 /// A state of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Point {
+pub(crate) struct Point {
     /// The snapshot's name, or `current`.
     pub name: String,
     /// Its UUID; none for the current state.
@@ -32,7 +32,7 @@ pub struct Point {
 /// The states of a machine on the way to one of them, oldest first: to a snapshot by its index, or to the current
 /// state. With `all`, all states that the machine has.
 #[must_use]
-pub fn points(machine: &Machine, to: Option<usize>, all: bool) -> Vec<Point> {
+pub(crate) fn points(machine: &Machine, to: Option<usize>, all: bool) -> Vec<Point> {
     let mut chosen: Vec<usize> = if all {
         (0..machine.snapshots.len()).collect()
     } else {
@@ -68,7 +68,7 @@ pub fn points(machine: &Machine, to: Option<usize>, all: bool) -> Vec<Point> {
 }
 
 /// An open state.
-pub struct OpenState {
+pub(crate) struct OpenState {
     /// Its disks.
     pub open: OpenDisks,
     /// Their view, with file systems.
@@ -76,7 +76,7 @@ pub struct OpenState {
 }
 
 /// An open state, or why it cannot be opened.
-pub type Opening = std::result::Result<OpenState, (String, ErrorKind)>;
+pub(super) type Opening = std::result::Result<OpenState, (String, ErrorKind)>;
 
 /// What a file is in a state.
 enum Seeing {
@@ -110,7 +110,7 @@ enum Became {
 ///
 /// # Errors
 /// [`Error::Write`]; [`Error::View`] when no state has the file.
-pub fn history(
+pub(crate) fn history(
     points: &[Point],
     open: &mut dyn FnMut(&Point) -> Opening,
     path: &Path,

@@ -17,7 +17,7 @@ const GAP: usize = 2;
 
 /// What is listed, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Form {
+pub(crate) struct Form {
     /// With all attributes, a line each.
     pub long: bool,
     /// Directories within directories, too.
@@ -45,7 +45,7 @@ struct Row {
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn ls(view: &View, paths: &[PathBuf], form: Form, out: &mut dyn Write, report: Report<'_>) -> Result<()> {
+pub(crate) fn ls(view: &View, paths: &[PathBuf], form: Form, out: &mut dyn Write, report: Report<'_>) -> Result<()> {
     let mut lister = Lister { view, form, report, json: Vec::new(), any: false };
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     // As ls(1) has it: in the long form a link is listed, else the directory that it leads to.

@@ -16,7 +16,7 @@ const STEP: u64 = 64 << 10;
 
 /// Which bytes of a disk or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// The first byte.
     pub offset: u64,
     /// The first byte after it; up to the end without.
@@ -103,7 +103,7 @@ impl Mapping {
 ///
 /// # Errors
 /// What is wrong with the path or the range; [`Error::Write`].
-pub fn map(
+pub(crate) fn map(
     view: &View,
     disks: &[Arc<ChainDisk>],
     path: &Path,

@@ -21,19 +21,19 @@ mod stat;
 mod text;
 mod time;
 
-pub use cat::{Range, cat};
-pub use check::{write_part, write_parts};
-pub use diff::{DiffForm, diff};
-pub use error::{Error, Result};
-pub use find::{Filter, SizeTest, find};
-pub use hash::hash;
-pub use history::{OpenState, Point, history, points};
-pub use ls::{Form, ls};
-pub use map::{Span, map};
-pub use output::{Sink, Stream};
-pub use path::{Found, Links, Name, locate, locate_in_guest, names};
-pub use ranges::diff_ranges;
-pub use stat::stat;
+pub(crate) use cat::{Range, cat};
+pub(crate) use check::{write_part, write_parts};
+pub(crate) use diff::{DiffForm, diff};
+pub(crate) use error::{Error, Result};
+pub(crate) use find::{Filter, SizeTest, find};
+pub(crate) use hash::hash;
+pub(crate) use history::{OpenState, Point, history, points};
+pub(crate) use ls::{Form, ls};
+pub(crate) use map::{Span, map};
+pub(crate) use output::{Sink, Stream};
+pub(crate) use path::{Found, Links, Name, locate, locate_in_guest, names};
+pub(crate) use ranges::diff_ranges;
+pub(crate) use stat::stat;
 
 pub(crate) use crate::listing::shown;
 pub(crate) use text::mode;
@@ -53,4 +53,4 @@ pub(crate) fn minute(time: SystemTime) -> String {
 }
 
 /// Hears of what is wrong with single files.
-pub type Report<'a> = &'a mut dyn FnMut(Error);
+pub(crate) type Report<'a> = &'a mut dyn FnMut(Error);

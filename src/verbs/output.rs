@@ -7,7 +7,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A writer that zeros may be left out of.
-pub trait Sink: Write {
+pub(crate) trait Sink: Write {
     /// Writes `len` zeros, or leaves a hole in their place.
     ///
     /// # Errors
@@ -24,12 +24,12 @@ pub trait Sink: Write {
 }
 
 /// An open file, such as standard output. A regular file that is written at its end gets holes.
-pub struct Stream(File);
+pub(crate) struct Stream(File);
 
 impl Stream {
     /// The stream of an open file.
     #[must_use]
-    pub fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self(file)
     }
 

@@ -13,7 +13,7 @@ const MAX_LINKS: usize = 40;
 
 /// What is done with a path's last name when that is a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Links {
+pub(crate) enum Links {
     /// It is followed.
     Follow,
     /// The link itself is meant.
@@ -22,7 +22,7 @@ pub enum Links {
 
 /// A file that was found.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(crate) struct Found {
     /// The path as it was asked for.
     pub path: PathBuf,
     /// Its attributes.
@@ -36,7 +36,7 @@ type Step = (OsString, bool);
 ///
 /// # Errors
 /// [`Error::View`] when it is not there or cannot be read; [`Error::Outside`], [`Error::TooManyLinks`].
-pub fn locate(view: &View, path: &Path, links: Links) -> Result<Found> {
+pub(crate) fn locate(view: &View, path: &Path, links: Links) -> Result<Found> {
     let mut steps = Vec::new();
     add_steps(&mut steps, path, false);
     follow(view, path, steps, links)
@@ -46,7 +46,7 @@ pub fn locate(view: &View, path: &Path, links: Links) -> Result<Found> {
 ///
 /// # Errors
 /// As [`locate`].
-pub fn locate_in_guest(view: &View, top: &Path, path: &Path, links: Links) -> Result<Found> {
+pub(crate) fn locate_in_guest(view: &View, top: &Path, path: &Path, links: Links) -> Result<Found> {
     let mut steps = Vec::new();
     add_steps(&mut steps, path, true);
     add_steps(&mut steps, top, false);
@@ -100,7 +100,7 @@ fn add_steps(steps: &mut Vec<Step>, path: &Path, is_linked: bool) {
 
 /// A name in a directory.
 #[derive(Debug, Clone)]
-pub struct Name {
+pub(crate) struct Name {
     /// The name.
     pub name: OsString,
     /// Its inode number in the view.
@@ -113,7 +113,7 @@ pub struct Name {
 ///
 /// # Errors
 /// What the view says.
-pub fn names(view: &View, directory: u64) -> crate::view::Result<Vec<Name>> {
+pub(crate) fn names(view: &View, directory: u64) -> crate::view::Result<Vec<Name>> {
     let mut names = Vec::new();
     view.entries(directory, 0, &mut |entry| {
         names.push(Name { name: entry.name.to_owned(), inode: entry.inode, kind: entry.kind });

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Error::Write`]; what is wrong with `path`.
-pub fn diff_ranges(
+pub(crate) fn diff_ranges(
     old: &State<'_>,
     new: &State<'_>,
     path: &Path,

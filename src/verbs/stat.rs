@@ -14,7 +14,7 @@ use std::time::SystemTime;
 ///
 /// # Errors
 /// [`Error::Write`].
-pub fn stat(
+pub(crate) fn stat(
     view: &View,
     paths: &[PathBuf],
     json: bool,

@@ -96,4 +96,4 @@ impl Error {
 }
 
 /// The result of an operation on a view.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;

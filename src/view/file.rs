@@ -17,7 +17,7 @@ pub(super) fn read(disk: &dyn Disk, offset: u64, buf: &mut [u8]) -> Result<usize
 
 /// How many of `len` bytes from `offset` on lie within the disk.
 #[must_use]
-pub fn within(disk: &dyn Disk, offset: u64, len: usize) -> usize {
+pub(crate) fn within(disk: &dyn Disk, offset: u64, len: usize) -> usize {
     let left = disk.size().saturating_sub(offset);
     usize::try_from(left).unwrap_or(usize::MAX).min(len)
 }

@@ -2,7 +2,7 @@
 
 /// What holds a range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Location {
+pub(crate) enum Location {
     /// The disk.
     Disk {
         /// The index of the disk, in the order in which the view was given them.
@@ -18,7 +18,7 @@ pub enum Location {
 
 /// A [`Location`] and for how many bytes of the file it is the answer; at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocationRun {
+pub(crate) struct LocationRun {
     /// What holds the bytes.
     pub location: Location,
     /// How many.

@@ -15,9 +15,9 @@ mod tests;
 mod tree;
 
 pub use attributes::{Attributes, Kind, Times};
-pub use error::{Error, Result};
-pub use file::within;
+pub(crate) use error::{Error, Result};
+pub(crate) use file::within;
 pub(crate) use guests::is_missing_name;
-pub use location::{Location, LocationRun};
-pub use source::Source;
-pub use tree::{Appearance, DirEntry, ROOT, Statfs, View};
+pub(crate) use location::{Location, LocationRun};
+pub(crate) use source::Source;
+pub(crate) use tree::{Appearance, DirEntry, ROOT, Statfs, View};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A disk and what was found on it.
-pub struct Source {
+pub(crate) struct Source {
     /// The disk, shown as `vhdd`.
     pub disk: Arc<dyn Disk>,
     /// Its volumes, shown as `vol<N>` with N their index.
@@ -31,7 +31,7 @@ pub struct Source {
 impl Source {
     /// An open disk with its volumes, without guest file systems.
     #[must_use]
-    pub fn of_disk(open: &OpenDisk) -> Self {
+    pub(crate) fn of_disk(open: &OpenDisk) -> Self {
         let image = open.images.links().first().map(|leaf| host_file(&leaf.info().path).to_path_buf());
         let image = image.unwrap_or_default();
         let files = open.images.links().iter().flat_map(|link| link.files());
@@ -47,7 +47,7 @@ impl View {
     ///
     /// # Errors
     /// As [`View::new`].
-    pub fn of_open(open: &OpenDisks, with_guests: bool, appearance: Appearance) -> Result<(Self, Vec<String>)> {
+    pub(crate) fn of_open(open: &OpenDisks, with_guests: bool, appearance: Appearance) -> Result<(Self, Vec<String>)> {
         let (mut sources, mut warnings) = (Vec::new(), Vec::new());
         for (slot, disk) in &open.disks {
             let (guests, more) =

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 /// The inode number of the root directory. Those of the other nodes follow.
-pub const ROOT: u64 = 1;
+pub(crate) const ROOT: u64 = 1;
 
 /// How the files of a view look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Appearance {
+pub(crate) struct Appearance {
     /// The disks can be written to.
     pub writable: bool,
     /// The owner that is shown instead of this user.
@@ -33,7 +33,7 @@ pub struct Appearance {
 
 /// An entry of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DirEntry<'a> {
+pub(crate) struct DirEntry<'a> {
     /// Its name.
     pub name: &'a OsStr,
     /// Its inode number.
@@ -46,7 +46,7 @@ pub struct DirEntry<'a> {
 
 /// What `statfs` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statfs {
+pub(crate) struct Statfs {
     /// Bytes of a block.
     pub block_size: u32,
     /// Blocks.
@@ -86,7 +86,7 @@ struct Backing {
 }
 
 /// The tree of names of one disk or of several.
-pub struct View {
+pub(crate) struct View {
     /// By inode number from [`ROOT`] on, each with the index of its disk.
     nodes: Vec<(Node, usize)>,
     disks: Vec<Backing>,
@@ -101,7 +101,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::Image`] when the image's times cannot be read.
-    pub fn new(source: Source, appearance: Appearance) -> Result<Self> {
+    pub(crate) fn new(source: Source, appearance: Appearance) -> Result<Self> {
         let mut view = Self::empty(appearance);
         let names = view.add_disk(source)?;
         view.nodes[0].0 = Node::Directory(names);
@@ -112,7 +112,7 @@ impl View {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn of_disks(disks: Vec<(OsString, Source)>, appearance: Appearance) -> Result<Self> {
+    pub(crate) fn of_disks(disks: Vec<(OsString, Source)>, appearance: Appearance) -> Result<Self> {
         let mut view = Self::empty(appearance);
         let mut directories = Vec::new();
         for (name, source) in disks {
@@ -177,24 +177,24 @@ impl View {
 
     /// Whether the disks may be written to.
     #[must_use]
-    pub fn writable(&self) -> bool {
+    pub(crate) fn writable(&self) -> bool {
         self.appearance.writable
     }
 
     /// The disks, whose bytes the files have.
-    pub fn disks(&self) -> impl Iterator<Item = &Arc<dyn Disk>> {
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &Arc<dyn Disk>> {
         self.disks.iter().map(|backing| &backing.disk)
     }
 
     /// Whether an inode is in a guest's file system, which is never written to.
     #[must_use]
-    pub fn is_guests(&self, inode: u64) -> bool {
+    pub(crate) fn is_guests(&self, inode: u64) -> bool {
         self.guests.statfs(inode).is_some()
     }
 
     /// What the guest's file system that an inode is in reports of itself; `None` for an inode that is in none.
     #[must_use]
-    pub fn facts(&self, inode: u64) -> Option<&Facts> {
+    pub(crate) fn facts(&self, inode: u64) -> Option<&Facts> {
         self.guests.facts(inode)
     }
 
@@ -214,7 +214,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotDirectory`]; what is wrong with a guest's file system.
-    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes> {
+    pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attributes> {
         if let Some(found) = self.guests.lookup(parent, name) {
             return found;
         }
@@ -226,7 +226,7 @@ impl View {
     ///
     /// # Errors
     /// As [`lookup`](Self::lookup).
-    pub fn find(&self, path: &Path) -> Result<Attributes> {
+    pub(crate) fn find(&self, path: &Path) -> Result<Attributes> {
         let mut parents = Vec::new();
         let mut found = self.attributes(ROOT)?;
         for component in path.components() {
@@ -246,7 +246,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotFound`]; what is wrong with a guest's file system.
-    pub fn attributes(&self, inode: u64) -> Result<Attributes> {
+    pub(crate) fn attributes(&self, inode: u64) -> Result<Attributes> {
         if let Some(found) = self.guests.attributes(inode) {
             return found;
         }
@@ -285,7 +285,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::NotFound`]; what is wrong with a guest's directory.
-    pub fn entries(
+    pub(crate) fn entries(
         &self,
         directory: u64,
         from: u64,
@@ -308,7 +308,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotLink`], [`Error::NotFound`]; what is wrong with a guest's link.
-    pub fn read_link(&self, inode: u64) -> Result<PathBuf> {
+    pub(crate) fn read_link(&self, inode: u64) -> Result<PathBuf> {
         if let Some(target) = self.guests.read_link(inode) {
             return target.map(|target| OsString::from_vec(target).into());
         }
@@ -323,7 +323,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::IsDirectory`], [`Error::NotFile`], [`Error::NotFound`]; what is wrong with the disk or the file.
-    pub fn read(&self, inode: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&self, inode: u64, offset: u64, buf: &mut [u8]) -> Result<usize> {
         match self.guests.read(inode, offset, buf) {
             Some(read) => read,
             None => file::read(self.disk(inode)?, offset, buf),
@@ -333,7 +333,7 @@ impl View {
     /// Where the bytes of a file from `offset` on lie, up to its end, when all of them lie as they are in files of the
     /// host: for passing them on without a copy. `None` says nothing but that [`read`](Self::read) is to be used.
     #[must_use]
-    pub fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+    pub(crate) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
         if self.is_guests(inode) {
             return self.guests.extents(inode, offset, len);
         }
@@ -346,7 +346,7 @@ impl View {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn origin(&self, inode: u64, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
+    pub(crate) fn origin(&self, inode: u64, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
         match self.guests.origin(inode, offset, len) {
             Some(origin) => origin,
             None => Ok(self.disk(inode)?.origin(offset, len)?),
@@ -355,7 +355,7 @@ impl View {
 
     /// The guest's file system that an inode is in: what it reports of itself, and the disk or volume that it lies on.
     #[must_use]
-    pub fn file_system(&self, inode: u64) -> Option<(&Facts, &dyn Disk)> {
+    pub(crate) fn file_system(&self, inode: u64) -> Option<(&Facts, &dyn Disk)> {
         self.guests.file_system(inode)
     }
 
@@ -363,7 +363,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::PastEnd`] past the end and for no more data; as [`read`](Self::read).
-    pub fn seek(&self, inode: u64, offset: u64, data: bool) -> Result<u64> {
+    pub(crate) fn seek(&self, inode: u64, offset: u64, data: bool) -> Result<u64> {
         match self.guests.seek(inode, offset, data) {
             Some(found) => found,
             None => file::seek(self.disk(inode)?, offset, data),
@@ -374,7 +374,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::IsDirectory`], [`Error::NotFile`], [`Error::NotFound`].
-    pub fn disk(&self, inode: u64) -> Result<&dyn Disk> {
+    pub(crate) fn disk(&self, inode: u64) -> Result<&dyn Disk> {
         match self.node(inode)? {
             (Node::File(disk, _), _) => Ok(&**disk),
             (Node::Directory(_), _) => Err(Error::IsDirectory),
@@ -387,7 +387,7 @@ impl View {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn location(&self, inode: u64, offset: u64, len: u64) -> Result<LocationRun> {
+    pub(crate) fn location(&self, inode: u64, offset: u64, len: u64) -> Result<LocationRun> {
         if let Some(found) = self.guests.location(inode, offset, len) {
             return found;
         }
@@ -405,7 +405,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub fn statfs(&self, inode: u64) -> Result<Statfs> {
+    pub(crate) fn statfs(&self, inode: u64) -> Result<Statfs> {
         if let Some(found) = self.guests.statfs(inode) {
             return Ok(found);
         }
@@ -427,7 +427,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NoAttribute`], [`Error::NotFound`]; what is wrong with a guest's file.
-    pub fn xattr(&self, inode: u64, name: &OsStr) -> Result<Vec<u8>> {
+    pub(crate) fn xattr(&self, inode: u64, name: &OsStr) -> Result<Vec<u8>> {
         match self.guests.xattr(inode, name) {
             Some(value) => value,
             None => self.node(inode).and(Err(Error::NoAttribute)),
@@ -438,7 +438,7 @@ impl View {
     ///
     /// # Errors
     /// [`Error::NotFound`]; what is wrong with a guest's file.
-    pub fn xattr_names(&self, inode: u64) -> Result<Vec<OsString>> {
+    pub(crate) fn xattr_names(&self, inode: u64) -> Result<Vec<OsString>> {
         match self.guests.xattr_names(inode) {
             Some(names) => Ok(names?.into_iter().map(OsString::from_vec).collect()),
             None => self.node(inode).map(|_| Vec::new()),

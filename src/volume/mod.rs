@@ -7,7 +7,7 @@
 mod apm;
 pub(crate) mod boot_sector;
 mod bsd;
-pub mod error;
+pub(crate) mod error;
 mod gpt;
 mod gpt_types;
 mod list;
@@ -19,7 +19,7 @@ mod test_disk;
 mod tool_tests;
 mod type_names;
 
-pub use error::{Error, Result};
+pub(crate) use error::{Error, Result};
 
 use crate::disk::Disk;
 use list::VolumeList;
@@ -59,7 +59,7 @@ impl Volume {
 
 /// The kind of a partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// No table: the disk is empty or one file system.
     None,
     /// A DOS partition table.
@@ -75,7 +75,7 @@ pub enum Scheme {
 impl Scheme {
     /// Its short name, as for a listing.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Mbr => "MBR",
@@ -88,7 +88,7 @@ impl Scheme {
 
 /// A disk's partition table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
+pub(crate) struct Table {
     /// Its kind.
     pub scheme: Scheme,
     /// Bytes of the sectors that the table counts in.
@@ -115,7 +115,7 @@ pub(crate) fn check_copy(disk: &dyn Disk, table: &Table) -> Result<Option<String
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub fn read_table(disk: &dyn Disk) -> Result<Table> {
+pub(crate) fn read_table(disk: &dyn Disk) -> Result<Table> {
     let mut list = VolumeList::new(disk, mbr::sector_size(disk));
     let mut sector = [0; BOOT_RECORD];
     let none = || VolumeList::new(disk, disk.sector_size()).into_table(Scheme::None);

@@ -41,7 +41,7 @@ impl Weighter<u64, Arc<[u8]>> for ByLength {
 }
 
 /// The content of a gzip file.
-pub struct Gunzip {
+pub(crate) struct Gunzip {
     disk: Arc<dyn Disk>,
     name: PathBuf,
     size: u64,
@@ -59,7 +59,7 @@ impl Gunzip {
     ///
     /// # Errors
     /// What is wrong with the file; errors of `disk`.
-    pub fn open(disk: Arc<dyn Disk>, name: PathBuf) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, name: PathBuf) -> Result<Self> {
         Self::open_with(disk, name, POSITIONS)
     }
 
@@ -100,7 +100,7 @@ impl Gunzip {
 
     /// What a user should know, a sentence each.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
+    pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
 

@@ -27,7 +27,7 @@ const INODE_BITS: u32 = 48;
 const MAX_ATTRIBUTE: u64 = 16 << 20;
 
 /// An opened container.
-pub struct Apfs {
+pub(crate) struct Apfs {
     volumes: Vec<Volume>,
     /// The volumes by their names, when there are several.
     names: HashMap<Vec<u8>, usize>,
@@ -67,7 +67,7 @@ impl Apfs {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`] also when no volume in it can be read; disk errors.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let blocks = Arc::new(Blocks::new(disk));
         // The crate may panic on corruption, here as in a pool.
         let container = super::foreign::guarded(|| {

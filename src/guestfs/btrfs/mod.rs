@@ -85,7 +85,7 @@ mod kind {
 }
 
 /// An opened file system.
-pub struct Btrfs {
+pub(crate) struct Btrfs {
     sb: Superblock,
     nodes: Nodes,
     facts: Facts,
@@ -111,7 +111,7 @@ impl Btrfs {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let sb = superblock::find(&*volume)?;
         let mut chunks = Chunks::of_superblock(&sb)?;
         let nodes = |chunks| Nodes::new(volume.clone(), chunks, sb.checksum, sb.node_uuid, sb.node_size);

@@ -29,7 +29,7 @@ const ROOT: Node = Node(1);
 const MAX_DIRECTORY: u64 = 256 << 20;
 
 /// An opened file system.
-pub struct Exfat {
+pub(crate) struct Exfat {
     boot: Boot,
     heap: Heap,
     facts: Facts,
@@ -42,7 +42,7 @@ impl Exfat {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let boot = boot::read(&*volume)?;
         let table = Table {
             blocks: Arc::new(Blocks::new(volume)),

@@ -35,7 +35,7 @@ const INODES_CACHED: usize = 16 << 10;
 const MAX_LINK: u64 = 4096;
 
 /// An opened file system.
-pub struct Ext {
+pub(crate) struct Ext {
     volume: Arc<dyn Disk>,
     sb: Superblock,
     replay: Replay,
@@ -52,13 +52,13 @@ pub struct Ext {
 
 /// Whether a volume begins like one of these file systems; `head` is its first 2 KiB at least.
 #[must_use]
-pub fn probe(head: &[u8]) -> bool {
+pub(crate) fn probe(head: &[u8]) -> bool {
     head.get(1024 + 0x38..).is_some_and(|rest| rest.starts_with(&[0x53, 0xEF]))
 }
 
 /// Which version a superblock is of, for a volume that [`probe`] knows; `head` is its first 2 KiB at least.
 #[must_use]
-pub fn type_name(head: &[u8]) -> &'static str {
+pub(crate) fn type_name(head: &[u8]) -> &'static str {
     let word =
         |at: usize| head.get(1024 + at..).and_then(|rest| rest.first_chunk()).map_or(0, |raw| u32::from_le_bytes(*raw));
     superblock::type_name(word(0x5C), word(0x60))
@@ -81,7 +81,7 @@ impl Ext {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE];
         volume.read_at(superblock::AT, &mut bytes)?;
         let mut sb = Superblock::parse(&bytes)?;

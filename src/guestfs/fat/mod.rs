@@ -31,7 +31,7 @@ const ROOT: Node = Node(1);
 const MAX_DIRECTORY: u64 = 32 << 20;
 
 /// An opened file system.
-pub struct Fat {
+pub(crate) struct Fat {
     boot: Boot,
     heap: Heap,
     facts: Facts,
@@ -41,7 +41,7 @@ pub struct Fat {
 
 /// Whether a volume starts like this file system; `head` is its first 4 KiB, or all of it.
 #[must_use]
-pub fn probe(head: &[u8]) -> bool {
+pub(crate) fn probe(head: &[u8]) -> bool {
     boot::is_plausible(head)
 }
 
@@ -67,7 +67,7 @@ impl Fat {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
         let boot = Boot::parse(&bytes, volume.size())?;

@@ -4,5 +4,5 @@
 mod pool;
 mod stream;
 
-pub use pool::{Pool, guarded};
-pub use stream::{Blocks, Stream};
+pub(crate) use pool::{Pool, guarded};
+pub(crate) use stream::{Blocks, Stream};

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 const CACHED: usize = 8;
 
 /// Readers that can each be used by one thread at a time, created on demand.
-pub struct Pool<T> {
+pub(crate) struct Pool<T> {
     idle: Mutex<Vec<T>>,
     make: Box<dyn Fn() -> Result<T> + Send + Sync>,
 }
@@ -19,7 +19,7 @@ impl<T: Send> Pool<T> {
     ///
     /// # Errors
     /// Whatever `make` returns.
-    pub fn new(make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Result<Self> {
+    pub(crate) fn new(make: impl Fn() -> Result<T> + Send + Sync + 'static) -> Result<Self> {
         let pool = Self { idle: Mutex::new(Vec::new()), make: Box::new(make) };
         pool.with(|_| Ok(()))?;
         Ok(pool)
@@ -29,7 +29,7 @@ impl<T: Send> Pool<T> {
     ///
     /// # Errors
     /// Whatever `work` or creating a reader returns; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
-    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (reader, result) = guarded(|| {
             let mut reader = idle.map_or_else(&self.make, Ok)?;
@@ -48,7 +48,7 @@ impl<T: Send> Pool<T> {
 ///
 /// # Errors
 /// Whatever `work` returns; [`Error::Corrupt`](crate::guestfs::Error::Corrupt) after a panic.
-pub fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let cause = ParseError::corrupt(0, "structure", "one that its reader can follow", "one that made it give up");
         Err(cause.into())

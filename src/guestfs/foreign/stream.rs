@@ -24,7 +24,7 @@ impl Weighter<u64, Arc<[u8]>> for ByLength {
 }
 
 /// The bytes of a volume behind a cache. For metadata: large reads go straight to the disk.
-pub struct Blocks {
+pub(crate) struct Blocks {
     disk: Arc<dyn Disk>,
     cache: Cache<u64, Arc<[u8]>, ByLength>,
 }
@@ -32,13 +32,13 @@ pub struct Blocks {
 impl Blocks {
     /// Creates an empty cache over `disk`.
     #[must_use]
-    pub fn new(disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
         Self { disk, cache: Cache::with_weighter(usize::try_from(CACHE).unwrap_or(0) / BLOCK, CACHE, ByLength) }
     }
 
     /// The size of the volume in bytes.
     #[must_use]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.disk.size()
     }
 
@@ -46,7 +46,7 @@ impl Blocks {
     ///
     /// # Errors
     /// [`disk::Error::PastEnd`] when the range leaves the volume; any error of the disk.
-    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> disk::Result<()> {
+    pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> disk::Result<()> {
         let inside = offset.checked_add(buf.len() as u64).is_some_and(|end| end <= self.size());
         if buf.len() >= LARGE || !inside {
             return self.disk.read_at(offset, buf);
@@ -81,7 +81,7 @@ impl Blocks {
 
 /// A volume with a position in it.
 #[derive(Clone)]
-pub struct Stream {
+pub(crate) struct Stream {
     blocks: Arc<Blocks>,
     at: u64,
 }
@@ -89,7 +89,7 @@ pub struct Stream {
 impl Stream {
     /// Creates a stream at the start of the volume.
     #[must_use]
-    pub fn new(blocks: Arc<Blocks>) -> Self {
+    pub(crate) fn new(blocks: Arc<Blocks>) -> Self {
         Self { blocks, at: 0 }
     }
 }

@@ -79,7 +79,7 @@ where
 }
 
 /// An opened file system.
-pub struct HfsPlus {
+pub(crate) struct HfsPlus {
     source: Source,
     header: Header,
     catalog: Tree,
@@ -132,7 +132,7 @@ impl HfsPlus {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let bounds = header::bounds(&*volume)?;
         let mut source = Source { volume, bounds, overlay: super::overlay::Overlay::default() };
         let mut header = read_header(&source)?;

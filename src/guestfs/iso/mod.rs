@@ -29,7 +29,7 @@ use std::sync::Arc;
 use susp::Skip;
 use volume::Volume;
 
-pub use volume::probe;
+pub(crate) use volume::probe;
 
 const TYPE: &str = "ISO 9660";
 const FILES_CACHED: usize = 16 << 10;
@@ -39,7 +39,7 @@ const BLOCKS_CACHED: usize = 32;
 const MAX_EXTENTS: usize = 16 << 10;
 
 /// An opened file system.
-pub struct Iso {
+pub(crate) struct Iso {
     blocks: Blocks,
     volume: Volume,
     facts: Facts,
@@ -81,7 +81,7 @@ impl Iso {
     ///
     /// # Errors
     /// [`Error::Corrupt`]; any error of the disk.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let volume = Volume::read(&*disk)?;
         let mut iso = Self {
             root: volume.root,

@@ -40,7 +40,7 @@ pub(super) struct Volume {
 ///
 /// # Errors
 /// Any error of the disk.
-pub fn probe(disk: &dyn Disk) -> Result<bool> {
+pub(crate) fn probe(disk: &dyn Disk) -> Result<bool> {
     let mut bytes = [0; 6];
     if disk.size() < DESCRIPTORS_AT + SECTOR {
         return Ok(false);

@@ -47,7 +47,7 @@ const STREAM_PREFIX: &str = "user.stream.";
 const MAX_DEPTH: usize = 1024;
 
 /// An opened file system.
-pub struct Ntfs {
+pub(crate) struct Ntfs {
     volume: Arc<dyn Disk>,
     boot: Boot,
     /// The runs of the master file table.
@@ -76,7 +76,7 @@ impl Ntfs {
     ///
     /// # Errors
     /// [`Error::Corrupt`]; any error of the disk.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = [0; boot::SIZE];
         volume.read_at(0, &mut bytes)?;
         let boot = Boot::parse(&bytes)?;

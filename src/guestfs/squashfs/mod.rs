@@ -42,7 +42,7 @@ impl Weighter<Compressed, Arc<[u8]>> for ByLength {
 }
 
 /// An opened file system.
-pub struct Squashfs {
+pub(crate) struct Squashfs {
     volume: Arc<dyn Disk>,
     sb: Superblock,
     facts: Facts,
@@ -60,7 +60,7 @@ impl Squashfs {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; superblock::SIZE.min(usize::try_from(volume.size()).unwrap_or(usize::MAX))];
         volume.read_at(0, &mut bytes)?;
         let sb = Superblock::parse(&bytes)?;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use tag::{Expected, id};
 use volume::Volume;
 
-pub use volume::probe;
+pub(crate) use volume::probe;
 
 const TYPE: &str = "UDF";
 /// Cached bytes of file entries and extents, and the expected number of files.
@@ -38,7 +38,7 @@ const MAX_LINK: u64 = 64 << 10;
 const MAX_TARGET: usize = 4095;
 
 /// An opened file system.
-pub struct Udf {
+pub(crate) struct Udf {
     blocks: foreign::Blocks,
     volume: Volume,
     partitions: Vec<Blocks>,
@@ -84,7 +84,7 @@ impl Udf {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; any error of the disk.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(disk: Arc<dyn Disk>) -> Result<Self> {
         let mut volume = Volume::read(&*disk)?;
         let partitions = std::mem::take(&mut volume.partitions);
         let mut udf = Self {

@@ -80,7 +80,7 @@ struct Sequence {
 ///
 /// # Errors
 /// Any error of the disk.
-pub fn probe(disk: &dyn Disk) -> Result<bool> {
+pub(crate) fn probe(disk: &dyn Disk) -> Result<bool> {
     // With sectors larger than 2048 bytes, each structure takes a sector.
     for step in [2048, 4096] {
         for index in 0..MAX_STRUCTURES {

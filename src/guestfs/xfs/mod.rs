@@ -37,7 +37,7 @@ const REMOTE_HEADER: usize = 56;
 const REMOTE_FIELDS: HeaderFields = HeaderFields { crc: 12, block: 40, uuid: 16 };
 
 /// An opened file system.
-pub struct Xfs {
+pub(crate) struct Xfs {
     volume: Arc<dyn Disk>,
     sb: Superblock,
     overlay: Overlay,
@@ -97,7 +97,7 @@ impl Xfs {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Unsupported`]; disk errors.
-    pub fn open(volume: Arc<dyn Disk>) -> Result<Self> {
+    pub(crate) fn open(volume: Arc<dyn Disk>) -> Result<Self> {
         let mut bytes = vec![0; usize::try_from(volume.size().min(superblock::MAX_SIZE)).unwrap_or(0)];
         volume.read_at(0, &mut bytes)?;
         let mut sb = Superblock::parse(&bytes, true)?;

@@ -1,14 +1,14 @@
 //! Checking one image: what is wrong with its file, and what reading the disk would give there.
 //!
-//! [`walk`] asks [`Image::extent`](super::Image::extent) for the whole disk, which shows what every format has in
+//! [`walk()`] asks [`Image::extent`](super::Image::extent) for the whole disk, which shows what every format has in
 //! common: entries that cannot be read, data past the end of a file, ranges of the disk that share bytes of a file,
 //! clusters that do not decode. What that cannot show (copies of headers, refcounts) a format reports by the `check` of
-//! its [`Driver`](super::drivers::Driver).
+//! its [`Driver`].
 
 mod claims;
 mod walk;
 
-pub use walk::walk;
+pub(crate) use walk::walk;
 
 use super::drivers::Driver;
 use super::open::open_given;
@@ -24,7 +24,7 @@ const MOST: usize = 1000;
 /// What reading gives where something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reading {
+pub(crate) enum Reading {
     /// An error (`EIO`).
     Error,
     /// Nothing: the disk is not opened, or only with `--force`.
@@ -37,7 +37,7 @@ pub enum Reading {
 
 /// Something that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What is wrong: the structure, where it is, what was expected and what was found.
     pub what: String,
     /// Further findings of the same kind on the bytes that follow, which are joined to this one.
@@ -57,19 +57,19 @@ pub struct Finding {
 impl Finding {
     /// A finding about all of the disk or none of it.
     #[must_use]
-    pub fn new(what: impl Into<String>, reading: Reading) -> Self {
+    pub(crate) fn new(what: impl Into<String>, reading: Reading) -> Self {
         Self { what: what.into(), more: 0, reading, offset: None, length: None, advice: String::new(), note: false }
     }
 
     /// Something that is good to know, of an image that reads well.
     #[must_use]
-    pub fn note(what: impl Into<String>) -> Self {
+    pub(crate) fn note(what: impl Into<String>) -> Self {
         Self { note: true, ..Self::new(what, Reading::Fine) }
     }
 
     /// What an error of the image file at `path` says.
     #[must_use]
-    pub fn of_error(error: &Error, path: &Path, reading: Reading) -> Self {
+    pub(crate) fn of_error(error: &Error, path: &Path, reading: Reading) -> Self {
         let (file, cause, advice) = match error {
             Error::Corrupt { path, cause, .. } => (path, cause, "restore the file from a backup"),
             Error::Unsupported { path, cause } => (path, cause, "convert it with the program that wrote it"),
@@ -85,13 +85,13 @@ impl Finding {
 
     /// The same about a range of the disk.
     #[must_use]
-    pub fn at(self, offset: u64, length: u64) -> Self {
+    pub(crate) fn at(self, offset: u64, length: u64) -> Self {
         Self { offset: Some(offset), length: Some(length), ..self }
     }
 
     /// The same with what to do about it.
     #[must_use]
-    pub fn advise(self, advice: &str) -> Self {
+    pub(crate) fn advise(self, advice: &str) -> Self {
         Self { advice: advice.to_owned(), ..self }
     }
 
@@ -122,7 +122,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// What a check of one image found, in the order in which it was found.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The first of them.
     #[serde(rename = "findings")]
     pub list: Vec<Finding>,
@@ -134,13 +134,13 @@ pub struct Findings {
 impl Findings {
     /// How many findings there are that are not only notes.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         let single = self.list.iter().filter(|found| !found.note).map(|found| 1 + found.more);
         single.sum::<u64>() + self.more
     }
 
     /// Adds a finding, unless it was found before.
-    pub fn add(&mut self, finding: Finding) {
+    pub(crate) fn add(&mut self, finding: Finding) {
         if self.list.last_mut().is_some_and(|last| last.join(&finding)) {
             return;
         }
@@ -161,7 +161,7 @@ pub(crate) type Report<'a> = &'a mut dyn FnMut(Error, Reading) -> Result<()>;
 
 /// How a long check is followed and ended.
 #[derive(Clone, Copy)]
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     /// Called with the number of bytes of a disk that are to be checked next.
     pub expect: &'a dyn Fn(u64),
     /// Called with the number of bytes of the disk that were checked since the last call.
@@ -177,7 +177,7 @@ impl Watch<'_> {
 }
 
 /// Checks what only the format knows, such as copies of headers; also of a file that cannot be opened.
-pub fn check_format(path: &Path, options: &OpenOptions, findings: &mut Findings) {
+pub(crate) fn check_format(path: &Path, options: &OpenOptions, findings: &mut Findings) {
     let checked = open_given(path, options).and_then(|file| {
         let sample = Sample::read(&*file)?;
         let driver = options.format.map_or_else(|| Driver::probe(&sample), Driver::of);

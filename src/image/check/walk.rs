@@ -10,7 +10,7 @@ use crate::storage;
 const STEP: u64 = 64 << 10;
 
 /// Asks for what holds each byte of the disk. False when the walk was stopped.
-pub fn walk(image: &dyn Image, findings: &mut Findings, watch: Watch<'_>) -> bool {
+pub(crate) fn walk(image: &dyn Image, findings: &mut Findings, watch: Watch<'_>) -> bool {
     let size = image.info().size;
     (watch.expect)(size);
     let mut walk = Walk {

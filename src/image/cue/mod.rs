@@ -27,7 +27,7 @@ const GROUP: u64 = 32;
 
 /// Whether a file is a cue sheet.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sheet::probe(&sample.head)
 }
 
@@ -35,7 +35,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File, _: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, _: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     Ok(open_track(file, allowed)?.info)
 }
 
@@ -44,7 +44,7 @@ pub fn identify(file: &File, _: &Sample, allowed: &Allowed) -> Result<ImageInfo>
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`]; [`super::Error::Unsupported`] for a sheet without data tracks;
 /// [`super::Error::Refused`] when the sheet names a file that is not next to it.
-pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     Ok(Box::new(open_track(file, &options.allowed)?))
 }
 

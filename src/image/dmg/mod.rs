@@ -23,7 +23,7 @@ use trailer::{SIGNATURE, SIZE, Trailer};
 
 /// Whether a file is a disk image of Apple's.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.tail.starts_with(SIGNATURE) || sample.starts_with(0, SIGNATURE) || other(sample).is_some() || cut(sample)
 }
 
@@ -53,7 +53,7 @@ fn cut(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// As [`open`].
-pub fn identify(file: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let trailer = find_trailer(sample).in_file(&sample.path)?;
     match trailer.disk_size {
         Some(size) => Ok(info(sample, size)),
@@ -123,7 +123,7 @@ fn info(sample: &Sample, size: u64) -> ImageInfo {
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. Sectors that more than one chunk
 /// holds are an error here already; so are, unless `options.force` is given, sectors that none holds, and chunks past
 /// the end of the file.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let tables = Tables::read(file, sample)?;
     let mut info = tables.info(sample);
     let Tables { trailer, list, chunks } = tables;

@@ -21,7 +21,7 @@ const PRIMARY: u8 = 1;
 /// Whether a file is an image of an optical disk. A hard disk of another length may have such a file system too: one
 /// that boots from both.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     let named = sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("iso"));
     (sample.starts_with(DESCRIPTORS_AT + 1, ISO_9660) || sample.starts_with(DESCRIPTORS_AT + 1, UDF))
         && (named || sample.len.is_multiple_of(SECTOR))
@@ -32,7 +32,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Corrupt`] for an image that does not have whole sectors; [`super::Error::Foreign`] for one of a CD
 /// program, which may begin as an optical disk's does.
-pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
     if sample.len == 0 || !sample.len.is_multiple_of(SECTOR) {
         let expected = format_args!("a whole number of sectors of {SECTOR} bytes");
@@ -70,7 +70,7 @@ fn check_whole(sample: &Sample) -> Result<(), ParseError> {
 ///
 /// # Errors
 /// As [`identify`]; [`super::Error::Corrupt`] for one that is shorter than its volume, unless `options.force` is given.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let mut info = identify(file, sample, &options.allowed)?;
     if let Err(error) = check_whole(sample).in_file(&sample.path) {
         options.tolerate(error, &mut info.notes)?;

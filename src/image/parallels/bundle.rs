@@ -23,7 +23,7 @@ const LOOKED_AT: usize = 4096;
 
 /// The descriptor of a bundle, when `path` is the directory of one.
 #[must_use]
-pub fn descriptor_in(path: &Path) -> Option<PathBuf> {
+pub(crate) fn descriptor_in(path: &Path) -> Option<PathBuf> {
     let inside = path.join(NAME);
     (path.is_dir() && inside.is_file()).then_some(inside)
 }

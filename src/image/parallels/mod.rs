@@ -26,17 +26,17 @@ use part::{Layer, Part};
 use std::path::Path;
 use writer::Writer;
 
-pub use bundle::descriptor_in;
+pub(crate) use bundle::descriptor_in;
 
 /// Whether a file is a Parallels image or the descriptor of a bundle.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     header::probe(sample) || bundle::probe(sample)
 }
 
 /// Whether a file that no format claims is a flat image: Parallels' own have no header, only the name shows it.
 #[must_use]
-pub fn probe_flat(sample: &Sample) -> bool {
+pub(crate) fn probe_flat(sample: &Sample) -> bool {
     sample.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("hdd"))
 }
 
@@ -45,7 +45,7 @@ pub fn probe_flat(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Foreign`] for a part
 /// of a bundle.
-pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     if bundle::probe(sample) {
         return bundle::identify(file, allowed);
     }
@@ -63,7 +63,7 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]; [`super::Error::Refused`] for a file
 /// that a bundle names and that lies elsewhere. All maps are checked: clusters past the end of the file or sharing
 /// bytes are an error here already, unless `options.force` is given.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     if bundle::probe(sample) {
         return Ok(Box::new(bundle::open(file, options)?));
     }

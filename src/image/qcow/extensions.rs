@@ -15,7 +15,7 @@ const INCOMPATIBLE: u8 = 0;
 
 /// What the extensions say. Those of other types may be ignored, as the specification has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Extensions {
+pub(crate) struct Extensions {
     /// The backing file's format, such as `raw` or `qcow2`.
     pub backing_format: Option<String>,
     /// The name of the external data file.
@@ -29,7 +29,7 @@ impl Extensions {
     ///
     /// # Errors
     /// [`ParseError`] for one that runs past the end or appears twice.
-    pub fn parse(f: &Fields<'_>, start: u64, end: u64) -> Result<Self, ParseError> {
+    pub(crate) fn parse(f: &Fields<'_>, start: u64, end: u64) -> Result<Self, ParseError> {
         let mut found = Self::default();
         let mut at = start;
         while at.saturating_add(8) <= end {
@@ -74,7 +74,7 @@ impl Extensions {
 
     /// The feature bits of `mask` for a message: `bit 5 (name)`.
     #[must_use]
-    pub fn names_of(&self, mask: u64) -> String {
+    pub(crate) fn names_of(&self, mask: u64) -> String {
         let name_of = |bit: u8| {
             let name = self.feature_names.iter().find(|(named, _)| *named == bit);
             name.map_or_else(|| format!("bit {bit}"), |(_, name)| format!("bit {bit} ({name})"))

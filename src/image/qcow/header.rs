@@ -7,7 +7,7 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
 /// `magic`, at offset 0, of all versions.
-pub const MAGIC: [u8; 4] = *b"QFI\xfb";
+pub(crate) const MAGIC: [u8; 4] = *b"QFI\xfb";
 /// Bytes that a header of version 2 has.
 const HEADER_2: u64 = 72;
 /// The least that `header_length` may be in version 3.
@@ -15,7 +15,7 @@ const HEADER_3: u32 = 104;
 /// QEMU's bound of a level 1 table, in entries: 32 MiB.
 const MAX_L1: u32 = 4 << 20;
 /// QEMU's bound of a refcount table, in bytes.
-pub const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
+pub(crate) const MAX_REFCOUNT_TABLE: u64 = 8 << 20;
 /// QEMU's bound of internal snapshots.
 const MAX_SNAPSHOTS: u32 = 65536;
 /// QEMU's bound of a backing file's name, in bytes.
@@ -24,27 +24,27 @@ const MAX_NAME: u32 = 1023;
 const MIN_EXTENDED_BITS: u32 = 14;
 
 /// Bits of `incompatible_features`: an image with others must not be opened.
-pub mod incompatible {
+pub(crate) mod incompatible {
     /// Refcounts may be wrong.
-    pub const DIRTY: u64 = 1;
+    pub(crate) const DIRTY: u64 = 1;
     /// Some structure may be wrong.
-    pub const CORRUPT: u64 = 1 << 1;
+    pub(crate) const CORRUPT: u64 = 1 << 1;
     /// Guest data is in another file.
-    pub const DATA_FILE: u64 = 1 << 2;
+    pub(crate) const DATA_FILE: u64 = 1 << 2;
     /// `compression_type` is not zlib.
-    pub const COMPRESSION: u64 = 1 << 3;
+    pub(crate) const COMPRESSION: u64 = 1 << 3;
     /// Level 2 entries are 128 bits and describe subclusters.
-    pub const EXTENDED_L2: u64 = 1 << 4;
+    pub(crate) const EXTENDED_L2: u64 = 1 << 4;
     /// All that are known here.
-    pub const KNOWN: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2;
+    pub(crate) const KNOWN: u64 = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2;
 }
 
 /// Bit 1 of `autoclear_features`: the external data file can be read as a raw image.
-pub const AUTOCLEAR_RAW: u64 = 1 << 1;
+pub(crate) const AUTOCLEAR_RAW: u64 = 1 << 1;
 
 /// How compressed clusters are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
+pub(crate) enum Compression {
     /// Raw deflate (RFC 1951).
     Zlib,
     /// Zstandard (RFC 8878).
@@ -53,7 +53,7 @@ pub enum Compression {
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// `version`: 2 or 3.
     pub version: u32,
     /// The backing file's name at `backing_file_offset`, as written.
@@ -91,7 +91,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("QCOW2 header", bytes.get(..MAX_HEADER).unwrap_or(bytes), 0);
         let version = f.u32_be(4)?;
         let cluster_bits = f.u32_be(20)?;
@@ -164,7 +164,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ParseError`] when it is not a multiple of the cluster size after the header.
-    pub fn check_table(&self, at: u64, what: &str, offset: u64) -> Result<(), ParseError> {
+    pub(crate) fn check_table(&self, at: u64, what: &str, offset: u64) -> Result<(), ParseError> {
         if offset == 0 || !offset.is_multiple_of(self.cluster_size()) || offset > MAX_OFFSET {
             let expected = format_args!("a multiple of {} from {0} to 2^56", self.cluster_size());
             return Err(ParseError::corrupt(at, what, expected, offset));
@@ -174,55 +174,55 @@ impl Header {
 
     /// Bytes of a cluster.
     #[must_use]
-    pub fn cluster_size(&self) -> u64 {
+    pub(crate) fn cluster_size(&self) -> u64 {
         1 << self.cluster_bits
     }
 
     /// Whether level 2 entries have bitmaps of subclusters.
     #[must_use]
-    pub fn extended(&self) -> bool {
+    pub(crate) fn extended(&self) -> bool {
         self.incompatible & incompatible::EXTENDED_L2 != 0
     }
 
     /// Whether guest data is in another file.
     #[must_use]
-    pub fn has_data_file(&self) -> bool {
+    pub(crate) fn has_data_file(&self) -> bool {
         self.incompatible & incompatible::DATA_FILE != 0
     }
 
     /// Bytes of a level 2 entry.
     #[must_use]
-    pub fn entry_size(&self) -> u64 {
+    pub(crate) fn entry_size(&self) -> u64 {
         if self.extended() { 16 } else { 8 }
     }
 
     /// Entries of a level 2 table.
     #[must_use]
-    pub fn l2_entries(&self) -> u64 {
+    pub(crate) fn l2_entries(&self) -> u64 {
         self.cluster_size() / self.entry_size()
     }
 
     /// Level 1 entries that a disk of `size` bytes needs.
     #[must_use]
-    pub fn l1_needed(&self, size: u64) -> u64 {
+    pub(crate) fn l1_needed(&self, size: u64) -> u64 {
         size.div_ceil(self.cluster_size() * self.l2_entries())
     }
 
     /// Refcounts in a refcount block.
     #[must_use]
-    pub fn refcounts_per_block(&self) -> u64 {
+    pub(crate) fn refcounts_per_block(&self) -> u64 {
         (self.cluster_size() * 8) >> self.refcount_order
     }
 }
 
 /// Offsets in the file have 56 bits.
-pub const MAX_OFFSET: u64 = (1 << 56) - 1;
+pub(crate) const MAX_OFFSET: u64 = (1 << 56) - 1;
 
 /// Whether a level 1 table may have so many entries, as the field at `at` says.
 ///
 /// # Errors
 /// [`ParseError`] when there are more than QEMU's bound.
-pub fn check_l1_size(at: u64, l1_size: u32) -> Result<(), ParseError> {
+pub(crate) fn check_l1_size(at: u64, l1_size: u32) -> Result<(), ParseError> {
     if l1_size > MAX_L1 {
         return Err(ParseError::unsupported(at, "QCOW2 l1_size", format_args!("at most {MAX_L1}"), l1_size));
     }

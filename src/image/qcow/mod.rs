@@ -7,11 +7,11 @@ mod bounds;
 mod check;
 mod compressed;
 mod entry;
-pub mod extensions;
-pub mod header;
+pub(crate) mod extensions;
+pub(crate) mod header;
 mod map;
 mod refcount;
-pub mod snapshots;
+pub(crate) mod snapshots;
 mod space;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,7 +39,7 @@ use write::Writer;
 
 /// Whether a file is a QCOW image of any version.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, &MAGIC)
 }
 
@@ -67,7 +67,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(_: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(_: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     match parse(&sample.head).in_file(&sample.path)? {
         Parsed::V1(header) => header.info(&sample.path, sample.len),
         Parsed::V2(header) => {
@@ -138,7 +138,7 @@ pub(super) fn parent(path: &Path, name: &str, format: Option<String>) -> Result<
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for a snapshot that is not there, an
 /// external data file outside of the image's directory, and for writing to an image that is not consistent. The whole
 /// map is checked before an image is opened for writing.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     match parse(&sample.head).in_file(&sample.path)? {
         Parsed::V1(header) => v1::open(file, header, options),
         Parsed::V2(header) => Ok(Box::new(Qcow::open(file, *header, options)?)),
@@ -189,7 +189,7 @@ impl Qcow {
 ///
 /// # Errors
 /// What keeps the check from going on.
-pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let sample = Sample::read(&**file)?;
     let path = file.path();
     let mut report = |error: Error, reading| {

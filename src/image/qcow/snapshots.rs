@@ -17,7 +17,7 @@ const MAX_EXTRA: usize = 1024;
 
 /// An internal snapshot: a level 1 table of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// `unique_id`.
     pub id: String,
     /// `name`.

@@ -5,11 +5,11 @@ use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
 
 /// `magic`, at offset 0.
-pub const MAGIC: [u8; 4] = *b"QED\0";
+pub(crate) const MAGIC: [u8; 4] = *b"QED\0";
 /// Bytes that hold the header and the backing file's name.
-pub const MAX_HEADER: usize = 64 << 10;
+pub(crate) const MAX_HEADER: usize = 64 << 10;
 /// Where `features` is.
-pub const FEATURES_AT: u64 = 16;
+pub(crate) const FEATURES_AT: u64 = 16;
 /// QEMU's bound of a backing file's name, in bytes.
 const MAX_NAME: u32 = 1023;
 /// `QED_MIN_CLUSTER_SIZE` and `QED_MAX_CLUSTER_SIZE`.
@@ -18,15 +18,15 @@ const CLUSTER_SIZES: std::ops::RangeInclusive<u32> = 4096..=64 << 20;
 const MAX_TABLE: u32 = 16;
 
 /// `features`: the image has a backing file.
-pub const BACKING_FILE: u64 = 1;
+pub(crate) const BACKING_FILE: u64 = 1;
 /// `features`: the image was not closed cleanly.
-pub const NEED_CHECK: u64 = 1 << 1;
+pub(crate) const NEED_CHECK: u64 = 1 << 1;
 /// `features`: the backing file is raw, whatever it looks like.
-pub const BACKING_RAW: u64 = 1 << 2;
+pub(crate) const BACKING_RAW: u64 = 1 << 2;
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// `cluster_size` in bytes: a power of two from 4 KiB to 64 MiB.
     pub cluster_size: u32,
     /// `table_size` in clusters: 1, 2, 4, 8 or 16.
@@ -48,7 +48,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("QED header", bytes.get(..MAX_HEADER).unwrap_or(bytes), 0);
         if f.bytes(0, 4)? != MAGIC {
             return Err(ParseError::corrupt(0, "QED magic", "0x00444551", format_args!("{:#010x}", f.u32_le(0)?)));
@@ -96,7 +96,7 @@ impl Header {
 
     /// Entries of a table of either level.
     #[must_use]
-    pub fn table_entries(&self) -> u64 {
+    pub(crate) fn table_entries(&self) -> u64 {
         u64::from(self.cluster_size) * u64::from(self.table_size) / 8
     }
 

@@ -1,6 +1,6 @@
 //! QEMU's enhanced disks: a header and a two-level map, without refcounts.
 
-pub mod header;
+pub(crate) mod header;
 
 use super::check::{Finding, Findings};
 use super::two_level::{self, Dialect, Shape, TwoLevel};
@@ -17,7 +17,7 @@ const AUTOCLEAR_AT: u64 = 32;
 
 /// Whether a file is a QED.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, &MAGIC)
 }
 
@@ -25,7 +25,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
-pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     info(&sample.path, &header, sample.len)
 }
@@ -52,7 +52,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 ///
 /// # Errors
 /// What keeps the check from going on.
-pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let sample = Sample::read(&**file)?;
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     two_level::check(file, shape(&header), &mut |error, reading| {
@@ -77,7 +77,7 @@ fn shape(header: &Header) -> Shape {
 /// # Errors
 /// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
 /// [`Error::Unsupported`](super::Error::Unsupported).
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let info = info(&sample.path, &header, sample.len)?;
     let image = TwoLevel::open(file.clone(), info, shape(&header), None, options.writable)?;

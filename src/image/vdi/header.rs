@@ -6,21 +6,21 @@ use crate::ondisk::fields::Fields;
 use uuid::Uuid;
 
 /// `VDI_IMAGE_SIGNATURE`, at offset 64 (0x40).
-pub const SIGNATURE: u32 = 0xBEDA_107F;
+pub(crate) const SIGNATURE: u32 = 0xBEDA_107F;
 /// Where the signature is; 64 bytes of free text go before it.
-pub const SIGNATURE_AT: usize = 64;
+pub(crate) const SIGNATURE_AT: usize = 64;
 /// Bytes that hold every header version.
-pub const MAX_HEADER: usize = 512;
+pub(crate) const MAX_HEADER: usize = 512;
 /// A map entry whose block was never written: ask the parent, or zeros (`VDI_IMAGE_BLOCK_FREE`).
-pub const BLOCK_FREE: u32 = 0xFFFF_FFFF;
+pub(crate) const BLOCK_FREE: u32 = 0xFFFF_FFFF;
 /// A map entry whose block is all zeros, whatever the parent has (`VDI_IMAGE_BLOCK_ZERO`).
-pub const BLOCK_ZERO: u32 = 0xFFFF_FFFE;
+pub(crate) const BLOCK_ZERO: u32 = 0xFFFF_FFFE;
 /// Disks with more blocks are refused: the check for doubly used blocks keeps a bit for each (32 MiB).
-pub const MAX_BLOCKS: u32 = 1 << 28;
+pub(crate) const MAX_BLOCKS: u32 = 1 << 28;
 
 /// `enmType`, at 76 (0x4C) in version 1 and 72 in version 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `VDI_IMAGE_TYPE_NORMAL`: grows.
     Normal,
     /// `VDI_IMAGE_TYPE_FIXED`: all blocks are there.
@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// `u32Version`: major in the upper half, minor in the lower.
     pub version: u32,
     /// How blocks are allocated.
@@ -129,7 +129,7 @@ impl Header {
     ///
     /// # Errors
     /// [`ParseError`] naming the field that breaks the format's rules or is not supported.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("VDI header", bytes, 0);
         let signature = f.u32_le(SIGNATURE_AT)?;
         if signature != SIGNATURE {
@@ -280,33 +280,33 @@ impl Header {
 
     /// Bytes that a block takes in the file.
     #[must_use]
-    pub fn stride(&self) -> u64 {
+    pub(crate) fn stride(&self) -> u64 {
         u64::from(self.block_size) + u64::from(self.block_extra)
     }
 
     /// Where the block with an index of the data area begins in the file: its extra bytes, then its data.
     #[must_use]
-    pub fn block_at(&self, index: u32) -> u64 {
+    pub(crate) fn block_at(&self, index: u32) -> u64 {
         self.data_offset + u64::from(index) * self.stride()
     }
 
     /// Where the data of the block with an index of the data area begins in the file. The index is below
     /// [`MAX_BLOCKS`], so this cannot overflow.
     #[must_use]
-    pub fn data_at(&self, index: u32) -> u64 {
+    pub(crate) fn data_at(&self, index: u32) -> u64 {
         self.block_at(index) + u64::from(self.block_extra)
     }
 
     /// Where the map has the entry of a block.
     #[must_use]
-    pub fn entry_at(&self, block: u64) -> u64 {
+    pub(crate) fn entry_at(&self, block: u64) -> u64 {
         self.blocks_offset + 4 * block
     }
 
     /// Bytes of the disk that a block holds: fewer for the last one where the disk ends within it, none for blocks
     /// past the disk's end.
     #[must_use]
-    pub fn bytes_of_block(&self, block: u64) -> u64 {
+    pub(crate) fn bytes_of_block(&self, block: u64) -> u64 {
         let size = u64::from(self.block_size);
         self.disk_size.saturating_sub(block * size).min(size)
     }

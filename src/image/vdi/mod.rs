@@ -3,7 +3,7 @@
 //! A header, a map with one 32-bit entry per block of the disk, and blocks, each at any index of the data area.
 
 mod compact;
-pub mod header;
+pub(crate) mod header;
 mod map;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,14 +23,14 @@ use write::Writer;
 
 /// Whether a file is a VDI.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.starts_with(SIGNATURE_AT, &SIGNATURE.to_le_bytes())
 }
 
 /// Whether a file is a VDI with the title in front that VirtualBox and QEMU write. No format that is probed before VDI
 /// begins with it, so the first [`header::MAX_HEADER`] bytes decide.
 #[must_use]
-pub fn is_titled(sample: &Sample) -> bool {
+pub(crate) fn is_titled(sample: &Sample) -> bool {
     sample.starts_with(0, b"<<< ") && probe(sample)
 }
 
@@ -38,7 +38,7 @@ pub fn is_titled(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
-pub fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     Ok(info(&sample.path, &header, sample.len))
 }
@@ -88,7 +88,7 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// # Errors
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. The whole map is checked: blocks
 /// past the end of the file or used twice are an error here already, unless `options.force` is given.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let mut info = info(&sample.path, &header, sample.len);
     let mut map = Map::new(file.clone(), header)?;
@@ -111,7 +111,7 @@ pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<d
 ///
 /// # Errors
 /// As [`open`].
-pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let sample = Sample::read_head(&**file, header::MAX_HEADER)?;
     let header = Header::parse(&sample.head).in_file(&sample.path)?;
     let (counted, blocks, at) = (header.blocks_allocated, header.blocks, header.blocks_allocated_at);

@@ -30,7 +30,7 @@ use write::Writer;
 
 /// Whether a file is a VHD.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.tail.starts_with(COOKIE)
         || sample.tail.get(1..).is_some_and(|old| old.starts_with(COOKIE))
         || sample.starts_with(0, COOKIE)
@@ -40,7 +40,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
     Ok(Parts::read(file)?.info)
 }
 
@@ -50,7 +50,7 @@ pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
 /// file, blocks that overlap and a footer that does not fit the file are an error here already, unless `options.force`
 /// is given.
-pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let mut parts = Parts::read(file)?;
     parts.settle_doubt(options)?;
     let Parts { footer, map, mut info, end, .. } = parts;
@@ -69,7 +69,7 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     if let Some(cause) = find::check_copy(file)? {
         let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);
         findings

@@ -34,7 +34,7 @@ use write::Writer;
 
 /// Whether a file is a VHDX.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, b"vhdxfile")
 }
 
@@ -42,7 +42,7 @@ pub fn probe(sample: &Sample) -> bool {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`].
-pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
     Ok(Parts::read(file.clone(), &OpenOptions::default())?.info)
 }
 
@@ -52,7 +52,7 @@ pub fn identify(file: &File, _: &Sample, _: &Allowed) -> Result<ImageInfo> {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]. The whole table is checked: blocks past the end of the
 /// file and blocks that overlap are an error here already, unless `options.force` is given.
-pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     let dirty = options.writable && replay_in_file(file)?;
     let Parts { file, header, slot, regions, metadata, mut info, .. } = Parts::read(file.clone(), options)?;
     if dirty {
@@ -80,7 +80,7 @@ pub fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box<dyn Im
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn check(file: &File, findings: &mut Findings) -> Result<()> {
+pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let copies = header::check(&**file)?.into_iter().chain(region::check(&**file)?);
     for cause in copies {
         let found = Finding::of_error(&cause.in_file(file.path()), file.path(), Reading::Fine);

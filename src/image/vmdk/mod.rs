@@ -38,7 +38,7 @@ use write::Writer;
 
 /// Whether a file is a VMDK: a sparse extent of any kind, or a descriptor.
 #[must_use]
-pub fn probe(sample: &Sample) -> bool {
+pub(crate) fn probe(sample: &Sample) -> bool {
     sample.starts_with(0, header::MAGIC)
         || sample.starts_with(0, cowd::MAGIC)
         || sample.starts_with(0, &sesparse::MAGIC.to_le_bytes())
@@ -48,7 +48,7 @@ pub fn probe(sample: &Sample) -> bool {
 /// Whether a file that no format claims has the name of a flat extent of a VMDK. Its bytes are a part of a disk at
 /// best, so it is refused when it is opened.
 #[must_use]
-pub fn probe_flat(sample: &Sample) -> bool {
+pub(crate) fn probe_flat(sample: &Sample) -> bool {
     outline::descriptor_name(&sample.path).is_some()
 }
 
@@ -62,7 +62,7 @@ fn refuse_flat(sample: &Sample) -> Result<()> {
 /// # Errors
 /// [`Error::Io`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Refused`] for an extent without its descriptor
 /// and for a descriptor that names other files than regular ones and devices.
-pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
+pub(crate) fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<ImageInfo> {
     refuse_flat(sample)?;
     let opener = |image: &Path, name: &OsStr, _: bool, fits: Fits<'_>| {
         open_named(image, name, false, NamedDevices::Closed, allowed, fits)
@@ -76,7 +76,7 @@ pub fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Result<Image
 /// As [`identify`]; [`Error::Refused`] for devices that `options` does not allow. The grain tables are checked: grains
 /// past the end of their file, sharing bytes with others or with tables are an error here already, unless
 /// `options.force` is given.
-pub fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
     refuse_flat(sample)?;
     let devices = NamedDevices::Allowed(&options.allowed_devices);
     let opener = |image: &Path, name: &OsStr, writable, fits: Fits<'_>| {

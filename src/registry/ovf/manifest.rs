@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 20;
 
 /// The digests of an appliance's files.
 #[derive(Debug)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// The manifest itself.
     pub path: PathBuf,
     /// Its lines.
@@ -30,7 +30,7 @@ pub struct Manifest {
 
 /// A digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestEntry {
+pub(crate) struct ManifestEntry {
     /// The file, as the manifest names it.
     pub name: String,
     /// What the digest must be.
@@ -39,7 +39,7 @@ pub struct ManifestEntry {
 
 /// A digest and how it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest {
+pub(crate) struct Digest {
     /// `SHA1`, `SHA256`, `SHA384` or `SHA512`.
     pub algorithm: &'static str,
     /// Its bytes.
@@ -59,7 +59,7 @@ impl Manifest {
     ///
     /// # Errors
     /// What is wrong with the appliance or the manifest.
-    pub fn of(appliance: &Path) -> Result<Option<Self>> {
+    pub(crate) fn of(appliance: &Path) -> Result<Option<Self>> {
         let Some(descriptor) = descriptor_of(appliance)? else { return Ok(None) };
         let path = descriptor.path.with_extension("mf");
         let directory = directory_of(&descriptor.path).to_path_buf();
@@ -85,7 +85,7 @@ impl Manifest {
     ///
     /// # Errors
     /// [`Error::Image`] when the file cannot be read; the error of `progress`.
-    pub fn verify<E: From<Error>>(
+    pub(crate) fn verify<E: From<Error>>(
         &self,
         entry: &ManifestEntry,
         progress: &mut dyn FnMut(u64) -> Result<(), E>,
@@ -108,7 +108,7 @@ impl Manifest {
 
     /// The bytes of all files that it names, for a progress bar; those that cannot be opened count for none.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         let open = |name: &str| local::open_near(&self.directory.join(name), false, &self.directory, &Allowed::NONE);
         let len = |entry: &ManifestEntry| open(&entry.name).and_then(|file| storage::length(&*file)).unwrap_or(0);
         self.entries.iter().map(len).fold(0, u64::saturating_add)

@@ -7,7 +7,7 @@ mod slots;
 mod source;
 
 pub(super) use load::load;
-pub use manifest::{Manifest, ManifestEntry};
+pub(crate) use manifest::{Manifest, ManifestEntry};
 pub(super) use source::{Descriptor, descriptor_of, refuse_others};
 
 use super::named::list;

@@ -18,7 +18,7 @@ const MAX_DIRECTORIES: usize = 256;
 /// Adds the images to [`Chain::children`] that lie near the leaf and name it as their parent, whatever a registry has:
 /// in its directory and three levels below (`Snapshots` is one), and in the directory above. `allowed` are files that
 /// images may name although they lie elsewhere.
-pub fn find_children(chain: &mut Chain, allowed: &Allowed) {
+pub(crate) fn find_children(chain: &mut Chain, allowed: &Allowed) {
     add_children(chain, &|path, devices| image::identify_allowing(path, devices, allowed));
 }
 

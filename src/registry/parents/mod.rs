@@ -6,7 +6,7 @@ mod next_to;
 
 #[cfg(test)]
 pub(super) use children::add_children;
-pub use children::find_children;
+pub(crate) use children::find_children;
 
 use super::chain::{BY_REGISTRY, too_long};
 use super::nearness::{Candidate, Choice, Identity, Rank, Scope};
