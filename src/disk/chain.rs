@@ -6,7 +6,7 @@ use super::flat::{Chunk, Flat, REGION, Source, merge, resolve};
 use super::origin::Identities;
 use super::slice::check_range;
 use super::write::WriteState;
-use super::{Disk, Error, Origin, Part, Result, Span};
+use super::{Allocation, Disk, Error, FileRange, Origin, Result};
 use crate::image::{Image, ImageMut, MAX_CLUSTER};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -202,7 +202,7 @@ impl Disk for ChainDisk {
         })
     }
 
-    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+    fn file_ranges(&self, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         // Where a write may move bytes, a position is only good until the next one.
         if self.writable() || check_range(offset, len, self.size).is_err() {
             return None;
@@ -219,7 +219,7 @@ impl Disk for ChainDisk {
                 None => (file, offset),
             });
             match file.filter(|(file, _)| file.local().is_some()) {
-                Some((file, offset)) => parts.push(Part { file: file.clone(), offset, len: chunk.len }),
+                Some((file, offset)) => parts.push(FileRange { file: file.clone(), offset, len: chunk.len }),
                 None => all = false,
             }
             Ok(())
@@ -239,13 +239,13 @@ impl Disk for ChainDisk {
         Ok((identities.origin(chunk.source), chunk.len))
     }
 
-    fn span(&self, offset: u64) -> Result<Span> {
+    fn allocation(&self, offset: u64) -> Result<Allocation> {
         check_range(offset, 1, self.size)?;
         // Not through the regions: an empty disk of many terabytes is then a few long runs.
         let chunk = resolve(&self.links, offset, self.size - offset)?;
         Ok(match chunk.source {
-            Source::Zero => Span::Zero(chunk.len),
-            Source::Stored { .. } | Source::Encoded { .. } => Span::Data(chunk.len),
+            Source::Zero => Allocation::Zero(chunk.len),
+            Source::Stored { .. } | Source::Encoded { .. } => Allocation::Data(chunk.len),
         })
     }
 

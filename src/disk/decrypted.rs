@@ -7,7 +7,7 @@
 //! never written: those read as decrypted zeros, meaningless bytes that guests never read. It is the same here.
 
 use super::slice::check_range;
-use super::{Disk, Origin, Result, Span};
+use super::{Allocation, Disk, Origin, Result};
 use crate::crypt::SectorCipher;
 use crate::crypt::sectors::SECTOR;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -89,9 +89,9 @@ impl Disk for Decrypted {
         Ok((origin.map(|origin| origin.decrypted(self.cipher.fingerprint(), offset)), len))
     }
 
-    fn span(&self, offset: u64) -> Result<Span> {
+    fn allocation(&self, offset: u64) -> Result<Allocation> {
         check_range(offset, 1, self.size())?;
-        Ok(Span::Data(self.size() - offset))
+        Ok(Allocation::Data(self.size() - offset))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
@@ -182,7 +182,7 @@ mod tests {
         cipher().decrypt(&mut expected, 0);
         assert_eq!(all(&disk), expected);
         assert_ne!(expected[4096..8192], [0; 4096]);
-        assert_eq!(disk.span(5000).unwrap(), Span::Data(SIZE as u64 - 5000));
+        assert_eq!(disk.allocation(5000).unwrap(), Allocation::Data(SIZE as u64 - 5000));
     }
 
     /// What is shared below is shared above where key and offset are the same, also zeros.
@@ -226,8 +226,8 @@ mod tests {
             assert!(!waited.timed_out(), "one read waits for the other");
             Ok(())
         }
-        fn span(&self, offset: u64) -> Result<Span> {
-            Ok(Span::Data(SIZE as u64 - offset))
+        fn allocation(&self, offset: u64) -> Result<Allocation> {
+            Ok(Allocation::Data(SIZE as u64 - offset))
         }
     }
 

@@ -1,10 +1,10 @@
 //! A disk in memory, for tests.
 
-use crate::disk::{self, Disk, Span, slice::check_range};
+use crate::disk::{self, Allocation, Disk, slice::check_range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-/// Bytes of the ranges that [`Disk::span`] examines.
+/// Bytes of the ranges that [`Disk::allocation`] examines.
 const STEP: usize = 512;
 
 /// A writable disk in memory. Ranges of 512 zeros are holes.
@@ -68,13 +68,17 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> disk::Result<Span> {
+    fn allocation(&self, offset: u64) -> disk::Result<Allocation> {
         self.check()?;
         let at = usize::try_from(offset).unwrap();
         let bytes = self.bytes();
         let end = (at / STEP * STEP + STEP).min(bytes.len());
         let len = (end - at) as u64;
-        Ok(if bytes[at / STEP * STEP..end].iter().all(|byte| *byte == 0) { Span::Zero(len) } else { Span::Data(len) })
+        Ok(if bytes[at / STEP * STEP..end].iter().all(|byte| *byte == 0) {
+            Allocation::Zero(len)
+        } else {
+            Allocation::Data(len)
+        })
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> disk::Result<()> {

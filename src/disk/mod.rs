@@ -35,14 +35,14 @@ pub(crate) use unlock::unlock_disk;
 
 /// A range of a disk, for reporting holes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Span {
+pub(crate) enum Allocation {
     /// Bytes that some image of the chain stores, this many.
     Data(u64),
     /// Known zeros, this many bytes.
     Zero(u64),
 }
 
-impl Span {
+impl Allocation {
     /// How many bytes.
     #[must_use]
     pub(crate) fn len(self) -> u64 {
@@ -54,7 +54,7 @@ impl Span {
 
 /// A range of a disk in a file.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct FileRange {
     /// The file, which has a [`local`](crate::storage::Storage::local) one.
     pub file: crate::storage::File,
     /// Where in it the range begins, in bytes.
@@ -88,7 +88,7 @@ pub(crate) trait Disk: Send + Sync {
 
     /// Where `len` bytes from `offset` on lie, if all of them lie as they are in files of this machine and stay there:
     /// for handing them on without a copy. `None` means only that [`read_at`](Disk::read_at) has to be used.
-    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+    fn file_ranges(&self, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         let _ = (offset, len);
         None
     }
@@ -107,7 +107,7 @@ pub(crate) trait Disk: Send + Sync {
     ///
     /// # Errors
     /// Errors of the images.
-    fn span(&self, offset: u64) -> Result<Span>;
+    fn allocation(&self, offset: u64) -> Result<Allocation>;
 
     /// Writes all of `buf` at `offset`. Durable after [`flush`](Disk::flush).
     ///

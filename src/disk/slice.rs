@@ -1,6 +1,6 @@
 //! A volume: a range of a disk as a disk.
 
-use super::{Disk, Error, Origin, Part, Result, Span};
+use super::{Allocation, Disk, Error, FileRange, Origin, Result};
 use std::sync::Arc;
 
 /// A range of another disk.
@@ -54,21 +54,21 @@ impl Disk for Slice {
         self.disk.read_at(at, buf)
     }
 
-    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+    fn file_ranges(&self, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         let at = self.check(offset, len).ok()?;
-        self.disk.parts(at, len)
+        self.disk.file_ranges(at, len)
     }
 
     fn origin(&self, offset: u64, len: u64) -> Result<(Option<Origin>, u64)> {
         self.disk.origin(self.check(offset, len)?, len)
     }
 
-    fn span(&self, offset: u64) -> Result<Span> {
+    fn allocation(&self, offset: u64) -> Result<Allocation> {
         let at = self.check(offset, 1)?;
         let left = self.size - offset;
-        Ok(match self.disk.span(at)? {
-            Span::Data(len) => Span::Data(len.min(left)),
-            Span::Zero(len) => Span::Zero(len.min(left)),
+        Ok(match self.disk.allocation(at)? {
+            Allocation::Data(len) => Allocation::Data(len.min(left)),
+            Allocation::Zero(len) => Allocation::Zero(len.min(left)),
         })
     }
 

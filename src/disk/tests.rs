@@ -77,7 +77,7 @@ fn reads_and_writes_past_the_end_are_errors() {
     assert!(matches!(disk.read_at(size - 1, &mut [0; 2]), Err(Error::PastEnd { .. })));
     assert!(matches!(disk.read_at(u64::MAX, &mut [0; 2]), Err(Error::PastEnd { .. })));
     assert!(matches!(disk.write_at(size, &[0]), Err(Error::PastEnd { .. })));
-    assert!(matches!(disk.span(size), Err(Error::PastEnd { .. })));
+    assert!(matches!(disk.allocation(size), Err(Error::PastEnd { .. })));
     disk.read_at(size, &mut []).unwrap();
 }
 
@@ -91,12 +91,12 @@ fn a_disk_without_writer_refuses_writes() {
 #[test]
 fn spans_distinguish_data_from_zeros() {
     let disk = chain(MemFile::new("/t/leaf.vdi", leaf().bytes()), false);
-    let span = |block: u64| disk.span(block * 4096).unwrap();
-    assert_eq!(span(0), Span::Data(4096));
-    assert_eq!(span(1), Span::Data(4096));
-    assert_eq!(span(2), Span::Zero(4096));
-    assert_eq!(span(5), Span::Data(1024));
-    assert_eq!(disk.span(5 * 4096 + 1024).unwrap(), Span::Zero(2 * 4096 - 512));
+    let span = |block: u64| disk.allocation(block * 4096).unwrap();
+    assert_eq!(span(0), Allocation::Data(4096));
+    assert_eq!(span(1), Allocation::Data(4096));
+    assert_eq!(span(2), Allocation::Zero(4096));
+    assert_eq!(span(5), Allocation::Data(1024));
+    assert_eq!(disk.allocation(5 * 4096 + 1024).unwrap(), Allocation::Zero(2 * 4096 - 512));
 }
 
 #[test]

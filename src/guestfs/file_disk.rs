@@ -1,7 +1,7 @@
 //! A file in a guest's file system as a disk: an image that a guest has.
 
 use super::{Attributes, Error, FileExtent, GuestFs, Node, NodeKind, Result, read};
-use crate::disk::{self, Disk, Part, Span, slice::check_range};
+use crate::disk::{self, Allocation, Disk, FileRange, slice::check_range};
 use crate::image;
 use std::io;
 use std::path::PathBuf;
@@ -55,16 +55,16 @@ impl Disk for FileDisk {
             .map_err(|e| self.error(e))
     }
 
-    fn parts(&self, offset: u64, len: u64) -> Option<Vec<Part>> {
+    fn file_ranges(&self, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         check_range(offset, len, self.size()).ok()?;
-        read::parts(&*self.fs, &*self.volume, self.node, &self.attributes, offset, len)
+        read::file_ranges(&*self.fs, &*self.volume, self.node, &self.attributes, offset, len)
     }
 
-    fn span(&self, offset: u64) -> disk::Result<Span> {
+    fn allocation(&self, offset: u64) -> disk::Result<Allocation> {
         check_range(offset, 1, self.size())?;
         let left = self.size() - offset;
         let run = self.fs.extent(self.node, offset, left).map_err(|e| self.error(e))?;
         let len = run.len.clamp(1, left);
-        Ok(if run.extent == FileExtent::Zero { Span::Zero(len) } else { Span::Data(len) })
+        Ok(if run.extent == FileExtent::Zero { Allocation::Zero(len) } else { Allocation::Data(len) })
     }
 }

@@ -1,7 +1,7 @@
 //! Reading a file's bytes by its runs, straight through the disk.
 
 use super::{Attributes, Error, FileExtent, GuestFs, Node, NodeKind, Result};
-use crate::disk::{Disk, Part};
+use crate::disk::{Disk, FileRange};
 
 /// Fills `buf` with a file's bytes from `offset` on and returns how many there were: fewer at the end of the file.
 /// `attributes` are the file's, which the caller mostly has already.
@@ -56,17 +56,17 @@ pub(crate) fn read(
     Ok(len)
 }
 
-/// Where a file's bytes lie, as [`Disk::parts`] returns it: for at most `len` bytes from `offset` on, up to the end of
+/// Where a file's bytes lie, as [`Disk::file_ranges`] returns it: for at most `len` bytes from `offset` on, up to the end of
 /// the file. `None` when some of them do not lie in files as they are, and when it is no file.
 #[must_use]
-pub(crate) fn parts(
+pub(crate) fn file_ranges(
     fs: &dyn GuestFs,
     volume: &dyn Disk,
     file: Node,
     attributes: &Attributes,
     offset: u64,
     len: u64,
-) -> Option<Vec<Part>> {
+) -> Option<Vec<FileRange>> {
     if attributes.kind != NodeKind::File {
         return None;
     }
@@ -77,7 +77,7 @@ pub(crate) fn parts(
         let run = fs.extent(file, at, end - at).ok()?;
         let len = run.len.min(end - at);
         let FileExtent::Stored(start) = run.extent else { return None };
-        parts.extend(volume.parts(start, len)?);
+        parts.extend(volume.file_ranges(start, len)?);
         at += len;
     }
     Some(parts)

@@ -5,7 +5,7 @@
 //! descriptor. The duplicate is the same open file, so the kernel accepts the reply as the session's. (Descriptors made
 //! by `FUSE_DEV_IOC_CLONE` have queues of their own, so this does not go together with `clone_fd`.)
 
-use crate::disk::Part;
+use crate::disk::FileRange;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use std::fs::File;
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ impl Pipe {
     }
 
     /// Fills the empty pipe with a header and the bytes of the parts; false when that is not possible.
-    fn fill(&self, header: &[u8], parts: &[Part]) -> io::Result<bool> {
+    fn fill(&self, header: &[u8], parts: &[FileRange]) -> io::Result<bool> {
         (&self.write).write_all(header)?;
         for part in parts {
             let Some(file) = part.file.local() else { return Ok(false) };
@@ -56,7 +56,7 @@ impl Pipe {
 
 /// Answers the read request `unique` with the bytes of `parts`. False when it could not be answered so; then it still
 /// waits for an answer. `pipe` keeps a pipe for the next time.
-pub(super) fn answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, parts: &[Part]) -> bool {
+pub(super) fn answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, parts: &[FileRange]) -> bool {
     let sent = try_answer(device, pipe, unique, parts);
     if !matches!(sent, Ok(true)) {
         // It may hold a part of the answer.
@@ -68,7 +68,7 @@ pub(super) fn answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, par
     })
 }
 
-fn try_answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, parts: &[Part]) -> io::Result<bool> {
+fn try_answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, parts: &[FileRange]) -> io::Result<bool> {
     let pipe = match pipe {
         Some(pipe) => pipe,
         None => pipe.insert(Pipe::new()?),
@@ -91,6 +91,6 @@ fn try_answer(device: &OwnedFd, pipe: &mut Option<Pipe>, unique: u64, parts: &[P
 }
 
 /// How many slots of a pipe a part takes.
-fn slots(part: &Part) -> u64 {
+fn slots(part: &FileRange) -> u64 {
     (part.offset % PAGE).saturating_add(part.len).div_ceil(PAGE)
 }

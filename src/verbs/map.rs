@@ -16,7 +16,7 @@ const STEP: u64 = 64 << 10;
 
 /// Which bytes of a disk or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct ByteRange {
     /// The first byte.
     pub offset: u64,
     /// The first byte after it; up to the end without.
@@ -107,7 +107,7 @@ pub(crate) fn map(
     view: &View,
     disks: &[Arc<ChainDisk>],
     path: &Path,
-    span: Span,
+    span: ByteRange,
     json: bool,
     out: &mut dyn Write,
     report: Report<'_>,

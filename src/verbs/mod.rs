@@ -29,7 +29,7 @@ pub(crate) use find::{Filter, SizeTest, find};
 pub(crate) use hash::hash;
 pub(crate) use history::{OpenState, Point, history, points};
 pub(crate) use ls::{Form, ls};
-pub(crate) use map::{Span, map};
+pub(crate) use map::{ByteRange, map};
 pub(crate) use output::{Sink, Stream};
 pub(crate) use path::{Found, Links, Name, locate, locate_in_guest, names};
 pub(crate) use ranges::diff_ranges;

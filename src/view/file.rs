@@ -1,7 +1,7 @@
 //! Reading a disk as a file: bytes up to its end, and where its holes are.
 
 use super::{Error, Result};
-use crate::disk::{Disk, Span};
+use crate::disk::{Allocation, Disk};
 
 /// The most spans that one search for data or a hole looks at, so that every request ends.
 const SPANS: usize = 1 << 20;
@@ -34,8 +34,8 @@ pub(super) fn seek(disk: &dyn Disk, offset: u64, data: bool) -> Result<u64> {
     let mut at = offset;
     for _ in 0..SPANS {
         // What cannot be told is no zeros: reading it gives the error, and reading what comes before it does not.
-        let Ok(span) = disk.span(at) else { return Ok(if data { at } else { size }) };
-        if matches!(span, Span::Data(_)) == data {
+        let Ok(span) = disk.allocation(at) else { return Ok(if data { at } else { size }) };
+        if matches!(span, Allocation::Data(_)) == data {
             return Ok(at);
         }
         at = at.saturating_add(span.len().max(1));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     /// A disk whose spans are a byte each.
-    struct Crumbs(fn(u64) -> Span);
+    struct Crumbs(fn(u64) -> Allocation);
 
     impl Disk for Crumbs {
         fn size(&self) -> u64 {
@@ -93,14 +93,14 @@ mod tests {
         fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> DiskResult<()> {
             Err(DiskError::ReadOnly)
         }
-        fn span(&self, _offset: u64) -> DiskResult<Span> {
+        fn allocation(&self, _offset: u64) -> DiskResult<Allocation> {
             Ok((self.0)(1))
         }
     }
 
     #[test]
     fn long_searches_end_on_the_safe_side() {
-        assert_eq!(seek(&Crumbs(Span::Data), 7, false).unwrap(), 1 << 40);
-        assert_eq!(seek(&Crumbs(Span::Zero), 7, true).unwrap(), 7 + SPANS as u64);
+        assert_eq!(seek(&Crumbs(Allocation::Data), 7, false).unwrap(), 1 << 40);
+        assert_eq!(seek(&Crumbs(Allocation::Zero), 7, true).unwrap(), 7 + SPANS as u64);
     }
 }

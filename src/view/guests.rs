@@ -4,7 +4,7 @@
 use super::attributes::{Attributes, Kind, Times, moment};
 use super::location::{Location, LocationRun};
 use super::{DirEntry, Error, Result, Statfs};
-use crate::disk::{Derivation, Disk, Origin, Part};
+use crate::disk::{Derivation, Disk, FileRange, Origin};
 use crate::guestfs::{self, DecodedFrom, Entry, Facts, FileExtent, Node, NodeKind};
 use crate::open::Guest;
 use std::ffi::OsStr;
@@ -184,10 +184,10 @@ impl Guests {
     }
 
     /// Where a file's bytes lie, when all of them lie in files of the host; `None` for what is not a guest's, too.
-    pub(super) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+    pub(super) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         let (guest, _, node) = self.find(inode)?;
         let attributes = guest.fs.attributes(node).ok()?;
-        guestfs::read::parts(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
+        guestfs::read::file_ranges(&*guest.fs, &*guest.volume, node, &attributes, offset, len)
     }
 
     /// As [`Disk::origin`], of a file's bytes, which the range lies within.

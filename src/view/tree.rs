@@ -3,7 +3,7 @@
 use super::attributes::{Attributes, Kind, Times};
 use super::guests::{Guests, Owners};
 use super::{Error, Location, LocationRun, Result, Source, file};
-use crate::disk::{Disk, Origin, Part, Slice};
+use crate::disk::{Disk, FileRange, Origin, Slice};
 use crate::guestfs::Facts;
 use nix::fcntl::OFlag;
 use std::ffi::{OsStr, OsString};
@@ -333,12 +333,12 @@ impl View {
     /// Where the bytes of a file from `offset` on lie, up to its end, when all of them lie as they are in files of the
     /// host: for passing them on without a copy. `None` says nothing but that [`read`](Self::read) is to be used.
     #[must_use]
-    pub(crate) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<Part>> {
+    pub(crate) fn extents(&self, inode: u64, offset: u64, len: u64) -> Option<Vec<FileRange>> {
         if self.is_guests(inode) {
             return self.guests.extents(inode, offset, len);
         }
         let disk = self.disk(inode).ok()?;
-        disk.parts(offset, len.min(disk.size().checked_sub(offset)?))
+        disk.file_ranges(offset, len.min(disk.size().checked_sub(offset)?))
     }
 
     /// Where the bytes of a file from `offset` on come from, and for how many bytes, at most `len`: equal origins have

@@ -1,6 +1,6 @@
 //! A disk in memory for tests: zeros, except where bytes were put.
 
-use crate::disk::{self, Disk, Span, slice::check_range};
+use crate::disk::{self, Allocation, Disk, slice::check_range};
 use std::collections::BTreeMap;
 
 /// Bytes of the pages that hold what is not zero.
@@ -64,7 +64,7 @@ impl Disk for TestDisk {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> disk::Result<Span> {
-        Ok(Span::Data(self.size - offset))
+    fn allocation(&self, offset: u64) -> disk::Result<Allocation> {
+        Ok(Allocation::Data(self.size - offset))
     }
 }

@@ -3,7 +3,7 @@
 pub(crate) mod recorder;
 
 use super::qemu::{check, flat};
-use crate::disk::{ChainDisk, Disk, Span};
+use crate::disk::{Allocation, ChainDisk, Disk};
 use crate::image::{self, Format, Image, OpenOptions};
 use crate::support::sha256;
 use nix::unistd::{Whence, lseek};
@@ -42,8 +42,8 @@ pub(crate) fn assert_same_file(disk: &dyn Disk, raw: &Path, what: &str) {
         // What is a hole in the file and known zeros on the disk needs no reading.
         let data = lseek(&file, i64::try_from(at).unwrap(), Whence::SeekData);
         let data = data.map_or(disk.size(), |data| u64::try_from(data).unwrap());
-        at = match disk.span(at).unwrap() {
-            Span::Zero(len) if data > at => data.min(at + len),
+        at = match disk.allocation(at).unwrap() {
+            Allocation::Zero(len) if data > at => data.min(at + len),
             span => {
                 let len = usize::try_from(span.len().min(1 << 20)).unwrap();
                 disk.read_at(at, &mut ours[..len]).unwrap();

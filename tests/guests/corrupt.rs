@@ -1,6 +1,6 @@
 //! Corrupt file systems: flips bits of the metadata that a reader reads, and checks that it stays within bounds.
 
-use crate::disk::{Disk, Result, Span};
+use crate::disk::{Allocation, Disk, Result};
 use crate::guestfs::{self, FileExtent, GuestFs, NodeKind};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -60,8 +60,8 @@ impl Disk for Corrupt {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> Result<Span> {
-        self.inner.span(offset)
+    fn allocation(&self, offset: u64) -> Result<Allocation> {
+        self.inner.allocation(offset)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The values of the verbs' options.
 
-use crate::verbs::{SizeTest, Span};
+use crate::verbs::{ByteRange, SizeTest};
 use crate::view::Kind;
 use globset::{GlobBuilder, GlobMatcher};
 use std::cmp::Ordering;
@@ -23,22 +23,26 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A range of bytes: `OFFSET+LENGTH` or `OFFSET-END`; none for what does not look like one, such as a path.
-fn range(word: &Path) -> Option<Result<Span, String>> {
+fn range(word: &Path) -> Option<Result<ByteRange, String>> {
     let text = word.to_str().filter(|text| text.starts_with(|c: char| c.is_ascii_digit()))?;
     let at = text.find(['+', '-'])?;
     let parse = || {
         let (offset, rest) = (bytes(&text[..at])?, bytes(&text[at + 1..])?);
         let end = if text[at..].starts_with('+') { offset.checked_add(rest).ok_or("it is too large")? } else { rest };
-        if end < offset { Err("its end is before its start".to_owned()) } else { Ok(Span { offset, end: Some(end) }) }
+        if end < offset {
+            Err("its end is before its start".to_owned())
+        } else {
+            Ok(ByteRange { offset, end: Some(end) })
+        }
     };
     Some(parse())
 }
 
 /// The words of `map` that [`check_path_and_range`] accepts: what to map, the whole disk without, and which bytes.
-pub(super) fn path_and_range(words: &[PathBuf]) -> (PathBuf, Span) {
+pub(super) fn path_and_range(words: &[PathBuf]) -> (PathBuf, ByteRange) {
     let path = words.iter().find(|word| range(word).is_none()).cloned().unwrap_or_else(|| "vhdd".into());
     let span = words.iter().find_map(|word| range(word)?.ok());
-    (path, span.unwrap_or(Span { offset: 0, end: None }))
+    (path, span.unwrap_or(ByteRange { offset: 0, end: None }))
 }
 
 /// Whether words are at most a path and a range.
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn ranges_are_told_from_paths() {
         let parse = |text: &str| path_and_range(&text.split(' ').map(PathBuf::from).collect::<Vec<_>>());
-        let span = |offset, end| Span { offset, end };
+        let span = |offset, end| ByteRange { offset, end };
         assert_eq!(parse("vol0 1M+64K"), ("vol0".into(), span(1 << 20, Some((1 << 20) + (64 << 10)))));
         assert_eq!(parse("512-1024"), ("vhdd".into(), span(512, Some(1024))));
         assert_eq!(parse("fs0/0-1"), ("fs0/0-1".into(), span(0, None)));

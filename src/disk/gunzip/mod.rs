@@ -10,7 +10,7 @@ mod cursor;
 mod header;
 
 use super::slice::check_range;
-use super::{Disk, Result, Span};
+use super::{Allocation, Disk, Result};
 use cursor::{Cursor, Source};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -177,13 +177,13 @@ impl Disk for Gunzip {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> Result<Span> {
+    fn allocation(&self, offset: u64) -> Result<Allocation> {
         check_range(offset, 1, self.size)?;
         let first = offset / BLOCK_U64;
         let is_zero = self.is_zero(first);
         let end = (first + 1..first + SPANS).find(|index| self.is_zero(*index) != is_zero).unwrap_or(first + SPANS);
         let len = (end * BLOCK_U64).min(self.size) - offset;
-        Ok(if is_zero { Span::Zero(len) } else { Span::Data(len) })
+        Ok(if is_zero { Allocation::Zero(len) } else { Allocation::Data(len) })
     }
 }
 
@@ -244,15 +244,15 @@ mod tests {
         let disk = open(gzip(&content), 9).unwrap();
         let block = |count: u64| count * BLOCK_U64;
         for (at, span) in [
-            (0, Span::Zero(block(3))),
-            (block(3) - 1, Span::Zero(1)),
-            (block(3), Span::Data(block(2))),
-            (block(4) + 5, Span::Data(block(1) - 5)),
-            (block(5), Span::Zero(block(70))),
+            (0, Allocation::Zero(block(3))),
+            (block(3) - 1, Allocation::Zero(1)),
+            (block(3), Allocation::Data(block(2))),
+            (block(4) + 5, Allocation::Data(block(1) - 5)),
+            (block(5), Allocation::Zero(block(70))),
             // No whole block.
-            (block(75), Span::Data(1000)),
+            (block(75), Allocation::Data(1000)),
         ] {
-            assert_eq!(disk.span(at).unwrap(), span, "{at}");
+            assert_eq!(disk.allocation(at).unwrap(), span, "{at}");
         }
         let mut all = vec![1; content.len()];
         disk.read_at(0, &mut all).unwrap();

@@ -1,7 +1,7 @@
 //! Bundles: directories with `DiskDescriptor.xml` and the files that it names.
 
 use super::descriptor::{Descriptor, ImageFile, Kind, ROOT};
-use super::part::{Layer, Part};
+use super::part::{Layer, ParallelsStorage};
 use super::{Parallels, open_mapped, plain_info};
 use crate::image::Sample;
 use crate::image::{Error, ImageInfo, Note, OpenOptions, Result, Variant};
@@ -137,7 +137,7 @@ fn cluster(layer: &Layer) -> u64 {
 }
 
 /// The unit of allocation: all parts must have the same clusters, and begin with a whole one.
-fn unit(path: &Path, parts: &[Part]) -> Result<u64> {
+fn unit(path: &Path, parts: &[ParallelsStorage]) -> Result<u64> {
     let unit = parts.iter().map(|part| cluster(&part.top)).max().unwrap_or_default().max(512);
     for part in parts {
         let size = cluster(&part.top);
@@ -160,7 +160,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Opens the files of one part, newest first.
-    fn part(&mut self, start: u64, end: u64, images: &[&ImageFile]) -> Result<Part> {
+    fn part(&mut self, start: u64, end: u64, images: &[&ImageFile]) -> Result<ParallelsStorage> {
         let mut layers = Vec::new();
         let mut writer = None;
         for (depth, image) in images.iter().enumerate() {
@@ -173,7 +173,7 @@ impl Opening<'_> {
             let cause = ParseError::corrupt(0, "Snapshots in the descriptor", "a current state", "the nil GUID");
             cause.in_file(self.path)
         })?;
-        Ok(Part { start, end, top, below: layers.collect(), writer })
+        Ok(ParallelsStorage { start, end, top, below: layers.collect(), writer })
     }
 
     fn layer(&mut self, image: &ImageFile, len: u64, top: bool) -> Result<(Layer, Option<super::Writer>)> {

@@ -22,7 +22,7 @@ use crate::storage::File;
 use crate::storage::InFile;
 use header::Header;
 use map::Map;
-use part::{Layer, Part};
+use part::{Layer, ParallelsStorage};
 use std::path::Path;
 use writer::Writer;
 
@@ -79,7 +79,7 @@ pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Resul
     };
     let unit = options.writable.then(|| info.block_size.max(512));
     info.path.clone_from(&sample.path);
-    let part = Part { start: 0, end: info.size, top, below: Vec::new(), writer };
+    let part = ParallelsStorage { start: 0, end: info.size, top, below: Vec::new(), writer };
     Ok(Box::new(Parallels { info, files: vec![file.clone()], parts: vec![part], unit }))
 }
 
@@ -154,13 +154,13 @@ struct Parallels {
     info: ImageInfo,
     files: Vec<File>,
     /// In the order of the disk, without gaps.
-    parts: Vec<Part>,
+    parts: Vec<ParallelsStorage>,
     /// Bytes that are allocated together, when open for writing.
     unit: Option<u64>,
 }
 
 impl Parallels {
-    fn part(&self, offset: u64) -> Result<&Part> {
+    fn part(&self, offset: u64) -> Result<&ParallelsStorage> {
         let after = self.parts.partition_point(|part| part.end <= offset);
         self.parts.get(after).ok_or_else(|| {
             let expected = format_args!("an offset below {}", self.info.size);

@@ -14,7 +14,7 @@ pub(super) enum Layer {
 }
 
 /// A part of a disk. A single image is one part with one layer.
-pub(super) struct Part {
+pub(super) struct ParallelsStorage {
     /// The part's first byte on the disk.
     pub(super) start: u64,
     /// The first byte after it.
@@ -37,7 +37,7 @@ impl Layer {
     }
 }
 
-impl Part {
+impl ParallelsStorage {
     /// What the top alone says of a range within the part; `offset` is relative to the part.
     pub(super) fn top_extent(&self, offset: u64, len: u64) -> Result<Run> {
         self.top.extent(offset, len)

@@ -2,7 +2,7 @@
 
 use super::Parallels;
 use super::map::Map;
-use super::part::{Layer, Part};
+use super::part::{Layer, ParallelsStorage};
 use super::writer::{FULL, Writer};
 use crate::image::alloc::{self, Grant};
 use crate::image::{Allocated, Extent, ImageMut, Result, Run};
@@ -13,7 +13,7 @@ fn clusters(map: &Map, offset: u64, len: u64) -> std::ops::Range<u64> {
     offset / map.header.cluster..offset.saturating_add(len).div_ceil(map.header.cluster)
 }
 
-impl Part {
+impl ParallelsStorage {
     /// The map and the space of the top; none for a plain one.
     fn mapped(&self) -> Option<(&Map, &Writer)> {
         match (&self.top, &self.writer) {
@@ -73,7 +73,12 @@ impl Part {
 
 impl Parallels {
     /// Calls `each` with the parts that a range touches: the part, the offset in it, how many bytes.
-    fn for_parts(&self, offset: u64, len: u64, each: &mut dyn FnMut(&Part, u64, u64) -> Result<()>) -> Result<()> {
+    fn for_parts(
+        &self,
+        offset: u64,
+        len: u64,
+        each: &mut dyn FnMut(&ParallelsStorage, u64, u64) -> Result<()>,
+    ) -> Result<()> {
         let end = offset.saturating_add(len);
         for part in self.parts.iter().filter(|part| part.start < end && part.end > offset) {
             let from = part.start.max(offset);
@@ -83,7 +88,7 @@ impl Parallels {
     }
 
     fn for_writers(&self, each: &mut dyn FnMut(&Map, &Writer) -> Result<()>) -> Result<()> {
-        self.parts.iter().filter_map(Part::mapped).try_for_each(|(map, writer)| each(map, writer))
+        self.parts.iter().filter_map(ParallelsStorage::mapped).try_for_each(|(map, writer)| each(map, writer))
     }
 
     fn sync_plain(&self) -> Result<()> {
@@ -133,7 +138,7 @@ impl ImageMut for Parallels {
     }
 
     fn cancel(&self, _offset: u64, runs: &[Run]) {
-        for (map, writer) in self.parts.iter().filter_map(Part::mapped) {
+        for (map, writer) in self.parts.iter().filter_map(ParallelsStorage::mapped) {
             let own = alloc::positions(runs).filter(|(file, _)| *file == map.file);
             own.for_each(|(_, positions)| writer.space().cancel(positions));
         }
@@ -163,6 +168,6 @@ impl ImageMut for Parallels {
     }
 
     fn pending(&self) -> usize {
-        self.parts.iter().filter_map(Part::mapped).map(|(map, writer)| writer.pending(map)).sum()
+        self.parts.iter().filter_map(ParallelsStorage::mapped).map(|(map, writer)| writer.pending(map)).sum()
     }
 }

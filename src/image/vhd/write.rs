@@ -9,7 +9,7 @@ use super::header::SECTOR;
 use super::{End, Vhd};
 use crate::image::alloc::{self, Reservations, Space, State, Taken};
 use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
-use crate::ondisk::blocks::{Part, parts};
+use crate::ondisk::blocks::{BlockRange, block_ranges};
 use crate::storage;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -56,8 +56,8 @@ impl Writer {
 }
 
 impl Vhd {
-    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
-        parts(offset, len, self.map.header.block_size.into())
+    fn block_ranges(&self, offset: u64, len: u64) -> impl Iterator<Item = BlockRange> + use<> {
+        block_ranges(offset, len, self.map.header.block_size.into())
     }
 
     fn write_footer(&self, at: u64) -> Result<()> {
@@ -109,7 +109,7 @@ impl Vhd {
     }
 
     /// Makes the table and the bitmap, in memory, say that a part is stored in the block at `sector`.
-    fn point_to(&self, growing: &mut Growing, part: &Part, sector: u32) -> Result<()> {
+    fn point_to(&self, growing: &mut Growing, part: &BlockRange, sector: u32) -> Result<()> {
         self.map.set_bits(sector, part.within.clone())?;
         if growing.blocks.position(part.block).is_some() {
             self.map.set_entry(part.block, sector)?;
@@ -138,7 +138,7 @@ impl ImageMut for Vhd {
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut growing = self.state()?.growing();
         let mut runs = Vec::new();
-        for part in self.parts(offset, len) {
+        for part in self.block_ranges(offset, len) {
             let sector = self.position(&mut growing, part.block)?;
             if !growing.blocks.is_fresh(part.block) {
                 self.clear(sector, &part.within)?;
@@ -152,7 +152,7 @@ impl ImageMut for Vhd {
     fn cancel(&self, offset: u64, runs: &[Run]) {
         let len = runs.iter().map(|run| run.len).sum();
         if let Some(writer) = &self.writer {
-            self.parts(offset, len).for_each(|part| writer.growing().blocks.cancel(part.block));
+            self.block_ranges(offset, len).for_each(|part| writer.growing().blocks.cancel(part.block));
         }
     }
 
@@ -163,7 +163,7 @@ impl ImageMut for Vhd {
                 self.discard(at, run.len)?;
             } else {
                 let mut growing = self.state()?.growing();
-                for part in self.parts(at, run.len) {
+                for part in self.block_ranges(at, run.len) {
                     let sector = self.position(&mut growing, part.block)?;
                     self.point_to(&mut growing, &part, sector)?;
                 }
@@ -176,7 +176,7 @@ impl ImageMut for Vhd {
     /// There is no flag for zeros, so under a parent the zeros are stored (as holes where the file system can).
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut growing = self.state()?.growing();
-        for part in self.parts(offset, len) {
+        for part in self.block_ranges(offset, len) {
             if self.info.parent.is_none() && self.map.entry(part.block)?.is_none() {
                 continue;
             }

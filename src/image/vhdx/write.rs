@@ -11,7 +11,7 @@ use super::header::MIB;
 use super::header_writer::HeaderWriter;
 use crate::image::alloc::{self, Reservations, Space, State};
 use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
-use crate::ondisk::blocks::{Part, parts};
+use crate::ondisk::blocks::{BlockRange, block_ranges};
 use crate::storage;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,8 +49,8 @@ impl Writer {
 }
 
 impl Vhdx {
-    fn parts(&self, offset: u64, len: u64) -> impl Iterator<Item = Part> + use<> {
-        parts(offset, len, self.map.block_size())
+    fn block_ranges(&self, offset: u64, len: u64) -> impl Iterator<Item = BlockRange> + use<> {
+        block_ranges(offset, len, self.map.block_size())
     }
 
     fn clear(&self, at: u64, len: u64) -> Result<()> {
@@ -75,7 +75,7 @@ impl Vhdx {
     }
 
     /// Makes the map, in memory, say that a part is stored where [`reserve`](Self::reserve) put its block.
-    fn point_to(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
+    fn point_to(&self, blocks: &mut Blocks, part: &BlockRange) -> Result<()> {
         let (block, old) = (part.block, self.map.payload(part.block)?);
         match old {
             Payload::Full(_) => return Ok(()),
@@ -107,7 +107,7 @@ impl Vhdx {
     }
 
     /// Makes a part of a differencing disk read as zeros. There is a flag for whole blocks only, so they are stored.
-    fn store_zeros(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
+    fn store_zeros(&self, blocks: &mut Blocks, part: &BlockRange) -> Result<()> {
         match self.map.payload(part.block)? {
             Payload::Zero => Ok(()),
             Payload::Full(position) => self.clear(position + part.within.start, part.len()),
@@ -124,7 +124,7 @@ impl Vhdx {
     }
 
     /// Makes a whole block of a fixed or dynamic disk read as zeros.
-    fn discard_block(&self, blocks: &mut Blocks, part: &Part) -> Result<()> {
+    fn discard_block(&self, blocks: &mut Blocks, part: &BlockRange) -> Result<()> {
         match self.map.payload(part.block)? {
             Payload::Full(position) if self.map.metadata.leave_allocated => self.clear(position, part.len()),
             Payload::Full(position) => {
@@ -159,7 +159,7 @@ impl ImageMut for Vhdx {
     fn allocate(&self, offset: u64, len: u64) -> Result<Allocated> {
         let mut blocks = self.state()?.blocks();
         let mut runs = Vec::new();
-        for part in self.parts(offset, len) {
+        for part in self.block_ranges(offset, len) {
             let (position, stale) = match self.map.payload(part.block)? {
                 Payload::Full(position) => (position, false),
                 Payload::Partial(position) => (position, !blocks.reserved.is_fresh(part.block)),
@@ -179,7 +179,7 @@ impl ImageMut for Vhdx {
 
     fn cancel(&self, offset: u64, runs: &[Run]) {
         let Some(writer) = &self.writer else { return };
-        for part in self.parts(offset, runs.iter().map(|run| run.len).sum()) {
+        for part in self.block_ranges(offset, runs.iter().map(|run| run.len).sum()) {
             let mut blocks = writer.blocks();
             let cleared = match blocks.reserved.position(part.block) {
                 Some(position) => self.clear(position + part.within.start, part.len()).is_ok(),
@@ -198,7 +198,7 @@ impl ImageMut for Vhdx {
                 self.discard(at, run.len)?;
             } else {
                 let mut blocks = self.state()?.blocks();
-                for part in self.parts(at, run.len) {
+                for part in self.block_ranges(at, run.len) {
                     self.point_to(&mut blocks, &part)?;
                 }
             }
@@ -209,7 +209,7 @@ impl ImageMut for Vhdx {
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         let mut blocks = self.state()?.blocks();
-        for part in self.parts(offset, len) {
+        for part in self.block_ranges(offset, len) {
             if self.map.differencing() {
                 self.store_zeros(&mut blocks, &part)?;
             } else {

@@ -31,7 +31,7 @@ use crate::storage::Allowed;
 use crate::storage::File;
 use opened::{Opened, Opener};
 use outline::Outline;
-use part::{Part, Parts, Store};
+use part::{Store, VmdkExtent, VmdkExtents};
 use std::ffi::OsStr;
 use std::path::Path;
 use write::Writer;
@@ -106,7 +106,7 @@ struct Vmdk {
     info: ImageInfo,
     files: Vec<File>,
     /// In the order of the disk, without gaps; at least one.
-    parts: Vec<Part>,
+    parts: Vec<VmdkExtent>,
     writer: Option<Writer>,
 }
 
@@ -115,14 +115,14 @@ impl Vmdk {
         let mut opened = Opened::new(Outline::read(file)?, options.writable, opener)?;
         let mut info = opened.info()?;
         let heads = std::mem::take(&mut opened.heads);
-        let Parts { list: parts, notes } = Parts::load(&opened, heads, options)?;
+        let VmdkExtents { list: parts, notes } = VmdkExtents::load(&opened, heads, options)?;
         info.notes.extend(notes);
         let writer = if options.writable { Writer::new(&opened, &parts)? } else { None };
         Ok(Self { info, files: opened.files, parts, writer })
     }
 
     /// The part that has the byte at an offset, which lies within the disk.
-    fn part(&self, offset: u64) -> &Part {
+    fn part(&self, offset: u64) -> &VmdkExtent {
         let after = self.parts.partition_point(|part| part.start <= offset);
         &self.parts[after.saturating_sub(1)]
     }

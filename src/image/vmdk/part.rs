@@ -49,7 +49,7 @@ pub(super) struct Sparse {
 }
 
 /// A part of the disk.
-pub(super) struct Part {
+pub(super) struct VmdkExtent {
     /// Where it begins on the disk, in bytes.
     pub(super) start: u64,
     /// Bytes of it; at least 512.
@@ -61,8 +61,8 @@ pub(super) struct Part {
 }
 
 /// All parts, and what a user should know of them.
-pub(super) struct Parts {
-    pub(super) list: Vec<Part>,
+pub(super) struct VmdkExtents {
+    pub(super) list: Vec<VmdkExtent>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -74,7 +74,7 @@ struct Loader<'a> {
     notes: Vec<Note>,
 }
 
-impl Parts {
+impl VmdkExtents {
     /// Reads the maps of all extents.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Parts {
         for (line, head) in opened.descriptor.extents.iter().zip(heads) {
             let len = line.sectors * SECTOR;
             let store = loader.store(line, head, len)?;
-            list.push(Part { start, len, line: line.clone(), store, path: path.to_path_buf() });
+            list.push(VmdkExtent { start, len, line: line.clone(), store, path: path.to_path_buf() });
             start += len;
         }
         Ok(Self { list, notes: loader.notes })
@@ -187,7 +187,7 @@ impl Loader<'_> {
     }
 }
 
-impl Part {
+impl VmdkExtent {
     /// Where it ends on the disk, in bytes.
     pub(super) fn end(&self) -> u64 {
         self.start + self.len

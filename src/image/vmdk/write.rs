@@ -4,7 +4,7 @@
 use super::Vmdk;
 use super::descriptor::{Access, Descriptor, ExtentKind};
 use super::opened::Opened;
-use super::part::{Part, Sparse, Store};
+use super::part::{Sparse, Store, VmdkExtent};
 use super::space::SparseWriter;
 use crate::image::alloc::{self, Grant, State};
 use crate::image::{Allocated, Error, Extent, Image, ImageMut, Result, Run};
@@ -35,10 +35,10 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Refused`] for a disk that could be written but for how it is put together.
-    pub(super) fn new(opened: &Opened, parts: &[Part]) -> Result<Option<Self>> {
-        let meant = |part: &&Part| part.line.access == Access::ReadWrite && part.line.kind != ExtentKind::Zero;
+    pub(super) fn new(opened: &Opened, parts: &[VmdkExtent]) -> Result<Option<Self>> {
+        let meant = |part: &&VmdkExtent| part.line.access == Access::ReadWrite && part.line.kind != ExtentKind::Zero;
         let mut all = parts.iter().filter(meant).peekable();
-        if all.peek().is_none() || !all.all(Part::writable) {
+        if all.peek().is_none() || !all.all(VmdkExtent::writable) {
             return Ok(None);
         }
         let path = opened.files[0].path();
@@ -64,7 +64,7 @@ impl Writer {
 }
 
 /// Bytes that are allocated together: whole grains of every extent.
-fn unit(parts: &[Part], path: &Path) -> Result<u64> {
+fn unit(parts: &[VmdkExtent], path: &Path) -> Result<u64> {
     let refused = |reason: String| Err(Error::Refused { path: path.to_path_buf(), reason });
     let mut unit = FLAT_UNIT;
     for part in parts.iter().filter(|part| part.writable()) {
@@ -83,7 +83,7 @@ fn unit(parts: &[Part], path: &Path) -> Result<u64> {
     }
     for pair in parts.windows(2) {
         let at = pair[1].start;
-        if !at.is_multiple_of(unit) && !pair.iter().all(Part::writable) {
+        if !at.is_multiple_of(unit) && !pair.iter().all(VmdkExtent::writable) {
             return refused(format!(
                 "only one of two extents that meet within a grain, at byte {at} of the disk, can be written; mount it \
                  without --rw"
@@ -94,7 +94,7 @@ fn unit(parts: &[Part], path: &Path) -> Result<u64> {
 }
 
 /// A part and the bytes of it, from its start, that a range of the disk covers.
-type Chunk<'a> = (&'a Part, Range<u64>);
+type Chunk<'a> = (&'a VmdkExtent, Range<u64>);
 
 impl Vmdk {
     fn state(&self) -> Result<&Writer> {
@@ -103,7 +103,7 @@ impl Vmdk {
 
     /// The sparse extents that can be written.
     fn sparse_writers(&self) -> impl Iterator<Item = (&Sparse, &SparseWriter)> {
-        self.parts.iter().filter_map(Part::sparse_writer)
+        self.parts.iter().filter_map(VmdkExtent::sparse_writer)
     }
 
     /// The parts that a range of the disk covers.
@@ -116,7 +116,7 @@ impl Vmdk {
             .map(move |part| (part, offset.saturating_sub(part.start)..end.min(part.end()) - part.start))
     }
 
-    fn check_writable(part: &Part) -> Result<()> {
+    fn check_writable(part: &VmdkExtent) -> Result<()> {
         if part.writable() {
             return Ok(());
         }
@@ -128,7 +128,7 @@ impl Vmdk {
     }
 
     /// Makes bytes of a part read as zeros, whole grains of it.
-    fn make_zero(&self, part: &Part, range: Range<u64>) -> Result<()> {
+    fn make_zero(&self, part: &VmdkExtent, range: Range<u64>) -> Result<()> {
         let writer = self.state()?;
         if let Some((Sparse { file, grains, .. }, space)) = part.sparse_writer() {
             writer.will_write(*file);
@@ -147,7 +147,7 @@ impl Vmdk {
     }
 
     /// Appends the runs of new space for bytes of a part, whole grains of it; false when there is none before a flush.
-    fn allocate_part(&self, part: &Part, range: Range<u64>, runs: &mut Vec<Run>) -> Result<bool> {
+    fn allocate_part(&self, part: &VmdkExtent, range: Range<u64>, runs: &mut Vec<Run>) -> Result<bool> {
         Self::check_writable(part)?;
         let writer = self.state()?;
         let len = range.end - range.start;

@@ -157,8 +157,8 @@ impl Disk for Resummed {
         Ok(())
     }
 
-    fn span(&self, offset: u64) -> crate::disk::Result<crate::disk::Span> {
-        self.0.span(offset)
+    fn allocation(&self, offset: u64) -> crate::disk::Result<crate::disk::Allocation> {
+        self.0.allocation(offset)
     }
 }
 
