@@ -56,8 +56,8 @@ pub(crate) fn read(
     Ok(len)
 }
 
-/// Where a file's bytes lie, as [`Disk::file_ranges`] returns it: for at most `len` bytes from `offset` on, up to the end of
-/// the file. `None` when some of them do not lie in files as they are, and when it is no file.
+/// Where a file's bytes lie, as [`Disk::file_ranges`] returns it: for at most `len` bytes from `offset` on, up to the
+/// end of the file. `None` when some of them do not lie in files as they are, and when it is no file.
 #[must_use]
 pub(crate) fn file_ranges(
     fs: &dyn GuestFs,

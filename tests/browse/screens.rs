@@ -6,7 +6,8 @@ use crate::support::{PATIENCE, needs};
 use crate::terminal::{Terminal, has_tmux};
 use std::path::Path;
 
-/// Waits until the screen is that of a golden file, in which the directory of the registry has a name of the same length.
+/// Waits until the screen is that of a golden file, in which the directory of the registry has a name of the same
+/// length.
 fn golden(name: &str, fixture: &Fixture, terminal: &Terminal, is_colored: bool) {
     let root = fixture.root().to_str().unwrap();
     let placeholder = format!("{:@<width$}", "/@ROOT", width = root.len());

@@ -4,7 +4,7 @@
 
 use super::HfsPlus;
 use super::btree::Record;
-use super::header::{Extent, Fork, extents};
+use super::header::{Fork, HfsExtent, extents};
 use super::source::find;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -68,7 +68,7 @@ impl HfsPlus {
     pub(super) fn attribute(&self, file: u32, wanted: &str) -> Result<Option<Vec<u8>>> {
         let mut value = None;
         let mut fork = None;
-        let mut more: Vec<Extent> = Vec::new();
+        let mut more: Vec<HfsExtent> = Vec::new();
         self.each_attribute(file, &mut |name, record| {
             if name != wanted {
                 // All records of an attribute are adjacent.
@@ -110,8 +110,8 @@ impl HfsPlus {
         }
     }
 
-    fn attribute_fork(&self, name: &str, fork: &Fork, more: &[Extent], at: u64) -> Result<Vec<u8>> {
-        let all: Vec<Extent> = fork.extents.iter().chain(more).copied().collect();
+    fn attribute_fork(&self, name: &str, fork: &Fork, more: &[HfsExtent], at: u64) -> Result<Vec<u8>> {
+        let all: Vec<HfsExtent> = fork.extents.iter().chain(more).copied().collect();
         let mut bytes = vec![0; usize::try_from(fork.size).unwrap_or(0)];
         let size = u64::from(self.header.block_size);
         let mut done = 0;

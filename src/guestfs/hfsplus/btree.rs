@@ -3,7 +3,7 @@
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#BTrees>).
 
 use super::HfsPlus;
-use super::header::{Extent, Fork};
+use super::header::{Fork, HfsExtent};
 use super::source::{Owned, find};
 use crate::guestfs::Result;
 use crate::ondisk::ParseError;
@@ -54,7 +54,7 @@ impl Kind {
 pub(super) struct Tree {
     kind: Kind,
     /// Its extents on the volume.
-    extents: Vec<Extent>,
+    extents: Vec<HfsExtent>,
     node_size: usize,
     depth: u16,
     root: u32,
@@ -157,12 +157,12 @@ impl HfsPlus {
             let expected = format!("at most {}", self.header.blocks);
             return Err(ParseError::corrupt(self.source.bounds.start, what, expected, fork.blocks).into());
         }
-        let mut extents: Vec<Extent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
+        let mut extents: Vec<HfsExtent> = fork.extents.into_iter().take_while(|extent| extent.count > 0).collect();
         let mut have: u64 = extents.iter().map(|extent| u64::from(extent.count)).sum();
         while have < u64::from(fork.blocks) && kind != Kind::Extents {
             let (extent, within) = self.overflow(Owned { fork, resource: false, file: kind as u32 }, have)?;
             let within = u32::try_from(within).unwrap_or(extent.count);
-            let rest = Extent { start: extent.start.saturating_add(within), count: extent.count - within };
+            let rest = HfsExtent { start: extent.start.saturating_add(within), count: extent.count - within };
             extents.push(rest);
             have += u64::from(rest.count);
         }

@@ -2,7 +2,7 @@
 //! (<https://developer.apple.com/library/archive/technotes/tn/tn1150.html#ExtentsOverflowFile>).
 
 use super::HfsPlus;
-use super::header::{Extent, extents};
+use super::header::{HfsExtent, extents};
 use super::source::{Owned, find};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -19,7 +19,7 @@ fn key(raw: &[u8]) -> Result<(u32, u8, u32), ParseError> {
 
 impl HfsPlus {
     /// Finds the extent that holds a block of a fork after its first eight extents, and the block's index in it.
-    pub(super) fn overflow(&self, owned: Owned<'_>, block: u64) -> Result<(Extent, u64)> {
+    pub(super) fn overflow(&self, owned: Owned<'_>, block: u64) -> Result<(HfsExtent, u64)> {
         let fork = if owned.resource { RESOURCE } else { 0 };
         let missing = |at: u64| {
             let what = format!("extents of a fork of file {}", owned.file);

@@ -22,7 +22,7 @@ const JOURNALED: u32 = 1 << 13;
 
 /// A run of allocation blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Extent {
+pub(super) struct HfsExtent {
     pub(super) start: u32,
     pub(super) count: u32,
 }
@@ -33,7 +33,7 @@ pub(super) struct Fork {
     /// Size in bytes.
     pub(super) size: u64,
     pub(super) blocks: u32,
-    pub(super) extents: [Extent; 8],
+    pub(super) extents: [HfsExtent; 8],
 }
 
 impl Fork {
@@ -43,10 +43,10 @@ impl Fork {
 }
 
 /// Parses eight extents.
-pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[Extent; 8], ParseError> {
-    let mut all = [Extent::default(); 8];
+pub(super) fn extents(f: &Fields<'_>, at: usize) -> Result<[HfsExtent; 8], ParseError> {
+    let mut all = [HfsExtent::default(); 8];
     for (extent, at) in all.iter_mut().zip((at..).step_by(8)) {
-        *extent = Extent { start: f.u32_be(at)?, count: f.u32_be(at + 4)? };
+        *extent = HfsExtent { start: f.u32_be(at)?, count: f.u32_be(at + 4)? };
     }
     Ok(all)
 }
@@ -60,7 +60,7 @@ pub(super) struct Bounds {
 
 /// A validated volume header.
 #[derive(Debug, Clone)]
-pub(super) struct Header {
+pub(super) struct VolumeHeader {
     /// Whether names may be case-sensitive: see the catalog's `keyCompareType`.
     pub(super) is_hfsx: bool,
     pub(super) unmounted: bool,
@@ -153,7 +153,7 @@ pub(super) fn bounds(volume: &dyn Disk) -> Result<Bounds> {
     Ok(Bounds { start, size: left })
 }
 
-impl Header {
+impl VolumeHeader {
     /// Parses the [`SIZE`] bytes at [`AT`] of the file system.
     pub(super) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Self> {
         let f = Fields::new("volume header", bytes, bounds.start + AT);

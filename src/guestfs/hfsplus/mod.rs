@@ -25,7 +25,7 @@ use crate::ondisk::ParseError;
 use btree::Tree;
 use catalog::{Hidden, Item};
 use compressed::Compressed;
-use header::Header;
+use header::VolumeHeader;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use source::{Owned, Source};
@@ -81,7 +81,7 @@ where
 /// An opened file system.
 pub(crate) struct HfsPlus {
     source: Source,
-    header: Header,
+    header: VolumeHeader,
     catalog: Tree,
     extents: Option<Tree>,
     attributes: Option<Tree>,
@@ -283,10 +283,10 @@ impl HfsPlus {
     }
 }
 
-fn read_header(source: &Source) -> Result<Header> {
+fn read_header(source: &Source) -> Result<VolumeHeader> {
     let mut bytes = [0; header::SIZE];
     source.read(header::AT, &mut bytes)?;
-    Header::parse(&bytes, source.bounds)
+    VolumeHeader::parse(&bytes, source.bounds)
 }
 
 /// The Finder's information without the fields that macOS hides: the time when a file was added to its directory, a

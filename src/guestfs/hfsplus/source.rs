@@ -1,7 +1,7 @@
 //! The bytes of the volume with its journal applied, and forks, which are runs of its blocks.
 
 use super::HfsPlus;
-use super::header::{Bounds, Extent, Fork};
+use super::header::{Bounds, Fork, HfsExtent};
 use crate::disk::Disk;
 use crate::guestfs::Result;
 use crate::guestfs::overlay::Overlay;
@@ -54,7 +54,7 @@ pub(super) struct Owned<'a> {
 }
 
 /// Finds the extent of a list that holds a block, and the block's index in it. The list begins with block `first`.
-pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent, u64)> {
+pub(super) fn find(extents: &[HfsExtent], first: u64, block: u64) -> Option<(HfsExtent, u64)> {
     let mut base = first;
     for extent in extents {
         let end = base + u64::from(extent.count);
@@ -68,7 +68,7 @@ pub(super) fn find(extents: &[Extent], first: u64, block: u64) -> Option<(Extent
 
 impl HfsPlus {
     /// The rest of an extent, from byte `skip` of its block `within` on.
-    pub(super) fn chunk(&self, extent: Extent, within: u64, skip: u64) -> Result<Chunk> {
+    pub(super) fn chunk(&self, extent: HfsExtent, within: u64, skip: u64) -> Result<Chunk> {
         let end = u64::from(extent.start) + u64::from(extent.count);
         if end > u64::from(self.header.blocks) {
             let expected = format!("blocks below {}", self.header.blocks);

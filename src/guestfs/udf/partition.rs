@@ -2,7 +2,7 @@
 
 use super::entry::{FileEntry, file_type};
 use super::tag::{self, Expected, TAG, id};
-use super::volume::{Map, Partition};
+use super::volume::{Partition, PartitionMap};
 use super::{Address, Opened, Udf};
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
@@ -41,7 +41,7 @@ impl Udf {
             self.partitions.push(Blocks::Physical { start: partition.start.into(), len: partition.len.into() });
         }
         for (index, partition) in partitions.iter().enumerate() {
-            if let Map::Sparable { packet, tables } = &partition.map {
+            if let PartitionMap::Sparable { packet, tables } = &partition.map {
                 let (start, len) = (u64::from(partition.start), u64::from(partition.len));
                 let packet = u64::from(*packet);
                 if !packet.is_power_of_two() {
@@ -54,16 +54,17 @@ impl Udf {
         for (index, partition) in partitions.iter().enumerate() {
             let base = || {
                 let same = |other: &Partition| {
-                    other.number == partition.number && matches!(other.map, Map::Physical | Map::Sparable { .. })
+                    other.number == partition.number
+                        && matches!(other.map, PartitionMap::Physical | PartitionMap::Sparable { .. })
                 };
                 let base = partitions.iter().position(same).and_then(|base| u16::try_from(base).ok());
                 let what = format!("partition with number {} below another", partition.number);
                 base.ok_or_else(|| Error::from(ParseError::corrupt(0, what, "one with blocks of its own", "none")))
             };
             match partition.map {
-                Map::Physical | Map::Sparable { .. } => {}
-                Map::Virtual => self.partitions[index] = self.virtual_partition(base()?)?,
-                Map::Metadata { file, mirror } => {
+                PartitionMap::Physical | PartitionMap::Sparable { .. } => {}
+                PartitionMap::Virtual => self.partitions[index] = self.virtual_partition(base()?)?,
+                PartitionMap::Metadata { file, mirror } => {
                     self.partitions[index] = self.metadata_partition(base()?, file, mirror)?;
                 }
             }

@@ -23,7 +23,7 @@ const REVISION: u16 = 0x0260;
 
 /// A partition's map in the logical volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Map {
+pub(super) enum PartitionMap {
     /// Blocks are stored in order.
     Physical,
     /// Blocks are mapped by a table that is written last (write-once disks).
@@ -37,7 +37,7 @@ pub(super) enum Map {
 /// A partition of the logical volume.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
-    pub(super) map: Map,
+    pub(super) map: PartitionMap,
     /// Its partition number.
     pub(super) number: u16,
     /// Its first block on the volume.
@@ -229,7 +229,7 @@ impl Volume {
         let Some((bytes, at)) = newest else { return Ok(()) };
         let f = Fields::new("integrity descriptor", &bytes, at);
         // Write-once disks are never closed this way.
-        let closes = self.partitions.iter().all(|partition| partition.map != Map::Virtual);
+        let closes = self.partitions.iter().all(|partition| partition.map != PartitionMap::Virtual);
         if closes && f.u32_le(28).is_ok_and(|kind| kind == 0) {
             self.notes.push("It was not cleanly unmounted: the newest changes may be missing".to_owned());
         }
@@ -347,18 +347,18 @@ fn partition(raw: &[u8], at: u64) -> Result<Partition> {
     let kind = f.u8(0)?;
     if kind == 1 {
         let number = f.u16_le(4)?;
-        return Ok(Partition { map: Map::Physical, number, start: 0, len: 0 });
+        return Ok(Partition { map: PartitionMap::Physical, number, start: 0, len: 0 });
     }
-    let parse = || -> Result<(Option<Map>, u16, String), ParseError> {
+    let parse = || -> Result<(Option<PartitionMap>, u16, String), ParseError> {
         let name = f.text(5, 23)?;
         let map = match name.as_str() {
-            "*UDF Virtual Partition" => Some(Map::Virtual),
+            "*UDF Virtual Partition" => Some(PartitionMap::Virtual),
             "*UDF Sparable Partition" => {
                 let count = usize::from(f.u8(42)?).min(4);
                 let tables = (0..count).map(|table| f.u32_le(48 + table * 4)).collect::<Result<_, _>>()?;
-                Some(Map::Sparable { packet: f.u16_le(40)?, tables })
+                Some(PartitionMap::Sparable { packet: f.u16_le(40)?, tables })
             }
-            "*UDF Metadata Partition" => Some(Map::Metadata { file: f.u32_le(40)?, mirror: f.u32_le(44)? }),
+            "*UDF Metadata Partition" => Some(PartitionMap::Metadata { file: f.u32_le(40)?, mirror: f.u32_le(44)? }),
             _ => None,
         };
         Ok((map, f.u16_le(38)?, name))

@@ -25,7 +25,7 @@ const SECTOR: u64 = 512;
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct ParallelsHeader {
     /// The map counts in clusters, not in sectors: the magic is [`MAGIC_EXT`].
     pub(super) extended: bool,
     /// `tracks` in bytes: a cluster. VirtualBox makes 63 sectors, so not always a power of two.
@@ -57,7 +57,7 @@ pub(super) fn probe_corrupt(sample: &Sample) -> bool {
     })
 }
 
-impl Header {
+impl ParallelsHeader {
     /// Parses the first [`SIZE`] bytes of a file.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The block allocation table (BAT): reading entries and checking them against the file.
 
-use super::header::Header;
+use super::header::ParallelsHeader;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -15,11 +15,11 @@ const BATCH: usize = 1024;
 /// Bytes of the table read at once when all of it is checked.
 const CHECK_CHUNK: usize = 1 << 20;
 
-/// The table of one file. An entry is the position of a cluster in steps of [`Header::entry_unit`]; 0 is a cluster that
-/// was never written.
+/// The table of one file. An entry is the position of a cluster in steps of [`ParallelsHeader::entry_unit`]; 0 is a
+/// cluster that was never written.
 #[derive(Debug)]
-pub(super) struct Map {
-    pub(super) header: Header,
+pub(super) struct ParallelsMap {
+    pub(super) header: ParallelsHeader,
     pub(super) cache: MetaCache,
     /// The file's length in bytes; grows as clusters are allocated.
     pub(super) file_len: AtomicU64,
@@ -27,8 +27,8 @@ pub(super) struct Map {
     pub(super) file: usize,
 }
 
-impl Map {
-    pub(super) fn new(file: File, file_index: usize, header: Header) -> Result<Self> {
+impl ParallelsMap {
+    pub(super) fn new(file: File, file_index: usize, header: ParallelsHeader) -> Result<Self> {
         let file_len = storage::length(&*file)?;
         if file_len < header.map_end() {
             return Err(ParseError::corrupt(

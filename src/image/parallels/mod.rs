@@ -20,8 +20,8 @@ use crate::storage;
 use crate::storage::Allowed;
 use crate::storage::File;
 use crate::storage::InFile;
-use header::Header;
-use map::Map;
+use header::ParallelsHeader;
+use map::ParallelsMap;
 use part::{Layer, ParallelsStorage};
 use std::path::Path;
 use writer::Writer;
@@ -53,7 +53,7 @@ pub(crate) fn identify(file: &File, sample: &Sample, allowed: &Allowed) -> Resul
         return flat_info(sample);
     }
     bundle::refuse_chunk(&sample.path)?;
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = ParallelsHeader::parse(&sample.head).in_file(&sample.path)?;
     Ok(single_info(&sample.path, &header, sample.len))
 }
 
@@ -89,14 +89,14 @@ fn open_mapped(
     file_index: usize,
     options: &OpenOptions,
     notes: &mut Vec<Note>,
-) -> Result<(Map, Option<Writer>)> {
+) -> Result<(ParallelsMap, Option<Writer>)> {
     let head = storage::read_up_to(&**file, 0, header::SIZE)?;
-    let header = Header::parse(&head).in_file(file.path())?;
+    let header = ParallelsHeader::parse(&head).in_file(file.path())?;
     check_extension(file, &header, options.writable)?;
     if header.is_in_use() {
         notes.push("The image was not closed by the program that last wrote to it".into());
     }
-    let map = Map::new(file.clone(), file_index, header)?;
+    let map = ParallelsMap::new(file.clone(), file_index, header)?;
     match map.check() {
         Ok(positions) => {
             let writer = options.writable.then(|| Writer::new(&map, &positions));
@@ -109,7 +109,7 @@ fn open_mapped(
     }
 }
 
-fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
+fn check_extension(file: &File, header: &ParallelsHeader, writable: bool) -> Result<()> {
     let Some(at) = header.extension else { return Ok(()) };
     let bytes = storage::read_up_to(&**file, at, extension::LOOKED_AT)?;
     extension::check(&bytes, at).in_file(file.path())?;
@@ -121,7 +121,7 @@ fn check_extension(file: &File, header: &Header, writable: bool) -> Result<()> {
     Ok(())
 }
 
-fn single_info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
+fn single_info(path: &Path, header: &ParallelsHeader, stored_size: u64) -> ImageInfo {
     let kind = if header.extended { "with a 64-bit size" } else { "of the old kind" };
     ImageInfo {
         details: format!("version 2 {kind}, {} clusters of {} bytes", header.entries, header.cluster),
@@ -135,7 +135,7 @@ fn flat_info(sample: &Sample) -> Result<ImageInfo> {
     foreign::refuse_content(sample)?;
     if header::probe_corrupt(sample) {
         // The error is the signature's.
-        Header::parse(&sample.head).in_file(&sample.path)?;
+        ParallelsHeader::parse(&sample.head).in_file(&sample.path)?;
     }
     if sample.len == 0 || !sample.len.is_multiple_of(512) {
         let expected = "a signature, or whole sectors of 512 bytes as a flat image has";

@@ -1,6 +1,6 @@
 //! A part of a disk: the files that hold it, from the newest snapshot to the base.
 
-use super::map::Map;
+use super::map::ParallelsMap;
 use super::writer::Writer;
 use crate::image::{Extent, Result, Run};
 
@@ -10,7 +10,7 @@ pub(super) enum Layer {
     /// The bytes as they are, in the file with this index.
     Plain(usize),
     /// With a header and a map.
-    Mapped(Map),
+    Mapped(ParallelsMap),
 }
 
 /// A part of a disk. A single image is one part with one layer.

@@ -1,7 +1,7 @@
 //! Allocating, discarding and flushing.
 
 use super::Parallels;
-use super::map::Map;
+use super::map::ParallelsMap;
 use super::part::{Layer, ParallelsStorage};
 use super::writer::{FULL, Writer};
 use crate::image::alloc::{self, Grant};
@@ -9,13 +9,13 @@ use crate::image::{Allocated, Extent, ImageMut, Result, Run};
 use crate::storage;
 
 /// The clusters of a range of whole units; offsets are relative to the part.
-fn clusters(map: &Map, offset: u64, len: u64) -> std::ops::Range<u64> {
+fn clusters(map: &ParallelsMap, offset: u64, len: u64) -> std::ops::Range<u64> {
     offset / map.header.cluster..offset.saturating_add(len).div_ceil(map.header.cluster)
 }
 
 impl ParallelsStorage {
     /// The map and the space of the top; none for a plain one.
-    fn mapped(&self) -> Option<(&Map, &Writer)> {
+    fn mapped(&self) -> Option<(&ParallelsMap, &Writer)> {
         match (&self.top, &self.writer) {
             (Layer::Mapped(map), Some(writer)) => Some((map, writer)),
             _ => None,
@@ -24,7 +24,7 @@ impl ParallelsStorage {
 
     /// Makes a cluster of the top read as zeros although its parents have data there: the format has no flag for
     /// that, so zeros are stored.
-    fn hide(&self, map: &Map, writer: &Writer, cluster: u64) -> Result<()> {
+    fn hide(&self, map: &ParallelsMap, writer: &Writer, cluster: u64) -> Result<()> {
         let len = map.header.bytes_of_cluster(cluster);
         let mut at = cluster * map.header.cluster;
         let end = at + len;
@@ -87,7 +87,7 @@ impl Parallels {
         Ok(())
     }
 
-    fn for_writers(&self, each: &mut dyn FnMut(&Map, &Writer) -> Result<()>) -> Result<()> {
+    fn for_writers(&self, each: &mut dyn FnMut(&ParallelsMap, &Writer) -> Result<()>) -> Result<()> {
         self.parts.iter().filter_map(ParallelsStorage::mapped).try_for_each(|(map, writer)| each(map, writer))
     }
 

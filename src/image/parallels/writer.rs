@@ -4,7 +4,7 @@
 //! image is closed.
 
 use super::header::{FLAG_EMPTY, FLAGS_AT, IN_USE, IN_USE_AT};
-use super::map::Map;
+use super::map::ParallelsMap;
 use crate::image::Result;
 use crate::image::alloc::{self, Space, State, UnitSet};
 use crate::storage;
@@ -23,7 +23,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// `positions` are those of all clusters, in order.
-    pub(super) fn new(map: &Map, positions: &[u64]) -> Self {
+    pub(super) fn new(map: &ParallelsMap, positions: &[u64]) -> Self {
         let header = &map.header;
         let size = header.cluster;
         let start = header.data_offset.next_multiple_of(header.entry_unit());
@@ -45,7 +45,7 @@ impl Writer {
         self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn mark_dirty(&self, map: &Map) -> Result<()> {
+    pub(super) fn mark_dirty(&self, map: &ParallelsMap) -> Result<()> {
         self.state.mark_dirty(|| {
             let file = &**map.storage();
             storage::write_all(file, &IN_USE.to_le_bytes(), IN_USE_AT)?;
@@ -55,18 +55,18 @@ impl Writer {
     }
 
     /// The position of a cluster of zeros that the map is to point to.
-    pub(super) fn zeros(&self, map: &Map) -> Result<u64> {
+    pub(super) fn zeros(&self, map: &ParallelsMap) -> Result<u64> {
         self.space().reserve_zeros(1, &**map.storage(), &map.file_len, FULL)
     }
 
     /// Makes the map point to a position.
-    pub(super) fn set_position(&self, map: &Map, cluster: u64, position: u64) -> Result<()> {
+    pub(super) fn set_position(&self, map: &ParallelsMap, cluster: u64, position: u64) -> Result<()> {
         map.set(cluster, map.raw(position).unwrap_or_default())?;
         self.space().commit(&(position..position + map.header.cluster));
         Ok(())
     }
 
-    pub(super) fn flush(&self, map: &Map) -> Result<()> {
+    pub(super) fn flush(&self, map: &ParallelsMap) -> Result<()> {
         self.state.flush(|| {
             alloc::sync_in_order(&**map.storage(), &[&map.cache])?;
             self.space().flushed(&**map.storage());
@@ -76,7 +76,7 @@ impl Writer {
 
     /// Flushes, cuts what is free at the end of the file, and says that the image is not in use. Also for an image that
     /// a crash left like that.
-    pub(super) fn close(&self, map: &Map) -> Result<()> {
+    pub(super) fn close(&self, map: &ParallelsMap) -> Result<()> {
         self.flush(map)?;
         let file = &**map.storage();
         let mut space = self.space();
@@ -91,7 +91,7 @@ impl Writer {
         })
     }
 
-    pub(super) fn pending(&self, map: &Map) -> usize {
+    pub(super) fn pending(&self, map: &ParallelsMap) -> usize {
         map.cache.pending() + self.space().pending()
     }
 }

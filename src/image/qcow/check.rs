@@ -1,8 +1,8 @@
 //! Checks a whole image: every referenced cluster is counted, and a cluster that may be overwritten has exactly one
 //! owner. Before an image is written the first error ends it; a check on the user's behalf reports them all.
 
-use super::entry::{Compressed, Entry, table};
-use super::header::Header;
+use super::entry::{Compressed, QcowEntry, table};
+use super::header::QcowHeader;
 use super::refcount::Refcounts;
 use super::snapshots::Snapshot;
 use crate::image::Result;
@@ -30,7 +30,7 @@ enum Claim {
 /// The state of a check.
 struct Check<'a> {
     file: &'a File,
-    header: &'a Header,
+    header: &'a QcowHeader,
     refs: &'a Refcounts,
     file_len: u64,
     used: UnitSet,
@@ -42,7 +42,7 @@ struct Check<'a> {
 /// Checks the image and returns the clusters that are in use. `snapshot_table` is the length of that table in bytes.
 pub(super) fn check(
     file: &File,
-    header: &Header,
+    header: &QcowHeader,
     refs: &Refcounts,
     snapshots: &[Snapshot],
     snapshot_table: u64,
@@ -148,7 +148,7 @@ impl Check<'_> {
         let entry_size = usize::try_from(self.header.entry_size()).unwrap_or(16);
         for (index, raw) in buffer.chunks_exact(entry_size).enumerate() {
             let entry_at = position + (index * entry_size) as u64;
-            match Entry::decode(raw, self.header, entry_at).in_file(self.file.path()) {
+            match QcowEntry::decode(raw, self.header, entry_at).in_file(self.file.path()) {
                 Ok(entry) => self.data(entry_at, entry, own)?,
                 Err(error) => (self.report)(error, Reading::Error)?,
             }
@@ -156,14 +156,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn data(&mut self, at: u64, entry: Entry, own: bool) -> Result<()> {
+    fn data(&mut self, at: u64, entry: QcowEntry, own: bool) -> Result<()> {
         match entry {
-            Entry::Compressed(descriptor) => {
+            QcowEntry::Compressed(descriptor) => {
                 for cluster in compressed_clusters(descriptor, self.header) {
                     self.claim(at, cluster, Claim::Shared)?;
                 }
             }
-            Entry::Plain(plain) => {
+            QcowEntry::Plain(plain) => {
                 if let Some(host) = plain.host.filter(|_| !self.header.has_data_file()) {
                     let claim = if own && plain.exclusive { Claim::Own } else { Claim::Shared };
                     self.claim(at, host >> self.header.cluster_bits, claim)?;
@@ -175,7 +175,7 @@ impl Check<'_> {
 }
 
 /// The clusters of the file that the data of a compressed cluster lies in.
-pub(super) fn compressed_clusters(descriptor: u64, header: &Header) -> std::ops::Range<u64> {
+pub(super) fn compressed_clusters(descriptor: u64, header: &QcowHeader) -> std::ops::Range<u64> {
     let compressed = Compressed::decode(descriptor, header.cluster_bits);
     let size = header.cluster_size();
     compressed.offset / size..(compressed.offset + compressed.len).div_ceil(size)

@@ -1,6 +1,6 @@
 //! Entries of level 1 and level 2 tables.
 
-use super::header::{Header, MAX_OFFSET};
+use super::header::{MAX_OFFSET, QcowHeader};
 use crate::image::Extent;
 use crate::ondisk::ParseError;
 
@@ -36,7 +36,7 @@ impl Compressed {
 
 /// What a level 2 entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum QcowEntry {
     /// The descriptor without flags, for [`Compressed::decode`].
     Compressed(u64),
     Plain(Plain),
@@ -55,7 +55,7 @@ pub(super) struct Plain {
     zero: u32,
 }
 
-impl Entry {
+impl QcowEntry {
     pub(super) const ABSENT: Self = Self::Plain(Plain { host: None, exclusive: false, allocated: 0, zero: 0 });
     pub(super) const ALL_ZERO: Self = Self::Plain(Plain { host: None, exclusive: false, allocated: 0, zero: u32::MAX });
 
@@ -65,7 +65,7 @@ impl Entry {
     }
 
     /// Parses the entry whose bytes, 8 or 16, are at `at` in the file.
-    pub(super) fn decode(bytes: &[u8], header: &Header, at: u64) -> Result<Self, ParseError> {
+    pub(super) fn decode(bytes: &[u8], header: &QcowHeader, at: u64) -> Result<Self, ParseError> {
         let (words, _) = bytes.as_chunks::<8>();
         let raw = words.first().map_or(0, |raw| u64::from_be_bytes(*raw));
         let bitmap = words.get(1).map_or(0, |raw| u64::from_be_bytes(*raw));
@@ -105,7 +105,7 @@ impl Entry {
     }
 
     /// The bytes of a plain entry for the file: 16, of which 8 are used where there are no subclusters.
-    pub(super) fn encode(self, header: &Header) -> [u8; 16] {
+    pub(super) fn encode(self, header: &QcowHeader) -> [u8; 16] {
         let (raw, bitmap) = match self {
             Self::Compressed(descriptor) => (descriptor | COMPRESSED, 0),
             Self::Plain(plain) => {
@@ -134,7 +134,7 @@ fn halves(bitmap: u64) -> (u32, u32) {
 impl Plain {
     /// What holds the bytes from `skip` bytes after the cluster's start on, and up to which byte of the cluster that
     /// is the answer at least. The file of the data has the index `file`.
-    pub(super) fn extent(&self, header: &Header, skip: u64, file: usize) -> (Extent, u64) {
+    pub(super) fn extent(&self, header: &QcowHeader, skip: u64, file: usize) -> (Extent, u64) {
         let size = if header.extended() { header.cluster_size() / SUBCLUSTERS } else { header.cluster_size() };
         let bit = 1 << (skip / size % SUBCLUSTERS);
         let extent = match self.host {
@@ -147,7 +147,7 @@ impl Plain {
 }
 
 /// A level 1 entry: where a level 2 table is, and whether it is used here only. None where there is no table.
-pub(super) fn table(raw: u64, header: &Header, at: u64) -> Result<Option<(u64, bool)>, ParseError> {
+pub(super) fn table(raw: u64, header: &QcowHeader, at: u64) -> Result<Option<(u64, bool)>, ParseError> {
     let offset = raw & OFFSET;
     if raw & !(OFFSET | COPIED) != 0 || !offset.is_multiple_of(header.cluster_size()) {
         let expected = format_args!("a multiple of {} with flag 63 or without", header.cluster_size());

@@ -53,7 +53,7 @@ pub(crate) enum Compression {
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct QcowHeader {
     /// `version`: 2 or 3.
     pub version: u32,
     /// The backing file's name at `backing_file_offset`, as written.
@@ -86,7 +86,7 @@ pub(crate) struct Header {
     pub extensions: Extensions,
 }
 
-impl Header {
+impl QcowHeader {
     /// Parses the first bytes of a file: 64 KiB of them, or all when it has fewer.
     ///
     /// # Errors

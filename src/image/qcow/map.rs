@@ -1,7 +1,7 @@
 //! The two-level map from the disk to the file.
 
-use super::entry::{Compressed, Entry, table};
-use super::header::Header;
+use super::entry::{Compressed, QcowEntry, table};
+use super::header::QcowHeader;
 use crate::image::{Error, Extent, Joined, Result, Run};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -20,8 +20,8 @@ const TABLES: u64 = 1024;
 
 /// The map of the current state or of a snapshot.
 #[derive(Debug)]
-pub(super) struct Map {
-    pub(super) header: Header,
+pub(super) struct QcowMap {
+    pub(super) header: QcowHeader,
     pub(super) l1: MetaCache,
     pub(super) l2: MetaCache,
     l1_offset: u64,
@@ -32,8 +32,8 @@ pub(super) struct Map {
     data_len: AtomicU64,
 }
 
-impl Map {
-    pub(super) fn new(file: &File, data_file: Option<&File>, header: Header, l1_offset: u64) -> Result<Self> {
+impl QcowMap {
+    pub(super) fn new(file: &File, data_file: Option<&File>, header: QcowHeader, l1_offset: u64) -> Result<Self> {
         let page = PAGE.min(1 << header.cluster_bits);
         let data = data_file.unwrap_or(file);
         Ok(Self {
@@ -76,15 +76,15 @@ impl Map {
     }
 
     /// The entry at `at` in the file.
-    pub(super) fn entry(&self, at: u64) -> Result<Entry> {
+    pub(super) fn entry(&self, at: u64) -> Result<QcowEntry> {
         let mut raw = [0; 16];
         let len = usize::try_from(self.header.entry_size()).unwrap_or(16);
         self.l2.read(at, &mut raw[..len], "QCOW2 level 2 entry")?;
-        Entry::decode(&raw[..len], &self.header, at).map_err(|cause| self.cause(cause))
+        QcowEntry::decode(&raw[..len], &self.header, at).map_err(|cause| self.cause(cause))
     }
 
     /// Changes the entry at `at` in memory.
-    pub(super) fn set_entry(&self, at: u64, entry: Entry) -> Result<()> {
+    pub(super) fn set_entry(&self, at: u64, entry: QcowEntry) -> Result<()> {
         let raw = entry.encode(&self.header);
         let len = usize::try_from(self.header.entry_size()).unwrap_or(16);
         self.l2.write(at, &raw[..len])
@@ -126,7 +126,7 @@ impl Map {
         let mut at = start;
         for (index, raw) in raw.chunks_exact(entry_size).enumerate() {
             let entry_at = first_at + (index * entry_size) as u64;
-            let entry = Entry::decode(raw, &self.header, entry_at).map_err(|cause| self.cause(cause))?;
+            let entry = QcowEntry::decode(raw, &self.header, entry_at).map_err(|cause| self.cause(cause))?;
             let cluster = at - at % cluster_size;
             let cluster_end = cluster.saturating_add(cluster_size).min(end);
             while at < cluster_end {
@@ -143,11 +143,11 @@ impl Map {
     }
 
     /// What holds the bytes from `skip` bytes after a cluster's start on, and where in the cluster that ends.
-    fn within(&self, entry: Entry, skip: u64, hidden: bool, in_place: bool) -> (Extent, u64) {
+    fn within(&self, entry: QcowEntry, skip: u64, hidden: bool, in_place: bool) -> (Extent, u64) {
         let size = self.header.cluster_size();
         match entry {
-            Entry::Compressed(cluster) => (Extent::Encoded { cluster, skip, size }, size),
-            Entry::Plain(plain) => {
+            QcowEntry::Compressed(cluster) => (Extent::Encoded { cluster, skip, size }, size),
+            QcowEntry::Plain(plain) => {
                 let (extent, to) = plain.extent(&self.header, skip, self.data_file);
                 let stored = matches!(extent, Extent::Stored { .. });
                 let shared = in_place && !plain.exclusive && self.data_file == 0;

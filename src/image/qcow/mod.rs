@@ -29,8 +29,8 @@ use crate::storage::InFile;
 use crate::storage::local;
 use crate::storage::{Allowed, gate};
 use entry::Compressed;
-use header::{Header, MAGIC, incompatible};
-use map::Map;
+use header::{MAGIC, QcowHeader, incompatible};
+use map::QcowMap;
 use refcount::Refcounts;
 use snapshots::Snapshot;
 use space::Space;
@@ -45,8 +45,8 @@ pub(crate) fn probe(sample: &Sample) -> bool {
 
 /// A header of any version.
 enum Parsed {
-    V1(v1::Header),
-    V2(Box<Header>),
+    V1(v1::QcowHeader),
+    V2(Box<QcowHeader>),
 }
 
 fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
@@ -57,8 +57,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
         return Err(ParseError::corrupt(0, "QCOW magic", "0x514649fb", found));
     }
     match f.u32_be(4)? {
-        1 => v1::Header::parse(bytes).map(Parsed::V1),
-        2 | 3 => Header::parse(bytes).map(|header| Parsed::V2(Box::new(header))),
+        1 => v1::QcowHeader::parse(bytes).map(Parsed::V1),
+        2 | 3 => QcowHeader::parse(bytes).map(|header| Parsed::V2(Box::new(header))),
         other => Err(ParseError::unsupported(4, "QCOW version", "1 to 3", other)),
     }
 }
@@ -84,7 +84,7 @@ fn stored_size(len: u64, data: Option<&File>) -> Result<u64> {
     Ok(len.saturating_add(data.unwrap_or(0)))
 }
 
-fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
+fn info(path: &Path, header: &QcowHeader, stored_size: u64) -> Result<ImageInfo> {
     let format = header.extensions.backing_format.clone();
     let parent = header.backing_file.as_deref().map(|name| parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
@@ -150,12 +150,12 @@ struct Qcow {
     info: ImageInfo,
     /// The main file, and the data file where there is one.
     files: Vec<File>,
-    map: Map,
+    map: QcowMap,
     writer: Option<Writer>,
 }
 
 impl Qcow {
-    fn open(file: &File, header: Header, options: &OpenOptions) -> Result<Self> {
+    fn open(file: &File, header: QcowHeader, options: &OpenOptions) -> Result<Self> {
         let mut files = vec![file.clone()];
         if header.has_data_file() {
             files.push(open_data_file(file.path(), &header, options.writable, &options.allowed)?);
@@ -180,7 +180,7 @@ impl Qcow {
             l1_offset = snapshot.l1_table_offset;
         }
         let writer = if options.writable { Some(writer(file, &header, &snapshots, table_len)?) } else { None };
-        let map = Map::new(file, files.get(1), header, l1_offset)?;
+        let map = QcowMap::new(file, files.get(1), header, l1_offset)?;
         Ok(Self { info, files, map, writer })
     }
 }
@@ -222,7 +222,7 @@ pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-fn open_data_file(path: &Path, header: &Header, writable: bool, allowed: &Allowed) -> Result<File> {
+fn open_data_file(path: &Path, header: &QcowHeader, writable: bool, allowed: &Allowed) -> Result<File> {
     let name = header.extensions.data_file.as_deref().ok_or_else(|| {
         ParseError::corrupt(72, "QCOW2 external data file", "a header extension with its name", "none").in_file(path)
     })?;
@@ -230,7 +230,7 @@ fn open_data_file(path: &Path, header: &Header, writable: bool, allowed: &Allowe
 }
 
 /// Checks the image for writing.
-fn writer(file: &File, header: &Header, snapshots: &[Snapshot], table_len: u64) -> Result<Writer> {
+fn writer(file: &File, header: &QcowHeader, snapshots: &[Snapshot], table_len: u64) -> Result<Writer> {
     let refused = |reason: &str| Error::Refused { path: file.path().to_path_buf(), reason: reason.to_owned() };
     if header.incompatible & incompatible::DIRTY != 0 {
         return Err(refused(

@@ -1,6 +1,6 @@
 //! Refcounts: how many references each cluster of the file has.
 
-use super::header::{Header, MAX_OFFSET, MAX_REFCOUNT_TABLE};
+use super::header::{MAX_OFFSET, MAX_REFCOUNT_TABLE, QcowHeader};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::storage;
@@ -28,7 +28,7 @@ pub(super) struct Refcounts {
 }
 
 impl Refcounts {
-    pub(super) fn read(file: &File, header: &Header) -> Result<Self> {
+    pub(super) fn read(file: &File, header: &QcowHeader) -> Result<Self> {
         let bytes = u64::from(header.refcount_table_clusters) << header.cluster_bits;
         let mut raw = vec![0; usize::try_from(bytes.min(MAX_REFCOUNT_TABLE)).unwrap_or(0)];
         storage::read_exact(&**file, &mut raw, header.refcount_table_offset, "QCOW2 refcount table")?;

@@ -1,6 +1,6 @@
 //! The table of internal snapshots.
 
-use super::header::{Header, check_l1_size};
+use super::header::{QcowHeader, check_l1_size};
 use crate::image::{Error, Result};
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -31,7 +31,7 @@ pub(crate) struct Snapshot {
 }
 
 /// The snapshots of an image, and how many bytes their table has.
-pub(super) fn read(file: &File, header: &Header) -> Result<(Vec<Snapshot>, u64)> {
+pub(super) fn read(file: &File, header: &QcowHeader) -> Result<(Vec<Snapshot>, u64)> {
     let mut snapshots = Vec::new();
     let mut at = header.snapshots_offset;
     for number in 1..=header.nb_snapshots {
@@ -49,7 +49,7 @@ pub(super) fn read(file: &File, header: &Header) -> Result<(Vec<Snapshot>, u64)>
 }
 
 /// The entry at `at` and its length with padding, in bytes.
-fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
+fn read_one(file: &File, header: &QcowHeader, at: u64) -> Result<(Snapshot, u64)> {
     let cause = |cause: ParseError| cause.in_file(file.path());
     let mut fixed = [0; FIXED];
     storage::read_exact(&**file, &mut fixed, at, "QCOW2 snapshot table entry")?;
@@ -70,7 +70,7 @@ fn read_one(file: &File, header: &Header, at: u64) -> Result<(Snapshot, u64)> {
 }
 
 /// `f` has the fixed part, `rest` the extra data, the id and the name.
-fn parse(header: &Header, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot, ParseError> {
+fn parse(header: &QcowHeader, f: &Fields<'_>, rest: &Fields<'_>) -> Result<Snapshot, ParseError> {
     let extra_len = f.u32_be(36)? as usize;
     let (id_len, name_len) = (usize::from(f.u16_be(12)?), usize::from(f.u16_be(14)?));
     let l1_table_offset = f.u64_be(0)?;

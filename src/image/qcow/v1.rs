@@ -23,7 +23,7 @@ const DIALECT: Dialect = Dialect { name: "QCOW", big_endian: true, zero: None, c
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct QcowHeader {
     /// The backing file's name at `backing_file_offset`, as written.
     backing_file: Option<String>,
     /// `size` in bytes, rounded down to whole sectors of 512 bytes as QEMU does.
@@ -36,7 +36,7 @@ pub(super) struct Header {
     l1_table_offset: u64,
 }
 
-impl Header {
+impl QcowHeader {
     /// Parses the first bytes of a file: [`MAX_HEADER`] of them, or all when it has fewer.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ParseError> {
         let f = Fields::new("QCOW header", bytes.get(..MAX_HEADER).unwrap_or(bytes), 0);
@@ -121,7 +121,7 @@ fn backing_name(f: &Fields<'_>) -> Result<Option<String>, ParseError> {
 }
 
 /// Opens an image with this header.
-pub(super) fn open(file: &File, header: Header, options: &OpenOptions) -> Result<Box<dyn Image>> {
+pub(super) fn open(file: &File, header: QcowHeader, options: &OpenOptions) -> Result<Box<dyn Image>> {
     options.refuse_snapshot(file.path())?;
     let info = header.info(file.path(), storage::length(&**file)?)?;
     let image = TwoLevel::open(file.clone(), info, header.shape(), Some(decode), options.writable)?;

@@ -6,7 +6,7 @@
 
 use super::Qcow;
 use super::check::compressed_clusters;
-use super::entry::{Entry, own_table};
+use super::entry::{QcowEntry, own_table};
 use super::header::AUTOCLEAR_RAW;
 use super::space::{Space, clear};
 use crate::image::alloc::{self, State};
@@ -118,11 +118,11 @@ impl Qcow {
     }
 
     /// Replaces the entry for the cluster at `offset`; the old one gives its space back.
-    fn replace(&self, space: &mut Space, offset: u64, entry: Entry) -> Result<()> {
+    fn replace(&self, space: &mut Space, offset: u64, entry: QcowEntry) -> Result<()> {
         let table = self.own_table(space, offset)?;
         let at = self.map.entry_at(table, offset);
         let old = self.map.entry(at)?;
-        if let Entry::Plain(plain) = entry
+        if let QcowEntry::Plain(plain) = entry
             && let Some(host) = plain.host
             && !self.has_data_file()
         {
@@ -130,10 +130,10 @@ impl Qcow {
         }
         self.map.set_entry(at, entry)?;
         match old {
-            Entry::Compressed(descriptor) => {
+            QcowEntry::Compressed(descriptor) => {
                 compressed_clusters(descriptor, &self.map.header).for_each(|cluster| space.free_after_flush(cluster));
             }
-            Entry::Plain(plain) => {
+            QcowEntry::Plain(plain) => {
                 if let Some(host) = plain.host.filter(|_| !self.has_data_file()) {
                     space.free_after_flush(host >> self.map.header.cluster_bits);
                 }
@@ -156,22 +156,24 @@ impl Qcow {
             }
         }
         if self.map.header.version >= 3 {
-            return self.replace(space, offset, Entry::ALL_ZERO);
+            return self.replace(space, offset, QcowEntry::ALL_ZERO);
         }
         if self.info.parent.is_none() {
-            return self.replace(space, offset, Entry::ABSENT);
+            return self.replace(space, offset, QcowEntry::ABSENT);
         }
         // Version 2 has no flag for zeros that hide a parent: they are stored.
-        self.take(space, 1)?.into_iter().try_for_each(|position| self.replace(space, offset, Entry::stored(position)))
+        self.take(space, 1)?
+            .into_iter()
+            .try_for_each(|position| self.replace(space, offset, QcowEntry::stored(position)))
     }
 
     /// Whether the cluster at `offset` reads as zeros already, without a cluster in the file.
     fn is_bare_zero(&self, offset: u64) -> Result<bool> {
         let entry = match self.map.table(offset)? {
             Some((table, _)) => self.map.entry(self.map.entry_at(table, offset))?,
-            None => Entry::ABSENT,
+            None => QcowEntry::ABSENT,
         };
-        Ok(entry == Entry::ALL_ZERO || entry == Entry::ABSENT && self.info.parent.is_none())
+        Ok(entry == QcowEntry::ALL_ZERO || entry == QcowEntry::ABSENT && self.info.parent.is_none())
     }
 }
 
@@ -220,7 +222,7 @@ impl ImageMut for Qcow {
             for at in alloc::units(start, run.len, self.map.header.cluster_size()) {
                 match run.extent {
                     Extent::Stored { offset: host, .. } => {
-                        self.replace(&mut space, at, Entry::stored(host + (at - start)))?;
+                        self.replace(&mut space, at, QcowEntry::stored(host + (at - start)))?;
                     }
                     _ => self.make_zero(&mut space, at)?,
                 }

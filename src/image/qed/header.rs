@@ -26,7 +26,7 @@ pub(crate) const BACKING_RAW: u64 = 1 << 2;
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct QedHeader {
     /// `cluster_size` in bytes: a power of two from 4 KiB to 64 MiB.
     pub cluster_size: u32,
     /// `table_size` in clusters: 1, 2, 4, 8 or 16.
@@ -43,7 +43,7 @@ pub(crate) struct Header {
     pub backing_file: Option<String>,
 }
 
-impl Header {
+impl QedHeader {
     /// Parses the first bytes of a file: [`MAX_HEADER`] of them, or all when it has fewer.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::{Format, Image, ImageInfo, OpenOptions, Result, Sample, Variant, qcow
 use crate::storage;
 use crate::storage::InFile;
 use crate::storage::{Allowed, File};
-use header::{BACKING_RAW, FEATURES_AT, Header, MAGIC, NEED_CHECK};
+use header::{BACKING_RAW, FEATURES_AT, MAGIC, NEED_CHECK, QedHeader};
 use std::path::Path;
 
 const DIALECT: Dialect = Dialect { name: "QED", big_endian: false, zero: Some(1), compressed: 0, aligned: true };
@@ -26,11 +26,11 @@ pub(crate) fn probe(sample: &Sample) -> bool {
 /// # Errors
 /// [`Error::Corrupt`](super::Error::Corrupt), [`Error::Unsupported`](super::Error::Unsupported).
 pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = QedHeader::parse(&sample.head).in_file(&sample.path)?;
     info(&sample.path, &header, sample.len)
 }
 
-fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
+fn info(path: &Path, header: &QedHeader, stored_size: u64) -> Result<ImageInfo> {
     let format = (header.features & BACKING_RAW != 0).then(|| "raw".to_owned());
     let parent = header.backing_file.as_deref().map(|name| qcow::parent(path, name, format)).transpose()?;
     let mut notes = Vec::new();
@@ -54,14 +54,14 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> Result<ImageInfo> {
 /// What keeps the check from going on.
 pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let sample = Sample::read(&**file)?;
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = QedHeader::parse(&sample.head).in_file(&sample.path)?;
     two_level::check(file, shape(&header), &mut |error, reading| {
         findings.add(Finding::of_error(&error, &sample.path, reading));
         Ok(())
     })
 }
 
-fn shape(header: &Header) -> Shape {
+fn shape(header: &QedHeader) -> Shape {
     let entries = header.table_entries();
     Shape {
         dialect: DIALECT,
@@ -78,7 +78,7 @@ fn shape(header: &Header) -> Shape {
 /// [`Error::Io`](super::Error::Io), [`Error::Corrupt`](super::Error::Corrupt),
 /// [`Error::Unsupported`](super::Error::Unsupported).
 pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = QedHeader::parse(&sample.head).in_file(&sample.path)?;
     let info = info(&sample.path, &header, sample.len)?;
     let image = TwoLevel::open(file.clone(), info, shape(&header), None, options.writable)?;
     let features = header.features & !NEED_CHECK;

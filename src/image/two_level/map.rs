@@ -23,7 +23,7 @@ const CHECK_CHUNK: u64 = 1 << 20;
 
 /// What an entry of a level 2 table says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum TwoLevelEntry {
     Absent,
     Zero,
     /// The cluster is at this offset of the file.
@@ -34,7 +34,7 @@ pub(super) enum Entry {
 
 /// The map of an open image.
 #[derive(Debug)]
-pub(super) struct Map {
+pub(super) struct TwoLevelMap {
     pub(super) shape: Shape,
     pub(super) l1: MetaCache,
     pub(super) l2: MetaCache,
@@ -43,7 +43,7 @@ pub(super) struct Map {
     pub(super) file_len: AtomicU64,
 }
 
-impl Map {
+impl TwoLevelMap {
     pub(super) fn new(file: File, shape: Shape) -> Result<Self> {
         let file_len = storage::length(&*file)?;
         let l1_end = shape.l1_offset.saturating_add(shape.l1_entries.saturating_mul(8));
@@ -116,22 +116,22 @@ impl Map {
     }
 
     /// The entry at `at` in the file.
-    pub(super) fn entry(&self, at: u64) -> Result<Entry> {
+    pub(super) fn entry(&self, at: u64) -> Result<TwoLevelEntry> {
         let mut raw = [0; 8];
         self.l2.read(at, &mut raw, "level 2 entry")?;
         self.entry_in(self.number(raw), at)
     }
 
-    fn entry_in(&self, raw: u64, at: u64) -> Result<Entry> {
+    fn entry_in(&self, raw: u64, at: u64) -> Result<TwoLevelEntry> {
         let dialect = &self.shape.dialect;
         if raw == 0 {
-            Ok(Entry::Absent)
+            Ok(TwoLevelEntry::Absent)
         } else if dialect.zero == Some(raw) {
-            Ok(Entry::Zero)
+            Ok(TwoLevelEntry::Zero)
         } else if raw & dialect.compressed != 0 {
-            Ok(Entry::Compressed(raw & !dialect.compressed))
+            Ok(TwoLevelEntry::Compressed(raw & !dialect.compressed))
         } else if self.is_position(raw) {
-            Ok(Entry::Stored(raw))
+            Ok(TwoLevelEntry::Stored(raw))
         } else {
             Err(self.malformed_entry(at, "the offset of a cluster", raw))
         }
@@ -173,13 +173,13 @@ impl Map {
             let skip = at % size;
             let len = (size - skip).min(end - at);
             let extent = match self.entry_in(self.number(*raw), entry_at)? {
-                Entry::Absent => Extent::Absent,
-                Entry::Zero => Extent::Zero,
-                Entry::Stored(position) => {
+                TwoLevelEntry::Absent => Extent::Absent,
+                TwoLevelEntry::Zero => Extent::Zero,
+                TwoLevelEntry::Stored(position) => {
                     self.check_end(entry_at, position + skip + len)?;
                     Extent::Stored { file: 0, offset: position + skip }
                 }
-                Entry::Compressed(cluster) => Extent::Encoded { cluster, skip, size },
+                TwoLevelEntry::Compressed(cluster) => Extent::Encoded { cluster, skip, size },
             };
             if !run.add(Run { extent, len }) {
                 return Ok(false);
@@ -230,8 +230,8 @@ impl Map {
         let Some(table) = self.table_in(raw, at)? else { return Ok(()) };
         self.claim(used, at, table, self.shape.l2_entries * 8, report)?;
         self.each_entry(table, self.shape.l2_entries, &mut |at, raw| match self.entry_in(raw, at) {
-            Ok(Entry::Stored(position)) => self.claim(used, at, position, self.shape.cluster_size, report),
-            Ok(Entry::Absent | Entry::Zero | Entry::Compressed(_)) => Ok(()),
+            Ok(TwoLevelEntry::Stored(position)) => self.claim(used, at, position, self.shape.cluster_size, report),
+            Ok(TwoLevelEntry::Absent | TwoLevelEntry::Zero | TwoLevelEntry::Compressed(_)) => Ok(()),
             Err(error) => report(error, Reading::Error),
         })
     }

@@ -9,7 +9,7 @@ use super::check::Report;
 use super::{Extent, Image, ImageInfo, ImageMut, Joined, Result, Run};
 use crate::storage;
 use crate::storage::File;
-use map::Map;
+use map::TwoLevelMap;
 use write::Writer;
 
 /// How a format writes its map.
@@ -48,7 +48,7 @@ pub(super) type Decode = fn(&File, Shape, u64, &mut [u8]) -> Result<()>;
 pub(super) struct TwoLevel {
     info: ImageInfo,
     files: [File; 1],
-    map: Map,
+    map: TwoLevelMap,
     decode: Option<Decode>,
     writer: Option<Writer>,
 }
@@ -58,7 +58,7 @@ pub(super) struct TwoLevel {
 /// # Errors
 /// What keeps the check from going on.
 pub(super) fn check(file: &File, shape: Shape, report: Report<'_>) -> Result<()> {
-    Map::new(file.clone(), shape)?.check(report).map(drop)
+    TwoLevelMap::new(file.clone(), shape)?.check(report).map(drop)
 }
 
 impl TwoLevel {
@@ -70,7 +70,7 @@ impl TwoLevel {
         decode: Option<Decode>,
         writable: bool,
     ) -> Result<Self> {
-        let map = Map::new(file.clone(), shape)?;
+        let map = TwoLevelMap::new(file.clone(), shape)?;
         let writer = if writable { Some(Writer::new(map.check(&mut |error, _| Err(error))?)) } else { None };
         Ok(Self { info, files: [file], map, decode, writer })
     }

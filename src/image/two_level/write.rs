@@ -1,7 +1,7 @@
 //! Allocating, discarding and flushing: data, then level 2 tables, then the level 1 table, each on the disk before
 //! the next.
 
-use super::map::Entry;
+use super::map::TwoLevelEntry;
 use super::{Extent, ImageMut, Result, Run, TwoLevel, storage};
 use crate::image::alloc::{self, Grant, Space, State};
 use crate::image::{Allocated, Error};
@@ -65,16 +65,16 @@ impl TwoLevel {
         let has_parent = self.info.parent.is_some();
         let old = match self.map.table(offset)? {
             Some(table) => self.map.entry(self.map.entry_at(table, offset))?,
-            None => Entry::Absent,
+            None => TwoLevelEntry::Absent,
         };
         match (old, self.map.shape.dialect.zero) {
             // The cluster stays allocated: where compressed ones are, nothing states whether it would be free.
-            (Entry::Stored(position), _) => {
+            (TwoLevelEntry::Stored(position), _) => {
                 let file = &**self.file();
                 storage::zero(file, position, size.min(storage::length(file)?.saturating_sub(position)))
             }
-            (Entry::Zero, _) => Ok(()),
-            (Entry::Absent, _) if !has_parent => Ok(()),
+            (TwoLevelEntry::Zero, _) => Ok(()),
+            (TwoLevelEntry::Absent, _) if !has_parent => Ok(()),
             (_, Some(zero)) => self.set_entry(space, offset, zero),
             (_, None) if !has_parent => self.set_entry(space, offset, 0),
             (_, None) => {

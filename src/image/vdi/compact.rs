@@ -5,7 +5,7 @@
 //! into the holes and the file is cut after the last one.
 
 use super::Vdi;
-use super::map::Entry;
+use super::map::VdiEntry;
 use crate::image::Result;
 use crate::storage;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ impl Vdi {
         }
         storage::sync(&**file)?;
         for step in &moves {
-            self.map.set(step.block, Entry::Index(step.to))?;
+            self.map.set(step.block, VdiEntry::Index(step.to))?;
         }
         self.map.cache.write_through()?;
         for step in &moves {
@@ -62,7 +62,7 @@ impl Vdi {
             if moves.len() == low.len() {
                 break;
             }
-            if let Entry::Index(from) = self.map.entry(block)?
+            if let VdiEntry::Index(from) = self.map.entry(block)?
                 && u64::from(from) >= end
                 && let Some(to) = holes.next()
             {

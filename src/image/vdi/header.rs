@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 
 /// A header whose fields were checked against each other, but not against the file's length.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct VdiHeader {
     /// `u32Version`: major in the upper half, minor in the lower.
     pub version: u32,
     /// How blocks are allocated.
@@ -124,7 +124,7 @@ const COMMENT_SIZE: usize = 256;
 /// `VDI_IMAGE_FLAGS_ZERO_EXPAND`: unused blocks of a new image were written as zeros. Nothing follows for a reader.
 const FLAG_ZERO_EXPAND: u32 = 1;
 
-impl Header {
+impl VdiHeader {
     /// Parses the first bytes of a file ([`MAX_HEADER`] are enough).
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The block map: reading entries and checking them against the file.
 
-use super::header::{BLOCK_FREE, BLOCK_ZERO, Header};
+use super::header::{BLOCK_FREE, BLOCK_ZERO, VdiHeader};
 use crate::image::alloc::UnitSet;
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
@@ -22,13 +22,13 @@ const CHECK_TOGETHER: u64 = 128 << 10;
 
 /// What a map entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum VdiEntry {
     Free,
     Zero,
     Index(u32),
 }
 
-impl Entry {
+impl VdiEntry {
     pub(super) fn decode(raw: u32) -> Self {
         match raw {
             BLOCK_FREE => Self::Free,
@@ -48,8 +48,8 @@ impl Entry {
 
 /// The map of an open VDI.
 #[derive(Debug)]
-pub(super) struct Map {
-    pub(super) header: Header,
+pub(super) struct VdiMap {
+    pub(super) header: VdiHeader,
     pub(super) cache: MetaCache,
     /// The file's length in bytes; grows as blocks are allocated.
     pub(super) file_len: AtomicU64,
@@ -57,8 +57,8 @@ pub(super) struct Map {
     shared: Option<UnitSet>,
 }
 
-impl Map {
-    pub(super) fn new(file: File, header: Header) -> Result<Self> {
+impl VdiMap {
+    pub(super) fn new(file: File, header: VdiHeader) -> Result<Self> {
         let file_len = storage::length(&*file)?;
         let map_end = header.entry_at(u64::from(header.blocks));
         if file_len < map_end {
@@ -78,14 +78,14 @@ impl Map {
     }
 
     /// The entry of one block.
-    pub(super) fn entry(&self, block: u64) -> Result<Entry> {
+    pub(super) fn entry(&self, block: u64) -> Result<VdiEntry> {
         let mut raw = [0; 4];
         self.cache.read(self.header.entry_at(block), &mut raw, "VDI block map entry")?;
-        Ok(Entry::decode(u32::from_le_bytes(raw)))
+        Ok(VdiEntry::decode(u32::from_le_bytes(raw)))
     }
 
     /// Changes the entry of one block in memory.
-    pub(super) fn set(&self, block: u64, entry: Entry) -> Result<()> {
+    pub(super) fn set(&self, block: u64, entry: VdiEntry) -> Result<()> {
         self.cache.write(self.header.entry_at(block), &entry.encode().to_le_bytes())
     }
 
@@ -97,15 +97,15 @@ impl Map {
         let mut raw = [0; 4 * BATCH];
         let raw = &mut raw[..4 * count];
         self.cache.read(self.header.entry_at(first), raw, "VDI block map entry")?;
-        let mut entries = raw.as_chunks::<4>().0.iter().map(|raw| Entry::decode(u32::from_le_bytes(*raw)));
+        let mut entries = raw.as_chunks::<4>().0.iter().map(|raw| VdiEntry::decode(u32::from_le_bytes(*raw)));
 
         let Some(first_entry) = entries.next() else { return Ok(Run { extent: Extent::Absent, len }) };
         self.check_entry(first, first_entry)?;
         let mut blocks = 1;
         for entry in entries {
             let follows = match (first_entry, entry) {
-                (Entry::Free, Entry::Free) | (Entry::Zero, Entry::Zero) => true,
-                (Entry::Index(a), Entry::Index(b)) => {
+                (VdiEntry::Free, VdiEntry::Free) | (VdiEntry::Zero, VdiEntry::Zero) => true,
+                (VdiEntry::Index(a), VdiEntry::Index(b)) => {
                     self.header.block_extra == 0 && u64::from(b) == u64::from(a) + blocks
                 }
                 _ => false,
@@ -116,16 +116,16 @@ impl Map {
             blocks += 1;
         }
         let extent = match first_entry {
-            Entry::Free => Extent::Absent,
-            Entry::Zero => Extent::Zero,
-            Entry::Index(index) => Extent::Stored { file: 0, offset: self.header.data_at(index) + skip },
+            VdiEntry::Free => Extent::Absent,
+            VdiEntry::Zero => Extent::Zero,
+            VdiEntry::Index(index) => Extent::Stored { file: 0, offset: self.header.data_at(index) + skip },
         };
         Ok(Run { extent, len: (blocks * size - skip).min(len) })
     }
 
     /// Whether the block that an entry points to lies within the file.
-    fn check_entry(&self, block: u64, entry: Entry) -> Result<()> {
-        let Entry::Index(index) = entry else { return Ok(()) };
+    fn check_entry(&self, block: u64, entry: VdiEntry) -> Result<()> {
+        let VdiEntry::Index(index) = entry else { return Ok(()) };
         let at = self.header.entry_at(block);
         if index >= self.header.blocks {
             return Err(self.cause(ParseError::corrupt(
@@ -193,7 +193,7 @@ impl Map {
         self.indices(part, &mut |block, index| {
             // Most are below it, and a disk of 2 TiB has two million of them.
             if index >= whole {
-                self.check_entry(block, Entry::Index(index))?;
+                self.check_entry(block, VdiEntry::Index(index))?;
             }
             if used.insert(index.into()) {
                 return Ok(());
@@ -242,7 +242,7 @@ impl Map {
             let raw = &mut chunk[..4 * count];
             storage::read_exact(&**self.cache.file(), raw, self.header.entry_at(block), "VDI block map")?;
             for raw in raw.as_chunks::<4>().0 {
-                if let Entry::Index(index) = Entry::decode(u32::from_le_bytes(*raw)) {
+                if let VdiEntry::Index(index) = VdiEntry::decode(u32::from_le_bytes(*raw)) {
                     each(block, index)?;
                 }
                 block += 1;

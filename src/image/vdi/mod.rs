@@ -15,8 +15,8 @@ use super::check::{Finding, Findings, Reading};
 use super::{Format, Image, ImageInfo, ImageMut, Note, OpenOptions, ParentLink, Result, Run, Sample, Variant};
 use crate::storage::InFile;
 use crate::storage::{Allowed, File};
-use header::{Header, Kind, SIGNATURE, SIGNATURE_AT};
-use map::Map;
+use header::{Kind, SIGNATURE, SIGNATURE_AT, VdiHeader};
+use map::VdiMap;
 use std::path::Path;
 use uuid::Uuid;
 use write::Writer;
@@ -39,11 +39,11 @@ pub(crate) fn is_titled(sample: &Sample) -> bool {
 /// # Errors
 /// [`super::Error::Corrupt`], [`super::Error::Unsupported`].
 pub(crate) fn identify(_: &File, sample: &Sample, _: &Allowed) -> Result<ImageInfo> {
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = VdiHeader::parse(&sample.head).in_file(&sample.path)?;
     Ok(info(&sample.path, &header, sample.len))
 }
 
-fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
+fn info(path: &Path, header: &VdiHeader, stored_size: u64) -> ImageInfo {
     let known = |uuid: Uuid| Some(uuid).filter(|u| !u.is_nil());
     let mut notes = Vec::new();
     let parent = (header.kind == Kind::Diff).then(|| ParentLink {
@@ -89,9 +89,9 @@ fn info(path: &Path, header: &Header, stored_size: u64) -> ImageInfo {
 /// [`super::Error::Io`], [`super::Error::Corrupt`], [`super::Error::Unsupported`]. The whole map is checked: blocks
 /// past the end of the file or used twice are an error here already, unless `options.force` is given.
 pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Result<Box<dyn Image>> {
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = VdiHeader::parse(&sample.head).in_file(&sample.path)?;
     let mut info = info(&sample.path, &header, sample.len);
-    let mut map = Map::new(file.clone(), header)?;
+    let mut map = VdiMap::new(file.clone(), header)?;
     let used = match map.check() {
         Ok(used) => Some(used),
         Err(error) => {
@@ -113,9 +113,9 @@ pub(crate) fn open(file: &File, sample: &Sample, options: &OpenOptions) -> Resul
 /// As [`open`].
 pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
     let sample = Sample::read_head(&**file, header::MAX_HEADER)?;
-    let header = Header::parse(&sample.head).in_file(&sample.path)?;
+    let header = VdiHeader::parse(&sample.head).in_file(&sample.path)?;
     let (counted, blocks, at) = (header.blocks_allocated, header.blocks, header.blocks_allocated_at);
-    let end = Map::new(file.clone(), header)?.end()?;
+    let end = VdiMap::new(file.clone(), header)?.end()?;
     if end > u64::from(counted) && end <= u64::from(blocks) {
         let what = format!(
             "VDI number of allocated blocks at offset {at} ({at:#x}): expected at least {end}, found {counted}",
@@ -132,7 +132,7 @@ pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
 struct Vdi {
     info: ImageInfo,
     files: [File; 1],
-    map: Map,
+    map: VdiMap,
     writer: Option<Writer>,
 }
 

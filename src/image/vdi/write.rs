@@ -6,8 +6,8 @@
 //! which is harmless but an error to `qemu-img check`.
 
 use super::Vdi;
-use super::header::{Header, Kind};
-use super::map::Entry;
+use super::header::{Kind, VdiHeader};
+use super::map::VdiEntry;
 use crate::image::alloc::{self, Grant, Space, State, UnitSet};
 use crate::image::{Allocated, Error, Extent, ImageMut, Result, Run};
 use crate::storage;
@@ -70,7 +70,7 @@ impl Vdi {
 }
 
 /// Where the block with an index of the data area is in the file.
-fn block_range(header: &Header, index: u32) -> std::ops::Range<u64> {
+fn block_range(header: &VdiHeader, index: u32) -> std::ops::Range<u64> {
     header.block_at(index)..header.block_at(index) + header.stride()
 }
 
@@ -114,12 +114,12 @@ impl ImageMut for Vdi {
         for run in runs {
             for (number, block) in (0..).zip(self.blocks(at, run.len)) {
                 let Extent::Stored { offset: data, .. } = run.extent else {
-                    self.map.set(block, Entry::Zero)?;
+                    self.map.set(block, VdiEntry::Zero)?;
                     continue;
                 };
                 let position = data + number * header.stride() - header.data_at(0);
                 let index = u32::try_from(position / header.stride()).unwrap_or(u32::MAX);
-                self.map.set(block, Entry::Index(index))?;
+                self.map.set(block, VdiEntry::Index(index))?;
                 space.commit(&block_range(header, index));
             }
             at += run.len;
@@ -134,15 +134,15 @@ impl ImageMut for Vdi {
         for block in self.blocks(offset, len) {
             match self.map.entry(block)? {
                 // VirtualBox would put the block of a fixed image after all others if it were not allocated.
-                Entry::Index(index) if header.kind == Kind::Fixed => {
+                VdiEntry::Index(index) if header.kind == Kind::Fixed => {
                     storage::zero(&**file, header.data_at(index), header.bytes_of_block(block))?;
                 }
-                Entry::Index(index) => {
-                    self.map.set(block, Entry::Zero)?;
+                VdiEntry::Index(index) => {
+                    self.map.set(block, VdiEntry::Zero)?;
                     writer.space().free_after_flush(&block_range(header, index));
                 }
-                Entry::Free => self.map.set(block, Entry::Zero)?,
-                Entry::Zero => {}
+                VdiEntry::Free => self.map.set(block, VdiEntry::Zero)?,
+                VdiEntry::Zero => {}
             }
         }
         Ok(())

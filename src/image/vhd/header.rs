@@ -30,7 +30,7 @@ pub(super) struct Locator {
 
 /// A dynamic disk header whose checksum is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct VhdHeader {
     /// Where the header itself is in the file, in bytes.
     pub(super) offset: u64,
     /// `Table Offset`, at 16: where the block allocation table begins, in bytes.
@@ -49,7 +49,7 @@ pub(super) struct Header {
     pub(super) locators: [Locator; 8],
 }
 
-impl Header {
+impl VhdHeader {
     /// Parses a header of [`SIZE`] bytes that begins at `base` of its file.
     ///
     /// # Errors

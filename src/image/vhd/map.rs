@@ -1,6 +1,6 @@
 //! The block allocation table and the sector bitmaps: where the sectors of the disk are in the file.
 
-use super::header::{Header, SECTOR};
+use super::header::{SECTOR, VhdHeader};
 use crate::image::{Error, Extent, Result, Run};
 use crate::ondisk::ParseError;
 use crate::ondisk::bitmap::BitOrder;
@@ -26,8 +26,8 @@ const MAX_BLOCKS: u64 = 1 << 24;
 
 /// The map of an open dynamic or differencing VHD.
 #[derive(Debug)]
-pub(super) struct Map {
-    pub(super) header: Header,
+pub(super) struct VhdMap {
+    pub(super) header: VhdHeader,
     pub(super) cache: MetaCache,
     /// The disk's size in bytes.
     disk_size: u64,
@@ -38,8 +38,8 @@ pub(super) struct Map {
     shared: Vec<u32>,
 }
 
-impl Map {
-    pub(super) fn new(file: File, header: Header, disk_size: u64, data_end: u64) -> Result<Self> {
+impl VhdMap {
+    pub(super) fn new(file: File, header: VhdHeader, disk_size: u64, data_end: u64) -> Result<Self> {
         let (cache, data_end_now) = (MetaCache::new(file, CACHE), AtomicU64::new(data_end));
         let map = Self { header, cache, disk_size, data_end: data_end_now, shared: Vec::new() };
         let header = &map.header;

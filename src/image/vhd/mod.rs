@@ -24,8 +24,8 @@ use crate::storage::InFile;
 use crate::storage::{Allowed, File};
 use find::{Doubt, End, Found};
 use footer::{COOKIE, Footer, Kind};
-use header::{Header, SECTOR};
-use map::Map;
+use header::{SECTOR, VhdHeader};
+use map::VhdMap;
 use write::Writer;
 
 /// Whether a file is a VHD.
@@ -82,7 +82,7 @@ pub(crate) fn check(file: &File, findings: &mut Findings) -> Result<()> {
 struct Parts {
     footer: Footer,
     /// None for a fixed disk.
-    map: Option<Map>,
+    map: Option<VhdMap>,
     info: ImageInfo,
     end: End,
     doubt: Option<Doubt>,
@@ -157,15 +157,15 @@ impl Parts {
 }
 
 /// The map of a dynamic or differencing disk, and the parent that its header names.
-fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<Note>) -> Result<(Map, Option<ParentLink>)> {
+fn read_map(file: &File, footer: &Footer, end: &End, notes: &mut Vec<Note>) -> Result<(VhdMap, Option<ParentLink>)> {
     let mut raw = [0; header::SIZE];
     storage::read_exact(&**file, &mut raw, footer.data_offset, "VHD dynamic disk header")?;
-    let header = Header::parse(&raw, footer.data_offset).in_file(file.path())?;
+    let header = VhdHeader::parse(&raw, footer.data_offset).in_file(file.path())?;
     let parent = match footer.kind {
         Kind::Differencing => Some(parent::link(&**file, &header, notes)?),
         _ => None,
     };
-    Ok((Map::new(file.clone(), header, footer.current_size, end.data_end)?, parent))
+    Ok((VhdMap::new(file.clone(), header, footer.current_size, end.data_end)?, parent))
 }
 
 fn details(footer: &Footer, size: u64) -> String {
@@ -181,7 +181,7 @@ fn details(footer: &Footer, size: u64) -> String {
 struct Vhd {
     info: ImageInfo,
     files: [File; 1],
-    map: Map,
+    map: VhdMap,
     writer: Option<Writer>,
 }
 

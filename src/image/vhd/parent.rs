@@ -1,6 +1,6 @@
 //! The parent of a differencing VHD, from its header.
 
-use super::header::{Header, Locator, text};
+use super::header::{Locator, VhdHeader, text};
 use crate::image::{Note, ParentLink, Result};
 use crate::storage;
 use crate::storage::Storage;
@@ -16,7 +16,7 @@ const MAX_NAME: u32 = 64 << 10;
 
 /// The parent that the header names. A name that cannot be read is left out, with a sentence in `notes`: names only
 /// help to find the parent, the UUID says whether it is the one.
-pub(super) fn link(file: &dyn Storage, header: &Header, notes: &mut Vec<Note>) -> Result<ParentLink> {
+pub(super) fn link(file: &dyn Storage, header: &VhdHeader, notes: &mut Vec<Note>) -> Result<ParentLink> {
     let mut hints: Vec<String> = Vec::new();
     for code in CODES {
         for locator in header.locators.iter().filter(|locator| locator.code == *code) {

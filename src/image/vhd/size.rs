@@ -1,7 +1,7 @@
 //! The size of the disk: two fields of the footer state it, and programs disagree on which one is right.
 
 use super::footer::Footer;
-use super::map::Map;
+use super::map::VhdMap;
 use crate::image::{Extent, Result};
 use crate::storage;
 use crate::storage::File;
@@ -40,7 +40,7 @@ pub(super) fn fixed(footer: &Footer, file: &File) -> Result<u64> {
 }
 
 /// The size of a dynamic or differencing disk, in bytes; `map` is for the current size.
-pub(super) fn mapped(footer: &Footer, map: &Map) -> Result<u64> {
+pub(super) fn mapped(footer: &Footer, map: &VhdMap) -> Result<u64> {
     let Some(size) = by_geometry(footer) else { return Ok(footer.current_size) };
     let mut at = size;
     while at < footer.current_size {

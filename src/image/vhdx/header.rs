@@ -20,7 +20,7 @@ pub(super) const MIB: u64 = 1 << 20;
 
 /// A header whose checksum is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct VhdxHeader {
     /// `SequenceNumber`, at 8.
     pub(super) sequence: u64,
     /// `FileWriteGuid`, at 16: another after each opening for writing.
@@ -35,7 +35,7 @@ pub(super) struct Header {
     pub(super) log_offset: u64,
 }
 
-impl Header {
+impl VhdxHeader {
     fn parse(bytes: &[u8], base: u64) -> Result<Self, ParseError> {
         let f = Fields::new("VHDX header", bytes, base);
         let signature = f.bytes(0, 4)?;
@@ -95,17 +95,18 @@ impl Header {
 
 /// What is wrong with one of the headers whose other one is right. A disk that was just made may have only one.
 pub(super) fn check(file: &dyn Storage) -> Result<Option<ParseError>> {
-    let parse = |at: u64| Ok::<_, crate::image::Error>(Header::parse(&storage::read_up_to(file, at, SIZE)?, at).err());
+    let parse =
+        |at: u64| Ok::<_, crate::image::Error>(VhdxHeader::parse(&storage::read_up_to(file, at, SIZE)?, at).err());
     let (first, second) = (parse(OFFSETS[0])?, parse(OFFSETS[1])?);
     Ok(if first.is_some() && second.is_some() { None } else { first.or(second) })
 }
 
 /// The current header and which of [`OFFSETS`] it has.
-pub(super) fn read(file: &dyn Storage) -> Result<(Header, usize)> {
+pub(super) fn read(file: &dyn Storage) -> Result<(VhdxHeader, usize)> {
     let parse = |at: u64| {
         let bytes = storage::read_up_to(file, at, SIZE)?;
         Ok::<_, crate::image::Error>(
-            Fields::new("VHDX header", &bytes, at).bytes(0, SIZE).and_then(|b| Header::parse(b, at)),
+            Fields::new("VHDX header", &bytes, at).bytes(0, SIZE).and_then(|b| VhdxHeader::parse(b, at)),
         )
     };
     match (parse(OFFSETS[0])?, parse(OFFSETS[1])?) {

@@ -1,6 +1,6 @@
 //! Writing headers. [MS-VHDX] section 2.2.2.1.
 
-use super::header::{Header, OFFSETS};
+use super::header::{OFFSETS, VhdxHeader};
 use crate::image::{Error, Result};
 use crate::storage;
 use crate::storage::File;
@@ -9,18 +9,18 @@ use uuid::Uuid;
 /// The current header of a file that is written.
 pub(super) struct HeaderWriter {
     file: File,
-    header: Header,
+    header: VhdxHeader,
     /// Which of the two copies is the current header.
     slot: usize,
 }
 
 impl HeaderWriter {
-    pub(super) fn new(file: File, header: Header, slot: usize) -> Self {
+    pub(super) fn new(file: File, header: VhdxHeader, slot: usize) -> Self {
         Self { file, header, slot }
     }
 
     /// Makes `change` to the header and writes it over the other copy. Does not wait for the disk.
-    fn update(&mut self, change: impl FnOnce(&mut Header)) -> Result<()> {
+    fn update(&mut self, change: impl FnOnce(&mut VhdxHeader)) -> Result<()> {
         let mut header = self.header.clone();
         header.sequence = header.sequence.checked_add(1).ok_or_else(|| Error::Refused {
             path: self.file.path().to_path_buf(),

@@ -1,7 +1,7 @@
 //! The log: finding the entries that were written but may not have been applied. [MS-VHDX] section 2.3.
 
 use super::checksum;
-use super::header::Header;
+use super::header::VhdxHeader;
 use crate::image::Result;
 use crate::ondisk::ParseError;
 use crate::ondisk::fields::Fields;
@@ -113,7 +113,7 @@ struct Log<'a> {
 /// # Errors
 /// [`Error::Corrupt`](crate::image::Error::Corrupt) for a log without a whole sequence of entries, and for a file that
 /// was cut.
-pub(super) fn read(file: &dyn Storage, header: &Header) -> Result<Option<Replay>> {
+pub(super) fn read(file: &dyn Storage, header: &VhdxHeader) -> Result<Option<Replay>> {
     if header.log_guid.is_nil() {
         return Ok(None);
     }

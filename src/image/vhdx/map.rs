@@ -1,7 +1,7 @@
 //! Where the bytes of the disk are in the file.
 
 use super::bat::{Layout, Payload, SECTORS_PER_BITMAP, decode_bitmap, encode_bitmap, position_in};
-use super::header::{Header, MIB};
+use super::header::{MIB, VhdxHeader};
 use super::metadata::Metadata;
 use super::region::{Region, Regions};
 use crate::image::alloc::{Space, UnitSet};
@@ -29,7 +29,7 @@ const MAX_FILE: u64 = 128 << 40;
 const BITMAP_CACHE: usize = 4 << 20;
 
 /// The map of an open VHDX.
-pub(super) struct Map {
+pub(super) struct VhdxMap {
     /// The table.
     pub(super) cache: MetaCache,
     /// The sector bitmaps.
@@ -41,7 +41,7 @@ pub(super) struct Map {
     pub(super) file_len: AtomicU64,
 }
 
-impl Map {
+impl VhdxMap {
     pub(super) fn new(file: File, metadata: Metadata, regions: &Regions) -> Result<Self> {
         let file_len = AtomicU64::new(storage::length(&*file)?);
         let layout = Layout::new(&metadata);
@@ -223,7 +223,7 @@ impl Map {
 
     /// Checks every entry: each block lies in the file and shares no byte with another one, the log or a region.
     /// Returns the space of the file, in units of 1 MiB.
-    pub(super) fn check(&self, header: &Header, regions: &Regions) -> Result<Space> {
+    pub(super) fn check(&self, header: &VhdxHeader, regions: &Regions) -> Result<Space> {
         let file_len = self.file_len.load(Ordering::Acquire);
         if file_len > MAX_FILE {
             let expected = format_args!("at most {MAX_FILE} bytes");

@@ -23,9 +23,9 @@ use super::check::{Finding, Findings, Reading};
 use super::{Error, Format, Image, ImageInfo, ImageMut, Note, OpenOptions, Result, Run, Sample, Variant};
 use crate::storage;
 use crate::storage::{Allowed, File};
-use header::Header;
+use header::VhdxHeader;
 use header_writer::HeaderWriter;
-use map::Map;
+use map::VhdxMap;
 use metadata::Metadata;
 use region::Regions;
 use replay::Replayed;
@@ -58,7 +58,7 @@ pub(crate) fn open(file: &File, _: &Sample, options: &OpenOptions) -> Result<Box
     if dirty {
         info.notes.push("It was not cleanly closed; its log was replayed".into());
     }
-    let map = Map::new(file.clone(), metadata, &regions)?;
+    let map = VhdxMap::new(file.clone(), metadata, &regions)?;
     let used = match map.check(&header, &regions) {
         Err(error) => {
             options.tolerate(error, &mut info.notes)?;
@@ -97,7 +97,7 @@ fn replay_in_file(file: &File) -> Result<bool> {
     let (header, slot) = header::read(&**file)?;
     let Some(replay) = log::read(&**file, &header)? else { return Ok(false) };
     let Parts { file: replayed, header, regions, metadata, .. } = Parts::read(file.clone(), &OpenOptions::default())?;
-    Map::new(replayed, metadata, &regions)?.check(&header, &regions)?;
+    VhdxMap::new(replayed, metadata, &regions)?.check(&header, &regions)?;
     let mut headers = HeaderWriter::new(file.clone(), header, slot);
     headers.announce_file_write()?;
     replay::write_back(&**file, &replay)?;
@@ -109,7 +109,7 @@ fn replay_in_file(file: &File) -> Result<bool> {
 struct Parts {
     /// The file, or what it is once the log is replayed.
     file: File,
-    header: Header,
+    header: VhdxHeader,
     slot: usize,
     regions: Regions,
     metadata: Metadata,
@@ -140,7 +140,7 @@ impl Parts {
     }
 }
 
-fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<Note>, stored_size: u64) -> ImageInfo {
+fn info(file: &File, header: &VhdxHeader, metadata: &Metadata, notes: Vec<Note>, stored_size: u64) -> ImageInfo {
     ImageInfo {
         variant: match &metadata.parent {
             Some(_) => Variant::Differencing,
@@ -163,7 +163,7 @@ fn info(file: &File, header: &Header, metadata: &Metadata, notes: Vec<Note>, sto
 struct Vhdx {
     info: ImageInfo,
     files: [File; 1],
-    map: Map,
+    map: VhdxMap,
     writer: Option<Writer>,
 }
 

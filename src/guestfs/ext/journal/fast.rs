@@ -2,7 +2,7 @@
 //! checksum. Names and offsets are those of the kernel's `fs/ext4/fast_commit.h`
 //! (<https://docs.kernel.org/filesystems/ext4/journal.html#fast-commits>); numbers are little-endian.
 
-use super::header::Header;
+use super::header::JournalHeader;
 use crate::guestfs::Result;
 use crate::guestfs::ext::inode::Inode;
 use crate::guestfs::ext::{Ext, checksum};
@@ -83,7 +83,7 @@ struct List {
 impl Ext {
     /// Reads the changes in the short form that were made in the transaction `transaction`, the first one that is not
     /// whole.
-    pub(super) fn fast_commits(&self, journal: &Inode, header: &Header, transaction: u32) -> Result<Area> {
+    pub(super) fn fast_commits(&self, journal: &Inode, header: &JournalHeader, transaction: u32) -> Result<Area> {
         let inode_size = usize::from(self.sb.inode_size);
         let mut list = List { transaction, inode_size, sum: 0, bytes: 0, open: Vec::new(), area: Area::default() };
         for number in header.fast.0..header.fast.1 {

@@ -36,7 +36,7 @@ const MIN_RING: u32 = 1024;
 const FAST_COMMIT_BLOCKS: u32 = 256;
 
 /// The journal's superblock.
-pub(super) struct Header {
+pub(super) struct JournalHeader {
     /// `s_first`, and the block after the last one of the ring.
     pub(super) first: u32,
     pub(super) last: u32,
@@ -55,7 +55,7 @@ pub(super) struct Header {
     pub(super) async_commit: bool,
 }
 
-impl Header {
+impl JournalHeader {
     /// Parses the block that is at byte `at` of the volume.
     pub(super) fn parse(bytes: &[u8], at: u64, block_size: u32) -> Result<Self, ParseError> {
         let f = Fields::new("journal superblock", bytes, at);

@@ -15,7 +15,7 @@ use super::Ext;
 use super::inode::Inode;
 use crate::guestfs::{Error, Result};
 use crate::ondisk::ParseError;
-use header::Header;
+use header::JournalHeader;
 use scan::{Scan, Transaction};
 use std::collections::HashMap;
 
@@ -47,7 +47,7 @@ impl Ext {
     /// Reads the journal in the inode `journal`.
     pub(super) fn replay(&self, journal: &Inode) -> Result<Replay> {
         let block = self.journal_block(journal, 0)?;
-        let header = Header::parse(&self.raw_block(block)?, self.byte_of(block), self.sb.block_size)?;
+        let header = JournalHeader::parse(&self.raw_block(block)?, self.byte_of(block), self.sb.block_size)?;
         if header.start == 0 {
             return Ok(Replay::default());
         }
@@ -64,7 +64,7 @@ impl Ext {
     /// Takes the blocks of a transaction. One that this or a later transaction revoked is not replayed.
     fn take(
         &self,
-        header: &Header,
+        header: &JournalHeader,
         transaction: &Transaction,
         revoked: &HashMap<u64, u32>,
         copies: &mut HashMap<u64, Copy>,

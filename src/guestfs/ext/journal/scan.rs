@@ -2,7 +2,7 @@
 //! blocks, and a commit block at the end. Where checksums don't fit, the rules are those of `do_one_pass` in the
 //! kernel's `fs/jbd2/recovery.c`.
 
-use super::header::Header;
+use super::header::JournalHeader;
 use super::{Copy, MAGIC, sums};
 use crate::guestfs::ext::Ext;
 use crate::guestfs::ext::inode::Inode;
@@ -59,7 +59,7 @@ pub(super) struct Scan {
 struct Walk<'a> {
     ext: &'a Ext,
     journal: &'a Inode,
-    header: &'a Header,
+    header: &'a JournalHeader,
     at: u32,
     left: u32,
     /// The transaction that is being read, with its revoked blocks and its checksum of version 1.
@@ -82,7 +82,7 @@ enum Verdict {
 }
 
 impl Scan {
-    pub(super) fn run(ext: &Ext, journal: &Inode, header: &Header) -> Result<Self> {
+    pub(super) fn run(ext: &Ext, journal: &Inode, header: &JournalHeader) -> Result<Self> {
         let mut scan = Self { transactions: Vec::new(), revoked: HashMap::new(), torn: None, next: header.sequence };
         // One round at most: the journal is a ring.
         let mut walk = Walk {

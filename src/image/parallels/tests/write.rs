@@ -59,8 +59,8 @@ fn a_map_that_cannot_point_further_refuses_instead_of_wrapping() {
         ..Build::default()
     };
     let file = MemFile::new("/t/a.hdd", build.bytes());
-    let header = Header::parse(&file.bytes()).unwrap();
-    let map = Map::new(file, 0, header).unwrap();
+    let header = ParallelsHeader::parse(&file.bytes()).unwrap();
+    let map = ParallelsMap::new(file, 0, header).unwrap();
     let writer = Writer::new(&map, &[u64::from(u32::MAX) * 512]);
     let text = writer.zeros(&map).unwrap_err().to_string();
     assert!(text.contains("its map cannot point further into the file"), "{text}");
