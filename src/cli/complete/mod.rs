@@ -1,6 +1,6 @@
 //! What the Tab key offers: options, files, and the names of machines, snapshots, disks and guest paths.
 //!
-//! The scripts in `completions/` call the program as `vboximg-mount --complete SHELL ...` with the line as it is typed.
+//! The scripts in `scripts/` call the program as `vboximg-mount --complete SHELL ...` with the line as it is typed.
 //! The engine of the crate `clap_complete` finds what the cursor is in, by the same definitions that parse the command
 //! line; what an argument takes is told from its id, value name and hint, so that new verbs need nothing here. The
 //! crate's own scripts are not used: its bash script does not quote names with spaces and takes neither `--vm=NAME` nor
@@ -35,9 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The scripts of the shells that ask this program. They are files, so that packages can install them.
 const SCRIPTS: [(clap_complete::Shell, &str); 3] = [
-    (clap_complete::Shell::Bash, include_str!("../../../completions/vboximg-mount.bash")),
-    (clap_complete::Shell::Zsh, include_str!("../../../completions/_vboximg-mount")),
-    (clap_complete::Shell::Fish, include_str!("../../../completions/vboximg-mount.fish")),
+    (clap_complete::Shell::Bash, include_str!("scripts/vboximg-mount.bash")),
+    (clap_complete::Shell::Zsh, include_str!("scripts/_vboximg-mount")),
+    (clap_complete::Shell::Fish, include_str!("scripts/vboximg-mount.fish")),
 ];
 
 /// The script that makes a shell complete this program's arguments. elvish and powershell get one that knows the
