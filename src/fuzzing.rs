@@ -94,7 +94,7 @@ fn read_ends(disk: &dyn Disk) {
     let mut buf = vec![0; usize::try_from(disk.size()).unwrap_or(usize::MAX).min(CHUNK)];
     let _ = disk.read_at(0, &mut buf);
     let _ = disk.read_at(disk.size() - buf.len() as u64, &mut buf);
-    let _ = disk.span(disk.size() / 2);
+    let _ = disk.allocation(disk.size() / 2);
 }
 
 /// Opens an image without its parents and reads of it, also what is left of a corrupt one; then writes to it.
