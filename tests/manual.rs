@@ -185,7 +185,7 @@ fn examples_do_what_they_say() {
         let expected = match title {
             "Copy one file out of last week's snapshot" => "hello.txt",
             "Show the volumes of a disk or snapshot, and mount it" => "hello from the guest",
-            "Compare two snapshots" => "hello.txt",
+            "Compare two snapshots" => "M fs1/home/user/blob.bin",
             "Find files, and what is in them" => "fs1/home/user/hello.txt",
             "Repair a guest's file system" => "root: ",
             _ => "",
