@@ -4,14 +4,13 @@ use crate::common::Fixture;
 use crate::mounted::Mounted;
 use crate::support::sh;
 use crate::tree::{Walk, kernel};
-use crate::{ALONE, text};
+use crate::{alone, program_without_fuse, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::PoisonError;
 
 /// Changes of every kind. What a file system cannot do is left out.
 const CHANGE: &str = r#"
@@ -114,10 +113,8 @@ fn reported(json: &[u8]) -> Changes {
 
 /// Runs the program where there is no FUSE.
 fn diff(words: &[&str]) -> Output {
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", "mount --bind /dev/null /dev/fuse && exec \"$@\"", "sh"]);
-    command.args([env!("CARGO_BIN_EXE_vboximg-mount"), "diff"]).args(words);
-    command.env("VBOX_USER_HOME", "/nonexistent").output().expect("unshare is installed")
+    let mut command = program_without_fuse();
+    command.arg("diff").args(words).env("VBOX_USER_HOME", "/nonexistent").output().expect("nsenter is installed")
 }
 
 /// Writes the blocks in which two raw images differ to a differencing image, and each block with a multiple of this
@@ -149,7 +146,7 @@ fn write_differences(old: &Path, new: &Path, (child, format): (&Path, &str), sam
 
 /// Fills a file system, changes it, and has the change in a differencing image.
 fn check(mkfs: &str, size: &str, (mount, fill): (&str, Option<&str>), format: &str) {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mounted = Mounted::new(mkfs, size);
     let directory = mounted.directory.path();
     let remount = format!("cd $1; umount m; {mount} image m;");
@@ -211,7 +208,7 @@ fn ranges_are_those_of_cmp(mounted: &Mounted, states: &[&str]) {
 /// The chains of real snapshots: their ranges against their bytes, their files against the kernel's walk.
 #[test]
 fn changes_of_real_snapshots_are_those_of_their_bytes_and_files() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let registry = Fixture::registry();
     let (directory, run) = (tempfile::tempdir().unwrap(), |words: &[&str]| {
         let done = registry.program().args(words).output().unwrap();
@@ -280,7 +277,7 @@ fn changes_of_compressed_btrfs_are_those_that_the_kernel_shows() {
 /// The data of one file are corrupt in both states, so reading them fails; what the states share is not read.
 #[test]
 fn shared_data_of_btrfs_is_not_read() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for profile in ["single", "dup"] {
         let mounted = Mounted::new(&format!("mkfs.btrfs -q -d {profile}"), "300M");
         let script = "cd $1; head -c 1000000 /dev/urandom > m/shared; head -c 9000 /dev/urandom > m/other; cp m/shared .; umount m";

@@ -3,11 +3,10 @@
 use crate::mounted::Mounted;
 use crate::support::sh;
 use crate::tree::{Walk, assert_same, kernel};
-use crate::{ALONE, output_of, without_fuse};
+use crate::{alone, output_of, without_fuse};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::{MutexGuard, PoisonError};
 
 /// Without what no copy can have: the time of the last change.
 fn copied(walk: Walk) -> Walk {
@@ -20,10 +19,6 @@ fn shell(mounted: &Mounted, script: &str) -> String {
     let mut command = Command::new("bash");
     let command = command.args(["-euc", script]).current_dir(mounted.path("m")).env("LC_ALL", "C").env("TZ", "UTC");
     output_of(&command.output().unwrap())
-}
-
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn check(mkfs: &str, size: &str) {
@@ -89,11 +84,12 @@ fn btrfs_is_copied_as_the_kernel_shows_it() {
 /// The kernel tells of each range of a file whether another file has the same blocks.
 #[test]
 fn a_disk_shares_its_blocks_with_a_copy_where_the_file_system_can() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mounted = Mounted::new("mkfs.xfs -q", "400M");
     let (image, out) = (mounted.path("m/disk.img"), mounted.path("m/out"));
     sh(mounted.directory.path(), "cd $1/m; mkdir out; head -c 8M /dev/urandom > disk.img");
-    output_of(&without_fuse(&image, "cp", &["vhdd", out.to_str().unwrap()]));
+    let mut copy = Command::new(env!("CARGO_BIN_EXE_vboximg-mount"));
+    output_of(&copy.args(["cp", "-i"]).arg(&image).arg("vhdd").arg(&out).output().unwrap());
     let ranges = shell(&mounted, "cmp disk.img out/vhdd; filefrag -v out/vhdd");
     let lines: Vec<&str> =
         ranges.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).collect();

@@ -117,7 +117,7 @@ fn listed(registry: &Fixture) -> Vec<String> {
 
 #[test]
 fn a_mount_shows_what_the_spec_ends_in_and_writes_where_it_is_a_disk() {
-    let _alone = crate::kernel::alone();
+    let _alone = crate::alone();
     let registry = Fixture::registry();
     std::fs::create_dir(registry.root().join("mnt")).unwrap();
     let volume = |image: &str| format!(":iprtvfs:file(vd,{image})|vfs(dvm)|file(open,vol1)");

@@ -68,7 +68,7 @@ ln -s "$(printf 'x%.0s' $(seq 200))" long; chmod 1777 emptydir; chmod 0 tiny; to
 
 #[test]
 fn squashfs_is_copied_as_the_kernel_shows_it() {
-    let _alone = crate::kernel::alone();
+    let _alone = crate::alone();
     let directory = tempfile::tempdir().unwrap();
     let source = Mounted { directory: tempfile::tempdir().unwrap() };
     sh(source.directory.path(), "mkdir $1/m");
@@ -82,7 +82,7 @@ fn squashfs_is_copied_as_the_kernel_shows_it() {
 
 #[test]
 fn ntfs_is_copied_as_ntfs_3g_shows_it() {
-    let _alone = crate::kernel::alone();
+    let _alone = crate::alone();
     let directory = tempfile::tempdir().unwrap();
     let fill = format!(
         "cd $1; truncate -s 80M image; mkfs.ntfs -q -F -Q image >/dev/null; mkdir m
@@ -103,7 +103,7 @@ fn ntfs_is_copied_as_ntfs_3g_shows_it() {
 
 #[test]
 fn exfat_is_copied_as_exfat_fuse_shows_it() {
-    let _alone = crate::kernel::alone();
+    let _alone = crate::alone();
     let directory = tempfile::tempdir().unwrap();
     let fill = format!(
         "cd $1; truncate -s 60M image; mkfs.exfat image >/dev/null; mkdir m; mount -t exfat-fuse -o loop image m; cd m
@@ -196,7 +196,7 @@ const NAMES: &str =
 
 #[test]
 fn names_that_the_host_cannot_have_are_told_and_skipped() {
-    let _alone = crate::kernel::alone();
+    let _alone = crate::alone();
     let guest = Mounted::new("mkfs.ext4 -q -F", "20M");
     sh(guest.directory.path(), NAMES);
     sh(guest.directory.path(), "umount $1/m");
