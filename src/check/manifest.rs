@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 /// Checks the manifest of the appliance that the user named, if it has one. Answers whether to go on.
 pub(super) fn check(lookup: &Lookup, which: &Which, options: &Options<'_>, each: &mut dyn FnMut(Part) -> bool) -> bool {
     let named = lookup.settings.as_deref().or_else(|| which.image.as_deref().map(Path::new));
-    let manifest = match named.map(Manifest::of) {
+    // A relative path says nothing of the archive that a member is in.
+    let named = named.and_then(|path| std::path::absolute(path).ok());
+    let manifest = match named.as_deref().map(Manifest::of) {
         None | Some(Ok(None)) => return true,
         Some(Ok(Some(manifest))) => manifest,
         Some(Err(error)) => {

@@ -140,9 +140,15 @@ impl Chain {
     /// A file of which nothing else is known.
     #[must_use]
     pub fn of_file(path: PathBuf) -> Self {
+        Self::of_links(vec![Link { path, ..Link::default() }], None)
+    }
+
+    /// Images of which no settings know anything.
+    #[must_use]
+    pub(crate) fn of_links(links: Vec<Link>, uuid: Option<Uuid>) -> Self {
         Self {
-            links: vec![Link { path, ..Link::default() }],
-            uuid: None,
+            links,
+            uuid,
             kind: MediumKind::Normal,
             children: Vec::new(),
             saved_in: Vec::new(),

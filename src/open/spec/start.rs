@@ -5,10 +5,9 @@ use super::plan::{Plan, Start};
 use crate::image::{self, Format};
 use crate::open::lookup::Found;
 use crate::open::{self, Lookup};
-use crate::registry::{Chain, Link, MAX_LINKS, MediumKind};
+use crate::registry::{Chain, Link, MAX_LINKS};
 use crate::storage::file_identity;
 use crate::storage::local::Devices;
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +61,7 @@ fn plain(file: &Path, lookup: &Lookup, writable: bool, start: &Start) -> open::R
     if !writable {
         let link =
             Link { path: file.to_path_buf(), stated_format: Some("raw".to_owned()), given: true, ..Link::default() };
-        return Ok(Found { chain: chain_of(vec![link], None), warnings: Vec::new() });
+        return Ok(Found { chain: Chain::of_links(vec![link], None), warnings: Vec::new() });
     }
     let format = image::identify(file, Devices::Allowed)?.format;
     if format != Format::Raw {
@@ -100,20 +99,6 @@ fn several(files: &[PathBuf], lookup: &Lookup, writable: bool, start: &Start) ->
         parent.found_by = "the chain spec".to_owned();
     }
     let uuid = image::identify_allowing(leaf.as_ref(), Devices::Allowed, &lookup.allowed)?.uuid;
-    let chain = Chain { base_properties: found.chain.base_properties, ..chain_of(links, uuid) };
+    let chain = Chain { base_properties: found.chain.base_properties, ..Chain::of_links(links, uuid) };
     Ok(Found { chain, warnings: found.warnings })
-}
-
-/// A chain of which no settings know anything.
-fn chain_of(links: Vec<Link>, uuid: Option<uuid::Uuid>) -> Chain {
-    Chain {
-        links,
-        uuid,
-        kind: MediumKind::Normal,
-        children: Vec::new(),
-        saved_in: Vec::new(),
-        base_properties: BTreeMap::new(),
-        outside: None,
-        notes: Vec::new(),
-    }
 }
